@@ -1,0 +1,1 @@
+"""Analyzers: streams of logits in, tidy tables out."""
