@@ -1,0 +1,59 @@
+"""Lets the axes and letters of a picture follow the colours of the page, light or dark."""
+
+import re
+from xml.etree import ElementTree
+
+COLOUR = re.compile(r"(fill|stroke): #([0-9a-f]{6})")
+FRAME = ("patch_", "matplotlib.axis", "text_title", "legend")
+SHADED = ("QuadMesh", "PolyQuadMesh", "TriMesh", "image")
+
+
+def follow_page_colours(root: ElementTree.Element) -> None:
+    """Turn near-black into the page's text colour, and white paper into the page's own.
+
+    Inside axes that hold a shaded image black and white may be data: there only the frame, the
+    ticks and the labels change, and the text on the cells keeps its contrast.
+    """
+    for group in root.iter():
+        identity = group.get("id", "")
+        if identity.startswith("axes_"):
+            recolour_axes(group)
+        elif identity.startswith("figure_"):
+            for child in group:
+                if not child.get("id", "").startswith("axes_"):
+                    recolour(child)
+
+
+def recolour_axes(axes: ElementTree.Element) -> None:
+    """Recolour all of an axes group, or only its outer parts when its colours are data."""
+    shaded = is_shaded(axes)
+    for child in axes:
+        if not shaded or child.get("id", "").startswith(FRAME):
+            recolour(child)
+        else:
+            child.set("style", f"fill: #000000; {child.get('style', '')}")
+
+
+def is_shaded(axes: ElementTree.Element) -> bool:
+    """Whether a picture or mesh of coloured cells lies in the axes."""
+    return any(
+        element.get("id", "").startswith(SHADED) or element.tag.endswith("}image")
+        for element in axes.iter()
+    )
+
+
+def recolour(group: ElementTree.Element) -> None:
+    """Rewrite the style of everything below ``group``."""
+    for element in group.iter():
+        if "style" in element.attrib:
+            element.set("style", COLOUR.sub(page_colour, element.get("style")))
+
+
+def page_colour(found: re.Match[str]) -> str:
+    """Return the declaration with black and white replaced, every other colour as it was."""
+    red, green, blue = bytes.fromhex(found[2])
+    if found[2] == "ffffff":
+        return f"{found[1]}: var(--paper)"
+    if max(red, green, blue) < 0x60 and max(red, green, blue) - min(red, green, blue) < 8:
+        return f"{found[1]}: currentColor"
+    return found[0]

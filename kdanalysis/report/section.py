@@ -1,0 +1,47 @@
+"""What a page is made of: sections with tiles, pictures and tables."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number a reader should see first."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One question and its answer: what to read, the number behind it, the picture, the data.
+
+    Args:
+        name: anchor in the page's address, unique in a page: letters, digits, ``-`` and ``_``.
+        title: heading.
+        text: one sentence that says what to read in the picture.
+        number: the number behind the picture, with its unit; empty for none.
+        figures: (caption, figure) pairs.
+        tables: (caption, frame) pairs.
+        tiles: key numbers above everything else.
+    """
+
+    name: str
+    title: str
+    text: str = ""
+    number: str = ""
+    figures: Sequence[tuple[str, Figure]] = ()
+    tables: Sequence[tuple[str, pd.DataFrame]] = ()
+    tiles: Sequence[Tile] = ()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", self.name):
+            raise ValueError(
+                f"section name {self.name!r} cannot be an anchor: need a letter, then letters, "
+                "digits, - or _"
+            )
