@@ -1,0 +1,7 @@
+"""Image data: built-in tasks and sets on disk, with deterministic batches."""
+
+from kdanalysis.data.images import Images
+from kdanalysis.data.load import load_data
+from kdanalysis.data.splits import DataSplits
+
+__all__ = ["DataSplits", "Images", "load_data"]
