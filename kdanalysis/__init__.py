@@ -1,0 +1,49 @@
+"""Shows what a knowledge-distillation loss really teaches: capture, analysis and figures.
+
+Names are loaded on first use, so that ``import kdanalysis`` costs next to nothing.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AutoK": "kdanalysis.partition",
+    "Groups": "kdanalysis.partition",
+    "Target": "kdanalysis.partition",
+    "Top1": "kdanalysis.partition",
+    "Top1TopK": "kdanalysis.partition",
+    "TopK": "kdanalysis.partition",
+    "CrossEntropy": "kdanalysis.losses",
+    "DKD": "kdanalysis.losses",
+    "Decoupled": "kdanalysis.losses",
+    "GDKD": "kdanalysis.losses",
+    "GDKD3": "kdanalysis.losses",
+    "KD": "kdanalysis.losses",
+    "LogitStandardized": "kdanalysis.losses",
+    "NKD": "kdanalysis.losses",
+    "Sum": "kdanalysis.losses",
+    "linear_ramp": "kdanalysis.losses",
+    "parse_loss": "kdanalysis.losses",
+    "Recorder": "kdanalysis.capture",
+    "at": "kdanalysis.capture",
+    "every": "kdanalysis.capture",
+    "logarithmic": "kdanalysis.capture",
+    "load_logits": "kdanalysis.store",
+    "open_run": "kdanalysis.run",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from the module it lives in."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'kdanalysis' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

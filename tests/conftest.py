@@ -1,0 +1,8 @@
+"""Shared settings of the tests."""
+
+import matplotlib
+from hypothesis import settings
+
+matplotlib.use("Agg")
+settings.register_profile("default", deadline=None, derandomize=True)
+settings.load_profile("default")
