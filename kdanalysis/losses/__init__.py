@@ -1,0 +1,23 @@
+"""Distillation losses: named weighted terms per sample, with closed-form gradients beside them."""
+
+from kdanalysis.losses.base import Loss, linear_ramp
+from kdanalysis.losses.compose import LogitStandardized, Sum
+from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3, Decoupled
+from kdanalysis.losses.nkd import NKD
+from kdanalysis.losses.parse import parse_loss
+from kdanalysis.losses.plain import KD, CrossEntropy
+
+__all__ = [
+    "DKD",
+    "GDKD",
+    "GDKD3",
+    "KD",
+    "NKD",
+    "CrossEntropy",
+    "Decoupled",
+    "LogitStandardized",
+    "Loss",
+    "Sum",
+    "linear_ramp",
+    "parse_loss",
+]

@@ -1,0 +1,108 @@
+"""Losses made of losses: a sum of terms, and standardised logits around any loss."""
+
+from collections.abc import Iterable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kdanalysis.losses.base import Loss, Real
+
+
+class Sum(Loss):
+    """Sum of losses with all their terms by name, such as ``Sum(CrossEntropy(), DKD())``.
+
+    Terms of equal name are added up, so that the total stays the sum of the losses.
+
+    Args:
+        losses: at least one.
+    """
+
+    def __init__(self, *losses: Loss) -> None:
+        super().__init__()
+        if not losses:
+            raise ValueError("Sum needs at least one loss, got none")
+        self.losses = nn.ModuleList(losses)
+        self.terms = tuple(dict.fromkeys(term for loss in losses for term in loss.terms))
+
+    def values(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """Merge the losses' terms."""
+        return _merge(loss.values(student, teacher, target, ramp) for loss in self.losses)
+
+    def slopes(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """Merge the gradients of the losses' terms."""
+        return _merge(loss.slopes(student, teacher, target, ramp) for loss in self.losses)
+
+    def __repr__(self) -> str:
+        return f"Sum({', '.join(map(repr, self.losses))})"
+
+
+def _merge(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    merged: dict[str, Tensor] = {}
+    for part in parts:
+        for name, value in part.items():
+            merged[name] = merged[name] + value if name in merged else value
+    return merged
+
+
+class LogitStandardized(Loss):
+    """Any loss on z-scored logits (Sun et al., CVPR 2024, arXiv 2403.01427).
+
+    Both sides become (z - mean) / (std + 1e-7) per sample, with the unbiased std over classes.
+    The gradient is in the student's own logits, through the standardisation.
+
+    Args:
+        loss: the loss that sees the standardised logits; its temperature applies to them.
+
+    Raises:
+        ValueError: when called with a sample whose logits are all equal: it has no direction.
+    """
+
+    epsilon = 1e-7
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__()
+        self.loss, self.terms = loss, loss.terms
+
+    def values(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """The inner loss's terms on standardised logits."""
+        student, teacher = (self._standardize(x, side)[0] for x, side in _sides(student, teacher))
+        return self.loss.values(student, teacher, target, ramp)
+
+    def slopes(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """Pull the inner gradients back: (g - mean(g) - y <g, y> (s + e) / (s (c - 1))) / (s + e).
+
+        y are the standardised logits, s their std before, e the epsilon.
+        """
+        (y, spread), (t, _) = (self._standardize(x, side) for x, side in _sides(student, teacher))
+        scale = spread + self.epsilon
+        shrink = scale / (spread * (student.shape[-1] - 1))
+        inner = self.loss.slopes(y, t, target, ramp)
+        return {
+            name: (g - g.mean(-1, keepdim=True) - shrink * y * (g * y).sum(-1, keepdim=True))
+            / scale
+            for name, g in inner.items()
+        }
+
+    def _standardize(
+        self, logits: Float[Tensor, "n c"], side: str
+    ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n 1"]]:
+        spread = logits.std(-1, keepdim=True)
+        if not (spread > 0).all():
+            sample = int((~(spread > 0)).nonzero()[0, 0])
+            raise ValueError(
+                f"{side} logits of sample {sample} have no spread over the classes; "
+                f"standardisation divides by it"
+            )
+        return (logits - logits.mean(-1, keepdim=True)) / (spread + self.epsilon), spread
+
+
+def _sides(student: Tensor, teacher: Tensor) -> tuple[tuple[Tensor, str], tuple[Tensor, str]]:
+    return (student, "student"), (teacher, "teacher")

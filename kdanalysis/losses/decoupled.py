@@ -1,0 +1,184 @@
+"""Decoupled distillation: constant weights on the group parts of the divergence (DKD, GDKD)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from kdanalysis.decompose import DIVERGENCES, decompose
+from kdanalysis.losses.base import Loss, Real, check_temperature
+from kdanalysis.partition import AutoK, Chosen, Partition, Target, Top1, Top1TopK, TopK
+from kdanalysis.slopes import slopes, slopes_of_chosen
+
+
+class Decoupled(Loss):
+    r"""High and low terms of any partition, each with its own constant weight.
+
+    .. math:: L = T^2 \left( w_0 KL(P \| Q) + \sum_g w_{g+1} KL(p_{|g} \| q_{|g}) \right)
+
+    Plain KD weighs the low terms by the teacher mass :math:`P_g`, which all but vanishes for
+    the non-top group of a confident teacher; constant weights keep that group audible.
+
+    Args:
+        partition: rule that groups the classes.
+        weights: ``w_0`` of the high term, then one weight per group.
+        temperature: T > 0; the factor T^2 keeps the gradient scale when T changes.
+        names: names of the terms, ``high, low_0, low_1, ...`` unless given. A term named None is
+            left out: for a group of one class, whose term is identically 0.
+        divergence: direction of the low terms; the high term is always forward.
+
+    Raises:
+        ValueError: a weight or a name too many or too few, or an impossible temperature.
+    """
+
+    def __init__(
+        self,
+        partition: Partition,
+        weights: Sequence[Real],
+        temperature: Real = 4.0,
+        names: Sequence[str | None] | None = None,
+        divergence: str = "forward",
+    ) -> None:
+        super().__init__()
+        count = 1 + partition.num_groups
+        names = names or ("high", *(f"low_{g}" for g in range(partition.num_groups)))
+        if len(weights) != count or len(names) != count:
+            raise ValueError(
+                f"{partition} needs {count} weights and names, got {weights} and {names}"
+            )
+        if divergence not in DIVERGENCES:
+            raise ValueError(f"divergence is one of {DIVERGENCES}, got {divergence!r}")
+        self.partition, self.weights, self.names = partition, tuple(weights), tuple(names)
+        self.temperature, self.divergence = check_temperature(temperature), divergence
+        self.terms = tuple(name for name in names if name is not None)
+
+    def values(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """Weigh the parts of the decomposition."""
+        groups, count = self.partition(teacher, target), self.partition.num_groups
+        options = self.temperature, self.divergence
+        high, low, _ = decompose(student, teacher, groups, count, *options)
+        scale = ramp * self.temperature**2
+        weights = [scale * weight for weight in self.weights]
+        parts = zip(weights, (high, *low.unbind(1)), strict=True)
+        return self._name([weight * part for weight, part in parts])
+
+    def slopes(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """Weigh the closed-form gradients of the parts."""
+        rule, options = self.partition, (self.temperature, self.divergence)
+        weights = [ramp * weight for weight in self.weights]
+        if isinstance(rule, Chosen):
+            chosen = rule.choose(teacher, target)
+            high, low = slopes_of_chosen(student, teacher, chosen, weights, *options)
+        else:
+            high, low = slopes(student, teacher, rule(teacher, target), weights, *options)
+        return self._name((high, *low))
+
+    def _name(self, parts: Sequence[Tensor]) -> dict[str, Tensor]:
+        return {k: part for k, part in zip(self.names, parts, strict=True) if k is not None}
+
+
+class DKD(Decoupled):
+    """Decoupled knowledge distillation (Zhao et al., CVPR 2022, arXiv 2203.08679).
+
+        L = T^2 (alpha KL(b_p || b_q) + beta KL(p|rest || q|rest))
+
+    ``tckd`` compares the masses (b: target and rest), ``nckd`` the non-target classes. The
+    paper trains CE + ramp * L with alpha 1, beta 8, T 4 on CIFAR-100.
+
+    Args:
+        alpha: weight of tckd.
+        beta: weight of nckd.
+        temperature: T > 0.
+        partition: the class set apart: the label ("target") or the teacher's argmax ("top1").
+    """
+
+    def __init__(
+        self,
+        alpha: Real = 1.0,
+        beta: Real = 8.0,
+        temperature: Real = 4.0,
+        partition: str = "target",
+    ) -> None:
+        rules = {"target": Target(), "top1": Top1()}
+        if partition not in rules:
+            raise ValueError(f"partition of DKD is 'target' or 'top1', got {partition!r}")
+        names = ("tckd", None, "nckd")
+        super().__init__(rules[partition], (alpha, 0.0, beta), temperature, names)
+        self.alpha, self.beta = alpha, beta
+
+    def __repr__(self) -> str:
+        rule = "target" if isinstance(self.partition, Target) else "top1"
+        return (
+            f"DKD(alpha={self.alpha!r}, beta={self.beta!r}, temperature={self.temperature!r}, "
+            f"partition={rule!r})"
+        )
+
+
+class GDKD(Decoupled):
+    """Generalized decoupled knowledge distillation (Zheng and Cheng, arXiv 2512.04625).
+
+        L = T^2 (w0 KL(P || Q) + w1 D(p|top, q|top) + w2 D(p|other, q|other))
+
+    The top group holds the teacher's k largest classes. The paper's weights: 1/1/8 with k 5 and
+    T 4 on CIFAR-100 (2/8 for resnet32x4 to resnet8x4), .5/1/1 at T 1 on ImageNet.
+
+    Args:
+        k: size of the top group; "auto" or an AutoK chooses it for every sample.
+        weights: w0, w1, w2 of ``high``, ``low_top``, ``low_other``.
+        temperature: T > 0.
+        strategy: "best", or "worst" for the k smallest classes instead.
+        divergence: D is KL(p || q) ("forward"), KL(q || p) ("reverse") or their mean ("both").
+    """
+
+    def __init__(
+        self,
+        k: int | AutoK | str = 5,
+        weights: Sequence[Real] = (1.0, 1.0, 8.0),
+        temperature: Real = 4.0,
+        strategy: str = "best",
+        divergence: str = "forward",
+    ) -> None:
+        temperature = check_temperature(temperature)
+        if isinstance(k, str):
+            if k != "auto":
+                raise ValueError(f"k of GDKD is a number, 'auto' or an AutoK, got {k!r}")
+            k = AutoK(temperature=temperature)
+        if isinstance(k, AutoK) and strategy != "best":
+            raise ValueError("GDKD with auto-k has only the strategy 'best'")
+        partition = k if isinstance(k, AutoK) else TopK(k, strategy)
+        names = ("high", "low_top", "low_other")
+        super().__init__(partition, weights, temperature, names, divergence)
+        self.k, self.strategy = k, strategy
+
+
+class GDKD3(Decoupled):
+    """GDKD over three groups: the teacher's top class, its ranks 2 to k, the rest (2512.04625).
+
+    ``high`` compares the three masses; ``low_top`` is the divergence inside ranks 2 to k. The
+    paper's settings: k 4 and 1/1/8 on CNNs, k 5 and 1/1/1 on ViTs.
+
+    Args:
+        k: last rank of the middle group, 2 <= k < c.
+        weights: w0, w1, w2 of ``high``, ``low_top``, ``low_other``.
+        temperature: T > 0.
+    """
+
+    def __init__(
+        self,
+        k: int = 4,
+        weights: Sequence[Real] = (1.0, 1.0, 8.0),
+        temperature: Real = 4.0,
+    ) -> None:
+        if len(weights) != 3:
+            raise ValueError(f"GDKD3 needs 3 weights (high, low_top, low_other), got {weights}")
+        names = ("high", None, "low_top", "low_other")
+        high, low_top, low_other = weights
+        super().__init__(Top1TopK(k), (high, 0.0, low_top, low_other), temperature, names)
+        self.k = k
+
+    def __repr__(self) -> str:
+        weights = (self.weights[0], *self.weights[2:])
+        return f"GDKD3(k={self.k}, weights={weights!r}, temperature={self.temperature!r})"

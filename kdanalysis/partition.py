@@ -1,0 +1,216 @@
+"""Partitions: rules that put every class of a sample into a numbered group.
+
+A partition is called with the teacher's logits (n, c) and the targets (n,) and gives a group id
+for every class of every sample, shape (n, c). Group 0 is the top group and no group is empty.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+class Partition(ABC):
+    """A rule with parameters; calling it gives the group id of every class of every sample."""
+
+    num_groups: int
+
+    @abstractmethod
+    def __call__(
+        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
+    ) -> Int[Tensor, "n c"]:
+        """Return ids in ``[0, num_groups)``; group 0 is the top group, and no group is empty."""
+
+
+class Chosen(Partition):
+    """Group 0: as many chosen classes for every sample. Group 1: the others."""
+
+    num_groups: ClassVar[int] = 2
+
+    @abstractmethod
+    def choose(
+        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
+    ) -> Int[Tensor, "n k"]:
+        """Return the indices of the chosen classes, in any order."""
+
+    def __call__(
+        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
+    ) -> Int[Tensor, "n c"]:
+        """Return 0 at the chosen classes and 1 elsewhere."""
+        groups = torch.ones_like(teacher, dtype=torch.long)
+        return groups.scatter_(-1, self.choose(teacher, target), 0)
+
+
+def _refuse_empty(rule: Partition, smallest: int, k: int, classes: int) -> None:
+    if not smallest <= k < classes:
+        raise ValueError(
+            f"{rule} leaves a group empty: need {smallest - 1} < k < {classes}, "
+            f"the number of classes"
+        )
+
+
+@dataclass(frozen=True)
+class Target(Chosen):
+    """Group 0: the labelled class. Group 1: the others. The partition of DKD (2203.08679)."""
+
+    def choose(
+        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
+    ) -> Int[Tensor, "n 1"]:
+        """Choose ``target``; the teacher's values are not used.
+
+        Raises:
+            ValueError: a target is no class index, or there is a single class.
+        """
+        classes = teacher.shape[-1]
+        _refuse_empty(self, 1, 1, classes)
+        check_target(target, classes)
+        return target.long().unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class Top1(Chosen):
+    """Group 0: the class with the largest teacher logit. Group 1: the others."""
+
+    def choose(
+        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
+    ) -> Int[Tensor, "n 1"]:
+        """Choose the teacher's argmax; ``target`` is not used."""
+        _refuse_empty(self, 1, 1, teacher.shape[-1])
+        return teacher.argmax(-1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class TopK(Chosen):
+    """Group 0: the k classes with the largest teacher logits. Group 1: the others.
+
+    With ``strategy="worst"`` group 0 holds the k classes with the smallest teacher logits.
+    The partition of GDKD (2512.04625).
+    """
+
+    k: int
+    strategy: str = "best"
+
+    def __post_init__(self) -> None:
+        if self.strategy not in ("best", "worst"):
+            raise ValueError(f"strategy is 'best' or 'worst', got {self.strategy!r}")
+
+    def __repr__(self) -> str:
+        worst = "" if self.strategy == "best" else ", strategy='worst'"
+        return f"TopK(k={self.k}{worst})"
+
+    def choose(
+        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
+    ) -> Int[Tensor, "n k"]:
+        """Rank by the teacher; ``target`` is not used."""
+        _refuse_empty(self, 1, self.k, teacher.shape[-1])
+        return teacher.topk(self.k, largest=self.strategy == "best", sorted=False).indices
+
+
+@dataclass(frozen=True)
+class Top1TopK(Partition):
+    """Groups 0, 1, 2: the teacher's top class, its classes of rank 2 to k, the others (GDKD3)."""
+
+    k: int
+    num_groups: ClassVar[int] = 3
+
+    def __call__(
+        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
+    ) -> Int[Tensor, "n c"]:
+        """Rank by the teacher; ``target`` is not used."""
+        _refuse_empty(self, 2, self.k, teacher.shape[-1])
+        order = teacher.topk(self.k).indices
+        groups = torch.full_like(teacher, 2, dtype=torch.long).scatter(-1, order, 1)
+        return groups.scatter(-1, order[:, :1], 0)
+
+
+@dataclass(frozen=True)
+class AutoK(Partition):
+    """TopK with a k of its own for every sample, read from the softened teacher distribution.
+
+    Sort the probabilities ascending. The first that is at least ``ratio`` times the mean of all
+    probabilities up to and including it starts the top group, so k counts it and the larger ones.
+    Where none is (a flat teacher) k is 1; ``max_k`` caps it, as does the number of classes less 1.
+    The rule of GDKD's experiments (2512.04625).
+    """
+
+    ratio: int | float = 2.0
+    max_k: int | None = None
+    temperature: int | float = 4.0
+    num_groups: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        if not self.ratio > 1:
+            raise ValueError(f"ratio must be above 1, got {self.ratio}: every class would be top")
+        if self.max_k is not None and self.max_k < 1:
+            raise ValueError(f"max_k must be at least 1, got {self.max_k}: the top group is empty")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+
+    def sizes(self, teacher: Float[Tensor, "n c"]) -> Int[Tensor, " n"]:
+        """Return k for every sample, shape (n,)."""
+        classes = teacher.shape[-1]
+        _refuse_empty(self, 1, 1, classes)
+        ascending = (teacher.double() / self.temperature).softmax(-1).sort(-1).values
+        count = torch.arange(1, classes + 1, device=teacher.device)
+        # p >= ratio * mean, written as a product: it holds where the smallest underflow to zero.
+        jump = ascending * count >= self.ratio * ascending.cumsum(-1)
+        jump &= ascending > 0
+        first = jump.int().argmax(-1)
+        k = torch.where(jump.any(-1), classes - first, 1)
+        cap = classes - 1 if self.max_k is None else min(self.max_k, classes - 1)
+        return k.clamp(max=cap)
+
+    def __call__(
+        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
+    ) -> Int[Tensor, "n c"]:
+        """Rank by the teacher and cut each sample at its own k; ``target`` is not used."""
+        k = self.sizes(teacher)
+        order = teacher.argsort(dim=-1, descending=True, stable=True)
+        outside = torch.arange(teacher.shape[-1], device=teacher.device) >= k.unsqueeze(-1)
+        return torch.empty_like(order).scatter(-1, order, outside.long())
+
+
+@dataclass(frozen=True)
+class Groups(Partition):
+    """Fixed groups of classes, such as superclasses; the same for every sample.
+
+    Args:
+        ids: the group id of every class; ids run from 0 without gaps.
+    """
+
+    ids: tuple[int, ...]
+    num_groups: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", tuple(self.ids))
+        found = sorted(set(self.ids))
+        if found != list(range(len(found))) or len(found) < 1:
+            raise ValueError(f"group ids must run from 0 without gaps, got {found}")
+        object.__setattr__(self, "num_groups", len(found))
+
+    def __call__(
+        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
+    ) -> Int[Tensor, "n c"]:
+        """Return the fixed ids for every sample; neither argument's values are used."""
+        if len(self.ids) != teacher.shape[-1]:
+            raise ValueError(
+                f"Groups names {len(self.ids)} classes, the logits have {teacher.shape[-1]}"
+            )
+        ids = torch.tensor(self.ids, device=teacher.device)
+        return ids.expand(teacher.shape)
+
+
+def check_target(target: Int[Tensor, " n"], classes: int) -> None:
+    """Raise a ValueError that names the first sample whose target is no class index."""
+    if not target.numel():
+        return
+    smallest, largest = target.aminmax()
+    if smallest < 0 or largest >= classes:
+        sample = int(((target < 0) | (target >= classes)).nonzero()[0])
+        raise ValueError(
+            f"target of sample {sample} is {int(target[sample])}, "
+            f"need an index from 0 to {classes - 1}"
+        )

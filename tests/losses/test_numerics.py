@@ -1,0 +1,90 @@
+"""Confident teachers, half precision, close students: finite, right, and never a silent zero."""
+
+import pytest
+import torch
+from problems import LOSSES, batch
+
+from kdanalysis import DKD, GDKD, KD, LogitStandardized
+from kdanalysis.losses.base import checked
+
+GAPS = [10.0, 100.0, 1e3, 1e4]
+
+
+def confident(gap: float, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """Teacher and student agree on nothing and their top logit stands ``gap`` above the rest."""
+    student, teacher, target = batch(0, scale=1.0)
+    teacher[torch.arange(5), target] += gap
+    student[torch.arange(5), (target + 1) % 7] += gap
+    return student.to(dtype), teacher.to(dtype), target
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("gap", GAPS)
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_low_precision_input_gives_the_float64_result(loss, gap, dtype):
+    student, teacher, target = confident(gap, dtype)
+    exact = (student.double(), teacher.double(), target)
+
+    values, gradients = loss(student, teacher, target), loss.gradients(student, teacher, target)
+
+    for name, value in loss(*exact).items():
+        assert value.isfinite().all()
+        assert values[name].dtype == torch.float32
+        torch.testing.assert_close(values[name].double(), value, rtol=2e-5, atol=2e-5)
+    for name, gradient in loss.gradients(*exact).items():
+        torch.testing.assert_close(gradients[name].double(), gradient, rtol=2e-4, atol=2e-4)
+
+
+def test_masked_softmax_of_the_published_kind_fails_where_ours_does_not():
+    """The control: log of a sum of softmax probabilities is infinite at these gaps."""
+    student, _, target = confident(1e4, torch.float32)
+    rest = student.softmax(-1).gather(-1, target.unsqueeze(-1))
+    assert rest.log().isinf().any()
+
+
+@pytest.mark.parametrize("distance", [1e-3, 1e-7, 1e-10])
+def test_a_close_student_keeps_its_digits(distance):
+    _, teacher, target = batch(1)
+    direction = batch(2)[0]
+    value = KD(1.0)(teacher + distance * direction, teacher, target)["kd"]
+    p = teacher.softmax(-1)
+    variance = (p * direction**2).sum(-1) - (p * direction).sum(-1) ** 2
+    expected = distance**2 * variance / 2  # second order: half the Fisher information
+    assert (value / expected - 1).abs().max() < 10 * distance + 1e-5 * (1e-10 / distance) + 1e-8
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_non_finite_logits_are_an_error_that_names_sample_and_side(loss, bad, side):
+    problem = batch(3)
+    problem[side][2, 4] = bad
+    name = ("student", "teacher")[side]
+    for call in (loss, loss.gradients):
+        with pytest.raises(ValueError, match=rf"{name} logits of sample 2 hold .* at class 4"):
+            call(*problem)
+
+
+@pytest.mark.parametrize("loss", [DKD(), GDKD(k=1)], ids=repr)
+def test_a_term_of_one_class_is_zero_and_legal(loss):
+    student, teacher, target = batch(4, c=2)
+    values = loss(student, teacher, target)
+    term = loss.terms[-1]
+    assert (values[term] == 0).all()
+    assert (loss.gradients(student, teacher, target)[term] == 0).all()
+
+
+def test_standardisation_of_equal_logits_is_refused():
+    student, teacher, target = batch(5)
+    teacher[1] = 2.0
+    with pytest.raises(ValueError, match="teacher logits of sample 1 have no spread"):
+        LogitStandardized(KD())(student, teacher, target)
+
+
+def test_shapes_and_targets_are_checked():
+    student, teacher, target = batch(6)
+    with pytest.raises(ValueError, match=r"student \(5, 7\), teacher \(5, 6\), target \(5,\)"):
+        checked(student, teacher[:, :6], target)
+    target[3] = 7
+    with pytest.raises(ValueError, match="target of sample 3 is 7, need an index from 0 to 6"):
+        KD()(student, teacher, target)

@@ -1,0 +1,53 @@
+"""Losses as text: every name and option is read, every typo is answered with the nearest name."""
+
+import pytest
+
+from kdanalysis import (
+    DKD,
+    GDKD,
+    GDKD3,
+    KD,
+    NKD,
+    CrossEntropy,
+    LogitStandardized,
+    Sum,
+    parse_loss,
+)
+
+TEXTS = {
+    "kd": KD(),
+    "ce": CrossEntropy(),
+    "kd:temperature=2,weight=0.9": KD(2.0, 0.9),
+    "dkd:alpha=0.5,beta=2,temperature=1,partition=top1": DKD(0.5, 2.0, 1.0, "top1"),
+    "gdkd:k=3,weights=1/2/8,strategy=worst": GDKD(3, (1.0, 2.0, 8.0), strategy="worst"),
+    "gdkd:k=auto,divergence=both": GDKD("auto", divergence="both"),
+    "GDKD3:k=5": GDKD3(5),
+    "nkd:gamma=2,official=true": NKD(gamma=2.0, official=True),
+    "ls-dkd": LogitStandardized(DKD()),
+    "ce + gdkd": Sum(CrossEntropy(), GDKD()),
+}
+
+
+@pytest.mark.parametrize(("text", "loss"), TEXTS.items(), ids=list(TEXTS))
+def test_text_gives_the_loss(text, loss):
+    assert repr(parse_loss(text)) == repr(loss)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gdk", "unknown loss 'gdk'; did you mean 'gdkd'?"),
+        ("", "unknown loss ''; known: ce, kd, dkd, gdkd, gdkd3, nkd"),
+        ("gdkd:temprature=4", "loss 'gdkd' has no option 'temprature'; did you mean 'temperature'"),
+        ("gdkd:k", "option 'k' of loss 'gdkd' needs a value"),
+        ("gdkd:k=five", "gdkd:k=five is not of the kind of its default 5"),
+        ("gdkd:weights=1/2", r"needs 3 weights and names, got \(1.0, 2.0\)"),
+        ("nkd:official=maybe", "nkd:official=maybe is not of the kind of its default False"),
+        ("kd:temperature=0", "temperature must be a finite number above 0, got 0.0"),
+        ("dkd:partition=top2", "partition of DKD is 'target' or 'top1', got 'top2'"),
+        ("gdkd:divergence=sideways", "divergence is one of .* got 'sideways'"),
+    ],
+)
+def test_a_typo_is_answered(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_loss(text)
