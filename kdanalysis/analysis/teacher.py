@@ -130,7 +130,7 @@ def _free_sums(ranked: Float[Tensor, "n c"], temperature: float) -> dict[str, Te
         "confidence_mean": p[:, 0].sum(),
         "entropy_mean": entr(p).sum(),
         "p_other_mean": p[:, TOP:].sum(),
-        "modality": AutoK(temperature=temperature).choose(ranked).sum(),
+        "modality": AutoK(temperature=temperature).sizes(ranked).sum(),
         "rank_mass": p.sum(0),
     }
     lost = {f"underflow_{d}": (log_p[:, -1] <= bound).sum() for d, bound in UNDERFLOW.items()}

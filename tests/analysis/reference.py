@@ -25,3 +25,41 @@ def auto_k(p: np.ndarray, ratio: float = 2.0) -> int:
         if value >= ratio * ascending[: i + 1].mean():
             return min(len(p) - i, len(p) - 1)
     return 1
+
+
+def autograd_gradients(
+    student: torch.Tensor, teacher: torch.Tensor, target: torch.Tensor, k: int, temperature: float
+) -> dict[str, np.ndarray]:
+    """Gradient of every unweighted term by torch's autograd, from renormalised probabilities."""
+    rows = {}
+    for name in ("ce", "kd", "high", "low_top", "low_other", "tckd", "nckd"):
+        leaf = student.double().detach().clone().requires_grad_()
+        values = [
+            _term(name, z, t, int(y), k, temperature)
+            for z, t, y in zip(leaf, teacher.double(), target, strict=True)
+        ]
+        (gradient,) = torch.autograd.grad(sum(values), leaf)
+        rows[name] = gradient.numpy()
+    return rows
+
+
+def top_mass(teacher: torch.Tensor, k: int, temperature: float) -> np.ndarray:
+    return np.sort(probabilities(teacher, temperature))[:, ::-1][:, :k].sum(-1)
+
+
+def _term(name, z, t, y, k, temperature):
+    if name == "ce":
+        return torch.nn.functional.cross_entropy(z.unsqueeze(0), torch.tensor([y]))
+    q, p = (z / temperature).softmax(0), (t / temperature).softmax(0)
+    ranked = t.argsort(descending=True).tolist()
+    top = [y] if name in ("tckd", "nckd") else ranked[:k]
+    rest = [i for i in range(len(t)) if i not in top]
+    if name == "kd":
+        pair = p, q
+    elif name in ("high", "tckd"):
+        pair = (torch.stack([x[top].sum(), x[rest].sum()]) for x in (p, q))
+    else:
+        group = top if name == "low_top" else rest
+        pair = (x[group] / x[group].sum() for x in (p, q))
+    a, b = pair
+    return temperature**2 * (a * (a / b).log()).sum()

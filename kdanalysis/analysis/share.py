@@ -1,0 +1,77 @@
+"""Which share of a loss's gradient every term contributes."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from kdanalysis.analysis.base import Analyzer
+from kdanalysis.analysis.terms import term_names
+from kdanalysis.gradients.logit import HasGradients, term_gradients
+
+
+def shares(gradients: Float[Tensor, "t n c"]) -> tuple[Float[Tensor, "t n"], Bool[Tensor, " n"]]:
+    """Share of every term per sample, and which samples have one.
+
+        share_t = ||g_t|| / sum_s ||g_s||
+
+    The shares of a sample add up to 1. Norms, not inner products: two terms that pull in opposite
+    directions count both. A sample whose gradients are all zero has no share; its entries are 0.
+    """
+    norms = gradients.double().norm(dim=-1)
+    total = norms.sum(0)
+    return norms / total.where(total > 0, 1.0), total > 0
+
+
+class TermShare(Analyzer):
+    """Mean over samples of each term's share of its loss's gradient in the student logits.
+
+    The gradients are weighted as the loss weighs them. Plain KD has a single term: give
+    ``KDParts``, whose terms are high and P_g times low_g, to see its inside.
+
+    Args:
+        losses: the losses by a name of your own.
+    """
+
+    def __init__(self, losses: Mapping[str, HasGradients]) -> None:
+        names = term_names(losses)
+        super().__init__(list(losses.items()))
+        self.losses, self.names = dict(losses), names
+        for state in ("share", "count", "zero"):
+            self.add_sum(state, len(names))
+
+    def update(
+        self,
+        student_logits: Float[Tensor, "n c"],
+        teacher_logits: Float[Tensor, "n c"],
+        target: Int[Tensor, " n"],
+    ) -> None:
+        """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
+        kept = self.keep(teacher_logits, student_logits, target)
+        sides = (student_logits[kept].double(), teacher_logits[kept].double(), target[kept])
+        sums = [_share_sums(term_gradients(loss, *sides)) for loss in self.losses.values()]
+        share, count, zero = (torch.cat(column) for column in zip(*sums, strict=True))
+        self.accumulate(share=share, count=count, zero=zero)
+
+    def compute(self) -> dict[str, Float[Tensor, " t"]]:
+        """``share`` in [0, 1], NaN without samples; ``n`` samples; ``no_gradient`` left out."""
+        return {
+            "share": self.share / self.count,
+            "n": self.count.clone(),
+            "no_gradient": self.zero.clone(),
+        }
+
+    def table(self) -> pd.DataFrame:
+        """Columns loss, term, share (mean over samples), n, no_gradient, non_finite."""
+        values = {name: value.reshape(-1).tolist() for name, value in self.compute().items()}
+        frame = pd.DataFrame(self.names, columns=["loss", "term"]).assign(**values)
+        return frame.assign(non_finite=int(self.non_finite))
+
+
+def _share_sums(gradients: Float[Tensor, "t n c"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums of the shares, of the samples with and of those without, one entry a term."""
+    share, valid = shares(gradients)
+    terms = len(share)
+    return share.sum(-1), valid.sum().expand(terms), (~valid).sum().expand(terms)
