@@ -1,12 +1,7 @@
-"""CIFAR-10 and CIFAR-100 as published: folders of pickled Python batches, read without pickle's
-freedom to run code.
-"""
+"""CIFAR-10 and CIFAR-100 as published: folders of Python batches."""
 
-import pickle
-import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +10,7 @@ from jaxtyping import Int, UInt8
 from kdanalysis.data.resize import resize
 from kdanalysis.data.splits import DataSplits, make_splits
 from kdanalysis.data.strata import choose
+from kdanalysis.data.unpickle import read_batch
 
 
 class Layout(NamedTuple):
@@ -94,10 +90,12 @@ def _read_all(
 
 
 def _pixels(data: Any, file: Path) -> UInt8[np.ndarray, "n 3 32 32"]:
-    rows = isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape[1:] == (3072,)
-    if not rows:
-        raise ValueError(f"{file} needs 'data' as rows of 3072 bytes, one row an image")
-    return data.reshape(-1, 3, 32, 32)
+    try:
+        return data.rows(3 * 32 * 32).reshape(-1, 3, 32, 32)
+    except (AttributeError, ValueError):
+        raise ValueError(
+            f"{file} needs 'data' as bytes in rows of 3072, one row an image"
+        ) from None
 
 
 def _labels(labels: Any, count: int, key: str, file: Path) -> Int[np.ndarray, " n"]:
@@ -105,41 +103,3 @@ def _labels(labels: Any, count: int, key: str, file: Path) -> Int[np.ndarray, " 
     if not whole or len(labels) != count:
         raise ValueError(f"{file} needs {key!r} as a list of {count} whole numbers, one an image")
     return np.array(labels, dtype=np.int64)
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Builds numpy arrays beside Python's plain values, and refuses every other name."""
-
-    allowed: ClassVar[dict[tuple[str, str], Callable[..., Any]]] = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("_codecs", "encode"): str.encode,  # as text to bytes; the original takes any codec
-    }
-
-    def find_class(self, module: str, name: str) -> Callable[..., Any]:
-        """Return the callable a pickle asks for by name; called by pickle itself."""
-        try:
-            return self.allowed[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, not an array") from None
-
-
-def read_batch(file: Path) -> dict[str, Any]:
-    """Load one batch; keys and text are str, whichever Python wrote them.
-
-    Raises:
-        ValueError: the file is missing, is damaged, or asks for anything but arrays; nothing it
-            asks for has then been called.
-    """
-    try:
-        with file.open("rb") as stream, warnings.catch_warnings():
-            # the published files give dtype an integer where numpy now wants a bool
-            warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
-            batch = _ArraysOnly(stream, encoding="latin1").load()
-    except Exception as error:  # a damaged pickle fails in any way its opcodes can
-        raise ValueError(f"{file} cannot be read as a CIFAR batch: {error}") from error
-    if not isinstance(batch, dict):
-        raise ValueError(f"{file} holds a {type(batch).__name__}, but a CIFAR batch is a dict")
-    return {key.decode() if isinstance(key, bytes) else key: batch[key] for key in batch}

@@ -13,15 +13,20 @@ from jaxtyping import Int, UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
+BYTES_ALONE = 8192  # encoded images up to this size are decoded in one thread
 BYTES_HELD = 2**30  # sets that decode to more than this are decoded batch by batch
+
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "PPM", "TIFF")  # asking for few is quicker
 
 
 class Encoded:
     """A sequence of encoded images that decodes like a tensor is indexed.
 
-    ``encoded[index]`` gives ``uint8 (b, 3, h, w)``; decoding runs in threads, as pillow's decoders
-    let others run. With an ``image_size`` every image is cropped to the centred square and
-    resized; without one all must have the size of the first.
+    ``encoded[index]`` gives ``uint8 (b, 3, h, w)``. Large images are decoded in threads; on
+    small ones threads wait for each other longer than they decode. With an ``image_size`` every
+    image is cropped to the centred square and resized; without one all must have the size of the
+    first.
 
     Args:
         sources: a path or the encoded bytes of each image.
@@ -35,6 +40,7 @@ class Encoded:
         self.sources, self.names, self.image_size = sources, names, image_size
         first = decode(sources[0], names[0], image_size)
         self.shape = (len(sources), *first.shape)
+        self.threaded = _encoded_bytes(sources[0]) > BYTES_ALONE
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -43,6 +49,9 @@ class Encoded:
         """Decode the images at ``index``; ValueError names the first that cannot be read."""
         out = np.empty((len(index), *self.shape[1:]), dtype=np.uint8)
         places = list(enumerate(index.tolist()))
+        if not self.threaded:
+            self._fill(out, places)
+            return torch.from_numpy(out)
         parts = [places[start : start + 16] for start in range(0, len(places), 16)]
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for _ in threads.map(partial(self._fill, out), parts):
@@ -74,7 +83,8 @@ def decode(source: Path | bytes, name: str, image_size: int | None) -> UInt8[np.
         ValueError: the image cannot be read, naming it.
     """
     try:
-        with Image.open(BytesIO(source) if isinstance(source, bytes) else source) as image:
+        stream = BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(stream, formats=FORMATS) as image:
             image = _rgb(image)
     except Exception as error:  # pillow's decoders raise OSError, SyntaxError, struct.error, ...
         raise ValueError(f"{name} cannot be read as an image: {error}") from error
@@ -95,3 +105,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _size(pixels: UInt8[np.ndarray, "3 h w"]) -> str:
     return f"{pixels.shape[2]}x{pixels.shape[1]}"
+
+
+def _encoded_bytes(source: Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
