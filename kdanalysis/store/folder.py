@@ -1,0 +1,132 @@
+"""Opening a run folder for writing: new, instead of an old run, or after an interrupted one."""
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from kdanalysis.store.commit import make_folder, remove_temporary, sync_folder
+from kdanalysis.store.info import RUN_JSON, RunInfo, read_info, write_info
+from kdanalysis.store.lock import LOCKS, RankLock
+from kdanalysis.store.names import inside, is_start, rank_number
+from kdanalysis.store.schema import KINDS
+
+Existing = Literal["error", "overwrite", "resume"]
+_TRASH = ".trash-"
+
+
+def refuse_foreign(root: Path) -> None:
+    """Refuse a folder that holds other things than a run, before anything is made in it.
+
+    Raises:
+        FileExistsError: where it is a file, or a folder with contents and no run.json.
+        ValueError: where its run.json is not one of ours.
+    """
+    if not root.exists():
+        return
+    if not root.is_dir():
+        raise FileExistsError(f"{root} is a file: a run needs a folder of its own")
+    if (root / RUN_JSON).exists():
+        read_info(root)
+        return
+    ours = {*KINDS, LOCKS}
+    if any(p.name not in ours and not p.name.startswith(f".{RUN_JSON}") for p in root.iterdir()):
+        raise FileExistsError(
+            f"{root} holds files but no {RUN_JSON}, so it is not a run folder: "
+            "choose a new or empty folder, this one is left as it is"
+        )
+
+
+def prepare(root: Path, rank: int, info: RunInfo, existing: Existing) -> None:
+    """Make a rank ready under its lock; rank 0 also keeps run.json.
+
+    Every rank answers for its own folder, without talking to the others.
+
+    Raises:
+        FileExistsError: where there is a run already and ``existing="error"``.
+        ValueError: where a resumed run differs in its classes, loss or terms.
+    """
+    has_run = (root / RUN_JSON).exists()
+    has_rows = any(_rank_folder(root, kind, rank).exists() for kind in KINDS)
+    if existing == "error" and (has_rows or (has_run and rank == 0)):
+        raise FileExistsError(
+            f"{root} already holds a run: choose another folder, or say existing='overwrite' to "
+            "replace it or existing='resume' to add to it"
+        )
+    if existing == "overwrite":
+        _discard(root, rank, has_run, has_rows)
+    if existing == "resume" and has_run:
+        _refuse_other_run(root, info)
+    for kind in KINDS:
+        remove_temporary(inside(root, _rank_folder(root, kind, rank)))
+    if rank == 0:
+        for path in root.glob(f".{RUN_JSON}*"):
+            path.unlink()
+        if not has_run or existing == "overwrite":
+            write_info(root, info)
+
+
+def start_ids(root: Path) -> list[str]:
+    """Start ids of all ranks and kinds."""
+    return [path.name for path in root.glob("*/rank-*/*") if is_start(path.name)]
+
+
+def _rank_folder(root: Path, kind: str, rank: int) -> Path:
+    return root / kind / f"rank-{rank}"
+
+
+def _refuse_other_run(root: Path, info: RunInfo) -> None:
+    old = read_info(root)
+    for name in ("num_classes", "classes", "loss", "terms"):
+        before, now = getattr(old, name), getattr(info, name)
+        if before != now:
+            raise ValueError(
+                f"{root} cannot be resumed: its {name} is {before!r:.80} and now it is {now!r:.80}; "
+                "choose another folder or existing='overwrite'"
+            )
+
+
+def _discard(root: Path, rank: int, has_run: bool, has_rows: bool) -> None:
+    if has_rows and not has_run:
+        raise FileExistsError(
+            f"{root} has no {RUN_JSON}, so it is not a run folder and nothing in it is deleted: "
+            "choose another folder"
+        )
+    _throw_away(root, rank)
+    if rank == 0:
+        folders = {path.name for path in root.glob("*/rank-*")}
+        for other in sorted({rank_number(name) for name in folders} - {None, 0}):
+            _discard_idle(root, other)
+
+
+def _discard_idle(root: Path, rank: int) -> None:
+    """Delete the old rows of another rank; a rank that is being written has deleted its own."""
+    try:
+        lock = RankLock(root, rank, patience=0.0)
+    except BlockingIOError:
+        return
+    try:
+        _throw_away(root, rank)
+    finally:
+        lock.release()
+
+
+def _throw_away(root: Path, rank: int) -> None:
+    """Rename first: the rows are gone at once, and a death on the way leaves no half run."""
+    for kind in KINDS:
+        folder = inside(root, _rank_folder(root, kind, rank))
+        if folder.is_symlink():
+            raise ValueError(f"{folder} is a link: nothing behind it is deleted")
+        if folder.exists():
+            os.replace(folder, folder.with_name(f"{_TRASH}{rank}-{secrets.token_hex(4)}"))
+            sync_folder(folder.parent)
+        for trash in (root / kind).glob(f"{_TRASH}{rank}-*"):
+            shutil.rmtree(trash)
+
+
+def make_start(root: Path, kind: str, rank: int, start: str) -> Path:
+    """Create the folder of this process's parts of one kind."""
+    folder = inside(root, _rank_folder(root, kind, rank) / start)
+    make_folder(folder)
+    return inside(root, folder)

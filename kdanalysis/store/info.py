@@ -1,0 +1,94 @@
+"""run.json: what a run is, apart from its rows."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kdanalysis.store.commit import commit_file
+from kdanalysis.store.schema import SCHEMA_VERSION
+
+RUN_JSON = "run.json"
+_LARGEST = 64 << 20
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """Facts of a run. ``settings`` is free-form JSON without NaN or inf.
+
+    Raises:
+        ValueError: where there are fewer than two classes, or class names of another number.
+    """
+
+    num_classes: int
+    classes: list[str] | None = None
+    loss: str = ""
+    terms: tuple[str, ...] = ()
+    weights: dict[str, float] = field(default_factory=dict)
+    temperature: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    world_size: int = 1
+    seed: int | None = None
+    created: str = field(default_factory=_now)
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if self.num_classes < 2:
+            raise ValueError(f"got {self.num_classes} class, need at least 2 to compare classes")
+        if self.classes is not None and len(self.classes) != self.num_classes:
+            raise ValueError(f"got {len(self.classes)} class names for {self.num_classes} classes")
+
+
+def write_info(root: Path, info: RunInfo) -> None:
+    """Write run.json durably.
+
+    Raises:
+        ValueError: where a value is no JSON, NaN and inf included.
+    """
+    try:
+        text = json.dumps(asdict(info), allow_nan=False, indent=2)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"run.json takes plain JSON values without NaN or inf: {error}") from error
+    commit_file(root / RUN_JSON, [text.encode()])
+
+
+def read_info(root: Path) -> RunInfo:
+    """Read run.json.
+
+    Raises:
+        FileNotFoundError: where the folder is no run folder.
+        ValueError: where run.json is damaged or from a newer version.
+    """
+    path = Path(root) / RUN_JSON
+    if not path.is_file():
+        raise FileNotFoundError(f"{root} is not a run folder: it has no {RUN_JSON}")
+    if path.stat().st_size > _LARGEST:
+        raise ValueError(f"{path} is larger than {_LARGEST} bytes: not written by this package")
+    try:
+        values = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        return _from_json(values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the {RUN_JSON} of a run: {error}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _from_json(values: Mapping[str, Any]) -> RunInfo:
+    if not isinstance(values, dict) or type(values.get("schema_version")) is not int:
+        raise ValueError("it states no schema_version")
+    if values["schema_version"] > SCHEMA_VERSION:
+        raise ValueError(f"schema version {values['schema_version']} needs a newer kdanalysis")
+    if type(values.get("num_classes")) is not int:
+        raise ValueError("it states no num_classes")
+    known = {f.name for f in fields(RunInfo)}
+    kept = {name: value for name, value in values.items() if name in known}
+    return RunInfo(**kept | {"terms": tuple(kept.get("terms", ()))})

@@ -1,0 +1,133 @@
+"""What a run folder holds and what it should hold: parts on the disk and parts in the records."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kdanalysis.store.floats import widen_bfloat16
+from kdanalysis.store.names import inside, is_start, part_name, part_number, rank_number
+from kdanalysis.store.part import checksum, open_parquet
+from kdanalysis.store.record import Entry, Record, read_record
+from kdanalysis.store.schema import Cells, decode_cells, decode_numbers, read_cells
+
+Block = dict[str, np.ndarray]
+
+
+class Part:
+    """A part that is on the disk, in a record, or missing between two others."""
+
+    def __init__(self, root: Path, path: Path, rank: int, entry: Entry | None) -> None:
+        self.root, self.path, self.rank, self.entry = root, path, rank, entry
+
+    @property
+    def name(self) -> str:
+        """Path inside the run folder."""
+        return self.path.relative_to(self.root).as_posix()
+
+    @cached_property
+    def problem(self) -> str | None:
+        """Why the part cannot be read; None where every byte is as written. Checked once."""
+        try:
+            inside(self.root, self.path)
+            crc = checksum(self.path)
+            if self.entry is not None and crc != self.entry.crc32:
+                raise ValueError("replaced: it is whole, but not the part that was recorded")
+            read_cells(self.file().schema_arrow)
+        except FileNotFoundError:
+            return "missing"
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            return str(error).splitlines()[0]
+        return None
+
+    def file(self) -> pq.ParquetFile:
+        """Open the part."""
+        return open_parquet(self.path)
+
+    @cached_property
+    def cells(self) -> dict[str, Cells]:
+        """Logits columns."""
+        with self.file() as file:
+            return read_cells(file.schema_arrow) or {}
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Stored columns, and the rank from the folder's name."""
+        with self.file() as file:
+            return (*file.schema_arrow.names, "rank")
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Rows as the footer counts them."""
+        with self.file() as file:
+            return file.metadata.num_rows
+
+    @cached_property
+    def first_step(self) -> int:
+        """Step of the first row."""
+        return int(next(self.blocks(["step"], 1))["step"][0])
+
+    def blocks(self, names: Sequence[str], batch_size: int) -> Iterator[Block]:
+        """Stream columns, page checksums verified.
+
+        Raises:
+            OSError: where the part changes while it is read; the message names it.
+        """
+        stored = [name for name in names if name != "rank"]
+        try:
+            with self.file() as file:
+                for batch in file.iter_batches(batch_size, columns=stored):
+                    block = {name: self._decode(name, batch[name]) for name in stored}
+                    ranks = np.full(len(batch), self.rank, np.int32)
+                    yield block | ({"rank": ranks} if "rank" in names else {})
+        except (OSError, pa.ArrowException) as error:
+            raise OSError(f"{self.name} changed while it was read: {error}") from error
+
+    def _decode(self, name: str, array: pa.Array) -> np.ndarray:
+        if name not in self.cells:
+            return decode_numbers(array)
+        values = decode_cells(array, self.cells[name])
+        return widen_bfloat16(values) if self.cells[name].dtype == "bfloat16" else values
+
+
+class Start:
+    """The parts of one process start, in order, with its record."""
+
+    def __init__(self, root: Path, folder: Path, rank: int) -> None:
+        self.root, self.folder, self.rank = root, folder, rank
+        self.record: Record | None = read_record(folder)
+        self.parts = [self._part(number) for number in range(1, self._last_number() + 1)]
+
+    @property
+    def record_problem(self) -> str | None:
+        """What is wrong with the record; one part may lack its line after a sudden death."""
+        if self.record is not None and self.record.damage is not None:
+            return self.record.damage
+        recorded = 0 if self.record is None else len(self.record.parts)
+        found = sum(part.path.exists() for part in self.parts)
+        return f"lists {recorded} of {found} parts" if found > recorded + 1 else None
+
+    def _last_number(self) -> int:
+        recorded = self.record.parts if self.record else ()
+        names = [*recorded, *(path.name for path in self.folder.iterdir())]
+        return max((part_number(name) or 0 for name in names), default=0)
+
+    def _part(self, number: int) -> Part:
+        path = self.folder / part_name(number)
+        entry = self.record.parts.get(path.name) if self.record else None
+        return Part(self.root, path, self.rank, entry)
+
+
+def list_starts(root: Path, kind: str) -> list[Start]:
+    """Return all starts of a kind, the newest first, so that a later row supersedes an earlier."""
+    folders = [
+        (path.name, -rank, path)
+        for rank_folder in (root / kind).glob("rank-*")
+        if (rank := rank_number(rank_folder.name)) is not None
+        for path in rank_folder.iterdir()
+        if is_start(path.name) and path.is_dir()
+    ]
+    return [Start(root, path, -rank) for _, rank, path in sorted(folders, reverse=True)]

@@ -1,0 +1,57 @@
+"""One live writer a rank: a file lock that dies with its process and names its holder."""
+
+import contextlib
+import json
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+import filelock
+
+from kdanalysis.store.commit import make_folder
+
+LOCKS = "locks"
+_PATIENCE = 0.5  # seconds: a killed process may need a moment to let go
+
+
+class RankLock:
+    """Held from creation to ``release``.
+
+    Raises:
+        BlockingIOError: within a second, where another writer, in this process or another one,
+            holds the rank.
+    """
+
+    def __init__(self, root: Path, rank: int, patience: float = _PATIENCE) -> None:
+        folder = root / LOCKS
+        make_folder(folder)
+        self._holder = folder / f"rank-{rank}.json"
+        self._lock = filelock.FileLock(folder / f"rank-{rank}.lock", timeout=patience)
+        try:
+            self._lock.acquire()
+        except filelock.Timeout:
+            raise BlockingIOError(
+                f"rank {rank} of {root} is being written by {self._describe()}: "
+                "close that writer first, or give this one a run folder of its own"
+            ) from None
+        self._holder.write_text(json.dumps(_me()))
+
+    def release(self) -> None:
+        """Let the rank go; twice is harmless."""
+        if self._lock.is_locked:
+            with contextlib.suppress(OSError):
+                self._holder.unlink(missing_ok=True)
+            self._lock.release()
+
+    def _describe(self) -> str:
+        try:
+            holder = json.loads(self._holder.read_bytes())
+            return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "a process that did not leave its name"
+
+
+def _me() -> dict[str, object]:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}

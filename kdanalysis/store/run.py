@@ -1,0 +1,150 @@
+"""StoredRun: what is whole in a run folder, as batches of columns."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from kdanalysis.store.info import RunInfo, read_info
+from kdanalysis.store.inventory import Block, Part, Start, list_starts
+from kdanalysis.store.merge import Stream, merge, rebatch
+from kdanalysis.store.schema import LAYER_COLUMNS, SAMPLE_COLUMNS
+
+_FEWEST = 256  # rows of a block: fewer cost more in calls than they save in memory
+
+
+class StoredRun:
+    """A run folder, open for reading; a live writer's later parts are not seen.
+
+    Damaged and missing parts are left out and listed in ``skipped``. A row is named by (step,
+    sample_id): copies from padded samplers and resumed runs are read once, the newest process
+    start first, and counted in ``duplicates``.
+
+    Raises:
+        FileNotFoundError: where the folder is no run folder.
+        ValueError: where run.json is damaged or from a newer version.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.info: RunInfo = read_info(self.path)
+        self._samples = list_starts(self.path, "samples")
+        self._layers = list_starts(self.path, "layers")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the parts of samples that are whole."""
+        return tuple(part.name for part in _all(self._samples) if part.problem is None)
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """Parts that are not read, with the reason; samples and layers."""
+        parts = _all([*self._samples, *self._layers])
+        return [(part.name, part.problem) for part in parts if part.problem is not None]
+
+    @property
+    def dropped_rows(self) -> int:
+        """Samples that the writers had to leave out, as their records count them."""
+        return sum(start.record.dropped_rows for start in self._samples if start.record)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that every readable part has, ``rank`` included."""
+        parts = [part for part in _all(self._samples) if part.problem is None]
+        return tuple(
+            name
+            for name in (*SAMPLE_COLUMNS, "rank")
+            if parts and all(name in part.columns for part in parts)
+        )
+
+    @property
+    def num_rows(self) -> int:
+        """Rows without duplicates."""
+        return self._scan[0]
+
+    @property
+    def duplicates(self) -> int:
+        """Rows left out because (step, sample_id) was there already."""
+        return self._scan[1]
+
+    def steps(self) -> Int64[np.ndarray, " s"]:
+        """Return the captured steps, ascending."""
+        return self._scan[2].copy()
+
+    def dtype(self, column: str) -> np.dtype:
+        """Return the dtype in which ``batches`` gives a logits column, whatever the part."""
+        parts = [part for part in _all(self._samples) if part.problem is None]
+        found = {part.cells[column].dtype for part in parts if column in part.cells}
+        return np.result_type(*(d.replace("bfloat16", "float32") for d in found))
+
+    def batches(self, columns: Sequence[str], batch_size: int = 4096) -> Iterator[Block]:
+        """Yield columns ordered by step, ``batch_size`` rows at a time, the last batch shorter.
+
+        Logits come in their stored dtype, bfloat16 as float32. Memory is bounded by the batch.
+
+        Raises:
+            ValueError: for a column that a part lacks.
+            OSError: where a part changes while it is read.
+        """
+        unknown = [name for name in columns if name not in self.columns]
+        if unknown and self.parts:
+            raise ValueError(
+                f"{self.path} has no column {', '.join(unknown)} in every part: "
+                f"it has {', '.join(self.columns)}"
+            )
+        blocks = (block for block, _ in self._merged(tuple(columns), batch_size))
+        for batch in rebatch(blocks, batch_size):
+            yield {name: batch[name] for name in columns}
+
+    def layer_batches(self, batch_size: int = 4096) -> Iterator[Block]:
+        """Yield the layers table: step, epoch, layer, term_a, term_b, dot, rank."""
+        names = (*LAYER_COLUMNS, "rank")
+        streams = _streams(self._layers, names, batch_size)
+        yield from rebatch((block for block, _ in merge(streams, _layer_key)), batch_size)
+
+    @cached_property
+    def _scan(self) -> tuple[int, int, np.ndarray]:
+        rows = duplicates = 0
+        steps: list[np.ndarray] = []
+        for block, removed in self._merged((), 65536):
+            rows, duplicates = rows + len(block["step"]), duplicates + removed
+            steps.append(np.unique(block["step"]))
+        return rows, duplicates, np.unique(np.concatenate(steps or [np.zeros(0, np.int64)]))
+
+    def _merged(self, columns: tuple[str, ...], batch_size: int) -> Iterator[tuple[Block, int]]:
+        names = tuple(dict.fromkeys((*columns, "step", "sample_id")))
+        streams = _streams(self._samples, names, batch_size)
+        return merge(streams, lambda block: block["sample_id"])
+
+
+def _all(starts: Sequence[Start]) -> Iterator[Part]:
+    return (part for start in reversed(starts) for part in start.parts)
+
+
+def _streams(starts: Sequence[Start], names: Sequence[str], batch_size: int) -> list[Stream]:
+    size = max(min(_FEWEST, batch_size), batch_size // max(1, len(starts)))
+    streams = []
+    for start in starts:
+        first = next((part for part in start.parts if part.problem is None), None)
+        if first is not None:
+            streams.append(Stream(first.first_step, _Blocks(start, names, size)))
+    return streams
+
+
+class _Blocks:
+    """Opens the blocks of one start's whole parts."""
+
+    def __init__(self, start: Start, names: Sequence[str], size: int) -> None:
+        self._start, self._names, self._size = start, names, size
+
+    def __call__(self) -> Iterator[Block]:
+        for part in self._start.parts:
+            if part.problem is None:
+                yield from part.blocks(self._names, self._size)
+
+
+def _layer_key(block: Block) -> np.ndarray:
+    parts = zip(block["rank"], block["layer"], block["term_a"], block["term_b"], strict=True)
+    return np.array(["\0".join(map(str, row)) for row in parts], dtype=object)

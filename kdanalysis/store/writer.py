@@ -1,0 +1,168 @@
+"""PartWriter: one rank of a run, from batches to committed parts."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+
+from kdanalysis.store.batch import Columns, encode_layers, encode_samples
+from kdanalysis.store.folder import Existing, prepare, refuse_foreign, start_ids
+from kdanalysis.store.info import RunInfo
+from kdanalysis.store.lock import RankLock
+from kdanalysis.store.names import new_start, run_folder
+from kdanalysis.store.shard import Shard
+
+FloatDtype = Literal["float16", "float32", "float64", "bfloat16", "same"]
+_PART_BYTES = 64 << 20
+
+
+class PartWriter:
+    """Appends batches and commits a part when it is full.
+
+    A batch is never cut in two, so a step is on the disk whole or not at all. After ``flush``
+    returns, everything written so far survives a kill and a power cut. Memory is bounded by one
+    part, at most 64 MiB and a batch.
+
+    Args:
+        root: the run folder; its last part is the run's name.
+        rank: number of this process; each rank writes its own folder.
+        info: written as run.json by rank 0.
+        float_dtype: how logits are stored; "same" keeps the dtype they come in.
+        rows_per_part: rows after which a part is committed.
+        existing: what to do where the folder already holds a run: refuse, delete its rows, or add
+            to it (a folder without a run is simply started).
+
+    Raises:
+        BlockingIOError: where a live writer holds this rank; the message names it.
+        FileExistsError: where there is a run already, or a folder that is no run folder.
+        ValueError: for a bad run name, or a run that cannot be resumed with this info.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        rank: int,
+        info: RunInfo,
+        float_dtype: FloatDtype = "float16",
+        rows_per_part: int = 8192,
+        *,
+        existing: Existing = "error",
+    ) -> None:
+        if rank < 0 or rows_per_part < 1:
+            raise ValueError(f"got rank {rank}, {rows_per_part} rows a part: need >= 0 and >= 1")
+        self.root, self.rank, self.info = run_folder(root), rank, info
+        self.float_dtype, self.rows_per_part = float_dtype, rows_per_part
+        self._last_step: int | None = None
+        refuse_foreign(self.root)
+        self._lock = RankLock(self.root, rank)
+        try:
+            prepare(self.root, rank, info, existing)
+            self.start = new_start(start_ids(self.root))
+        except BaseException:
+            self._lock.release()
+            raise
+        self._samples = Shard(self.root, "samples", rank, self.start)
+        self._layers = Shard(self.root, "layers", rank, self.start)
+        self._closed = False
+
+    @property
+    def committed(self) -> int:
+        """Parts of samples that are safe on the disk."""
+        return self._samples.committed
+
+    @property
+    def pending_rows(self) -> int:
+        """Samples in memory, not yet safe."""
+        return self._samples.num_rows
+
+    def write(self, columns: Columns, dtype: str | None = None) -> None:
+        """Append a batch of samples (copied); see ``encode_samples`` for columns and ``dtype``.
+
+        Raises:
+            ValueError: for columns the contract does not know, values out of range, or a step
+                that goes back.
+            OSError: where a full part cannot be committed; its rows stay in memory.
+        """
+        self._refuse_closed()
+        table = encode_samples(columns, self.info.num_classes, self.float_dtype, dtype)
+        self._check_steps(np.asarray(columns["step"]))
+        self._append(self._samples, table)
+
+    def write_layers(self, columns: Columns) -> None:
+        """Append rows of step, epoch, layer, term_a, term_b, dot."""
+        self._refuse_closed()
+        self._append(self._layers, encode_layers(columns))
+
+    def count_dropped(self, rows: int) -> None:
+        """Note samples that were never written; the run's record keeps the sum."""
+        self._samples.dropped_rows += rows
+
+    def flush(self) -> None:
+        """Commit what is in memory, full or not."""
+        self._samples.commit()
+        self._layers.commit()
+
+    def close(self) -> None:
+        """Commit the rest, mark the record as closed, release the rank; twice is harmless."""
+        if self._closed:
+            return
+        try:
+            self.flush()
+            self._samples.close()
+            self._layers.close()
+        finally:
+            self._let_go()
+
+    def abandon(self, reason: str) -> None:
+        """Stop without writing what is in memory; the record says why, if the disk still takes it.
+
+        Raises:
+            OSError: where it does not; the rank is released all the same.
+        """
+        if self._closed:
+            return
+        try:
+            self._samples.close(stopped=reason)
+            self._layers.close(stopped=reason)
+        finally:
+            self._let_go()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _append(self, shard: Shard, table) -> None:
+        if not len(table):
+            return
+        if shard.schema is not None and shard.schema != table.schema:
+            shard.commit()
+        shard.add(table)
+        if shard.num_rows >= self.rows_per_part or shard.num_bytes >= _PART_BYTES:
+            shard.commit()
+
+    def _check_steps(self, step: np.ndarray) -> None:
+        if not len(step):
+            return
+        before = step[0] if self._last_step is None else self._last_step
+        if (np.diff(step, prepend=before) < 0).any():
+            raise ValueError(
+                f"step goes back after {before}: give the global step, which never falls, "
+                "because (step, sample_id) names a row"
+            )
+        self._last_step = int(step[-1])
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ValueError(f"the writer of {self.root} is closed: open a new one to add rows")
+
+    def _let_go(self) -> None:
+        self._closed = True
+        self._lock.release()
