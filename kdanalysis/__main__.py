@@ -1,0 +1,5 @@
+"""``python -m kdanalysis``: the same commands as ``kdanalysis``."""
+
+from kdanalysis.cli.main import main
+
+main()

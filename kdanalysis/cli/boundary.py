@@ -1,0 +1,85 @@
+"""The one place where an error becomes a sentence and an exit code."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from typing import NoReturn
+
+from typer.core import TyperGroup
+
+BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
+
+
+class Boundary(TyperGroup):
+    """A group of commands that ends every error in one sentence on stderr, without a traceback.
+
+    Exit codes: 0 success, 1 an error of ours or a finding, 2 bad input, 130 Ctrl-C. ``--debug``
+    anywhere on the command line, or ``KDANALYSIS_DEBUG=1``, prints the traceback too.
+    """
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        standalone_mode: bool = True,
+        **extra: object,
+    ) -> NoReturn:
+        """Run the command; never returns, never raises anything but SystemExit."""
+        given = list(sys.argv[1:] if args is None else args)
+        rest = [arg for arg in given if arg != "--debug"] or ["--help"]
+        debug = "--debug" in given or os.environ.get("KDANALYSIS_DEBUG", "0") not in ("", "0")
+        try:
+            code = super().main(rest, "kdanalysis", standalone_mode=False, **extra) or 0
+            sys.stdout.flush()
+        except BrokenPipeError:
+            forget_stdout()
+            code = 1
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            sentence, code = explain(error)
+            say(f"error: {sentence}")
+        if code == INTERRUPTED:
+            say("interrupted")
+        sys.exit(code)
+
+
+def say(sentence: str) -> None:
+    """Write one line on stderr."""
+    print(f"kdanalysis: {sentence}", file=sys.stderr)
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """Return one sentence and the exit code of an error that a command raised."""
+    if hasattr(error, "format_message"):
+        return usage(error), BAD_INPUT
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}", BAD_INPUT
+    sentence = " ".join(str(error.args[0] if error.args else error).split())
+    if isinstance(error, (ValueError, OSError)) and sentence:
+        return sentence, BAD_INPUT
+    if isinstance(error, KeyError) and " " in sentence:
+        return sentence, BAD_INPUT
+    name = type(error).__name__
+    return f"unexpected {name}: {sentence} (--debug shows where)", INTERNAL
+
+
+def usage(error: Exception) -> str:
+    """Return the parser's message, with the nearest option where one was misspelt."""
+    message = " ".join(error.format_message().split())
+    wrong, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if wrong is None or context is None:
+        return message
+    valid = [name for parameter in context.command.params for name in parameter.opts]
+    near = max(
+        (name for name in [*valid, "--help", "--debug"] if name.startswith("-")),
+        key=lambda name: SequenceMatcher(None, name, wrong).ratio(),
+    )
+    return f"{context.command_path} has no option {wrong}; the nearest one is {near}"
+
+
+def forget_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush stays quiet."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

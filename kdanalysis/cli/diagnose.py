@@ -1,0 +1,81 @@
+"""``kdanalysis diagnose``: the teacher card of saved logits."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdanalysis.cli.options import (
+    Device,
+    Overwrite,
+    Seed,
+    Temperatures,
+    parse_temperatures,
+    prepare,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+
+def diagnose(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Logits: .npz, .npy, .pt, .safetensors, .parquet, or a run folder.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Write tables, figures and a page here."),
+    ] = None,
+    temperatures: Temperatures = "1,2,4,8",
+    overwrite: Overwrite = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Print the card of a teacher: how sure, how right and how much it says beyond its first guess.
+
+    Works on the teacher's logits alone; labels, where the file has them, add accuracy and
+    calibration.
+
+    Example: kdanalysis diagnose teacher.npz --out card --temperatures 1,4
+    """
+    ladder = parse_temperatures(temperatures)
+    if out is None:
+        examine(file, ladder, prepare(seed, device))
+        return
+    from kdanalysis.cli.output import output_folder
+
+    with output_folder(out, overwrite) as folder:
+        examine(file, ladder, prepare(seed, device), folder)
+    typer.echo(f"wrote {out}: report.html, tables, figures")
+
+
+def examine(
+    file: Path, temperatures: tuple[float, ...], device: "torch.device", folder: Path | None = None
+) -> None:
+    """Read the logits once, print the card, and fill the folder where there is one."""
+    from kdanalysis.cli.progress import track
+    from kdanalysis.cli.terminal import print_frame
+    from kdanalysis.pages.card import wide_card
+    from kdanalysis.pages.teacher import study_teacher, teacher_page
+    from kdanalysis.store.sources import load_logits
+
+    logits = load_logits(file)
+    tables = study_teacher(
+        logits,
+        temperatures,
+        device,
+        lambda batches: track(
+            batches, "Reading", logits.num_rows, lambda batch: len(batch["teacher_logits"])
+        ),
+    )
+    wide = wide_card(tables["teacher"])
+    title = f"{file}: {logits.num_rows:,} samples, {logits.num_classes} classes"
+    print_frame(wide, title=title, right=wide.columns[1:])
+    if folder is not None:
+        from kdanalysis.pages.page import write_folder
+
+        write_folder(teacher_page(logits, file.name, tables), folder)

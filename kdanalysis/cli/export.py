@@ -1,0 +1,32 @@
+"""``kdanalysis export``: the logits of a run as one file for other tools."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kdanalysis.cli.options import Device, Overwrite, Run, Seed
+
+Format = Literal["list", "npz", "safetensors"]
+
+
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")],
+    logits: Annotated[
+        Format, typer.Option(help="list: Parquet with lists of numbers; npz; safetensors.")
+    ] = "npz",
+    overwrite: Overwrite = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Write the logits, targets, steps and sample ids of a run to one file.
+
+    Example: kdanalysis export runs/gdkd --logits npz -o gdkd.npz
+    """
+    from kdanalysis.cli.output import output_file
+    from kdanalysis.store.export import export as write
+
+    with output_file(out, overwrite) as file:
+        write(run, file, logits)
+    typer.echo(f"wrote {out}")

@@ -1,0 +1,29 @@
+"""``kdanalysis COMMAND``: the list of commands and the entry point."""
+
+import typer
+
+from kdanalysis.cli.boundary import Boundary
+from kdanalysis.cli.diagnose import diagnose
+from kdanalysis.cli.export import export
+from kdanalysis.cli.info import info
+from kdanalysis.cli.report import report
+from kdanalysis.cli.table import table
+from kdanalysis.cli.verify import verify
+
+app = typer.Typer(cls=Boundary, add_completion=False, rich_markup_mode="rich")
+
+
+@app.callback(epilog="kdanalysis COMMAND --help shows the options of a command with an example.")
+def kdanalysis(
+    debug: bool = typer.Option(False, "--debug", help="Show where an error was raised."),
+) -> None:
+    """Show what a knowledge-distillation loss really teaches."""
+
+
+for command in (diagnose, table, report, info, verify, export):
+    app.command(no_args_is_help=True)(command)
+
+
+def main() -> None:
+    """Run the command of this process's arguments and exit with its code."""
+    app()

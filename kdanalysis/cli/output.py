@@ -1,0 +1,98 @@
+"""Output that is there whole or not at all: built under another name, renamed when complete."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MARKS = ("report.html", "run.json")
+
+
+@contextmanager
+def output_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Give an empty folder to fill; it takes the name ``path`` when the block succeeds.
+
+    After an error or Ctrl-C nothing is left of it. An empty folder may exist at ``path``.
+
+    Raises:
+        FileExistsError: ``path`` is in use, and is not to be or must not be replaced.
+    """
+    path = path.resolve()
+    check_folder(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield building
+        building.chmod(0o777 & ~current_umask())
+        replace_folder(building, path)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def check_folder(path: Path, overwrite: bool) -> None:
+    """Refuse what would be lost: anything without --overwrite, and what we never wrote."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not path.is_dir():
+        raise FileExistsError(f"{path} is a file: give a folder that does not exist yet")
+    if not overwrite:
+        raise FileExistsError(
+            f"{path} exists already: give another folder, or --overwrite to replace it"
+        )
+    if not any((path / mark).is_file() for mark in MARKS):
+        raise FileExistsError(
+            f"{path} was not written by kdanalysis (it holds none of {', '.join(MARKS)}), "
+            "so --overwrite does not replace it"
+        )
+
+
+def replace_folder(building: Path, path: Path) -> None:
+    """Rename into place; the old folder goes only when the new one stands."""
+    if not path.exists():
+        building.rename(path)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+    path.rename(old / "old")
+    try:
+        building.rename(path)
+    except OSError:
+        (old / "old").rename(path)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def output_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Give the name of a file to write; it becomes ``path`` when the block succeeds.
+
+    Raises:
+        FileExistsError: ``path`` exists and is not to be replaced, or is a folder.
+    """
+    path = path.resolve()
+    if path.is_dir():
+        raise FileExistsError(f"{path} is a folder: give the name of a file")
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists already: give another name, or --overwrite to replace it"
+        )
+    with output_folder_beside(path) as folder:
+        yield folder / path.name
+        (folder / path.name).replace(path)
+
+
+@contextmanager
+def output_folder_beside(path: Path) -> Iterator[Path]:
+    """Give a hidden folder on the same disk as ``path``, gone afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        yield Path(folder)
+
+
+def current_umask() -> int:
+    """Return the permissions that new files of this process do not get."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,58 @@
+"""Frames and facts as text: columns that line up, whole when piped, fitted in a terminal."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+    from rich.text import Text
+
+
+def print_frame(frame: "pd.DataFrame", title: str = "", right: Iterable[str] = ()) -> None:
+    """Print every row; numbers, and columns in ``right``, are right-aligned."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from kdanalysis.report.number import format_column, is_numeric
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    right = {*right, *(name for name in frame.columns if is_numeric(frame[name]))}
+    for name in frame.columns:
+        table.add_column(literal(name), justify="right" if name in right else "left")
+    for cells in zip(*(format_column(frame[name]) for name in frame.columns), strict=True):
+        table.add_row(*map(literal, cells))
+    show([literal(title, "bold")] if title else [], table)
+
+
+def print_facts(facts: Mapping[str, object], title: str = "") -> None:
+    """Print label and value, one pair a line."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for label, value in facts.items():
+        table.add_row(literal(label, "dim"), literal(value))
+    show([literal(title, "bold")] if title else [], table)
+
+
+def literal(value: object, style: str = "") -> "Text":
+    """Show a name exactly: no markup, and no control character reaches the terminal."""
+    from rich.text import Text
+
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
+    return Text("".join(shown), style=style)
+
+
+def show(lines: Iterable[object], table: object) -> None:
+    """Print on stdout; a pipe or a file gets the full width, so that nothing is cut."""
+    console = make_console()
+    for line in (*lines, table):
+        console.print(line)
+
+
+def make_console() -> "Console":
+    """Return the terminal, or an endless line where stdout is none."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)

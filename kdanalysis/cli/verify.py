@@ -1,0 +1,23 @@
+"""``kdanalysis verify``: whether a run folder is whole."""
+
+import typer
+
+from kdanalysis.cli.options import Device, Run, Seed
+
+
+def verify(run: Run, seed: Seed = 0, device: Device = "auto") -> None:
+    """Read every byte of a run and name the parts that are cut short, changed or missing.
+
+    The exit code is 1 when something was found, 0 when the run is whole.
+
+    Example: kdanalysis verify runs/gdkd
+    """
+    from kdanalysis.store.verify import verify as find
+
+    findings = find(run)
+    for finding in findings:
+        typer.echo(f"{finding.part}: {finding.problem}")
+    if findings:
+        typer.echo(f"{run}: {len(findings)} problem{'s'[: len(findings) > 1]} found", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{run} is whole")

@@ -1,0 +1,1 @@
+"""What stands on the pages: from logits and runs to tables, sentences, figures and sections."""

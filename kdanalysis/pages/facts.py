@@ -1,0 +1,58 @@
+"""Facts about runs and logits, as (label, value) pairs for a page's head or a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def run_facts(run: Any) -> dict[str, object]:
+    """Return what a run is, from its run.json and what its parts hold.
+
+    Args:
+        run: an open run (``kdanalysis.open_run``).
+    """
+    info, steps = run.info, run.steps()
+    facts = {
+        "loss": info.loss,
+        "terms": ", ".join(info.terms),
+        "weights": ", ".join(f"{name} {weight:g}" for name, weight in info.weights.items()),
+        "temperature": info.temperature,
+        "classes": class_fact(info.num_classes, info.classes),
+        "samples": f"{run.num_rows:,}",
+        "captured steps": step_fact(steps),
+        "columns": ", ".join(run.columns),
+        "ranks": info.world_size,
+        "seed": info.seed,
+        "created": info.created,
+        "duplicates": run.duplicates or None,
+        "dropped while writing": run.dropped_rows or None,
+        "skipped parts": skipped_fact(run.skipped),
+        **{f"setting {key}": value for key, value in info.settings.items()},
+    }
+    return stated(facts)
+
+
+def stated(facts: Mapping[str, object]) -> dict[str, object]:
+    """Leave out what is not known."""
+    return {label: value for label, value in facts.items() if value not in (None, "")}
+
+
+def class_fact(number: int, names: list[str] | None) -> str:
+    """Return the number of classes with the first names."""
+    if not names:
+        return str(number)
+    return f"{number} ({', '.join(names[:4])}{', ...' if number > 4 else ''})"
+
+
+def step_fact(steps: Any) -> str:
+    """Return how many steps were captured, and from where to where."""
+    if len(steps) == 0:
+        return "none"
+    return f"{len(steps):,} ({steps[0]} to {steps[-1]})"
+
+
+def skipped_fact(skipped: list[tuple[object, str]]) -> str | None:
+    """Return the parts that could not be read, with the reason of the first."""
+    if not skipped:
+        return None
+    part, reason = skipped[0]
+    return f"{len(skipped)}, such as {part}: {reason}"

@@ -1,0 +1,82 @@
+"""The teacher's page: its card, and what the card's numbers come from."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from kdanalysis.analysis.mass import TopKMass
+from kdanalysis.analysis.modality import Modality
+from kdanalysis.analysis.profile import ClassProfile
+from kdanalysis.analysis.teacher import TeacherDistribution
+from kdanalysis.pages.card import make_tiles
+from kdanalysis.pages.facts import class_fact, stated
+from kdanalysis.pages.nouns import noun_sections
+from kdanalysis.pages.page import Page
+from kdanalysis.report import Section
+from kdanalysis.stream import feed, runnable
+
+Batches = Iterable[Mapping[str, np.ndarray]]
+MOST_CLASSES = 200  # of tables with a row for every pair of classes
+COLUMNS = ("teacher_logits", "target")
+
+
+def study_teacher(
+    logits: Any,
+    temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+    device: torch.device | str = "cpu",
+    watch: Callable[[Batches], Batches] = iter,
+) -> dict[str, pd.DataFrame]:
+    """Read the logits once, batch by batch, and return the tables of a teacher by their nouns.
+
+    Args:
+        logits: what ``load_logits`` returns; labels are used where there are some.
+        temperatures: every T > 0 of the card.
+        device: where to compute.
+        watch: wraps the batches, for a progress bar.
+
+    Raises:
+        ValueError: one class only, no samples, or a temperature that is not above 0.
+    """
+    classes = logits.num_classes
+    wanted = {
+        "teacher": TeacherDistribution(classes, temperatures),
+        "mass": TopKMass(classes, temperatures),
+    }
+    if classes <= MOST_CLASSES:
+        wanted |= {"profile": ClassProfile(classes), "modality": Modality(classes)}
+    columns = COLUMNS if logits.has_target else COLUMNS[:1]
+    analyzers = runnable(wanted, columns)
+    feed(watch(logits.batches(4096, columns)), analyzers.values(), device)
+    return {noun: analyzer.table() for noun, analyzer in analyzers.items()}
+
+
+def teacher_page(logits: Any, name: str, tables: Mapping[str, pd.DataFrame]) -> Page:
+    """Return the page of a teacher's tables; ``name`` says which teacher it is."""
+    facts = {
+        "logits": name,
+        "samples": f"{logits.num_rows:,}",
+        "classes": class_fact(logits.num_classes, logits.classes),
+        "labels": "yes" if logits.has_target else "none: nothing about accuracy or calibration",
+    }
+    card = card_section(tables["teacher"])
+    rest = {noun: table for noun, table in tables.items() if noun != "teacher"}
+    sections = [card, *noun_sections(rest, logits.classes)]
+    return Page(f"Teacher card: {name}", stated(facts), sections, dict(tables))
+
+
+def card_section(card: pd.DataFrame) -> Section:
+    """Return the card: tiles to read first, then every quantity at every temperature."""
+    left_out = int(card.loc[card.quantity == "non_finite", "value"].sum())
+    number = f"{left_out:,} samples hold NaN or inf and enter no number." if left_out else ""
+    return Section(
+        "teacher",
+        "Teacher card",
+        "What a student can learn from this teacher beyond its first guess: the less a teacher "
+        "leaves to its other classes, the more a loss must amplify them.",
+        number,
+        tables=[("Every quantity, by temperature", card)],
+        tiles=make_tiles(card),
+    )

@@ -1,0 +1,97 @@
+"""Every error ends as one sentence and an exit code, in the process as well as in a runner."""
+
+import errno
+import os
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from kdanalysis.cli.boundary import Boundary
+
+
+def run(error: BaseException | None, *args: str, **env: str):
+    """Run a small program whose command raises ``error``."""
+    app = typer.Typer(cls=Boundary)
+
+    @app.callback()
+    def program(debug: bool = False) -> None:
+        pass
+
+    @app.command()
+    def work(temperatures: str = "1", out: str = "") -> None:
+        print("working")
+        if error is not None:
+            raise error
+
+    return CliRunner().invoke(app, args or ["work"], env={"KDANALYSIS_DEBUG": "0"} | env)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ValueError("need k >= 1,\n  got 0"), "need k >= 1, got 0"),
+        (FileExistsError("runs/a exists already"), "runs/a exists already"),
+        (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "x.npz"),
+         "x.npz: No such file or directory"),
+        (KeyError("x.npz has no key 'target'"), "x.npz has no key 'target'"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence_and_exit_code_2(error, sentence):
+    result = run(error)
+    assert result.exit_code == 2
+    assert result.stderr == f"kdanalysis: error: {sentence}\n"
+
+
+def test_success_is_quiet():
+    result = run(None)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "working\n", "")
+
+
+@pytest.mark.parametrize("error", [KeyError("step"), RuntimeError("boom"), ValueError()])
+def test_an_error_of_ours_says_so_without_a_traceback(error):
+    result = run(error)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"kdanalysis: error: unexpected {type(error).__name__}")
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "env"),
+    [(["--debug", "work"], {}), (["work", "--debug"], {}), (["work"], {"KDANALYSIS_DEBUG": "1"})],
+)
+def test_debug_shows_where(args, env):
+    result = run(ValueError("no"), *args, **env)
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert result.stderr.endswith("kdanalysis: error: no\n")
+
+
+def test_an_unknown_option_names_the_nearest():
+    result = run(None, "work", "--temperature", "3")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "kdanalysis: error: kdanalysis work has no option --temperature; "
+        "the nearest one is --temperatures\n"
+    )
+
+
+def test_an_unknown_command_names_the_nearest():
+    result = run(None, "wrok")
+    assert result.exit_code == 2
+    assert "No such command 'wrok'. Did you mean 'work'?" in result.stderr
+
+
+def test_ctrl_c_is_one_line_and_exit_code_130():
+    result = run(KeyboardInterrupt())
+    assert (result.exit_code, result.stderr) == (130, "kdanalysis: interrupted\n")
+
+
+def test_a_finding_keeps_its_exit_code():
+    assert run(typer.Exit(1)).exit_code == 1
+
+
+def test_no_command_shows_the_help():
+    result = run(None, "--debug")
+    assert result.exit_code == 0
+    assert "Usage: kdanalysis" in result.stdout

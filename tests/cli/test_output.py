@@ -1,0 +1,115 @@
+"""Output is there whole or not at all, and nothing of others is replaced."""
+
+import pytest
+
+from kdanalysis.cli.output import output_file, output_folder
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fill(path, text: str = "new", overwrite: bool = False) -> None:
+    with output_folder(path, overwrite) as folder:
+        (folder / "report.html").write_text(text)
+        (folder / "tables").mkdir()
+
+
+def test_a_folder_appears_when_complete(tmp_path):
+    out = tmp_path / "a" / "out"
+    with output_folder(out) as folder:
+        (folder / "report.html").write_text("new")
+        assert not out.exists()
+    assert (out / "report.html").read_text() == "new"
+    assert names(tmp_path / "a") == ["out"]
+    assert out.stat().st_mode & 0o500 == 0o500
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nothing_is_left_after_an_error(tmp_path, error):
+    def fail() -> None:
+        with output_folder(tmp_path / "out") as folder:
+            (folder / "half").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert names(tmp_path) == []
+
+
+def test_a_folder_in_use_is_refused_and_kept(tmp_path):
+    fill(tmp_path / "out", "old")
+    with pytest.raises(FileExistsError, match="exists already: give another folder, or --overwr"):
+        fill(tmp_path / "out")
+    assert (tmp_path / "out" / "report.html").read_text() == "old"
+
+
+def test_overwrite_replaces_the_whole_folder(tmp_path):
+    fill(tmp_path / "out", "old")
+    (tmp_path / "out" / "stale.csv").write_text("")
+    fill(tmp_path / "out", overwrite=True)
+    assert names(tmp_path / "out") == ["report.html", "tables"]
+    assert (tmp_path / "out" / "report.html").read_text() == "new"
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_error_while_overwriting_keeps_the_old_folder(tmp_path):
+    fill(tmp_path / "out", "old")
+
+    def fail() -> None:
+        with output_folder(tmp_path / "out", overwrite=True):
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert (tmp_path / "out" / "report.html").read_text() == "old"
+    assert names(tmp_path) == ["out"]
+
+
+def test_overwrite_spares_a_folder_we_did_not_write(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match="was not written by kdanalysis"):
+        fill(tmp_path / "thesis", overwrite=True)
+    assert names(tmp_path / "thesis") == ["chapter.tex"]
+
+
+def test_an_empty_folder_may_be_there(tmp_path):
+    (tmp_path / "out").mkdir()
+    fill(tmp_path / "out")
+    assert names(tmp_path / "out") == ["report.html", "tables"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(FileExistsError, match="is a file: give a folder"):
+        fill(tmp_path / "out", overwrite=True)
+
+
+def write(path, text: str, overwrite: bool = False) -> None:
+    with output_file(path, overwrite) as file:
+        file.write_text(text)
+        if text == "half":
+            raise ValueError("stop")
+
+
+def test_a_file_appears_when_complete_and_only_then(tmp_path):
+    write(tmp_path / "a" / "out.csv", "new")
+    assert (tmp_path / "a" / "out.csv").read_text() == "new"
+    with pytest.raises(ValueError, match="stop"):
+        write(tmp_path / "a" / "other.csv", "half")
+    assert names(tmp_path / "a") == ["out.csv"]
+
+
+def test_an_existing_file_is_replaced_only_when_asked(tmp_path):
+    write(tmp_path / "out.csv", "old")
+    with pytest.raises(FileExistsError, match="give another name, or --overwrite"):
+        write(tmp_path / "out.csv", "new")
+    assert (tmp_path / "out.csv").read_text() == "old"
+    write(tmp_path / "out.csv", "new", overwrite=True)
+    assert (tmp_path / "out.csv").read_text() == "new"
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
+    with pytest.raises(FileExistsError, match="is a folder: give the name of a file"):
+        write(tmp_path, "new", overwrite=True)

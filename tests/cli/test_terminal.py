@@ -1,0 +1,26 @@
+"""Tables on the terminal: every row, every name as it is written."""
+
+import pandas as pd
+
+from kdanalysis.cli.terminal import literal, print_facts, print_frame
+
+
+def test_a_piped_table_is_whole(capsys):
+    name = "[red]" + "long " * 60
+    print_frame(pd.DataFrame({"class": [name, "b"], "value": [0.25, 12.5]}), title="Table")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Table"
+    assert name.strip() in lines[3]
+    assert [line.split()[-1] for line in lines[3:5]] == ["0.25", "12.50"]
+
+
+def test_control_characters_do_not_reach_the_terminal():
+    assert literal("a\x1b[2Jb\n").plain == "a\\x1b[2Jb\\n"
+
+
+def test_facts_are_pairs(capsys):
+    print_facts({"classes": 10, "loss": "GDKD(k=5)"})
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["classes", "10"],
+        ["loss", "GDKD(k=5)"],
+    ]

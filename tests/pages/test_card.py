@@ -1,0 +1,44 @@
+"""The card's tiles and its wide table show the numbers of the table, none other."""
+
+import pandas as pd
+
+from kdanalysis.pages.card import make_tiles, wide_card
+
+NAN = float("nan")
+CARD = pd.DataFrame(
+    [
+        ("n", NAN, 50.0),
+        ("non_finite", NAN, 2.0),
+        ("accuracy", NAN, 0.8125),
+        ("entropy_mean", 4.0, 1.5),
+        ("entropy_mean", 1.0, 0.25),
+        ("confident_wrong", 1.0, 0.015),
+    ],
+    columns=["quantity", "temperature", "value"],
+)
+
+
+def test_tiles_show_the_lowest_temperature_and_note_the_highest():
+    tiles = {tile.label: (tile.value, tile.note) for tile in make_tiles(CARD)}
+    assert tiles["Accuracy"][0] == "81.2 %"
+    assert tiles["Entropy"] == ("0.25 nats", "mean over samples; T = 1; 1.50 at T = 4")
+    assert tiles["Confidently wrong"][0] == "1.50 %"
+    assert tiles["Confidently wrong"][1].endswith("; T = 1")
+
+
+def test_rows_left_out_are_stated_and_only_where_there_are_some():
+    assert make_tiles(CARD)[-1].value == "2"
+    whole = CARD.assign(value=CARD.value.where(CARD.quantity != "non_finite", 0.0))
+    assert "Left out" not in {tile.label for tile in make_tiles(whole)}
+
+
+def test_a_quantity_that_is_absent_has_no_tile():
+    labels = {tile.label for tile in make_tiles(CARD[CARD.quantity != "accuracy"])}
+    assert labels == {"Entropy", "Confidently wrong", "Left out"}
+
+
+def test_the_wide_card_has_a_column_for_each_temperature():
+    wide = wide_card(CARD)
+    assert wide.columns.tolist() == ["quantity", "any T", "T = 1", "T = 4"]
+    assert wide.quantity.tolist() == CARD.quantity.drop_duplicates().tolist()
+    assert wide.set_index("quantity").loc["entropy_mean"].tolist() == ["", "0.25", "1.500"]
