@@ -35,10 +35,9 @@ def diagnose(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Print the card of a teacher: how sure, how right and how much it says beyond its first guess.
+    """Print the card of a teacher: how sure, how right, how varied it is.
 
-    Works on the teacher's logits alone; labels, where the file has them, add accuracy and
-    calibration.
+    The teacher's logits are enough; labels in the file add accuracy and calibration.
 
     Example: kdanalysis diagnose teacher.npz --out card --temperatures 1,4
     """

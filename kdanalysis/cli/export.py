@@ -20,7 +20,9 @@ def export(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Write the logits, targets, steps and sample ids of a run to one file.
+    """Write the logits of a run to one file for other tools.
+
+    Targets, steps and sample ids go with them.
 
     Example: kdanalysis export runs/gdkd --logits npz -o gdkd.npz
     """

@@ -4,12 +4,12 @@ from kdanalysis.cli.options import Device, Run, Seed
 
 
 def info(run: Run, seed: Seed = 0, device: Device = "auto") -> None:
-    """Say what is in a run: losses, classes, captured steps, samples, and parts that were skipped.
+    """Say what is in a run: losses, classes, steps, samples.
 
     Example: kdanalysis info runs/gdkd
     """
     from kdanalysis.cli.terminal import print_facts
-    from kdanalysis.facts import run_facts
-    from kdanalysis.run import open_run
+    from kdanalysis.pages.facts import run_facts
+    from kdanalysis.store.run import StoredRun
 
-    print_facts(run_facts(open_run(run)), title=str(run))
+    print_facts(run_facts(StoredRun(run)), title=str(run))

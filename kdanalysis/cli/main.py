@@ -21,7 +21,7 @@ def kdanalysis(
 
 
 for command in (diagnose, table, report, info, verify, export):
-    app.command(no_args_is_help=True)(command)
+    app.command()(command)
 
 
 def main() -> None:

@@ -15,7 +15,9 @@ def report(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Write one self-contained page with the figures and tables of runs.
+    """Write one page with the figures and tables of runs.
+
+    The page is a single file that needs no network.
 
     Example: kdanalysis report runs/kd runs/gdkd -o report.html
     """

@@ -22,7 +22,9 @@ def table(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Print one table of a run; an unknown NAME lists the tables there are.
+    """Print one table of a run, or write it to a file.
+
+    An unknown NAME lists the tables there are.
 
     Example: kdanalysis table runs/gdkd magnitude --out magnitude.csv
     """

@@ -8,7 +8,7 @@ def run_facts(run: Any) -> dict[str, object]:
     """Return what a run is, from its run.json and what its parts hold.
 
     Args:
-        run: an open run (``kdanalysis.open_run``).
+        run: a ``StoredRun``, or what ``open_run`` gives.
     """
     info, steps = run.info, run.steps()
     facts = {

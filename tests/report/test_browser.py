@@ -69,3 +69,55 @@ def test_the_server_notes_a_page_that_does_leak(server, tmp_path):
     address, paths = server
     open_page(f"<!doctype html><img src={address}/leak>", tmp_path)
     assert "/leak" in paths
+
+
+def act(page: str, script: str, folder) -> Reader:
+    """Open the page without its policy, and with a script that acts as a reader would."""
+    free = page.replace("Content-Security-Policy", "X-None", 1)
+    acting = f"<script>addEventListener('load', () => {{{script}}})</script></body>"
+    return open_page(free.replace("</body>", acting), folder)
+
+
+def cells(document: Reader) -> list[str]:
+    return [attributes["data-value"] for attributes in document.all("td")]
+
+
+def test_a_click_on_a_heading_sorts_by_number_and_says_so(tmp_path):
+    frame = pd.DataFrame({"x": [10.0, float("nan"), 9.0, 1e6, -1.0]})
+    page = build([Section("s", "S", tables=[("t", frame)])], "T", {})
+    click = "document.querySelector('th button').click();"
+    once, twice = (act(page, click * n, folder(tmp_path, n)) for n in (1, 2))
+    assert cells(once) == ["-1.0", "9.0", "10.0", "1000000.0", "nan"]
+    assert cells(twice) == ["1000000.0", "10.0", "9.0", "-1.0", "nan"]  # NaN is last both ways
+    assert [d.all("th")[0]["aria-sort"] for d in (once, twice)] == ["ascending", "descending"]
+
+
+def test_a_long_table_unfolds_and_sorts_across_the_fold(tmp_path):
+    frame = pd.DataFrame({"x": range(20)})
+    page = build([Section("s", "S", tables=[("t", frame)])], "T", {})
+    press = "document.querySelector('.unfold').click();"
+    sort = "const b = document.querySelector('th button'); b.click(); b.click();"
+    folded = act(page, sort, folder(tmp_path, 1))
+    assert folded.all("table")[0]["class"] == "folded"
+    assert [row.get("class") for row in folded.all("tr")[1:]].count("more") == 12
+    assert cells(folded)[:2] == ["19.0", "18.0"]
+    assert "Show all 20 rows" in folded.text
+    unfolded = act(page, press, folder(tmp_path, 2))
+    assert unfolded.all("table")[0]["class"] == ""
+    assert "Show the first 8 rows" in unfolded.text
+
+
+def test_the_theme_button_goes_round(tmp_path):
+    page = build([], "T", {})
+    press = "document.getElementById('theme').click();"
+    themes = [
+        act(page, press * n, folder(tmp_path, n)).all("html")[0].get("data-theme")
+        for n in (1, 2, 3)
+    ]
+    assert themes == ["light", "dark", None]
+
+
+def folder(parent, number: int):
+    made = parent / str(number)
+    made.mkdir()
+    return made

@@ -1,0 +1,60 @@
+"""The real entry, as a user starts it: quick help, quiet pipes, one sentence on bad input."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = {"torch", "pandas", "matplotlib", "numpy", "pyarrow", "torchmetrics", "jinja2"}
+COMMANDS = ("diagnose", "table", "report", "info", "verify", "export")
+
+
+def start(*args: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "kdanalysis", *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def loaded(statement: str) -> set[str]:
+    """Return the heavy packages that a fresh process holds after the statement."""
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return HEAVY & set(done.stdout.split())
+
+
+def test_help_is_quick():
+    times = []
+    for _ in range(3):
+        before = time.perf_counter()
+        assert start("--help").returncode == 0
+        times.append(time.perf_counter() - before)
+    assert min(times) < 1
+
+
+def test_nothing_heavy_is_loaded_before_a_command_runs():
+    assert loaded("import kdanalysis.cli.main") == set()
+    assert loaded("import kdanalysis.pages.card") != set()  # the control: this check can fail
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(run_command, command):
+    result = run_command(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example: kdanalysis {command} " in result.stdout
+    assert "--seed" in result.stdout
+    assert "--device" in result.stdout
+
+
+def test_bad_input_is_one_sentence_and_no_traceback():
+    done = start("info", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "kdanalysis: error: nowhere is not a run folder: it has no run.json"
+    ]
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = f"{sys.executable} -m kdanalysis --help | head -c 1"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
