@@ -1,0 +1,1 @@
+"""Runs on the disk, and logits from files; nothing here imports torch before it is needed."""

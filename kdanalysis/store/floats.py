@@ -61,6 +61,6 @@ def _refuse_overflow(
         if stored == "bfloat16":
             wider = "'float32' or 'float64'"
         raise ValueError(
-            f"{column} reach {np.abs(values[lost]).max():g}, beyond {LARGEST[stored]:g}, the largest "
-            f"{stored}, in {lost.sum()} values: choose float_dtype={wider} for this run"
+            f"{column} reach {np.abs(values[lost]).max():g}, beyond {LARGEST[stored]:g}, the "
+            f"largest {stored}, in {lost.sum()} values: choose float_dtype={wider} for this run"
         )

@@ -1,15 +1,14 @@
 """Opening a run folder for writing: new, instead of an old run, or after an interrupted one."""
 
-import os
 import secrets
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from kdanalysis.store.commit import make_folder, remove_temporary, sync_folder
 from kdanalysis.store.info import RUN_JSON, RunInfo, read_info, write_info
 from kdanalysis.store.lock import LOCKS, RankLock
-from kdanalysis.store.names import inside, is_start, rank_number
+from kdanalysis.store.names import inside, is_start, rank_number, run_folder
 from kdanalysis.store.schema import KINDS
 
 Existing = Literal["error", "overwrite", "resume"]
@@ -38,6 +37,28 @@ def refuse_foreign(root: Path) -> None:
         )
 
 
+def refuse_existing(root: str | Path, existing: str) -> None:
+    """Refuse early what ``prepare`` would refuse later, without making anything.
+
+    Raises:
+        FileExistsError: where there is a run already and ``existing="error"``, or other files.
+        ValueError: for a bad run name, or an ``existing`` that is none of the three.
+    """
+    if existing not in get_args(Existing):
+        raise ValueError(f"existing is one of {get_args(Existing)}, got {existing!r}")
+    root = run_folder(root)
+    refuse_foreign(root)
+    if existing == "error" and (root / RUN_JSON).exists():
+        raise FileExistsError(_already_there(root))
+
+
+def _already_there(root: Path) -> str:
+    return (
+        f"{root} already holds a run: choose another folder, or say existing='overwrite' to "
+        "replace it or existing='resume' to add to it"
+    )
+
+
 def prepare(root: Path, rank: int, info: RunInfo, existing: Existing) -> None:
     """Make a rank ready under its lock; rank 0 also keeps run.json.
 
@@ -50,10 +71,7 @@ def prepare(root: Path, rank: int, info: RunInfo, existing: Existing) -> None:
     has_run = (root / RUN_JSON).exists()
     has_rows = any(_rank_folder(root, kind, rank).exists() for kind in KINDS)
     if existing == "error" and (has_rows or (has_run and rank == 0)):
-        raise FileExistsError(
-            f"{root} already holds a run: choose another folder, or say existing='overwrite' to "
-            "replace it or existing='resume' to add to it"
-        )
+        raise FileExistsError(_already_there(root))
     if existing == "overwrite":
         _discard(root, rank, has_run, has_rows)
     if existing == "resume" and has_run:
@@ -82,8 +100,8 @@ def _refuse_other_run(root: Path, info: RunInfo) -> None:
         before, now = getattr(old, name), getattr(info, name)
         if before != now:
             raise ValueError(
-                f"{root} cannot be resumed: its {name} is {before!r:.80} and now it is {now!r:.80}; "
-                "choose another folder or existing='overwrite'"
+                f"{root} cannot be resumed: its {name} is {before!r:.80} and now it is "
+                f"{now!r:.80}; choose another folder or existing='overwrite'"
             )
 
 
@@ -119,7 +137,7 @@ def _throw_away(root: Path, rank: int) -> None:
         if folder.is_symlink():
             raise ValueError(f"{folder} is a link: nothing behind it is deleted")
         if folder.exists():
-            os.replace(folder, folder.with_name(f"{_TRASH}{rank}-{secrets.token_hex(4)}"))
+            folder.replace(folder.with_name(f"{_TRASH}{rank}-{secrets.token_hex(4)}"))
             sync_folder(folder.parent)
         for trash in (root / kind).glob(f"{_TRASH}{rank}-*"):
             shutil.rmtree(trash)

@@ -116,7 +116,7 @@ def _contains(
 
 
 def rebatch(blocks: Iterator[Block], batch_size: int) -> Iterator[Block]:
-    """Yield blocks of exactly ``batch_size`` rows, the last one shorter; arrays are fresh copies."""
+    """Yield blocks of exactly ``batch_size`` rows, the last one shorter; arrays are copies."""
     held: list[Block] = []
     count = 0
     for block in blocks:

@@ -36,7 +36,11 @@ def inside(root: Path, path: Path) -> Path:
     Raises:
         ValueError: where it leaves the root.
     """
-    if not path.resolve().is_relative_to(root.resolve()):
+    try:
+        stays = path.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise ValueError(f"{path} cannot be followed: {error}") from error
+    if not stays:
         raise ValueError(f"{path} leads outside {root}: give the folder itself, not a link to it")
     return path
 

@@ -33,9 +33,10 @@ class Serialised(NamedTuple):
 
 
 def serialise(table: pa.Table) -> Serialised:
-    """Encode a table: uncompressed, page checksums, statistics for scalars, no dictionary of numbers.
+    """Encode a table: uncompressed, page checksums, statistics for scalars.
 
-    Integers are delta-packed: a step costs no bytes and a shuffled sample id two or three.
+    Dictionaries are for texts only. Integers are delta-packed: a step
+    costs no bytes and a shuffled sample id two or three.
     """
     sink = pa.BufferOutputStream()
     names = {field.name: field.type for field in table.schema}

@@ -1,0 +1,134 @@
+"""The samples of a run for other tools: Parquet lists, .npz or .safetensors."""
+
+import json
+import secrets
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kdanalysis.store.commit import TEMPORARY, sync_folder
+from kdanalysis.store.formats.safetensors import DTYPES
+from kdanalysis.store.run import StoredRun
+from kdanalysis.store.schema import LOGITS, NUMPY, SAMPLE_SCALARS
+
+Format = Literal["list", "npz", "safetensors"]
+_BATCH = 1024
+SUFFIX = {"list": ".parquet", "npz": ".npz", "safetensors": ".safetensors"}
+
+
+def export(path: str | Path, out: str | Path, fmt: Format = "list") -> Path:
+    """Write the samples of a run, without duplicates, ordered by step, into one file.
+
+    Logits keep their stored dtype, but bfloat16 becomes float32, and so does float16 in a Parquet
+    list, which few readers know. Memory is bounded by a batch. The file appears whole or not at
+    all.
+
+    Returns:
+        ``out``, which must not exist yet and whose suffix must be that of the format.
+
+    Raises:
+        FileExistsError: where ``out`` exists.
+        FileNotFoundError: where ``path`` is no run folder.
+        ValueError: for an unknown format, another suffix, or a run without samples.
+    """
+    run, out = StoredRun(path), Path(out)
+    if fmt not in SUFFIX or out.suffix != SUFFIX[fmt]:
+        names = ", ".join(f"{name} ({suffix})" for name, suffix in SUFFIX.items())
+        raise ValueError(f"cannot export {fmt!r} to {out.name}: need one of {names}")
+    if out.exists():
+        raise FileExistsError(f"{out} exists already: choose another name or remove it first")
+    if not run.num_rows:
+        raise ValueError(f"{path} holds no readable samples to export")
+    _whole(out, lambda file: _WRITERS[fmt](run, file))
+    return out
+
+
+def _whole(out: Path, write: Callable[[BinaryIO], None]) -> None:
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(out.parent)
+
+
+def _names(run: StoredRun) -> tuple[str, ...]:
+    return tuple(name for name in run.columns if name in LOGITS or name in SAMPLE_SCALARS)
+
+
+def _dtype(run: StoredRun, name: str) -> np.dtype:
+    return run.dtype(name) if name in LOGITS else np.dtype(NUMPY[SAMPLE_SCALARS[name]])
+
+
+def _shape(run: StoredRun, name: str) -> tuple[int, ...]:
+    return (run.num_rows, run.info.num_classes) if name in LOGITS else (run.num_rows,)
+
+
+def _column(run: StoredRun, name: str) -> Iterator[memoryview]:
+    dtype = _dtype(run, name)
+    for batch in run.batches([name], _BATCH):
+        yield memoryview(np.ascontiguousarray(batch[name], dtype)).cast("B")
+
+
+def _write_list(run: StoredRun, file: BinaryIO) -> None:
+    names, c = _names(run), run.info.num_classes
+    wide = {
+        name: np.promote_types(_dtype(run, name), np.float32) for name in names if name in LOGITS
+    }
+    types = {
+        n: pa.list_(pa.from_numpy_dtype(wide[n])) if n in wide else SAMPLE_SCALARS[n] for n in names
+    }
+    schema = pa.schema([pa.field(name, types[name]) for name in names])
+    with pq.ParquetWriter(file, schema, use_dictionary=False, write_page_checksum=True) as writer:
+        for batch in run.batches(names, _BATCH):
+            arrays = [
+                _lists(batch[name].astype(wide[name], copy=False), c)
+                if name in wide
+                else pa.array(batch[name])
+                for name in names
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _lists(values: np.ndarray, c: int) -> pa.ListArray:
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * np.int32(c)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.ravel()))
+
+
+def _write_npz(run: StoredRun, file: BinaryIO) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name in _names(run):
+            header = {
+                "descr": np.lib.format.dtype_to_descr(_dtype(run, name)),
+                "fortran_order": False,
+                "shape": _shape(run, name),
+            }
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for data in _column(run, name):
+                    member.write(data)
+
+
+def _write_safetensors(run: StoredRun, file: BinaryIO) -> None:
+    codes = {np.dtype(code): key for key, (name, code) in DTYPES.items() if name != "bfloat16"}
+    header, end = {}, 0
+    for name in sorted(_names(run), key=lambda n: -_dtype(run, n).itemsize):  # keeps alignment
+        dtype, shape = _dtype(run, name), _shape(run, name)
+        begin, end = end, end + dtype.itemsize * int(np.prod(shape))
+        header[name] = {"dtype": codes[dtype], "shape": shape, "data_offsets": (begin, end)}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    for name in header:
+        for data in _column(run, name):
+            file.write(data)
+
+
+_WRITERS = {"list": _write_list, "npz": _write_npz, "safetensors": _write_safetensors}

@@ -1,0 +1,164 @@
+"""NumPy files: .npy mapped into memory, .npz members streamed; never pickle."""
+
+import io
+import math
+import shutil
+import tempfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from kdanalysis.store.formats.table import UNNAMED, ArrayInfo, Sliced, Table
+
+_LONGEST_HEADER = 10_000
+_LARGEST_RATIO = 1100  # deflate cannot pack more tightly than 1032 to 1
+_SUFFIX = ".npy"
+
+
+class Header(NamedTuple):
+    """The header of an array in NumPy's format."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
+    offset: int  # bytes before the values
+
+
+def read_header(stream: BinaryIO, size: int, what: str) -> Header:
+    """Read a header and hold its claim against the ``size`` of the file or member.
+
+    Raises:
+        ValueError: for another format, arrays of objects (which need pickle), or false sizes.
+    """
+    start = stream.read(8)
+    width = {(1, 0): 2, (2, 0): 4}.get(tuple(start[6:8]), 0)
+    length = stream.read(width)
+    count = int.from_bytes(length, "little")
+    if start[:6] != b"\x93NUMPY" or not width or len(length) < width or count > _LONGEST_HEADER:
+        raise ValueError(f"{what} is not a NumPy array of numbers")
+    shape, fortran, dtype = _parse(length + stream.read(count), width, what)
+    if dtype.hasobject or dtype.kind not in "fiub":
+        raise ValueError(
+            f"{what} holds {'Python objects' if dtype.hasobject else dtype}, need plain numbers: "
+            "objects would have to be unpickled, which can run code"
+        )
+    offset = 8 + width + count
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - offset:
+        raise ValueError(
+            f"{what} claims {math.prod(shape) * dtype.itemsize} bytes for shape {shape} but holds "
+            f"{size - offset}: it is truncated or forged"
+        )
+    return Header(shape, fortran, dtype, offset)
+
+
+def _parse(raw: bytes, width: int, what: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    reader = (
+        np.lib.format.read_array_header_1_0 if width == 2 else np.lib.format.read_array_header_2_0
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about headers written by Python 2
+            return reader(io.BytesIO(raw))
+    except (ValueError, TypeError, SyntaxError, EOFError) as error:
+        raise ValueError(f"{what} has a damaged NumPy header: {error}") from error
+
+
+class NpyFile(Sliced):
+    """One array without a name."""
+
+    keys = (UNNAMED,)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            self._header = read_header(file, path.stat().st_size, str(path))
+        self._array = None
+
+    def info(self, key: str) -> ArrayInfo:
+        """Shape and dtype from the header."""
+        return ArrayInfo(self._header.shape, self._header.dtype.name)
+
+    def rows(self, key: str, start: int, stop: int) -> np.ndarray:
+        """Copy rows out of the map."""
+        if self._array is None:
+            self._array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        return np.array(self._array[start:stop], order="C")
+
+
+class NpzFile(Table):
+    """Named arrays in a zip archive, packed or not."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise ValueError(f"{path} is not an .npz archive: {error}") from error
+        names = [n for n in self._archive.namelist() if n.endswith(_SUFFIX)]
+        self.keys = tuple(name.removesuffix(_SUFFIX) for name in names)
+
+    def info(self, key: str) -> ArrayInfo:
+        """Shape and dtype from the member's header, which alone is read."""
+        header = self._header(key)
+        return ArrayInfo(header.shape, header.dtype.name)
+
+    def batches(self, keys: Sequence[str], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yield rows, every member unpacked as it is read and its checksum verified at its end.
+
+        Raises:
+            ValueError: where a member is damaged.
+        """
+        try:
+            columns = [self._rows(key, batch_size) for key in keys]
+            for rows in zip(*columns, strict=True):
+                yield dict(zip(keys, rows, strict=True))
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(f"{self.path} is damaged: {error}") from error
+
+    def _header(self, key: str) -> Header:
+        member = self._archive.getinfo(key + _SUFFIX)
+        what = f"{self.path} ({key})"
+        size, packed = member.file_size, member.compress_size
+        if packed > self.path.stat().st_size or size > packed * _LARGEST_RATIO:
+            raise ValueError(f"{what} claims {size} bytes from {packed}: it is truncated or forged")
+        try:
+            with self._archive.open(member) as stream:
+                return read_header(stream, size, what)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise ValueError(f"{what} is damaged: {error}") from error
+
+    def _rows(self, key: str, batch_size: int) -> Iterator[np.ndarray]:
+        header = self._header(key)
+        with self._archive.open(key + _SUFFIX) as stream:
+            stream.read(header.offset)
+            if header.fortran and len(header.shape) > 1:
+                yield from _by_columns(stream, header, batch_size)
+                return
+            row = math.prod(header.shape[1:])
+            for start in range(0, header.shape[0], batch_size):
+                count = min(batch_size, header.shape[0] - start)
+                data = bytearray(_exactly(stream, count * row * header.dtype.itemsize))
+                yield np.frombuffer(data, header.dtype).reshape(count, *header.shape[1:])
+            stream.read(1)  # the end, where the archive's checksum is compared
+
+
+def _by_columns(stream: BinaryIO, header: Header, batch_size: int) -> Iterator[np.ndarray]:
+    """Columns lie one after the other: unpack them onto the disk, and read rows through a map."""
+    with tempfile.TemporaryFile() as file:
+        shutil.copyfileobj(stream, file)
+        file.flush()
+        array = np.memmap(file, header.dtype, "r", shape=header.shape, order="F")
+        for start in range(0, header.shape[0], batch_size):
+            yield np.array(array[start : start + batch_size], order="C")
+
+
+def _exactly(stream: BinaryIO, count: int) -> bytes:
+    data = stream.read(count)
+    if len(data) < count:
+        raise EOFError(f"{count - len(data)} bytes are missing")
+    return data

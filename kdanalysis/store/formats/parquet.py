@@ -1,0 +1,107 @@
+"""Parquet files: lists or fixed-size lists of floats from other tools, or our own cells."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kdanalysis.store.floats import widen_bfloat16
+from kdanalysis.store.formats.table import ArrayInfo, Table
+from kdanalysis.store.merge import rebatch
+from kdanalysis.store.part import checksum, open_parquet
+from kdanalysis.store.schema import decode_cells, read_cells
+
+
+class ParquetTable(Table):
+    """Columns of one file, page checksums verified where the file has them.
+
+    Raises:
+        ValueError: where it is no Parquet file, or a part of a run that has been altered.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with open_parquet(path) as file:
+                self._schema, self._num_rows = file.schema_arrow, file.metadata.num_rows
+            self._cells = read_cells(self._schema)
+            if self._cells is not None:
+                checksum(path)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise ValueError(f"{path} is not a whole Parquet file: {error}") from error
+        self._cells = self._cells or {}
+        self.keys = tuple(self._schema.names)
+        self._width: dict[str, int] = {}
+
+    def info(self, key: str) -> ArrayInfo:
+        """Shape and dtype; the number of classes comes from the first row."""
+        dtype = self._schema.field(key).type
+        if key in self._cells:
+            cells = self._cells[key]
+            return ArrayInfo((self._num_rows, cells.num_classes), cells.dtype)
+        if not _is_list(dtype):
+            return ArrayInfo((self._num_rows,), _name(dtype))
+        return ArrayInfo((self._num_rows, self._row_length(key)), _name(dtype.value_type))
+
+    def batches(self, keys: Sequence[str], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+        """Yield rows.
+
+        Raises:
+            ValueError: for nulls and rows of another length, naming the row; for damage.
+        """
+        yield from rebatch(self._blocks(keys, batch_size), batch_size)
+
+    def _blocks(self, keys: Sequence[str], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+        row = 0
+        for batch in self._stream(keys, batch_size):
+            yield {key: self._decode(key, batch[key], row) for key in keys}
+            row += len(batch)
+
+    def _stream(self, keys: Sequence[str], batch_size: int) -> Iterator[pa.RecordBatch]:
+        try:
+            with open_parquet(self.path) as file:
+                yield from file.iter_batches(batch_size, columns=list(keys))
+        except (OSError, pa.ArrowException) as error:
+            raise ValueError(f"{self.path} is damaged: {error}") from error
+
+    def _row_length(self, key: str) -> int:
+        if key not in self._width:
+            first = next(self._stream([key], 1), None)
+            length = 0 if first is None else pc.list_value_length(first[key])[0].as_py()
+            self._width[key] = length or 0
+        return self._width[key]
+
+    def _decode(self, key: str, array: pa.Array, row: int) -> np.ndarray:
+        if key in self._cells:
+            values = decode_cells(array, self._cells[key])
+            bits = self._cells[key].dtype == "bfloat16"
+            return widen_bfloat16(values) if bits else values
+        if not _is_list(array.type):
+            self._refuse_null(key, array, row)
+            return array.to_numpy(zero_copy_only=False)
+        width = self._row_length(key)
+        lengths = pc.fill_null(pc.list_value_length(array), -1).to_numpy(zero_copy_only=False)
+        if (lengths != width).any():
+            bad = int(np.flatnonzero(lengths != width)[0])
+            found = f"{lengths[bad]} values" if lengths[bad] >= 0 else "no values"
+            raise ValueError(f"{self.path} ({key}) has {found} in row {row + bad}, need {width}")
+        flat = array.flatten()
+        self._refuse_null(key, flat, row, width)
+        return flat.to_numpy(zero_copy_only=False).reshape(len(array), width)
+
+    def _refuse_null(self, key: str, array: pa.Array, row: int, width: int = 1) -> None:
+        if array.null_count:
+            first = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
+            raise ValueError(f"{self.path} ({key}) has a null in row {row + first // width}")
+
+
+def _is_list(dtype: pa.DataType) -> bool:
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(is_kind(dtype) for is_kind in kinds)
+
+
+def _name(dtype: pa.DataType) -> str:
+    known = pa.types.is_floating(dtype) or pa.types.is_integer(dtype) or pa.types.is_boolean(dtype)
+    return np.dtype(dtype.to_pandas_dtype()).name if known else str(dtype)

@@ -1,0 +1,88 @@
+"""PyTorch files: tensors mapped into memory, loaded with ``weights_only=True`` and nothing else."""
+
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdanalysis.store.floats import widen_bfloat16
+from kdanalysis.store.formats.table import UNNAMED, ArrayInfo, Sliced
+
+_LARGEST_PICKLE = 64 << 20
+
+
+class TorchFile(Sliced):
+    """A tensor, or a dictionary of which the tensors are read.
+
+    Raises:
+        ValueError: where the file would run code, is damaged, or is in the format from before
+            PyTorch 1.6, which cannot be mapped.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import torch
+
+        self.path = path
+        _check_archive(path)
+        content = _load(path)
+        named = {UNNAMED: content} if isinstance(content, torch.Tensor) else content
+        if not isinstance(named, dict):
+            raise ValueError(f"{path} holds a {type(content).__name__}, need a tensor or a dict")
+        self._tensors = {str(k): v for k, v in named.items() if isinstance(v, torch.Tensor)}
+        self.keys = tuple(self._tensors)
+
+    def info(self, key: str) -> ArrayInfo:
+        """Shape and dtype; a tensor that repeats one value beyond the file's size is refused."""
+        import torch
+
+        tensor, size = self._tensors[key], self.path.stat().st_size
+        if tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise ValueError(f"{self.path} ({key}) is not a dense tensor on the CPU")
+        claimed = tensor.numel() * tensor.element_size()
+        if claimed > size:
+            raise ValueError(
+                f"{self.path} ({key}) claims {claimed} bytes for shape {tuple(tensor.shape)} in a "
+                f"file of {size}: save it with .contiguous(), or it is forged"
+            )
+        return ArrayInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+
+    def rows(self, key: str, start: int, stop: int) -> np.ndarray:
+        """Copy rows out of the map; bfloat16 as float32."""
+        import torch
+
+        rows = self._tensors[key].detach()[start:stop].resolve_conj().contiguous()
+        if rows.dtype == torch.bfloat16:
+            return widen_bfloat16(rows.view(torch.int16).numpy().view(np.uint16))
+        return rows.numpy().copy()
+
+
+def _check_archive(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a file of torch.save since PyTorch 1.6: {error}; load it where you "
+            "trust it and save it again"
+        ) from error
+    pickled = sum(m.file_size for m in members if m.filename.endswith(".pkl"))
+    packed = any(m.compress_type != zipfile.ZIP_STORED for m in members)
+    if packed or pickled > _LARGEST_PICKLE:
+        raise ValueError(f"{path} is packed or describes too much: torch.save does not write that")
+
+
+def _load(path: Path) -> Any:
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of TorchScript, then refuses it
+            return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0:1]
+        raise ValueError(
+            f"{path} holds more than tensors or is damaged, and is not opened, because a pickle "
+            f"can run code: save a dict of tensors ({''.join(reason):.200})"
+        ) from error
