@@ -62,29 +62,31 @@ def draw_glyph(index: int, seed: int, stream: int, size: int) -> UInt8[np.ndarra
     that can be relied on, while l, I and 1 differ in some fonts only.
     """
     random = np.random.default_rng((seed, stream, index))
-    font = random.choice(len(FONTS))
+    font = FONTS[random.choice(len(FONTS))]
     em = round(size * random.uniform(0.5, 1.0))
-    cover = _outline(CLASSES[index % len(CLASSES)], FONTS[font], em, size, random)
+    angle = np.deg2rad(random.uniform(-15, 15))
+    down, across = size / 2 + size * random.uniform(-0.1, 0.1, size=2)
+    cover = outline(CLASSES[index % len(CLASSES)], font, em, size, angle, (down, across))
     ink, paper = _colours(random)
     picture = paper + cover * (ink - paper)
     picture += random.normal(scale=random.uniform(0, 24), size=picture.shape)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
-def _outline(
-    text: str, font: str, em: int, size: int, random: np.random.Generator
+def outline(
+    text: str, font: str, em: int, size: int, angle: float, centre: tuple[float, float]
 ) -> Float[np.ndarray, "h w"]:
-    """Share of each pixel that the letter covers, turned and moved at random."""
-    side = 2 * size  # room for the widest letter, whole before it is moved
+    """Share of each pixel that a letter covers, turned clockwise by ``angle`` radians.
+
+    ``centre`` (down, across) is where the middle of its upright outline comes to lie, in pixels.
+    """
+    canvas = Image.new("L", (2 * size, 2 * size))  # room for the widest letter
     face = _face(font, em)
     left, top, right, bottom = face.getbbox(text)
-    canvas = Image.new("L", (side, side))
     corner = (size - (left + right) / 2, size - (top + bottom) / 2)
     ImageDraw.Draw(canvas).text(corner, text, fill=255, font=face)
-    angle = np.deg2rad(random.uniform(-15, 15))
-    down, across = random.uniform(-0.1, 0.1, size=2) * size + size / 2
-    cos, sin = np.cos(angle), np.sin(angle)
-    # pillow wants the map from a pixel of the result to its source, about the letter's centre
+    (down, across), cos, sin = centre, np.cos(angle), np.sin(angle)
+    # pillow wants the map from a pixel of the result to its source
     to_source = (cos, sin, size - cos * across - sin * down)
     to_source += (-sin, cos, size + sin * across - cos * down)
     turned = canvas.transform(

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from kdanalysis.data.augment import crop_and_flip
 from kdanalysis.data.encoded import Encoded
 
-Pixels = UInt8[Tensor, "n 3 h w"] | Encoded
+Pixels = UInt8[Tensor, "_ 3 _ _"] | Encoded
 Batch = tuple[Float[Tensor, "b 3 h w"], Int[Tensor, " b"], Int[Tensor, " b"]]
 
 

@@ -51,7 +51,7 @@ def load_parquet(
         _read(source, indices, image_size)
         for source, indices in zip((train, valid or train), chosen, strict=True)
     ]
-    classes = train.classes or [str(i) for i in range(1 + max(train.labels, default=-1))]
+    classes = train.classes or [str(i) for i in range(1 + train.labels.max())]
     return make_splits(path.resolve().stem, classes, *parts, mirror=True)
 
 
@@ -87,6 +87,8 @@ def _open(files: list[Path]) -> Source:
             raise ValueError(f"{file} needs a whole number in every row of its column {label!r}")
         labels.append(values.to_numpy().astype(np.int64))
         classes = classes or _class_names(schema, label)
+    if not sum(map(len, labels)):
+        raise ValueError(f"{files[0]} holds no images")
     return Source(files, image, np.concatenate(labels), classes)
 
 

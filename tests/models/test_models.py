@@ -141,7 +141,7 @@ def test_other_input_channels_are_possible():
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(ValueError, match="no model 'resnet21': the nearest names are resnet2?0?"):
+    with pytest.raises(ValueError, match=r"no model 'resnet21': the nearest names are resnet2?0?"):
         build_model("resnet21", 10)
 
 
@@ -157,7 +157,7 @@ def test_empty_ends_are_refused(counts):
 
 
 def test_images_too_small_to_halve_are_refused():
-    with pytest.raises(ValueError, match="the images are 7x7 pixels, .* at least 8 a side"):
+    with pytest.raises(ValueError, match=r"the images are 7x7 pixels, .* at least 8 a side"):
         build_model("resnet8", 10)(images(7))
 
 
