@@ -1,0 +1,120 @@
+"""Figures of gradient magnitude (figure 1): how long every term's gradient is over training."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from kdanalysis.figures.style import (
+    DASHES,
+    MARKERS,
+    NON_TOP,
+    PAGE,
+    new_axes,
+    require,
+    side_legend,
+    state_left_out,
+    styled,
+    term_colour,
+)
+
+
+@styled
+def magnitude_over_training(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Mean gradient norm of each term against the training step, with the inter-quartile band.
+
+    Colour is the term, dash and marker are the loss; the number in the legend is the mean norm at
+    the last step. Epochs, where known, stand above the axes at their first captured step. Norms
+    of 0 have no place on the logarithmic axis and leave a gap.
+
+    Args:
+        table: columns loss, term, step, epoch, mean, q25, q75, non_finite (``TermMagnitude``).
+        ax: axes to draw on; a new figure when None.
+    """
+    require(table, "loss", "term", "step", "mean", "q25", "q75")
+    ax = ax or new_axes(PAGE, 3.4)
+    losses = list(dict.fromkeys(table.loss))
+    for (loss, term), rows in table.groupby(["loss", "term"], sort=False):
+        place = losses.index(loss)
+        _draw_term(ax, rows, place, term if term == loss else f"{loss}: {term}")
+    ax.set_yscale("log")
+    ax.set_xlabel("training step" + state_left_out(table))
+    ax.set_ylabel("gradient norm per sample\n(mean; band: middle half)")
+    _mark_epochs(ax, table)
+    side_legend(ax, "last mean")
+    return ax
+
+
+def magnitude_number(table: pd.DataFrame) -> str:
+    """Mean norm over all steps of the non-top term in every loss that has it; no unit."""
+    means = _non_top_means(table)
+    if means.empty:
+        return ""
+    return "; ".join(f"{loss}: {term} {value:.3g}" for (loss, term), value in means.items())
+
+
+def magnitude_sentence(table: pd.DataFrame) -> str:
+    """What to read: whether the non-top term, large by itself, is small as another loss weighs it.
+
+    The losses that share the term are compared: the one in which it is longest with the one in
+    which it is shortest.
+    """
+    means = _non_top_means(table)
+    for term in NON_TOP:
+        part = means[means.index.get_level_values("term") == term].droplevel("term").dropna()
+        if len(part) < 2:
+            continue
+        loud, quiet = part.idxmax(), part.idxmin()
+        ratio = part[loud] / part[quiet] if part[quiet] > 0 else np.inf
+        claim = f"{term} is {ratio:.3g} times as long in {loud} as in {quiet}"
+        if ratio >= 2:
+            return f"The non-top relations are large by themselves and small in {quiet}: {claim}."
+        return f"These data do not show the non-top relations drowned in {quiet}: {claim}."
+    return (
+        "No two losses here share a non-top term (low_other or nckd), so its length by itself and "
+        "inside KD cannot be compared."
+    )
+
+
+def _draw_term(ax: Axes, rows: pd.DataFrame, place: int, label: str) -> None:
+    rows = rows.sort_values("step")
+    colour = term_colour(rows.term.iloc[0])
+    mean = rows["mean"].where(rows["mean"] > 0)
+    marker = MARKERS[place % len(MARKERS)] if len(rows) <= 40 else None
+    ax.fill_between(
+        rows.step,
+        rows.q25.where(rows.q25 > 0).to_numpy(),
+        rows.q75.where(rows.q75 > 0).to_numpy(),
+        color=colour,
+        alpha=0.13,
+        linewidth=0,
+    )
+    ax.plot(
+        rows.step,
+        mean,
+        color=colour,
+        linestyle=DASHES[place % len(DASHES)],
+        marker=marker,
+        # Losses may agree in a term: rings of the first one stay visible around the others.
+        markersize=8 if place == 0 else 4,
+        markerfacecolor="none" if place == 0 else colour,
+        label=f"{label}  {rows['mean'].iloc[-1]:.2g}",
+    )
+
+
+def _mark_epochs(ax: Axes, table: pd.DataFrame) -> None:
+    """Write the epochs above the axes, at most ten of them."""
+    if "epoch" not in table or table.epoch.isna().any() or table.epoch.nunique() < 2:
+        return
+    first = table.groupby("epoch").step.min()
+    first = first.iloc[:: -(-len(first) // 10)]
+    top = ax.secondary_xaxis("top")
+    top.set_xticks(first.to_numpy(), labels=[str(epoch) for epoch in first.index])
+    top.set_xlabel("epoch (at its first captured step)")
+
+
+def _non_top_means(table: pd.DataFrame) -> pd.Series:
+    """Mean norm over all samples of all steps, by (loss, term), of the non-top terms."""
+    rows = table[table.term.isin(NON_TOP)]
+    rows = rows.assign(total=rows["mean"] * rows.n)
+    sums = rows.groupby(["loss", "term"], sort=False)[["total", "n"]].sum()
+    return sums.total / sums.n

@@ -1,0 +1,140 @@
+"""The look that all figures share: sizes, one colour a term, and labels that come from users."""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+
+COLUMN, PAGE = 5.0, 7.0  # widths in inches; readable when printed at half of them
+
+RC = {
+    "font.size": 10,
+    "axes.labelsize": 10,
+    "axes.titlesize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4,
+    "figure.max_open_warning": 0,
+}
+
+GREY = "#7f7f7f"
+FAINT = "#bdbdbd"
+INK = "#14213d"  # on coloured cells; not black, which a dark page turns into white
+ORANGE, SKY, GREEN, BLUE = "#e69f00", "#56b4e9", "#009e73", "#0072b2"
+VERMILION, PURPLE = "#d55e00", "#cc79a7"
+
+# Okabe and Ito's colours, which the colour-blind tell apart; its yellow and black are left out,
+# as they vanish on white and on dark pages.
+TERM_COLOURS = {
+    "ce": GREY,
+    "kd": ORANGE,
+    "high": BLUE,
+    "low_top": GREEN,
+    "low_other": VERMILION,
+    "tckd": SKY,
+    "nckd": PURPLE,
+}
+CYCLE = (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY, GREY)
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+NON_TOP = ("low_other", "nckd")  # the term that teaches the relations among the other classes
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Run a drawing function under the shared settings, and leave matplotlib's own as they were."""
+
+    @wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(RC):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def new_axes(width: float = COLUMN, height: float = 3.2) -> Axes:
+    """Axes of a new figure, sizes in inches."""
+    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def term_colour(term: str) -> str:
+    """Colour of a term; terms of other names (``low_3``, ``gdkd:high``) take one by their name."""
+    bare = term.rsplit(":", 1)[-1]
+    return TERM_COLOURS.get(bare) or CYCLE[sum(bare.encode()) % len(CYCLE)]
+
+
+def ink_on(colour: str) -> str:
+    """Colour of a number written on ``colour``: white on the dark ones."""
+    return INK if colour in (ORANGE, SKY, PURPLE, FAINT) else "white"
+
+
+def ladder_colours(values: Sequence[float]) -> dict[float, tuple]:
+    """Colours of an ordered series such as temperatures, dark to light."""
+    ordered = sorted(set(values))
+    scale = mpl.colormaps["viridis"]
+    return {v: scale(0.05 + 0.75 * i / max(len(ordered) - 1, 1)) for i, v in enumerate(ordered)}
+
+
+def side_legend(ax: Axes, title: str | None = None) -> None:
+    """Legend beside the axes, where it covers no data; its texts are shown as they are."""
+    legend = ax.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        frameon=False,
+        title=title,
+        borderaxespad=0,
+        handlelength=3,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def state_left_out(table: pd.DataFrame) -> str:
+    """Second line for an axis label that says how many samples the table leaves out, or nothing."""
+    count = int(table.non_finite.max()) if "non_finite" in table and len(table) else 0
+    return (
+        f"\n({count:,} {'sample' if count == 1 else 'samples'} with NaN or inf left out)"
+        if count
+        else ""
+    )
+
+
+def short(name: object, length: int = 16) -> str:
+    """A class name on one line; a longer one loses its middle, as names often differ at the end."""
+    line = " ".join(str(name).split())
+    tail = length // 3
+    return line if len(line) <= length else f"{line[: length - tail - 1]}…{line[-tail:]}"
+
+
+def class_names(count: int, names: Sequence[str] | None) -> list[str]:
+    """Names of all classes, their numbers where none are given.
+
+    Raises:
+        ValueError: names too many or too few.
+    """
+    if names is None:
+        return [str(i) for i in range(count)]
+    if len(names) < count:
+        raise ValueError(f"got {len(names)} class names for {count} classes, need one each")
+    return [str(name) for name in names]
+
+
+def require(table: pd.DataFrame, *columns: str) -> None:
+    """Raise a ValueError unless the table has rows and these columns."""
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ValueError(f"the table lacks {missing}, it has {list(table.columns)}")
+    if table.empty:
+        raise ValueError("the table has no rows, there is nothing to draw")
