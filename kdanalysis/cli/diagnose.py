@@ -71,10 +71,12 @@ def examine(
             batches, "Reading", logits.num_rows, lambda batch: len(batch["teacher_logits"])
         ),
     )
-    wide = wide_card(tables["teacher"])
     title = f"{file}: {logits.num_rows:,} samples, {logits.num_classes} classes"
-    print_frame(wide, title=title, right=wide.columns[1:])
+    print_frame(wide_card(tables["teacher"]), title=title)
     if folder is not None:
+        import matplotlib as mpl
+
+        mpl.use("Agg")
         from kdanalysis.pages.page import write_folder
 
         write_folder(teacher_page(logits, file.name, tables), folder)

@@ -1,11 +1,14 @@
 """``kdanalysis report``: the page of one run or several."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kdanalysis.cli.options import Device, Overwrite, Seed, prepare
+
+if TYPE_CHECKING:
+    import torch
 
 
 def report(
@@ -24,10 +27,27 @@ def report(
     from kdanalysis.cli.output import output_file
 
     with output_file(out, overwrite) as file:
-        from kdanalysis.pages import run_page
-        from kdanalysis.run import open_run
-
-        prepare(seed, device)
-        page = run_page({str(run): open_run(run) for run in runs})
-        file.write_text(page, encoding="utf-8")
+        file.write_text(page_of(runs, prepare(seed, device)), encoding="utf-8")
     typer.echo(f"wrote {out}")
+
+
+def page_of(paths: list[Path], device: "torch.device") -> str:
+    """Open the runs, read each once, and return their page."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from kdanalysis.cli.progress import track
+    from kdanalysis.pages.page import close_figures
+    from kdanalysis.pages.run import run_page, short_names
+    from kdanalysis.run import open_run
+
+    runs = {name: open_run(path) for name, path in short_names(paths).items()}
+    page = run_page(runs, device, lambda batches: track(batches, "Reading", None, rows))
+    html = page.html()
+    close_figures(page.sections)
+    return html
+
+
+def rows(batch: dict) -> int:
+    """Return the number of samples of a batch."""
+    return len(next(iter(batch.values())))

@@ -10,17 +10,16 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
-def print_frame(frame: "pd.DataFrame", title: str = "", right: Iterable[str] = ()) -> None:
-    """Print every row; numbers, and columns in ``right``, are right-aligned."""
+def print_frame(frame: "pd.DataFrame", title: str = "") -> None:
+    """Print every row; numbers are right-aligned."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from kdanalysis.report.number import format_column, is_numeric
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    right = {*right, *(name for name in frame.columns if is_numeric(frame[name]))}
     for name in frame.columns:
-        table.add_column(literal(name), justify="right" if name in right else "left")
+        table.add_column(literal(name), justify="right" if is_numeric(frame[name]) else "left")
     for cells in zip(*(format_column(frame[name]) for name in frame.columns), strict=True):
         table.add_row(*map(literal, cells))
     show([literal(title, "bold")] if title else [], table)

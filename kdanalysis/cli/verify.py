@@ -8,7 +8,8 @@ from kdanalysis.cli.options import Device, Run, Seed
 def verify(run: Run, seed: Seed = 0, device: Device = "auto") -> None:
     """Check every byte of a run, and name the parts that are damaged.
 
-    Damaged means cut short, changed or missing. The exit code is 1 when something was found, 0 when the run is whole.
+    Damaged means cut short, changed or missing. The exit code is 1 when something was found,
+    0 when the run is whole.
 
     Example: kdanalysis verify runs/gdkd
     """

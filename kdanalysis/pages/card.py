@@ -23,9 +23,9 @@ ENTRIES = (
     Entry("accuracy", "Accuracy", "share of samples whose largest logit is the label", "", True),
     Entry("confidence_mean", "Confidence", "mean of the largest probability"),
     Entry("entropy_mean", "Entropy", "mean over samples", "nats"),
-    Entry("p_other_mean", "Mass outside the top 5", "mean; what the non-top classes share"),
+    Entry("p_other_mean", "Outside the top 5", "mean mass of the non-top classes"),
     Entry("ece_15", "Calibration error", "expected, 15 equal-width bins"),
-    Entry("nll", "Negative log-likelihood", "mean of -log p of the label", "nats"),
+    Entry("nll", "NLL", "mean of -log p of the label", "nats"),
     Entry("suppression", "Suppression", "mean of 1 - p of the label: KD's factor on the rest"),
     Entry("confident_wrong", "Confidently wrong", "wrong with confidence above 0.9", "", True),
     Entry("modality", "Modality", "mean k that the auto-k rule chooses"),
@@ -57,7 +57,8 @@ def make_tile(entry: Entry, rows: pd.DataFrame) -> Tile:
     where = f"T = {first.temperature:g}"
     if last.temperature > first.temperature:
         where += f"; {write(entry, last.value)} at T = {last.temperature:g}"
-    return Tile(entry.label, value, f"{entry.note}; {where}")
+    unbroken = "; ".join(part.replace(" ", "\xa0") for part in where.split("; "))
+    return Tile(entry.label, value, f"{entry.note}; {unbroken}")
 
 
 def write(entry: Entry, value: float) -> str:

@@ -1,14 +1,136 @@
-"""Which picture and which sentences belong to which table."""
+"""Which pictures, which sentence and which number belong to the table of a noun."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from kdanalysis.figures import (
+    amplification,
+    confidence,
+    conflict,
+    magnitude,
+    mass,
+    modality,
+    profile,
+    share,
+)
 from kdanalysis.report import Section
 
+Names = Sequence[str] | None
 
-def noun_sections(
-    tables: Mapping[str, pd.DataFrame], classes: Sequence[str] | None = None
-) -> list[Section]:
-    """Return a section for every table."""
-    return [Section(noun, noun, tables=[(noun, table)]) for noun, table in tables.items()]
+
+@dataclass(frozen=True)
+class Noun:
+    """The heading of a section, its (caption, drawing) pairs, its sentence and its number."""
+
+    title: str
+    pictures: tuple[tuple[str, Callable[..., Axes | Figure]], ...]
+    sentence: Callable[..., str]
+    number: Callable[..., str]
+
+
+NOUNS = {
+    "mass": Noun(
+        "Top-k mass",
+        (("Teacher probability held by the k most probable classes", mass.mass_by_k),),
+        mass.mass_sentence,
+        mass.mass_number,
+    ),
+    "profile": Noun(
+        "Class profiles",
+        (("Mean teacher probability for every class, by true class", profile.class_profiles),),
+        profile.profile_sentence,
+        profile.profile_number,
+    ),
+    "modality": Noun(
+        "Modality",
+        (("k that auto-k chooses, by true class", modality.modality_by_class),),
+        modality.modality_sentence,
+        modality.modality_number,
+    ),
+    "magnitude": Noun(
+        "Gradient norms of the terms over training",
+        (("Per-sample norm of every term's logit gradient", magnitude.magnitude_over_training),),
+        magnitude.magnitude_sentence,
+        magnitude.magnitude_number,
+    ),
+    "share": Noun(
+        "Share of each term",
+        (("What part of each loss's gradient every term is", share.share_of_terms),),
+        share.share_sentence,
+        share.share_number,
+    ),
+    "confidence": Noun(
+        "Share against teacher confidence",
+        (("Share of the non-top gradient by confidence", confidence.share_by_confidence),),
+        confidence.confidence_sentence,
+        confidence.confidence_number,
+    ),
+    "amplification": Noun(
+        "Amplification over plain KD",
+        (
+            (
+                "Weight of the non-top term over its weight in KD",
+                amplification.amplification_over_kd,
+            ),
+        ),
+        amplification.amplification_sentence,
+        amplification.amplification_number,
+    ),
+    "conflict": Noun(
+        "Conflict of the terms",
+        (
+            (
+                "Cosines where the teacher is right, and where it is wrong",
+                conflict.conflict_by_teacher,
+            ),
+            ("Cosine of every pair of terms over training", conflict.conflict_over_training),
+        ),
+        conflict.conflict_sentence,
+        conflict.conflict_number,
+    ),
+}
+
+
+def noun_section(noun: str, tables: Mapping[str, pd.DataFrame], classes: Names = None) -> Section:
+    """Return the section of one noun, with one table or one a run.
+
+    Args:
+        noun: a key of ``NOUNS``; of another noun the tables alone are shown.
+        tables: by run; the name ``""`` for a single one, which then needs no name.
+        classes: a name for every class.
+    """
+    known = NOUNS.get(noun)
+    if known is None:
+        return Section(noun, noun.capitalize(), tables=list(tables.items()))
+    text, number, figures = [], [], []
+    for run, table in tables.items():
+        where = f"{run}: " if run else ""
+        try:
+            drawn = [
+                (f"{where}{c}", as_figure(named(d, table, classes))) for c, d in known.pictures
+            ]
+            text.append(where + named(known.sentence, table, classes))
+            number.append(where + named(known.number, table, classes))
+            figures += drawn
+        except ValueError as error:
+            text.append(f"{where}Not to be drawn from these data: {error}.")
+    captions = [(f"{run}: {noun}" if run else f"Table {noun}", t) for run, t in tables.items()]
+    return Section(
+        noun, known.title, " ".join(text), "; ".join(filter(None, number)), figures, captions
+    )
+
+
+def named(function: Callable, table: pd.DataFrame, classes: Names) -> object:
+    """Call the function with the class names where it takes any."""
+    takes = "names" in signature(function).parameters and classes is not None
+    return function(table, names=classes) if takes else function(table)
+
+
+def as_figure(drawn: Axes | Figure) -> Figure:
+    """Return the figure that the axes belong to."""
+    return drawn.figure if isinstance(drawn, Axes) else drawn

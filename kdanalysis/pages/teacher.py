@@ -11,9 +11,9 @@ from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
 from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.teacher import TeacherDistribution
-from kdanalysis.pages.card import make_tiles
+from kdanalysis.pages.card import make_tiles, wide_card
 from kdanalysis.pages.facts import class_fact, stated
-from kdanalysis.pages.nouns import noun_sections
+from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.report import Section
 from kdanalysis.stream import feed, runnable
@@ -62,21 +62,33 @@ def teacher_page(logits: Any, name: str, tables: Mapping[str, pd.DataFrame]) -> 
         "labels": "yes" if logits.has_target else "none: nothing about accuracy or calibration",
     }
     card = card_section(tables["teacher"])
-    rest = {noun: table for noun, table in tables.items() if noun != "teacher"}
-    sections = [card, *noun_sections(rest, logits.classes)]
-    return Page(f"Teacher card: {name}", stated(facts), sections, dict(tables))
+    rest = [noun_section(n, {"": t}, logits.classes) for n, t in tables.items() if n != "teacher"]
+    return Page(f"Teacher card: {name}", stated(facts), [card, *rest], dict(tables))
 
 
-def card_section(card: pd.DataFrame) -> Section:
-    """Return the card: tiles to read first, then every quantity at every temperature."""
+def card_section(card: pd.DataFrame, run: str = "", place: int = 1) -> Section:
+    """Return the card: tiles to read first, then every quantity at every temperature.
+
+    Args:
+        card: columns quantity, temperature, value.
+        run: whose teacher it is, where a page holds several.
+        place: 1 for the first card of a page, 2 for the second.
+    """
     left_out = int(card.loc[card.quantity == "non_finite", "value"].sum())
-    number = f"{left_out:,} samples hold NaN or inf and enter no number." if left_out else ""
+    number = left_out_sentence(left_out)
     return Section(
-        "teacher",
-        "Teacher card",
+        "teacher" if place == 1 else f"teacher-{place}",
+        f"Teacher card of {run}" if run else "Teacher card",
         "What a student can learn from this teacher beyond its first guess: the less a teacher "
         "leaves to its other classes, the more a loss must amplify them.",
         number,
-        tables=[("Every quantity, by temperature", card)],
+        tables=[("Every quantity, by temperature", wide_card(card))],
         tiles=make_tiles(card),
     )
+
+
+def left_out_sentence(count: int) -> str:
+    """Say how many samples enter no number; nothing where all of them do."""
+    if count == 1:
+        return "1 sample holds NaN or inf and enters no number."
+    return f"{count:,} samples hold NaN or inf and enter no number." if count else ""

@@ -1,6 +1,7 @@
 """Lets the axes and letters of a picture follow the colours of the page, light or dark."""
 
 import re
+from functools import partial
 from xml.etree import ElementTree
 
 COLOUR = re.compile(r"(fill|stroke): #([0-9a-f]{6})")
@@ -42,17 +43,23 @@ def is_shaded(axes: ElementTree.Element) -> bool:
     )
 
 
-def recolour(group: ElementTree.Element) -> None:
-    """Rewrite the style of everything below ``group``."""
-    for element in group.iter():
-        if "style" in element.attrib:
-            element.set("style", COLOUR.sub(page_colour, element.get("style")))
+def recolour(group: ElementTree.Element, letters: bool = False) -> None:
+    """Rewrite the style of ``group`` and everything below it.
+
+    White letters stay: they are written on something coloured.
+    """
+    letters = letters or group.get("id", "").startswith("text_")
+    if "style" in group.attrib:
+        replace = partial(page_colour, letters=letters)
+        group.set("style", COLOUR.sub(replace, group.get("style")))
+    for child in group:
+        recolour(child, letters)
 
 
-def page_colour(found: re.Match[str]) -> str:
+def page_colour(found: re.Match[str], letters: bool) -> str:
     """Return the declaration with black and white replaced, every other colour as it was."""
     red, green, blue = bytes.fromhex(found[2])
-    if found[2] == "ffffff":
+    if found[2] == "ffffff" and not letters:
         return f"{found[1]}: var(--paper)"
     if max(red, green, blue) < 0x60 and max(red, green, blue) - min(red, green, blue) < 8:
         return f"{found[1]}: currentColor"

@@ -1,15 +1,32 @@
 """Numbers as people read them: one number of decimals a column, nothing rounded to zero."""
 
 import math
+import re
 
 import numpy as np
 import pandas as pd
 from pandas.api import types
 
+NUMERAL = re.compile(r"-?(\d[\d,]*(\.\d+)?(e[+-]?\d+)?|inf)|NaN")
+
 
 def is_numeric(column: pd.Series) -> bool:
-    """Whether the column holds numbers (truth values are not)."""
-    return types.is_numeric_dtype(column) and not types.is_bool_dtype(column)
+    """Whether the column holds numbers, or texts that all read as numbers but for empty ones.
+
+    Truth values are no numbers.
+    """
+    if types.is_bool_dtype(column) or types.is_numeric_dtype(column):
+        return not types.is_bool_dtype(column)
+    cells = [cell for cell in column if isinstance(cell, str) and cell]
+    numerals = all(NUMERAL.fullmatch(cell) for cell in cells)
+    return bool(cells) and numerals and all(isinstance(cell, str) for cell in column)
+
+
+def to_number(cell: object) -> float:
+    """Return the value that a cell of a numeric column shows; NaN for an empty one."""
+    if isinstance(cell, str):
+        return float(cell.replace(",", "") or "nan")
+    return math.nan if cell is pd.NA else float(cell)
 
 
 def format_number(value: float, digits: int = 4) -> str:
@@ -25,7 +42,7 @@ def format_number(value: float, digits: int = 4) -> str:
 
 def format_column(column: pd.Series) -> list[str]:
     """Return the cells as text; numbers of similar size share their number of decimals."""
-    if not is_numeric(column):
+    if types.is_bool_dtype(column) or not types.is_numeric_dtype(column):
         return [
             "" if missing else str(cell)
             for cell, missing in zip(column, column.isna(), strict=True)

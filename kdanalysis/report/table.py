@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdanalysis.report.number import format_column, is_numeric
+from kdanalysis.report.number import format_column, is_numeric, to_number
 
 FIRST_ROWS = 8
 MOST_ROWS = 1000
@@ -53,5 +53,5 @@ def make_table(caption: str, frame: pd.DataFrame) -> Table:
 def make_cells(column: pd.Series) -> list[Cell]:
     """Return one cell a row; the value sorted by is the number before rounding."""
     texts = format_column(column)
-    values = [repr(float(v)) for v in column.astype(float)] if is_numeric(column) else texts
+    values = [repr(to_number(cell)) for cell in column] if is_numeric(column) else texts
     return [Cell(text, value) for text, value in zip(texts, values, strict=True)]

@@ -21,9 +21,12 @@ CARD = pd.DataFrame(
 def test_tiles_show_the_lowest_temperature_and_note_the_highest():
     tiles = {tile.label: (tile.value, tile.note) for tile in make_tiles(CARD)}
     assert tiles["Accuracy"][0] == "81.2 %"
-    assert tiles["Entropy"] == ("0.25 nats", "mean over samples; T = 1; 1.50 at T = 4")
+    assert tiles["Entropy"] == (
+        "0.25 nats",
+        "mean over samples; T\xa0=\xa01; 1.50\xa0at\xa0T\xa0=\xa04",
+    )
     assert tiles["Confidently wrong"][0] == "1.50 %"
-    assert tiles["Confidently wrong"][1].endswith("; T = 1")
+    assert tiles["Confidently wrong"][1].endswith("; T\xa0=\xa01")
 
 
 def test_rows_left_out_are_stated_and_only_where_there_are_some():

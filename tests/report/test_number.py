@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from kdanalysis.report.number import format_column, format_number
+from kdanalysis.report.number import format_column, format_number, is_numeric, to_number
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,23 @@ def test_columns_read_well(values, texts):
 
 def test_a_single_number_has_four_digits():
     assert [format_number(x) for x in (0.123456, 12345.678, 3.0)] == ["0.1235", "12,346", "3"]
+
+
+@pytest.mark.parametrize(
+    ("values", "numeric"),
+    [
+        ([1, 2], True),
+        (["", "1,234", "-0.5", "5e-05", "NaN", "-inf"], True),
+        (["", ""], False),
+        (["1", "b"], False),
+        ([True, False], False),
+        (["1", None], False),
+    ],
+)
+def test_texts_that_read_as_numbers_are_aligned_as_numbers(values, numeric):
+    assert is_numeric(pd.Series(values)) is numeric
+
+
+def test_a_cell_is_sorted_by_what_it_shows():
+    assert [to_number(x) for x in ("1,234", "-5e-05", 0.25)] == [1234, -5e-05, 0.25]
+    assert pd.isna(to_number(""))

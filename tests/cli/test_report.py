@@ -1,0 +1,22 @@
+"""`report` writes the page of runs, whole or not at all."""
+
+
+def test_the_page_of_a_run_appears(run_command, run_folder, tmp_path):
+    out = tmp_path / "report.html"
+    result = run_command("report", run_folder, "-o", out)
+    assert result.exit_code == 0, result.stderr
+    assert "Distillation run gdkd" in out.read_text()
+    assert run_command("report", run_folder, "-o", out).exit_code == 2
+
+
+def test_a_folder_that_is_no_run_leaves_no_page(run_command, run_folder, tmp_path):
+    result = run_command("report", run_folder, tmp_path, "-o", tmp_path / "report.html")
+    assert result.exit_code == 2
+    assert "is not a run folder" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["gdkd"]
+
+
+def test_a_run_given_twice_is_refused(run_command, run_folder, tmp_path):
+    result = run_command("report", run_folder, run_folder, "-o", tmp_path / "report.html")
+    assert result.exit_code == 2
+    assert "a run is given twice" in result.stderr

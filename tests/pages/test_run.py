@@ -1,0 +1,69 @@
+"""The page of runs: all tables their columns allow, run beside run."""
+
+import pytest
+from page_reader import Reader
+
+from kdanalysis.pages.nouns import NOUNS, noun_section
+from kdanalysis.pages.run import run_page, short_names
+from kdanalysis.run import open_run
+from kdanalysis.tables import TABLES
+
+
+def test_one_run_shows_every_table(make_run):
+    page = run_page({"kd": open_run(make_run("kd"))})
+    assert [section.name for section in page.sections] == list(TABLES)
+    assert list(page.tables) == list(TABLES)
+    assert page.facts["loss"] == "KD(temperature=2.0)"
+    for section in page.sections[1:]:
+        assert section.figures, section.text
+
+
+def test_every_table_has_pictures():
+    assert set(NOUNS) | {"teacher"} >= set(TABLES)
+
+
+def test_class_names_show_as_written(make_run):
+    reader = Reader(run_page({"kd": open_run(make_run("kd"))}).html())
+    assert reader.all("b") == []
+    assert "<b>cat</b>" in reader.text
+
+
+def test_the_same_run_gives_the_same_page(make_run):
+    path = make_run("kd")
+    assert run_page({"kd": open_run(path)}).html() == run_page({"kd": open_run(path)}).html()
+
+
+def test_several_runs_stand_beside_each_other(make_run):
+    runs = {name: open_run(make_run(name)) for name in ("kd", "gdkd")}
+    page = run_page(runs)
+    names = [section.name for section in page.sections]
+    assert names == ["teacher", "teacher-2", *TABLES[1:]]
+    (share,) = (section for section in page.sections if section.name == "share")
+    assert [caption.partition(":")[0] for caption, _ in share.figures] == ["kd", "gdkd"]
+    assert page.tables["share"].run.unique().tolist() == ["kd", "gdkd"]
+
+
+def test_tables_without_their_columns_are_left_out(make_run):
+    page = run_page({"student": open_run(make_run("student", teacher=False))})
+    assert page.sections == []
+
+
+def test_a_table_that_cannot_be_drawn_says_why(make_run):
+    table = open_run(make_run("kd")).table("share").drop(columns="term")
+    section = noun_section("share", {"": table})
+    assert section.figures == []
+    assert section.text.startswith("Not to be drawn from these data: ")
+    assert len(section.tables) == 1
+
+
+def test_runs_are_named_by_their_folders_where_that_tells_them_apart(tmp_path):
+    one, other, far = tmp_path / "kd", tmp_path / "gdkd", tmp_path / "old" / "kd"
+    assert list(short_names([one, other])) == ["kd", "gdkd"]
+    assert list(short_names([one, other, far])) == [str(one), "gdkd", str(far)]
+    with pytest.raises(ValueError, match="a run is given twice"):
+        short_names([one, one])
+
+
+def test_no_runs_are_refused():
+    with pytest.raises(ValueError, match="a page needs at least one run"):
+        run_page({})
