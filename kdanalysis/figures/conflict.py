@@ -19,6 +19,9 @@ from kdanalysis.figures.style import (
     styled,
 )
 
+BESIDE = 5  # matrices of more terms stand above each other
+MOST_PAIRS = 10
+
 
 @styled
 def conflict_matrix(
@@ -41,7 +44,7 @@ def conflict_matrix(
         place = terms.index(row.term_b), terms.index(row.term_a)
         cells[place] = row.cosine
         if row.n > 0:
-            ink = "white" if abs(row.cosine) > 0.5 else INK
+            ink = "white" if abs(row.cosine) > 0.55 else INK
             text = f"{row.cosine:+.2f}\n{100 * row.conflict:.0f} %"
             ax.text(place[1], place[0], text, ha="center", va="center", fontsize=9, color=ink)
     image = ax.imshow(cells[1:, :-1], cmap="RdBu", vmin=-1, vmax=1, aspect="auto",
@@ -62,16 +65,14 @@ def conflict_matrix(
 def conflict_by_teacher(table: pd.DataFrame) -> Figure:
     """Two matrices on one colour scale: samples the teacher gets right, and wrong."""
     terms = len(set(table.term_a) | set(table.term_b))
+    grid = (1, 2) if terms <= BESIDE else (2, 1)
+    size = (1.6 + 0.72 * terms * grid[1], (1.1 + 0.55 * terms) * grid[0])
     figure, axes = plt.subplots(
-        1,
-        2,
-        figsize=(max(PAGE, 1.4 * terms + 1.6), 1.2 + 0.6 * terms),
-        layout="constrained",
-        sharey=True,
+        *grid, figsize=size, layout="constrained", sharex=grid[1] == 1, sharey=grid[0] == 1
     )
     for ax, teacher in zip(axes, ("right", "wrong"), strict=True):
         conflict_matrix(table, ax, teacher, bar=False)
-    figure.colorbar(axes[0].images[0], ax=axes, label="mean cosine of the gradients")
+    figure.colorbar(axes[0].images[0], ax=axes, aspect=30, label="mean cosine of the gradients")
     return figure
 
 
@@ -81,6 +82,8 @@ def conflict_over_training(
 ) -> Axes:
     """Mean cosine of each pair of terms against the training step, with the line of no conflict.
 
+    Of more than 10 pairs the 10 with the lowest mean cosine are drawn; the title says so.
+
     Args:
         table: columns step, teacher, term_a, term_b, cosine, non_finite (``GradientConflict``).
         ax: axes to draw on; a new figure when None.
@@ -89,6 +92,11 @@ def conflict_over_training(
     require(table, "step", "teacher", "term_a", "term_b", "cosine")
     ax = ax or new_axes(PAGE, 3.4)
     rows = table[table.teacher == teacher]
+    means = rows.groupby(["term_a", "term_b"]).cosine.mean().nsmallest(MOST_PAIRS)
+    pairs = rows.groupby(["term_a", "term_b"]).ngroups
+    if pairs > MOST_PAIRS:
+        rows = rows[[pair in means.index for pair in zip(rows.term_a, rows.term_b, strict=True)]]
+        ax.set_title(f"the {MOST_PAIRS} of {pairs} pairs with the lowest mean cosine", loc="left")
     for i, ((a, b), part) in enumerate(rows.groupby(["term_a", "term_b"], sort=False)):
         part = part.sort_values("step")
         ax.plot(

@@ -33,9 +33,10 @@ def magnitude_over_training(table: pd.DataFrame, ax: Axes | None = None) -> Axes
     require(table, "loss", "term", "step", "mean", "q25", "q75")
     ax = ax or new_axes(PAGE, 3.4)
     losses = list(dict.fromkeys(table.loss))
+    alpha = 0.13 if table.groupby(["loss", "term"]).ngroups <= 6 else 0.06
     for (loss, term), rows in table.groupby(["loss", "term"], sort=False):
         place = losses.index(loss)
-        _draw_term(ax, rows, place, term if term == loss else f"{loss}: {term}")
+        _draw_term(ax, rows, place, term if term == loss else f"{loss}: {term}", alpha)
     ax.set_yscale("log")
     ax.set_xlabel("training step" + state_left_out(table))
     ax.set_ylabel("gradient norm per sample\n(mean; band: middle half)")
@@ -69,13 +70,28 @@ def magnitude_sentence(table: pd.DataFrame) -> str:
         if ratio >= 2:
             return f"The non-top relations are large by themselves and small in {quiet}: {claim}."
         return f"These data do not show the non-top relations drowned in {quiet}: {claim}."
+    return _alone(table)
+
+
+def _alone(table: pd.DataFrame) -> str:
+    """The sentence where no two losses share a non-top term: it is held against its loss's own."""
+    parts = []
+    means = _means(table)
+    for (loss, term), value in _non_top_means(table).items():
+        others = means[loss].drop(term)
+        if len(others):
+            parts.append(
+                f"{term} {value:.3g} against {others.idxmax()} {others.max():.3g} in {loss}"
+            )
+    if not parts:
+        return "No loss here has a non-top term (low_other or nckd) beside others to compare."
     return (
-        "No two losses here share a non-top term (low_other or nckd), so its length by itself and "
-        "inside KD cannot be compared."
+        f"No two losses here share a non-top term, so these data cannot show it small inside KD; "
+        f"its mean norm and the largest one beside it: {', '.join(parts)}."
     )
 
 
-def _draw_term(ax: Axes, rows: pd.DataFrame, place: int, label: str) -> None:
+def _draw_term(ax: Axes, rows: pd.DataFrame, place: int, label: str, alpha: float) -> None:
     rows = rows.sort_values("step")
     colour = term_colour(rows.term.iloc[0])
     mean = rows["mean"].where(rows["mean"] > 0)
@@ -85,7 +101,7 @@ def _draw_term(ax: Axes, rows: pd.DataFrame, place: int, label: str) -> None:
         rows.q25.where(rows.q25 > 0).to_numpy(),
         rows.q75.where(rows.q75 > 0).to_numpy(),
         color=colour,
-        alpha=0.13,
+        alpha=alpha,
         linewidth=0,
     )
     ax.plot(
@@ -113,8 +129,12 @@ def _mark_epochs(ax: Axes, table: pd.DataFrame) -> None:
 
 
 def _non_top_means(table: pd.DataFrame) -> pd.Series:
-    """Mean norm over all samples of all steps, by (loss, term), of the non-top terms."""
-    rows = table[table.term.isin(NON_TOP)]
-    rows = rows.assign(total=rows["mean"] * rows.n)
+    means = _means(table)
+    return means[means.index.get_level_values("term").isin(NON_TOP)]
+
+
+def _means(table: pd.DataFrame) -> pd.Series:
+    """Mean norm over all samples of all steps, by (loss, term)."""
+    rows = table.assign(total=table["mean"] * table.n)
     sums = rows.groupby(["loss", "term"], sort=False)[["total", "n"]].sum()
     return sums.total / sums.n

@@ -87,8 +87,9 @@ def modality_sentence(table: pd.DataFrame, names: Sequence[str] | None = None) -
 
 
 def _mean_k(table: pd.DataFrame) -> pd.Series:
-    """Mean k by class, smallest first."""
-    return (table.k * table.share).groupby(table.target).sum().sort_values(kind="stable")
+    """Mean k by class, smallest first; means that differ by rounding only keep the class order."""
+    mean = (table.k * table.share).groupby(table.target).sum()
+    return mean.round(12).sort_values(kind="stable")
 
 
 def _explained(table: pd.DataFrame) -> float:

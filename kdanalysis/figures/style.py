@@ -1,6 +1,6 @@
 """The look that all figures share: sizes, one colour a term, and labels that come from users."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
@@ -80,7 +80,7 @@ def ink_on(colour: str) -> str:
     return INK if colour in (ORANGE, SKY, PURPLE, FAINT) else "white"
 
 
-def ladder_colours(values: Sequence[float]) -> dict[float, tuple]:
+def ladder_colours(values: Iterable[float | int]) -> dict[float | int, tuple]:
     """Colours of an ordered series such as temperatures, dark to light."""
     ordered = sorted(set(values))
     scale = mpl.colormaps["viridis"]

@@ -1,0 +1,106 @@
+"""Style: fixed colours, plain labels, and files that are equal byte for byte."""
+
+from itertools import combinations
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from kdanalysis.figures.save import count_marks, save_figure
+from kdanalysis.figures.style import (
+    TERM_COLOURS,
+    class_names,
+    ladder_colours,
+    require,
+    short,
+    state_left_out,
+    styled,
+    term_colour,
+)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of WCAG 2."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_terms_have_different_colours_that_show_on_light_and_dark():
+    assert set(TERM_COLOURS) >= {"ce", "kd", "tckd", "nckd", "high", "low_top", "low_other"}
+    for a, b in combinations(TERM_COLOURS.values(), 2):
+        assert np.linalg.norm(np.subtract(to_rgb(a), to_rgb(b))) > 0.25
+    for colour in TERM_COLOURS.values():
+        contrast_white = 1.05 / (luminance(colour) + 0.05)
+        contrast_dark = (luminance(colour) + 0.05) / (luminance("#14161a") + 0.05)
+        assert min(contrast_white, contrast_dark) > 2
+
+
+def test_a_term_keeps_its_colour_under_any_loss():
+    assert term_colour("gdkd:low_other") == term_colour("low_other") == TERM_COLOURS["low_other"]
+    assert term_colour("low_7") == term_colour("low_7")
+
+
+def test_ladder_is_in_order_of_the_values():
+    colours = ladder_colours([8, 1, 4])
+    shades = [sum(colours[t][:3]) for t in (1, 4, 8)]
+    assert shades == sorted(shades)
+
+
+def test_settings_do_not_leak():
+    @styled
+    def draw():
+        return mpl.rcParams["axes.spines.top"]
+
+    before = dict(mpl.rcParams)
+    assert draw() is False
+    assert dict(mpl.rcParams) == before
+
+
+def test_long_names_keep_both_ends():
+    assert short("short") == "short"
+    assert short("a\nb  c") == "a b c"
+    assert len(short("very long class name number 17")) == 16
+    assert short("very long class name number 17").startswith("very")
+    assert short("very long class name number 17").endswith("r 17")
+
+
+def test_left_out_samples_are_stated_only_where_there_are_some():
+    assert state_left_out(pd.DataFrame({"non_finite": [0, 0]})) == ""
+    assert state_left_out(pd.DataFrame({"non_finite": [1]})) == (
+        "\n(1 sample with NaN or inf left out)"
+    )
+    assert "1,234 samples" in state_left_out(pd.DataFrame({"non_finite": [1234]}))
+
+
+def test_tables_and_names_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"the table lacks \['b'\]"):
+        require(pd.DataFrame({"a": [1]}), "a", "b")
+    with pytest.raises(ValueError, match="the table has no rows"):
+        require(pd.DataFrame({"a": []}), "a")
+    with pytest.raises(ValueError, match="got 1 class names for 3 classes"):
+        class_names(3, ["one"])
+
+
+def drawing():
+    figure, ax = plt.subplots()
+    ax.plot([0, 1], [0, 1], marker="o")
+    ax.bar([0, 1, 2], [1, 2, 3])
+    ax.pcolormesh(np.ones((3, 4)))
+    return figure
+
+
+def test_equal_figures_are_equal_files(tmp_path):
+    first = save_figure(drawing(), tmp_path / "one.v1")
+    second = save_figure(drawing(), tmp_path / "two")
+    assert [file.name for file in first] == ["one.v1.png", "one.v1.svg"]
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+    assert b"<dc:date>" not in first[1].read_bytes()
+
+
+def test_marks_are_lines_markers_bars_and_cells():
+    assert count_marks(drawing()) == 1 + 2 + 3 + 12

@@ -1,0 +1,40 @@
+"""Importing kdanalysis costs next to nothing: no heavy package is loaded before it is needed."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    *("torch", "matplotlib", "pandas", "seaborn", "pyarrow", "torchmetrics", "sklearn", "scipy"),
+    *("lightning", "transformers"),
+)
+
+
+def loaded(statement: str) -> set[str]:
+    """Heavy packages that a fresh interpreter holds after the statement."""
+    code = f"{statement}\nimport sys\nprint(*(set({HEAVY!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_package_loads_nothing_heavy():
+    assert loaded("import kdanalysis") == set()
+
+
+@pytest.mark.parametrize(
+    ("statement", "package"),
+    [
+        ("import kdanalysis; kdanalysis.TopK", "torch"),
+        ("import kdanalysis.figures.style", "matplotlib"),
+        ("import kdanalysis.analysis.base", "torchmetrics"),
+    ],
+)
+def test_control_a_loaded_package_is_seen(statement, package):
+    assert package in loaded(statement)
+
+
+def test_figures_load_no_torch():
+    assert "torch" not in loaded(
+        "from kdanalysis.figures import magnitude, share, conflict, mass, profile, modality"
+    )
