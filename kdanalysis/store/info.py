@@ -1,7 +1,6 @@
 """run.json: what a run is, apart from its rows."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,7 +81,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def _from_json(values: Mapping[str, Any]) -> RunInfo:
+def _from_json(values: Any) -> RunInfo:
     if not isinstance(values, dict) or type(values.get("schema_version")) is not int:
         raise ValueError("it states no schema_version")
     if values["schema_version"] > SCHEMA_VERSION:

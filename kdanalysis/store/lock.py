@@ -27,7 +27,11 @@ class RankLock:
         folder = root / LOCKS
         make_folder(folder)
         self._holder = folder / f"rank-{rank}.json"
-        self._lock = filelock.FileLock(folder / f"rank-{rank}.lock", timeout=patience)
+        self._lock = filelock.FileLock(
+            folder / f"rank-{rank}.lock",
+            timeout=patience,
+            thread_local=False,  # a writer thread releases what the training thread acquired
+        )
         try:
             self._lock.acquire()
         except filelock.Timeout:

@@ -6,7 +6,7 @@ import queue
 import threading
 import warnings
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class QueueWriter:
         self._thread.join()
         self._tell()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "QueueWriter":
         return self
 
     def __exit__(
@@ -134,7 +134,6 @@ class QueueWriter:
 
     def _finish(self, lost: int) -> None:
         self._writer.count_dropped(self.dropped_rows + lost)
-        self.dropped_rows += lost
         try:
             if isinstance(self._error, OSError):
                 self._writer.abandon(str(self._error))
@@ -142,6 +141,7 @@ class QueueWriter:
                 self._writer.close()
         except BaseException as error:
             self._error = self._error or error
+        self.dropped_rows = self._writer.dropped_rows
 
 
 def _rows(columns: Columns) -> int:

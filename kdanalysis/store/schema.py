@@ -122,12 +122,13 @@ def encode_numbers(values: Shaped[np.ndarray, " n"]) -> pa.Array:
 
 
 def decode_numbers(array: pa.Array) -> Shaped[np.ndarray, " n"]:
-    """View a column of numbers without nulls, read-only; texts become a row of str objects."""
-    if pa.types.is_string(array.type):
-        return np.array(array.to_pylist(), dtype=object)
-    dtype = np.dtype(NUMPY[array.type])
-    offset = array.offset * dtype.itemsize
-    return np.frombuffer(array.buffers()[1], dtype, len(array), offset=offset)
+    """View a column of numbers without nulls (``to_numpy`` would import pandas).
+
+    Texts and truth values are copied into a row of Python objects.
+    """
+    if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
+        return np.from_dlpack(array)
+    return np.array(array.to_pylist(), dtype=object)
 
 
 def decode_cells(array: pa.FixedSizeBinaryArray, cells: Cells) -> Shaped[np.ndarray, "n c"]:

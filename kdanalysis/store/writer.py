@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 
@@ -76,6 +76,11 @@ class PartWriter:
         """Samples in memory, not yet safe."""
         return self._samples.num_rows
 
+    @property
+    def dropped_rows(self) -> int:
+        """Samples that were not and will not be written."""
+        return self._samples.dropped_rows
+
     def write(self, columns: Columns, dtype: str | None = None) -> None:
         """Append a batch of samples (copied); see ``encode_samples`` for columns and ``dtype``.
 
@@ -128,7 +133,7 @@ class PartWriter:
         finally:
             self._let_go()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "PartWriter":
         return self
 
     def __exit__(

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class Header(NamedTuple):
     offset: int  # bytes before the values
 
 
-def read_header(stream: BinaryIO, size: int, what: str) -> Header:
+def read_header(stream: io.BufferedIOBase, size: int, what: str) -> Header:
     """Read a header and hold its claim against the ``size`` of the file or member.
 
     Raises:
@@ -96,15 +96,16 @@ class NpzFile(Table):
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._archive = zipfile.ZipFile(path)
+            with zipfile.ZipFile(path) as archive:
+                names = [name for name in archive.namelist() if name.endswith(_SUFFIX)]
         except (zipfile.BadZipFile, OSError, ValueError) as error:
             raise ValueError(f"{path} is not an .npz archive: {error}") from error
-        names = [n for n in self._archive.namelist() if n.endswith(_SUFFIX)]
         self.keys = tuple(name.removesuffix(_SUFFIX) for name in names)
 
     def info(self, key: str) -> ArrayInfo:
         """Shape and dtype from the member's header, which alone is read."""
-        header = self._header(key)
+        with zipfile.ZipFile(self.path) as archive:
+            header = self._header(archive, key)
         return ArrayInfo(header.shape, header.dtype.name)
 
     def batches(self, keys: Sequence[str], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
@@ -114,27 +115,28 @@ class NpzFile(Table):
             ValueError: where a member is damaged.
         """
         try:
-            columns = [self._rows(key, batch_size) for key in keys]
-            for rows in zip(*columns, strict=True):
-                yield dict(zip(keys, rows, strict=True))
+            with zipfile.ZipFile(self.path) as archive:
+                columns = [self._rows(archive, key, batch_size) for key in keys]
+                for rows in zip(*columns, strict=True):
+                    yield dict(zip(keys, rows, strict=True))
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise ValueError(f"{self.path} is damaged: {error}") from error
 
-    def _header(self, key: str) -> Header:
-        member = self._archive.getinfo(key + _SUFFIX)
+    def _header(self, archive: zipfile.ZipFile, key: str) -> Header:
+        member = archive.getinfo(key + _SUFFIX)
         what = f"{self.path} ({key})"
         size, packed = member.file_size, member.compress_size
         if packed > self.path.stat().st_size or size > packed * _LARGEST_RATIO:
             raise ValueError(f"{what} claims {size} bytes from {packed}: it is truncated or forged")
         try:
-            with self._archive.open(member) as stream:
+            with archive.open(member) as stream:
                 return read_header(stream, size, what)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise ValueError(f"{what} is damaged: {error}") from error
 
-    def _rows(self, key: str, batch_size: int) -> Iterator[np.ndarray]:
-        header = self._header(key)
-        with self._archive.open(key + _SUFFIX) as stream:
+    def _rows(self, archive: zipfile.ZipFile, key: str, batch_size: int) -> Iterator[np.ndarray]:
+        header = self._header(archive, key)
+        with archive.open(key + _SUFFIX) as stream:
             stream.read(header.offset)
             if header.fortran and len(header.shape) > 1:
                 yield from _by_columns(stream, header, batch_size)
@@ -147,7 +149,7 @@ class NpzFile(Table):
             stream.read(1)  # the end, where the archive's checksum is compared
 
 
-def _by_columns(stream: BinaryIO, header: Header, batch_size: int) -> Iterator[np.ndarray]:
+def _by_columns(stream: io.BufferedIOBase, header: Header, batch_size: int) -> Iterator[np.ndarray]:
     """Columns lie one after the other: unpack them onto the disk, and read rows through a map."""
     with tempfile.TemporaryFile() as file:
         shutil.copyfileobj(stream, file)
@@ -157,7 +159,7 @@ def _by_columns(stream: BinaryIO, header: Header, batch_size: int) -> Iterator[n
             yield np.array(array[start : start + batch_size], order="C")
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
+def _exactly(stream: io.BufferedIOBase, count: int) -> bytes:
     data = stream.read(count)
     if len(data) < count:
         raise EOFError(f"{count - len(data)} bytes are missing")

@@ -11,7 +11,7 @@ from kdanalysis.store.floats import widen_bfloat16
 from kdanalysis.store.formats.table import ArrayInfo, Table
 from kdanalysis.store.merge import rebatch
 from kdanalysis.store.part import checksum, open_parquet
-from kdanalysis.store.schema import decode_cells, read_cells
+from kdanalysis.store.schema import decode_cells, decode_numbers, read_cells
 
 
 class ParquetTable(Table):
@@ -80,20 +80,20 @@ class ParquetTable(Table):
             return widen_bfloat16(values) if bits else values
         if not _is_list(array.type):
             self._refuse_null(key, array, row)
-            return array.to_numpy(zero_copy_only=False)
+            return decode_numbers(array)
         width = self._row_length(key)
-        lengths = pc.fill_null(pc.list_value_length(array), -1).to_numpy(zero_copy_only=False)
+        lengths = decode_numbers(pc.fill_null(pc.list_value_length(array), -1))
         if (lengths != width).any():
             bad = int(np.flatnonzero(lengths != width)[0])
             found = f"{lengths[bad]} values" if lengths[bad] >= 0 else "no values"
             raise ValueError(f"{self.path} ({key}) has {found} in row {row + bad}, need {width}")
         flat = array.flatten()
         self._refuse_null(key, flat, row, width)
-        return flat.to_numpy(zero_copy_only=False).reshape(len(array), width)
+        return decode_numbers(flat).reshape(len(array), width)
 
     def _refuse_null(self, key: str, array: pa.Array, row: int, width: int = 1) -> None:
         if array.null_count:
-            first = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
+            first = array.is_null().index(True).as_py()
             raise ValueError(f"{self.path} ({key}) has a null in row {row + first // width}")
 
 

@@ -1,0 +1,305 @@
+"""Logits from every kind of file are the same logits, and bad files get one clear sentence."""
+
+import json
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+
+from kdanalysis.store.info import RunInfo
+from kdanalysis.store.run import StoredRun
+from kdanalysis.store.sources import load_logits
+from kdanalysis.store.writer import PartWriter
+
+N, C = 23, 5
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    teacher, student = rng.standard_normal((2, N, C)).astype(np.float32)
+    teacher[0, 0], student[1, 1] = np.nan, -np.inf
+    target = rng.integers(0, C, N)
+    return {"teacher_logits": teacher, "student_logits": student, "target": target}
+
+
+def lists(values):
+    return pa.array(list(values)) if values.ndim > 1 else pa.array(values)
+
+
+def fixed(values):
+    flat = pa.array(values.ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, C) if values.ndim > 1 else flat
+
+
+def save(path, arrays, kind):
+    """Write arrays as one kind of file, and return its path."""
+    path = path / kind
+    if kind == "run":
+        ids = np.arange(N)
+        with PartWriter(path, 0, RunInfo(C), "float32", rows_per_part=10) as writer:
+            for cut in (slice(0, 10), slice(10, 23)):
+                columns = arrays | {"step": ids, "epoch": ids, "sample_id": ids}
+                writer.write({name: values[cut] for name, values in columns.items()})
+        return path
+    tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
+    fortran = {name: np.asfortranarray(values) for name, values in arrays.items()}
+    big = {k: v.astype(v.dtype.newbyteorder(">")) for k, v in arrays.items()}
+    strided = {k: v.t().contiguous().t() if v.ndim > 1 else v for k, v in tensors.items()}
+    listed, fixed_size = ({k: f(v) for k, v in arrays.items()} for f in (lists, fixed))
+    {
+        "a.npz": lambda p: np.savez(p, **arrays),
+        "packed.npz": lambda p: np.savez_compressed(p, **arrays),
+        "fortran.npz": lambda p: np.savez_compressed(p, **fortran),
+        "big.npz": lambda p: np.savez(p, **big),
+        "a.pt": lambda p: torch.save(tensors, p),
+        "a.pth": lambda p: torch.save(strided, p),
+        "a.safetensors": lambda p: safetensors.numpy.save_file(arrays, p),
+        "lists.parquet": lambda p: pq.write_table(pa.table(listed), p, row_group_size=7),
+        "fixed.parquet": lambda p: pq.write_table(pa.table(fixed_size), p, row_group_size=9),
+    }[kind](path)
+    return path
+
+
+KINDS = ["run", "a.npz", "packed.npz", "fortran.npz", "big.npz", "a.pt", "a.pth", "a.safetensors"]
+KINDS += ["lists.parquet", "fixed.parquet"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 23, 100])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_file_gives_the_same_batches(tmp_path, arrays, kind, batch_size):
+    logits = load_logits(save(tmp_path, arrays, kind))
+    assert (logits.num_rows, logits.num_classes) == (N, C)
+    assert logits.has_student
+    assert logits.has_target
+    batches = list(logits.batches(batch_size))
+    assert [len(b["target"]) for b in batches] == [
+        min(batch_size, N - start) for start in range(0, N, batch_size)
+    ]
+    for name, values in arrays.items():
+        found = np.concatenate([b[name] for b in batches])
+        assert found.dtype == values.dtype
+        assert found.tobytes() == values.tobytes()
+        assert all(b[name].flags.writeable for b in batches)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_the_columns_asked_for_are_given(tmp_path, arrays, kind):
+    logits = load_logits(save(tmp_path, arrays, kind))
+    (batch,) = logits.batches(100, ["target", "teacher_logits"])
+    assert list(batch) == ["target", "teacher_logits"]
+    with pytest.raises(ValueError, match=r"not \['residual'\]"):
+        next(logits.batches(5, ["residual"]))
+
+
+def test_bare_arrays_are_the_teachers_and_a_second_file_the_students(tmp_path, arrays):
+    np.save(tmp_path / "t.npy", np.asfortranarray(arrays["teacher_logits"]))
+    torch.save(torch.from_numpy(arrays["student_logits"]), tmp_path / "s.pt")
+    np.savez(tmp_path / "y.npz", labels=arrays["target"])
+    alone = load_logits(tmp_path / "t.npy")
+    assert alone.columns == ("teacher_logits",)
+    both = load_logits(
+        tmp_path / "t.npy", student=tmp_path / "s.pt", target=str(tmp_path / "y.npz")
+    )
+    (batch,) = both.batches(100)
+    for name, values in arrays.items():
+        assert batch[name].tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("logits", None, "labels"),
+        ("logits_t", "logits_s", "label"),
+        ("teacher", "student", "targets"),
+        ("teacher_logits", "logits_student", "y"),
+    ],
+)
+def test_the_names_that_others_use_are_known(tmp_path, arrays, names):
+    pairs = zip(names, arrays, strict=True)
+    np.savez(tmp_path / "x.npz", **{theirs: arrays[ours] for theirs, ours in pairs if theirs})
+    (batch,) = load_logits(tmp_path / "x.npz").batches(100)
+    assert set(batch) == {ours for ours, theirs in zip(arrays, names, strict=True) if theirs}
+    for name in batch:
+        np.testing.assert_array_equal(batch[name], arrays[name])
+
+
+def test_other_names_are_given_by_hand_and_a_single_array_needs_none(tmp_path, arrays):
+    np.savez(tmp_path / "x.npz", a=arrays["teacher_logits"], b=arrays["target"])
+    keys = {"teacher_logits": "a", "target": "b"}
+    assert load_logits(tmp_path / "x.npz", keys=keys).columns == ("teacher_logits", "target")
+    with pytest.raises(
+        ValueError, match=r"no teacher logits: it has a, b, need one of teacher_log"
+    ):
+        load_logits(tmp_path / "x.npz")
+    with pytest.raises(ValueError, match=r"x\.npz has no c: it has a, b"):
+        load_logits(tmp_path / "x.npz", keys={"target": "c"})
+    with pytest.raises(ValueError, match=r"keys name \['teacher'\], which is no column"):
+        load_logits(tmp_path / "x.npz", keys={"teacher": "a"})
+    np.savez(tmp_path / "one.npz", arrays["teacher_logits"])
+    assert load_logits(tmp_path / "one.npz").num_rows == N
+
+
+@pytest.mark.parametrize("kind", ["pt", "safetensors", "run"])
+def test_all_bfloat16_patterns_come_back_as_their_float32_values(tmp_path, kind):
+    patterns = (
+        torch.arange(65536).to(torch.int32).to(torch.int16).view(torch.bfloat16).view(256, 256)
+    )
+    path = tmp_path / f"x.{kind}" if kind != "run" else tmp_path / "run"
+    if kind == "run":
+        bits, ids = patterns.view(torch.int16).numpy().view(np.uint16), np.arange(256)
+        columns = {"step": ids, "epoch": ids, "sample_id": ids, "student_logits": bits}
+        with PartWriter(path, 0, RunInfo(256), "bfloat16") as writer:
+            writer.write(columns | {"teacher_logits": bits}, dtype="bfloat16")
+    else:
+        write = torch.save if kind == "pt" else safetensors.torch.save_file
+        write({"teacher_logits": patterns}, path)
+    (batch,) = load_logits(path).batches(256)
+    assert batch["teacher_logits"].tobytes() == patterns.float().numpy().tobytes()
+
+
+def test_a_run_brings_its_ids_and_class_names(tmp_path, batch):
+    with PartWriter(tmp_path / "run", 0, RunInfo(6, list("abcdef"))) as writer:
+        writer.write(batch(3))
+    logits = load_logits(tmp_path / "run")
+    assert logits.classes == list("abcdef")
+    (found,) = logits.batches(100)
+    assert found["step"].tolist() == [3] * 16
+    assert sorted(found) == sorted([*batch(3)])
+    (part,) = StoredRun(tmp_path / "run").parts
+    (alone,) = load_logits(tmp_path / "run" / part).batches(100)
+    assert alone["teacher_logits"].tobytes() == found["teacher_logits"].tobytes()
+
+
+Z = np.zeros((4, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"teacher_logits": Z[0]}, r"shape \(3,\), need \(samples, classes\)"),
+        ({"teacher_logits": Z[None]}, r"shape \(1, 4, 3\), need"),
+        ({"teacher_logits": Z[:0]}, r"shape \(0, 3\), need \(samples, classes\) with samples"),
+        ({"teacher_logits": Z[:, :1]}, "have 1 class, need at least 2"),
+        ({"teacher_logits": Z.astype(int)}, "are int64, need one of float16"),
+        ({"teacher_logits": Z, "student_logits": Z[:3]}, r"shape \(3, 3\), need \(4, 3\) to fit"),
+        ({"teacher_logits": Z, "student_logits": Z[:, :2]}, r"shape \(4, 2\), need \(4, 3\)"),
+        ({"teacher_logits": Z, "target": np.zeros(5, int)}, r"of .* shape \(5,\), need \(4,"),
+        ({"teacher_logits": Z, "target": np.zeros(4)}, "is float64, need integers"),
+        ({"teacher_logits": Z, "target": np.array([0, 1, 3, 0])}, "target 3 in row 2, need 0 to 2"),
+        ({"teacher_logits": Z, "target": np.array([0, -1, 1, 0])}, "target -1 in row 1"),
+        ({"student_logits": Z}, "has no teacher logits: it has student_logits, need one of"),
+        ({}, "it has nothing, need one of"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_sentence(tmp_path, arrays, message):
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(ValueError, match=message) as caught:
+        list(load_logits(tmp_path / "x.npz").batches(2))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[1.0, 2.0], [1.0]], "has 1 values in row 1, need 2"),
+        ([[1.0, 2.0], None], "has no values in row 1, need 2"),
+        ([[1.0, 2.0], [1.0, None]], "has a null in row 1"),
+        ([[], []], "have 0 class, need at least 2"),
+    ],
+)
+def test_ragged_parquet_lists_are_refused_with_their_row(tmp_path, rows, message):
+    column = pa.array(rows, pa.list_(pa.float32()))
+    pq.write_table(pa.table({"logits": column}), tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match=message):
+        list(load_logits(tmp_path / "x.parquet").batches(5))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "run"])
+def test_truncated_files_are_refused(tmp_path, arrays, kind):
+    path = save(tmp_path, arrays, kind)
+    whole = path.read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"^[^\n]*$"):
+            list(load_logits(path).batches(5))
+
+
+@pytest.mark.parametrize("kind", ["a.npz", "packed.npz", "fortran.npz"])
+def test_a_flipped_bit_in_an_archive_is_found(tmp_path, arrays, kind):
+    path = save(tmp_path, arrays, kind)
+    data = bytearray(path.read_bytes())
+    data[400] ^= 4  # inside the first member's values
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="is damaged"):
+        list(load_logits(path).batches(5))
+
+
+def test_missing_files_and_folders_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"x\.npz does not exist"):
+        load_logits(tmp_path / "x.npz")
+    with pytest.raises(FileNotFoundError, match="is not a run folder"):
+        load_logits(tmp_path)
+
+
+def test_safetensors_with_false_offsets_are_refused(tmp_path):
+    entry = {"dtype": "F32", "shape": [4, 3], "data_offsets": [8, 56]}
+    header = json.dumps({"logits": entry}).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(48))
+    with pytest.raises(ValueError, match="truncated or forged"):
+        load_logits(path)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(56))
+    assert load_logits(path).num_rows == 4
+
+
+STREAM = """
+import sys
+import numpy as np
+from kdanalysis.store.sources import load_logits
+
+def heap():
+    fields = dict(line.split(":") for line in open("/proc/self/status"))
+    return int(fields["RssAnon"].split()[0]) / 1024
+
+if sys.argv[1].endswith("pt"):
+    import torch
+start = heap()
+batches = load_logits(sys.argv[1]).batches(256)
+for _ in range(20):
+    next(batches)
+warm = peak = heap()
+for batch in batches:
+    peak = max(peak, heap())
+print(warm - start, peak - warm)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("kind", ["x.npy", *[k for k in KINDS if k not in ("a.pth", "big.npz")]])
+def test_memory_is_bounded_by_the_batch(tmp_path, monkeypatch, kind):
+    monkeypatch.setitem(globals(), "C", 500)  # for ``fixed``
+    values = np.zeros((40_000, 500), np.float32)
+    if kind == "run":
+        with PartWriter(tmp_path / kind, 0, RunInfo(500), "float32", 2000) as writer:
+            for start in range(0, 40_000, 1000):
+                ids = np.arange(start, start + 1000)
+                rows = {"teacher_logits": values[:1000], "student_logits": values[:1000]}
+                writer.write({"step": ids, "epoch": ids, "sample_id": ids} | rows)
+    elif kind == "x.npy":
+        np.save(tmp_path / kind, values)
+    else:
+        save(tmp_path, {"teacher_logits": values}, kind)
+    out = subprocess.run(
+        [sys.executable, "-c", STREAM, tmp_path / kind], capture_output=True, text=True, check=True
+    )
+    start, growth = map(float, out.stdout.split())
+    assert start < 60  # MiB with Arrow's pools; the file has 76
+    assert growth < 12
