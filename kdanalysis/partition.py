@@ -182,7 +182,7 @@ class Groups(Partition):
     """
 
     ids: tuple[int, ...]
-    num_groups: int = field(init=False)
+    num_groups: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ids", tuple(self.ids))

@@ -6,6 +6,7 @@ from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3, Decoupled
 from kdanalysis.losses.nkd import NKD
 from kdanalysis.losses.parse import parse_loss
 from kdanalysis.losses.plain import KD, CrossEntropy
+from kdanalysis.losses.restore import restore_loss
 
 __all__ = [
     "DKD",
@@ -20,4 +21,5 @@ __all__ = [
     "Sum",
     "linear_ramp",
     "parse_loss",
+    "restore_loss",
 ]

@@ -1,0 +1,6 @@
+"""Capture of logits and sent gradients from a training loop, without changing it."""
+
+from kdanalysis.capture.recorder import Recorder
+from kdanalysis.capture.schedule import at, every, logarithmic
+
+__all__ = ["Recorder", "at", "every", "logarithmic"]

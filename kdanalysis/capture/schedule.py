@@ -1,0 +1,38 @@
+"""Schedules: functions that say at which steps to capture."""
+
+from collections.abc import Callable, Iterable
+from math import log10
+
+Schedule = Callable[[int], bool]
+
+
+def every(n: int) -> Schedule:
+    """Capture step 0 and every n-th step after it."""
+    if n < 1:
+        raise ValueError(f"every(n) needs n >= 1, got {n}")
+    return lambda step: step % n == 0
+
+
+def at(steps: Iterable[int]) -> Schedule:
+    """Capture the given steps."""
+    chosen = frozenset(steps)
+    if any(step < 0 for step in chosen):
+        raise ValueError(f"steps count from 0, got {min(chosen)}")
+    return chosen.__contains__
+
+
+def logarithmic(per_decade: int = 10) -> Schedule:
+    """Capture step 0 and then steps evenly spaced in log(step), so many for a factor of ten.
+
+    Training changes fastest at its start; this follows it with few records.
+    """
+    if per_decade < 1:
+        raise ValueError(f"logarithmic needs per_decade >= 1, got {per_decade}")
+
+    def captures(step: int) -> bool:
+        if step < 1:
+            return step == 0
+        nearest = round(per_decade * log10(step))
+        return step == round(10 ** (nearest / per_decade))
+
+    return captures

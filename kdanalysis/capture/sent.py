@@ -1,0 +1,41 @@
+"""The gradient that autograd really sends into the student's logits."""
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+
+class SentGradient:
+    """Watches one batch of logits until its record is finished.
+
+    A hook on the logits also fires on ``torch.autograd.grad``, which trains nothing. So what
+    arrives counts only once a parameter has accumulated a gradient after it, as ``backward()``
+    makes it do. Several backward passes on the same logits add up.
+
+    Args:
+        logits: the student's logits, part of the graph.
+        parameters: the student's; without any that learns, whatever arrives counts.
+    """
+
+    def __init__(self, logits: Tensor, parameters: Iterable[Tensor]) -> None:
+        self.value: Tensor | None = None
+        self._arrived: Tensor | None = None
+        learning = [p for p in parameters if p.requires_grad and p.is_leaf]
+        self._trust = not learning
+        self._handles = [p.register_post_accumulate_grad_hook(self._confirm) for p in learning]
+        self._handles.append(logits.register_hook(self._arrive))
+
+    def remove(self) -> None:
+        """Take the hooks off; a second time is harmless."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _arrive(self, gradient: Tensor) -> None:
+        self._arrived = gradient.detach().clone()
+        if self._trust:
+            self._confirm(gradient)
+
+    def _confirm(self, _: Tensor) -> None:
+        if self._arrived is not None:
+            self.value = self._arrived if self.value is None else self.value + self._arrived
+            self._arrived = None

@@ -1,0 +1,108 @@
+"""Forward hooks that keep the logits a module last gave."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Tap:
+    """Holds the logits of the last forward pass of a model, or of a layer inside it.
+
+    Args:
+        model: the model; the hook sits on it or on ``layer``.
+        layer: dotted name of the submodule that gives the logits, "" for the model itself. A
+            wrapper's prefix ``module.`` may be left out.
+        side: "student" or "teacher", for messages.
+        copies: asked at every forward pass whether to keep a copy as well, made before anything
+            later can overwrite the logits in place.
+    """
+
+    def __init__(self, model: nn.Module, layer: str, side: str, copies: Callable[[], bool]) -> None:
+        self.side, self._copies = side, copies
+        self.logits: Tensor | None = None
+        self.copy: Tensor | None = None
+        self._handle = _submodule(model, layer, side).register_forward_hook(_Hook(self._keep))
+
+    def take(self) -> tuple[Tensor, Tensor | None]:
+        """Return logits and copy of the last forward pass, and forget them.
+
+        Raises:
+            RuntimeError: there was no forward pass since the last call.
+        """
+        if self.logits is None:
+            raise RuntimeError(
+                f"no forward pass of the {self.side} was seen since the last step: run it before "
+                f"every call of the recorder, and attach the recorder before torch.compile"
+            )
+        logits, copy = self.logits, self.copy
+        self.logits = self.copy = None
+        return logits, copy
+
+    def remove(self) -> None:
+        """Take the hook off; a second time is harmless."""
+        self._handle.remove()
+
+    def _keep(self, module: nn.Module, arguments: tuple, output: Any) -> None:
+        if _inside_backward():  # activation checkpointing runs the forward pass again
+            return
+        self.logits = logits_of(output, self.side)
+        self.copy = self.logits.detach().clone() if self._copies() else None
+
+
+class _Hook:
+    """A hook that stays behind when its module is copied or pickled."""
+
+    def __init__(self, call: Callable) -> None:
+        self._call = call
+
+    def __call__(self, module: nn.Module, arguments: tuple, output: Any) -> None:
+        self._call(module, arguments, output)
+
+    def __reduce__(self) -> tuple:
+        return _Hook, (_ignore,)
+
+
+def _ignore(module: nn.Module, arguments: tuple, output: Any) -> None:
+    """Stand in for a hook on a copied module."""
+
+
+def logits_of(output: Any, side: str = "model") -> Tensor:
+    """Find the logits in a model's output: a tensor, a sequence, a mapping, or ``.logits``.
+
+    Of a sequence the first entry counts, of a mapping the entry "logits".
+
+    Raises:
+        ValueError: none of these, or the logits are not of shape (n, c) with c at least 2.
+    """
+    found = output
+    if isinstance(output, Mapping) and "logits" in output:
+        found = output["logits"]
+    elif hasattr(output, "logits"):
+        found = output.logits
+    elif isinstance(output, Sequence) and len(output):
+        found = output[0]
+    if not isinstance(found, Tensor) or found.dim() != 2 or found.shape[-1] < 2:
+        shape = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found)
+        raise ValueError(
+            f"the {side}'s output has no logits of shape (n, c), c >= 2: got {shape}; name the "
+            f"layer that gives them"
+        )
+    return found
+
+
+def _submodule(model: nn.Module, layer: str, side: str) -> nn.Module:
+    for name in (layer, f"module.{layer}"):
+        try:
+            return model.get_submodule(name)
+        except AttributeError:
+            continue
+    raise ValueError(
+        f"the {side} has no layer {layer!r}; it has: "
+        + ", ".join(name for name, _ in model.named_children())
+    )
+
+
+def _inside_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1

@@ -1,0 +1,62 @@
+"""Run: a captured run, open for reading and for analysis."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kdanalysis.store.run import StoredRun
+from kdanalysis.stream import feed, needed_columns
+from kdanalysis.tables import TABLES, analyzer
+
+
+class Run(StoredRun):
+    """A run folder with its rows (see ``StoredRun``) and its tables."""
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Compute one table from all rows; see ``kdanalysis.tables.TABLES`` for the names.
+
+        Raises:
+            ValueError: no such table, or the run lacks a column that it needs.
+        """
+        return self.tables([name])[name]
+
+    def tables(
+        self,
+        names: Sequence[str] = TABLES,
+        device: Any = "cpu",
+        watch: Callable[[Iterable[Mapping]], Iterable[Mapping]] = iter,
+    ) -> dict[str, pd.DataFrame]:
+        """Compute several tables in one pass over the rows.
+
+        Args:
+            names: which tables.
+            device: where to compute.
+            watch: wraps the batches, for a progress bar.
+
+        Raises:
+            ValueError: no such table, or the run lacks a column that it needs.
+        """
+        analyzers = {name: analyzer(name, self.info, self.steps()) for name in names}
+        wanted = set()
+        for name, one in analyzers.items():
+            needed, optional = needed_columns(one)
+            if missing := sorted(needed - set(self.columns)):
+                raise ValueError(
+                    f"table {name!r} needs the column {missing[0]!r}, which {self.path} lacks; "
+                    f"it has: {', '.join(self.columns) or 'no rows at all'}"
+                )
+            wanted |= needed | (optional & set(self.columns))
+        feed(watch(self.batches(sorted(wanted))), analyzers.values(), device)
+        return {name: one.table() for name, one in analyzers.items()}
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run folder; damaged parts are left out and listed in ``skipped``.
+
+    Raises:
+        FileNotFoundError: the folder is no run folder.
+        ValueError: its run.json is damaged or from a newer version.
+    """
+    return Run(path)

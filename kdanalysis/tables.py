@@ -1,0 +1,100 @@
+"""The tables of a run: which analyzer, over which losses, belongs to which name.
+
+The losses compared are KD, DKD and GDKD at the temperature and k the run was trained with (T 4
+and k 5 where its loss has none), so that runs of different losses show the same quantities. Their
+gradients follow from the stored logits in closed form, whatever loss was trained.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from kdanalysis.analysis.amplification import Amplification
+from kdanalysis.analysis.base import Analyzer
+from kdanalysis.analysis.confidence import ShareByConfidence
+from kdanalysis.analysis.conflict import GradientConflict
+from kdanalysis.analysis.magnitude import TermMagnitude
+from kdanalysis.analysis.mass import TopKMass
+from kdanalysis.analysis.modality import Modality
+from kdanalysis.analysis.parts import KDParts
+from kdanalysis.analysis.profile import ClassProfile
+from kdanalysis.analysis.share import TermShare
+from kdanalysis.analysis.teacher import TeacherDistribution
+from kdanalysis.losses import DKD, GDKD, KD, CrossEntropy, Loss, Sum, restore_loss
+from kdanalysis.partition import TopK
+from kdanalysis.store.info import RunInfo
+
+TABLES = (
+    "teacher",
+    "mass",
+    "profile",
+    "modality",
+    "magnitude",
+    "share",
+    "confidence",
+    "amplification",
+    "conflict",
+)
+
+
+def analyzer(name: str, info: RunInfo, steps: Sequence[int]) -> Analyzer:
+    """Make the analyzer of a table.
+
+    Raises:
+        ValueError: no such table; the nearest name is offered.
+    """
+    if name not in TABLES:
+        close = get_close_matches(name, TABLES, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"no table {name!r}; {hint}there are: {', '.join(TABLES)}")
+    classes, steps = info.num_classes, [int(step) for step in steps]
+    temperature, k = trained_with(info)
+    bare, inside, decoupled = compared(temperature, k)
+    match name:
+        case "teacher":
+            return TeacherDistribution(classes)
+        case "mass":
+            return TopKMass(classes)
+        case "profile":
+            return ClassProfile(classes, temperature)
+        case "modality":
+            return Modality(classes)
+        case "magnitude":
+            return TermMagnitude(bare, steps)
+        case "conflict":
+            return GradientConflict(bare, steps)
+        case "share":
+            return TermShare(inside | decoupled)
+        case "confidence":
+            return ShareByConfidence(inside | decoupled)
+        case _:
+            return Amplification(decoupled)
+
+
+def trained_with(info: RunInfo) -> tuple[float, int]:
+    """Return temperature and k of the run's loss; 4 and 5 where it has none, k below c."""
+    temperature, k = 4.0, 5
+    for loss in _parts(info.loss):
+        temperature = getattr(loss, "temperature", temperature)
+        k = loss.k if isinstance(getattr(loss, "k", None), int) else k
+    return temperature, max(1, min(k, info.num_classes - 1))
+
+
+def compared(temperature: float, k: int) -> tuple[dict, dict, dict]:
+    """Return bare terms of unit weight, the inside of plain KD, and the decoupled losses."""
+    top = TopK(k)
+    bare = {
+        "ce": CrossEntropy(),
+        "kd": KD(temperature),
+        "dkd": DKD(1.0, 1.0, temperature),
+        "gdkd": GDKD(k, (1.0, 1.0, 1.0), temperature),
+    }
+    decoupled = {"dkd": DKD(temperature=temperature), "gdkd": GDKD(k, temperature=temperature)}
+    return bare, {"kd": KDParts(top, temperature)}, decoupled
+
+
+def _parts(text: str) -> list[Loss]:
+    try:
+        loss = restore_loss(text)
+    except ValueError:  # a loss of the user's own, or none
+        return []
+    return list(loss.losses) if isinstance(loss, Sum) else [loss]

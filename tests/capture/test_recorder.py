@@ -1,0 +1,246 @@
+"""The recorder stores what the models gave, computes the loss, and checks the gradient sent."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+from training import Training, batches, network
+
+from kdanalysis import DKD, GDKD, KD, CrossEntropy, Recorder, Sum, at, every, open_run
+from kdanalysis.capture.record import check_batch
+
+LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
+COLUMNS = ("step", "epoch", "sample_id", "target", "teacher_logits", "student_logits", "residual")
+
+
+def read(path) -> dict[str, np.ndarray]:
+    (rows,) = open_run(path).batches(COLUMNS, 100_000)
+    return rows
+
+
+def record(path, mine=None, loss=LOSS, steps=4, **options):
+    """Train with the recorder; ``mine`` makes the loss when the recorder only observes."""
+    training, seen = Training(), []
+    options = {"schedule": every(1), "dtype": "float32"} | options
+    sides = {"student": training.student, "teacher": training.teacher}
+    with Recorder(path, loss, **sides, **options) as recorder:
+        for x, y, index in batches(steps):
+            recorder.epoch = recorder.step // 2
+            student, teacher = training.forward(x)
+            seen.append((student.detach().clone(), teacher, y, index))
+            if mine is None:
+                value = recorder.loss(y, sample_id=index)
+            else:
+                value = mine(student, teacher, y)
+                recorder.observe(y, sample_id=index)
+            training.update(value)
+    return seen
+
+
+def mean_sum(loss):
+    return lambda *problem: sum(loss(*problem).values()).mean()
+
+
+@pytest.mark.parametrize("mine", [None, mean_sum(LOSS)], ids=["computes", "observes"])
+def test_what_the_models_gave_is_stored(tmp_path, mine):
+    seen = record(tmp_path / "run", mine)
+    rows = read(tmp_path / "run")
+    for name, place in (("student_logits", 0), ("teacher_logits", 1), ("target", 2)):
+        np.testing.assert_array_equal(rows[name], torch.cat([s[place] for s in seen]).numpy())
+    assert rows["sample_id"].tolist() == list(range(40))
+    assert rows["step"].tolist() == np.repeat(range(4), 10).tolist()
+    assert rows["epoch"].tolist() == np.repeat([0, 0, 1, 1], 10).tolist()
+    assert np.nanmax(rows["residual"]) < 1e-5
+    assert not np.isnan(rows["residual"]).any()
+
+
+def test_the_loss_is_the_mean_of_the_sum_of_the_terms(tmp_path):
+    training = Training()
+    x, y, _ = next(batches(1))
+    sides = {"student": training.student, "teacher": training.teacher}
+    with Recorder(tmp_path / "run", LOSS, **sides) as recorder:
+        student, teacher = training.forward(x)
+        value = recorder.loss(y, ramp=0.25)
+    torch.testing.assert_close(value, sum(LOSS(student, teacher, y, 0.25).values()).mean())
+
+
+@pytest.mark.parametrize(
+    "mine",
+    [
+        mean_sum(Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 1)))),
+        mean_sum(GDKD(k=2, weights=(1, 2, 8))),
+        lambda s, t, y: mean_sum(LOSS)(s, t, y) + 2.0 * KD()(s, t, y)["kd"].mean(),
+        lambda s, t, y: sum(LOSS(s, t, y).values()).sum(),
+    ],
+    ids=["forgotten weight", "forgotten term", "foreign term", "sum instead of mean"],
+)
+def test_a_loss_that_is_not_what_it_seems_shows_as_a_residual(tmp_path, mine):
+    record(tmp_path / "run", mine)
+    assert np.median(read(tmp_path / "run")["residual"]) > 0.05
+
+
+def test_only_scheduled_steps_are_stored_and_the_default_is_every_fiftieth(tmp_path):
+    record(tmp_path / "some", schedule=at([1, 3]))
+    assert open_run(tmp_path / "some").steps().tolist() == [1, 3]
+    record(tmp_path / "default", schedule=None, steps=51)
+    assert open_run(tmp_path / "default").steps().tolist() == [0, 50]
+
+
+def test_rows_are_sampled_by_seed_and_step_with_their_gradients(tmp_path):
+    seen = record(tmp_path / "run", max_rows=3)
+    rows = read(tmp_path / "run")
+    assert len(rows["step"]) == 12
+    assert rows["residual"].max() < 1e-5
+    every_row = torch.cat([s[0] for s in seen]).numpy()
+    np.testing.assert_array_equal(rows["student_logits"], every_row[rows["sample_id"]])
+    record(tmp_path / "again", max_rows=3)
+    assert (read(tmp_path / "again")["sample_id"] == rows["sample_id"]).all()
+    record(tmp_path / "other", max_rows=3, seed=1)
+    assert (read(tmp_path / "other")["sample_id"] != rows["sample_id"]).any()
+
+
+def test_autograd_grad_does_not_pass_for_training(tmp_path):
+    def mine(student, teacher, target):
+        terms = LOSS(student, teacher, target)
+        for value in terms.values():  # a user's own per-term gradients, before and after
+            torch.autograd.grad(value.sum(), student, retain_graph=True)
+        return sum(terms.values()).mean()
+
+    record(tmp_path / "run", mine)
+    assert read(tmp_path / "run")["residual"].max() < 1e-5
+
+
+def test_gradients_of_two_backward_passes_add_up(tmp_path):
+    training = Training()
+    sides = {"student": training.student, "teacher": training.teacher}
+    with Recorder(tmp_path / "run", LOSS, schedule=every(1), **sides) as recorder:
+        for x, y, _ in batches(2):
+            terms = LOSS(*training.forward(x), y)
+            recorder.observe(y)
+            terms["ce"].mean().backward(retain_graph=True)
+            training.update(sum(v for k, v in terms.items() if k != "ce").mean())
+    assert read(tmp_path / "run")["residual"].max() < 1e-5
+
+
+def test_a_gradscalers_factor_is_divided_out(tmp_path):
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    training = Training()
+    sides = {"student": training.student, "teacher": training.teacher}
+    options = {"schedule": every(1), "scaler": scaler}
+    with Recorder(tmp_path / "run", LOSS, **sides, **options) as recorder:
+        for x, y, _ in batches(3):
+            with torch.autocast("cpu", torch.bfloat16):
+                training.forward(x)
+                loss = recorder.loss(y)
+            scaler.scale(loss).backward()
+            scaler.step(training.optimizer)
+            scaler.update()
+            training.optimizer.zero_grad()
+    rows = read(tmp_path / "run")
+    assert rows["student_logits"].dtype == np.float16
+    assert rows["residual"].max() < 2e-2  # bfloat16 gradients carry 8 bits
+
+
+def test_bfloat16_logits_are_stored_bit_for_bit(tmp_path):
+    logits = torch.randn(5, 6).bfloat16()
+    with Recorder(tmp_path / "run", schedule=every(1), dtype="same") as recorder:
+        recorder.observe(torch.zeros(5, dtype=torch.long), student=logits, teacher=logits)
+    np.testing.assert_array_equal(read(tmp_path / "run")["student_logits"], logits.float().numpy())
+
+
+def test_activation_checkpointing_gives_one_record_a_sample(tmp_path):
+    training = Training()
+    sides = {"student": training.student, "teacher": training.teacher}
+    with Recorder(tmp_path / "run", LOSS, schedule=every(1), **sides) as recorder:
+        for x, y, index in batches(3):
+            training.teacher(x)
+            checkpoint(training.student, x, use_reentrant=False)
+            training.update(recorder.loss(y, sample_id=index))
+            assert recorder._taps["student"].logits is None  # the second pass left nothing
+    assert len(read(tmp_path / "run")["step"]) == 30
+    assert open_run(tmp_path / "run").duplicates == 0
+
+
+def test_logits_overwritten_in_place_are_stored_as_the_model_gave_them(tmp_path):
+    training = Training()
+    sides = {"student": training.student, "teacher": training.teacher}
+    x, y, _ = next(batches(1))
+    with Recorder(tmp_path / "run", **sides, schedule=every(1), dtype="float32") as recorder:
+        student, _ = training.forward(x)
+        before = student.detach().clone()
+        student.data.zero_()  # as fused losses do
+        recorder.observe(y)
+    np.testing.assert_array_equal(read(tmp_path / "run")["student_logits"], before.numpy())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.0, 1e-40])
+def test_watching_stores_unusual_numbers_bit_for_bit(tmp_path, bad):
+    student, teacher = torch.randn(2, 5, 6)
+    teacher[2, 1] = bad
+    y = torch.zeros(5, dtype=torch.long)
+    with Recorder(tmp_path / "run", KD(), schedule=every(1), dtype="float32") as recorder:
+        recorder.observe(y, student=student, teacher=teacher)
+    stored = read(tmp_path / "run")["teacher_logits"]
+    assert stored.tobytes() == teacher.numpy().tobytes()
+
+
+def test_a_computed_loss_refuses_nan_and_names_the_sample(tmp_path):
+    student, teacher = torch.randn(2, 5, 6)
+    teacher[2, 1] = float("nan")
+    with (
+        Recorder(tmp_path / "run", KD(), schedule=every(1), dtype="float32") as recorder,
+        pytest.raises(ValueError, match="teacher logits of sample 2 hold nan at class 1"),
+    ):
+        recorder.loss(torch.zeros(5, dtype=torch.long), student=student, teacher=teacher)
+
+
+def test_the_run_says_what_it_is(tmp_path):
+    loss = DKD(temperature=2.0)
+    record(tmp_path / "run", loss=loss, classes=list("abcdef"), settings={"lr": 0.1}, seed=3)
+    info = open_run(tmp_path / "run").info
+    assert (info.loss, info.terms, info.temperature) == (repr(loss), ("tckd", "nckd"), 2.0)
+    assert info.weights == {"tckd": 1.0, "nckd": 8.0}
+    assert (info.classes, info.settings, info.seed) == (list("abcdef"), {"lr": 0.1}, 3)
+
+
+def test_bad_use_is_answered_in_one_sentence(tmp_path):
+    y = torch.zeros(5, dtype=torch.long)
+    student, teacher = torch.randn(2, 5, 6)
+    with Recorder(tmp_path / "run") as recorder:
+        with pytest.raises(RuntimeError, match="has no student: pass the model or its logits"):
+            recorder.observe(y, teacher=teacher)
+        with pytest.raises(RuntimeError, match="was given no loss"):
+            recorder.loss(y, student=student, teacher=teacher)
+    with pytest.raises(RuntimeError, match="is closed"):
+        recorder.observe(y, student=student, teacher=teacher)
+    with pytest.raises(ValueError, match="max_rows must be at least 1, got 0"):
+        Recorder(tmp_path / "other", max_rows=0)
+
+
+def test_batches_that_do_not_fit_together_are_refused():
+    y = torch.zeros(5, dtype=torch.long)
+    student, teacher = torch.randn(2, 5, 6)
+    with pytest.raises(ValueError, match=r"student gives .* \(5, 6\), the teacher of \(5, 4\)"):
+        check_batch(student, teacher[:, :4], y, None)
+    with pytest.raises(ValueError, match=r"sample_id has shape \(3,\), need one entry"):
+        check_batch(student, teacher, y, y[:3])
+
+
+def test_student_and_teacher_of_other_classes_are_refused(tmp_path):
+    sides = {"student": network(0), "teacher": network(1, classes=4)}
+    with Recorder(tmp_path / "run", KD(), **sides) as recorder:
+        for model in sides.values():
+            model(torch.randn(5, 8))
+        with pytest.raises(ValueError, match="both need the same samples and the same classes"):
+            recorder.loss(torch.zeros(5, dtype=torch.long))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_a_run_is_refused_before_any_step(tmp_path):
+    record(tmp_path / "run")
+    model = network(0)
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        Recorder(tmp_path / "run", student=model)
+    assert not model._forward_hooks
+    record(tmp_path / "run", existing="overwrite", steps=1)
+    assert open_run(tmp_path / "run").steps().tolist() == [0]

@@ -1,0 +1,78 @@
+"""Logits are found in every kind of output, and the hook sits where it was asked to."""
+
+import copy
+import pickle
+from collections import namedtuple
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+from training import network
+
+from kdanalysis.capture.tap import Tap, logits_of
+
+LOGITS = torch.zeros(3, 4)
+Output = namedtuple("Output", "logits loss")
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        LOGITS,
+        (LOGITS, [torch.zeros(3, 16, 8, 8)]),
+        [LOGITS],
+        {"logits": LOGITS, "loss": None},
+        SimpleNamespace(logits=LOGITS),
+        Output(logits=LOGITS, loss=torch.zeros(())),
+    ],
+    ids=["tensor", "tuple", "list", "dict", "object", "namedtuple"],
+)
+def test_logits_are_found(output):
+    assert logits_of(output) is LOGITS
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (torch.zeros(3, 4, 8, 8), r"got of shape \(3, 4, 8, 8\)"),
+        (torch.zeros(3, 1), r"got of shape \(3, 1\)"),
+        ({"scores": LOGITS}, "got <class 'dict'>"),
+        (None, "got <class 'NoneType'>"),
+    ],
+)
+def test_an_output_without_logits_is_refused(output, message):
+    with pytest.raises(ValueError, match=message):
+        logits_of(output, "student")
+
+
+def test_a_layer_is_found_behind_a_wrappers_prefix():
+    model = nn.ModuleDict({"module": network(0)})
+    tap = Tap(model, "4", "student", lambda: False)
+    expected = model["module"](torch.ones(2, 8))
+    assert tap.take()[0] is expected
+
+
+def test_an_unknown_layer_is_named():
+    with pytest.raises(ValueError, match="the teacher has no layer 'head'; it has: 0, 1, 2, 3, 4"):
+        Tap(network(0), "head", "teacher", lambda: False)
+
+
+def test_a_second_take_without_a_forward_pass_is_an_error():
+    model = network(0)
+    tap = Tap(model, "", "student", lambda: False)
+    model(torch.ones(2, 8))
+    tap.take()
+    with pytest.raises(RuntimeError, match="no forward pass of the student was seen"):
+        tap.take()
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_copied_model_does_not_reach_the_tap(clone):
+    model = network(0)
+    tap = Tap(model, "", "student", lambda: False)
+    twin = clone(model)
+    twin(torch.ones(2, 8))
+    assert tap.logits is None
+    model(torch.ones(2, 8))
+    assert tap.logits is not None  # the control
