@@ -4,8 +4,10 @@ import re
 from functools import partial
 from xml.etree import ElementTree
 
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+TRANSLATE = re.compile(r"translate\((-?[\d.]+)[ ,]+(-?[\d.]+)\)")
 COLOUR = re.compile(r"(fill|stroke): #([0-9a-f]{6})")
-FRAME = ("patch_", "matplotlib.axis", "text_title", "legend")
+FRAME = ("patch_", "matplotlib.axis", "legend")
 SHADED = ("QuadMesh", "PolyQuadMesh", "TriMesh", "image")
 
 
@@ -26,13 +28,26 @@ def follow_page_colours(root: ElementTree.Element) -> None:
 
 
 def recolour_axes(axes: ElementTree.Element) -> None:
-    """Recolour all of an axes group, or only its outer parts when its colours are data."""
+    """Recolour all of an axes group, or only what lies beside its cells when they are shaded."""
     shaded = is_shaded(axes)
     for child in axes:
-        if not shaded or child.get("id", "").startswith(FRAME):
+        if not shaded or child.get("id", "").startswith(FRAME) or is_beside(child, axes):
             recolour(child)
         else:
             child.set("style", f"fill: #000000; {child.get('style', '')}")
+
+
+def is_beside(text: ElementTree.Element, axes: ElementTree.Element) -> bool:
+    """Whether a text, such as a title, starts outside the box of the axes."""
+    moves = (element.get("transform", "") for element in text.iter())
+    place = next((found for move in moves if (found := TRANSLATE.match(move))), None)
+    outline = axes.find("*/{*}path")
+    if place is None or outline is None or not text.get("id", "").startswith("text_"):
+        return False
+    numbers = [float(number) for number in NUMBER.findall(outline.get("d", ""))]
+    x, y = float(place[1]), float(place[2])
+    across, down = numbers[::2], numbers[1::2]
+    return not (min(across) <= x <= max(across) and min(down) <= y <= max(down))
 
 
 def is_shaded(axes: ElementTree.Element) -> bool:

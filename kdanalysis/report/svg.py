@@ -2,15 +2,12 @@
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
-from kdanalysis.report.ink import follow_page_colours
+from kdanalysis.report.ink import SHADED, follow_page_colours
 
 SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
@@ -26,7 +23,7 @@ ALLOWED_ATTRIBUTES = {
     *("stroke-linejoin", "stroke-dasharray", "stroke-dashoffset", "stroke-miterlimit"),
     *("preserveAspectRatio", "offset", "stop-color", "stop-opacity", "gradientUnits"),
     *("gradientTransform", "patternUnits", "patternTransform", "font-size", "font-family"),
-    *("font-style", "font-weight", "text-anchor", "image-rendering", HREF),
+    *("font-style", "font-weight", "text-anchor", "image-rendering", "shape-rendering", HREF),
 }
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
@@ -36,24 +33,9 @@ def draw_svg(figure: Figure) -> ElementTree.Element:
     settings = {"svg.hashsalt": "kdanalysis", "svg.fonttype": "path", "svg.image_inline": True}
     buffer = io.BytesIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with mpl.rc_context(settings), named_titles(figure):
+    with mpl.rc_context(settings):
         figure.savefig(buffer, format="svg", metadata=nothing, bbox_inches="tight")
     return ElementTree.fromstring(buffer.getvalue())
-
-
-@contextmanager
-def named_titles(figure: Figure) -> Iterator[None]:
-    """Tell titles from texts inside the axes by their group's name, for as long as it is drawn."""
-    children = [(axes, child) for axes in figure.axes for child in axes.get_children()]
-    titles = [
-        child for axes, child in children if isinstance(child, Text) and child not in axes.texts
-    ]
-    before = [title.get_gid() for title in titles]
-    for title in titles:
-        title.set_gid("text_title")
-    yield
-    for title, gid in zip(titles, before, strict=True):
-        title.set_gid(gid)
 
 
 def count_marks(root: ElementTree.Element) -> int:
@@ -73,6 +55,7 @@ def clean_svg(root: ElementTree.Element, prefix: str) -> str:
     Content-Security-Policy without ``unsafe-inline`` lets through.
     """
     follow_page_colours(root)
+    close_gaps(root)
     keep_known(root)
     rename_ids(root, prefix)
     root.attrib.pop("height", None)
@@ -85,6 +68,13 @@ def clean_svg(root: ElementTree.Element, prefix: str) -> str:
     }
     strip_namespace(root)
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
+
+
+def close_gaps(root: ElementTree.Element) -> None:
+    """Draw coloured cells without smoothing, which would let the page shine through their edges."""
+    for group in root.iter():
+        if group.get("id", "").startswith(SHADED):
+            group.set("shape-rendering", "crispEdges")
 
 
 def keep_known(element: ElementTree.Element) -> None:
