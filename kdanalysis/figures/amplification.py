@@ -89,6 +89,8 @@ def amplification_sentence(
     }
     name = f"{rows.loss.iloc[0]} makes {rows.term.iloc[0]}"
     middle = _factor(_quantile(rows[rows.temperature == cold], 0.5))
+    if np.isnan(tails[cold]):
+        return f"{name} {middle} times as loud as plain KD at T = {cold:g} (median sample)."
     claim = f"at T = {cold:g} the 99th percentile is {tails[cold]:.3g} times the median"
     if cold == warm:
         return f"{name} {middle} times as loud as plain KD does (median sample); {claim}."
@@ -134,6 +136,8 @@ def _quantile(rows: pd.DataFrame, q: float) -> float:
 
 
 def _factor(value: float) -> str:
-    """Two digits, written out up to a million."""
+    """Two digits, written out up to a million; the histogram ends at 1e36."""
+    if value == np.inf:
+        return "above 1e36"
     rounded = float(f"{value:.2g}")
     return f"{rounded:,.0f}" if 10 <= rounded < 1e6 else f"{rounded:.2g}".replace("e+0", "e")

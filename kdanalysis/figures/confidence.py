@@ -83,7 +83,7 @@ def confidence_sentence(table: pd.DataFrame) -> str:
 
 
 def _relations(table: pd.DataFrame) -> pd.DataFrame:
-    require(table, "loss", "term", "decile", "confidence", "share", "temperature")
+    require(table, "loss", "term", "decile", "confidence", "share", "temperature", number="share")
     rows = table[table.term.isin(NON_TOP) & table.share.notna()]
     if rows.empty:
         raise ValueError(f"the table has no shares of {NON_TOP}, got terms {set(table.term)}")

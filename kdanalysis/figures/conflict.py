@@ -89,7 +89,7 @@ def conflict_over_training(
         ax: axes to draw on; a new figure when None.
         teacher: the samples the teacher gets "right", "wrong", or "all".
     """
-    require(table, "step", "teacher", "term_a", "term_b", "cosine")
+    require(table, "step", "teacher", "term_a", "term_b", "cosine", number="cosine")
     ax = ax or new_axes(PAGE, 3.4)
     rows = table[table.teacher == teacher]
     means = rows.groupby(["term_a", "term_b"]).cosine.mean().nsmallest(MOST_PAIRS)
@@ -118,7 +118,7 @@ def conflict_over_training(
 
 def over_steps(table: pd.DataFrame, teacher: str) -> pd.DataFrame:
     """Columns term_a, term_b, cosine, conflict, n over the samples of all steps together."""
-    require(table, "teacher", "term_a", "term_b", "cosine", "conflict", "n")
+    require(table, "teacher", "term_a", "term_b", "cosine", "conflict", "n", number="cosine")
     rows = table[table.teacher == teacher]
     if rows.empty:
         raise ValueError(f"teacher is one of {sorted(set(table.teacher))}, got {teacher!r}")

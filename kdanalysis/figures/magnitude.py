@@ -30,7 +30,7 @@ def magnitude_over_training(table: pd.DataFrame, ax: Axes | None = None) -> Axes
         table: columns loss, term, step, epoch, mean, q25, q75, non_finite (``TermMagnitude``).
         ax: axes to draw on; a new figure when None.
     """
-    require(table, "loss", "term", "step", "mean", "q25", "q75")
+    require(table, "loss", "term", "step", "mean", "q25", "q75", number="mean")
     ax = ax or new_axes(PAGE, 3.4)
     losses = list(dict.fromkeys(table.loss))
     alpha = 0.13 if table.groupby(["loss", "term"]).ngroups <= 6 else 0.06
@@ -135,6 +135,7 @@ def _non_top_means(table: pd.DataFrame) -> pd.Series:
 
 def _means(table: pd.DataFrame) -> pd.Series:
     """Mean norm over all samples of all steps, by (loss, term)."""
+    require(table, "loss", "term", "mean", "n", number="mean")
     rows = table.assign(total=table["mean"] * table.n)
     sums = rows.groupby(["loss", "term"], sort=False)[["total", "n"]].sum()
     return sums.total / sums.n

@@ -28,7 +28,7 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         table: columns temperature, k, mean, q25, q75, non_finite (``TopKMass``).
         ax: axes to draw on; a new figure when None.
     """
-    require(table, "temperature", "k", "mean", "q25", "q75")
+    require(table, "q25", "q75")
     ax = ax or new_axes(PAGE, 3.3)
     classes = int(table.k.max())
     colours = ladder_colours(table.temperature)
@@ -60,6 +60,7 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def knee_by_temperature(table: pd.DataFrame) -> dict[float, int]:
     """The smallest k at which the mean mass stands highest above k / c, by temperature."""
+    require(table, "temperature", "k", "mean", number="mean")
     classes = table.k.max()
     above = table.assign(above=table["mean"] - table.k / classes)
     knees = {}

@@ -36,7 +36,6 @@ def modality_by_class(
         ax: axes to draw on; a new figure when None.
         names: a name for every class.
     """
-    require(table, "target", "k", "share", "count")
     mean = _mean_k(table)
     shown = mean if len(mean) <= ROWS else pd.concat([mean.iloc[:ENDS], mean.iloc[-ENDS:]])
     ax = ax or new_axes(PAGE, 1.2 + 0.2 * len(shown))
@@ -88,6 +87,7 @@ def modality_sentence(table: pd.DataFrame, names: Sequence[str] | None = None) -
 
 def _mean_k(table: pd.DataFrame) -> pd.Series:
     """Mean k by class, smallest first; means that differ by rounding only keep the class order."""
+    require(table, "target", "k", "share", "count")
     mean = (table.k * table.share).groupby(table.target).sum()
     return mean.round(12).sort_values(kind="stable")
 

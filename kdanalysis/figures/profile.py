@@ -46,9 +46,9 @@ def class_profiles(
         classes: which classes to draw instead.
         k: how many classes to colour.
     """
-    require(table, "target", "class", "probability", "rank", "temperature")
+    columns = ("target", "class", "probability", "rank", "temperature")
+    require(table, *columns, number="probability")
     seen = table.dropna(subset="probability")
-    require(seen, "target")
     labels = class_names(int(table["class"].max()) + 1, names)
     chosen = spread_classes(table) if classes is None else list(classes)
     whole = len(labels) <= PANELS
@@ -104,7 +104,7 @@ def profile_sentence(table: pd.DataFrame) -> str:
 
 def _rivals(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """Number of rivals by class, and the part of the mass beside it that the strongest holds."""
-    require(table, "target", "class", "probability")
+    require(table, "target", "class", "probability", number="probability")
     rest = table[table.target != table["class"]].dropna(subset="probability")
     mass = rest.groupby("target").probability.transform("sum")
     part = rest.probability / mass.where(mass > 0)

@@ -27,7 +27,7 @@ def share_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         table: columns loss, term, share, non_finite (``TermShare``).
         ax: axes to draw on; a new figure when None.
     """
-    require(table, "loss", "term", "share")
+    require(table, "loss", "term", "share", number="share")
     losses = list(dict.fromkeys(table.loss))
     ax = ax or new_axes(PAGE, 0.9 + 0.42 * len(losses))
     start = dict.fromkeys(losses, 0.0)
@@ -67,6 +67,7 @@ def share_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 def share_number(table: pd.DataFrame) -> str:
     """Share of the non-top term in every loss that has one, in percent."""
+    require(table, "loss", "term", "share", number="share")
     rows = table[table.term.isin(NON_TOP)]
     return "; ".join(f"{row.loss}: {row.term} {100 * row.share:.1f} %" for row in rows.itertuples())
 
@@ -76,6 +77,7 @@ def share_sentence(table: pd.DataFrame) -> str:
 
     Put plain KD (``KDParts``) first: losses that share its term are held against it.
     """
+    require(table, "loss", "term", "share", number="share")
     grown, other = [], []
     for term in NON_TOP:
         first, *rest = list(table[table.term == term].itertuples()) or [None]

@@ -131,10 +131,18 @@ def class_names(count: int, names: Sequence[str] | None) -> list[str]:
     return [str(name) for name in names]
 
 
-def require(table: pd.DataFrame, *columns: str) -> None:
-    """Raise a ValueError unless the table has rows and these columns."""
+def require(table: pd.DataFrame, *columns: str, number: str | None = None) -> None:
+    """Refuse a table that cannot be drawn or read.
+
+    Raises:
+        ValueError: a column is missing, there are no rows, or ``number`` is NaN in all of them.
+    """
     missing = [column for column in columns if column not in table]
     if missing:
         raise ValueError(f"the table lacks {missing}, it has {list(table.columns)}")
     if table.empty:
         raise ValueError("the table has no rows, there is nothing to draw")
+    if number is not None and table[number].isna().all():
+        raise ValueError(
+            f"the table has no value of {number!r}: all samples hold NaN or inf, or no gradient"
+        )

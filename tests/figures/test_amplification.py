@@ -65,6 +65,15 @@ def test_sentence_follows_the_table():
     assert "median sample" in amplification_sentence(table().query("temperature == 1"))
 
 
+def test_factors_beyond_the_histogram_are_said_to_be():
+    rows = {"low": [36.0, 1.0], "high": [np.inf, 1.05], "temperature": [1.0, 4.0]}
+    far = pd.DataFrame(rows).assign(
+        loss="gdkd", term="low_other", count=9, share=1.0, n=9, non_finite=0
+    )
+    assert "median above 1e36" in amplification_number(far)
+    assert "above 1e36 times as loud as plain KD at T = 1" in amplification_sentence(far)
+
+
 def test_an_unknown_loss_is_refused_with_what_there_is():
     with pytest.raises(ValueError, match=r"no rows for loss 'x'.*\('gdkd', 'low_other'\)"):
         amplification_over_kd(table(), loss="x")

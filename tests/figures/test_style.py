@@ -81,6 +81,8 @@ def test_tables_and_names_that_do_not_fit_are_refused():
         require(pd.DataFrame({"a": [1]}), "a", "b")
     with pytest.raises(ValueError, match="the table has no rows"):
         require(pd.DataFrame({"a": []}), "a")
+    with pytest.raises(ValueError, match="no value of 'a': all samples hold NaN or inf"):
+        require(pd.DataFrame({"a": [np.nan]}), "a", number="a")
     with pytest.raises(ValueError, match="got 1 class names for 3 classes"):
         class_names(3, ["one"])
 

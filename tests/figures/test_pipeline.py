@@ -1,0 +1,107 @@
+"""What the analyzers write, the figures draw: real tables of every size, and none to draw."""
+
+from inspect import signature
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from matplotlib.axes import Axes
+
+from kdanalysis.analysis.amplification import Amplification
+from kdanalysis.analysis.confidence import ShareByConfidence
+from kdanalysis.analysis.conflict import GradientConflict
+from kdanalysis.analysis.magnitude import TermMagnitude
+from kdanalysis.analysis.mass import TopKMass
+from kdanalysis.analysis.modality import Modality
+from kdanalysis.analysis.parts import KDParts
+from kdanalysis.analysis.profile import ClassProfile
+from kdanalysis.analysis.share import TermShare
+from kdanalysis.figures import (
+    amplification,
+    confidence,
+    conflict,
+    magnitude,
+    mass,
+    modality,
+    profile,
+    share,
+)
+from kdanalysis.losses import DKD, GDKD, CrossEntropy
+from kdanalysis.partition import TopK
+
+from .readback import smallest_font
+
+
+def analyzers(c: int, k: int) -> dict:
+    losses = {"kd": KDParts(TopK(k)), "dkd": DKD(), "gdkd": GDKD(k)}
+    return {
+        mass.mass_by_k: (TopKMass(c), mass.mass_sentence, mass.mass_number),
+        profile.class_profiles: (
+            ClassProfile(c),
+            profile.profile_sentence,
+            profile.profile_number,
+        ),
+        modality.modality_by_class: (
+            Modality(c),
+            modality.modality_sentence,
+            modality.modality_number,
+        ),
+        magnitude.magnitude_over_training: (
+            TermMagnitude(losses),
+            magnitude.magnitude_sentence,
+            magnitude.magnitude_number,
+        ),
+        share.share_of_terms: (TermShare(losses), share.share_sentence, share.share_number),
+        confidence.share_by_confidence: (
+            ShareByConfidence(losses),
+            confidence.confidence_sentence,
+            confidence.confidence_number,
+        ),
+        amplification.amplification_over_kd: (
+            Amplification({"dkd": DKD(), "gdkd": GDKD(k)}),
+            amplification.amplification_sentence,
+            amplification.amplification_number,
+        ),
+        conflict.conflict_by_teacher: (
+            GradientConflict({"ce": CrossEntropy(), **losses}),
+            conflict.conflict_sentence,
+            conflict.conflict_number,
+        ),
+    }
+
+
+def fed(metric, columns: dict):
+    names = signature(metric.update).parameters
+    metric.update(**{name: value for name, value in columns.items() if name in names})
+    return metric.table()
+
+
+def batch(c: int, n: int = 60, spoil: bool = False) -> dict:
+    generator = torch.Generator().manual_seed(c)
+    teacher, student = 3 * torch.randn(2, n, c, generator=generator)
+    target = torch.randint(c, (n,), generator=generator)
+    return {
+        "teacher_logits": teacher * torch.nan if spoil else teacher,
+        "student_logits": student,
+        "target": target,
+    }
+
+
+@pytest.mark.parametrize("classes", [2, 6, 62])
+def test_every_table_becomes_a_readable_figure_and_a_sentence(classes):
+    for draw, (metric, sentence, number) in analyzers(classes, min(5, classes - 1)).items():
+        table = fed(metric, batch(classes))
+        drawn = draw(table)
+        figure = drawn.figure if isinstance(drawn, Axes) else drawn
+        assert smallest_font(figure) >= 9, draw
+        assert sentence(table).endswith("."), sentence
+        assert "nan" not in sentence(table) + number(table), sentence
+        plt.close(figure)
+
+
+def test_tables_without_finite_samples_are_refused_in_one_sentence():
+    for draw, (metric, *readings) in analyzers(6, 3).items():
+        table = fed(metric, batch(6, spoil=True))
+        for function in (draw, *readings):
+            with pytest.raises(ValueError, match=r"the table has no (value|rows)"):
+                function(table)
