@@ -1,10 +1,11 @@
 """Casts between the float types of the store; a finite value never becomes an infinity."""
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt16
+from jaxtyping import Bool, Float, Shaped, UInt16
 
 from kdanalysis.store.schema import BITS
 
+INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80}  # the bits without the sign
 LARGEST = {
     "float16": 65504.0,
     "bfloat16": 3.3895313892515355e38,
@@ -40,9 +41,8 @@ def to_bits(
     wide = widen_bfloat16(values) if source == "bfloat16" else values
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         bits = _narrow(wide, stored)
-        result = widen_bfloat16(bits) if stored == "bfloat16" else bits
-    if np.isinf(result).any():
-        _refuse_overflow(wide, result, stored, column)
+    if _infinite(bits, stored).any():
+        _refuse_overflow(wide, _infinite(bits, stored), stored, column)
     return bits
 
 
@@ -52,15 +52,21 @@ def _narrow(values: Float[np.ndarray, "n c"], stored: str) -> Shaped[np.ndarray,
     return values.astype(BITS[stored], order="C")
 
 
+def _infinite(bits: Shaped[np.ndarray, "n c"], stored: str) -> Bool[np.ndarray, "n c"]:
+    """Compare bits: ``np.isinf`` of float16 takes as long as the cast."""
+    if stored not in INFINITY:
+        return np.isinf(bits)
+    return (bits.view(np.uint16) & 0x7FFF) == INFINITY[stored]
+
+
 def _refuse_overflow(
-    values: Float[np.ndarray, "n c"], result: Float[np.ndarray, "n c"], stored: str, column: str
+    values: Float[np.ndarray, "n c"], infinite: Bool[np.ndarray, "n c"], stored: str, column: str
 ) -> None:
-    lost = np.isinf(result) & np.isfinite(values)
+    lost = infinite & np.isfinite(values)
     if lost.any():
-        wider = "'float64'" if stored == "float32" else "'float32' (or 'bfloat16')"
-        if stored == "bfloat16":
-            wider = "'float32' or 'float64'"
+        largest = np.abs(values[lost]).max()
+        wider = "float32" if largest <= LARGEST["float32"] else "float64"
         raise ValueError(
-            f"{column} reach {np.abs(values[lost]).max():g}, beyond {LARGEST[stored]:g}, the "
-            f"largest {stored}, in {lost.sum()} values: choose float_dtype={wider} for this run"
+            f"{column} reach {largest:g}, beyond {LARGEST[stored]:g}, the largest {stored}, "
+            f"in {lost.sum()} values: choose float_dtype={wider!r} for this run"
         )

@@ -36,7 +36,8 @@ class Part:
             crc = checksum(self.path)
             if self.entry is not None and crc != self.entry.crc32:
                 raise ValueError("replaced: it is whole, but not the part that was recorded")
-            read_cells(self.file().schema_arrow)
+            with self.file() as file:
+                read_cells(file.schema_arrow)
         except FileNotFoundError:
             return "missing"
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:

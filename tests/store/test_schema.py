@@ -73,12 +73,13 @@ def test_rounding_to_bfloat16_agrees_with_torch():
     [
         ("float16", 70000.0, r"teacher_logits reach 70000, beyond 65504, the largest float16"),
         ("float16", -65520.0, r"reach 65520.* in 1 values: choose float_dtype='float32'"),
-        ("bfloat16", 3.4e38, r"the largest bfloat16.*choose float_dtype='float32' or 'float64'"),
+        ("bfloat16", 3.4e38, r"the largest bfloat16.*choose float_dtype='float32'"),
+        ("float16", 1e39, r"beyond 65504, .*choose float_dtype='float64'"),
         ("float32", 1e39, r"the largest float32.*choose float_dtype='float64'"),
     ],
 )
 def test_finite_values_beyond_the_store_are_refused(stored, value, message):
-    values = np.array([[1.0, value, np.inf]], "float64" if stored == "float32" else "float32")
+    values = np.array([[1.0, value, np.inf]], "float64" if value > 3.5e38 else "float32")
     with pytest.raises(ValueError, match=message):
         to_bits(values, values.dtype.name, stored, "teacher_logits")
 

@@ -82,7 +82,7 @@ class ParquetTable(Table):
             self._refuse_null(key, array, row)
             return decode_numbers(array)
         width = self._row_length(key)
-        lengths = decode_numbers(pc.fill_null(pc.list_value_length(array), -1))
+        lengths = _lengths(array)
         if (lengths != width).any():
             bad = int(np.flatnonzero(lengths != width)[0])
             found = f"{lengths[bad]} values" if lengths[bad] >= 0 else "no values"
@@ -95,6 +95,14 @@ class ParquetTable(Table):
         if array.null_count:
             first = array.is_null().index(True).as_py()
             raise ValueError(f"{self.path} ({key}) has a null in row {row + first // width}")
+
+
+def _lengths(array: pa.Array) -> np.ndarray:
+    """Values in each row, -1 for a null."""
+    lengths = pc.list_value_length(array)
+    if not lengths.null_count:
+        return decode_numbers(lengths)
+    return np.array([-1 if length is None else length for length in lengths.to_pylist()])
 
 
 def _is_list(dtype: pa.DataType) -> bool:
