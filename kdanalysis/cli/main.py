@@ -6,8 +6,10 @@ from kdanalysis.cli.boundary import Boundary
 from kdanalysis.cli.diagnose import diagnose
 from kdanalysis.cli.export import export
 from kdanalysis.cli.info import info
+from kdanalysis.cli.quickstart import quickstart
 from kdanalysis.cli.report import report
 from kdanalysis.cli.table import table
+from kdanalysis.cli.train import train
 from kdanalysis.cli.verify import verify
 
 app = typer.Typer(cls=Boundary, add_completion=False, rich_markup_mode="rich")
@@ -20,7 +22,7 @@ def kdanalysis(
     """Show what a knowledge-distillation loss really teaches."""
 
 
-for command in (diagnose, table, report, info, verify, export):
+for command in (quickstart, train, diagnose, table, report, info, verify, export):
     app.command()(command)
 
 

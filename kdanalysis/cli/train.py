@@ -1,0 +1,87 @@
+"""``kdanalysis train``: a teacher and students on the user's images, captured and analysed."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdanalysis.cli.options import Device, Overwrite, Seed, prepare
+
+
+def train(
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH",
+            help="Images: a folder of class folders, Parquet, CIFAR batches, glyphs or digits.",
+        ),
+    ],
+    teacher: Annotated[
+        str, typer.Option(metavar="NAME|FILE.pt", help="A network, trained first; or a checkpoint.")
+    ],
+    student: Annotated[str, typer.Option(metavar="NAME", help="Network of the students.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of results.")],
+    loss: Annotated[
+        list[str], typer.Option(metavar="LOSS", help="Such as gdkd:k=5,temperature=4; repeatable.")
+    ],
+    epochs: Annotated[int, typer.Option(help="Of every student.")] = 12,
+    teacher_epochs: Annotated[
+        int | None, typer.Option(help="Of the teacher; the students' number if not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="At the start.")] = 0.05,
+    schedule: Annotated[str, typer.Option(help="cosine, or step: tenfold down three times.")] = (
+        "cosine"
+    ),
+    warmup: Annotated[
+        float | None, typer.Option(help="Epochs of linear ramp; a twelfth of all if not given.")
+    ] = None,
+    augment: Annotated[bool, typer.Option(help="Random crops and mirror images.")] = True,
+    amp: Annotated[bool, typer.Option("--amp", help="Mixed precision.")] = False,
+    record_every: Annotated[int, typer.Option(help="Steps between captured steps.")] = 50,
+    record_rows: Annotated[
+        int | None, typer.Option(help="Most samples captured of a step; all if not given.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels to bring all to.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Most training images.")] = None,
+    overwrite: Overwrite = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")
+    ] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Train a teacher and a student a loss, and write the page of what each loss taught.
+
+    Results: report.html, tables, figures, teacher.pt, students/LOSS.pt, the captured runs in
+    runs/LOSS and validation logits in logits/LOSS.npz.
+
+    Example: kdanalysis train --data images/ --teacher resnet32x4 --student resnet8x4
+    --loss kd --loss gdkd:k=5,temperature=4 --epochs 30 --out results
+    """
+    from kdanalysis.cli.experiment import check_target, conduct
+    from kdanalysis.data import load_data
+    from kdanalysis.training import Experiment, Settings
+
+    check_target(out, overwrite, resume)
+    settings = Settings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        warmup=warmup,
+        augment=augment,
+        amp=amp,
+        record_every=record_every,
+        record_rows=record_rows,
+        seed=seed,
+    )
+    where = prepare(seed, device)
+    splits = load_data(data, image_size=image_size, seed=seed, limit=limit)
+    conduct(
+        Experiment(splits, teacher, student, loss, settings, teacher_epochs),
+        out,
+        where,
+        overwrite=overwrite,
+        resume=resume,
+    )

@@ -1,0 +1,69 @@
+"""The page of an experiment: students side by side, their teacher's card, what each loss taught."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kdanalysis.pages.nouns import noun_section
+from kdanalysis.pages.page import Page
+from kdanalysis.pages.run import Watch, by_file, run_tables
+from kdanalysis.pages.teacher import card_section, study_teacher
+from kdanalysis.report import Section
+from kdanalysis.run import open_run
+from kdanalysis.store.sources import load_logits
+
+TEACHER = ("mass", "profile", "modality")
+TRAINING = ("magnitude", "share", "confidence", "amplification", "conflict")
+
+
+def experiment_page(
+    title: str,
+    facts: Mapping[str, object],
+    students: pd.DataFrame,
+    teacher: Path,
+    runs: Mapping[str, Path],
+    device: Any = "cpu",
+    watch: Watch = iter,
+) -> Page:
+    """Read the teacher's logits and every run once, and return the page.
+
+    Args:
+        title: heading of the page.
+        facts: what was trained on what.
+        students: columns network, accuracy, agreement; the teacher's row first.
+        teacher: the teacher's logits over images it was not trained on.
+        runs: run folders by loss.
+        device: where to compute.
+        watch: wraps the batches, for a progress bar.
+    """
+    logits = load_logits(teacher)
+    of_teacher = study_teacher(logits, device=device, watch=watch)
+    of_runs = {name: run_tables(open_run(path), device, watch) for name, path in runs.items()}
+    classes = open_run(next(iter(runs.values()))).info.classes
+    sections = [students_section(students), card_section(of_teacher["teacher"])]
+    for noun in TEACHER:
+        if noun in of_teacher:
+            sections.append(noun_section(noun, {"": of_teacher[noun]}, classes))
+    for noun in TRAINING:
+        tables = {name: tables[noun] for name, tables in of_runs.items() if noun in tables}
+        sections.append(noun_section(noun, tables, classes))
+    written = {"students": students} | of_teacher
+    written |= {noun: table for noun, table in by_file(of_runs).items() if noun in TRAINING}
+    return Page(title, facts, sections, written)
+
+
+def students_section(students: pd.DataFrame) -> Section:
+    """Return the section that says how good each network is."""
+    taught = students.iloc[1:]
+    best = taught.loc[taught.accuracy.idxmax()]
+    return Section(
+        "students",
+        "Teacher and students",
+        "Accuracy over the validation images, and the share of them on which a student names the "
+        "class that its teacher names. One seed each: small differences are chance.",
+        f"{best.network} is the most accurate student here, {best.accuracy:.1%} against the "
+        f"teacher's {students.accuracy.iloc[0]:.1%}.",
+        tables=[("Networks", students)],
+    )
