@@ -60,6 +60,7 @@ class Amplification(Analyzer):
             "count": self.counts.clone(),
             "median": 10 ** BINS.quantile(self.counts, 0.5),
             "n": self.counts.sum(-1),
+            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:
@@ -68,7 +69,8 @@ class Amplification(Analyzer):
         ``low`` and ``high`` are the edges of a bin of log10(w_g / P_g); the outermost bins reach
         to -inf and inf. Bins without a sample have no row.
         """
-        count = self.compute()["count"].reshape(self.counts.shape).cpu()
+        values = self.compute()
+        count = values["count"].reshape(self.counts.shape).cpu()
         part, ladder, place = count.nonzero().unbind(-1)
         edges = torch.cat(
             [
@@ -88,7 +90,7 @@ class Amplification(Analyzer):
                 "count": found.long().numpy(),
                 "share": (found / n).numpy(),
                 "n": n.long().numpy(),
-                "non_finite": int(self.non_finite),
+                "non_finite": int(values["non_finite"]),
             }
         )
 

@@ -10,9 +10,14 @@ from torchmetrics import Metric
 
 from kdanalysis.analysis.rows import check_batch, finite_rows
 
+COUNTS = ("n", "no_gradient", "non_finite")
+
 
 class Analyzer(Metric):
     """Streams over batches, merges across ranks and runs, ends in one pandas table.
+
+    ``compute`` sees the states of all ranks; ``table`` is made from what it returns and from
+    nothing else, so that every rank gets the same table.
 
     Rows whose logits hold NaN or inf enter no number: they are counted in ``non_finite``, which
     every table repeats, and left out. They are never set to zero.
@@ -75,3 +80,11 @@ class Analyzer(Metric):
     def table(self) -> pd.DataFrame:
         """One observation a row, one variable a column; units in the column's docstring."""
         raise NotImplementedError
+
+
+def flat_columns(values: dict[str, Tensor]) -> dict[str, list]:
+    """Tensors as columns of a table, flattened; counts as integers."""
+    return {
+        name: (value.long() if name in COUNTS else value).reshape(-1).tolist()
+        for name, value in values.items()
+    }

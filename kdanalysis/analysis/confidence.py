@@ -69,7 +69,12 @@ class ShareByConfidence(Analyzer):
             _by_decile(state, self.samples)
             for state in (self.share, self.count, self.confidence, self.samples)
         )
-        return {"share": share / count, "n": count, "confidence": confidence / samples}
+        return {
+            "share": share / count,
+            "n": count,
+            "confidence": confidence / samples,
+            "non_finite": self.non_finite.clone(),
+        }
 
     def table(self) -> pd.DataFrame:
         """Columns loss, term, decile (1 to 10), confidence, share, n, temperature, non_finite.
@@ -81,9 +86,9 @@ class ShareByConfidence(Analyzer):
         return pd.DataFrame(index, columns=["loss", "term", "decile"]).assign(
             confidence=values["confidence"].repeat(len(self.names)).tolist(),
             share=values["share"].flatten().tolist(),
-            n=values["n"].flatten().tolist(),
+            n=values["n"].flatten().long().tolist(),
             temperature=self.temperature,
-            non_finite=int(self.non_finite),
+            non_finite=int(values["non_finite"]),
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analysis.base import Analyzer
+from kdanalysis.analysis.base import Analyzer, flat_columns
 from kdanalysis.analysis.steps import check_steps, epoch_column, epoch_sums, place_steps
 from kdanalysis.analysis.terms import stacked_gradients, term_labels
 from kdanalysis.gradients.logit import HasGradients
@@ -61,16 +61,22 @@ class GradientConflict(Analyzer):
             empty = cosine.new_zeros(shape[0] * shape[1], *shape[2:])
             self.accumulate(**{name: empty.index_add(0, row, value.double()).view(shape)})
 
-    def compute(self) -> dict[str, Float[Tensor, "s 3 t t"]]:
+    def compute(self) -> dict[str, Tensor]:
         """Mean cosine, share of conflicts and n by (step, teacher right/wrong/all, term, term).
 
-        NaN where no sample counts.
+        NaN where no sample counts. Beside them epoch by step, and non_finite.
         """
         sums = [
             torch.cat((state, state.sum(1, keepdim=True)), 1)
             for state in (self.cosine, self.conflicts, self.count)
         ]
-        return {"cosine": sums[0] / sums[2], "conflict": sums[1] / sums[2], "n": sums[2]}
+        return {
+            "cosine": sums[0] / sums[2],
+            "conflict": sums[1] / sums[2],
+            "n": sums[2],
+            "epoch": self.epochs[0] / self.epochs[1],
+            "non_finite": self.non_finite.clone(),
+        }
 
     def table(self) -> pd.DataFrame:
         """Columns step, epoch, teacher, term_a, term_b, cosine, conflict, n, non_finite.
@@ -79,16 +85,17 @@ class GradientConflict(Analyzer):
         wrong, and all.
         """
         a, b = torch.tensor(list(combinations(range(len(self.labels)), 2)), dtype=torch.long).T
+        values = self.compute()
+        epoch, non_finite = values.pop("epoch"), int(values.pop("non_finite"))
         values = {
             name: value.reshape(len(self.steps), 3, len(self.labels), -1)[..., a, b].flatten()
-            for name, value in self.compute().items()
+            for name, value in values.items()
         }
         pairs = list(combinations(self.labels, 2))
         index = [(s, t, *pair) for s in self.steps for t in TEACHER for pair in pairs]
         frame = pd.DataFrame(index, columns=["step", "teacher", "term_a", "term_b"])
-        frame.insert(1, "epoch", epoch_column(self.epochs, 3 * len(pairs)))
-        values = {name: value.tolist() for name, value in values.items()}
-        return frame.assign(**values, non_finite=int(self.non_finite))
+        frame.insert(1, "epoch", epoch_column(epoch, 3 * len(pairs)))
+        return frame.assign(**flat_columns(values), non_finite=non_finite)
 
 
 def pair_cosines(

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analysis.base import Analyzer
+from kdanalysis.analysis.base import Analyzer, flat_columns
 from kdanalysis.analysis.histogram import Bins
 from kdanalysis.analysis.steps import check_steps, epoch_column, epoch_sums, place_steps
 from kdanalysis.analysis.terms import stacked_gradients, term_names
@@ -62,16 +62,23 @@ class TermMagnitude(Analyzer):
             counts=BINS.counts(norms.log10(), row, len(empty)).view(*shape, -1),
         )
 
-    def compute(self) -> dict[str, Float[Tensor, "s t"]]:
-        """Mean and quartiles of the norm by (step, term), and the number of samples n."""
+    def compute(self) -> dict[str, Tensor]:
+        """Mean and quartiles of the norm and n by (step, term); epoch by step; non_finite."""
         n = self.counts.sum(-1)
         quartiles = {name: 10 ** BINS.quantile(self.counts, q) for name, q in QUARTILES.items()}
-        return {"mean": self.norm / n, **quartiles, "n": n}
+        return {
+            "mean": self.norm / n,
+            **quartiles,
+            "n": n,
+            "epoch": self.epochs[0] / self.epochs[1],
+            "non_finite": self.non_finite.clone(),
+        }
 
     def table(self) -> pd.DataFrame:
         """Columns loss, term, step, epoch, mean, q25, median, q75 (norms), n, non_finite."""
-        values = {name: value.flatten().tolist() for name, value in self.compute().items()}
+        values = self.compute()
+        epoch, non_finite = values.pop("epoch"), int(values.pop("non_finite"))
         index = [(*name, step) for step in self.steps for name in self.names]
         frame = pd.DataFrame(index, columns=["loss", "term", "step"])
-        frame = frame.assign(epoch=epoch_column(self.epochs, len(self.names)), **values)
-        return frame.assign(non_finite=int(self.non_finite))
+        frame = frame.assign(epoch=epoch_column(epoch, len(self.names)))
+        return frame.assign(**flat_columns(values), non_finite=non_finite)

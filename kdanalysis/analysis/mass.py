@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analysis.base import Analyzer
+from kdanalysis.analysis.base import Analyzer, flat_columns
 from kdanalysis.analysis.histogram import Bins
 from kdanalysis.analysis.rows import check_classes, check_temperatures
 
@@ -45,18 +45,19 @@ class TopKMass(Analyzer):
             counts=torch.stack([BINS.counts(mass, ranks, self.num_classes) for mass in masses]),
         )
 
-    def compute(self) -> dict[str, Float[Tensor, "t c"]]:
-        """Mean and quartiles of the mass by (temperature, k), and the number of samples n."""
+    def compute(self) -> dict[str, Tensor]:
+        """Mean and quartiles of the mass, and the samples n, by (temperature, k); non_finite."""
         n = self.counts.sum(-1)
         quartiles = {name: BINS.quantile(self.counts, q) for name, q in QUARTILES.items()}
-        return {"mean": self.mass / n, **quartiles, "n": n}
+        return {"mean": self.mass / n, **quartiles, "n": n, "non_finite": self.non_finite.clone()}
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, k, mean, q25, median, q75 (masses in [0, 1]), n, non_finite."""
-        values = {name: value.flatten().tolist() for name, value in self.compute().items()}
+        values = self.compute()
+        non_finite = int(values.pop("non_finite"))
         index = [(t, k) for t in self.temperatures for k in range(1, self.num_classes + 1)]
-        frame = pd.DataFrame(index, columns=["temperature", "k"]).assign(**values)
-        return frame.assign(non_finite=int(self.non_finite))
+        frame = pd.DataFrame(index, columns=["temperature", "k"]).assign(**flat_columns(values))
+        return frame.assign(non_finite=non_finite)
 
 
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}

@@ -37,7 +37,12 @@ class Modality(Analyzer):
         """``count`` (true class, k) for k from 0, which never occurs; ``mean`` k; ``n`` samples."""
         n = self.count.sum(-1)
         k = torch.arange(self.num_classes, dtype=n.dtype, device=n.device)
-        return {"count": self.count.clone(), "mean": (self.count * k).sum(-1) / n, "n": n}
+        return {
+            "count": self.count.clone(),
+            "mean": (self.count * k).sum(-1) / n,
+            "n": n,
+            "non_finite": self.non_finite.clone(),
+        }
 
     def table(self) -> pd.DataFrame:
         """Columns target, k, count, share (of the class's samples), n, temperature, non_finite.
@@ -55,6 +60,6 @@ class Modality(Analyzer):
                 "share": (count[target, k] / n[target]).numpy(),
                 "n": n[target].long().numpy(),
                 "temperature": self.rule.temperature,
-                "non_finite": int(self.non_finite),
+                "non_finite": int(values["non_finite"]),
             }
         )

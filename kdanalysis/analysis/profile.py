@@ -40,7 +40,11 @@ class ClassProfile(Analyzer):
 
     def compute(self) -> dict[str, Tensor]:
         """``probability`` (true class, class), NaN for a class without samples; ``n`` of each."""
-        return {"probability": self.probability / self.count.unsqueeze(-1), "n": self.count.clone()}
+        return {
+            "probability": self.probability / self.count.unsqueeze(-1),
+            "n": self.count.clone(),
+            "non_finite": self.non_finite.clone(),
+        }
 
     def table(self) -> pd.DataFrame:
         """Columns target, class, probability, rank (1 is the most probable), n, non_finite, T.
@@ -60,7 +64,7 @@ class ClassProfile(Analyzer):
                 "probability": profile.flatten().cpu().numpy(),
                 "rank": rank.flatten().cpu().numpy(),
                 "n": values["n"].cpu().long()[target].numpy(),
-                "non_finite": int(self.non_finite),
+                "non_finite": int(values["non_finite"]),
                 "temperature": self.temperature,
             }
         )

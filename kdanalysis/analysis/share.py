@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kdanalysis.analysis.base import Analyzer
+from kdanalysis.analysis.base import Analyzer, flat_columns
 from kdanalysis.analysis.terms import term_names
 from kdanalysis.gradients.logit import HasGradients, term_gradients
 
@@ -55,19 +55,21 @@ class TermShare(Analyzer):
         share, count, zero = (torch.cat(column) for column in zip(*sums, strict=True))
         self.accumulate(share=share, count=count, zero=zero)
 
-    def compute(self) -> dict[str, Float[Tensor, " t"]]:
-        """``share`` in [0, 1], NaN without samples; ``n`` samples; ``no_gradient`` left out."""
+    def compute(self) -> dict[str, Tensor]:
+        """``share`` in [0, 1], NaN without samples; ``n``, ``no_gradient``, ``non_finite`` counts."""
         return {
             "share": self.share / self.count,
             "n": self.count.clone(),
             "no_gradient": self.zero.clone(),
+            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:
         """Columns loss, term, share (mean over samples), n, no_gradient, non_finite."""
-        values = {name: value.reshape(-1).tolist() for name, value in self.compute().items()}
-        frame = pd.DataFrame(self.names, columns=["loss", "term"]).assign(**values)
-        return frame.assign(non_finite=int(self.non_finite))
+        values = self.compute()
+        non_finite = int(values.pop("non_finite"))
+        frame = pd.DataFrame(self.names, columns=["loss", "term"])
+        return frame.assign(**flat_columns(values), non_finite=non_finite)
 
 
 def _share_sums(gradients: Float[Tensor, "t n c"]) -> tuple[Tensor, Tensor, Tensor]:

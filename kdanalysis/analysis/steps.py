@@ -56,8 +56,7 @@ def epoch_sums(
     return torch.stack([empty.index_add(0, place, value) for value in pair])
 
 
-def epoch_column(sums: Float[Tensor, "2 s"], repeats: int) -> pd.Series:
+def epoch_column(epochs: Float[Tensor, "*s"], repeats: int) -> pd.Series:
     """Epoch of every step, each ``repeats`` times, as integers; <NA> where none was given."""
-    total, count = sums.cpu()
-    epoch = pd.Series((total / count).round().repeat_interleave(repeats).numpy())
+    epoch = pd.Series(epochs.cpu().reshape(-1).round().repeat_interleave(repeats).numpy())
     return epoch.astype("Int64") if epoch.isna().any() else epoch.astype("int64")

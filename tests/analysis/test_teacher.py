@@ -19,7 +19,9 @@ TEMPERATURES = (1.0, 4.0)
 
 @pytest.fixture(scope="module")
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
-    return logits(0, 400), targets(1, 400)
+    teacher = logits(0, 400)
+    half = torch.arange(400) % 2 == 0  # right half the time: under- and overconfident bins
+    return teacher, torch.where(half, teacher.argmax(-1), targets(1, 400))
 
 
 def card(teacher, target=None, temperatures=TEMPERATURES, split=None) -> pd.DataFrame:

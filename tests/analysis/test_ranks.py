@@ -1,0 +1,75 @@
+"""Every analyzer's table is that of all ranks, on every rank."""
+
+from inspect import signature
+
+import pandas as pd
+import pytest
+import torch
+
+from kdanalysis.analysis.amplification import Amplification
+from kdanalysis.analysis.confidence import ShareByConfidence
+from kdanalysis.analysis.conflict import GradientConflict
+from kdanalysis.analysis.magnitude import TermMagnitude
+from kdanalysis.analysis.mass import TopKMass
+from kdanalysis.analysis.modality import Modality
+from kdanalysis.analysis.profile import ClassProfile
+from kdanalysis.analysis.share import TermShare
+from kdanalysis.analysis.teacher import TeacherDistribution
+from kdanalysis.losses import DKD, GDKD
+
+from .reference import logits, targets
+
+LOSSES = {"dkd": DKD(), "gdkd": GDKD(3)}
+ANALYZERS = [
+    lambda: TeacherDistribution(12),
+    lambda: TopKMass(12),
+    lambda: ClassProfile(12),
+    lambda: Modality(12),
+    lambda: TermMagnitude(LOSSES),
+    lambda: TermShare(LOSSES),
+    lambda: ShareByConfidence(LOSSES),
+    lambda: Amplification(LOSSES),
+    lambda: GradientConflict(LOSSES),
+]
+COLUMNS = {
+    "student_logits": logits(0),
+    "teacher_logits": logits(1),
+    "target": targets(2),
+    "step": torch.zeros(60, dtype=torch.long),
+    "epoch": torch.full((60,), 7),
+}
+COLUMNS["teacher_logits"][[4, 50]] = torch.nan
+
+
+def fed(make, rows: slice):
+    metric = make()
+    names = signature(metric.update).parameters
+    metric.update(**{name: COLUMNS[name][rows] for name in names})
+    return metric
+
+
+@pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
+def test_a_rank_sees_the_samples_of_the_others(make):
+    here, there = fed(make, slice(0, 25)), fed(make, slice(25, 60))
+    states = [there.metric_state[name] for name in here._defaults]
+    # What all_gather would bring, in the order in which torchmetrics asks for the states.
+    remote = iter(states)
+    here.distributed_available_fn = lambda: True
+    here.dist_sync_fn = lambda state, group=None: [state, next(remote)]
+    pd.testing.assert_frame_equal(here.table(), fed(make, slice(None)).table())
+
+
+@pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
+def test_states_are_float64_sums(make):
+    metric = make()
+    for name, state in metric.metric_state.items():
+        assert state.dtype == torch.float64
+        assert metric._reductions[name].__name__ == "dim_zero_sum"
+        assert not state.any()
+
+
+@pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
+def test_the_state_does_not_grow_with_the_samples(make):
+    one, two = fed(make, slice(0, 10)), fed(make, slice(None))
+    sizes = [{n: s.shape for n, s in metric.metric_state.items()} for metric in (one, two)]
+    assert sizes[0] == sizes[1]
