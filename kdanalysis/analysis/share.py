@@ -56,7 +56,7 @@ class TermShare(Analyzer):
         self.accumulate(share=share, count=count, zero=zero)
 
     def compute(self) -> dict[str, Tensor]:
-        """``share`` in [0, 1], NaN without samples; ``n``, ``no_gradient``, ``non_finite`` counts."""
+        """``share`` in [0, 1], NaN without samples; the counts n, no_gradient, non_finite."""
         return {
             "share": self.share / self.count,
             "n": self.count.clone(),
