@@ -29,6 +29,12 @@ def test_a_split_is_stratified_disjoint_and_complete():
     assert (np.diff(valid) > 0).all()
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_the_only_sample_of_a_class_is_for_training(seed):
+    labels = np.array([0] * 20 + [1])
+    assert 20 in split(labels, seed)[0]
+
+
 def test_the_seed_decides_the_split():
     assert np.array_equal(split(LABELS, 1)[1], split(LABELS, 1)[1])
     assert not np.array_equal(split(LABELS, 1)[1], split(LABELS, 2)[1])
