@@ -33,7 +33,7 @@ def encode_samples(
         columns: step, epoch, sample_id, student_logits, and target, teacher_logits, residual.
         num_classes: values in a row of logits.
         stored: float dtype on the disk, or "same".
-        dtype: "bfloat16" when the logits are uint16 bit patterns.
+        dtype: "bfloat16" where logits are uint16 bit patterns; the other side may be float.
 
     Raises:
         ValueError: for missing, unknown, uneven or wrongly typed columns, and for finite values
@@ -91,7 +91,7 @@ def _float_dtype(
     found = values.dtype.name
     if dtype == "bfloat16" and found == "uint16":
         return "bfloat16"
-    if dtype not in (None, found) or found not in BITS:
+    if found not in BITS:
         raise ValueError(
             f"{name} are {found}{f' said to be {dtype}' if dtype else ''}: need float16, float32, "
             "float64, or uint16 bit patterns with dtype='bfloat16'"

@@ -37,8 +37,10 @@ def refuse_foreign(root: Path) -> None:
         )
 
 
-def refuse_existing(root: str | Path, existing: str) -> None:
+def refuse_existing(root: str | Path, existing: str, rank: int = 0) -> None:
     """Refuse early what ``prepare`` would refuse later, without making anything.
+
+    A run.json stops only rank 0: to the other ranks it may be that of this very launch.
 
     Raises:
         FileExistsError: where there is a run already and ``existing="error"``, or other files.
@@ -48,7 +50,7 @@ def refuse_existing(root: str | Path, existing: str) -> None:
         raise ValueError(f"existing is one of {get_args(Existing)}, got {existing!r}")
     root = run_folder(root)
     refuse_foreign(root)
-    if existing == "error" and (root / RUN_JSON).exists():
+    if existing == "error" and rank == 0 and (root / RUN_JSON).exists():
         raise FileExistsError(_already_there(root))
 
 

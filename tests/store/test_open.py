@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from kdanalysis.store.folder import refuse_existing
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.names import new_start
 from kdanalysis.store.run import StoredRun
@@ -17,6 +18,7 @@ from kdanalysis.store.writer import PartWriter
 
 HOLDER = """
 import sys
+from kdanalysis.store.folder import refuse_existing
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
 writer = PartWriter(sys.argv[1], 0, RunInfo(6))
@@ -63,6 +65,21 @@ def test_an_existing_run_is_refused_with_the_ways_out(stored, rank):
     root = stored(rank=rank)
     with pytest.raises(FileExistsError, match="existing='overwrite' to replace it or existing='r"):
         PartWriter(root, rank, RunInfo(6))
+
+
+def test_an_existing_run_can_be_refused_early_and_nothing_is_made(stored, tmp_path):
+    root = stored()
+    before = sorted(tmp_path.rglob("*"))
+    refuse_existing(root, "resume")
+    refuse_existing(root, "error", rank=1)  # rank 0 of the same launch may have been here
+    refuse_existing(tmp_path / "new", "error")
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        refuse_existing(root, "error")
+    with pytest.raises(ValueError, match="is no run name"):
+        refuse_existing(tmp_path / "a b", "error")
+    with pytest.raises(ValueError, match="existing is one of .* got 'append'"):
+        refuse_existing(root, "append")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_overwriting_replaces_every_rank_and_keeps_what_is_not_ours(stored):

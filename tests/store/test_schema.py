@@ -100,6 +100,17 @@ def test_bfloat16_logits_beyond_float16_are_refused_too(tmp_path):
         stored_bits(tmp_path, patterns, "bfloat16", stored="float16")
 
 
+def test_a_bfloat16_student_beside_a_float32_teacher_keeps_both_dtypes(tmp_path):
+    ids, teacher = np.arange(2), np.array([[1.1, 2.2], [3.3, 4.4]], np.float32)
+    columns = {"step": ids, "epoch": ids, "sample_id": ids, "teacher_logits": teacher}
+    with PartWriter(tmp_path / "run", 0, RunInfo(2), "same") as writer:
+        bits = np.full((2, 2), 0x3F80, np.uint16)
+        writer.write(columns | {"student_logits": bits}, dtype="bfloat16")
+    (batch,) = StoredRun(tmp_path / "run").batches(["teacher_logits", "student_logits"])
+    assert batch["teacher_logits"].tobytes() == teacher.tobytes()
+    assert batch["student_logits"].tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
 def test_the_file_states_dtype_shape_and_byte_order(stored):
     path = next(stored().rglob("*.parquet"))
     metadata = json.loads(pq.read_schema(path).metadata[b"kdanalysis"])
