@@ -112,5 +112,7 @@ def test_steps_that_were_not_announced_are_refused():
     metric = TermMagnitude(LOSSES, (0, 50))
     with pytest.raises(ValueError, match="step 100 is not among the 2 steps"):
         metric.update(STUDENT, TEACHER, TARGET, STEP)
+    with pytest.raises(ValueError, match="step 25 is not among the 2 steps"):
+        metric.update(STUDENT, TEACHER, TARGET, torch.full_like(STEP, 25))
     with pytest.raises(ValueError, match="expects 2 steps, need the step of a sample"):
         metric.update(STUDENT, TEACHER, TARGET)

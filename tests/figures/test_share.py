@@ -38,6 +38,12 @@ def test_bars_stack_to_the_whole():
     assert legend_is_beside(ax)
 
 
+def test_every_segment_starts_where_the_last_one_ends():
+    rows = [("gdkd", "high", 0.2), ("gdkd", "low_top", 0.3), ("gdkd", "low_other", 0.5)]
+    ax = share_of_terms(pd.DataFrame(rows, columns=["loss", "term", "share"]))
+    assert [bar.get_x() for bar in ax.patches] == pytest.approx([0, 20, 50])
+
+
 def test_narrow_segments_carry_no_number():
     assert [t.get_text() for t in share_of_terms(shares(kd=0.02)).texts][:2] == ["98", "40"]
 
