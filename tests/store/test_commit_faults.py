@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kdanalysis.store.commit import append_line
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.verify import verify
@@ -111,6 +112,7 @@ def test_an_error_at_any_call_loses_nothing_acknowledged(tmp_path, monkeypatch, 
 EXIT = """
 import os, sys
 import numpy as np
+from kdanalysis.store.commit import append_line
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
 
@@ -171,6 +173,7 @@ def test_sudden_death_at_any_call_loses_nothing_acknowledged(tmp_path):
 KILLED = """
 import sys
 import numpy as np
+from kdanalysis.store.commit import append_line
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
 
@@ -216,6 +219,14 @@ def test_six_kills_lose_nothing_acknowledged(tmp_path):
 def test_two_hundred_kills_lose_nothing_acknowledged(tmp_path):
     for group in range(10):
         kill_repeatedly(tmp_path / f"run{group}", 20, seed=group)
+
+
+def test_a_line_replaces_all_that_a_failed_attempt_left(tmp_path):
+    path = tmp_path / "record.jsonl"
+    end = append_line(path, 0, b"first\n")
+    append_line(path, end, b"a failed and longer line\n")
+    assert append_line(path, end, b"second\n") == path.stat().st_size
+    assert path.read_bytes() == b"first\nsecond\n"
 
 
 def test_a_stale_temporary_file_is_gone_at_the_next_open(stored):

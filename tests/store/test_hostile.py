@@ -149,6 +149,19 @@ def forged_files(folder):
     return sorted(folder.iterdir())
 
 
+@pytest.mark.parametrize("name", ["a.npy", "c.npz", "d.npz", "h.pt", "f.safetensors"])
+def test_a_false_size_is_named(tmp_path, name):
+    forged_files(tmp_path)
+    with pytest.raises(ValueError, match="claims 4000000000000 bytes"):
+        load_logits(tmp_path / name)
+
+
+def test_a_member_that_claims_more_than_deflate_can_pack_is_named(tmp_path):
+    forged_files(tmp_path)
+    with pytest.raises(ValueError, match=r"claims 4000000000 bytes from \d+: it is trunc"):
+        load_logits(tmp_path / "e.npz")
+
+
 MEASURE = (
     """
 import resource, sys

@@ -77,7 +77,7 @@ def test_an_existing_run_can_be_refused_early_and_nothing_is_made(stored, tmp_pa
         refuse_existing(root, "error")
     with pytest.raises(ValueError, match="is no run name"):
         refuse_existing(tmp_path / "a b", "error")
-    with pytest.raises(ValueError, match="existing is one of .* got 'append'"):
+    with pytest.raises(ValueError, match=r"existing is one of .* got 'append'"):
         refuse_existing(root, "append")
     assert sorted(tmp_path.rglob("*")) == before
 
