@@ -38,7 +38,7 @@ class Run(StoredRun):
         Raises:
             ValueError: no such table, or the run lacks a column that it needs.
         """
-        analyzers = {name: analyzer(name, self.info, self.steps()) for name in names}
+        analyzers = {name: analyzer(name, self.info, self.steps().tolist()) for name in names}
         wanted = set()
         for name, one in analyzers.items():
             needed, optional = needed_columns(one)

@@ -20,7 +20,7 @@ from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.share import TermShare
 from kdanalysis.analysis.teacher import TeacherDistribution
 from kdanalysis.losses import DKD, GDKD, KD, CrossEntropy, Loss, Sum, restore_loss
-from kdanalysis.partition import TopK
+from kdanalysis.partition import Target, TopK
 from kdanalysis.store.info import RunInfo
 
 TABLES = (
@@ -59,7 +59,7 @@ def analyzer(name: str, info: RunInfo, steps: Sequence[int]) -> Analyzer:
         case "modality":
             return Modality(classes)
         case "magnitude":
-            return TermMagnitude(bare, steps)
+            return TermMagnitude(bare | {"kd parts": inside["kd"]}, steps)
         case "conflict":
             return GradientConflict(bare, steps)
         case "share":
@@ -81,7 +81,6 @@ def trained_with(info: RunInfo) -> tuple[float, int]:
 
 def compared(temperature: float, k: int) -> tuple[dict, dict, dict]:
     """Return bare terms of unit weight, the inside of plain KD, and the decoupled losses."""
-    top = TopK(k)
     bare = {
         "ce": CrossEntropy(),
         "kd": KD(temperature),
@@ -89,7 +88,11 @@ def compared(temperature: float, k: int) -> tuple[dict, dict, dict]:
         "gdkd": GDKD(k, (1.0, 1.0, 1.0), temperature),
     }
     decoupled = {"dkd": DKD(temperature=temperature), "gdkd": GDKD(k, temperature=temperature)}
-    return bare, {"kd": KDParts(top, temperature)}, decoupled
+    inside = {
+        "kd": KDParts(TopK(k), temperature),
+        "kd by target": KDParts(Target(), temperature, ("tckd", None, "nckd")),
+    }
+    return bare, inside, decoupled
 
 
 def _parts(text: str) -> list[Loss]:

@@ -244,15 +244,15 @@ class Recorder:
         return self._writer
 
     def _info(self, num_classes: int) -> RunInfo:
-        names = getattr(self._loss, "names", ())
-        weights = zip(names, getattr(self._loss, "weights", ()), strict=False)
+        loss = self._loss
+        weights = {} if loss is None else loss.term_weights
         return RunInfo(
             num_classes=num_classes,
             classes=self._classes,
-            loss="" if self._loss is None else repr(self._loss),
-            terms=() if self._loss is None else tuple(self._loss.terms),
-            weights={name: float(weight) for name, weight in weights if name is not None},
-            temperature=getattr(self._loss, "temperature", None),
+            loss="" if loss is None else repr(loss),
+            terms=() if loss is None else tuple(loss.terms),
+            weights={name: float(weight) for name, weight in weights.items()},
+            temperature=None if loss is None else loss.temperature,
             settings=self._settings,
             versions={
                 "kdanalysis": __version__,

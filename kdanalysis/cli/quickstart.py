@@ -31,9 +31,7 @@ def quickstart(
 
     check_target(out, overwrite, resume=False)
     where = prepare(seed, device)
-    splits = load_data(data, image_size=16, seed=seed, limit=8_000)
-    settings = Settings(epochs=5, learning_rate=0.1, record_every=10, seed=seed)
-    experiment = Experiment(
-        splits, "resnet20", "resnet8", ("kd", "dkd", "gdkd"), settings, teacher_epochs=8
-    )
+    splits = load_data(data, image_size=16, seed=seed, limit=9_300)
+    settings = Settings(epochs=6, learning_rate=0.1, augment=False, record_every=10, seed=seed)
+    experiment = Experiment(splits, "resnet14", "resnet8", ("kd", "dkd", "gdkd"), settings)
     conduct(experiment, out, where, overwrite=overwrite)

@@ -17,10 +17,13 @@ class Loss(nn.Module, ABC):
 
     The training loss is the mean over samples of the sum of the terms. ``terms`` holds their
     names. Logits in half precision are computed in float32 inside; float64 stays float64.
-    The teacher's logits are constants: no gradient reaches them.
+    The teacher's logits are constants: no gradient reaches them. ``term_weights`` holds every
+    term's constant weight, without T^2; ``temperature`` is None where there is no single one.
     """
 
     terms: tuple[str, ...]
+    term_weights: dict[str, Real]
+    temperature: float | None = None
 
     def forward(
         self,

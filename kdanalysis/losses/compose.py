@@ -1,11 +1,14 @@
 """Losses made of losses: a sum of terms, and standardised logits around any loss."""
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from kdanalysis.losses.base import Loss, Real
+
+Value = TypeVar("Value", Tensor, Real)
 
 
 class Sum(Loss):
@@ -22,7 +25,10 @@ class Sum(Loss):
         if not losses:
             raise ValueError("Sum needs at least one loss, got none")
         self.losses = nn.ModuleList(losses)
-        self.terms = tuple(dict.fromkeys(term for loss in losses for term in loss.terms))
+        self.term_weights = _merge(loss.term_weights for loss in losses)
+        self.terms = tuple(self.term_weights)
+        found = {loss.temperature for loss in losses} - {None}
+        self.temperature = found.pop() if len(found) == 1 else None
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
@@ -40,8 +46,8 @@ class Sum(Loss):
         return f"Sum({', '.join(map(repr, self.losses))})"
 
 
-def _merge(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    merged: dict[str, Tensor] = {}
+def _merge(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:
+    merged: dict[str, Value] = {}
     for part in parts:
         for name, value in part.items():
             merged[name] = merged[name] + value if name in merged else value
@@ -65,7 +71,8 @@ class LogitStandardized(Loss):
 
     def __init__(self, loss: Loss) -> None:
         super().__init__()
-        self.loss, self.terms = loss, loss.terms
+        self.loss, self.terms, self.term_weights = loss, loss.terms, loss.term_weights
+        self.temperature = loss.temperature
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real

@@ -49,7 +49,9 @@ class Decoupled(Loss):
             raise ValueError(f"divergence is one of {DIVERGENCES}, got {divergence!r}")
         self.partition, self.weights, self.names = partition, tuple(weights), tuple(names)
         self.temperature, self.divergence = check_temperature(temperature), divergence
-        self.terms = tuple(name for name in names if name is not None)
+        weighted = zip(names, weights, strict=True)
+        self.term_weights = {name: weight for name, weight in weighted if name is not None}
+        self.terms = tuple(self.term_weights)
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real

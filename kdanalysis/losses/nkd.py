@@ -27,7 +27,7 @@ class NKD(Loss):
     def __init__(self, temperature: Real = 1.0, gamma: Real = 1.5, official: bool = False) -> None:
         super().__init__()
         self.temperature, self.gamma = check_temperature(temperature), gamma
-        self.official = official
+        self.official, self.term_weights = official, {"nkd_target": 1.0, "nkd_other": gamma}
 
     def _others(self, logits: Tensor, target: Tensor) -> Tensor:
         if logits.shape[-1] < 2:

@@ -20,6 +20,7 @@ class KD(Loss):
     def __init__(self, temperature: Real = 4.0, weight: Real = 1.0) -> None:
         super().__init__()
         self.temperature, self.weight = check_temperature(temperature), weight
+        self.term_weights = {"kd": weight}
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
@@ -48,7 +49,7 @@ class CrossEntropy(Loss):
 
     def __init__(self, weight: Real = 1.0) -> None:
         super().__init__()
-        self.weight = weight
+        self.weight, self.term_weights = weight, {"ce": weight}
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real

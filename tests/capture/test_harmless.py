@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from training import Training, batches
+from toy import Training, batches
 
 from kdanalysis import GDKD, CrossEntropy, Recorder, Sum, every
 

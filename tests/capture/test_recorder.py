@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
-from training import Training, batches, network
+from toy import Training, batches, network
 
 from kdanalysis import DKD, GDKD, KD, CrossEntropy, Recorder, Sum, at, every, open_run
 from kdanalysis.capture.record import check_batch

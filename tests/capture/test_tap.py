@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
-from training import network
+from toy import network
 
 from kdanalysis.capture.tap import Tap, logits_of
 

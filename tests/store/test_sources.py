@@ -244,13 +244,15 @@ def test_a_flipped_bit_in_an_archive_is_found(tmp_path, arrays, kind):
 
 @pytest.mark.parametrize("kind", ["a.npz", "packed.npz", "fortran.npz"])
 def test_the_checksum_of_an_archive_is_compared_to_the_end(tmp_path, arrays, kind):
-    many = {name: np.concatenate([values] * 200) for name, values in arrays.items()}
+    many = {
+        name: np.zeros((4096, *values.shape[1:]), values.dtype) for name, values in arrays.items()
+    }
     path = save(tmp_path, many, kind)
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\x01\x02") + 16] ^= 1  # the first member's checksum in the directory
     path.write_bytes(data)
     with pytest.raises(ValueError, match="is damaged: Bad CRC-32"):
-        list(load_logits(path).batches(1000))
+        list(load_logits(path).batches(4096))
 
 
 def test_missing_files_and_folders_are_named(tmp_path):

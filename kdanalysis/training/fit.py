@@ -1,0 +1,133 @@
+"""The training loop: one network, one loss, resumable after every epoch."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdanalysis.data import DataSplits
+from kdanalysis.training.checkpoint import read_checkpoint, save_checkpoint
+from kdanalysis.training.predict import accuracy, predict
+from kdanalysis.training.settings import Settings
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+StepLoss = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+
+
+@contextmanager
+def silent(label: str, total: int):
+    """Show no progress."""
+    yield lambda count: None
+
+
+@dataclass
+class Fit:
+    """One network in training: its optimizer, its place in the training, its checkpoint.
+
+    Args:
+        model: trained in place, on ``device``.
+        data: trained on ``data.train``, measured on ``data.valid`` after every epoch.
+        settings: epochs, rates and the rest.
+        device: where to compute.
+        path: the checkpoint, written after every epoch.
+        facts: kept in the checkpoint: ``model`` is the network's name, ``classes`` its classes.
+    """
+
+    model: nn.Module
+    data: DataSplits
+    settings: Settings
+    device: torch.device
+    path: Path
+    facts: dict[str, Any]
+    epoch: int = 0
+    step: int = 0
+    history: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        options = {"momentum": 0.9, "nesterov": True, "weight_decay": self.settings.weight_decay}
+        self.model.to(self.device, memory_format=torch.channels_last)
+        rate = self.settings.learning_rate
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=rate, **options)
+        scaled = self.settings.amp and self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint where there is one.
+
+        Raises:
+            ValueError: it belongs to another network or other settings.
+        """
+        if not self.path.exists():
+            return
+        found = read_checkpoint(self.path)
+        before, now = found["facts"], self.facts
+        for name in (key for key in now if before.get(key) != now[key]):
+            raise ValueError(
+                f"{self.path} cannot be resumed: its {name} is {before.get(name)!r}, now it is "
+                f"{now[name]!r}"
+            )
+        self.model.load_state_dict(found["weights"])
+        self.optimizer.load_state_dict(found["optimizer"])
+        self.scaler.load_state_dict(found["scaler"])
+        self.epoch, self.step, self.history = found["epoch"], found["step"], found["history"]
+
+    def run(self, loss: StepLoss, label: str, progress: Progress = silent) -> None:
+        """Train to the last epoch.
+
+        Args:
+            loss: gives the loss of a batch of images, labels and sample ids at an epoch with its
+                fraction; called inside autocast.
+            label: what is trained, for the progress bar.
+            progress: gives a context with a function to call with the number of images done.
+        """
+        count = len(self.data.train)
+        with progress(label, count * (self.settings.epochs - self.epoch)) as advance:
+            while self.epoch < self.settings.epochs:
+                self._train_epoch(loss, count, advance)
+                self.epoch += 1
+                logits = predict(self.model, self.data.valid, self.device)
+                self.history.append(accuracy(logits, self.data.valid.labels))
+                self._save()
+
+    def _train_epoch(self, loss: StepLoss, count: int, advance: Callable[[int], None]) -> None:
+        settings, seen = self.settings, 0
+        options = {"seed": settings.seed, "epoch": self.epoch, "augment": settings.augment}
+        self.model.train()
+        for x, y, ids in self.data.train.batches(settings.batch_size, shuffle=True, **options):
+            if len(y) > 1:  # batch normalisation has no statistics of a single image
+                self._step(loss, (x, y, ids), self.epoch + seen / count)
+            seen += len(y)
+            advance(len(y))
+
+    def _step(
+        self, loss: StepLoss, batch: tuple[Tensor, Tensor, Tensor], epoch: int | float
+    ) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate(epoch / self.settings.epochs)
+        x, y, ids = batch
+        x = x.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        y = y.to(self.device, non_blocking=True)
+        half = torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        with torch.autocast(self.device.type, half, enabled=self.settings.amp):
+            value = loss(x, y, ids, epoch)
+        self.scaler.scale(value).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        self.step += 1
+
+    def _save(self) -> None:
+        save_checkpoint(
+            self.path,
+            self.model,
+            self.facts,
+            optimizer=self.optimizer.state_dict(),
+            scaler=self.scaler.state_dict(),
+            epoch=self.epoch,
+            step=self.step,
+            history=self.history,
+        )

@@ -1,0 +1,37 @@
+"""Logits of networks over a set of images."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from torch import nn
+
+from kdanalysis.data.images import Images
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module, images: Images, device: torch.device, batch_size: int = 500
+) -> Float32[np.ndarray, "n c"]:
+    """Return the logits in evaluation mode, ordered by sample id; the mode is restored after."""
+    training = model.training
+    model.eval()
+    layout = {"device": device, "memory_format": torch.channels_last}
+    logits = [model(x.to(**layout)).float().cpu() for x, _, _ in images.batches(batch_size)]
+    model.train(training)
+    return torch.cat(logits).numpy()
+
+
+def accuracy(logits: Float32[np.ndarray, "n c"], labels: Int64[np.ndarray, " n"]) -> float:
+    """Share of samples whose largest logit is the label."""
+    return float((logits.argmax(-1) == labels).mean())
+
+
+def save_logits(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays as one .npz file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("wb") as file:
+        np.savez(file, **arrays)
+    temporary.replace(path)

@@ -1,0 +1,236 @@
+"""Measures what the toolkit promises, each as a ratio against the plain way in the same process.
+
+    python scripts/benchmark.py --json benchmark.json
+    python scripts/benchmark.py --only closed_form --device cuda
+
+Every ratio is the median over alternating repetitions (ours, plain, ours, plain, ...). The plain
+way is written out here beside ours, and checked to give the same numbers before anything is timed.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import kdanalysis as kd
+from kdanalysis.models import build_model
+from kdanalysis.store.info import RunInfo
+from kdanalysis.store.writer import PartWriter
+
+
+def wait(device: torch.device) -> None:
+    """Wait until the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Return how long one call takes, the device's work included."""
+    wait(device)
+    start = time.perf_counter()
+    call()
+    wait(device)
+    return time.perf_counter() - start
+
+
+def alternate(
+    ours: Callable, plain: Callable, device: torch.device, repetitions: int, inner: int = 1
+) -> dict[str, float]:
+    """Time both in turn; medians of seconds a call, and of the ratios pair by pair."""
+    ours(), plain()
+    pairs = []
+    for _ in range(repetitions):
+        a, b = (
+            seconds(lambda call=call: [call() for _ in range(inner)], device) / inner
+            for call in (ours, plain)
+        )
+        pairs.append((a, b))
+    return {
+        "ours_ms": 1e3 * statistics.median(a for a, _ in pairs),
+        "plain_ms": 1e3 * statistics.median(b for _, b in pairs),
+        "plain_over_ours": statistics.median(b / a for a, b in pairs),
+        "ours_over_plain": statistics.median(a / b for a, b in pairs),
+    }
+
+
+def plain_gdkd(student, teacher, k: int, temperature: float) -> list[torch.Tensor]:
+    """The three terms as published code computes them: masks of -1000, sums of probabilities."""
+    top = torch.zeros_like(teacher, dtype=torch.bool)
+    top = top.scatter(1, teacher.topk(k, dim=1).indices, True)
+    soft_s, soft_t = student / temperature, teacher / temperature
+    s, t = F.softmax(soft_s, dim=1), F.softmax(soft_t, dim=1)
+    mass_s, mass_t = (
+        torch.cat([(x * m).sum(1, keepdim=True) for m in (top, ~top)], dim=1) for x in (s, t)
+    )
+    high = F.kl_div(mass_s.log(), mass_t, reduction="batchmean") * temperature**2
+    low = []
+    for outside in (~top, top):
+        log_s, log_t = (F.log_softmax(x - 1000.0 * outside, dim=1) for x in (soft_s, soft_t))
+        value = F.kl_div(log_s, log_t, reduction="batchmean", log_target=True)
+        low.append(value * temperature**2)
+    return [high, *low]
+
+
+def closed_form(device: torch.device, repetitions: int) -> dict[str, dict]:
+    """Per-term logit gradients of GDKD against one ``backward()`` a term on one forward pass."""
+    loss, results = kd.GDKD(k=5, weights=(1, 1, 1)), {}
+    for n, c in ((64, 100), (256, 100), (4096, 100), (256, 1000)):
+        student, teacher = 3 * torch.randn(2, n, c, device=device)
+        target = torch.randint(c, (n,), device=device)
+
+        def ours(problem=(student, teacher, target)):
+            return list(loss.gradients(*problem).values())
+
+        def plain(student=student, teacher=teacher):
+            student = student.clone().requires_grad_()
+            gradients = []
+            for value in plain_gdkd(student, teacher, 5, 4.0):
+                student.grad = None
+                value.backward(retain_graph=True)
+                gradients.append(student.grad)
+            return gradients
+
+        for a, b in zip(ours(), plain(), strict=True):
+            torch.testing.assert_close(a, n * b, rtol=1e-3, atol=1e-4)
+        inner = max(1, 200_000 // (n * c))
+        results[f"{n}x{c}"] = alternate(ours, plain, device, repetitions, inner)
+    return results
+
+
+def capture(device: torch.device, repetitions: int) -> dict[str, dict]:
+    """A training step of resnet20 at batch 64, captured, against the bare step."""
+    results = {}
+    for name, every, steps in (("every_step", 1, 6), ("every_50th_step", 50, 50)):
+        with tempfile.TemporaryDirectory() as folder:
+            step = {side: _Step(device) for side in ("ours", "plain")}
+            recorder = kd.Recorder(
+                Path(folder) / "run",
+                step["ours"].loss,
+                student=step["ours"].student,
+                teacher=step["ours"].teacher,
+                schedule=kd.every(every),
+            )
+
+            def ours(run=step["ours"], recorder=recorder, steps=steps):
+                for _ in range(steps):
+                    run(lambda s, t, y: recorder.loss(y))
+
+            def plain(run=step["plain"], steps=steps):
+                for _ in range(steps):
+                    run(lambda *problem: sum(run.loss(*problem).values()).mean())
+
+            with recorder:
+                results[name] = alternate(ours, plain, device, repetitions)
+            equal = zip(
+                step["ours"].student.parameters(), step["plain"].student.parameters(), strict=True
+            )
+            assert all(torch.equal(a, b) for a, b in equal), "capture changed the training"
+    return results
+
+
+class _Step:
+    """One training step: teacher, student, loss, backward, optimizer."""
+
+    def __init__(self, device: torch.device) -> None:
+        torch.manual_seed(0)
+        self.student = build_model("resnet20", 100).to(device)
+        self.teacher = build_model("resnet20", 100).to(device).eval().requires_grad_(False)
+        self.loss = kd.Sum(kd.CrossEntropy(), kd.GDKD())
+        self.optimizer = torch.optim.SGD(self.student.parameters(), lr=0.01, momentum=0.9)
+        self.x = torch.randn(64, 3, 32, 32, device=device)
+        self.y = torch.randint(100, (64,), device=device)
+
+    def __call__(self, loss: Callable) -> None:
+        with torch.no_grad():
+            teacher = self.teacher(self.x)
+        loss(self.student(self.x), teacher, self.y).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def store(device: torch.device, repetitions: int) -> dict[str, dict]:
+    """Writing batches of 256 x 1000 as float16, and the size against ``np.savez`` of float32."""
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((2, 256, 1000), dtype=np.float32)
+    half = logits.astype(np.float16)
+    batches = 200
+
+    def write(folder: str) -> float:
+        info, start = RunInfo(num_classes=1000), time.perf_counter()
+        with PartWriter(Path(folder) / "run", 0, info) as writer:
+            for step in range(batches):
+                writer.write(_columns(step, half))
+        return time.perf_counter() - start
+
+    rates = []
+    for _ in range(repetitions):
+        with tempfile.TemporaryDirectory() as folder:
+            rates.append(batches * half.nbytes / 1e6 / write(folder))
+            files = [path for path in Path(folder).rglob("*") if path.is_file()]
+            ours = sum(path.stat().st_size for path in files)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "plain.npz"
+        np.savez(path, **(_columns(0, logits)))
+        plain = batches * path.stat().st_size
+    return {
+        "write": {"mb_per_s": statistics.median(rates)},
+        "size": {"ours_mb": ours / 1e6, "plain_mb": plain / 1e6, "ours_over_plain": ours / plain},
+    }
+
+
+def _columns(step: int, logits: np.ndarray) -> dict[str, np.ndarray]:
+    rows = np.arange(256)
+    return {
+        "step": np.full(256, step),
+        "epoch": np.zeros(256, np.int32),
+        "sample_id": rows,
+        "target": rows % 1000,
+        "teacher_logits": logits[0],
+        "student_logits": logits[1],
+    }
+
+
+MEASURES = {"closed_form": closed_form, "capture": capture, "store": store}
+
+
+def main() -> None:
+    """Measure and print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--only", choices=MEASURES, help="one measure instead of all")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--repetitions", type=int, default=7, help="at least 5 for a median")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    figures = {"machine": describe(device)}
+    for name in [arguments.only] if arguments.only else MEASURES:
+        print(f"measuring {name} ...", file=sys.stderr)
+        figures[name] = MEASURES[name](device, arguments.repetitions)
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+
+
+def describe(device: torch.device) -> dict[str, object]:
+    """Return what the figures were measured on."""
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+if __name__ == "__main__":
+    main()
