@@ -146,7 +146,6 @@ class NpzFile(Table):
                 count = min(batch_size, header.shape[0] - start)
                 data = bytearray(_exactly(stream, count * row * header.dtype.itemsize))
                 yield np.frombuffer(data, header.dtype).reshape(count, *header.shape[1:])
-            stream.read(1)  # the end, where the archive's checksum is compared
 
 
 def _by_columns(stream: io.BufferedIOBase, header: Header, batch_size: int) -> Iterator[np.ndarray]:
