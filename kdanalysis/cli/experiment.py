@@ -76,11 +76,12 @@ def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
     from kdanalysis.cli.progress import track
     from kdanalysis.cli.report import rows
     from kdanalysis.pages.experiment import experiment_page
+    from kdanalysis.pages.facts import stated
     from kdanalysis.pages.page import write_folder
 
     page = experiment_page(
         f"What {', '.join(outcome.runs)} teach",
-        plan,
+        stated(plan),
         outcome.students,
         outcome.logits["teacher"],
         outcome.runs,

@@ -79,7 +79,10 @@ def confidence_sentence(table: pd.DataFrame) -> str:
             f"The non-top share falls with confidence in every loss here: {', '.join(falls)}; "
             f"these data do not show one that keeps it."
         )
-    return f"These data do not show the non-top share falling with confidence: {', '.join(stays)}."
+    return (
+        f"No loss here loses half of its non-top share from the least to the most confident "
+        f"tenth: {', '.join(stays)}."
+    )
 
 
 def _relations(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,8 +14,8 @@ from kdanalysis.report import Section
 from kdanalysis.run import open_run
 from kdanalysis.store.sources import load_logits
 
-TEACHER = ("mass", "profile", "modality")
-TRAINING = ("magnitude", "share", "confidence", "amplification", "conflict")
+TEACHER = ("mass", "amplification", "profile", "modality")
+TRAINING = ("magnitude", "share", "confidence", "conflict")
 
 
 def experiment_page(

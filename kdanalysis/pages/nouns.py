@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 
 import pandas as pd
@@ -21,6 +22,11 @@ from kdanalysis.figures import (
 from kdanalysis.report import Section
 
 Names = Sequence[str] | None
+
+
+def amplification_of(loss: str) -> Callable[[pd.DataFrame], Axes]:
+    """Return the drawing of one loss's amplification."""
+    return partial(amplification.amplification_over_kd, loss=loss)
 
 
 @dataclass(frozen=True)
@@ -73,10 +79,8 @@ NOUNS = {
     "amplification": Noun(
         "Amplification over plain KD",
         (
-            (
-                "Weight of the non-top term over its weight in KD",
-                amplification.amplification_over_kd,
-            ),
+            ("Weight of DKD's non-target term over its weight in KD", amplification_of("dkd")),
+            ("Weight of GDKD's non-top term over its weight in KD", amplification_of("gdkd")),
         ),
         amplification.amplification_sentence,
         amplification.amplification_number,
@@ -119,10 +123,16 @@ def noun_section(noun: str, tables: Mapping[str, pd.DataFrame], classes: Names =
             figures += drawn
         except ValueError as error:
             text.append(f"{where}Not to be drawn from these data: {error}.")
-    captions = [(f"{run}: {noun}" if run else f"Table {noun}", t) for run, t in tables.items()]
-    return Section(
-        noun, known.title, " ".join(text), "; ".join(filter(None, number)), figures, captions
-    )
+    captions = [(f"Table {noun}", joined(tables))]
+    return Section(noun, known.title, "\n".join(text), "\n".join(number), figures, captions)
+
+
+def joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the tables as one, with a first column ``run`` where there are several."""
+    if len(tables) == 1:
+        return next(iter(tables.values()))
+    frame = pd.concat(tables, names=["run"]).reset_index("run")
+    return frame.reset_index(drop=True)
 
 
 def named(function: Callable, table: pd.DataFrame, classes: Names) -> object:

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from kdanalysis.analysis.amplification import Amplification
 from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
 from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.teacher import TeacherDistribution
+from kdanalysis.losses import DKD, GDKD
 from kdanalysis.pages.card import make_tiles, wide_card
 from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.nouns import noun_section
@@ -47,6 +49,9 @@ def study_teacher(
     }
     if classes <= MOST_CLASSES:
         wanted |= {"profile": ClassProfile(classes), "modality": Modality(classes)}
+    if classes > 2:
+        losses = {"dkd": DKD(), "gdkd": GDKD(k=min(5, classes - 1))}
+        wanted["amplification"] = Amplification(losses, temperatures)
     columns = COLUMNS if logits.has_target else COLUMNS[:1]
     analyzers = runnable(wanted, columns)
     feed(watch(logits.batches(4096, columns)), analyzers.values(), device)

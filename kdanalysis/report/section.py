@@ -24,7 +24,7 @@ class Section:
     Args:
         name: anchor in the page's address, unique in a page: letters, digits, ``-`` and ``_``.
         title: heading.
-        text: one sentence that says what to read in the picture.
+        text: what to read in the pictures; one paragraph a line.
         number: the number behind the picture, with its unit; empty for none.
         figures: (caption, figure) pairs.
         tables: (caption, frame) pairs.

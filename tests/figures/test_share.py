@@ -103,7 +103,7 @@ def test_confidence_sentence_follows_the_table():
     assert "falls in kd (30% to 1%) and stays in gdkd (70% to 50%)" in sentence
     assert confidence_number(by_confidence()) == "kd: 30% to 1%; gdkd: 70% to 50%"
     assert "do not show one that keeps it" in confidence_sentence(by_confidence(gdkd_last=0.1))
-    assert confidence_sentence(by_confidence(kd_last=0.4)).startswith("These data do not show")
+    assert confidence_sentence(by_confidence(kd_last=0.4)).startswith("No loss here loses half")
 
 
 def test_a_table_without_relations_is_refused():
