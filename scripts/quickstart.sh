@@ -6,4 +6,5 @@ here=$PWD
 . "$(dirname "${BASH_SOURCE[0]}")/environment.sh" notebooks
 python=$PWD/.venv/bin/python
 cd "$here" # so that a relative --out means what the caller means
-exec "$python" -m kdanalysis quickstart "$@"
+# --overwrite replaces only what an earlier quickstart wrote
+exec "$python" -m kdanalysis quickstart --overwrite "$@"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-MARKS = ("report.html", "run.json")
+MARKS = ("report.html", "run.json", "train.json")
 
 
 @contextmanager

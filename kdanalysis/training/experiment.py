@@ -52,6 +52,9 @@ class Experiment:
         build_model(self.student, classes)
         if not self.losses or len(self.named_losses()) < len(self.losses):
             raise ValueError(f"need at least one loss, each named once; got {list(self.losses)}")
+        probe = torch.arange(float(classes)).unsqueeze(0)
+        for loss in self.named_losses().values():
+            loss(probe, probe, torch.tensor([0]))  # a k that does not fit these classes shows here
 
     def named_losses(self) -> dict[str, Loss]:
         """Return cross-entropy plus each loss, by a name that fits a folder."""

@@ -1,0 +1,140 @@
+"""``train`` and ``quickstart``: the folder they leave, resuming, and refusals in one sentence."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from kdanalysis import open_run
+from kdanalysis.cli.main import app
+
+QUICK = (
+    *("--data", "digits", "--image-size", "8", "--limit", "64", "--batch-size", "16"),
+    *("--teacher", "resnet8", "--student", "resnet8", "--epochs", "1", "--record-every", "1"),
+)
+
+
+def train(*arguments: object):
+    return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("train") / "out"
+    result = train(*QUICK, "--loss", "kd", "--loss", "gdkd:k=3", "--out", out)
+    assert result.exit_code == 0, result.output
+    return out, result
+
+
+def test_the_folder_holds_page_tables_figures_runs_logits_and_checkpoints(trained):
+    out, result = trained
+    assert f"open {out / 'report.html'}" in result.output.replace("\n", "")
+    assert {path.name for path in out.iterdir()} == {
+        *("report.html", "tables", "figures", "runs", "logits"),
+        *("students", "teacher.pt", "train.json"),
+    }
+    assert open_run(out / "runs" / "gdkd-k-3").steps().tolist() == [0, 1, 2, 3]
+    students = pd.read_csv(out / "tables" / "students.csv")
+    assert students.network.tolist() == ["teacher", "kd", "gdkd-k-3"]
+    magnitude = pd.read_csv(out / "tables" / "magnitude.csv")
+    assert set(magnitude.run) == {"kd", "gdkd-k-3"}
+    assert json.loads((out / "train.json").read_text())["losses"] == "ce + kd, ce + gdkd:k=3"
+    for noun in ("mass", "amplification", "magnitude", "share", "confidence", "conflict"):
+        assert (out / "figures" / f"{noun}.png").stat().st_size > 5000
+
+
+def test_what_train_wrote_serves_the_other_commands(trained):
+    out, _ = trained
+    run = out / "runs" / "kd"
+    for arguments in (
+        ["diagnose", out / "logits" / "kd.npz"],
+        ["info", run],
+        ["verify", run],
+        ["table", run, "conflict"],
+        ["report", run, out / "runs" / "gdkd-k-3", "-o", out.parent / "page.html"],
+    ):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, result.output
+
+
+def test_resuming_what_is_finished_changes_no_number(trained, tmp_path):
+    out = shutil.copytree(trained[0], tmp_path / "out")
+    result = train(*QUICK, "--loss", "kd", "--loss", "gdkd:k=3", "--out", out, "--resume")
+    assert result.exit_code == 0, result.output
+    for name in ("students", "magnitude", "teacher"):
+        before, after = (folder / "tables" / f"{name}.csv" for folder in (trained[0], out))
+        assert after.read_text() == before.read_text()
+
+
+def test_overwrite_replaces_an_interrupted_training(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "train.json").write_text("{}")
+    assert train(*QUICK, "--loss", "kd", "--out", out).exit_code == 2
+    assert train(*QUICK, "--loss", "kd", "--out", out, "--overwrite").exit_code == 0
+    assert (out / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--loss", "gdkdd"], "unknown loss 'gdkdd'; did you mean 'gdkd'?"),
+        (["--loss", "gdkd:k=10"], "leaves a group empty: need 0 < k < 10"),
+        (["--loss", "kd", "--student", "resnet9"], "there is no model 'resnet9'"),
+        (["--loss", "kd", "--teacher", "none.pt"], "there is no checkpoint none.pt"),
+        (["--loss", "kd", "--data", "nowhere"], "there is no data named 'nowhere'"),
+        (["--loss", "kd", "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (["--loss", "kd", "--resume"], "holds no training to resume"),
+        (["--loss", "kd", "--resume", "--overwrite"], "give one of them"),
+        (["--loss", "kd", "--device", "cuda:x"], "unknown device 'cuda:x'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, changed, message):
+    result = train(*QUICK, *changed, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unreadable_image_is_named(tmp_path):
+    for name in ("cat", "dog"):
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (8, 8), (40 * number, 0, 0)).save(folder / f"{number}.png")
+    (tmp_path / "images" / "dog" / "2.png").write_bytes(b"not an image")
+    result = train(
+        *QUICK[6:], "--data", tmp_path / "images", "--loss", "kd", "--out", tmp_path / "o"
+    )
+    assert result.exit_code == 2
+    assert "2.png" in result.output.replace("\n", "")
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_folder_of_the_users_own_is_never_replaced(tmp_path):
+    (tmp_path / "thesis.tex").write_text("three years")
+    for command in (["quickstart"], ["train", *QUICK, "--loss", "kd"]):
+        result = CliRunner().invoke(app, [*command, "--overwrite", "--out", str(tmp_path)])
+        assert result.exit_code == 2
+        assert "was not written by kdanalysis" in " ".join(result.output.split())
+    assert (tmp_path / "thesis.tex").read_text() == "three years"
+
+
+def test_quickstart_writes_a_page_from_small_data(tmp_path, monkeypatch):
+    """The whole command on few images; the README's command runs the real one."""
+    from kdanalysis import data
+
+    load = data.load_data
+    monkeypatch.setattr(data, "load_data", lambda spec, **options: load(spec, **options | SMALL))
+    result = CliRunner().invoke(app, ["quickstart", "--out", str(tmp_path / "q")])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "q" / "report.html").read_text()
+    assert "What kd, dkd, gdkd teach" in page
+    assert page.count("<svg") > 10
+
+
+SMALL = {"limit": 620, "image_size": 8}
