@@ -71,16 +71,23 @@ def slopes_of_chosen(
     """
     both = torch.stack((student, teacher)).div_(temperature)
     index = chosen.expand(2, *chosen.shape)
-    picked = both.gather(-1, index)
+    picked, whole = both.gather(-1, index), both.softmax(-1)
+    mass = whole.gather(-1, index).sum(-1, keepdim=True)
     others = both.scatter_(-1, index, NEVER)
-    top, rest = picked.softmax(-1), others.softmax(-1)
-    q_mass, p_mass = (_log_sum(picked, top) - _log_sum(others, rest)).sigmoid_()
+    top, rest = _narrow_softmax(picked), others.softmax(-1)
     scale, scale_top, scale_other = (temperature * weight for weight in weights)
-    change = (q_mass - p_mass).mul_(scale).unsqueeze(-1)
-    high = (rest[0] * -change).scatter_(-1, chosen, top[0] * change)
+    change = (mass[0] - mass[1]).mul_(scale)
     low_top = _low(picked, top, scale_top, divergence)
-    low_top = torch.zeros_like(high).scatter_(-1, chosen, low_top)
-    return Slopes(high, (low_top, _low(others, rest, scale_other, divergence)))
+    low_other = _low(others, rest, scale_other, divergence)
+    # From here on the memory of what is no longer needed serves: large batches pay for fresh pages.
+    high = rest[0].mul_(-change).scatter_(-1, chosen, top[0].mul_(change))
+    return Slopes(high, (whole[0].zero_().scatter_(-1, chosen, low_top), low_other))
+
+
+def _narrow_softmax(logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
+    """Softmax over few classes, in steps over all rows: torch's own goes row by row."""
+    weights = (logits - logits.amax(-1, keepdim=True)).exp_()
+    return weights.div_(weights.sum(-1, keepdim=True))
 
 
 def _log_sum(logits: Float[Tensor, "*n c"], softmax: Float[Tensor, "*n c"]) -> Float[Tensor, "*n"]:
@@ -94,7 +101,7 @@ def _low(
     scale: int | float,
     divergence: str,
 ) -> Float[Tensor, "n c"]:
-    q, p = softmax
+    q, p = softmax[0], softmax[1]
     if divergence == "forward":
         return (q - p).mul_(scale)
     log_q, log_p = logits.log_softmax(-1)

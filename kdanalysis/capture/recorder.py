@@ -93,7 +93,7 @@ class Recorder:
         self._pending: Record | None = None
         self._taps: dict[str, Tap] = {}
         self._closed = False
-        refuse_existing(self.path, existing)
+        refuse_existing(self.path, existing, _rank())
         self._attach(student, student_layer, "student")
         self._attach(teacher, teacher_layer, "teacher")
 
@@ -237,10 +237,8 @@ class Recorder:
     def _open(self, num_classes: int) -> QueueWriter:
         if self._writer is None:
             info = self._info(num_classes)
-            rank = int(os.environ.get("RANK", 0))
-            self._writer = QueueWriter(
-                PartWriter(self.path, rank, info, **self._writing), **self._queueing
-            )
+            parts = PartWriter(self.path, _rank(), info, **self._writing)
+            self._writer = QueueWriter(parts, **self._queueing)
         return self._writer
 
     def _info(self, num_classes: int) -> RunInfo:
@@ -262,3 +260,7 @@ class Recorder:
             world_size=int(os.environ.get("WORLD_SIZE", 1)),
             seed=self._seed,
         )
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", 0))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.losses.base import Loss, Real, check_temperature
+from kdanalysis.partition import check_target
 
 
 class NKD(Loss):
@@ -39,6 +40,7 @@ class NKD(Loss):
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """The two cross-entropies."""
+        check_target(target, student.shape[-1])
         target = target.long().unsqueeze(-1)
         log_q = student.log_softmax(-1).gather(-1, target).squeeze(-1)
         p_target = teacher.softmax(-1).gather(-1, target).squeeze(-1)
@@ -55,6 +57,7 @@ class NKD(Loss):
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Gradients p_t (q - onehot) and gamma T (q|rest - p|rest)."""
+        check_target(target, student.shape[-1])
         target = target.long().unsqueeze(-1)
         onehot = torch.zeros_like(student).scatter(-1, target, 1.0)
         p_target = teacher.softmax(-1).gather(-1, target)

@@ -5,6 +5,7 @@ from torch.nn.functional import one_hot
 
 from kdanalysis.decompose import divergence_terms
 from kdanalysis.losses.base import Loss, Real, check_temperature
+from kdanalysis.partition import check_target
 
 
 class KD(Loss):
@@ -55,6 +56,7 @@ class CrossEntropy(Loss):
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Value -log q_target."""
+        check_target(target, student.shape[-1])
         picked = student.log_softmax(-1).gather(-1, target.long().unsqueeze(-1))
         return {"ce": -self.weight * picked.squeeze(-1)}
 
@@ -62,6 +64,7 @@ class CrossEntropy(Loss):
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Gradient q - onehot(target)."""
+        check_target(target, student.shape[-1])
         return {
             "ce": self.weight * (student.softmax(-1) - one_hot(target.long(), student.shape[-1]))
         }

@@ -4,7 +4,7 @@ import pytest
 import torch
 from problems import LOSSES, batch
 
-from kdanalysis import DKD, GDKD, KD, LogitStandardized
+from kdanalysis import DKD, GDKD, KD, NKD, CrossEntropy, LogitStandardized
 from kdanalysis.losses.base import checked
 
 GAPS = [10.0, 100.0, 1e3, 1e4]
@@ -81,10 +81,17 @@ def test_standardisation_of_equal_logits_is_refused():
         LogitStandardized(KD())(student, teacher, target)
 
 
-def test_shapes_and_targets_are_checked():
+def test_shapes_are_checked():
     student, teacher, target = batch(6)
     with pytest.raises(ValueError, match=r"student \(5, 7\), teacher \(5, 6\), target \(5,\)"):
         checked(student, teacher[:, :6], target)
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(), DKD(), NKD()], ids=repr)
+def test_a_target_that_is_no_class_is_named_where_the_loss_uses_it(loss):
+    student, teacher, target = batch(6)
     target[3] = 7
-    with pytest.raises(ValueError, match="target of sample 3 is 7, need an index from 0 to 6"):
-        KD()(student, teacher, target)
+    for call in (loss, loss.gradients):
+        with pytest.raises(ValueError, match="target of sample 3 is 7, need an index from 0 to 6"):
+            call(student, teacher, target)
+    GDKD(k=2)(student, teacher, target)  # the control: no label enters here
