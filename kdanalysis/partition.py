@@ -6,7 +6,8 @@ for every class of every sample, shape (n, c). Group 0 is the top group and no g
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
+from operator import index
+from typing import ClassVar, SupportsIndex
 
 import torch
 from jaxtyping import Float, Int
@@ -42,6 +43,15 @@ class Chosen(Partition):
         """Return 0 at the chosen classes and 1 elsewhere."""
         groups = torch.ones_like(teacher, dtype=torch.long)
         return groups.scatter_(-1, self.choose(teacher, target), 0)
+
+
+def _keep_int(rule: Partition, name: str) -> None:
+    """Make a field a plain int, whatever integer type it came in."""
+    value = getattr(rule, name)
+    try:
+        object.__setattr__(rule, name, index(value))
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
 
 
 def _refuse_empty(rule: Partition, smallest: int, k: int, classes: int) -> None:
@@ -90,10 +100,11 @@ class TopK(Chosen):
     The partition of GDKD (2512.04625).
     """
 
-    k: int
+    k: SupportsIndex
     strategy: str = "best"
 
     def __post_init__(self) -> None:
+        _keep_int(self, "k")
         if self.strategy not in ("best", "worst"):
             raise ValueError(f"strategy is 'best' or 'worst', got {self.strategy!r}")
 
@@ -113,8 +124,11 @@ class TopK(Chosen):
 class Top1TopK(Partition):
     """Groups 0, 1, 2: the teacher's top class, its classes of rank 2 to k, the others (GDKD3)."""
 
-    k: int
+    k: SupportsIndex
     num_groups: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        _keep_int(self, "k")
 
     def __call__(
         self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
@@ -137,11 +151,13 @@ class AutoK(Partition):
     """
 
     ratio: int | float = 2.0
-    max_k: int | None = None
+    max_k: SupportsIndex | None = None
     temperature: int | float = 4.0
     num_groups: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
+        if self.max_k is not None:
+            _keep_int(self, "max_k")
         if not self.ratio > 1:
             raise ValueError(f"ratio must be above 1, got {self.ratio}: every class would be top")
         if self.max_k is not None and self.max_k < 1:
@@ -185,7 +201,7 @@ class Groups(Partition):
     num_groups: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", tuple(self.ids))
+        object.__setattr__(self, "ids", tuple(int(group) for group in self.ids))
         found = sorted(set(self.ids))
         if found != list(range(len(found))) or len(found) < 1:
             raise ValueError(f"group ids must run from 0 without gaps, got {found}")

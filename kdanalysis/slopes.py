@@ -51,7 +51,7 @@ def slopes(
     sums = torch.stack([_log_sum(x, y) for x, y in zip(inside, within, strict=True)])
     q_mass, p_mass = sums.softmax(0).unbind(1)
     scale, *scales = (temperature * weight for weight in weights)
-    change = (q_mass - p_mass).mul_(scale).unsqueeze(-1)
+    change = _of_smaller(q_mass - p_mass, p_mass).mul_(scale).unsqueeze(-1)
     high = sum(c * q for c, (q, _) in zip(change, within, strict=True))
     pairs = zip(inside, within, scales, strict=True)
     return Slopes(high, tuple(_low(*pair, divergence) for pair in pairs))
@@ -72,16 +72,25 @@ def slopes_of_chosen(
     both = torch.stack((student, teacher)).div_(temperature)
     index = chosen.expand(2, *chosen.shape)
     picked, whole = both.gather(-1, index), both.softmax(-1)
-    mass = whole.gather(-1, index).sum(-1, keepdim=True)
+    top_mass = whole.gather(-1, index).sum(-1, keepdim=True)
+    rest_mass = whole.scatter_(-1, index, 0.0).sum(-1, keepdim=True)
+    # The difference of the smaller masses keeps its digits where both sides are confident.
+    by_top, by_rest = top_mass[0] - top_mass[1], rest_mass[1] - rest_mass[0]
     others = both.scatter_(-1, index, NEVER)
     top, rest = _narrow_softmax(picked), others.softmax(-1)
     scale, scale_top, scale_other = (temperature * weight for weight in weights)
-    change = (mass[0] - mass[1]).mul_(scale)
+    change = by_top.where(top_mass[1] < 0.5, by_rest).mul_(scale)
+    high = (rest[0] * -change).scatter_(-1, chosen, top[0] * change)
     low_top = _low(picked, top, scale_top, divergence)
-    low_other = _low(others, rest, scale_other, divergence)
-    # From here on the memory of what is no longer needed serves: large batches pay for fresh pages.
-    high = rest[0].mul_(-change).scatter_(-1, chosen, top[0].mul_(change))
-    return Slopes(high, (whole[0].zero_().scatter_(-1, chosen, low_top), low_other))
+    low_top = torch.zeros_like(high).scatter_(-1, chosen, low_top)
+    return Slopes(high, (low_top, _low(others, rest, scale_other, divergence)))
+
+
+def _of_smaller(change: Float[Tensor, "g n"], mass: Float[Tensor, "g n"]) -> Float[Tensor, "g n"]:
+    """Let the largest group's change be minus the sum of the others', which has more digits."""
+    largest = mass.argmax(0, keepdim=True)
+    change = change.scatter(0, largest, 0.0)
+    return change.scatter(0, largest, -change.sum(0, keepdim=True))
 
 
 def _narrow_softmax(logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:

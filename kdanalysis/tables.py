@@ -1,8 +1,9 @@
 """The tables of a run: which analyzer, over which losses, belongs to which name.
 
-The losses compared are KD, DKD and GDKD at the temperature and k the run was trained with (T 4
-and k 5 where its loss has none), so that runs of different losses show the same quantities. Their
-gradients follow from the stored logits in closed form, whatever loss was trained.
+The losses compared are KD, DKD (1/8) and GDKD (1/1/8) at the temperature and k the run was trained
+with (T 4 and k 5 where its loss has none), so that runs of different losses show the same
+quantities; ``share`` adds the run's own loss as "trained". Gradients follow from the stored logits
+in closed form, whatever loss was trained, and without the warm-up ramp.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,16 @@ from kdanalysis.analysis.parts import KDParts
 from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.share import TermShare
 from kdanalysis.analysis.teacher import TeacherDistribution
-from kdanalysis.losses import DKD, GDKD, KD, CrossEntropy, Loss, Sum, restore_loss
+from kdanalysis.losses import (
+    DKD,
+    GDKD,
+    KD,
+    CrossEntropy,
+    LogitStandardized,
+    Loss,
+    Sum,
+    restore_loss,
+)
 from kdanalysis.partition import Target, TopK
 from kdanalysis.store.info import RunInfo
 
@@ -63,7 +73,9 @@ def analyzer(name: str, info: RunInfo, steps: Sequence[int]) -> Analyzer:
         case "conflict":
             return GradientConflict(bare, steps)
         case "share":
-            return TermShare(inside | decoupled)
+            trained = trained_loss(info)
+            own = {} if trained is None or len(trained.terms) < 2 else {"trained": trained}
+            return TermShare(inside | decoupled | own)
         case "confidence":
             return ShareByConfidence(inside | decoupled)
         case _:
@@ -71,12 +83,24 @@ def analyzer(name: str, info: RunInfo, steps: Sequence[int]) -> Analyzer:
 
 
 def trained_with(info: RunInfo) -> tuple[float, int]:
-    """Return temperature and k of the run's loss; 4 and 5 where it has none, k below c."""
+    """Return temperature and k of the run's loss; 4 and 5 where it has none, k below c.
+
+    Of several losses the last one counts. A temperature of standardised logits does not: it
+    means nothing for the logits as they are.
+    """
     temperature, k = 4.0, 5
-    for loss in _parts(info.loss):
-        temperature = getattr(loss, "temperature", temperature)
+    for loss in _parts(trained_loss(info)):
+        temperature = temperature if loss.temperature is None else loss.temperature
         k = loss.k if isinstance(getattr(loss, "k", None), int) else k
     return temperature, max(1, min(k, info.num_classes - 1))
+
+
+def trained_loss(info: RunInfo) -> Loss | None:
+    """Return the run's loss; None for a loss of the user's own, or none at all."""
+    try:
+        return restore_loss(info.loss)
+    except ValueError:
+        return None
 
 
 def compared(temperature: float, k: int) -> tuple[dict, dict, dict]:
@@ -95,9 +119,7 @@ def compared(temperature: float, k: int) -> tuple[dict, dict, dict]:
     return bare, inside, decoupled
 
 
-def _parts(text: str) -> list[Loss]:
-    try:
-        loss = restore_loss(text)
-    except ValueError:  # a loss of the user's own, or none
-        return []
-    return list(loss.losses) if isinstance(loss, Sum) else [loss]
+def _parts(loss: Loss | None) -> list[Loss]:
+    if isinstance(loss, Sum):
+        return [part for inner in loss.losses for part in _parts(inner)]
+    return [] if loss is None or isinstance(loss, LogitStandardized) else [loss]

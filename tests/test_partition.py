@@ -51,6 +51,16 @@ def test_auto_k_equals_the_walk(seed, ratio, max_k, temperature):
     assert (top > teacher.where(groups == 1, float("-inf")).max(-1).values).all()
 
 
+def test_auto_k_counts_no_class_of_zero_probability():
+    teacher = torch.tensor([[0.0, -1e5, -1e5, -1.0, -1e5]])
+    assert AutoK(temperature=1.0).sizes(teacher).tolist() == [2]
+
+
+def test_auto_k_ratio_is_reached_when_equal():
+    teacher = torch.tensor([1.0, 1.0, 2.0, 4.0]).log().unsqueeze(0)  # 2 / mean(1, 1, 2) = 1.5
+    assert AutoK(ratio=1.5, temperature=1.0).sizes(teacher).tolist() == [2]
+
+
 def test_auto_k_of_a_flat_teacher_is_one_and_of_two_peaks_is_two():
     flat, peaks = torch.zeros(6), torch.tensor([8.0, 0.0, 0.1, 7.5, 0.2, 0.0])
     assert AutoK().sizes(torch.stack((flat, peaks))).tolist() == [1, 2]

@@ -1,5 +1,6 @@
 """One captured batch: from tensors on their device to the columns of the store."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.capture.options import Options
 from kdanalysis.capture.sent import SentGradient
 from kdanalysis.gradients import HasGradients, residual
+
+ROWS = 1 << 32  # default sample ids of a rank: its number times this, plus the row
 
 
 @dataclass
@@ -45,16 +49,48 @@ class Record:
         }
 
     def _residual(self, loss: HasGradients | None) -> Float[Tensor, " r"]:
-        unknown = torch.full((len(self.rows),), torch.nan, dtype=torch.float64)
+        """Compare in float64, NaN where there is nothing to compare."""
+        device = self.student.device
+        values = torch.full((len(self.rows),), torch.nan, dtype=torch.float64, device=device)
         if loss is None or self.sent is None or self.sent.value is None:
-            return unknown
+            return values
         finite = (self.student.isfinite() & self.teacher.isfinite()).all(-1)
-        kept = (x[finite] for x in (self.student, self.teacher, self.target))
-        closed = sum(loss.gradients(*kept, ramp=self.ramp).values())
-        sent = self.sent.value[self.rows.to(self.sent.value.device)].double() * self.scale
-        unknown = unknown.to(closed.device)
-        unknown[finite] = residual(closed, sent[finite])
-        return unknown
+        sides = (x[finite].double() for x in (self.student, self.teacher))
+        target = self.target.to(device)[finite]
+        closed = sum(loss.gradients(*sides, target, ramp=self.ramp).values())
+        sent = self.sent.value[self.rows.to(device)].double() * self.scale
+        values[finite] = residual(closed, sent[finite])
+        return values
+
+
+def begin(
+    student: tuple[Tensor, Tensor | None],
+    teacher: tuple[Tensor, Tensor | None],
+    target: Tensor,
+    sample_id: Tensor | None,
+    options: Options,
+    **facts: Any,
+) -> Record:
+    """Copy what is captured of a batch; ``facts`` are step, epoch, ramp, scale and sent.
+
+    Each side is its logits and, where there is one, the copy made in the forward pass.
+
+    Raises:
+        ValueError: a target that is no class.
+    """
+    count = len(target)
+    if sample_id is None:
+        sample_id = torch.arange(count) + options.rank * ROWS
+    check_captured(target, sample_id, student[0].shape[-1])
+    rows = sample_rows(count, options.max_rows, options.seed, facts["step"])
+    return Record(
+        rows=rows,
+        sample_id=kept(sample_id, rows),
+        target=kept(target, rows),
+        teacher=kept(teacher[0], rows, teacher[1]),
+        student=kept(student[0], rows, student[1]),
+        **facts,
+    )
 
 
 def _array(logits: Tensor) -> np.ndarray:
@@ -84,16 +120,49 @@ def kept(values: Tensor, rows: Int[Tensor, " r"], copy: Tensor | None = None) ->
     return copy
 
 
-def check_batch(student: Tensor, teacher: Tensor, target: Tensor, sample_id: Any) -> None:
+def check_batch(student: Any, teacher: Any, target: Any, sample_id: Any) -> None:
     """Raise a ValueError where the sides, the targets or the sample ids do not fit together."""
+    given = {"student": student, "teacher": teacher, "target": target, "sample_id": sample_id}
+    for name, values in given.items():
+        if not isinstance(values, Tensor) and not (name == "sample_id" and values is None):
+            raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
     if student.shape != teacher.shape:
         raise ValueError(
             f"the student gives logits of shape {tuple(student.shape)}, the teacher of "
             f"{tuple(teacher.shape)}: both need the same samples and the same classes"
         )
-    for name, values in (("target", target), ("sample_id", sample_id)):
-        if values is not None and tuple(values.shape) != (len(student),):
-            raise ValueError(
-                f"{name} has shape {tuple(values.shape)}, need one entry for each of the "
-                f"{len(student)} samples"
-            )
+    for name in ("target", "sample_id"):
+        if given[name] is not None:
+            _check_integers(name, given[name], len(student))
+
+
+def check_captured(target: Tensor, sample_id: Tensor, classes: int) -> None:
+    """Raise a ValueError for a target that is no class; warn where a sample id comes twice.
+
+    Only what is captured is looked at, since looking waits for the device.
+    """
+    outside = (target < 0) | (target >= classes)
+    if outside.any():
+        row = int(outside.nonzero()[0])
+        raise ValueError(
+            f"target of sample {row} is {int(target[row])}, need an index from 0 to {classes - 1}: "
+            f"leave such samples out of what is recorded"
+        )
+    repeated = len(sample_id) - len(sample_id.unique())
+    if repeated:
+        warnings.warn(
+            f"{repeated} sample ids come twice in a batch: a row is known by its step and sample "
+            f"id, so only the first of each is read back",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+
+
+def _check_integers(name: str, values: Tensor, count: int) -> None:
+    if tuple(values.shape) != (count,):
+        raise ValueError(
+            f"{name} has shape {tuple(values.shape)}, need one entry for each of the {count} "
+            f"samples"
+        )
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise ValueError(f"{name} must hold integers, got {values.dtype}")

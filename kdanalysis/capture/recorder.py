@@ -1,26 +1,22 @@
 """Recorder: the only stateful object of a training loop."""
 
 import os
-import platform
+import warnings
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kdanalysis import __version__
-from kdanalysis.capture.record import Record, check_batch, kept, sample_rows, store_dtype
+from kdanalysis.capture.options import Options
+from kdanalysis.capture.record import begin, check_batch, store_dtype
 from kdanalysis.capture.schedule import Schedule, every
 from kdanalysis.capture.sent import SentGradient
 from kdanalysis.capture.tap import Tap
 from kdanalysis.losses import Loss
-from kdanalysis.store.folder import refuse_existing
-from kdanalysis.store.info import RunInfo
-from kdanalysis.store.queue import QueueWriter
-from kdanalysis.store.writer import PartWriter
 
 
 class Recorder:
@@ -37,6 +33,11 @@ class Recorder:
                 teacher(x); student(x)
                 recorder.loss(y, sample_id=index).backward()
 
+    ``step`` counts the calls and ``epoch`` is 0 until you set it; both may be set, but the step
+    must never go back, because step and sample id name a row. A resumed run goes on after its
+    last captured step unless you set ``step`` to your own count. Without a ``with`` block call
+    ``close``.
+
     Args:
         path: the run folder; a folder that holds a run is refused unless ``existing`` says else.
         loss: computes the training loss in ``recorder.loss``; in ``recorder.observe`` it only
@@ -45,18 +46,24 @@ class Recorder:
         teacher: the model to learn from; likewise.
         student_layer: dotted name of the submodule that gives the logits; the model itself if "".
         teacher_layer: likewise.
-        schedule: at which steps to capture; ``every``, ``at``, ``logarithmic`` or any function of
-            the step.
+        schedule: at which steps to capture, every 50th if None; ``every``, ``at``,
+            ``logarithmic`` or any function of the step.
         max_rows: capture at most so many rows of a batch, drawn by (seed, step).
         dtype: how logits are stored: "float16" (values beyond 65 504 are refused), "bfloat16",
             "float32", "float64" or "same".
         classes: names of the classes.
         seed: of the row sampling; stored with the run.
         scaler: the GradScaler in use, whose factor is divided out of the residual.
+        accumulate: how many losses you add up before a step of the optimizer, where you divide
+            each by that number; the residual takes it into account.
         settings: plain JSON values to keep with the run.
         existing: "error", "overwrite" or "resume", where the folder already holds a run.
         full: "block" or "drop", when the disk is slower than training.
         on_error: "raise", or "warn" and let the training go on, when the disk fails.
+
+    Raises:
+        ValueError: an argument that cannot be used.
+        FileExistsError: the folder holds a run, or other files.
     """
 
     def __init__(
@@ -74,28 +81,41 @@ class Recorder:
         classes: Sequence[str] | None = None,
         seed: int = 0,
         scaler: Any = None,
+        accumulate: int = 1,
         settings: dict[str, Any] | None = None,
         existing: str = "error",
         full: str = "block",
         on_error: str = "raise",
     ) -> None:
-        if max_rows is not None and max_rows < 1:
-            raise ValueError(f"max_rows must be at least 1, got {max_rows}")
-        self.path, self.step, self.epoch = Path(path), 0, 0
+        rank = int(os.environ.get("RANK", 0))
+        self._options = Options(
+            path=Path(path).expanduser(),
+            rank=rank,
+            loss=loss,
+            schedule=every(50) if schedule is None else schedule,
+            max_rows=max_rows,
+            dtype=dtype,
+            classes=None if classes is None else list(classes),
+            seed=seed,
+            accumulate=accumulate,
+            settings=dict(settings or {}),
+            existing=existing,
+            full=full,
+            on_error=on_error,
+        )
+        self.step, self.epoch = self._options.first_step(), 0
         self._loss, self._student, self._scaler = loss, student, scaler
-        self._schedule = schedule or every(50)
-        self._max_rows, self._seed = max_rows, seed
-        self._classes = None if classes is None else list(classes)
-        self._settings = dict(settings or {})
-        self._writing = {"float_dtype": dtype, "existing": existing}
-        self._queueing = {"full": full, "on_error": on_error}
-        self._writer: QueueWriter | None = None
-        self._pending: Record | None = None
+        self._writer = self._pending = None
+        self._closed = self._broken = False
         self._taps: dict[str, Tap] = {}
-        self._closed = False
-        refuse_existing(self.path, existing, _rank())
+        self._let_go = weakref.finalize(self, _remove, self._taps)
         self._attach(student, student_layer, "student")
         self._attach(teacher, teacher_layer, "teacher")
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self._options.path
 
     def loss(
         self,
@@ -141,13 +161,21 @@ class Recorder:
         """
         self._take(target, sample_id, ramp, student, teacher)
 
+    def flush(self) -> None:
+        """Write what was captured so far; once it returns, a kill of the process loses none of it.
+
+        Call it before saving a checkpoint, so that a resumed run lacks no step.
+        """
+        self._finish()
+        if self._writer is not None:
+            self._writer.flush()
+
     def close(self) -> None:
         """Take all hooks off and write what waits; a second time is harmless."""
         if self._closed:
             return
         self._closed = True
-        for tap in self._taps.values():
-            tap.remove()
+        self._let_go()
         try:
             self._finish()
         finally:
@@ -163,13 +191,19 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except Exception as late:
+            if error is None:
+                raise
+            warnings.warn(f"recording into {self.path} ended: {late}", RuntimeWarning, stacklevel=2)
 
     def _attach(self, model: nn.Module | None, layer: str, side: str) -> None:
         if model is None:
             return
+        captures, me = self._options.schedule, weakref.ref(self)
         try:
-            self._taps[side] = Tap(model, layer, side, lambda: self._schedule(self.step))
+            self._taps[side] = Tap(model, layer, side, lambda: captures(me().step))
         except BaseException:
             self.close()
             raise
@@ -178,7 +212,7 @@ class Recorder:
         self,
         target: Tensor,
         sample_id: Tensor | None,
-        ramp: float,
+        ramp: int | float,
         student: Tensor | None,
         teacher: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
@@ -188,9 +222,8 @@ class Recorder:
         sides = self._side("student", student), self._side("teacher", teacher)
         (student, _), (teacher, _) = sides
         check_batch(student, teacher, target, sample_id)
-        if self._schedule(self.step):
-            ids = torch.arange(len(target)) if sample_id is None else sample_id
-            self._pending = self._begin(*sides, target, ids, ramp)
+        if self._options.schedule(self.step):
+            self._begin(*sides, target, sample_id, ramp)
         self.step += 1
         return student, teacher
 
@@ -206,24 +239,27 @@ class Recorder:
         student: tuple[Tensor, Tensor | None],
         teacher: tuple[Tensor, Tensor | None],
         target: Tensor,
-        sample_id: Tensor,
-        ramp: float,
-    ) -> Record:
-        rows = sample_rows(len(target), self._max_rows, self._seed, self.step)
+        sample_id: Tensor | None,
+        ramp: int | float,
+    ) -> None:
+        logits, options = student[0], self._options
         parameters = [] if self._student is None else self._student.parameters()
-        scale = 1.0 if self._scaler is None else self._scaler.get_scale()
-        return Record(
+        scaled = 1.0 if self._scaler is None else self._scaler.get_scale()
+        record = begin(
+            student,
+            teacher,
+            target,
+            sample_id,
+            options,
             step=self.step,
             epoch=self.epoch,
-            rows=rows,
-            sample_id=kept(sample_id, rows),
-            target=kept(target, rows),
-            teacher=kept(teacher[0], rows, teacher[1]),
-            student=kept(student[0], rows, student[1]),
             ramp=float(ramp),
-            scale=len(target) / scale,
-            sent=SentGradient(student[0], parameters) if student[0].requires_grad else None,
+            scale=len(target) * options.accumulate / scaled,
+            sent=None,
         )
+        if logits.requires_grad:
+            record.sent = SentGradient(logits, parameters)
+        self._pending = record
 
     def _finish(self) -> None:
         record, self._pending = self._pending, None
@@ -231,36 +267,14 @@ class Recorder:
             return
         if record.sent is not None:
             record.sent.remove()
-        columns = record.columns(self._loss)
-        self._open(record.student.shape[-1]).put(columns, store_dtype(record.student))
-
-    def _open(self, num_classes: int) -> QueueWriter:
-        if self._writer is None:
-            info = self._info(num_classes)
-            parts = PartWriter(self.path, _rank(), info, **self._writing)
-            self._writer = QueueWriter(parts, **self._queueing)
-        return self._writer
-
-    def _info(self, num_classes: int) -> RunInfo:
-        loss = self._loss
-        weights = {} if loss is None else loss.term_weights
-        return RunInfo(
-            num_classes=num_classes,
-            classes=self._classes,
-            loss="" if loss is None else repr(loss),
-            terms=() if loss is None else tuple(loss.terms),
-            weights={name: float(weight) for name, weight in weights.items()},
-            temperature=None if loss is None else loss.temperature,
-            settings=self._settings,
-            versions={
-                "kdanalysis": __version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-            },
-            world_size=int(os.environ.get("WORLD_SIZE", 1)),
-            seed=self._seed,
-        )
+        if self._writer is None and not self._broken:
+            self._writer = self._options.open_writer(record.student.shape[-1])
+            self._broken = self._writer is None
+        if self._writer is not None:
+            self._writer.put(record.columns(self._loss), store_dtype(record.student))
 
 
-def _rank() -> int:
-    return int(os.environ.get("RANK", 0))
+def _remove(taps: dict[str, Tap]) -> None:
+    """Take off what a recorder that is gone or closed has left on its models."""
+    for tap in taps.values():
+        tap.remove()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 
 
@@ -9,8 +10,8 @@ class SentGradient:
     """Watches one batch of logits until its record is finished.
 
     A hook on the logits also fires on ``torch.autograd.grad``, which trains nothing. So what
-    arrives counts only once a parameter has accumulated a gradient after it, as ``backward()``
-    makes it do. Several backward passes on the same logits add up.
+    arrives counts only once a parameter has accumulated a gradient in the same pass, as
+    ``backward()`` makes it do. Several backward passes on the same logits add up.
 
     Args:
         logits: the student's logits, part of the graph.
@@ -19,7 +20,7 @@ class SentGradient:
 
     def __init__(self, logits: Tensor, parameters: Iterable[Tensor]) -> None:
         self.value: Tensor | None = None
-        self._arrived: Tensor | None = None
+        self._arrived: tuple[int, Tensor] | None = None
         learning = [p for p in parameters if p.requires_grad and p.is_leaf]
         self._trust = not learning
         self._handles = [p.register_post_accumulate_grad_hook(self._confirm) for p in learning]
@@ -31,11 +32,14 @@ class SentGradient:
             handle.remove()
 
     def _arrive(self, gradient: Tensor) -> None:
-        self._arrived = gradient.detach().clone()
+        self._arrived = torch._C._current_graph_task_id(), gradient.detach().clone()
         if self._trust:
             self._confirm(gradient)
 
     def _confirm(self, _: Tensor) -> None:
-        if self._arrived is not None:
-            self.value = self._arrived if self.value is None else self.value + self._arrived
+        if self._arrived is None:
+            return
+        task, gradient = self._arrived
+        if task == torch._C._current_graph_task_id():
+            self.value = gradient if self.value is None else self.value + gradient
             self._arrived = None

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 class Tap:
     """Holds the logits of the last forward pass of a model, or of a layer inside it.
 
+    A pass that builds a graph is the training pass: one in validation does not take its place,
+    and two of them in one step are an error, because only one of them can be recorded.
+
     Args:
         model: the model; the hook sits on it or on ``layer``.
         layer: dotted name of the submodule that gives the logits, "" for the model itself. A
@@ -21,38 +24,48 @@ class Tap:
 
     def __init__(self, model: nn.Module, layer: str, side: str, copies: Callable[[], bool]) -> None:
         self.side, self._copies = side, copies
-        self.logits: Tensor | None = None
-        self.copy: Tensor | None = None
+        self._last: tuple[Tensor, Tensor | None] | None = None
+        self._graphs = 0
         self._handle = _submodule(model, layer, side).register_forward_hook(_Hook(self._keep))
 
     def take(self) -> tuple[Tensor, Tensor | None]:
         """Return logits and copy of the last forward pass, and forget them.
 
         Raises:
-            RuntimeError: there was no forward pass since the last call.
+            RuntimeError: there was no forward pass since the last call, or two that train.
         """
-        if self.logits is None:
+        last, graphs = self._last, self._graphs
+        self._last, self._graphs = None, 0
+        if last is None:
             raise RuntimeError(
                 f"no forward pass of the {self.side} was seen since the last step: run it before "
                 f"every call of the recorder, and attach the recorder before torch.compile"
             )
-        logits, copy = self.logits, self.copy
-        self.logits = self.copy = None
-        return logits, copy
+        if graphs > 1:
+            raise RuntimeError(
+                f"the {self.side} ran {graphs} training passes in one step: call the recorder once "
+                f"for each, or give it the logits to record with {self.side}=..."
+            )
+        return last
 
     def remove(self) -> None:
-        """Take the hook off; a second time is harmless."""
+        """Take the hook off and let the logits go; a second time is harmless."""
         self._handle.remove()
+        self._last, self._graphs = None, 0
 
     def _keep(self, module: nn.Module, arguments: tuple, output: Any) -> None:
-        if _inside_backward():  # activation checkpointing runs the forward pass again
+        if torch._C._current_graph_task_id() != -1:
+            return  # inside backward: activation checkpointing runs the forward pass again
+        logits = logits_of(output, self.side)
+        if logits.requires_grad:
+            self._graphs += 1
+        elif self._graphs:
             return
-        self.logits = logits_of(output, self.side)
-        self.copy = self.logits.detach().clone() if self._copies() else None
+        self._last = logits, logits.detach().clone() if self._copies() else None
 
 
 class _Hook:
-    """A hook that stays behind when its module is copied or pickled."""
+    """A hook that does nothing on a copy of its module."""
 
     def __init__(self, call: Callable) -> None:
         self._call = call
@@ -102,7 +115,3 @@ def _submodule(model: nn.Module, layer: str, side: str) -> nn.Module:
         f"the {side} has no layer {layer!r}; it has: "
         + ", ".join(name for name, _ in model.named_children())
     )
-
-
-def _inside_backward() -> bool:
-    return torch._C._current_graph_task_id() != -1

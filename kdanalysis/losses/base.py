@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from inspect import signature
-from math import isfinite
+from math import isfinite, nan
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,15 +15,19 @@ Real = int | float
 class Loss(nn.Module, ABC):
     """Maps (student, teacher, target) to weighted terms per sample, T^2 included.
 
-    The training loss is the mean over samples of the sum of the terms. ``terms`` holds their
-    names. Logits in half precision are computed in float32 inside; float64 stays float64.
+    The training loss is the mean over samples of the sum of the terms. Logits in half precision
+    are computed in float32 inside; float64 stays float64.
     The teacher's logits are constants: no gradient reaches them. ``term_weights`` holds every
     term's constant weight, without T^2; ``temperature`` is None where there is no single one.
     """
 
-    terms: tuple[str, ...]
-    term_weights: dict[str, Real]
+    term_weights: dict[str, float]
     temperature: float | None = None
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms, in their order."""
+        return tuple(self.term_weights)
 
     def forward(
         self,
@@ -45,7 +50,7 @@ class Loss(nn.Module, ABC):
                 is no class index.
         """
         student, teacher = checked(student, teacher, target)
-        return self.values(student, teacher.detach(), target, ramp)
+        return self.values(student, teacher.detach(), target, check_ramp(ramp))
 
     @torch.no_grad()
     def gradients(
@@ -59,9 +64,12 @@ class Loss(nn.Module, ABC):
 
         Closed form, no backward pass; the keys are those of calling the loss. A batch mean's
         gradient is these rows divided by n. Arguments and errors as for calling the loss.
+        Absolute errors are of the order of T times the rounding of the logits' dtype: where both
+        sides are confident of the same class the gradient is small, and float64 logits keep more
+        of its digits.
         """
         student, teacher = checked(student, teacher, target)
-        return self.slopes(student, teacher, target, ramp)
+        return self.slopes(student, teacher, target, check_ramp(ramp))
 
     @abstractmethod
     def values(
@@ -87,15 +95,51 @@ def linear_ramp(epoch: Real, length: Real) -> float:
     return min(epoch / length, 1.0)
 
 
+def check_loss(loss: object) -> "Loss":
+    """Return it; a ValueError where it is no loss of this package, or a class instead of one."""
+    if not isinstance(loss, Loss):
+        raise ValueError(f"need a kdanalysis loss such as KD(), got {loss!r:.80}")
+    return loss
+
+
 def check_temperature(temperature: Real) -> float:
-    """Return it as a float; a ValueError where it is not a finite number above 0."""
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
-    return float(temperature)
+    """Return it as a float; a ValueError where it is no number from 0.001 to 10 000.
+
+    Beyond that float32 holds no digit of logits / T that matters; from about 100 upwards float64
+    logits are the better input, since the terms are differences that shrink as T grows.
+    """
+    number = check_number("temperature", temperature)
+    if not 1e-3 <= number <= 1e4:
+        raise ValueError(f"temperature must lie between 0.001 and 10000, got {temperature!r}")
+    return number
 
 
-def checked(student: Tensor, teacher: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def check_number(name: str, number: object) -> float:
+    """Return it as a float; a ValueError where it is no finite number."""
+    try:
+        value = float(number)
+    except (TypeError, ValueError):
+        value = nan
+    if not isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {number!r}")
+    return value
+
+
+def check_ramp(ramp: Real) -> Real:
+    """Return it; a ValueError where it is no finite number from 0."""
+    if not 0 <= ramp < float("inf"):
+        raise ValueError(f"ramp must be a finite number from 0, got {ramp!r}")
+    return ramp
+
+
+def checked(student: Any, teacher: Any, target: Any) -> tuple[Tensor, Tensor]:
     """Return both logits in one dtype of at least float32, refusing what no loss can use."""
+    sides = {"student": student, "teacher": teacher, "target": target}
+    for name, values in sides.items():
+        if not isinstance(values, Tensor):
+            raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise ValueError(f"target must hold class indices as integers, got {target.dtype}")
     if student.shape != teacher.shape or student.dim() != 2 or target.shape != student.shape[:1]:
         raise ValueError(
             f"need student and teacher logits (n, c) and targets (n,), got student "

@@ -6,7 +6,7 @@ from typing import TypeVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kdanalysis.losses.base import Loss, Real
+from kdanalysis.losses.base import Loss, Real, check_loss
 
 Value = TypeVar("Value", Tensor, Real)
 
@@ -24,11 +24,18 @@ class Sum(Loss):
         super().__init__()
         if not losses:
             raise ValueError("Sum needs at least one loss, got none")
-        self.losses = nn.ModuleList(losses)
-        self.term_weights = _merge(loss.term_weights for loss in losses)
-        self.terms = tuple(self.term_weights)
-        found = {loss.temperature for loss in losses} - {None}
-        self.temperature = found.pop() if len(found) == 1 else None
+        self.losses = nn.ModuleList(map(check_loss, losses))
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weights of all terms; those of equal name added up."""
+        return _merge(loss.term_weights for loss in self.losses)
+
+    @property
+    def temperature(self) -> float | None:
+        """The temperature of all losses that have one, None where they differ."""
+        found = {loss.temperature for loss in self.losses} - {None}
+        return found.pop() if len(found) == 1 else None
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
@@ -71,8 +78,17 @@ class LogitStandardized(Loss):
 
     def __init__(self, loss: Loss) -> None:
         super().__init__()
-        self.loss, self.terms, self.term_weights = loss, loss.terms, loss.term_weights
-        self.temperature = loss.temperature
+        self.loss = check_loss(loss)
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weights of the inner loss's terms."""
+        return self.loss.term_weights
+
+    @property
+    def temperature(self) -> float | None:
+        """The inner loss's temperature, which applies to standardised logits."""
+        return self.loss.temperature
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real

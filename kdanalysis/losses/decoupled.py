@@ -1,11 +1,12 @@
 """Decoupled distillation: constant weights on the group parts of the divergence (DKD, GDKD)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, SupportsFloat, SupportsIndex
 
 from torch import Tensor
 
 from kdanalysis.decompose import DIVERGENCES, decompose
-from kdanalysis.losses.base import Loss, Real, check_temperature
+from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
 from kdanalysis.partition import AutoK, Chosen, Partition, Target, Top1, Top1TopK, TopK
 from kdanalysis.slopes import slopes, slopes_of_chosen
 
@@ -33,13 +34,13 @@ class Decoupled(Loss):
     def __init__(
         self,
         partition: Partition,
-        weights: Sequence[Real],
+        weights: Iterable[SupportsFloat],
         temperature: Real = 4.0,
         names: Sequence[str | None] | None = None,
         divergence: str = "forward",
     ) -> None:
         super().__init__()
-        count = 1 + partition.num_groups
+        count, weights = 1 + partition.num_groups, as_sequence(weights)
         names = names or ("high", *(f"low_{g}" for g in range(partition.num_groups)))
         if len(weights) != count or len(names) != count:
             raise ValueError(
@@ -47,11 +48,19 @@ class Decoupled(Loss):
             )
         if divergence not in DIVERGENCES:
             raise ValueError(f"divergence is one of {DIVERGENCES}, got {divergence!r}")
-        self.partition, self.weights, self.names = partition, tuple(weights), tuple(names)
+        self.partition, self.names = partition, tuple(names)
+        self._weights = tuple(check_number("a weight", weight) for weight in weights)
         self.temperature, self.divergence = check_temperature(temperature), divergence
-        weighted = zip(names, weights, strict=True)
-        self.term_weights = {name: weight for name, weight in weighted if name is not None}
-        self.terms = tuple(self.term_weights)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weights of the high term and of every group's low term."""
+        return self._weights
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weight of every named term."""
+        return self._name(self._weights)
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
@@ -78,8 +87,16 @@ class Decoupled(Loss):
             high, low = slopes(student, teacher, rule(teacher, target), weights, *options)
         return self._name((high, *low))
 
-    def _name(self, parts: Sequence[Tensor]) -> dict[str, Tensor]:
+    def _name(self, parts: Sequence) -> dict[str, Any]:
         return {k: part for k, part in zip(self.names, parts, strict=True) if k is not None}
+
+
+def as_sequence(weights: Iterable[SupportsFloat]) -> tuple[SupportsFloat, ...]:
+    """Return weights as a tuple; a ValueError for a single number or none."""
+    try:
+        return tuple(weights)
+    except TypeError:
+        raise ValueError(f"weights are one number a term, got {weights!r}") from None
 
 
 class DKD(Decoupled):
@@ -109,7 +126,16 @@ class DKD(Decoupled):
             raise ValueError(f"partition of DKD is 'target' or 'top1', got {partition!r}")
         names = ("tckd", None, "nckd")
         super().__init__(rules[partition], (alpha, 0.0, beta), temperature, names)
-        self.alpha, self.beta = alpha, beta
+
+    @property
+    def alpha(self) -> float:
+        """Weight of tckd."""
+        return self.weights[0]
+
+    @property
+    def beta(self) -> float:
+        """Weight of nckd."""
+        return self.weights[2]
 
     def __repr__(self) -> str:
         rule = "target" if isinstance(self.partition, Target) else "top1"
@@ -137,15 +163,15 @@ class GDKD(Decoupled):
 
     def __init__(
         self,
-        k: int | AutoK | str = 5,
-        weights: Sequence[Real] = (1.0, 1.0, 8.0),
+        k: SupportsIndex | AutoK | str = 5,
+        weights: Iterable[SupportsFloat] = (1.0, 1.0, 8.0),
         temperature: Real = 4.0,
         strategy: str = "best",
         divergence: str = "forward",
     ) -> None:
         temperature = check_temperature(temperature)
         if isinstance(k, str):
-            if k != "auto":
+            if k.lower() != "auto":
                 raise ValueError(f"k of GDKD is a number, 'auto' or an AutoK, got {k!r}")
             k = AutoK(temperature=temperature)
         if isinstance(k, AutoK) and strategy != "best":
@@ -153,7 +179,16 @@ class GDKD(Decoupled):
         partition = k if isinstance(k, AutoK) else TopK(k, strategy)
         names = ("high", "low_top", "low_other")
         super().__init__(partition, weights, temperature, names, divergence)
-        self.k, self.strategy = k, strategy
+
+    @property
+    def k(self) -> int | AutoK:
+        """Size of the top group, or the rule that chooses it."""
+        return self.partition.k if isinstance(self.partition, TopK) else self.partition
+
+    @property
+    def strategy(self) -> str:
+        """Whether the k largest ("best") or smallest ("worst") classes are set apart."""
+        return self.partition.strategy if isinstance(self.partition, TopK) else "best"
 
 
 class GDKD3(Decoupled):
@@ -170,16 +205,21 @@ class GDKD3(Decoupled):
 
     def __init__(
         self,
-        k: int = 4,
-        weights: Sequence[Real] = (1.0, 1.0, 8.0),
+        k: SupportsIndex = 4,
+        weights: Iterable[SupportsFloat] = (1.0, 1.0, 8.0),
         temperature: Real = 4.0,
     ) -> None:
+        weights = as_sequence(weights)
         if len(weights) != 3:
             raise ValueError(f"GDKD3 needs 3 weights (high, low_top, low_other), got {weights}")
         names = ("high", None, "low_top", "low_other")
         high, low_top, low_other = weights
         super().__init__(Top1TopK(k), (high, 0.0, low_top, low_other), temperature, names)
-        self.k = k
+
+    @property
+    def k(self) -> int:
+        """Last rank of the middle group."""
+        return self.partition.k
 
     def __repr__(self) -> str:
         weights = (self.weights[0], *self.weights[2:])

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kdanalysis.losses.base import Loss, Real, check_temperature
+from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
 from kdanalysis.partition import check_target
 
 
@@ -23,12 +23,22 @@ class NKD(Loss):
             second term, so that it runs over all classes.
     """
 
-    terms = ("nkd_target", "nkd_other")
-
     def __init__(self, temperature: Real = 1.0, gamma: Real = 1.5, official: bool = False) -> None:
         super().__init__()
-        self.temperature, self.gamma = check_temperature(temperature), gamma
-        self.official, self.term_weights = official, {"nkd_target": 1.0, "nkd_other": gamma}
+        if not isinstance(official, bool):
+            raise ValueError(f"official is True or False, got {official!r}")
+        self.temperature, self.official = check_temperature(temperature), official
+        self._gamma = check_number("gamma", gamma)
+
+    @property
+    def gamma(self) -> float:
+        """Weight of the second term."""
+        return self._gamma
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weights of the two terms."""
+        return {"nkd_target": 1.0, "nkd_other": self.gamma}
 
     def _others(self, logits: Tensor, target: Tensor) -> Tensor:
         if logits.shape[-1] < 2:

@@ -47,7 +47,10 @@ def _build(name: str, options: str) -> Loss:
     for option in filter(None, options.split(",")):
         key, equals, value = (piece.strip() for piece in option.partition("="))
         if key not in valid:
-            raise ValueError(f"loss {name!r} has no option {key!r}{_nearest(key, valid)}")
+            listed = "" if equals else " (several numbers are written 1/2/8)"
+            raise ValueError(f"loss {name!r} has no option {key!r}{listed}{_nearest(key, valid)}")
+        if key in arguments:
+            raise ValueError(f"option {key!r} of loss {name!r} is given twice")
         if not equals or not value:
             raise ValueError(f"option {key!r} of loss {name!r} needs a value: {key}=...")
         arguments[key] = _read(f"{name}:{key}", value, valid[key].default)
@@ -62,7 +65,7 @@ def _read(where: str, text: str, default: object) -> object:
         if isinstance(default, tuple):
             return tuple(float(number) for number in text.split("/"))
         if isinstance(default, int):
-            return text if text == "auto" else int(text)
+            return text.lower() if where == "gdkd:k" and text.lower() == "auto" else int(text)
         return float(text) if isinstance(default, float) else text
     except (KeyError, ValueError):
         raise ValueError(f"{where}={text} is not of the kind of its default {default}") from None

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from kdanalysis.decompose import divergence_terms
-from kdanalysis.losses.base import Loss, Real, check_temperature
+from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
 from kdanalysis.partition import check_target
 
 
@@ -16,12 +16,20 @@ class KD(Loss):
         weight: factor on the term.
     """
 
-    terms = ("kd",)
-
     def __init__(self, temperature: Real = 4.0, weight: Real = 1.0) -> None:
         super().__init__()
-        self.temperature, self.weight = check_temperature(temperature), weight
-        self.term_weights = {"kd": weight}
+        self.temperature = check_temperature(temperature)
+        self._weight = check_number("weight", weight)
+
+    @property
+    def weight(self) -> float:
+        """Factor on the term."""
+        return self._weight
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weight of the term."""
+        return {"kd": self.weight}
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
@@ -46,11 +54,19 @@ class CrossEntropy(Loss):
         weight: factor on the term.
     """
 
-    terms = ("ce",)
-
     def __init__(self, weight: Real = 1.0) -> None:
         super().__init__()
-        self.weight, self.term_weights = weight, {"ce": weight}
+        self._weight = check_number("weight", weight)
+
+    @property
+    def weight(self) -> float:
+        """Factor on the term."""
+        return self._weight
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weight of the term."""
+        return {"ce": self.weight}
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real

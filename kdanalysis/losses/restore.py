@@ -29,7 +29,7 @@ def restore_loss(text: str) -> Loss:
     """
     try:
         loss = _build(ast.parse(text, mode="eval").body)
-    except (SyntaxError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (SyntaxError, KeyError, TypeError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"not the repr of a loss of this package: {text!r:.200}") from error
     if not isinstance(loss, Loss):
         raise ValueError(f"not the repr of a loss of this package: {text!r:.200}")

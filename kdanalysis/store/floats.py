@@ -68,5 +68,5 @@ def _refuse_overflow(
         wider = "float32" if largest <= LARGEST["float32"] else "float64"
         raise ValueError(
             f"{column} reach {largest:g}, beyond {LARGEST[stored]:g}, the largest {stored}, "
-            f"in {lost.sum()} values: choose float_dtype={wider!r} for this run"
+            f"in {lost.sum()} values: store this run as {wider!r}"
         )

@@ -59,6 +59,19 @@ class QueueWriter:
         """Queue rows of a layers table; False where they were dropped."""
         return self._put(self._writer.write_layers, columns)
 
+    def flush(self) -> None:
+        """Wait until everything put so far is committed.
+
+        Raises:
+            OSError, ValueError: the writer thread's error, with ``on_error="raise"``.
+        """
+        if self._closed:
+            return
+        done = threading.Event()
+        self._queue.put((self._commit, done))
+        done.wait()
+        self._tell()
+
     def close(self) -> None:
         """Write what waits, end the thread, close the writer; twice is harmless.
 
@@ -114,12 +127,19 @@ class QueueWriter:
             stacklevel=4,
         )
 
+    def _commit(self, done: threading.Event) -> None:
+        try:
+            if self._error is None:
+                self._writer.flush()
+        finally:
+            done.set()
+
     def _work(self) -> None:
         lost = 0
         while (item := self._queue.get()) is not None:
             write, columns, *rest = item
             del item
-            if self._error is not None:
+            if self._error is not None and write != self._commit:
                 lost += _rows(columns) if write == self._writer.write else 0
                 continue
             before = self._writer.pending_rows

@@ -1,9 +1,13 @@
 """The recorder stores what the models gave, computes the loss, and checks the gradient sent."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from toy import Training, batches, network
 
 from kdanalysis import DKD, GDKD, KD, CrossEntropy, Recorder, Sum, at, every, open_run
@@ -110,6 +114,30 @@ def test_autograd_grad_does_not_pass_for_training(tmp_path):
     assert read(tmp_path / "run")["residual"].max() < 1e-5
 
 
+def test_a_backward_pass_beside_the_logits_confirms_nothing(tmp_path):
+    training = Training()
+    sides = {"student": training.student, "teacher": training.teacher}
+    with Recorder(tmp_path / "run", LOSS, schedule=every(1), **sides) as recorder:
+        for x, y, _ in batches(2):
+            student, _ = training.forward(x)
+            loss = recorder.loss(y)
+            torch.autograd.grad(loss, student, retain_graph=True)
+            (1e-3 * training.student[0].weight.square().sum()).backward()
+            training.update(loss)
+    assert read(tmp_path / "run")["residual"].max() < 1e-5
+
+
+def test_losses_divided_for_accumulation_are_what_they_seem(tmp_path):
+    training = Training()
+    sides = {"student": training.student, "teacher": training.teacher}
+    options = {"schedule": every(1), "accumulate": 4, **sides}
+    with Recorder(tmp_path / "run", LOSS, **options) as recorder:
+        for x, y, _ in batches(4):
+            training.forward(x)
+            (recorder.loss(y) / 4).backward()
+    assert read(tmp_path / "run")["residual"].max() < 1e-5
+
+
 def test_gradients_of_two_backward_passes_add_up(tmp_path):
     training = Training()
     sides = {"student": training.student, "teacher": training.teacher}
@@ -123,7 +151,7 @@ def test_gradients_of_two_backward_passes_add_up(tmp_path):
 
 
 def test_a_gradscalers_factor_is_divided_out(tmp_path):
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1)  # 1024, 2048, ...
     training = Training()
     sides = {"student": training.student, "teacher": training.teacher}
     options = {"schedule": every(1), "scaler": scaler}
@@ -155,8 +183,11 @@ def test_activation_checkpointing_gives_one_record_a_sample(tmp_path):
         for x, y, index in batches(3):
             training.teacher(x)
             checkpoint(training.student, x, use_reentrant=False)
-            training.update(recorder.loss(y, sample_id=index))
-            assert recorder._taps["student"].logits is None  # the second pass left nothing
+            loss = recorder.loss(y, sample_id=index)
+            with set_checkpoint_early_stop(False):  # so that the whole forward pass runs again
+                training.update(loss)
+            with pytest.raises(RuntimeError, match="no forward pass of the student"):
+                recorder._taps["student"].take()  # the second pass left nothing
     assert len(read(tmp_path / "run")["step"]) == 30
     assert open_run(tmp_path / "run").duplicates == 0
 
@@ -213,8 +244,96 @@ def test_bad_use_is_answered_in_one_sentence(tmp_path):
             recorder.loss(y, student=student, teacher=teacher)
     with pytest.raises(RuntimeError, match="is closed"):
         recorder.observe(y, student=student, teacher=teacher)
-    with pytest.raises(ValueError, match="max_rows must be at least 1, got 0"):
-        Recorder(tmp_path / "other", max_rows=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_rows": 0}, "max_rows must be at least 1, got 0"),
+        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
+        ({"full": "wait"}, "full is one of .* got 'wait'"),
+        ({"on_error": "ignore"}, "on_error is one of .* got 'ignore'"),
+        ({"existing": "append"}, "existing is one of .* got 'append'"),
+        ({"dtype": "int8"}, "dtype is one of .* got 'int8'"),
+        ({"settings": {"a": float("nan")}}, "settings must be plain JSON values"),
+    ],
+)
+def test_arguments_are_checked_before_any_step(tmp_path, given, message):
+    with pytest.raises(ValueError, match=message):
+        Recorder(tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
+
+
+def observe(recorder, seed=0, ids=None):
+    student, teacher = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(seed))
+    y = torch.zeros(5, dtype=torch.long)
+    recorder.observe(y, sample_id=ids, student=student, teacher=teacher)
+
+
+def test_a_resumed_run_goes_on_after_its_last_step(tmp_path):
+    for start in (0, 3, 6):
+        options = {"schedule": every(1), "existing": "resume"}
+        with Recorder(tmp_path / "run", **options) as recorder:
+            assert recorder.step == start
+            for step in range(3):
+                observe(recorder, step)
+    assert open_run(tmp_path / "run").steps().tolist() == list(range(9))
+
+
+def test_ranks_do_not_share_default_sample_ids(tmp_path, monkeypatch):
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with Recorder(tmp_path / "run", schedule=every(1)) as recorder:
+            observe(recorder)
+    run = open_run(tmp_path / "run")
+    assert (run.num_rows, run.duplicates) == (10, 0)
+
+
+def test_sample_ids_that_come_twice_are_warned_about(tmp_path):
+    with (
+        Recorder(tmp_path / "run", schedule=every(1)) as recorder,
+        pytest.warns(RuntimeWarning, match="2 sample ids come twice in a batch"),
+    ):
+        observe(recorder, ids=torch.tensor([1, 1, 1, 2, 3]))
+
+
+def test_a_target_that_is_no_class_is_refused_before_it_is_stored(tmp_path):
+    student, teacher = torch.randn(2, 5, 6)
+    y = torch.tensor([0, 1, -100, 2, 3])
+    with (
+        Recorder(tmp_path / "run", KD(), schedule=every(1)) as recorder,
+        pytest.raises(ValueError, match="target of sample 2 is -100, need an index from 0 to 5"),
+    ):
+        recorder.observe(y, student=student, teacher=teacher)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_was_flushed_survives_the_end_of_the_process(tmp_path):
+    program = f"""
+import os, sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import torch
+from kdanalysis import Recorder, every
+recorder = Recorder({str(tmp_path / "run")!r}, schedule=every(1))
+for step in range(4):
+    if step == 3:
+        recorder.flush()
+    logits = torch.full((2, 3), float(step))
+    recorder.observe(torch.tensor([0, 1]), student=logits, teacher=logits)
+os._exit(9)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
+    assert open_run(tmp_path / "run").steps().tolist() == [0, 1, 2]
+
+
+def test_a_disk_that_fails_lets_the_training_go_on_where_asked(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    path = tmp_path / "file" / "run"
+    with Recorder(path, schedule=every(1), on_error="warn") as recorder:
+        observe(recorder)
+        with pytest.warns(RuntimeWarning, match="nothing more is recorded into .* goes on"):
+            observe(recorder)
+        observe(recorder)  # and no second warning
 
 
 def test_batches_that_do_not_fit_together_are_refused():

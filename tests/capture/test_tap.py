@@ -73,6 +73,33 @@ def test_a_copied_model_does_not_reach_the_tap(clone):
     tap = Tap(model, "", "student", lambda: False)
     twin = clone(model)
     twin(torch.ones(2, 8))
-    assert tap.logits is None
+    with pytest.raises(RuntimeError, match="no forward pass of the student"):
+        tap.take()
+    expected = model(torch.ones(2, 8))
+    assert tap.take()[0] is expected  # the control
+
+
+def test_a_validation_pass_does_not_take_the_training_passs_place():
+    model = network(0)
+    tap = Tap(model, "", "student", lambda: True)
+    trained = model(torch.ones(2, 8))
+    with torch.no_grad():
+        model(torch.zeros(2, 8))
+    logits, copy = tap.take()
+    assert logits is trained
+    assert torch.equal(copy, trained)
+
+
+def test_two_training_passes_in_a_step_are_an_error():
+    model = network(0)
+    tap = Tap(model, "", "student", lambda: False)
+    model(torch.ones(2, 8)), model(torch.zeros(2, 8))
+    with pytest.raises(RuntimeError, match="the student ran 2 training passes in one step"):
+        tap.take()
+
+
+def test_a_copy_is_made_only_where_it_is_wanted():
+    model = network(0)
+    tap = Tap(model, "", "student", lambda: False)
     model(torch.ones(2, 8))
-    assert tap.logits is not None  # the control
+    assert tap.take()[1] is None

@@ -1,5 +1,6 @@
 """Confident teachers, half precision, close students: finite, right, and never a silent zero."""
 
+import numpy as np
 import pytest
 import torch
 from problems import LOSSES, batch
@@ -53,6 +54,17 @@ def test_a_close_student_keeps_its_digits(distance):
     assert (value / expected - 1).abs().max() < 10 * distance + 1e-5 * (1e-10 / distance) + 1e-8
 
 
+@pytest.mark.parametrize("loss", [DKD(temperature=1.0), GDKD(k=2, temperature=1.0)], ids=repr)
+@pytest.mark.parametrize("gap", [8.0, 12.0, 17.0, 25.0])
+def test_the_high_gradient_keeps_its_digits_where_both_sides_are_sure(loss, gap):
+    student, teacher, target = batch(7, scale=1.0)
+    for side, extra in ((student, gap), (teacher, gap + 3)):
+        side[torch.arange(5), target] += extra
+    exact = loss.gradients(student, teacher, target)[loss.terms[0]]
+    single = loss.gradients(student.float(), teacher.float(), target)[loss.terms[0]]
+    assert ((single - exact).norm(dim=-1) < 1e-5 * exact.norm(dim=-1)).all()
+
+
 @pytest.mark.parametrize("side", [0, 1])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
@@ -79,6 +91,51 @@ def test_standardisation_of_equal_logits_is_refused():
     teacher[1] = 2.0
     with pytest.raises(ValueError, match="teacher logits of sample 1 have no spread"):
         LogitStandardized(KD())(student, teacher, target)
+
+
+@pytest.mark.parametrize("name", ["student", "teacher", "target"])
+def test_arrays_of_another_library_are_refused(name):
+    sides = dict(zip(("student", "teacher", "target"), batch(6), strict=True))
+    sides[name] = sides[name].numpy()
+    with pytest.raises(ValueError, match=f"{name} must be a torch tensor, got ndarray"):
+        checked(**sides)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool])
+def test_targets_that_are_no_indices_are_refused(dtype):
+    student, teacher, target = batch(6)
+    with pytest.raises(ValueError, match=f"as integers, got {dtype}"):
+        checked(student, teacher, target.to(dtype))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: GDKD(weights=(1, float("nan"), 8)), "a weight must be a finite number, got nan"),
+        (lambda: DKD(alpha=float("inf")), "a weight must be a finite number, got inf"),
+        (lambda: NKD(gamma=float("nan")), "gamma must be a finite number, got nan"),
+        (lambda: CrossEntropy(weight=float("nan")), "weight must be a finite number"),
+        (lambda: KD(1e-40), "temperature must lie between 0.001 and 10000"),
+        (lambda: KD(float("nan")), "temperature must be a finite number, got nan"),
+        (lambda: KD()(*batch(0), ramp=float("nan")), "ramp must be a finite number from 0"),
+    ],
+)
+def test_numbers_that_no_loss_can_use_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [(DKD(), "beta"), (GDKD(), "k"), (GDKD(), "weights"), (KD(), "weight"), (NKD(), "gamma")],
+)
+def test_what_a_loss_is_cannot_be_changed_behind_its_back(loss, name):
+    with pytest.raises(AttributeError):
+        setattr(loss, name, 3)
+
+
+def test_integers_of_other_libraries_become_plain_ones():
+    assert repr(GDKD(k=np.int64(3), weights=np.array([1, 2, 8]))) == repr(GDKD(3, (1, 2, 8)))
 
 
 def test_shapes_are_checked():

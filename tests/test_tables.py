@@ -1,0 +1,80 @@
+"""The tables of a run: the losses they compare, for every loss a run can be trained with."""
+
+import numpy as np
+import pytest
+from problems import LOSSES
+
+from kdanalysis import GDKD, KD, CrossEntropy, LogitStandardized, Sum
+from kdanalysis.run import open_run
+from kdanalysis.store.info import RunInfo
+from kdanalysis.store.writer import PartWriter
+from kdanalysis.tables import TABLES, analyzer, compared, trained_with
+
+FURTHER = [
+    Sum(GDKD(k=3), CrossEntropy()),
+    Sum(Sum(KD(2.0), GDKD(k=1, temperature=4.0)), CrossEntropy()),
+    LogitStandardized(LogitStandardized(KD())),
+]
+
+
+def info(loss) -> RunInfo:
+    return RunInfo(7, loss=repr(loss), terms=loss.terms)
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("loss", [*LOSSES, *FURTHER], ids=repr)
+def test_every_loss_has_every_table(loss, name):
+    analyzer(name, info(loss), [0])
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (GDKD(k=3, temperature=2.0), (2.0, 3)),
+        (Sum(CrossEntropy(), GDKD(k=3, temperature=2.0)), (2.0, 3)),
+        (Sum(GDKD(k=3, temperature=2.0), CrossEntropy()), (2.0, 3)),
+        (CrossEntropy(), (4.0, 5)),
+        (KD(1.0), (1.0, 5)),
+        (GDKD(k="auto", temperature=3.0), (3.0, 5)),
+        (LogitStandardized(KD(2.0)), (4.0, 5)),
+        (GDKD(k=50), (4.0, 6)),
+    ],
+    ids=repr,
+)
+def test_temperature_and_k_are_those_of_training(loss, expected):
+    assert trained_with(info(loss)) == expected
+
+
+def test_a_foreign_loss_is_compared_at_the_papers_settings():
+    assert trained_with(RunInfo(100, loss="MyLoss(lambda x: x)")) == (4.0, 5)
+
+
+def test_the_losses_compared_are_at_that_temperature_and_k():
+    bare, inside, decoupled = compared(2.0, 3)
+    assert [repr(bare[name]) for name in ("kd", "gdkd")] == [
+        "KD(temperature=2.0, weight=1.0)",
+        repr(GDKD(3, (1, 1, 1), 2.0)),
+    ]
+    assert bare["dkd"].weights == (1.0, 0.0, 1.0)
+    assert decoupled["dkd"].weights == (1.0, 0.0, 8.0)
+    assert (decoupled["gdkd"].k, decoupled["gdkd"].temperature) == (3, 2.0)
+    assert {parts.temperature for parts in inside.values()} == {2.0}
+
+
+def test_shares_name_the_loss_that_was_trained(tmp_path):
+    rng = np.random.default_rng(0)
+    loss = Sum(CrossEntropy(), GDKD(k=2, weights=(8, 1, 1)))
+    with PartWriter(tmp_path / "run", 0, info(loss)) as writer:
+        sides = rng.normal(size=(2, 20, 7)).astype(np.float32)
+        columns = {"step": np.zeros(20, int), "epoch": np.zeros(20, np.int32)}
+        columns |= {"sample_id": np.arange(20), "target": rng.integers(0, 7, 20)}
+        writer.write(columns | {"teacher_logits": sides[0], "student_logits": sides[1]})
+    table = open_run(tmp_path / "run").table("share").set_index(["loss", "term"]).share
+    assert {"kd", "kd by target", "dkd", "gdkd", "trained"} == set(table.index.levels[0])
+    assert table["trained", "high"] > 4 * table["gdkd", "high"]  # weight 8 against 1
+    assert table["trained"].sum() == pytest.approx(1)
+
+
+def test_an_unknown_table_is_answered_with_the_nearest():
+    with pytest.raises(ValueError, match="no table 'magnitudes'; did you mean 'magnitude'"):
+        analyzer("magnitudes", info(KD()), [0])
