@@ -4,11 +4,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Int64
 
 from kdanalysis.store.run import StoredRun
 from kdanalysis.stream import feed, needed_columns
 from kdanalysis.tables import TABLES, analyzer
+
+MOST_STEPS = 400
 
 
 class Run(StoredRun):
@@ -30,6 +34,9 @@ class Run(StoredRun):
     ) -> dict[str, pd.DataFrame]:
         """Compute several tables in one pass over the rows.
 
+        Tables by step have a row for every captured step. Beyond 400 of them a row stands for the
+        steps from its own to the next row's, so that memory does not grow with the training.
+
         Args:
             names: which tables.
             device: where to compute.
@@ -38,7 +45,8 @@ class Run(StoredRun):
         Raises:
             ValueError: no such table, or the run lacks a column that it needs.
         """
-        analyzers = {name: analyzer(name, self.info, self.steps().tolist()) for name in names}
+        marks = thinned(self.steps(), MOST_STEPS)
+        analyzers = {name: analyzer(name, self.info, marks.tolist()) for name in names}
         wanted = set()
         for name, one in analyzers.items():
             needed, optional = needed_columns(one)
@@ -48,8 +56,22 @@ class Run(StoredRun):
                     f"it has: {', '.join(self.columns) or 'no rows at all'}"
                 )
             wanted |= needed | (optional & set(self.columns))
-        feed(watch(self.batches(sorted(wanted))), analyzers.values(), device)
+        batches = (on_marks(batch, marks) for batch in self.batches(sorted(wanted)))
+        feed(watch(batches), analyzers.values(), device)
         return {name: one.table() for name, one in analyzers.items()}
+
+
+def thinned(steps: Int64[np.ndarray, " s"], most: int) -> Int64[np.ndarray, " t"]:
+    """Return at most ``most`` of the ascending steps, evenly spread, the first one included."""
+    return steps[:: max(1, -(-len(steps) // most))]
+
+
+def on_marks(batch: Mapping, marks: Int64[np.ndarray, " t"]) -> dict:
+    """Replace every step by the last mark that is not after it."""
+    if "step" not in batch:
+        return dict(batch)
+    place = np.searchsorted(marks, batch["step"], side="right") - 1
+    return {**batch, "step": marks[place]}
 
 
 def open_run(path: str | Path) -> Run:
@@ -59,4 +81,4 @@ def open_run(path: str | Path) -> Run:
         FileNotFoundError: the folder is no run folder.
         ValueError: its run.json is damaged or from a newer version.
     """
-    return Run(path)
+    return Run(Path(path).expanduser())

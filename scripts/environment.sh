@@ -1,6 +1,6 @@
 # Sourced by quickstart.sh and test.sh: makes .venv in the project's root and installs into it.
 # Usage: . environment.sh EXTRAS   (such as "test,notebooks"); leaves the shell in the root.
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." >/dev/null
 
 find_python() {
   local candidate
@@ -17,7 +17,8 @@ find_python() {
 
 install_once() {
   local extras=$1 stamp=.venv/installed-$1 wanted
-  wanted=$(cat pyproject.toml constraints.txt | cksum)
+  # The folder is part of the stamp: a copied checkout would go on running the old one's code.
+  wanted=$(echo "$PWD" | cat - pyproject.toml constraints.txt | cksum)
   if [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
     return
   fi
@@ -25,7 +26,11 @@ install_once() {
     local python
     python=$(find_python)
     echo "Making .venv with $("$python" --version) ..."
-    "$python" -m venv .venv
+    if ! "$python" -m venv .venv; then
+      rm -rf .venv
+      echo "Python's venv module is missing or broken (on Debian: apt install python3-venv)." >&2
+      return 1
+    fi
   fi
   echo "Installing kdanalysis[$extras] and the pinned packages (a few minutes the first time) ..."
   # torch first: the pinned build is in place before anything else can ask for a newer one.

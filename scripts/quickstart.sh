@@ -3,7 +3,7 @@
 # Arguments are passed on: bash scripts/quickstart.sh --out DIR --seed 1
 set -euo pipefail
 here=$PWD
-. "$(dirname "${BASH_SOURCE[0]}")/environment.sh" notebooks
+. "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh" notebooks
 python=$PWD/.venv/bin/python
 cd "$here" # so that a relative --out means what the caller means
 # --overwrite replaces only what an earlier quickstart wrote

@@ -52,15 +52,17 @@ class TermMagnitude(Analyzer):
         place = place_steps(self.steps, step, target)
         self.accumulate(epochs=epoch_sums(len(self.steps), place, epoch))
         kept = self.keep(teacher_logits, student_logits, target)
-        sides = (student_logits[kept], teacher_logits[kept], target[kept])
+        sides = (student_logits[kept].double(), teacher_logits[kept].double(), target[kept])
         norms = stacked_gradients(self.losses, *sides).norm(dim=-1).T  # (n, t)
-        shape = (len(self.steps), len(self.names))
-        row = place[kept].unsqueeze(-1) * shape[1] + torch.arange(shape[1], device=place.device)
+        # Only the steps of this batch are touched: a batch costs the same in a run of any length.
+        touched, place = place[kept].unique(return_inverse=True)
+        shape = (len(touched), len(self.names))
+        row = place.unsqueeze(-1) * shape[1] + torch.arange(shape[1], device=place.device)
+        counts = BINS.counts(norms.log10(), row, shape[0] * shape[1]).view(*shape, BINS.size)
         empty = norms.new_zeros(shape[0] * shape[1])
-        self.accumulate(
-            norm=empty.index_add(0, row.flatten(), norms.flatten()).view(shape),
-            counts=BINS.counts(norms.log10(), row, len(empty)).view(*shape, -1),
-        )
+        norm = empty.index_add(0, row.flatten(), norms.flatten()).view(shape)
+        self.norm.index_add_(0, touched, norm)
+        self.counts.index_add_(0, touched, counts.to(self.counts))
 
     def compute(self) -> dict[str, Tensor]:
         """Mean and quartiles of the norm and n by (step, term); epoch by step; non_finite."""

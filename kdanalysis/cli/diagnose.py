@@ -57,11 +57,12 @@ def examine(
 ) -> None:
     """Read the logits once, print the card, and fill the folder where there is one."""
     from kdanalysis.cli.progress import track
-    from kdanalysis.cli.terminal import print_frame
+    from kdanalysis.cli.terminal import print_frame, warn_of_skipped
     from kdanalysis.pages.card import wide_card
     from kdanalysis.pages.teacher import study_teacher, teacher_page
     from kdanalysis.store.sources import load_logits
 
+    warn_of_skipped(file)
     logits = load_logits(file)
     tables = study_teacher(
         logits,

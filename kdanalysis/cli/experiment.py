@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kdanalysis.cli.output import check_folder
+from kdanalysis.cli.output import CARD, check_folder
 
 if TYPE_CHECKING:
     import torch
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from kdanalysis.training import Experiment
 
 PLAN = "train.json"
+OURS = CARD | {PLAN, "runs", "logits", "students", "teacher.pt"}  # what a training writes
 
 
-def check_target(out: Path, overwrite: bool, resume: bool) -> None:
+def check_target(out: Path, overwrite: bool, resume: bool, can_resume: bool = True) -> None:
     """Refuse a folder that is in use, before anything is loaded.
 
     Raises:
@@ -29,13 +30,15 @@ def check_target(out: Path, overwrite: bool, resume: bool) -> None:
         raise ValueError("--overwrite starts anew and --resume goes on: give one of them")
     if resume and not (out / PLAN).is_file():
         raise ValueError(f"{out} holds no training to resume: leave --resume out to start one")
-    if not resume:
-        if out.is_dir() and (out / PLAN).is_file() and not overwrite:
-            raise FileExistsError(
-                f"{out} holds a training already: give another folder, --resume to go on with it, "
-                "or --overwrite to replace it"
-            )
-        check_folder(out, overwrite)
+    if resume:
+        return
+    if (out / PLAN).is_file() and not overwrite:
+        go_on = "--resume to go on with it, " if can_resume else ""
+        raise FileExistsError(
+            f"{out} holds a training already: give another folder, {go_on}or --overwrite to "
+            "replace it"
+        )
+    check_folder(out, overwrite, OURS, PLAN)
 
 
 def conduct(
@@ -46,16 +49,29 @@ def conduct(
     overwrite: bool = False,
     resume: bool = False,
 ) -> None:
-    """Train, analyse and write everything into ``out``; an interrupted training can be resumed."""
+    """Train, analyse and write everything into ``out``; an interrupted training can be resumed.
+
+    Raises:
+        ValueError: the training to resume was another one, or the teacher lies in the folder that
+            is to be replaced.
+    """
     from kdanalysis.cli.progress import progress
     from kdanalysis.cli.terminal import print_frame
     from kdanalysis.training import run_experiment
 
-    if overwrite and out.exists():
+    plan = experiment.fingerprint()
+    if resume:
+        check_plan(out, plan)
+    elif out.exists():
+        if Path(experiment.teacher).resolve().is_relative_to(out.resolve()):
+            raise ValueError(
+                f"the teacher {experiment.teacher} lies in {out}, which --overwrite would replace: "
+                "give another folder"
+            )
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    plan = describe(experiment)
-    (out / PLAN).write_text(json.dumps(plan, indent=2), encoding="utf-8")
+    if not resume:
+        (out / PLAN).write_text(json.dumps(plan, indent=2), encoding="utf-8")
     outcome = run_experiment(
         experiment,
         out,
@@ -66,6 +82,16 @@ def conduct(
     write_page(outcome, plan, out, device)
     print_frame(outcome.students, title="Validation images")
     typer.echo(f"wrote {out}: open {out / 'report.html'}")
+
+
+def check_plan(out: Path, plan: dict[str, object]) -> None:
+    """Raise a ValueError that names the first thing in which the training before was another."""
+    before = json.loads((out / PLAN).read_text(encoding="utf-8"))
+    for name, now in plan.items():
+        if before.get(name) != now:
+            raise ValueError(
+                f"{out} cannot be resumed: its {name} was {before.get(name)!r}, now it is {now!r}"
+            )
 
 
 def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
@@ -81,7 +107,7 @@ def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
 
     page = experiment_page(
         f"What {', '.join(outcome.runs)} teach",
-        stated(plan),
+        stated({name: plan[name] for name in plan if name not in ("images", "teacher weights")}),
         outcome.students,
         outcome.logits["teacher"],
         outcome.runs,
@@ -95,20 +121,3 @@ def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
             if old.is_dir():
                 shutil.rmtree(old)
             part.replace(old)
-
-
-def describe(experiment: "Experiment") -> dict[str, object]:
-    """Return what is trained on what, as plain JSON values."""
-    data, settings = experiment.data, experiment.settings
-    return {
-        "data": data.name,
-        "classes": len(data.classes),
-        "training images": len(data.train),
-        "validation images": len(data.valid),
-        "image size": "x".join(map(str, data.train.image_shape[1:])),
-        "teacher": experiment.teacher,
-        "teacher epochs": experiment.teacher_epochs or settings.epochs,
-        "student": experiment.student,
-        "losses": ", ".join(f"ce + {text}" for text in experiment.losses),
-        **{name.replace("_", " "): value for name, value in settings.to_json().items()},
-    }

@@ -27,8 +27,10 @@ def export(
     Example: kdanalysis export runs/gdkd --logits npz -o gdkd.npz
     """
     from kdanalysis.cli.output import output_file
+    from kdanalysis.cli.terminal import warn_of_skipped
     from kdanalysis.store.export import export as write
 
+    warn_of_skipped(run)
     with output_file(out, overwrite) as file:
         write(run, file, logits)
     typer.echo(f"wrote {out}")

@@ -3,11 +3,12 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-MARKS = ("report.html", "run.json", "train.json")
+CARD = frozenset({"report.html", "tables", "figures"})  # what diagnose writes
+LEFTOVERS = (".page.", ".teacher.pt.")
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def output_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
         FileExistsError: ``path`` is in use, and is not to be or must not be replaced.
     """
     path = path.resolve()
-    check_folder(path, overwrite)
+    check_folder(path, overwrite, CARD, "report.html")
     path.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -31,8 +32,18 @@ def output_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def check_folder(path: Path, overwrite: bool) -> None:
-    """Refuse what would be lost: anything without --overwrite, and what we never wrote."""
+def check_folder(path: Path, overwrite: bool, ours: Collection[str], mark: str) -> None:
+    """Refuse what would be lost: anything without --overwrite, and what the command did not write.
+
+    Args:
+        path: the folder.
+        overwrite: whether a folder that the command wrote may be replaced.
+        ours: names that the command writes; what it left when it was interrupted comes beside.
+        mark: the one by which such a folder is known.
+
+    Raises:
+        FileExistsError: the folder holds something that must stay.
+    """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not path.is_dir():
@@ -41,10 +52,13 @@ def check_folder(path: Path, overwrite: bool) -> None:
         raise FileExistsError(
             f"{path} exists already: give another folder, or --overwrite to replace it"
         )
-    if not any((path / mark).is_file() for mark in MARKS):
+    found = {entry.name for entry in path.iterdir()}
+    others = sorted(name for name in found - set(ours) if not name.startswith(LEFTOVERS))
+    if mark not in found or others:
+        what = f"it holds {others[0]!r}" if others else f"it has no {mark}"
         raise FileExistsError(
-            f"{path} was not written by kdanalysis (it holds none of {', '.join(MARKS)}), "
-            "so --overwrite does not replace it"
+            f"{path} was not written by this command alone ({what}), so --overwrite does not "
+            "replace it"
         )
 
 

@@ -29,7 +29,7 @@ def quickstart(
     from kdanalysis.data import load_data
     from kdanalysis.training import Experiment, Settings
 
-    check_target(out, overwrite, resume=False)
+    check_target(out, overwrite, resume=False, can_resume=False)
     where = prepare(seed, device)
     splits = load_data(data, image_size=16, seed=seed, limit=9_300)
     settings = Settings(epochs=6, learning_rate=0.1, augment=False, record_every=10, seed=seed)

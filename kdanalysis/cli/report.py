@@ -26,6 +26,8 @@ def report(
     """
     from kdanalysis.cli.output import output_file
 
+    if out.suffix != ".html":
+        raise ValueError(f"--out {out}: need a name that ends in .html")
     with output_file(out, overwrite) as file:
         file.write_text(page_of(runs, prepare(seed, device)), encoding="utf-8")
     typer.echo(f"wrote {out}")
@@ -37,10 +39,13 @@ def page_of(paths: list[Path], device: "torch.device") -> str:
 
     mpl.use("Agg")
     from kdanalysis.cli.progress import track
+    from kdanalysis.cli.terminal import warn_of_skipped
     from kdanalysis.pages.page import close_figures
     from kdanalysis.pages.run import run_page, short_names
     from kdanalysis.run import open_run
 
+    for path in paths:
+        warn_of_skipped(path)
     runs = {name: open_run(path) for name, path in short_names(paths).items()}
     page = run_page(runs, device, lambda batches: track(batches, "Reading", None, rows))
     html = page.html()

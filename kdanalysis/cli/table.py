@@ -30,10 +30,11 @@ def table(
     """
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--out {out}: need a name that ends in .csv or .parquet")
-    from kdanalysis.cli.terminal import print_frame
+    from kdanalysis.cli.terminal import print_frame, warn_of_skipped
     from kdanalysis.run import open_run
 
     prepare(seed, device)
+    warn_of_skipped(run)
     frame = open_run(run).table(name)
     if out is None:
         print_frame(frame, title=f"{name} of {run}")

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,3 +56,17 @@ def make_console() -> "Console":
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+
+
+def warn_of_skipped(path: Path) -> None:
+    """Say on stderr which parts of a run cannot be read; silent for a whole run or a file."""
+    from kdanalysis.pages.facts import skipped_fact
+    from kdanalysis.store.run import StoredRun
+
+    skipped = StoredRun(path).skipped if path.is_dir() else []
+    if skipped:
+        noun = "part is" if len(skipped) == 1 else "parts are"
+        print(
+            f"kdanalysis: warning: {path} is not whole, {noun} left out: {skipped_fact(skipped)}",
+            file=sys.stderr,
+        )

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 
 def run_facts(run: Any) -> dict[str, object]:
     """Return what a run is, from its run.json and what its parts hold.
@@ -25,10 +27,23 @@ def run_facts(run: Any) -> dict[str, object]:
         "created": info.created,
         "duplicates": run.duplicates or None,
         "dropped while writing": run.dropped_rows or None,
+        "residual": residual_fact(run),
         "skipped parts": skipped_fact(run.skipped),
         **{f"setting {key}": value for key, value in info.settings.items()},
     }
     return stated(facts)
+
+
+def residual_fact(run: Any) -> str | None:
+    """Return median and largest residual: how far autograd's gradient is from the closed forms."""
+    if "residual" not in run.columns:
+        return None
+    parts = [batch["residual"] for batch in run.batches(["residual"], 65536)]
+    known = [part[np.isfinite(part)] for part in parts]
+    residual = np.concatenate(known or [np.zeros(0)])
+    if not len(residual):
+        return None
+    return f"{np.median(residual):.1e} (median), {residual.max():.1e} (largest); 0 is as declared"
 
 
 def stated(facts: Mapping[str, object]) -> dict[str, object]:

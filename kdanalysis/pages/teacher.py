@@ -40,7 +40,8 @@ def study_teacher(
         watch: wraps the batches, for a progress bar.
 
     Raises:
-        ValueError: one class only, no samples, or a temperature that is not above 0.
+        ValueError: one class only, no samples, probabilities instead of logits, or a temperature
+            that is not above 0.
     """
     classes = logits.num_classes
     wanted = {
@@ -54,8 +55,20 @@ def study_teacher(
         wanted["amplification"] = Amplification(losses, temperatures)
     columns = COLUMNS if logits.has_target else COLUMNS[:1]
     analyzers = runnable(wanted, columns)
-    feed(watch(logits.batches(4096, columns)), analyzers.values(), device)
+    batches = map(refuse_probabilities, logits.batches(4096, columns))
+    feed(watch(batches), analyzers.values(), device)
     return {noun: analyzer.table() for noun, analyzer in analyzers.items()}
+
+
+def refuse_probabilities(batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Return the batch; a ValueError where its rows are probabilities instead of logits."""
+    logits = batch["teacher_logits"]
+    if (logits >= 0).all() and np.allclose(logits.sum(-1, dtype=np.float64), 1.0, atol=1e-3):
+        raise ValueError(
+            "teacher_logits are not negative and sum to 1 in every row, so they are probabilities: "
+            "give logits (the logarithm of the probabilities will do)"
+        )
+    return batch
 
 
 def teacher_page(logits: Any, name: str, tables: Mapping[str, pd.DataFrame]) -> Page:

@@ -155,14 +155,15 @@ def load_logits(
             classes, damaged or forged files, and files that would run code.
     """
     keys = dict(keys or {})
-    table = open_table(Path(path))
+    path = Path(path).expanduser()
+    table = open_table(path)
     places = {name: (table, key) for name in KEYS if (key := _find(table, name, keys)) is not None}
     if "teacher_logits" not in places:
         places = {"teacher_logits": (table, _only(table, places))} | places
     for name, other in (("student_logits", student), ("target", target)):
         if other is not None:
             places[name] = _second(Path(other), name)
-    return Logits(Path(path), {name: places[name] for name in KEYS if name in places})
+    return Logits(path, {name: places[name] for name in KEYS if name in places})
 
 
 def open_table(path: Path) -> Table:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +48,26 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return found
 
 
-def load_network(path: Path, num_classes: int) -> tuple[nn.Module, dict[str, Any]]:
-    """Return the trained network of a checkpoint, and the checkpoint's facts.
+def load_network(path: Path, classes: Sequence[str]) -> nn.Module:
+    """Return the trained network of a checkpoint.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: damaged, of another kind, or trained for another number of classes.
+        ValueError: damaged, of another kind, or trained for other classes or another order.
     """
     found = read_checkpoint(path)
-    facts = found["facts"]
-    if len(facts["classes"]) != num_classes:
+    facts, need = found["facts"], "a teacher and its student need the same classes in one order"
+    if len(facts["classes"]) != len(classes):
         raise ValueError(
-            f"{path} tells {len(facts['classes'])} classes apart, the data has {num_classes}: "
-            f"a teacher and its student need the same classes"
+            f"{path} tells {len(facts['classes'])} classes apart, the data has {len(classes)}: "
+            f"{need}"
         )
-    model = build_model(facts["model"], num_classes)
+    pairs = enumerate(zip(facts["classes"], classes, strict=True))
+    for place, (old, new) in pairs:
+        if old != new:
+            raise ValueError(
+                f"class {place} of {path} is {old!r}, in the data it is {new!r}: {need}"
+            )
+    model = build_model(facts["model"], len(classes))
     model.load_state_dict(found["weights"])
-    return model, facts
+    return model

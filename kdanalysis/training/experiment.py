@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from zlib import crc32
 
 import pandas as pd
 import torch
@@ -13,6 +14,7 @@ from kdanalysis.capture import Recorder, every
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import CrossEntropy, Loss, Sum, parse_loss
 from kdanalysis.models import MODELS, build_model
+from kdanalysis.store.names import run_folder
 from kdanalysis.training.checkpoint import load_network
 from kdanalysis.training.fit import Fit, Progress, silent
 from kdanalysis.training.predict import accuracy, predict, save_logits
@@ -45,22 +47,51 @@ class Experiment:
 
     def __post_init__(self) -> None:
         classes = len(self.data.classes)
+        if len(self.data.train) < 2:
+            raise ValueError("need at least 2 training images: a batch of one has no statistics")
+        if self.teacher_epochs is not None and self.teacher_epochs < 1:
+            raise ValueError(f"teacher_epochs must be at least 1, got {self.teacher_epochs}")
         if self.teacher.endswith((".pt", ".pth")):
-            load_network(Path(self.teacher), classes)
+            load_network(Path(self.teacher), self.data.classes)
         else:
             build_model(self.teacher, classes)
         build_model(self.student, classes)
         if not self.losses or len(self.named_losses()) < len(self.losses):
             raise ValueError(f"need at least one loss, each named once; got {list(self.losses)}")
         probe = torch.arange(float(classes)).unsqueeze(0)
-        for loss in self.named_losses().values():
-            loss(probe, probe, torch.tensor([0]))  # a k that does not fit these classes shows here
+        for text, (name, loss) in zip(self.losses, self.named_losses().items(), strict=True):
+            try:  # a k that does not fit these classes shows here
+                run_folder(name)
+                loss(probe, probe, torch.tensor([0]))
+            except ValueError as error:
+                raise ValueError(f"loss {text!r} cannot be trained with here: {error}") from error
 
     def named_losses(self) -> dict[str, Loss]:
         """Return cross-entropy plus each loss, by a name that fits a folder."""
         return {
-            re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-."): Sum(CrossEntropy(), parse_loss(text))
+            re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("."): Sum(CrossEntropy(), parse_loss(text))
             for text in self.losses
+        }
+
+    def fingerprint(self) -> dict[str, object]:
+        """Return what a resumed training must share with the one before it, as JSON values."""
+        data = self.data
+        some = torch.linspace(0, len(data.train) - 1, 16).long()
+        pixels = crc32(data.train.pixels[some].numpy().tobytes())
+        teacher = Path(self.teacher)
+        return {
+            "data": data.name,
+            "classes": len(data.classes),
+            "training images": len(data.train),
+            "validation images": len(data.valid),
+            "image size": "x".join(map(str, data.train.image_shape[1:])),
+            "images": f"{crc32(data.train.labels.tobytes()):08x}{pixels:08x}",
+            "teacher": self.teacher,
+            "teacher weights": f"{crc32(teacher.read_bytes()):08x}" if teacher.is_file() else None,
+            "teacher epochs": self.teacher_epochs or self.settings.epochs,
+            "student": self.student,
+            "losses": ", ".join(f"ce + {text}" for text in self.losses),
+            **{name.replace("_", " "): v for name, v in self.settings.to_json().items()},
         }
 
 
@@ -68,8 +99,8 @@ class Experiment:
 class Outcome:
     """Where the results lie.
 
-    ``students`` has columns student, accuracy, agreement (share of validation images on which
-    student and teacher name the same class) and epochs; the first row is the teacher.
+    ``students`` has columns network, accuracy and agreement (share of validation images on which
+    student and teacher name the same class); the first row is the teacher.
     """
 
     runs: dict[str, Path]
@@ -131,7 +162,7 @@ def _teacher(
         fit.run(lambda x, y, ids, epoch: loss(fit.model(x), y), f"teacher {name}", progress)
         model = fit.model
     else:
-        model, _ = load_network(Path(name), len(data.classes))
+        model = load_network(Path(name), data.classes)
     return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
@@ -172,7 +203,7 @@ def _distill(
         return recorder.loss(y, sample_id=ids, ramp=settings.ramp(epoch))
 
     with recorder:
-        fit.run(step_loss, f"student {name}", progress)
+        fit.run(step_loss, f"student {name}", progress, before_save=recorder.flush)
     return fit.model
 
 

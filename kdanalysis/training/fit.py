@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -75,7 +76,13 @@ class Fit:
         self.scaler.load_state_dict(found["scaler"])
         self.epoch, self.step, self.history = found["epoch"], found["step"], found["history"]
 
-    def run(self, loss: StepLoss, label: str, progress: Progress = silent) -> None:
+    def run(
+        self,
+        loss: StepLoss,
+        label: str,
+        progress: Progress = silent,
+        before_save: Callable[[], None] = lambda: None,
+    ) -> None:
         """Train to the last epoch.
 
         Args:
@@ -83,6 +90,10 @@ class Fit:
                 fraction; called inside autocast.
             label: what is trained, for the progress bar.
             progress: gives a context with a function to call with the number of images done.
+            before_save: called before every checkpoint, to make safe what belongs to it.
+
+        Raises:
+            ValueError: the training diverged: logits are NaN or infinite after an epoch.
         """
         count = len(self.data.train)
         with progress(label, count * (self.settings.epochs - self.epoch)) as advance:
@@ -90,7 +101,14 @@ class Fit:
                 self._train_epoch(loss, count, advance)
                 self.epoch += 1
                 logits = predict(self.model, self.data.valid, self.device)
+                if not np.isfinite(logits).all():
+                    raise ValueError(
+                        f"the training of {label} diverged in epoch {self.epoch}: its logits are "
+                        f"no longer finite; learning rate {self.settings.learning_rate:g} is "
+                        f"probably too high"
+                    )
                 self.history.append(accuracy(logits, self.data.valid.labels))
+                before_save()
                 self._save()
 
     def _train_epoch(self, loss: StepLoss, count: int, advance: Callable[[int], None]) -> None:

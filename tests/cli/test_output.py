@@ -46,9 +46,10 @@ def test_a_folder_in_use_is_refused_and_kept(tmp_path):
 
 def test_overwrite_replaces_the_whole_folder(tmp_path):
     fill(tmp_path / "out", "old")
-    (tmp_path / "out" / "stale.csv").write_text("")
+    (tmp_path / "out" / "tables" / "stale.csv").write_text("")
     fill(tmp_path / "out", overwrite=True)
     assert names(tmp_path / "out") == ["report.html", "tables"]
+    assert "stale.csv" not in names(tmp_path / "out" / "tables")
     assert (tmp_path / "out" / "report.html").read_text() == "new"
     assert names(tmp_path) == ["out"]
 
@@ -69,7 +70,7 @@ def test_an_error_while_overwriting_keeps_the_old_folder(tmp_path):
 def test_overwrite_spares_a_folder_we_did_not_write(tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
-    with pytest.raises(FileExistsError, match="was not written by kdanalysis"):
+    with pytest.raises(FileExistsError, match="was not written by this command alone"):
         fill(tmp_path / "thesis", overwrite=True)
     assert names(tmp_path / "thesis") == ["chapter.tex"]
 

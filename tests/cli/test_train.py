@@ -73,6 +73,7 @@ def test_overwrite_replaces_an_interrupted_training(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "train.json").write_text("{}")
+    (out / ".teacher.pt.part").write_text("half")
     assert train(*QUICK, "--loss", "kd", "--out", out).exit_code == 2
     assert train(*QUICK, "--loss", "kd", "--out", out, "--overwrite").exit_code == 0
     assert (out / "report.html").is_file()
@@ -115,12 +116,59 @@ def test_an_unreadable_image_is_named(tmp_path):
     assert not (tmp_path / "o").exists()
 
 
+def test_overwrite_of_one_command_spares_the_results_of_another(trained, tmp_path):
+    out = shutil.copytree(trained[0], tmp_path / "out")
+    logits = out / "logits" / "kd.npz"
+    for folder in (out, out / "runs" / "kd"):
+        command = ["diagnose", str(logits), "--out", str(folder), "--overwrite"]
+        assert CliRunner().invoke(app, command).exit_code == 2
+    (out / "notes.txt").write_text("mine")
+    assert train(*QUICK, "--loss", "kd", "--out", out, "--overwrite").exit_code == 2
+    assert (out / "teacher.pt").is_file()
+    assert open_run(out / "runs" / "kd").num_rows == 64
+
+
+def test_a_teacher_inside_the_folder_to_replace_is_refused(trained, tmp_path):
+    out = shutil.copytree(trained[0], tmp_path / "out")
+    changed = ["--teacher", out / "teacher.pt", "--loss", "kd", "--out", out, "--overwrite"]
+    result = train(*QUICK, *changed)
+    assert result.exit_code == 2
+    assert "which --overwrite would replace" in " ".join(result.output.split())
+    assert (out / "teacher.pt").is_file()
+
+
+def test_resume_refuses_another_experiment_and_leaves_its_plan(trained, tmp_path):
+    out = shutil.copytree(trained[0], tmp_path / "out")
+    plan = (out / "train.json").read_text()
+    losses = ("--loss", "kd", "--loss", "gdkd:k=3")
+    for changed in (("--image-size", 16), ("--limit", 60), ("--epochs", 2), ("--seed", 1)):
+        result = train(*QUICK, *losses, *changed, "--out", out, "--resume")
+        assert result.exit_code == 2
+        assert "cannot be resumed: its" in " ".join(result.output.split())
+    assert (out / "train.json").read_text() == plan
+
+
+def test_parts_that_cannot_be_read_are_said(trained, tmp_path):
+    run = shutil.copytree(trained[0] / "runs" / "kd", tmp_path / "kd")
+    part = next(run.rglob("part-*.parquet"))
+    shutil.copy(part, part.with_name("part-00002.parquet"))
+    part.with_name("part-00002.parquet").write_bytes(part.read_bytes()[:-100])
+    for command in (
+        ["table", run, "share"],
+        ["diagnose", run],
+        ["report", run, "-o", run / "p.html"],
+    ):
+        result = CliRunner().invoke(app, [str(word) for word in command])
+        assert result.exit_code == 0
+        assert "is not whole, part is left out: 1, such as samples" in " ".join(result.stderr.split())
+
+
 def test_a_folder_of_the_users_own_is_never_replaced(tmp_path):
     (tmp_path / "thesis.tex").write_text("three years")
     for command in (["quickstart"], ["train", *QUICK, "--loss", "kd"]):
         result = CliRunner().invoke(app, [*command, "--overwrite", "--out", str(tmp_path)])
         assert result.exit_code == 2
-        assert "was not written by kdanalysis" in " ".join(result.output.split())
+        assert "was not written by this command alone" in " ".join(result.output.split())
     assert (tmp_path / "thesis.tex").read_text() == "three years"
 
 

@@ -1,11 +1,17 @@
 """Experiments: what is written, exact resuming, and refusals before anything is trained."""
 
+import subprocess
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from kdanalysis import open_run
 from kdanalysis.data import load_data
+from kdanalysis.losses import Loss
+from kdanalysis.models import build_model
 from kdanalysis.training import Experiment, Settings, run_experiment
 from kdanalysis.training.checkpoint import load_network, read_checkpoint, save_checkpoint
 from kdanalysis.training.fit import Fit
@@ -46,20 +52,100 @@ def test_every_student_has_a_run_a_checkpoint_and_logits(whole, data):
     assert np.nanmax(rows["residual"]) < 1e-4
     assert (data.train.labels[rows["sample_id"]] == rows["target"]).all()
     with np.load(outcome.logits["kd"], allow_pickle=False) as file:
-        student, _ = load_network(folder / "students" / "kd.pt", 10)
+        student = load_network(folder / "students" / "kd.pt", data.classes)
         np.testing.assert_array_equal(file["student_logits"], predict(student, data.valid, CPU))
         accuracy = (file["student_logits"].argmax(-1) == data.valid.labels).mean()
     assert outcome.students.accuracy[1] == pytest.approx(accuracy)
 
 
-def test_the_teacher_is_frozen_and_the_students_learn(whole):
-    folder, _ = whole
-    start = weights(folder / "teacher.pt")["conv1.weight"]
-    students = [
-        weights(folder / "students" / f"{n}.pt")["conv1.weight"] for n in ("kd", "gdkd-k-3")
-    ]
-    assert not torch.equal(students[0], students[1])
-    assert not torch.equal(start, students[0])
+def test_the_teacher_stays_as_it_was_and_the_students_learn(experiment, tmp_path, monkeypatch):
+    taught = []
+    plain = torch.nn.Module.train
+
+    def watched(model, mode=True):
+        taught.append((model, mode))
+        return plain(model, mode)
+
+    monkeypatch.setattr(torch.nn.Module, "train", watched)
+    outcome = run_experiment(replace(experiment, losses=("kd",)), tmp_path, CPU)
+    with np.load(outcome.logits["teacher"], allow_pickle=False) as file:
+        before = file["teacher_logits"]
+    teacher = load_network(tmp_path / "teacher.pt", experiment.data.classes)
+    np.testing.assert_array_equal(predict(teacher, experiment.data.valid, CPU), before)
+    student = load_network(tmp_path / "students" / "kd.pt", experiment.data.classes)
+    fresh = _fresh(experiment)
+    assert not torch.equal(student.state_dict()["conv1.weight"], fresh["conv1.weight"])
+    assert student.state_dict()["bn1.num_batches_tracked"] == 6  # trained in training mode
+    assert teacher.state_dict()["bn1.num_batches_tracked"] == 3  # and no batch more
+
+
+def _fresh(experiment):
+    torch.manual_seed(experiment.settings.seed)
+    return build_model(experiment.student, len(experiment.data.classes)).state_dict()
+
+
+def test_captured_epochs_ramps_and_rates_follow_the_settings(data, tmp_path, monkeypatch):
+    ramps, rates = [], []
+    forward, step = Loss.forward, torch.optim.SGD.step
+
+    def watched(loss, student, teacher, target, ramp=1.0):
+        ramps.append(ramp)
+        return forward(loss, student, teacher, target, ramp)
+
+    def stepping(optimizer, closure=None):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, closure)
+
+    monkeypatch.setattr(Loss, "forward", watched)
+    monkeypatch.setattr(torch.optim.SGD, "step", stepping)
+    settings = replace(QUICK, warmup=2, record_every=1, record_rows=5)
+    outcome = run_experiment(
+        Experiment(data, "resnet8", "resnet8", ("kd",), settings), tmp_path, CPU
+    )
+    assert ramps[1:] == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])  # after the probe
+    assert rates[6:] == pytest.approx([settings.rate(i / 6) for i in range(6)])
+    (rows,) = open_run(outcome.runs["kd"]).batches(["step", "epoch"], 1000)
+    assert rows["epoch"].tolist() == [0] * 15 + [1] * 15
+    assert rows["step"].tolist() == np.repeat(range(6), 5).tolist()
+
+
+def test_agreement_is_with_the_teacher(whole):
+    _, outcome = whole
+    with np.load(outcome.logits["kd"], allow_pickle=False) as file:
+        same = file["student_logits"].argmax(-1) == file["teacher_logits"].argmax(-1)
+    assert outcome.students.agreement.tolist()[:2] == [1.0, pytest.approx(same.mean())]
+
+
+KILLED = """
+import os, sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+from kdanalysis.data import load_data
+from kdanalysis.training import Experiment, Settings, run_experiment
+from kdanalysis.training.fit import Fit
+
+save = Fit._save
+def dying(fit):
+    save(fit)
+    if fit.path.name == "kd.pt" and fit.epoch == 1:
+        os._exit(9)
+Fit._save = dying
+data = load_data("digits", image_size=8, limit=96, seed=0)
+settings = Settings(epochs=2, batch_size=32, record_every=2, seed=3)
+experiment = Experiment(data, "resnet8", "resnet8", ("kd",), settings, teacher_epochs=1)
+run_experiment(experiment, Path(sys.argv[1]), torch.device("cpu"))
+"""
+
+
+def test_a_killed_training_loses_no_captured_step(experiment, whole, tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "run")]
+    assert subprocess.run(command, check=False).returncode == 9
+    again = replace(experiment, losses=("kd",))
+    outcome = run_experiment(again, tmp_path / "run", CPU, resume=True)
+    run, other = open_run(outcome.runs["kd"]), open_run(whole[1].runs["kd"])
+    assert run.steps().tolist() == other.steps().tolist() == [0, 2, 4]
+    assert run.table("magnitude").equals(other.table("magnitude"))
 
 
 def test_an_interrupted_training_resumes_to_the_same_weights(experiment, whole, tmp_path):
@@ -103,7 +189,7 @@ class _Stop:
 
 def test_other_settings_do_not_resume(experiment, whole, data):
     folder, _ = whole
-    model, _ = load_network(folder / "teacher.pt", 10)
+    model = load_network(folder / "teacher.pt", data.classes)
     facts = {"model": "resnet20", "classes": data.classes}
     with pytest.raises(ValueError, match="its model is 'resnet8', now it is 'resnet20'"):
         Fit(model, data, QUICK, CPU, folder / "teacher.pt", facts).resume()
@@ -125,6 +211,9 @@ def test_a_checkpoint_serves_as_teacher(whole, data, tmp_path):
         ({"losses": ("gdkd:kk=3",)}, "loss 'gdkd' has no option 'kk'; did you mean 'k'"),
         ({"losses": ("kd", "kd")}, "each named once"),
         ({"losses": ()}, "need at least one loss"),
+        ({"losses": ("gdkd:k=10",)}, "loss 'gdkd:k=10' cannot be trained with here: .* 0 < k < 10"),
+        ({"losses": ("kd:" + "temperature=4,weight=1" + "0" * 70,)}, "is no run name"),
+        ({"teacher_epochs": 0}, "teacher_epochs must be at least 1, got 0"),
     ],
 )
 def test_bad_experiments_are_refused_at_once(data, given, message):
@@ -137,6 +226,40 @@ def test_a_teacher_of_other_classes_is_refused(whole, tmp_path):
     glyphs = load_data("glyphs", image_size=8, limit=124)
     with pytest.raises(ValueError, match="tells 10 classes apart, the data has 62"):
         Experiment(glyphs, str(whole[0] / "teacher.pt"), "resnet8")
+
+
+def test_a_teacher_that_knows_the_classes_in_another_order_is_refused(whole, data):
+    other = replace(data, classes=["1", "0", *data.classes[2:]])
+    with pytest.raises(ValueError, match=r"class 0 of .* is '0', in the data it is '1'"):
+        Experiment(other, str(whole[0] / "teacher.pt"), "resnet8")
+
+
+def test_a_diverged_training_says_so_and_leaves_no_checkpoint(data, tmp_path):
+    wild = replace(QUICK, learning_rate=1e12, epochs=1)
+    with pytest.raises(ValueError, match=r"teacher resnet8 diverged .* learning rate 1e\+12"):
+        run_experiment(Experiment(data, "resnet8", "resnet8", ("kd",), wild), tmp_path, CPU)
+    assert not (tmp_path / "teacher.pt").exists()
+
+
+def test_one_image_is_no_training_set():
+    with pytest.raises(ValueError, match="need at least 2 training images"):
+        Experiment(load_data("digits", image_size=8, limit=1), "resnet8", "resnet8")
+
+
+def test_the_fingerprint_tells_experiments_apart(experiment, whole):
+    teacher = str(whole[0] / "teacher.pt")
+    others = [
+        replace(experiment, data=load_data("digits", image_size=16, limit=96, seed=0)),
+        replace(experiment, data=load_data("digits", image_size=8, limit=95, seed=0)),
+        replace(experiment, data=load_data("digits", image_size=8, limit=96, seed=1)),
+        replace(experiment, teacher=teacher),
+        replace(experiment, losses=("kd:temperature=2", "gdkd:k=3")),
+        replace(experiment, teacher_epochs=2),
+        replace(experiment, settings=replace(QUICK, learning_rate=0.1)),
+    ]
+    for other in others:
+        assert other.fingerprint() != experiment.fingerprint()
+    assert replace(experiment).fingerprint() == experiment.fingerprint()
 
 
 def test_checkpoints_run_no_code_and_say_what_is_wrong(tmp_path):
