@@ -2,11 +2,11 @@
 
 The losses compared are KD, DKD (1/8) and GDKD (1/1/8) at the temperature and k the run was trained
 with (T 4 and k 5 where its loss has none), so that runs of different losses show the same
-quantities; ``share`` adds the run's own loss as "trained". Gradients follow from the stored logits
-in closed form, whatever loss was trained, and without the warm-up ramp.
+quantities; ``share`` adds the run's own distillation loss as "trained" where it is another one.
+Gradients follow from the stored logits in closed form, without the warm-up ramp.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from kdanalysis.analysis.amplification import Amplification
@@ -73,9 +73,7 @@ def analyzer(name: str, info: RunInfo, steps: Sequence[int]) -> Analyzer:
         case "conflict":
             return GradientConflict(bare, steps)
         case "share":
-            trained = trained_loss(info)
-            own = {} if trained is None or len(trained.terms) < 2 else {"trained": trained}
-            return TermShare(inside | decoupled | own)
+            return TermShare(inside | decoupled | distilled_with(info, decoupled))
         case "confidence":
             return ShareByConfidence(inside | decoupled)
         case _:
@@ -93,6 +91,20 @@ def trained_with(info: RunInfo) -> tuple[float, int]:
         temperature = temperature if loss.temperature is None else loss.temperature
         k = loss.k if isinstance(getattr(loss, "k", None), int) else k
     return temperature, max(1, min(k, info.num_classes - 1))
+
+
+def distilled_with(info: RunInfo, known: Mapping[str, Loss]) -> dict[str, Loss]:
+    """Return the run's own distillation loss as "trained", without its cross-entropy.
+
+    Empty where it has a single term, whose share is 1, or is one of the known losses.
+    """
+    loss = trained_loss(info)
+    parts = list(loss.losses) if isinstance(loss, Sum) else [loss] if loss is not None else []
+    parts = [part for part in parts if not isinstance(part, CrossEntropy)]
+    if not parts or repr(parts) in {repr([one]) for one in known.values()}:
+        return {}
+    own = Sum(*parts)
+    return {"trained": own} if len(own.terms) > 1 else {}
 
 
 def trained_loss(info: RunInfo) -> Loss | None:

@@ -34,9 +34,9 @@ install_once() {
   fi
   echo "Installing kdanalysis[$extras] and the pinned packages (a few minutes the first time) ..."
   # torch first: the pinned build is in place before anything else can ask for a newer one.
-  .venv/bin/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
+  .venv/bin/python -m pip install --disable-pip-version-check --progress-bar on \
     --constraint constraints.txt torch
-  .venv/bin/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
+  .venv/bin/python -m pip install --disable-pip-version-check --progress-bar on \
     --constraint constraints.txt --editable ".[$extras]"
   echo "$wanted" >"$stamp"
 }

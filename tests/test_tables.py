@@ -73,6 +73,15 @@ def test_shares_name_the_loss_that_was_trained(tmp_path):
     assert {"kd", "kd by target", "dkd", "gdkd", "trained"} == set(table.index.levels[0])
     assert table["trained", "high"] > 4 * table["gdkd", "high"]  # weight 8 against 1
     assert table["trained"].sum() == pytest.approx(1)
+    assert "ce" not in table["trained"].index
+
+
+@pytest.mark.parametrize(
+    "loss", [KD(), Sum(CrossEntropy(), GDKD()), Sum(CrossEntropy(), KD(2.0)), CrossEntropy()]
+)
+def test_a_loss_that_stands_there_already_or_has_one_term_is_not_added(loss):
+    shares = analyzer("share", info(loss), [0])
+    assert set(shares.losses) == {"kd", "kd by target", "dkd", "gdkd"}
 
 
 def test_an_unknown_table_is_answered_with_the_nearest():

@@ -1,5 +1,6 @@
 """The look that all figures share: sizes, one colour a term, and labels that come from users."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -111,6 +112,9 @@ def state_left_out(table: pd.DataFrame) -> str:
     )
 
 
+SYNSET = re.compile(r"[a-z]\d{8} (?=\S)")
+
+
 def short(name: object, length: int = 16) -> str:
     """A class name on one line; a longer one loses its middle, as names often differ at the end."""
     line = " ".join(str(name).split())
@@ -121,6 +125,8 @@ def short(name: object, length: int = 16) -> str:
 def class_names(count: int, names: Sequence[str] | None) -> list[str]:
     """Names of all classes, their numbers where none are given.
 
+    WordNet ids before the names (n02268443 dragonfly) are left away where every name has one.
+
     Raises:
         ValueError: names too many or too few.
     """
@@ -128,7 +134,10 @@ def class_names(count: int, names: Sequence[str] | None) -> list[str]:
         return [str(i) for i in range(count)]
     if len(names) < count:
         raise ValueError(f"got {len(names)} class names for {count} classes, need one each")
-    return [str(name) for name in names]
+    names = [str(name) for name in names]
+    bare = [SYNSET.sub("", name) for name in names]
+    ids_only = all(SYNSET.match(name) for name in names) and len(set(bare)) == len(names)
+    return bare if ids_only else names
 
 
 def require(table: pd.DataFrame, *columns: str, number: str | None = None) -> None:

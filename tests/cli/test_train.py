@@ -160,7 +160,9 @@ def test_parts_that_cannot_be_read_are_said(trained, tmp_path):
     ):
         result = CliRunner().invoke(app, [str(word) for word in command])
         assert result.exit_code == 0
-        assert "is not whole, part is left out: 1, such as samples" in " ".join(result.stderr.split())
+        assert "is not whole, part is left out: 1, such as samples" in " ".join(
+            result.stderr.split()
+        )
 
 
 def test_a_folder_of_the_users_own_is_never_replaced(tmp_path):

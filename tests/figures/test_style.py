@@ -106,3 +106,11 @@ def test_equal_figures_are_equal_files(tmp_path):
 
 def test_marks_are_lines_markers_bars_and_cells():
     assert count_marks(drawing()) == 1 + 2 + 3 + 12
+
+
+def test_wordnet_ids_are_left_away_where_all_names_have_one():
+    assert class_names(2, ["n02268443 dragonfly", "n07695742 pretzel"]) == ["dragonfly", "pretzel"]
+    mixed = ["n02268443 dragonfly", "pretzel"]
+    assert class_names(2, mixed) == mixed
+    same = ["n02268443 crane", "n07695742 crane"]
+    assert class_names(2, same) == same
