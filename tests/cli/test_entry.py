@@ -1,5 +1,6 @@
 """The real entry, as a user starts it: quick help, quiet pipes, one sentence on bad input."""
 
+import shlex
 import subprocess
 import sys
 import time
@@ -55,6 +56,6 @@ def test_bad_input_is_one_sentence_and_no_traceback():
 
 
 def test_a_reader_that_leaves_is_no_error():
-    command = f"{sys.executable} -m kdanalysis --help | head -c 1"
+    command = f"{shlex.quote(sys.executable)} -m kdanalysis --help | head -c 1"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""

@@ -72,10 +72,10 @@ def test_rounding_to_bfloat16_agrees_with_torch():
     ("stored", "value", "message"),
     [
         ("float16", 70000.0, r"teacher_logits reach 70000, beyond 65504, the largest float16"),
-        ("float16", -65520.0, r"reach 65520.* in 1 values: choose float_dtype='float32'"),
-        ("bfloat16", 3.4e38, r"the largest bfloat16.*choose float_dtype='float32'"),
-        ("float16", 1e39, r"beyond 65504, .*choose float_dtype='float64'"),
-        ("float32", 1e39, r"the largest float32.*choose float_dtype='float64'"),
+        ("float16", -65520.0, r"reach 65520.* in 1 values: store this run as 'float32'"),
+        ("bfloat16", 3.4e38, r"the largest bfloat16.*store this run as 'float32'"),
+        ("float16", 1e39, r"beyond 65504, .*store this run as 'float64'"),
+        ("float32", 1e39, r"the largest float32.*store this run as 'float64'"),
     ],
 )
 def test_finite_values_beyond_the_store_are_refused(stored, value, message):
