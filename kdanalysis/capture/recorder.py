@@ -15,7 +15,7 @@ from kdanalysis.capture.options import Options
 from kdanalysis.capture.record import begin, check_batch, store_dtype
 from kdanalysis.capture.schedule import Schedule, every
 from kdanalysis.capture.sent import SentGradient
-from kdanalysis.capture.tap import Tap
+from kdanalysis.capture.tap import Taps
 from kdanalysis.losses import Loss
 
 
@@ -44,7 +44,7 @@ class Recorder:
             serves the residual and may be None.
         student: the model in training; a forward hook takes its logits (n, c).
         teacher: the model to learn from; likewise.
-        student_layer: dotted name of the submodule that gives the logits; the model itself if "".
+        student_layer: dotted name of the submodule that gives its logits; the model itself if "".
         teacher_layer: likewise.
         schedule: at which steps to capture, every 50th if None; ``every``, ``at``,
             ``logarithmic`` or any function of the step.
@@ -107,10 +107,11 @@ class Recorder:
         self._loss, self._student, self._scaler = loss, student, scaler
         self._writer = self._pending = None
         self._closed = self._broken = False
-        self._taps: dict[str, Tap] = {}
-        self._let_go = weakref.finalize(self, _remove, self._taps)
-        self._attach(student, student_layer, "student")
-        self._attach(teacher, teacher_layer, "teacher")
+        captures, me = self._options.schedule, weakref.ref(self)
+        self._taps = Taps(lambda: captures(me().step))
+        self._let_go = weakref.finalize(self, self._taps.remove)
+        self._taps.attach(student, student_layer, "student")
+        self._taps.attach(teacher, teacher_layer, "teacher")
 
     @property
     def path(self) -> Path:
@@ -132,8 +133,8 @@ class Recorder:
             target: class indices.
             sample_id: identifies samples over the whole run; the row number if not given.
             ramp: warm-up factor of the distillation terms.
-            student: logits, instead of those of the student's last forward pass.
-            teacher: logits, instead of those of the teacher's last forward pass.
+            student: logits, instead of the last forward pass's.
+            teacher: likewise.
 
         Raises:
             RuntimeError: no forward pass was seen, or the recorder was given no loss.
@@ -198,16 +199,6 @@ class Recorder:
                 raise
             warnings.warn(f"recording into {self.path} ended: {late}", RuntimeWarning, stacklevel=2)
 
-    def _attach(self, model: nn.Module | None, layer: str, side: str) -> None:
-        if model is None:
-            return
-        captures, me = self._options.schedule, weakref.ref(self)
-        try:
-            self._taps[side] = Tap(model, layer, side, lambda: captures(me().step))
-        except BaseException:
-            self.close()
-            raise
-
     def _take(
         self,
         target: Tensor,
@@ -219,20 +210,13 @@ class Recorder:
         if self._closed:
             raise RuntimeError(f"the recorder of {self.path} is closed")
         self._finish()
-        sides = self._side("student", student), self._side("teacher", teacher)
+        sides = self._taps.take("student", student), self._taps.take("teacher", teacher)
         (student, _), (teacher, _) = sides
         check_batch(student, teacher, target, sample_id)
         if self._options.schedule(self.step):
             self._begin(*sides, target, sample_id, ramp)
         self.step += 1
         return student, teacher
-
-    def _side(self, side: str, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        if given is not None:
-            return given, None
-        if side not in self._taps:
-            raise RuntimeError(f"the recorder has no {side}: pass the model or its logits")
-        return self._taps[side].take()
 
     def _begin(
         self,
@@ -243,21 +227,12 @@ class Recorder:
         ramp: int | float,
     ) -> None:
         logits, options = student[0], self._options
-        parameters = [] if self._student is None else self._student.parameters()
         scaled = 1.0 if self._scaler is None else self._scaler.get_scale()
-        record = begin(
-            student,
-            teacher,
-            target,
-            sample_id,
-            options,
-            step=self.step,
-            epoch=self.epoch,
-            ramp=float(ramp),
-            scale=len(target) * options.accumulate / scaled,
-            sent=None,
-        )
+        facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp), "sent": None}
+        facts["scale"] = len(target) * options.accumulate / scaled
+        record = begin(student, teacher, target, sample_id, options, **facts)
         if logits.requires_grad:
+            parameters = [] if self._student is None else self._student.parameters()
             record.sent = SentGradient(logits, parameters)
         self._pending = record
 
@@ -272,9 +247,3 @@ class Recorder:
             self._broken = self._writer is None
         if self._writer is not None:
             self._writer.put(record.columns(self._loss), store_dtype(record.student))
-
-
-def _remove(taps: dict[str, Tap]) -> None:
-    """Take off what a recorder that is gone or closed has left on its models."""
-    for tap in taps.values():
-        tap.remove()

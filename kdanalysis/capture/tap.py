@@ -64,6 +64,45 @@ class Tap:
         self._last = logits, logits.detach().clone() if self._copies() else None
 
 
+class Taps:
+    """The taps of a recorder: one on each side whose model it was given.
+
+    Args:
+        copies: as for ``Tap``.
+    """
+
+    def __init__(self, copies: Callable[[], bool]) -> None:
+        self._copies = copies
+        self._taps: dict[str, Tap] = {}
+
+    def attach(self, model: nn.Module | None, layer: str, side: str) -> None:
+        """Put a tap on the model; after an error none is left on either side."""
+        if model is None:
+            return
+        try:
+            self._taps[side] = Tap(model, layer, side, self._copies)
+        except BaseException:
+            self.remove()
+            raise
+
+    def take(self, side: str, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the given logits, or those of the last forward pass with their copy.
+
+        Raises:
+            RuntimeError: no model on this side and no logits given, or as ``Tap.take``.
+        """
+        if given is not None:
+            return given, None
+        if side not in self._taps:
+            raise RuntimeError(f"the recorder has no {side}: pass the model or its logits")
+        return self._taps[side].take()
+
+    def remove(self) -> None:
+        """Take all hooks off; a second time is harmless."""
+        for tap in self._taps.values():
+            tap.remove()
+
+
 class _Hook:
     """A hook that does nothing on a copy of its module."""
 

@@ -97,6 +97,8 @@ def test_rows_are_sampled_by_seed_and_step_with_their_gradients(tmp_path):
     assert rows["residual"].max() < 1e-5
     every_row = torch.cat([s[0] for s in seen]).numpy()
     np.testing.assert_array_equal(rows["student_logits"], every_row[rows["sample_id"]])
+    chosen = (rows["sample_id"] % 10).reshape(4, 3).tolist()
+    assert len(set(map(tuple, chosen))) > 1  # other rows at other steps
     record(tmp_path / "again", max_rows=3)
     assert (read(tmp_path / "again")["sample_id"] == rows["sample_id"]).all()
     record(tmp_path / "other", max_rows=3, seed=1)
@@ -187,7 +189,7 @@ def test_activation_checkpointing_gives_one_record_a_sample(tmp_path):
             with set_checkpoint_early_stop(False):  # so that the whole forward pass runs again
                 training.update(loss)
             with pytest.raises(RuntimeError, match="no forward pass of the student"):
-                recorder._taps["student"].take()  # the second pass left nothing
+                recorder._taps.take("student", None)  # the second pass left nothing
     assert len(read(tmp_path / "run")["step"]) == 30
     assert open_run(tmp_path / "run").duplicates == 0
 
@@ -213,6 +215,22 @@ def test_watching_stores_unusual_numbers_bit_for_bit(tmp_path, bad):
         recorder.observe(y, student=student, teacher=teacher)
     stored = read(tmp_path / "run")["teacher_logits"]
     assert stored.tobytes() == teacher.numpy().tobytes()
+
+
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_a_row_with_nan_has_no_residual_and_the_others_have(tmp_path, side):
+    sides = dict(zip(("student", "teacher"), torch.randn(2, 5, 6), strict=True))
+    y = torch.zeros(5, dtype=torch.long)
+    with Recorder(tmp_path / "run", KD(), schedule=every(1), dtype="float32") as recorder:
+        shown = {name: logits.clone() for name, logits in sides.items()}
+        shown[side][2, 1] = float("nan")
+        shown["student"].requires_grad_()
+        recorder.observe(y, **shown)
+        sent = sum(KD().gradients(sides["student"], sides["teacher"], y).values()) / 5
+        shown["student"].backward(sent)
+    residual = read(tmp_path / "run")["residual"]
+    assert np.isnan(residual).tolist() == [False, False, True, False, False]
+    assert np.nanmax(residual) < 1e-5
 
 
 def test_a_computed_loss_refuses_nan_and_names_the_sample(tmp_path):

@@ -138,6 +138,16 @@ def test_integers_of_other_libraries_become_plain_ones():
     assert repr(GDKD(k=np.int64(3), weights=np.array([1, 2, 8]))) == repr(GDKD(3, (1, 2, 8)))
 
 
+def test_the_finer_dtype_of_the_two_sides_counts():
+    student, teacher, target = batch(6)
+    assert KD()(student.float(), teacher, target)["kd"].dtype == torch.float64
+    assert KD()(student, teacher.half(), target)["kd"].dtype == torch.float64
+
+
+def test_auto_k_softens_as_the_loss_does():
+    assert GDKD(k="auto", temperature=2.0).k.temperature == 2.0
+
+
 def test_shapes_are_checked():
     student, teacher, target = batch(6)
     with pytest.raises(ValueError, match=r"student \(5, 7\), teacher \(5, 6\), target \(5,\)"):
