@@ -31,6 +31,7 @@ _HOMES = {
     "logarithmic": "kdanalysis.capture",
     "load_logits": "kdanalysis.store",
     "open_run": "kdanalysis.run",
+    "sweep": "kdanalysis.sweeps",
 }
 
 __all__ = [*_HOMES, "__version__"]
