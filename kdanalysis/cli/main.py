@@ -8,6 +8,7 @@ from kdanalysis.cli.export import export
 from kdanalysis.cli.info import info
 from kdanalysis.cli.quickstart import quickstart
 from kdanalysis.cli.report import report
+from kdanalysis.cli.sweep import sweep
 from kdanalysis.cli.table import table
 from kdanalysis.cli.train import train
 from kdanalysis.cli.verify import verify
@@ -22,7 +23,7 @@ def kdanalysis(
     """Show what a knowledge-distillation loss really teaches."""
 
 
-for command in (quickstart, train, diagnose, table, report, info, verify, export):
+for command in (quickstart, train, diagnose, sweep, table, report, info, verify, export):
     app.command()(command)
 
 

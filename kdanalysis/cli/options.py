@@ -34,6 +34,39 @@ def parse_temperatures(text: str) -> tuple[float, ...]:
         ) from None
 
 
+def parse_ks(text: str) -> str | tuple[int, ...]:
+    """Read ``all`` or ``1,2,5,10-20``; a k that is named twice counts once.
+
+    Raises:
+        ValueError: a part is no whole number and no range; the analyzer checks the numbers.
+    """
+    if text.strip() == "all":
+        return "all"
+    found = [re.fullmatch(r"(\d{1,7})(?:-(\d{1,7}))?", part.strip()) for part in text.split(",")]
+    if not all(found) or any(m[2] and int(m[2]) < int(m[1]) for m in found):
+        raise ValueError(
+            f"--ks {text!r} cannot be read: need all, or whole numbers and ascending ranges "
+            "between commas, such as 1,2,5,10-20"
+        )
+    return tuple(sorted({k for m in found for k in range(int(m[1]), int(m[2] or m[1]) + 1)}))
+
+
+def parse_weights(text: str) -> tuple[float, ...]:
+    """Read ``1/1/8``.
+
+    Raises:
+        ValueError: there are not three numbers; the analyzer checks the numbers themselves.
+    """
+    try:
+        first, second, third = (float(part) for part in text.split("/"))
+    except ValueError:
+        raise ValueError(
+            f"--weights {text!r} cannot be read: need the weights of high, low_top and low_other "
+            "between slashes, such as 1/1/8"
+        ) from None
+    return first, second, third
+
+
 def prepare(seed: int, device: str) -> "torch.device":
     """Seed torch and return the device; ``auto`` takes CUDA where there is one.
 

@@ -18,6 +18,7 @@ from kdanalysis.figures import (
     modality,
     profile,
     share,
+    sweep,
 )
 from kdanalysis.report import Section
 
@@ -96,6 +97,15 @@ NOUNS = {
         ),
         conflict.conflict_sentence,
         conflict.conflict_number,
+    ),
+    "sweep": Noun(
+        "Every k, every temperature",
+        (
+            ("Norms, shares and cosines of the terms over k", sweep.sweep_over_k),
+            ("Norms, entropy and shares over the temperature", sweep.sweep_over_temperature),
+        ),
+        sweep.sweep_sentence,
+        sweep.sweep_number,
     ),
 }
 

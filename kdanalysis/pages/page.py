@@ -13,12 +13,13 @@ from kdanalysis.report import Section, build
 
 @dataclass(frozen=True)
 class Page:
-    """Title, facts and sections of a page, and the tables by the name of their file."""
+    """Title, facts and sections of a page, the tables by the name of their file, its formats."""
 
     title: str
     facts: Mapping[str, object]
     sections: Sequence[Section]
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    formats: tuple[str, ...] = ("csv",)
 
     def html(self) -> str:
         """Return the page as one self-contained file."""
@@ -28,13 +29,15 @@ class Page:
 def write_folder(page: Page, folder: Path) -> None:
     """Write report.html, tables/NAME.csv, and figures/NAME.png and .svg into a folder that exists.
 
-    A figure has the name of its section; a second one of the same section ends in ``-2``. The
-    figures are closed.
+    Tables also as .parquet where the page has that format. A figure has the name of its section; a
+    second one of the same section ends in ``-2``. The figures are closed.
     """
     for name in ("tables", "figures"):
         (folder / name).mkdir()
     for name, table in page.tables.items():
         table.to_csv(folder / "tables" / f"{name}.csv", index=False)
+        if "parquet" in page.formats:
+            table.to_parquet(folder / "tables" / f"{name}.parquet", index=False)
     (folder / "report.html").write_text(page.html(), encoding="utf-8")
     for section in page.sections:
         for place, (_, figure) in enumerate(section.figures, start=1):

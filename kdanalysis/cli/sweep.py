@@ -1,0 +1,90 @@
+"""``kdanalysis sweep``: what every k and several temperatures would do, from saved logits."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kdanalysis.cli.options import (
+    Device,
+    Overwrite,
+    Seed,
+    Temperatures,
+    parse_ks,
+    parse_temperatures,
+    parse_weights,
+    prepare,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+
+def sweep(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Teacher and student logits: .npz, .pt, .safetensors, .parquet, or a run folder.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Write tables, figures and a page here."),
+    ] = None,
+    temperatures: Temperatures = "1,2,4,8",
+    ks: Annotated[
+        str, typer.Option("--ks", metavar="K,K,...", help="all, or numbers and ranges: 1,2,10-20.")
+    ] = "all",
+    weights: Annotated[
+        str, typer.Option(metavar="W/W/W", help="Weights of high, low_top and low_other.")
+    ] = "1/1/8",
+    overwrite: Overwrite = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+) -> None:
+    """Show what every k and several temperatures would have done to the gradients.
+
+    Values, gradient norms, shares and cosines of GDKD's terms and of KD, from the logits alone:
+    nothing is trained.
+
+    Example: kdanalysis sweep logits.npz --ks 1,2,5,10-20 --temperatures 1,4 --out sweep
+    """
+    settings = parse_temperatures(temperatures), parse_ks(ks), parse_weights(weights)
+    if out is None:
+        run_sweep(file, settings, prepare(seed, device))
+        return
+    from kdanalysis.cli.output import output_folder
+
+    with output_folder(out, overwrite) as folder:
+        run_sweep(file, settings, prepare(seed, device), folder)
+    typer.echo(f"wrote {out}: report.html, tables, figures")
+
+
+def run_sweep(
+    file: Path, settings: tuple, device: "torch.device", folder: Path | None = None
+) -> None:
+    """Read the logits once, print an excerpt, and fill the folder where there is one."""
+    from kdanalysis.cli.progress import track
+    from kdanalysis.cli.terminal import print_frame
+    from kdanalysis.pages.sweep import excerpt, study_sweep, sweep_page
+    from kdanalysis.store.sources import load_logits
+
+    logits = load_logits(file)
+    table = study_sweep(
+        logits,
+        *settings,
+        device,
+        lambda batches: track(
+            batches, "Sweeping", logits.num_rows, lambda batch: len(batch["teacher_logits"])
+        ),
+    )
+    title = f"{file}: {logits.num_rows:,} samples, {logits.num_classes} classes"
+    print_frame(excerpt(table), title=f"{title}; an excerpt, --out writes all of it")
+    if folder is not None:
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        from kdanalysis.pages.page import write_folder
+
+        write_folder(sweep_page(logits, file.name, table, settings[2]), folder)
