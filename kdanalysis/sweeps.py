@@ -73,7 +73,8 @@ def as_logits(logits: Tensor | np.ndarray, side: str) -> Tensor:
         logits = np.asarray(logits)
         if logits.dtype.kind != "f":
             raise ValueError(f"{side} logits are {logits.dtype}, need floats")
-        logits = torch.from_numpy(np.require(logits, requirements=["C", "W"]))
+        native = logits.dtype.newbyteorder("=")
+        logits = torch.from_numpy(np.require(logits, native, requirements=["C", "W"]))
     if logits.dim() != 2 or not logits.is_floating_point():
         raise ValueError(
             f"{side} logits have shape {tuple(logits.shape)} and type {logits.dtype}, "

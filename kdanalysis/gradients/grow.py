@@ -36,26 +36,26 @@ class Group(NamedTuple):
     value: Float[Tensor, "k n"]  # T^2 KL(p|g || q|g)
 
 
-def grow(
-    p: Float[Tensor, "c n"],
-    e: Float[Tensor, "c n"],
-    ratio: Float[Tensor, "c n"],
-    shift: Float[Tensor, " n"],
-    temperature: int | float,
-    *,
-    backwards: bool,
-) -> Group:
-    """Add class after class, from the first or backwards from the last.
+class Pair(NamedTuple):
+    """The distributions of teacher, p, and student, q = e + shift p, classes in some order."""
 
-    Args:
-        p: the teacher's distribution.
-        e: q - shift p; sums of it keep their digits.
-        ratio: e / p.
-        shift: 1 where e is the difference to the student's distribution, 0 where e is that itself.
-        temperature: T, for the factor T^2.
-        backwards: from the last class.
-    """
+    p: Float[Tensor, "c n"]
+    e: Float[Tensor, "c n"]  # sums of it keep their digits
+    ratio: Float[Tensor, "c n"]  # e / p
+    shift: Float[Tensor, " n"]  # 1 where e is q - p, 0 where it is q
+    far: bool  # q / p differs so much among classes that log_ratio must take care
+
+    def log_ratio(self, change: Tensor, ratio: Callable[[], Tensor]) -> Tensor:
+        """Return log(1 + change), by way of ``ratio() = 1 + change`` where change is near -1."""
+        log = change.log1p()
+        return torch.where(change < ALMOST_GONE, ratio().log(), log) if self.far else log
+
+
+def grow(pair: Pair, temperature: int | float, *, backwards: bool) -> Group:
+    """Add class after class, from the first or ``backwards`` from the last; T^2 included."""
+    p, e, ratio, shift, _ = pair
     old, new = (slice(1, None), slice(None, -1)) if backwards else (slice(-1), slice(1, None))
+    first = -1 if backwards else 0
     sums = p.new_empty(len(p), 4, p.shape[1])
     sums[:, 0], sums[:, 1] = p, e
     torch.mul(p, p, out=sums[:, 2])
@@ -66,10 +66,12 @@ def grow(
     mean = excess * inverse  # of e/p, weighted by p
     spread *= inverse
     along.mul_(inverse).addcmul_(mean, spread, value=-1)  # <Q v, p> / P
+    along[first] = 0  # one class: v is 0, and rounding is left out
     spread *= inverse
     gap = mean[old] - ratio[new]
     step = (gap * p[new]).mul_(mass[old]).mul_(inverse[new])
-    grown = p.new_zeros(len(p), 2, p.shape[1])
+    grown = p.new_empty(len(p), 2, p.shape[1])
+    grown[first] = 0
     within, value = grown.unbind(1)
     torch.add(along[old], along[old], out=within[new])
     within[new].addcmul_(step, spread[old]).add_(step).mul_(step)
@@ -79,8 +81,8 @@ def grow(
     def turn(own: Tensor) -> Tensor:  # Q_old/P_old or q/p, over Q_new/P_new
         return (own + shift) * mass[new] * inverse_q[new]
 
-    log_old = log_ratio(gap * p[new], lambda: turn(mean[old]))
-    log_own = log_ratio(gap.mul_(mass[old]).neg_(), lambda: turn(ratio[new]))
+    log_old = pair.log_ratio(gap * p[new], lambda: turn(mean[old]))
+    log_own = pair.log_ratio(gap.mul_(mass[old]).neg_(), lambda: turn(ratio[new]))
     torch.mul(log_old, mass[old], out=value[new]).addcmul_(log_own, p[new]).neg_()
     accumulate(grown, backwards)
     grown.clamp_(min=0)  # sums of squares and divergences; rounding may leave -1e-34
@@ -101,10 +103,3 @@ def accumulate(values: Float[Tensor, "c s n"], backwards: bool) -> None:
     rows = list(values.numpy())  # row after row is eight times as fast as cumsum over rows
     for before, row in pairwise(reversed(rows) if backwards else rows):
         np.add(row, before, out=row)
-
-
-def log_ratio(change: Tensor, ratio: Callable[[], Tensor]) -> Tensor:
-    """Return log(1 + change), by way of ``ratio() = 1 + change`` where change is close to -1."""
-    log = change.log1p()
-    lost = change < ALMOST_GONE
-    return torch.where(lost, ratio().log(), log) if lost.any() else log

@@ -12,8 +12,10 @@ NARROW = (torch.float16, torch.bfloat16, torch.float32)
 class Ranked(NamedTuple):
     """Logits with the classes in the teacher's order, largest first; one column a sample."""
 
-    student: Float[Tensor, "c n"]
-    teacher: Float[Tensor, "c n"]
+    student: Float[Tensor, "c n"]  # less its largest logit
+    teacher: Float[Tensor, "c n"]  # less its largest logit
+    gap: Float[Tensor, "c n"]  # student less teacher, with the digits of a small difference
+    span: Float[Tensor, " n"]  # largest less smallest logit, of the side where that is larger
 
 
 def rank(
@@ -23,7 +25,10 @@ def rank(
 ) -> Ranked:
     """Sort the classes of every sample by the teacher; ties keep the order of their classes."""
     order = teacher_order(teacher)
-    return Ranked(*(x.gather(-1, order).t().to(dtype).contiguous() for x in (student, teacher)))
+    student, teacher = (x.gather(-1, order).t().to(dtype).contiguous() for x in (student, teacher))
+    gap = student - teacher
+    student, teacher = student - student.amax(0), teacher - teacher[0]
+    return Ranked(student, teacher, gap, torch.maximum(-student.amin(0), -teacher[-1]))
 
 
 def teacher_order(teacher: Float[Tensor, "n c"]) -> Int[Tensor, "n c"]:

@@ -9,8 +9,9 @@ from torch import Tensor
 from kdanalysis.gradients.sweep import Swept
 
 PLAIN = (
-    *("mass_top", "mass_other", "value_high", "value_low_top", "value_low_other", "value_kd"),
-    *("norm_high", "norm_low_top", "norm_low_other", "norm_kd", "norm_total", "entropy"),
+    *("mass_top", "mass_other", "value_high", "value_low_top", "value_low_other"),
+    *("norm_high", "norm_low_top", "norm_low_other", "norm_total", "value_kd", "norm_kd"),
+    "entropy",
 )
 DEFINED = (  # not for every sample: a gradient of zero has no direction
     *("cosine_high_kd", "cosine_low_top_kd", "cosine_low_other_kd", "cosine_total_kd"),
@@ -36,51 +37,53 @@ def sweep_sums(
     total = torch.mul(swept.high_high, w[0] ** 2).add_(swept.top_top, alpha=w[1] ** 2)
     total.add_(swept.other_other, alpha=w[2] ** 2).add_(swept.high_top, alpha=2 * w[0] * w[1])
     total.add_(swept.high_other, alpha=2 * w[0] * w[2]).clamp_(min=0).sqrt_()
-    products = _with_kd(swept)
-    with_total = torch.mul(products[0], w[0]).add_(products[1], alpha=w[1])
-    products.append(with_total.add_(products[2], alpha=w[2]))
-    per_kd = kd.reciprocal()
-    unit = [norm.reciprocal() for norm in (high, top, other, total)]
-    directions = [product.mul_(u).mul_(per_kd) for product, u in zip(products, unit, strict=True)]
-    directions += [
-        (swept.high_top * unit[0]).mul_(unit[1]),
-        (swept.high_other * unit[0]).mul_(unit[2]),
-    ]
-    decoupled = [high * w[0], top * w[1], other * w[2]]
+    one = torch.ones_like(kd[0])
+    sums = [part.mv(one) for part in (*swept[:5], high, top, other, total)]
+    sums += [part.sum().expand_as(sums[0]) for part in (swept.value_kd, kd, swept.entropy)]
+    units = [norm.reciprocal() for norm in (high, top, other, total)]
+    cosines = [part.mul_(u) for part, u in zip(_with_kd(swept, w), units, strict=True)]
+    parts = [(cosine, kd[0].reciprocal()) for cosine in cosines]
+    parts.append(((swept.high_top * units[0]).mul_(units[1]), one))
+    parts.append(((swept.high_other * units[0]).mul_(units[2]), one))
+    whole = torch.mul(high, w[0]).add_(top, alpha=w[1]).add_(other, alpha=w[2]).reciprocal_()
+    norms = zip((high, top, other), w, strict=True)
+    parts += [(norm * whole, one * weight) for norm, weight in norms]
     inside = [high, top * swept.mass_top, other * swept.mass_other]
-    plain = (*swept[:5], swept.value_kd, high, top, other, kd, total, swept.entropy)
-    sums = [part.sum(1).expand(len(high)) for part in plain]
-    pairs = [_defined(part) for part in (*directions, *_shares(decoupled), *_shares(inside))]
-    return (
-        torch.stack([*sums, *(s for s, _ in pairs)]).double(),
-        torch.stack([count for _, count in pairs]).double(),
-    )
+    whole = torch.add(inside[0], inside[1]).add_(inside[2]).reciprocal_()
+    parts += [(norm * whole, one) for norm in inside]
+    found, counts = _defined(parts)
+    return torch.cat((torch.stack(sums), found)).double(), counts.double()
 
 
-def _with_kd(swept: Swept) -> list[Float[Tensor, "k n"]]:
-    """Inner products of high, low_top and low_other with kd, their sum weighted by 1 and the P."""
+def _with_kd(swept: Swept, weights: Sequence[float | int]) -> list[Float[Tensor, "k n"]]:
+    """Inner products with kd = high + P_top low_top + P_other low_other.
+
+    Of high, low_top, low_other, and of their weighted total.
+    """
     mass_top, mass_other = swept.mass_top, swept.mass_other
     high = torch.addcmul(swept.high_high, mass_top, swept.high_top)
-    return [
-        high.addcmul_(mass_other, swept.high_other),
-        torch.addcmul(swept.high_top, mass_top, swept.top_top),
-        torch.addcmul(swept.high_other, mass_other, swept.other_other),
-    ]
+    high.addcmul_(mass_other, swept.high_other)
+    top = torch.addcmul(swept.high_top, mass_top, swept.top_top)
+    other = torch.addcmul(swept.high_other, mass_other, swept.other_other)
+    total = torch.mul(high, weights[0]).add_(top, alpha=weights[1])
+    return [high, top, other, total.add_(other, alpha=weights[2])]
 
 
-def _shares(norms: list[Float[Tensor, "k n"]]) -> list[Float[Tensor, "k n"]]:
-    whole = (norms[0] + norms[1]).add_(norms[2]).reciprocal_()
-    return [norm * whole for norm in norms]
+def _defined(
+    parts: Sequence[tuple[Float[Tensor, "k n"], Float[Tensor, " n"]]],
+) -> tuple[Float[Tensor, "d k"], Float[Tensor, "d k"]]:
+    """Sums of values times factors over the samples that have them, and how many have.
 
-
-def _defined(values: Float[Tensor, "k n"]) -> tuple[Float[Tensor, " k"], Float[Tensor, " k"]]:
-    """Sums over the samples that have a value, and how many have; 0 / 0 marks those without."""
-    sums = values.sum(1)
-    counts = torch.full_like(sums, values.shape[1])
+    0 / 0 marks a sample without.
+    """
+    sums = torch.stack([values.mv(factor) for values, factor in parts])
+    counts = torch.full_like(sums, len(parts[0][1]))
     missing = ~sums.isfinite()
-    if missing.any():
-        rows = values[missing]
-        there = rows.isfinite()
-        sums[missing] = rows.where(there, 0.0).sum(1)
-        counts[missing] = there.sum(1).to(counts)
+    for part in missing.any(1).nonzero().flatten().tolist():
+        values, factor = parts[part]
+        rows = missing[part]
+        products = values[rows] * factor
+        there = products.isfinite()
+        sums[part, rows] = products.where(there, 0.0).sum(1)
+        counts[part, rows] = there.sum(1).to(counts)
     return sums, counts

@@ -22,11 +22,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.decompose import decompose
-from kdanalysis.gradients.grow import Group, grow, log_ratio
+from kdanalysis.gradients.grow import Group, Pair, grow
 from kdanalysis.gradients.rank import Ranked
 from kdanalysis.slopes import slopes
 
 NEAR = 0.6, 1.6  # q/p of all classes between these: the student is close to the teacher
+FAR = 1e-7  # a smaller ratio of the least q/p to the largest may take the digits of a log1p
 # Largest (max - min logit) / T at which squared probabilities keep all their digits.
 REACH = {torch.float64: 300.0, torch.float32: 30.0}
 
@@ -64,12 +65,11 @@ def sweep_terms(
     their teacher and saturated teachers included. Samples whose (max - min logit) / T is beyond
     300 (float32: 30) are computed one k after the other, exact and slower.
     """
-    spans = [side.amax(0) - side.amin(0) for side in ranked]
-    steep = torch.maximum(*spans) > REACH[ranked.teacher.dtype] * temperature
+    steep = ranked.span > REACH[ranked.teacher.dtype] * temperature
     if not steep.any():
         return _scan(ranked, temperature, ks)
     gentle = Ranked(*(side.masked_fill(steep, 0.0) for side in ranked))
-    hard = Ranked(*(side[:, steep].double() for side in ranked))
+    hard = Ranked(*(side[..., steep].double() for side in ranked))
     narrow = ranked.teacher.dtype != torch.float64
     parts = (sweep_terms if narrow else _one_by_one)(hard, temperature, ks)
     swept = _scan(gentle, temperature, ks)
@@ -80,9 +80,10 @@ def sweep_terms(
 
 def _scan(ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None) -> Swept:
     """Grow the top group from the first class and the other group from the last one."""
-    p, e, ratio, shift, entropy = _deviation(ranked, temperature)
-    kd = e - (1 - shift) * p
-    top, other = (grow(p, e, ratio, shift, temperature, backwards=back) for back in (False, True))
+    pair, entropy = _deviation(ranked, temperature)
+    shift = pair.shift
+    kd = pair.e - (1 - shift) * pair.p
+    top, other = (grow(pair, temperature, backwards=back) for back in (False, True))
     value_kd = top.value[-1:].clone()
     top, other = Group(*(x[:-1] for x in top)), Group(*(x[1:] for x in other))
     if ks is not None:
@@ -95,7 +96,7 @@ def _scan(ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None
     return Swept(
         top.mass,
         other.mass,
-        _high_value(top, other, change, shift).mul_(-(temperature**2)),
+        _high_value(top, other, change, pair).mul_(-(temperature**2)),
         top.value,
         other.value,
         high,
@@ -109,54 +110,44 @@ def _scan(ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None
     )
 
 
-def _high_value(top: Group, other: Group, change: Tensor, shift: Tensor) -> Float[Tensor, "k n"]:
+def _high_value(top: Group, other: Group, change: Tensor, pair: Pair) -> Float[Tensor, "k n"]:
     """-KL of the two groups' masses."""
     parts = []
     for group, d in ((top, change), (other, -change)):
-        log = log_ratio(d / group.mass, lambda g=group: g.excess / g.mass + shift)
+        log = pair.log_ratio(d / group.mass, lambda g=group: g.excess / g.mass + pair.shift)
         parts.append(log.mul_(group.mass))
     return parts[0].add_(parts[1])
 
 
-class _Deviation(NamedTuple):
-    """The two distributions of every sample, q = e + shift p."""
+def _deviation(ranked: Ranked, temperature: int | float) -> tuple[Pair, Float[Tensor, "1 n"]]:
+    """Return both distributions, and the teacher's entropy.
 
-    p: Float[Tensor, "c n"]
-    e: Float[Tensor, "c n"]
-    ratio: Float[Tensor, "c n"]  # e / p
-    shift: Float[Tensor, " n"]
-    entropy: Float[Tensor, "1 n"]
-
-
-def _deviation(ranked: Ranked, temperature: int | float) -> _Deviation:
-    """Return p, and e = q - p where the student is close to the teacher, elsewhere e = q.
-
-    With a = (student - teacher) / T less its mean under p, and s = sum p expm1(a),
-    q - p = p (expm1(a) - s) / (1 + s): no digit of a small difference is lost.
+    e = q - p where the student is close to the teacher: with a = (student - teacher) / T less its
+    mean under p, and s = sum p expm1(a), q - p = p (expm1(a) - s) / (1 + s), which loses no digit
+    of a small difference. Elsewhere e = q, which loses none of a small probability.
     """
-    student = (ranked.student - ranked.student.amax(0)) / temperature
-    teacher = (ranked.teacher - ranked.teacher[0]) / temperature
+    teacher, e = ranked.teacher / temperature, (ranked.student / temperature).exp_()
     p = teacher.exp()
     norm = p.sum(0, keepdim=True)
     p /= norm
     entropy = norm.log_().sub_((p * teacher).sum(0, keepdim=True))
-    e = student.exp_()
     e /= e.sum(0)
     ratio = e / p
-    close = (ratio.amin(0) > NEAR[0]) & (ratio.amax(0) < NEAR[1])
+    least, most = ratio.amin(0), ratio.amax(0)
+    close = (least > NEAR[0]) & (most < NEAR[1])
     if close.any():
-        weight = p[:, close]
-        change = (ranked.student[:, close] - ranked.teacher[:, close]).div_(temperature)
+        weight, change = p[:, close], ranked.gap[:, close].div_(temperature)
         change.sub_((weight * change).sum(0)).expm1_()
         mean = (weight * change).sum(0)
         change.sub_(mean).div_(1 + mean)
         ratio[:, close], e[:, close] = change, weight * change
-    return _Deviation(p, e, ratio, close.to(p), entropy)
+    far = bool((least < FAR * most).any())
+    return Pair(p, e, ratio, close.to(p), far), entropy
 
 
 def _one_by_one(ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None) -> Swept:
     """The same from the closed forms of every single partition: any logits, O(c) a k."""
-    student, teacher = (side.t() for side in ranked)
+    student, teacher = ranked.student.t(), ranked.teacher.t()
     place = torch.arange(teacher.shape[1], device=teacher.device)
     ks = place[1:] if ks is None else ks
     rows = [_partition_terms(student, teacher, place >= k, temperature) for k in ks.tolist()]
