@@ -24,7 +24,7 @@ COLUMNS = (
     *("kd_share_high", "kd_share_low_top", "kd_share_low_other"),
     *("mass_other", "entropy"),
 )
-ENTRIES = {"cpu": 25_600}  # rows x classes of a chunk: its arrays stay in the cache
+ENTRIES = {"cpu": 40_000}  # rows x classes of a chunk: its arrays stay in the cache
 MANY = 2**22  # on other devices
 
 
