@@ -3,6 +3,7 @@
 from kdanalysis.losses.base import Loss, linear_ramp
 from kdanalysis.losses.compose import LogitStandardized, Sum
 from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3, Decoupled
+from kdanalysis.losses.listing import parse_losses
 from kdanalysis.losses.nkd import NKD
 from kdanalysis.losses.parse import parse_loss
 from kdanalysis.losses.plain import KD, CrossEntropy
@@ -21,5 +22,6 @@ __all__ = [
     "Sum",
     "linear_ramp",
     "parse_loss",
+    "parse_losses",
     "restore_loss",
 ]

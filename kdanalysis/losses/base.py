@@ -18,11 +18,13 @@ class Loss(nn.Module, ABC):
     The training loss is the mean over samples of the sum of the terms. Logits in half precision
     are computed in float32 inside; float64 stays float64.
     The teacher's logits are constants: no gradient reaches them. ``term_weights`` holds every
-    term's constant weight, without T^2; ``temperature`` is None where there is no single one.
+    term's constant weight, without T^2; ``temperature`` is None where there is no single one;
+    ``needs_target`` says whether the labels matter, or any class indices will do.
     """
 
     term_weights: dict[str, float]
     temperature: float | None = None
+    needs_target: bool = True
 
     @property
     def terms(self) -> tuple[str, ...]:

@@ -37,6 +37,11 @@ class Sum(Loss):
         found = {loss.temperature for loss in self.losses} - {None}
         return found.pop() if len(found) == 1 else None
 
+    @property
+    def needs_target(self) -> bool:
+        """Whether one of the losses uses the labels."""
+        return any(loss.needs_target for loss in self.losses)
+
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
@@ -89,6 +94,11 @@ class LogitStandardized(Loss):
     def temperature(self) -> float | None:
         """The inner loss's temperature, which applies to standardised logits."""
         return self.loss.temperature
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether the inner loss uses the labels."""
+        return self.loss.needs_target
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from kdanalysis.decompose import DIVERGENCES, decompose
 from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
-from kdanalysis.partition import AutoK, Chosen, Partition, Target, Top1, Top1TopK, TopK
+from kdanalysis.partition import AutoK, Chosen, Groups, Partition, Target, Top1, Top1TopK, TopK
 from kdanalysis.slopes import slopes, slopes_of_chosen
+
+WITHOUT_LABELS = (AutoK, Groups, Top1, Top1TopK, TopK)
 
 
 class Decoupled(Loss):
@@ -61,6 +63,11 @@ class Decoupled(Loss):
     def term_weights(self) -> dict[str, float]:
         """Weight of every named term."""
         return self._name(self._weights)
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether the partition looks at the labels."""
+        return not isinstance(self.partition, WITHOUT_LABELS)
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real

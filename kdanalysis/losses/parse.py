@@ -14,11 +14,12 @@ _LOSSES = {"ce": CrossEntropy, "kd": KD, "dkd": DKD, "gdkd": GDKD, "gdkd3": GDKD
 _STANDARDIZED = "ls-"
 
 
-def parse_loss(text: str) -> Loss:
+def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
     """Read a loss from ``name:key=value,key=value``; ``+`` between several adds them up.
 
     Names: ce, kd, dkd, gdkd, gdkd3, nkd, each also behind ``ls-`` for standardised logits. The
-    keys are the constructor's arguments; several numbers are separated by ``/``.
+    keys are the constructor's arguments; several numbers are separated by ``/``. A loss that has a
+    temperature and names none takes ``temperature`` where that is given.
 
     >>> parse_loss("gdkd:k=3,weights=1/2/8")
     GDKD(k=3, weights=(1.0, 2.0, 8.0), temperature=4.0, strategy='best', divergence='forward')
@@ -28,20 +29,20 @@ def parse_loss(text: str) -> Loss:
     Raises:
         ValueError: an unknown name or key (the nearest valid one is named), or a bad value.
     """
-    losses = [_parse_one(part.strip()) for part in text.split("+")]
+    losses = [_parse_one(part.strip(), temperature) for part in text.split("+")]
     return losses[0] if len(losses) == 1 else Sum(*losses)
 
 
-def _parse_one(text: str) -> Loss:
+def _parse_one(text: str, temperature: float | int | None) -> Loss:
     name, _, options = text.partition(":")
     plain = name.lower().removeprefix(_STANDARDIZED)
     if plain not in _LOSSES:
         raise ValueError(f"unknown loss {name!r}{_nearest(plain, _LOSSES)}")
-    loss = _build(plain, options)
+    loss = _build(plain, options, temperature)
     return LogitStandardized(loss) if name.lower().startswith(_STANDARDIZED) else loss
 
 
-def _build(name: str, options: str) -> Loss:
+def _build(name: str, options: str, temperature: float | int | None) -> Loss:
     valid = signature(_LOSSES[name]).parameters
     arguments = {}
     for option in filter(None, options.split(",")):
@@ -54,6 +55,8 @@ def _build(name: str, options: str) -> Loss:
         if not equals or not value:
             raise ValueError(f"option {key!r} of loss {name!r} needs a value: {key}=...")
         arguments[key] = _read(f"{name}:{key}", value, valid[key].default)
+    if temperature is not None and "temperature" in valid:
+        arguments.setdefault("temperature", temperature)
     return _LOSSES[name](**arguments)
 
 

@@ -16,6 +16,8 @@ class KD(Loss):
         weight: factor on the term.
     """
 
+    needs_target = False
+
     def __init__(self, temperature: Real = 4.0, weight: Real = 1.0) -> None:
         super().__init__()
         self.temperature = check_temperature(temperature)

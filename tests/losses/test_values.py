@@ -122,3 +122,11 @@ def test_the_ramp_is_linear_and_ends_at_one():
     assert [linear_ramp(epoch, 20) for epoch in (0, 5, 20, 240)] == [0.0, 0.25, 1.0, 1.0]
     with pytest.raises(ValueError, match="got epoch 1 and length 0"):
         linear_ramp(1, 0)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_needs_target_says_whether_the_labels_matter(loss):
+    student, teacher, target = batch(3)
+    other = (target + 1) % student.shape[-1]
+    one, two = (sum(loss(student, teacher, y).values()) for y in (target, other))
+    assert loss.needs_target == (not torch.equal(one, two))
