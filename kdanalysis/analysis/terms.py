@@ -42,3 +42,14 @@ def stacked_gradients(
     return torch.cat(
         [term_gradients(loss, student, teacher, target) for loss in losses.values()]
     ).double()
+
+
+def total_gradients(
+    losses: Mapping[str, HasGradients],
+    student: Float[Tensor, "n c"],
+    teacher: Float[Tensor, "n c"],
+    target: Int[Tensor, " n"],
+) -> Float[Tensor, "l n c"]:
+    """Gradient of every loss, the sum over its terms, as :func:`stacked_gradients` weighs them."""
+    sides = (student.double(), teacher.double(), target)
+    return torch.stack([sum(loss.gradients(*sides).values()) for loss in losses.values()])
