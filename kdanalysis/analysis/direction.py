@@ -16,6 +16,8 @@ from kdanalysis.analysis.terms import total_gradients
 from kdanalysis.gradients.logit import HasGradients, gram
 
 BINS = Bins(-4.0, 4.0, 8 * 64)  # log10 of a ratio of norms; quantiles are good to 3.7 percent
+MATRICES = ("cosine", "conflicts", "directed", "inner")
+SUMS = (*MATRICES, "norm", "ratios", "samples")
 QUARTILES = {"ratio_q25": 0.25, "ratio_median": 0.5, "ratio_q75": 0.75}
 
 
@@ -53,7 +55,7 @@ class LossDirection(Analyzer):
         super().__init__(list(losses.items()), ordered)
         self.losses, self.steps = dict(losses), ordered
         self.pairs = list(combinations(losses, 2))
-        for state in ("cosine", "conflicts", "directed", "inner"):
+        for state in MATRICES:
             self.add_sum(state, len(ordered), len(TEACHER), count, count)
         self.add_sum("norm", len(ordered), len(TEACHER), count)
         self.add_sum("ratios", len(ordered), len(TEACHER), len(self.pairs), BINS.size)
@@ -128,12 +130,11 @@ class LossDirection(Analyzer):
     def compute(self) -> dict[str, Tensor]:
         """Every column of the table by (step, teacher right/wrong/all, pair), the counts included.
 
-        NaN where no sample counts. Beside them epoch by step, and non_finite.
+        Of several steps a last one holds all of them together. NaN where no sample counts. Beside
+        them epoch by step, and non_finite.
         """
         a, b = torch.triu_indices(len(self.losses), len(self.losses), 1)
-        sums = {name: self._with_all(name) for name in ("samples", "norm", "ratios")}
-        for name in ("cosine", "conflicts", "directed", "inner"):
-            sums[name] = self._with_all(name)
+        sums = {name: self._with_all(getattr(self, name)) for name in SUMS}
         square = sums["inner"].diagonal(dim1=2, dim2=3)
         pair = {name: sums[name][..., a, b] for name in ("cosine", "conflicts", "directed")}
         n = sums["samples"].unsqueeze(-1).expand(pair["cosine"].shape)
@@ -148,26 +149,35 @@ class LossDirection(Analyzer):
             **quartiles,
             "n": n.clone(),
             "no_gradient": n - pair["directed"],
-            "epoch": self.epochs[0] / self.epochs[1],
+            "epoch": self._epochs(),
             "non_finite": self.non_finite.clone(),
         }
 
-    def _with_all(self, name: str) -> Tensor:
-        """The sums where the teacher is right, wrong, and over all samples, labelled or not."""
-        state = getattr(self, name)
-        return torch.cat((state[:, :2], state.sum(1, keepdim=True)), 1)
+    def _with_all(self, state: Tensor) -> Tensor:
+        """The sums where the teacher is right, wrong, and over all; by step, and over all steps."""
+        state = torch.cat((state[:, :2], state.sum(1, keepdim=True)), 1)
+        several = len(self.steps) > 1
+        return torch.cat((state, state.sum(0, keepdim=True))) if several else state
+
+    def _epochs(self) -> Tensor:
+        epochs = self.epochs[0] / self.epochs[1]
+        none = epochs.new_tensor([torch.nan] * (len(self.steps) > 1))
+        return torch.cat((epochs, none))
 
     def table(self) -> pd.DataFrame:
         """Columns step, epoch, teacher, loss_a, loss_b and those of the class, in its order.
 
         After them n, no_gradient and non_finite. One row a step, a group of samples (the teacher
         right, wrong, all; only all where there were no labels) and an unordered pair of losses;
-        ``loss_a`` is the one given first.
+        ``loss_a`` is the one given first. Of several steps the last rows, whose step is <NA>, are
+        over the samples of all of them.
         """
         values = self.compute()
         epoch, non_finite = values.pop("epoch"), int(values.pop("non_finite"))
-        index = [(s, t, *pair) for s in self.steps for t in TEACHER for pair in self.pairs]
+        steps = [*self.steps, pd.NA] if len(self.steps) > 1 else self.steps
+        index = [(s, t, *pair) for s in steps for t in TEACHER for pair in self.pairs]
         frame = pd.DataFrame(index, columns=["step", "teacher", "loss_a", "loss_b"])
+        frame = frame.astype({"step": "Int64"})
         frame.insert(1, "epoch", epoch_column(epoch, len(TEACHER) * len(self.pairs)))
         frame = frame.assign(**flat_columns(values), non_finite=non_finite)
         if frame.n[frame.teacher != "all"].sum() == 0:

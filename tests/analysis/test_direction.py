@@ -15,6 +15,7 @@ from .reference import logits, targets
 STUDENT, TEACHER = logits(0), logits(1)
 TARGET = torch.where(torch.arange(60) % 2 == 0, TEACHER.argmax(-1), targets(2))
 STEP, EPOCH = torch.arange(60) // 30 * 10, torch.arange(60) // 30
+ALL_STEPS = -1
 LOSSES = {
     "kd": KD(2.0, weight=0.5),
     "gdkd": GDKD(3, (1, 2, 8), 2.0),
@@ -42,6 +43,7 @@ def totals(losses=LOSSES) -> dict[str, np.ndarray]:
 
 
 def row_of(frame, step, teacher, pair):
+    frame = frame.assign(step=frame.step.fillna(ALL_STEPS))
     return frame.set_index(["step", "teacher", "loss_a", "loss_b"]).loc[(step, teacher, *pair)]
 
 
@@ -49,11 +51,11 @@ def test_every_column_agrees_with_a_loop():
     gradients, frame = totals(), table()
     right = (TEACHER.argmax(-1) == TARGET).numpy()
     split = {"right": right, "wrong": ~right, "all": np.ones(60, dtype=bool)}
-    assert len(frame) == 2 * 3 * 10
-    for step in (0, 10):
+    assert len(frame) == 3 * 3 * 10
+    for step in (0, 10, ALL_STEPS):
         for name, members in split.items():
-            chosen = np.flatnonzero(members & (STEP.numpy() == step))
-            assert 0 < len(chosen) < 60
+            chosen = np.flatnonzero(members & np.isin(STEP, [0, 10] if step < 0 else [step]))
+            assert len(chosen) > 0
             for pair in combinations(LOSSES, 2):
                 a, b = (gradients[loss][chosen] for loss in pair)
                 row = row_of(frame, step, name, pair)
@@ -137,7 +139,7 @@ def test_a_loss_that_needs_labels_is_named():
 def test_non_finite_rows_are_counted_and_left_out():
     student, teacher = STUDENT.clone(), TEACHER.clone()
     student[1, 0], teacher[40, 4] = torch.nan, torch.inf
-    rows = table(student, teacher).query("teacher == 'all'")
+    rows = table(student, teacher).query("teacher == 'all' and step >= 0")
     assert (rows.non_finite == 2).all()
     assert (rows.n == 29).all()
 
@@ -152,6 +154,7 @@ def test_halves_merge_into_the_whole():
 
 def test_epochs_follow_the_steps():
     assert table().groupby("step").epoch.first().to_dict() == {0: 0, 10: 1}
+    assert table().epoch.isna().sum() == 3 * 10  # all steps together have none
 
 
 def test_one_loss_has_nothing_to_be_held_against():
