@@ -15,9 +15,13 @@ from torch import Tensor
 
 
 class Partition(ABC):
-    """A rule with parameters; calling it gives the group id of every class of every sample."""
+    """A rule with parameters; calling it gives the group id of every class of every sample.
+
+    ``needs_target`` says whether the rule looks at the labels, or any class indices will do.
+    """
 
     num_groups: int
+    needs_target: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(
@@ -84,6 +88,8 @@ class Target(Chosen):
 class Top1(Chosen):
     """Group 0: the class with the largest teacher logit. Group 1: the others."""
 
+    needs_target: ClassVar[bool] = False
+
     def choose(
         self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
     ) -> Int[Tensor, "n 1"]:
@@ -100,6 +106,7 @@ class TopK(Chosen):
     The partition of GDKD (2512.04625).
     """
 
+    needs_target: ClassVar[bool] = False
     k: SupportsIndex
     strategy: str = "best"
 
@@ -124,6 +131,7 @@ class TopK(Chosen):
 class Top1TopK(Partition):
     """Groups 0, 1, 2: the teacher's top class, its classes of rank 2 to k, the others (GDKD3)."""
 
+    needs_target: ClassVar[bool] = False
     k: SupportsIndex
     num_groups: ClassVar[int] = 3
 
@@ -150,6 +158,7 @@ class AutoK(Partition):
     The rule of GDKD's experiments (2512.04625).
     """
 
+    needs_target: ClassVar[bool] = False
     ratio: int | float = 2.0
     max_k: SupportsIndex | None = None
     temperature: int | float = 4.0
@@ -197,6 +206,7 @@ class Groups(Partition):
         ids: the group id of every class; ids run from 0 without gaps.
     """
 
+    needs_target: ClassVar[bool] = False
     ids: tuple[int, ...]
     num_groups: int = field(init=False, repr=False)
 

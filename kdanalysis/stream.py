@@ -12,7 +12,7 @@ from kdanalysis.analysis.base import Analyzer
 def needed_columns(analyzer: Analyzer) -> tuple[set[str], set[str]]:
     """Return the columns an analyzer needs, and those it takes where they are there."""
     parameters = inspect.signature(analyzer.update).parameters.values()
-    needed = {p.name for p in parameters if p.default is p.empty}
+    needed = {p.name for p in parameters if p.default is p.empty} | analyzer.also_needed
     return needed, {p.name for p in parameters} - needed
 
 

@@ -29,6 +29,7 @@ class Analyzer(Metric):
     """
 
     full_state_update = False
+    also_needed: frozenset[str] = frozenset()  # columns optional in ``update``, but needed here
 
     def __init__(self, *configuration: object) -> None:
         super().__init__(compute_with_cache=False)

@@ -12,7 +12,7 @@ from kdanalysis.analysis.base import Analyzer, flat_columns
 from kdanalysis.analysis.conflict import TEACHER
 from kdanalysis.analysis.histogram import Bins
 from kdanalysis.analysis.steps import check_steps, epoch_column, epoch_sums, place_steps
-from kdanalysis.analysis.terms import total_gradients
+from kdanalysis.analysis.terms import label_columns, labels_for, total_gradients
 from kdanalysis.gradients.logit import HasGradients, gram
 
 BINS = Bins(-4.0, 4.0, 8 * 64)  # log10 of a ratio of norms; quantiles are good to 3.7 percent
@@ -54,6 +54,7 @@ class LossDirection(Analyzer):
         ordered, count = check_steps(steps), len(losses)
         super().__init__(list(losses.items()), ordered)
         self.losses, self.steps = dict(losses), ordered
+        self.also_needed = label_columns(losses)
         self.pairs = list(combinations(losses, 2))
         for state in MATRICES:
             self.add_sum(state, len(ordered), len(TEACHER), count, count)
@@ -80,23 +81,15 @@ class LossDirection(Analyzer):
         place = place_steps(self.steps, step, kept.long())
         self.accumulate(epochs=epoch_sums(len(self.steps), place, epoch))
         student, teacher = student_logits[kept], teacher_logits[kept]
-        if target is None:
-            judged, labels = torch.full_like(place[kept], 2), self._no_labels(place[kept])
-        else:
-            labels = target[kept]
-            judged = (teacher.argmax(-1) != labels).long()
+        labels = labels_for(self.losses, target, student_logits)[kept]
+        judged = (teacher.argmax(-1) != labels).long()
+        judged = judged if target is not None else torch.full_like(judged, 2)
         sums = self._of_samples(total_gradients(self.losses, student, teacher, labels))
         touched, row = (3 * place[kept] + judged).unique(return_inverse=True)
         for name, values in sums.items():
             added = values.new_zeros(len(touched), *values.shape[1:]).index_add(0, row, values)
             self._rows(name).index_add_(0, touched, added)
         self._count_ratios(sums["norm"], touched, row)
-
-    def _no_labels(self, like: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        needing = [n for n, loss in self.losses.items() if getattr(loss, "needs_target", True)]
-        if needing:
-            raise ValueError(f"the loss {needing[0]!r} needs labels (target), there are none")
-        return torch.zeros_like(like)
 
     def _of_samples(self, gradients: Float[Tensor, "l n c"]) -> dict[str, Tensor]:
         """What is summed over the samples, first dimension n."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from kdanalysis.analysis.base import Analyzer, flat_columns
 from kdanalysis.analysis.histogram import Bins
 from kdanalysis.analysis.steps import check_steps, epoch_column, epoch_sums, place_steps
-from kdanalysis.analysis.terms import stacked_gradients, term_names
+from kdanalysis.analysis.terms import label_columns, labels_for, stacked_gradients, term_names
 from kdanalysis.gradients.logit import HasGradients
 
 BINS = Bins(-12.0, 6.0, 18 * 64)  # log10 of a norm; quantiles are good to 3.7 percent
@@ -36,6 +36,7 @@ class TermMagnitude(Analyzer):
         names, ordered = term_names(losses), check_steps(steps)
         super().__init__(list(losses.items()), ordered)
         self.losses, self.names, self.steps = dict(losses), names, ordered
+        self.also_needed = label_columns(losses)
         self.add_sum("norm", len(ordered), len(names))
         self.add_sum("counts", len(ordered), len(names), BINS.size)
         self.add_sum("epochs", 2, len(ordered))
@@ -44,11 +45,16 @@ class TermMagnitude(Analyzer):
         self,
         student_logits: Float[Tensor, "n c"],
         teacher_logits: Float[Tensor, "n c"],
-        target: Int[Tensor, " n"],
+        target: Int[Tensor, " n"] | None = None,
         step: Int[Tensor, " n"] | None = None,
         epoch: Int[Tensor, " n"] | None = None,
     ) -> None:
-        """Add one batch; ValueError as :meth:`Analyzer.keep`, or for a step not announced."""
+        """Add one batch, with labels where a loss needs them.
+
+        Raises:
+            ValueError: as :meth:`Analyzer.keep`, a step not announced, or labels missing.
+        """
+        target = labels_for(self.losses, target, student_logits)
         place = place_steps(self.steps, step, target)
         self.accumulate(epochs=epoch_sums(len(self.steps), place, epoch))
         kept = self.keep(teacher_logits, student_logits, target)

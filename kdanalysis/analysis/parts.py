@@ -38,6 +38,7 @@ class KDParts:
             raise ValueError(f"{partition} needs {1 + partition.num_groups} names, got {names}")
         self.partition, self.temperature, self.names = partition, temperature, tuple(names)
         self.terms = tuple(name for name in names if name is not None)
+        self.needs_target = partition.needs_target
 
     def gradients(
         self,

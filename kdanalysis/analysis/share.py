@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdanalysis.analysis.base import Analyzer, flat_columns
-from kdanalysis.analysis.terms import term_names
+from kdanalysis.analysis.terms import label_columns, labels_for, term_names
 from kdanalysis.gradients.logit import HasGradients, term_gradients
 
 
@@ -39,6 +39,7 @@ class TermShare(Analyzer):
         names = term_names(losses)
         super().__init__(list(losses.items()))
         self.losses, self.names = dict(losses), names
+        self.also_needed = label_columns(losses)
         for state in ("share", "count", "zero"):
             self.add_sum(state, len(names))
 
@@ -46,9 +47,14 @@ class TermShare(Analyzer):
         self,
         student_logits: Float[Tensor, "n c"],
         teacher_logits: Float[Tensor, "n c"],
-        target: Int[Tensor, " n"],
+        target: Int[Tensor, " n"] | None = None,
     ) -> None:
-        """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
+        """Add one batch of logits (n, c), with labels where a loss needs them.
+
+        Raises:
+            ValueError: as :meth:`Analyzer.keep`, or labels are missing.
+        """
+        target = labels_for(self.losses, target, student_logits)
         kept = self.keep(teacher_logits, student_logits, target)
         sides = (student_logits[kept].double(), teacher_logits[kept].double(), target[kept])
         sums = [_share_sums(term_gradients(loss, *sides)) for loss in self.losses.values()]

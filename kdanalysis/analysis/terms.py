@@ -28,6 +28,30 @@ def term_labels(losses: Mapping[str, HasGradients]) -> tuple[str, ...]:
     return tuple(term if uses[term] == 1 else f"{loss}:{term}" for loss, term in names)
 
 
+def label_columns(losses: Mapping[str, HasGradients]) -> frozenset[str]:
+    """Return {"target"} where a loss uses the labels, else nothing."""
+    needing = any(getattr(loss, "needs_target", True) for loss in losses.values())
+    return frozenset({"target"} if needing else ())
+
+
+def labels_for(
+    losses: Mapping[str, HasGradients],
+    target: Int[Tensor, " n"] | None,
+    student: Float[Tensor, "n c"],
+) -> Int[Tensor, " n"]:
+    """Return the labels, or class 0 for every sample where there are none and no loss needs any.
+
+    Raises:
+        ValueError: there are none, and a loss needs them.
+    """
+    if target is not None:
+        return target
+    for name, loss in losses.items():
+        if getattr(loss, "needs_target", True):
+            raise ValueError(f"the loss {name!r} needs labels (target), and there are none")
+    return torch.zeros(len(student), dtype=torch.long, device=student.device)
+
+
 def stacked_gradients(
     losses: Mapping[str, HasGradients],
     student: Float[Tensor, "n c"],

@@ -77,19 +77,19 @@ def direction_by_teacher(table: pd.DataFrame) -> Figure:
 
 @styled
 def direction_over_training(table: pd.DataFrame, teacher: str = "all") -> Figure:
-    """Two panels over the training step: cosine to the first loss; step multiplier.
+    """Two panels over the training step: cosine to the first loss by sample; step multiplier.
 
     Args:
         table: as ``LossDirection.table`` gives it.
         teacher: the samples the teacher gets "right", "wrong", or "all".
     """
     require(table, "step", "teacher", "loss_a", "loss_b", "cosine", "multiplier", number="cosine")
-    first = table.loss_a.iloc[0]
-    rows = table[(table.teacher == teacher) & (table.loss_a == first)]
+    first = short(table.loss_a.iloc[0])
+    rows = table[(table.teacher == teacher) & (table.loss_a == table.loss_a.iloc[0])]
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(PAGE, 4.4), layout="constrained", sharex=True
     )
-    for i, (loss, part) in enumerate(rows.groupby("loss_b", sort=False)):
+    for i, (loss, part) in enumerate(rows.dropna(subset="step").groupby("loss_b", sort=False)):
         part = part.sort_values("step")
         look = {
             "color": CYCLE[i % len(CYCLE)],
@@ -102,8 +102,8 @@ def direction_over_training(table: pd.DataFrame, teacher: str = "all") -> Figure
     bottom.axhline(1, color=GREY, linewidth=1, zorder=0)
     top.set_ylim(-1.03, 1.03)
     bottom.set_yscale("log")
-    top.set_ylabel(f"cosine to {short(first)}", parse_math=False)
-    bottom.set_ylabel(f"norm over that\nof {short(first)}", parse_math=False)
+    top.set_ylabel(f"cosine to {first}", parse_math=False)
+    bottom.set_ylabel(f"norm over that\nof {first}", parse_math=False)
     bottom.set_xlabel("training step" + state_left_out(table))
     side_legend(top)
     return figure

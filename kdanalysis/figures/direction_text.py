@@ -92,6 +92,6 @@ def _claim(row: object) -> str:
     if not kind_of(row):
         return row.loss_b
     return (
-        f"{row.loss_b} (cosine {row.cosine:.2f}, over the batch {row.cosine_batch:.2f}; "
+        f"{row.loss_b} (cosine {row.cosine:.3f}, over the batch {row.cosine_batch:.3f}; "
         f"{times(row.multiplier)} as far)"
     )

@@ -7,10 +7,8 @@ from torch import Tensor
 
 from kdanalysis.decompose import DIVERGENCES, decompose
 from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
-from kdanalysis.partition import AutoK, Chosen, Groups, Partition, Target, Top1, Top1TopK, TopK
+from kdanalysis.partition import AutoK, Chosen, Partition, Target, Top1, Top1TopK, TopK
 from kdanalysis.slopes import slopes, slopes_of_chosen
-
-WITHOUT_LABELS = (AutoK, Groups, Top1, Top1TopK, TopK)
 
 
 class Decoupled(Loss):
@@ -67,7 +65,7 @@ class Decoupled(Loss):
     @property
     def needs_target(self) -> bool:
         """Whether the partition looks at the labels."""
-        return not isinstance(self.partition, WITHOUT_LABELS)
+        return self.partition.needs_target
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real

@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from kdanalysis.analysis.direction import LossDirection
+from kdanalysis.analysis.magnitude import TermMagnitude
+from kdanalysis.analysis.parts import KDParts
+from kdanalysis.analysis.share import TermShare
 from kdanalysis.losses import DKD, GDKD, KD, NKD, CrossEntropy, LogitStandardized, Sum
+from kdanalysis.partition import TopK
+from kdanalysis.stream import needed_columns
 
 from .reference import logits, targets
 
@@ -131,11 +136,6 @@ def test_without_labels_there_are_only_all_samples():
     pd.testing.assert_frame_equal(metric.table(), expected)
 
 
-def test_a_loss_that_needs_labels_is_named():
-    with pytest.raises(ValueError, match="the loss 'nkd' needs labels"):
-        LossDirection({"kd": KD(), "nkd": NKD()}).update(STUDENT, TEACHER)
-
-
 def test_non_finite_rows_are_counted_and_left_out():
     student, teacher = STUDENT.clone(), TEACHER.clone()
     student[1, 0], teacher[40, 4] = torch.nan, torch.inf
@@ -160,3 +160,20 @@ def test_epochs_follow_the_steps():
 def test_one_loss_has_nothing_to_be_held_against():
     with pytest.raises(ValueError, match=r"need at least two losses to compare, got \['kd'\]"):
         LossDirection({"kd": KD()})
+
+
+@pytest.mark.parametrize("analyzer", [LossDirection, TermMagnitude, TermShare])
+def test_labels_are_asked_for_where_a_loss_needs_them(analyzer):
+    without = analyzer({"kd": KDParts(TopK(3)), "gdkd": GDKD(3)})
+    assert needed_columns(without)[0] == {"student_logits", "teacher_logits"}
+    without.update(STUDENT, TEACHER)
+    labelled = analyzer({"kd": KDParts(TopK(3)), "gdkd": GDKD(3)})
+    labelled.update(STUDENT, TEACHER, TARGET)
+    shown = labelled.table()
+    if "teacher" in shown:
+        shown = shown[shown.teacher == "all"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(without.table(), shown)
+    needing = analyzer({"gdkd": GDKD(3), "dkd": DKD()})
+    assert "target" in needed_columns(needing)[0]
+    with pytest.raises(ValueError, match="the loss 'dkd' needs labels"):
+        needing.update(STUDENT, TEACHER)
