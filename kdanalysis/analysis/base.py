@@ -10,7 +10,7 @@ from torchmetrics import Metric
 
 from kdanalysis.analysis.rows import check_batch, finite_rows
 
-COUNTS = ("n", "no_gradient", "non_finite")
+COUNTS = ("n", "no_gradient", "no_relation", "non_finite")
 
 
 class Analyzer(Metric):

@@ -24,24 +24,24 @@ def rank(
     dtype: torch.dtype = torch.float64,
 ) -> Ranked:
     """Sort the classes of every sample by the teacher; ties keep the order of their classes."""
-    order = teacher_order(teacher)
+    order = class_order(teacher)
     student, teacher = (x.gather(-1, order).t().to(dtype).contiguous() for x in (student, teacher))
     gap = student - teacher
     student, teacher = student - student.amax(0), teacher - teacher[0]
     return Ranked(student, teacher, gap, torch.maximum(-student.amin(0), -teacher[-1]))
 
 
-def teacher_order(teacher: Float[Tensor, "n c"]) -> Int[Tensor, "n c"]:
+def class_order(logits: Float[Tensor, "n c"]) -> Int[Tensor, "n c"]:
     """Return the classes by descending logit, ties by ascending class.
 
     Up to 32 bits the logit and the class fit into one integer, which numpy sorts several times as
     fast as a stable sort finds the order.
     """
-    if teacher.device.type != "cpu" or teacher.dtype not in NARROW:
-        return teacher.sort(stable=True, dim=-1, descending=True).indices
-    bits = (teacher.float() + 0.0).view(torch.int32).long()  # + 0.0 makes -0.0 equal to 0.0
+    if logits.device.type != "cpu" or logits.dtype not in NARROW:
+        return logits.sort(stable=True, dim=-1, descending=True).indices
+    bits = (logits.float() + 0.0).view(torch.int32).long()  # + 0.0 makes -0.0 equal to 0.0
     ascending = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-    classes = torch.arange(teacher.shape[-1], device=teacher.device)
+    classes = torch.arange(logits.shape[-1], device=logits.device)
     keys = ascending.mul_(-(2**32)).add_(classes)
     keys.numpy().sort(-1)
     return keys.bitwise_and_(0xFFFFFFFF)

@@ -9,10 +9,12 @@ import torch
 from kdanalysis.analysis.amplification import Amplification
 from kdanalysis.analysis.confidence import ShareByConfidence
 from kdanalysis.analysis.conflict import GradientConflict
+from kdanalysis.analysis.discrepancy import ClassDiscrepancy
 from kdanalysis.analysis.magnitude import TermMagnitude
 from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
 from kdanalysis.analysis.profile import ClassProfile
+from kdanalysis.analysis.relation import NonTopRelation
 from kdanalysis.analysis.share import TermShare
 from kdanalysis.analysis.teacher import TeacherDistribution
 from kdanalysis.losses import DKD, GDKD
@@ -30,6 +32,8 @@ ANALYZERS = [
     lambda: ShareByConfidence(LOSSES),
     lambda: Amplification(LOSSES),
     lambda: GradientConflict(LOSSES),
+    lambda: NonTopRelation(3),
+    lambda: ClassDiscrepancy(12),
 ]
 COLUMNS = {
     "student_logits": logits(0),

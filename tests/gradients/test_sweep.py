@@ -7,7 +7,7 @@ import torch
 
 from kdanalysis import GDKD, KD
 from kdanalysis.decompose import decompose
-from kdanalysis.gradients.rank import rank, teacher_order
+from kdanalysis.gradients.rank import class_order, rank
 from kdanalysis.gradients.sweep import sweep_terms
 
 N, C = 12, 9
@@ -203,4 +203,4 @@ def test_classes_are_ordered_by_logit_and_ties_by_place(dtype):
     teacher = torch.cat((3 * TEACHER, TEACHER.round(), torch.zeros_like(TEACHER))).to(dtype)
     teacher[-1, ::2] = -0.0  # equal to 0.0
     expected = [sorted(range(C), key=lambda i: -row[i]) for row in teacher.tolist()]
-    assert teacher_order(teacher).tolist() == expected
+    assert class_order(teacher).tolist() == expected
