@@ -11,6 +11,7 @@ from difflib import get_close_matches
 
 from kdanalysis.analysis.amplification import Amplification
 from kdanalysis.analysis.base import Analyzer
+from kdanalysis.analysis.calibration import Calibration
 from kdanalysis.analysis.confidence import ShareByConfidence
 from kdanalysis.analysis.conflict import GradientConflict
 from kdanalysis.analysis.magnitude import TermMagnitude
@@ -38,6 +39,7 @@ TABLES = (
     "mass",
     "profile",
     "modality",
+    "calibration",
     "magnitude",
     "share",
     "confidence",
@@ -68,6 +70,8 @@ def analyzer(name: str, info: RunInfo, steps: Sequence[int]) -> Analyzer:
             return ClassProfile(classes, temperature)
         case "modality":
             return Modality(classes)
+        case "calibration":
+            return Calibration(classes, temperature)
         case "magnitude":
             return TermMagnitude(bare | {"kd parts": inside["kd"]}, steps)
         case "conflict":

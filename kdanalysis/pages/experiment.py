@@ -14,7 +14,7 @@ from kdanalysis.report import Section
 from kdanalysis.run import open_run
 from kdanalysis.store.sources import load_logits
 
-TEACHER = ("mass", "amplification", "profile", "modality")
+TEACHER = ("mass", "calibration", "amplification", "profile", "modality")
 TRAINING = ("magnitude", "share", "confidence", "conflict")
 
 

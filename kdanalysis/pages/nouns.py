@@ -11,12 +11,14 @@ from matplotlib.figure import Figure
 
 from kdanalysis.figures import (
     amplification,
+    calibration,
     confidence,
     conflict,
     magnitude,
     mass,
     modality,
     profile,
+    reliability,
     share,
     sweep,
 )
@@ -58,6 +60,18 @@ NOUNS = {
         (("k that auto-k chooses, by true class", modality.modality_by_class),),
         modality.modality_sentence,
         modality.modality_number,
+    ),
+    "calibration": Noun(
+        "Calibration against temperature",
+        (
+            ("Accuracy against confidence", reliability.reliability_by_confidence),
+            (
+                "Calibration error, NLL and Brier score over the temperature",
+                calibration.calibration_over_temperature,
+            ),
+        ),
+        calibration.calibration_sentence,
+        calibration.calibration_number,
     ),
     "magnitude": Noun(
         "Gradient norms of the terms over training",

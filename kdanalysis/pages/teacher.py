@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from kdanalysis.analysis.amplification import Amplification
+from kdanalysis.analysis.calibration import Calibration
 from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
 from kdanalysis.analysis.profile import ClassProfile
@@ -47,6 +48,7 @@ def study_teacher(
     wanted = {
         "teacher": TeacherDistribution(classes, temperatures),
         "mass": TopKMass(classes, temperatures),
+        "calibration": Calibration(classes),
     }
     if classes <= MOST_CLASSES:
         wanted |= {"profile": ClassProfile(classes), "modality": Modality(classes)}

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kdanalysis.analysis.amplification import Amplification
+from kdanalysis.analysis.calibration import Calibration, StudentCalibration
 from kdanalysis.analysis.confidence import ShareByConfidence
 from kdanalysis.analysis.conflict import GradientConflict
 from kdanalysis.analysis.discrepancy import ClassDiscrepancy
@@ -25,6 +26,8 @@ LOSSES = {"dkd": DKD(), "gdkd": GDKD(3)}
 ANALYZERS = [
     lambda: TeacherDistribution(12),
     lambda: TopKMass(12),
+    lambda: Calibration(12),
+    lambda: StudentCalibration(12),
     lambda: ClassProfile(12),
     lambda: Modality(12),
     lambda: TermMagnitude(LOSSES),

@@ -8,6 +8,7 @@ import torch
 from matplotlib.axes import Axes
 
 from kdanalysis.analysis.amplification import Amplification
+from kdanalysis.analysis.calibration import Calibration
 from kdanalysis.analysis.confidence import ShareByConfidence
 from kdanalysis.analysis.conflict import GradientConflict
 from kdanalysis.analysis.magnitude import TermMagnitude
@@ -18,12 +19,14 @@ from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.share import TermShare
 from kdanalysis.figures import (
     amplification,
+    calibration,
     confidence,
     conflict,
     magnitude,
     mass,
     modality,
     profile,
+    reliability,
     share,
 )
 from kdanalysis.losses import DKD, GDKD, CrossEntropy
@@ -46,6 +49,17 @@ def analyzers(c: int, k: int) -> dict:
             modality.modality_sentence,
             modality.modality_number,
         ),
+        **{
+            draw: (
+                Calibration(c),
+                calibration.calibration_sentence,
+                calibration.calibration_number,
+            )
+            for draw in (
+                calibration.calibration_over_temperature,
+                reliability.reliability_by_confidence,
+            )
+        },
         magnitude.magnitude_over_training: (
             TermMagnitude(losses),
             magnitude.magnitude_sentence,

@@ -38,7 +38,9 @@ def test_every_table_is_a_section_with_its_sentence_and_number(source):
         assert section.text
         assert section.number
         assert len(section.tables) == 1
-        assert len(section.figures) == (2 if section.name == "amplification" else 1)
+        assert len(section.figures) == (
+            2 if section.name in ("amplification", "calibration") else 1
+        )
 
 
 def test_samples_left_out_are_stated(tmp_path, logits):
@@ -55,8 +57,8 @@ def test_the_folder_holds_all_tables_figures_and_one_page(source, tmp_path):
     out.mkdir()
     write_folder(teacher_page(source, "<b>", study_teacher(source)), out)
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
-    nouns = ("amplification", "mass", "modality", "profile")
-    drawn = (*nouns, "amplification-2")
+    nouns = ("amplification", "calibration", "mass", "modality", "profile")
+    drawn = (*nouns, "amplification-2", "calibration-2")
     assert files == sorted(
         [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
         + [f"tables/{name}.csv" for name in (*nouns, "teacher")]

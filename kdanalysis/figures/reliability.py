@@ -1,0 +1,90 @@
+"""Reliability diagrams (figure 22): accuracy against confidence at several temperatures."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdanalysis.figures.calibration import one_network
+from kdanalysis.figures.style import BLUE, FAINT, GREY, PAGE, VERMILION, state_left_out, styled
+
+FEW = 20  # samples of a bin: the accuracy of fewer is chance to .1 and more
+
+
+@styled
+def reliability_by_confidence(
+    table: pd.DataFrame, temperatures: Sequence[float | int] | None = None
+) -> Figure:
+    """One column a temperature: accuracy by confidence bin above, samples by bin below.
+
+    Bars are the accuracy, dots stand at a bin's mean confidence and accuracy, hollow ones for bins
+    of fewer than 20 samples; the line from the dot to the diagonal is the gap that ECE averages.
+
+    Args:
+        table: one network's, as ``Calibration.table`` gives it.
+        temperatures: which to draw; T = 1, the one of the ladder next to the least NLL and the one
+            that distils unless given.
+    """
+    scores = one_network(table)
+    chosen = _usual(table, scores) if temperatures is None else list(temperatures)
+    if absent := [t for t in chosen if t not in scores.index]:
+        raise ValueError(f"the table has no temperature {absent[0]:g}, it has {list(scores.index)}")
+    figure, axes = plt.subplots(
+        2,
+        len(chosen),
+        figsize=(max(PAGE * len(chosen) / 3, 3.2), 3.9),
+        layout="constrained",
+        squeeze=False,
+        sharex=True,
+        sharey="row",
+        height_ratios=(2.4, 1),
+    )
+    for column, temperature in enumerate(chosen):
+        rows = table[table.temperature == temperature]
+        _diagram(axes[0, column], rows)
+        _histogram(axes[1, column], rows)
+        title = _title(temperature, table, scores)
+        axes[0, column].set_title(f"{title}\nECE {scores.ece[temperature]:.3f}", loc="left")
+    axes[0, 0].set_ylabel("accuracy")
+    axes[1, 0].set_ylabel("samples (%)")
+    figure.supxlabel(
+        f"confidence, max p (dot: mean of the bin, hollow below {FEW} samples; orange: gap)"
+        f"{state_left_out(table)}",
+        fontsize=10,
+    )
+    return figure
+
+
+def _usual(table: pd.DataFrame, scores: pd.DataFrame) -> list[float]:
+    there = [1.0, float(scores.nll.idxmin()), float(table.distilled.iloc[0])]
+    return list(dict.fromkeys(t for t in there if t in scores.index))
+
+
+def _title(temperature: float | int, table: pd.DataFrame, scores: pd.DataFrame) -> str:
+    notes = []
+    if temperature == scores.nll.idxmin():
+        notes.append("near least NLL")
+    if temperature == table.distilled.iloc[0]:
+        notes.append("distils")
+    return f"T = {temperature:.3g}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _diagram(ax: Axes, rows: pd.DataFrame) -> None:
+    seen = rows[rows["count"] > 0]
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    ax.bar(seen.low, seen.accuracy, seen.high - seen.low, align="edge", color=FAINT, zorder=0)
+    ax.vlines(seen.confidence, seen.confidence, seen.accuracy, color=VERMILION, linewidth=1.8)
+    for few, dots in seen.groupby(seen["count"] < FEW):
+        fill = "white" if few else BLUE
+        look = {"markersize": 4, "markerfacecolor": fill, "clip_on": False, "zorder": 3}
+        ax.plot(dots.confidence, dots.accuracy, "o", color=BLUE, **look)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+
+
+def _histogram(ax: Axes, rows: pd.DataFrame) -> None:
+    share = 100 * rows["count"] / rows.n
+    ax.bar(rows.low, share, rows.high - rows.low, align="edge", color=BLUE)
+    ax.set_xticks([0, 0.5, 1], labels=["0", ".5", "1"])
