@@ -11,9 +11,9 @@ from torch import Tensor
 
 from kdanalysis.analysis.base import Analyzer
 from kdanalysis.analysis.rows import check_classes, check_temperatures
+from kdanalysis.gradients.fused import total
 from kdanalysis.gradients.rank import rank
-from kdanalysis.gradients.statistics import DEFINED, PLAIN, sweep_sums
-from kdanalysis.gradients.sweep import sweep_terms
+from kdanalysis.gradients.statistics import DEFINED, PLAIN
 
 COLUMNS = (
     *("mass_top", "value_high", "value_low_top", "value_low_other", "value_kd"),
@@ -24,7 +24,7 @@ COLUMNS = (
     *("kd_share_high", "kd_share_low_top", "kd_share_low_other"),
     *("mass_other", "entropy"),
 )
-ENTRIES = {"cpu": 40_000}  # rows x classes of a chunk: its arrays stay in the cache
+ENTRIES = {"cpu": 32_000}  # rows x classes of a chunk; torch shares larger arrays among threads
 MANY = 2**22  # on other devices
 
 
@@ -95,7 +95,7 @@ class TermSweep(Analyzer):
         ks = None
         if len(self.ks) < self.num_classes - 1:
             ks = torch.tensor(self.ks, device=ranked.teacher.device)
-        each = [sweep_sums(sweep_terms(ranked, t, ks), self.weights) for t in self.temperatures]
+        each = [total(ranked, t, ks, self.weights) for t in self.temperatures]
         sums, defined = (torch.stack(part) for part in zip(*each, strict=True))
         return sums, defined
 

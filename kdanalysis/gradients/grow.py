@@ -12,7 +12,6 @@ M of a part is at most (1 + sqrt c)^2 times M of the whole, and no summand of L 
 plain difference of ||q/Q||^2 and its like would lose them all in a confident teacher's top group.
 """
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-ALMOST_GONE = -1 + 1e-7  # below, log(1 + change) has lost its digits
+from kdanalysis.gradients.pair import Pair
 
 
 class Group(NamedTuple):
@@ -34,21 +33,6 @@ class Group(NamedTuple):
     within: Float[Tensor, "k n"]  # T^2 ||v||^2
     turned: Float[Tensor, "k n"]  # T^2 <v, q/Q>
     value: Float[Tensor, "k n"]  # T^2 KL(p|g || q|g)
-
-
-class Pair(NamedTuple):
-    """The distributions of teacher, p, and student, q = e + shift p, classes in some order."""
-
-    p: Float[Tensor, "c n"]
-    e: Float[Tensor, "c n"]  # sums of it keep their digits
-    ratio: Float[Tensor, "c n"]  # e / p
-    shift: Float[Tensor, " n"]  # 1 where e is q - p, 0 where it is q
-    far: bool  # q / p differs so much among classes that log_ratio must take care
-
-    def log_ratio(self, change: Tensor, ratio: Callable[[], Tensor]) -> Tensor:
-        """Return log(1 + change), by way of ``ratio() = 1 + change`` where change is near -1."""
-        log = change.log1p()
-        return torch.where(change < ALMOST_GONE, ratio().log(), log) if self.far else log
 
 
 def grow(pair: Pair, temperature: int | float, *, backwards: bool) -> Group:

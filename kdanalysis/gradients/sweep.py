@@ -22,12 +22,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.decompose import decompose
-from kdanalysis.gradients.grow import Group, Pair, grow
+from kdanalysis.gradients.grow import Group, grow
+from kdanalysis.gradients.pair import Pair, deviation
 from kdanalysis.gradients.rank import Ranked
 from kdanalysis.slopes import slopes
 
-NEAR = 0.6, 1.6  # q/p of all classes between these: the student is close to the teacher
-FAR = 1e-7  # a smaller ratio of the least q/p to the largest may take the digits of a log1p
 # Largest (max - min logit) / T at which squared probabilities keep all their digits.
 REACH = {torch.float64: 300.0, torch.float32: 30.0}
 
@@ -80,7 +79,7 @@ def sweep_terms(
 
 def _scan(ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None) -> Swept:
     """Grow the top group from the first class and the other group from the last one."""
-    pair, entropy = _deviation(ranked, temperature)
+    pair, entropy = deviation(ranked, temperature)
     shift = pair.shift
     kd = pair.e - (1 - shift) * pair.p
     top, other = (grow(pair, temperature, backwards=back) for back in (False, True))
@@ -117,32 +116,6 @@ def _high_value(top: Group, other: Group, change: Tensor, pair: Pair) -> Float[T
         log = pair.log_ratio(d / group.mass, lambda g=group: g.excess / g.mass + pair.shift)
         parts.append(log.mul_(group.mass))
     return parts[0].add_(parts[1])
-
-
-def _deviation(ranked: Ranked, temperature: int | float) -> tuple[Pair, Float[Tensor, "1 n"]]:
-    """Return both distributions, and the teacher's entropy.
-
-    e = q - p where the student is close to the teacher: with a = (student - teacher) / T less its
-    mean under p, and s = sum p expm1(a), q - p = p (expm1(a) - s) / (1 + s), which loses no digit
-    of a small difference. Elsewhere e = q, which loses none of a small probability.
-    """
-    teacher, e = ranked.teacher / temperature, (ranked.student / temperature).exp_()
-    p = teacher.exp()
-    norm = p.sum(0, keepdim=True)
-    p /= norm
-    entropy = norm.log_().sub_((p * teacher).sum(0, keepdim=True))
-    e /= e.sum(0)
-    ratio = e / p
-    least, most = ratio.amin(0), ratio.amax(0)
-    close = (least > NEAR[0]) & (most < NEAR[1])
-    if close.any():
-        weight, change = p[:, close], ranked.gap[:, close].div_(temperature)
-        change.sub_((weight * change).sum(0)).expm1_()
-        mean = (weight * change).sum(0)
-        change.sub_(mean).div_(1 + mean)
-        ratio[:, close], e[:, close] = change, weight * change
-    far = bool((least < FAR * most).any())
-    return Pair(p, e, ratio, close.to(p), far), entropy
 
 
 def _one_by_one(ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None) -> Swept:
