@@ -22,6 +22,7 @@ _HOMES = {
     "KD": "kdanalysis.losses",
     "LogitStandardized": "kdanalysis.losses",
     "NKD": "kdanalysis.losses",
+    "SDD": "kdanalysis.losses",
     "Sum": "kdanalysis.losses",
     "linear_ramp": "kdanalysis.losses",
     "parse_loss": "kdanalysis.losses",
@@ -30,6 +31,9 @@ _HOMES = {
     "every": "kdanalysis.capture",
     "logarithmic": "kdanalysis.capture",
     "load_logits": "kdanalysis.store",
+    "region_cases": "kdanalysis.cases",
+    "region_logits": "kdanalysis.regions",
+    "feature_gradients": "kdanalysis.regions",
     "open_run": "kdanalysis.run",
     "sweep": "kdanalysis.sweeps",
 }

@@ -7,13 +7,15 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "kdanalysis"
 
-ALGEBRA = {"partition", "decompose", "slopes"}
+ALGEBRA = {"partition", "decompose", "slopes", "regions", "cases"}
 PLAIN = {"numpy", "pandas"}
 # layer: what of the project it may import, and which heavy packages
 LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "partition": (set(), {"torch"}),
     "decompose": (set(), {"torch"}),
     "slopes": (set(), {"torch"}),
+    "regions": (set(), {"torch"}),
+    "cases": ({"partition"}, {"torch"}),
     "losses": (ALGEBRA, {"torch"}),
     "gradients": (ALGEBRA, {"torch", *PLAIN}),
     "store": (set(), {"numpy", "pyarrow", "torch", "safetensors", "filelock"}),

@@ -8,6 +8,7 @@ from kdanalysis.losses.nkd import NKD
 from kdanalysis.losses.parse import parse_loss
 from kdanalysis.losses.plain import KD, CrossEntropy
 from kdanalysis.losses.restore import restore_loss
+from kdanalysis.losses.scale import SDD
 
 __all__ = [
     "DKD",
@@ -15,6 +16,7 @@ __all__ = [
     "GDKD3",
     "KD",
     "NKD",
+    "SDD",
     "CrossEntropy",
     "Decoupled",
     "LogitStandardized",

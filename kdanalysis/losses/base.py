@@ -1,6 +1,7 @@
 """Loss: named terms per sample, and the closed-form gradient of every term."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from inspect import signature
 from math import isfinite, nan
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from kdanalysis.regions import count_regions
 
 Real = int | float
 
@@ -19,12 +22,15 @@ class Loss(nn.Module, ABC):
     are computed in float32 inside; float64 stays float64.
     The teacher's logits are constants: no gradient reaches them. ``term_weights`` holds every
     term's constant weight, without T^2; ``temperature`` is None where there is no single one;
-    ``needs_target`` says whether the labels matter, or any class indices will do.
+    ``needs_target`` says whether the labels matter, or any class indices will do. ``scales`` is
+    None, or those of the regions of a loss that takes region logits (n, c, r) instead of logits
+    (n, c) and gives gradients of that shape.
     """
 
     term_weights: dict[str, float]
     temperature: float | None = None
     needs_target: bool = True
+    scales: tuple[int, ...] | None = None
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -33,8 +39,8 @@ class Loss(nn.Module, ABC):
 
     def forward(
         self,
-        student: Float[Tensor, "n c"],
-        teacher: Float[Tensor, "n c"],
+        student: Float[Tensor, "n c *r"],
+        teacher: Float[Tensor, "n c *r"],
         target: Int[Tensor, " n"],
         ramp: Real = 1.0,
     ) -> dict[str, Float[Tensor, " n"]]:
@@ -51,17 +57,17 @@ class Loss(nn.Module, ABC):
             ValueError: shapes differ, a logit is NaN or infinite, or a target that the loss uses
                 is no class index.
         """
-        student, teacher = checked(student, teacher, target)
+        student, teacher = checked(student, teacher, target, self.scales)
         return self.values(student, teacher.detach(), target, check_ramp(ramp))
 
     @torch.no_grad()
     def gradients(
         self,
-        student: Float[Tensor, "n c"],
-        teacher: Float[Tensor, "n c"],
+        student: Float[Tensor, "n c *r"],
+        teacher: Float[Tensor, "n c *r"],
         target: Int[Tensor, " n"],
         ramp: Real = 1.0,
-    ) -> dict[str, Float[Tensor, "n c"]]:
+    ) -> dict[str, Float[Tensor, "n c *r"]]:
         """Return the gradient of every term in the student's logits, one row a sample.
 
         Closed form, no backward pass; the keys are those of calling the loss. A batch mean's
@@ -70,7 +76,7 @@ class Loss(nn.Module, ABC):
         sides are confident of the same class the gradient is small, and float64 logits keep more
         of its digits.
         """
-        student, teacher = checked(student, teacher, target)
+        student, teacher = checked(student, teacher, target, self.scales)
         return self.slopes(student, teacher, target, check_ramp(ramp))
 
     @abstractmethod
@@ -134,19 +140,20 @@ def check_ramp(ramp: Real) -> Real:
     return ramp
 
 
-def checked(student: Any, teacher: Any, target: Any) -> tuple[Tensor, Tensor]:
-    """Return both logits in one dtype of at least float32, refusing what no loss can use."""
+def checked(
+    student: Any, teacher: Any, target: Any, scales: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return both logits in one dtype of at least float32, refusing what no loss can use.
+
+    With ``scales`` they are region logits.
+    """
     sides = {"student": student, "teacher": teacher, "target": target}
     for name, values in sides.items():
         if not isinstance(values, Tensor):
             raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise ValueError(f"target must hold class indices as integers, got {target.dtype}")
-    if student.shape != teacher.shape or student.dim() != 2 or target.shape != student.shape[:1]:
-        raise ValueError(
-            f"need student and teacher logits (n, c) and targets (n,), got student "
-            f"{tuple(student.shape)}, teacher {tuple(teacher.shape)}, target {tuple(target.shape)}"
-        )
+    _check_shapes(student, teacher, target, scales)
     dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
     student, teacher = student.to(dtype), teacher.to(dtype)
     # One sum finds any NaN or inf at the cost of one pass and one wait for the device.
@@ -155,13 +162,30 @@ def checked(student: Any, teacher: Any, target: Any) -> tuple[Tensor, Tensor]:
     return student, teacher
 
 
+def _check_shapes(
+    student: Tensor, teacher: Tensor, target: Tensor, scales: Sequence[int] | None
+) -> None:
+    kind, last = "logits (n, c)", ()
+    if scales is not None:
+        last = (count_regions(scales),)
+        kind = f"region logits (n, c, {last[0]}) of the scales {tuple(scales)}"
+    shape = (len(target), *student.shape[1:2], *last) if target.dim() == 1 else None
+    if student.shape != teacher.shape or student.dim() != 2 + len(last) or student.shape != shape:
+        raise ValueError(
+            f"need student and teacher {kind} and targets (n,), got student "
+            f"{tuple(student.shape)}, teacher {tuple(teacher.shape)}, target {tuple(target.shape)}"
+        )
+
+
 def _refuse_non_finite(**sides: Tensor) -> None:
     for side, logits in sides.items():
         bad = ~logits.isfinite()
         if bad.any():
-            sample, index = bad.nonzero()[0].tolist()
+            place = bad.nonzero()[0].tolist()
+            sample, index, *region = place
+            where = f"class {index}" + "".join(f" of region {r}" for r in region)
             raise ValueError(
-                f"{side} logits of sample {sample} hold {float(logits[sample, index])} at class "
-                f"{index}; a loss needs finite logits ({int(bad.any(-1).sum())} of "
-                f"{len(logits)} samples are affected)"
+                f"{side} logits of sample {sample} hold {float(logits[*place])} at {where}; a loss "
+                f"needs finite logits ({int(bad.flatten(1).any(-1).sum())} of {len(logits)} "
+                f"samples are affected)"
             )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TypeVar
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -14,10 +15,11 @@ Value = TypeVar("Value", Tensor, Real)
 class Sum(Loss):
     """Sum of losses with all their terms by name, such as ``Sum(CrossEntropy(), DKD())``.
 
-    Terms of equal name are added up, so that the total stays the sum of the losses.
+    Terms of equal name are added up, so that the total stays the sum of the losses. Beside a loss
+    on regions the others see the global region alone.
 
     Args:
-        losses: at least one.
+        losses: at least one; those on regions with the same scales.
     """
 
     def __init__(self, *losses: Loss) -> None:
@@ -25,6 +27,10 @@ class Sum(Loss):
         if not losses:
             raise ValueError("Sum needs at least one loss, got none")
         self.losses = nn.ModuleList(map(check_loss, losses))
+        found = {loss.scales for loss in losses} - {None}
+        if len(found) > 1:
+            raise ValueError(f"losses on regions need the same scales, got {sorted(found)}")
+        self.scales = found.pop() if found else None
 
     @property
     def term_weights(self) -> dict[str, float]:
@@ -46,16 +52,34 @@ class Sum(Loss):
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Merge the losses' terms."""
-        return _merge(loss.values(student, teacher, target, ramp) for loss in self.losses)
+        sides = [self._seen_by(loss, student, teacher) for loss in self.losses]
+        parts = zip(self.losses, sides, strict=True)
+        return _merge(loss.values(*seen, target, ramp) for loss, seen in parts)
 
     def slopes(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Merge the gradients of the losses' terms."""
-        return _merge(loss.slopes(student, teacher, target, ramp) for loss in self.losses)
+        merged = []
+        for loss in self.losses:
+            part = loss.slopes(*self._seen_by(loss, student, teacher), target, ramp)
+            if self._is_global(loss):
+                part = {k: _in_region_0(slope, student.shape[-1]) for k, slope in part.items()}
+            merged.append(part)
+        return _merge(merged)
+
+    def _is_global(self, loss: Loss) -> bool:
+        return self.scales is not None and loss.scales is None
+
+    def _seen_by(self, loss: Loss, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        return (student[..., 0], teacher[..., 0]) if self._is_global(loss) else (student, teacher)
 
     def __repr__(self) -> str:
         return f"Sum({', '.join(map(repr, self.losses))})"
+
+
+def _in_region_0(gradient: Float[Tensor, "n c"], regions: int) -> Float[Tensor, "n c r"]:
+    return F.pad(gradient.unsqueeze(-1), (0, regions - 1))
 
 
 def _merge(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:
@@ -84,6 +108,10 @@ class LogitStandardized(Loss):
     def __init__(self, loss: Loss) -> None:
         super().__init__()
         self.loss = check_loss(loss)
+        if loss.scales is not None:
+            raise ValueError(
+                f"standardise inside SDD instead: SDD(LogitStandardized(...)), not {loss}"
+            )
 
     @property
     def term_weights(self) -> dict[str, float]:

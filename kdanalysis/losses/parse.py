@@ -1,30 +1,35 @@
 """Losses written as text: ``gdkd:k=5,temperature=4``, as the command line takes them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from inspect import signature
+from inspect import Parameter, signature
 
 from kdanalysis.losses.base import Loss
 from kdanalysis.losses.compose import LogitStandardized, Sum
 from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3
 from kdanalysis.losses.nkd import NKD
 from kdanalysis.losses.plain import KD, CrossEntropy
+from kdanalysis.losses.scale import SDD
 
 _LOSSES = {"ce": CrossEntropy, "kd": KD, "dkd": DKD, "gdkd": GDKD, "gdkd3": GDKD3, "nkd": NKD}
-_STANDARDIZED = "ls-"
+_STANDARDIZED, _REGIONAL = "ls-", "sdd-"
+_NAMES = (*_LOSSES, *(f"sdd-{name}" for name in _LOSSES if name != "ce"))
 
 
 def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
     """Read a loss from ``name:key=value,key=value``; ``+`` between several adds them up.
 
-    Names: ce, kd, dkd, gdkd, gdkd3, nkd, each also behind ``ls-`` for standardised logits. The
-    keys are the constructor's arguments; several numbers are separated by ``/``. A loss that has a
-    temperature and names none takes ``temperature`` where that is given.
+    Names: ce, kd, dkd, gdkd, gdkd3, nkd, each also behind ``ls-`` for standardised logits, and
+    then behind ``sdd-`` for the regions of several scales. The keys are the constructors'
+    arguments; several numbers are separated by ``/``. A loss that has a temperature and names
+    none takes ``temperature`` where that is given.
 
     >>> parse_loss("gdkd:k=3,weights=1/2/8")
     GDKD(k=3, weights=(1.0, 2.0, 8.0), temperature=4.0, strategy='best', divergence='forward')
     >>> parse_loss("ce+ls-kd:temperature=2").terms
     ('ce', 'kd')
+    >>> parse_loss("sdd-kd:temperature=2,scales=1/2").scales
+    (1, 2)
 
     Raises:
         ValueError: an unknown name or key (the nearest valid one is named), or a bad value.
@@ -35,15 +40,25 @@ def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
 
 def _parse_one(text: str, temperature: float | int | None) -> Loss:
     name, _, options = text.partition(":")
-    plain = name.lower().removeprefix(_STANDARDIZED)
+    inner = name.lower().removeprefix(_REGIONAL)
+    plain = inner.removeprefix(_STANDARDIZED)
     if plain not in _LOSSES:
-        raise ValueError(f"unknown loss {name!r}{_nearest(plain, _LOSSES)}")
-    loss = _build(plain, options, temperature)
-    return LogitStandardized(loss) if name.lower().startswith(_STANDARDIZED) else loss
+        raise ValueError(f"unknown loss {name!r}{_nearest(name.lower(), _NAMES)}")
+    around = {} if inner == name.lower() else _parameters(SDD)
+    arguments = _arguments(plain, options, _parameters(_LOSSES[plain]) | around, temperature)
+    outside = {key: arguments.pop(key) for key in around if key in arguments}
+    loss = _LOSSES[plain](**arguments)
+    loss = loss if plain == inner else LogitStandardized(loss)
+    return SDD(loss, **outside) if around else loss
 
 
-def _build(name: str, options: str, temperature: float | int | None) -> Loss:
-    valid = signature(_LOSSES[name]).parameters
+def _parameters(kind: type[Loss]) -> dict[str, Parameter]:
+    return {key: one for key, one in signature(kind).parameters.items() if key != "base"}
+
+
+def _arguments(
+    name: str, options: str, valid: Mapping[str, Parameter], temperature: float | int | None
+) -> dict[str, object]:
     arguments = {}
     for option in filter(None, options.split(",")):
         key, equals, value = (piece.strip() for piece in option.partition("="))
@@ -57,7 +72,7 @@ def _build(name: str, options: str, temperature: float | int | None) -> Loss:
         arguments[key] = _read(f"{name}:{key}", value, valid[key].default)
     if temperature is not None and "temperature" in valid:
         arguments.setdefault("temperature", temperature)
-    return _LOSSES[name](**arguments)
+    return arguments
 
 
 def _read(where: str, text: str, default: object) -> object:
@@ -66,7 +81,7 @@ def _read(where: str, text: str, default: object) -> object:
         if isinstance(default, bool):
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
         if isinstance(default, tuple):
-            return tuple(float(number) for number in text.split("/"))
+            return tuple(type(default[0])(number) for number in text.split("/"))
         if isinstance(default, int):
             return text.lower() if where == "gdkd:k" and text.lower() == "auto" else int(text)
         return float(text) if isinstance(default, float) else text

@@ -7,12 +7,13 @@ from kdanalysis.losses.compose import LogitStandardized, Sum
 from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3, Decoupled
 from kdanalysis.losses.nkd import NKD
 from kdanalysis.losses.plain import KD, CrossEntropy
+from kdanalysis.losses.scale import SDD
 from kdanalysis.partition import AutoK, Groups, Target, Top1, Top1TopK, TopK
 
 _KNOWN = {
     kind.__name__: kind
     for kind in (
-        *(KD, CrossEntropy, DKD, GDKD, GDKD3, NKD, Decoupled, LogitStandardized, Sum),
+        *(KD, CrossEntropy, DKD, GDKD, GDKD3, NKD, Decoupled, LogitStandardized, Sum, SDD),
         *(AutoK, Groups, Target, Top1, Top1TopK, TopK),
     )
 }

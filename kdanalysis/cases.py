@@ -1,0 +1,46 @@
+"""The cases of a region: whether the teacher reads it as it reads the whole image.
+
+The global region is region 0. G and L stand for global and local, T and W for right (true) and
+wrong under the label.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from kdanalysis.partition import check_target
+
+CASES = ("GT-LT", "GW-LW", "GT-LW", "GW-LT")  # two consistent, two complementary ones
+SPLITS = ("class", "correctness")
+
+
+def region_cases(teacher: Float[Tensor, "n c r"], target: Int[Tensor, " n"]) -> Int[Tensor, "n r"]:
+    """Return the case of every region as its place in ``CASES``.
+
+    Raises:
+        ValueError: a target that is no class index.
+    """
+    check_target(target, teacher.shape[1])
+    right = teacher.argmax(1) == target.unsqueeze(-1)
+    whole = right[:, :1]
+    return torch.where(whole, torch.where(right, 0, 2), torch.where(right, 3, 1))
+
+
+def complementary(
+    teacher: Float[Tensor, "n c r"], target: Int[Tensor, " n"], split: str
+) -> Bool[Tensor, "n r"]:
+    """Return which regions are complementary; the others are consistent.
+
+    The two definitions differ only in GW-LW, where both are wrong: "class" asks whether they are
+    wrong in the same way.
+
+    Args:
+        teacher: region logits.
+        target: class indices; "class" does not use them.
+        split: "class", where the region's class is another than the global one (the text of arXiv
+            2403.13512), or "correctness", where one is right and the other wrong (its code).
+    """
+    if split == "class":
+        classes = teacher.argmax(1)
+        return classes != classes[:, :1]
+    return region_cases(teacher, target) >= CASES.index("GT-LW")
