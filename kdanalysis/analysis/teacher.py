@@ -21,7 +21,7 @@ CONFIDENT = 0.9
 # 2^-133 (bfloat16), 2^-149 (float32). In natural logarithms: -17.3, -92.9, -104.0.
 UNDERFLOW = {"fp16": -25 * log(2), "bf16": -134 * log(2), "fp32": -150 * log(2)}
 
-FREE = ("confidence_mean", "entropy_mean", "p_other_mean", "modality")
+FREE = ("confidence_mean", "entropy_mean", "rest_entropy_mean", "p_other_mean", "modality")
 LABELLED = ("nll", "suppression", "confident_wrong")
 
 
@@ -33,6 +33,8 @@ class TeacherDistribution(Analyzer):
     - ``n``, ``non_finite``: samples analysed; samples with NaN or inf, counted and left out.
     - ``accuracy``: share whose largest logit is the target (the first one where logits tie).
     - ``confidence_mean``: max p. ``entropy_mean``: nats. ``nll``: -log p_target, nats.
+    - ``rest_entropy_mean``: entropy of the classes after the first, renormalised, nats; at most
+      log(c - 1).
     - ``ece_15``: expected calibration error over 15 equal-width confidence bins (lo, hi].
     - ``p_other_mean``: mass outside the 5 most probable classes; 0 where c <= 5, as none is left.
     - ``suppression``: 1 - p_target, the factor by which KD scales the non-target term (DKD eq. 6).
@@ -129,6 +131,7 @@ def _free_sums(ranked: Float[Tensor, "n c"], temperature: float) -> dict[str, Te
     sums = {
         "confidence_mean": p[:, 0].sum(),
         "entropy_mean": entr(p).sum(),
+        "rest_entropy_mean": entr((ranked[:, 1:] / temperature).softmax(-1)).sum(),
         "p_other_mean": p[:, TOP:].sum(),
         "modality": AutoK(temperature=temperature).sizes(ranked).sum(),
         "rank_mass": p.sum(0),

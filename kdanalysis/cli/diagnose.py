@@ -15,6 +15,7 @@ from kdanalysis.cli.options import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
 
@@ -35,9 +36,10 @@ def diagnose(
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
-    """Print the card of a teacher: how sure, how right, how varied it is.
+    """Print the card of a teacher: how sure, how right, how varied it is, and settings to try.
 
-    The teacher's logits are enough; labels in the file add accuracy and calibration.
+    The teacher's logits are enough; labels in the file add accuracy and calibration. The settings
+    follow from the card by rules that the page states: where to start, not an optimum.
 
     Example: kdanalysis diagnose teacher.npz --out card --temperatures 1,4
     """
@@ -74,6 +76,7 @@ def examine(
     )
     title = f"{file}: {logits.num_rows:,} samples, {logits.num_classes} classes"
     print_frame(wide_card(tables["teacher"]), title=title)
+    print_suggestions(tables["suggestion"])
     if folder is not None:
         import matplotlib as mpl
 
@@ -81,3 +84,16 @@ def examine(
         from kdanalysis.pages.page import write_folder
 
         write_folder(teacher_page(logits, file.name, tables), folder)
+
+
+def print_suggestions(table: "pd.DataFrame") -> None:
+    """Print every suggested setting with its evidence, and the loss ready to paste."""
+    from kdanalysis.analysis.suggestion import loss_text
+    from kdanalysis.cli.terminal import print_frame
+    from kdanalysis.pages.suggestion import shown, suggestion_text
+
+    columns = ["setting", "value", "evidence"]
+    typer.echo()
+    print_frame(shown(table)[columns], title=f"Suggestions. {suggestion_text(table)}")
+    if len(table):
+        typer.echo(f"\n--loss {loss_text(table)}")

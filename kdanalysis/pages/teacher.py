@@ -12,12 +12,14 @@ from kdanalysis.analysis.calibration import Calibration
 from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
 from kdanalysis.analysis.profile import ClassProfile
+from kdanalysis.analysis.suggestion import suggest
 from kdanalysis.analysis.teacher import TeacherDistribution
 from kdanalysis.losses import DKD, GDKD
 from kdanalysis.pages.card import make_tiles, wide_card
 from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
+from kdanalysis.pages.suggestion import suggestion_section
 from kdanalysis.report import Section
 from kdanalysis.stream import feed, runnable
 
@@ -59,7 +61,9 @@ def study_teacher(
     analyzers = runnable(wanted, columns)
     batches = map(refuse_probabilities, logits.batches(4096, columns))
     feed(watch(batches), analyzers.values(), device)
-    return {noun: analyzer.table() for noun, analyzer in analyzers.items()}
+    tables = {noun: analyzer.table() for noun, analyzer in analyzers.items()}
+    suggestion = suggest(tables["teacher"], tables["mass"], tables.get("modality"))
+    return {"teacher": tables.pop("teacher"), "suggestion": suggestion, **tables}
 
 
 def refuse_probabilities(batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -81,9 +85,10 @@ def teacher_page(logits: Any, name: str, tables: Mapping[str, pd.DataFrame]) -> 
         "classes": class_fact(logits.num_classes, logits.classes),
         "labels": "yes" if logits.has_target else "none: nothing about accuracy or calibration",
     }
-    card = card_section(tables["teacher"])
-    rest = [noun_section(n, {"": t}, logits.classes) for n, t in tables.items() if n != "teacher"]
-    return Page(f"Teacher card: {name}", stated(facts), [card, *rest], dict(tables))
+    lead = [card_section(tables["teacher"]), suggestion_section(tables["suggestion"])]
+    rest = [n for n in tables if n not in ("teacher", "suggestion")]
+    sections = lead + [noun_section(noun, {"": tables[noun]}, logits.classes) for noun in rest]
+    return Page(f"Teacher card: {name}", stated(facts), sections, dict(tables))
 
 
 def card_section(card: pd.DataFrame, run: str = "", place: int = 1) -> Section:

@@ -47,6 +47,7 @@ def test_label_free_rows_agree_with_scipy(batch, temperature):
     expected = {
         "confidence_mean": p.max(1).mean(),
         "entropy_mean": entropy(p, axis=1).mean(),
+        "rest_entropy_mean": np.mean([entropy(np.sort(row)[:-1]) for row in p]),
         "p_other_mean": np.mean([np.sort(row)[:-5].sum() for row in p]),
         "modality": np.mean([auto_k(row) for row in p]),
     }
@@ -155,6 +156,12 @@ def test_huge_gaps_stay_finite():
     table = card(teacher, torch.tensor([2, 0]))
     assert np.isfinite(table.value).all()
     assert value(table, "nll", 1.0) == pytest.approx(6e4 / 2)
+
+
+def test_a_dominant_class_does_not_hide_the_entropy_of_the_rest():
+    table = card(torch.tensor([[1e5, 0.0, 0.0, 0.0]]))
+    assert value(table, "entropy_mean", 1.0) == 0.0
+    assert value(table, "rest_entropy_mean", 1.0) == pytest.approx(np.log(3))
 
 
 def test_halves_merge_into_the_whole(batch):

@@ -25,7 +25,7 @@ def test_without_labels_what_needs_them_is_absent(tmp_path, logits):
     np.save(tmp_path / "bare.npy", logits[0])
     bare = load_logits(tmp_path / "bare.npy")
     tables = study_teacher(bare, (1.0, 4.0))
-    assert sorted(tables) == ["mass", "teacher"]
+    assert sorted(tables) == ["mass", "suggestion", "teacher"]
     assert "accuracy" not in tables["teacher"].quantity.tolist()
     assert teacher_page(bare, "bare", tables).facts["labels"].startswith("none")
 
@@ -34,7 +34,7 @@ def test_every_table_is_a_section_with_its_sentence_and_number(source):
     tables = study_teacher(source)
     sections = teacher_page(source, "both.npz", tables).sections
     assert [section.name for section in sections] == list(tables)
-    for section in sections[1:]:
+    for section in sections[2:]:
         assert section.text
         assert section.number
         assert len(section.tables) == 1
@@ -61,7 +61,7 @@ def test_the_folder_holds_all_tables_figures_and_one_page(source, tmp_path):
     drawn = (*nouns, "amplification-2", "calibration-2")
     assert files == sorted(
         [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
-        + [f"tables/{name}.csv" for name in (*nouns, "teacher")]
+        + [f"tables/{name}.csv" for name in (*nouns, "teacher", "suggestion")]
         + ["report.html"]
     )
     assert Reader((out / "report.html").read_text()).all("b") == []
