@@ -17,8 +17,9 @@ what is best.
   lie far apart.
 - **weights**: high has 1. How loud a term is, is its gradient norm for a student that knows
   nothing (see ``loudness``). low_top gets what makes it as loud as high, low_other what makes it
-  as loud as the louder of the two; rounded, and kept within the weights of the papers, 1 to 2 and
-  1 to 8. A group whose classes the teacher holds to be alike has nothing to amplify: 1.
+  as loud as the louder of the two; rounded, and kept within the weights of the papers on
+  CIFAR-100, 1 to 2 and 1 to 8. A group whose classes the teacher holds to be alike has nothing to
+  amplify: 1.
 """
 
 from math import inf, log
@@ -46,7 +47,10 @@ class Suggestion(NamedTuple):
 
 
 def suggest(
-    teacher: pd.DataFrame, mass: pd.DataFrame, modality: pd.DataFrame | None = None
+    teacher: pd.DataFrame,
+    mass: pd.DataFrame,
+    modality: pd.DataFrame | None = None,
+    calibration: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return columns setting, value, rule, evidence, would_change.
 
@@ -57,6 +61,8 @@ def suggest(
         teacher: columns quantity, temperature, value (``TeacherDistribution``).
         mass: columns temperature, k, mean (``TopKMass``), at the same temperatures.
         modality: columns target, k, share, temperature (``Modality``), where there are labels.
+        calibration: columns temperature, ece, nll (``Calibration``), where there are labels; they
+            change no number, but say at which T between the steps of the ladder NLL is least.
     """
     classes = int(mass.k.max())
     card = teacher.dropna(subset="temperature").pivot(
@@ -64,7 +70,7 @@ def suggest(
     )
     if card.rest_entropy_mean.isna().any():
         return pd.DataFrame(columns=list(Suggestion._fields))
-    rows = [suggest_temperature(card, classes)]
+    rows = [suggest_temperature(card, classes, calibration)]
     if classes > 2:
         rows.append(suggest_k(card, classes, modality))
         at = mass[mass.temperature == rows[0].value].sort_values("k")["mean"].to_numpy()
@@ -86,7 +92,9 @@ def loss_text(table: pd.DataFrame) -> str:
     return f"gdkd:k={value['k']:g},weights={weights},{temperature}"
 
 
-def suggest_temperature(card: pd.DataFrame, classes: int) -> Suggestion:
+def suggest_temperature(
+    card: pd.DataFrame, classes: int, calibration: pd.DataFrame | None
+) -> Suggestion:
     """The smallest T of the ladder that fulfils every condition, or the largest there is."""
     ladder = list(card.index)
     least = {
@@ -103,7 +111,8 @@ def suggest_temperature(card: pd.DataFrame, classes: int) -> Suggestion:
         f"the smallest T of the ladder at which the classes after the first weigh as much as half "
         f"of them would if equal, at most {100 * LOST:g} % of samples underflow in float16"
         + (", and not below the T of least NLL" if "nll" in card else ""),
-        temperature_evidence(card, classes, [*below, value]),
+        f"{rest_evidence(card.loc[[*below, value]], classes)}; "
+        f"{calibration_evidence(card, calibration, value)}",
         temperature_change(card, least, value, below),
     )
 
@@ -118,18 +127,30 @@ def first(fulfilled: pd.Series) -> float | int:
     return float(fulfilled.index[fulfilled].min()) if fulfilled.any() else inf
 
 
-def temperature_evidence(card: pd.DataFrame, classes: int, shown: list[float]) -> str:
-    """What was measured at the suggested T and at the one below."""
-    rows = card.loc[shown]
-    rest = " and ".join(f"{np.exp(h):.3g} at T = {t:g}" for t, h in rows.rest_entropy_mean.items())
+def rest_evidence(rows: pd.DataFrame, classes: int) -> str:
+    """What was measured at the suggested T and at the one below, label-free."""
+    equal = " and ".join(f"{np.exp(h):.3g} at T = {t:g}" for t, h in rows.rest_entropy_mean.items())
     lost = " and ".join(f"{100 * share:.3g} %" for share in rows.underflow_fp16)
-    rest = (
-        f"equal classes that weigh as much as the {classes - 1} after the first: {rest}; "
+    return (
+        f"equal classes that weigh as much as the {classes - 1} after the first: {equal}; "
         f"{lost} of samples underflow in float16"
     )
+
+
+def calibration_evidence(
+    card: pd.DataFrame, calibration: pd.DataFrame | None, value: float | int
+) -> str:
+    """Where the probabilities are honest, and how far from it the suggested T takes them."""
     if "nll" not in card:
-        return f"{rest}; no labels, so calibration is not known"
-    return f"{rest}; least NLL {card.nll.min():.3g} nats at T = {card.nll.idxmin():g}"
+        return "no labels, so calibration is not known"
+    text = f"least NLL of the ladder {card.nll.min():.3g} nats at T = {card.nll.idxmin():g}"
+    if calibration is not None:
+        honest = calibration.loc[calibration.nll.idxmin()]
+        text += (
+            f", of a finer one at T = {honest.temperature:.3g}; calibration error {honest.ece:.2g} "
+            f"there, {card.ece_15[value]:.2g} at T = {value:g}"
+        )
+    return text
 
 
 def temperature_change(
@@ -200,7 +221,7 @@ def suggest_weight(
         f"w_{term}",
         value,
         f"norm of {louder} over that of {term} on a uniform student, rounded, "
-        f"1 to {MOST[term]} as in the papers",
+        f"1 to {MOST[term]} as in the papers on CIFAR-100",
         f"{why}; inside KD its weight is the teacher's mass there, {mass:.3g}",
         "another k or T, or a student that has learned: kdanalysis sweep shows the norms of yours",
     )

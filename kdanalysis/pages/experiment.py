@@ -9,6 +9,7 @@ import pandas as pd
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.pages.run import Watch, by_file, run_tables
+from kdanalysis.pages.suggestion import suggestion_section
 from kdanalysis.pages.teacher import card_section, study_teacher
 from kdanalysis.report import Section
 from kdanalysis.run import open_run
@@ -43,6 +44,7 @@ def experiment_page(
     of_runs = {name: run_tables(open_run(path), device, watch) for name, path in runs.items()}
     classes = open_run(next(iter(runs.values()))).info.classes
     sections = [students_section(students), card_section(of_teacher["teacher"])]
+    sections.append(suggestion_section(of_teacher["suggestion"]))
     for noun in TEACHER:
         if noun in of_teacher:
             sections.append(noun_section(noun, {"": of_teacher[noun]}, classes))

@@ -62,7 +62,8 @@ def study_teacher(
     batches = map(refuse_probabilities, logits.batches(4096, columns))
     feed(watch(batches), analyzers.values(), device)
     tables = {noun: analyzer.table() for noun, analyzer in analyzers.items()}
-    suggestion = suggest(tables["teacher"], tables["mass"], tables.get("modality"))
+    evidence = (tables.get(noun) for noun in ("modality", "calibration"))
+    suggestion = suggest(tables["teacher"], tables["mass"], *evidence)
     return {"teacher": tables.pop("teacher"), "suggestion": suggestion, **tables}
 
 

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 from sklearn.metrics import log_loss
 
+from kdanalysis.analysis.calibration import LADDER as LADDER_FINE
+from kdanalysis.analysis.calibration import Calibration
 from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
 from kdanalysis.analysis.suggestion import loss_text, suggest
@@ -20,7 +22,7 @@ from .reference import auto_k, logits, probabilities, targets
 LADDER = (1.0, 2.0, 4.0, 8.0)
 
 
-def suggestions(teacher, target=None, ladder=LADDER) -> pd.DataFrame:
+def suggestions(teacher, target=None, ladder=LADDER, calibration=None) -> pd.DataFrame:
     classes = teacher.shape[-1]
     card, mass = TeacherDistribution(classes, ladder), TopKMass(classes, ladder)
     card.update(teacher, target)
@@ -29,7 +31,7 @@ def suggestions(teacher, target=None, ladder=LADDER) -> pd.DataFrame:
     if target is not None:
         modality = Modality(classes)
         modality.update(teacher, target)
-    table = suggest(card.table(), mass.table(), modality and modality.table())
+    table = suggest(card.table(), mass.table(), modality and modality.table(), calibration)
     return table.set_index("setting", drop=False)
 
 
@@ -154,6 +156,22 @@ def test_rows_with_nan_change_nothing():
     pd.testing.assert_frame_equal(
         suggestions(spoiled, torch.cat([target, target[:3]])), suggestions(teacher, target)
     )
+
+
+def test_a_finer_ladder_of_calibration_is_evidence_and_changes_no_number():
+    teacher, target = 1.4 * logits(0), targets(0)
+    target = torch.where(torch.arange(60) % 3 > 0, teacher.argmax(-1), target)
+    fine = Calibration(12)
+    fine.update(teacher, target)
+    found = suggestions(teacher, target, calibration=fine.table())
+    losses = {t: log_loss(target, probabilities(teacher, t), labels=range(12)) for t in LADDER_FINE}
+    honest = min(losses, key=losses.get)
+    assert 1 < honest < 8
+    assert honest not in LADDER
+    assert f"of a finer one at T = {honest:.3g}; calibration" in found.evidence["temperature"]
+    plain = suggestions(teacher, target)
+    assert "finer" not in plain.evidence["temperature"]
+    pd.testing.assert_series_equal(found.value, plain.value)
 
 
 def test_the_order_of_the_ladder_does_not_matter():
