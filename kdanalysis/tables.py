@@ -20,6 +20,7 @@ from kdanalysis.analysis.modality import Modality
 from kdanalysis.analysis.parts import KDParts
 from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.share import TermShare
+from kdanalysis.analysis.suppression import Suppression
 from kdanalysis.analysis.teacher import TeacherDistribution
 from kdanalysis.losses import (
     DKD,
@@ -40,6 +41,7 @@ TABLES = (
     "profile",
     "modality",
     "calibration",
+    "suppression",
     "magnitude",
     "share",
     "confidence",
@@ -72,6 +74,8 @@ def analyzer(name: str, info: RunInfo, steps: Sequence[int]) -> Analyzer:
             return Modality(classes)
         case "calibration":
             return Calibration(classes, temperature)
+        case "suppression":
+            return Suppression(classes, sorted({1.0, temperature}))
         case "magnitude":
             return TermMagnitude(bare | {"kd parts": inside["kd"]}, steps)
         case "conflict":

@@ -15,7 +15,7 @@ from kdanalysis.report import Section
 from kdanalysis.run import open_run
 from kdanalysis.store.sources import load_logits
 
-TEACHER = ("mass", "calibration", "amplification", "profile", "modality")
+TEACHER = ("mass", "calibration", "suppression", "amplification", "profile", "modality")
 TRAINING = ("magnitude", "share", "confidence", "conflict")
 
 

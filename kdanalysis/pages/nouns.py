@@ -20,6 +20,7 @@ from kdanalysis.figures import (
     profile,
     reliability,
     share,
+    suppression,
     sweep,
 )
 from kdanalysis.report import Section
@@ -72,6 +73,12 @@ NOUNS = {
         ),
         calibration.calibration_sentence,
         calibration.calibration_number,
+    ),
+    "suppression": Noun(
+        "Suppression of the other classes",
+        (("1 - p, KD's factor on the non-target term", suppression.suppression_by_teacher),),
+        suppression.suppression_sentence,
+        suppression.suppression_number,
     ),
     "magnitude": Noun(
         "Gradient norms of the terms over training",

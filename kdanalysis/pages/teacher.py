@@ -13,6 +13,7 @@ from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
 from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.suggestion import suggest
+from kdanalysis.analysis.suppression import Suppression
 from kdanalysis.analysis.teacher import TeacherDistribution
 from kdanalysis.losses import DKD, GDKD
 from kdanalysis.pages.card import make_tiles, wide_card
@@ -51,6 +52,7 @@ def study_teacher(
         "teacher": TeacherDistribution(classes, temperatures),
         "mass": TopKMass(classes, temperatures),
         "calibration": Calibration(classes),
+        "suppression": Suppression(classes),
     }
     if classes <= MOST_CLASSES:
         wanted |= {"profile": ClassProfile(classes), "modality": Modality(classes)}

@@ -17,6 +17,7 @@ from kdanalysis.analysis.modality import Modality
 from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.relation import NonTopRelation
 from kdanalysis.analysis.share import TermShare
+from kdanalysis.analysis.suppression import Suppression
 from kdanalysis.analysis.teacher import TeacherDistribution
 from kdanalysis.losses import DKD, GDKD
 
@@ -28,6 +29,7 @@ ANALYZERS = [
     lambda: TopKMass(12),
     lambda: Calibration(12),
     lambda: StudentCalibration(12),
+    lambda: Suppression(12),
     lambda: ClassProfile(12),
     lambda: Modality(12),
     lambda: TermMagnitude(LOSSES),

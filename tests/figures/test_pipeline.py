@@ -17,6 +17,7 @@ from kdanalysis.analysis.modality import Modality
 from kdanalysis.analysis.parts import KDParts
 from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.share import TermShare
+from kdanalysis.analysis.suppression import Suppression
 from kdanalysis.figures import (
     amplification,
     calibration,
@@ -28,6 +29,7 @@ from kdanalysis.figures import (
     profile,
     reliability,
     share,
+    suppression,
 )
 from kdanalysis.losses import DKD, GDKD, CrossEntropy
 from kdanalysis.partition import TopK
@@ -60,6 +62,11 @@ def analyzers(c: int, k: int) -> dict:
                 reliability.reliability_by_confidence,
             )
         },
+        suppression.suppression_by_teacher: (
+            Suppression(c),
+            suppression.suppression_sentence,
+            suppression.suppression_number,
+        ),
         magnitude.magnitude_over_training: (
             TermMagnitude(losses),
             magnitude.magnitude_sentence,

@@ -25,7 +25,7 @@ def test_without_labels_what_needs_them_is_absent(tmp_path, logits):
     np.save(tmp_path / "bare.npy", logits[0])
     bare = load_logits(tmp_path / "bare.npy")
     tables = study_teacher(bare, (1.0, 4.0))
-    assert sorted(tables) == ["mass", "suggestion", "teacher"]
+    assert sorted(tables) == ["mass", "suggestion", "suppression", "teacher"]
     assert "accuracy" not in tables["teacher"].quantity.tolist()
     assert teacher_page(bare, "bare", tables).facts["labels"].startswith("none")
 
@@ -57,7 +57,7 @@ def test_the_folder_holds_all_tables_figures_and_one_page(source, tmp_path):
     out.mkdir()
     write_folder(teacher_page(source, "<b>", study_teacher(source)), out)
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
-    nouns = ("amplification", "calibration", "mass", "modality", "profile")
+    nouns = ("amplification", "calibration", "mass", "modality", "profile", "suppression")
     drawn = (*nouns, "amplification-2", "calibration-2")
     assert files == sorted(
         [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
