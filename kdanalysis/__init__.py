@@ -36,6 +36,7 @@ _HOMES = {
     "feature_gradients": "kdanalysis.regions",
     "open_run": "kdanalysis.run",
     "sweep": "kdanalysis.sweeps",
+    "sweep_samples": "kdanalysis.sweeps",
 }
 
 __all__ = [*_HOMES, "__version__"]

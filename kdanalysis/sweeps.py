@@ -7,7 +7,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kdanalysis.analysis.sweep import TermSweep
+from kdanalysis.analysis.rows import check_batch, check_temperatures
+from kdanalysis.analysis.sweep import TermSweep, check_ks, check_weights, chunks
+from kdanalysis.gradients.fused import of_every_sample
+from kdanalysis.gradients.rank import rank
+from kdanalysis.gradients.statistics import DEFINED, PLAIN
 
 ROWS = 65_536  # looked at together; a batch of the analyzer
 
@@ -43,6 +47,51 @@ def sweep(
         ValueError: a logit is NaN or infinite, shapes differ, there is one class or no sample, or
             a k, a temperature or a weight is out of range.
     """
+    student, teacher = as_pair(student, teacher)
+    analyzer = TermSweep(teacher.shape[1], temperatures, ks, weights, dtype).to(teacher.device)
+    for start in range(0, max(len(teacher), 1), ROWS):
+        rows = slice(start, start + ROWS)
+        for side, logits in (("student", student), ("teacher", teacher)):
+            refuse_non_finite(logits[rows], side, start)
+        analyzer.update(student[rows], teacher[rows])
+    return analyzer.table().drop(columns="non_finite")
+
+
+def sweep_samples(
+    student: Tensor | np.ndarray,
+    teacher: Tensor | np.ndarray,
+    temperature: float | int = 4.0,
+    ks: str | Sequence[int] = "all",
+    weights: Sequence[float | int] = (1.0, 1.0, 8.0),
+) -> dict[str, Tensor]:
+    """Return what ``sweep`` takes the means of, sample by sample: tensors (n, k) by name.
+
+    Names, units and arguments as in :func:`sweep`. NaN where a sample has none, such as the cosine
+    of a gradient of zero. The result holds 24 numbers a sample and k: give it a batch.
+
+    Raises:
+        ValueError: as :func:`sweep`.
+    """
+    student, teacher = as_pair(student, teacher)
+    check_batch(teacher, student, None, None)
+    for side, logits in (("student", student), ("teacher", teacher)):
+        refuse_non_finite(logits, side, 0)
+    (temperature,) = check_temperatures((temperature,))
+    chosen = torch.tensor(check_ks(ks, teacher.shape[1]), device=teacher.device)
+    weights = check_weights(weights)
+    found = [
+        of_every_sample(rank(*pair), temperature, chosen, weights)
+        for pair in chunks(student, teacher)
+    ]
+    return dict(zip((*PLAIN, *DEFINED), torch.cat(found, -1).transpose(1, 2), strict=True))
+
+
+def as_pair(student: Tensor | np.ndarray, teacher: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return both sides as tensors (n, c) of floats.
+
+    Raises:
+        ValueError: as :func:`as_logits`, or they differ in shape or device.
+    """
     student, teacher = as_logits(student, "student"), as_logits(teacher, "teacher")
     if student.shape != teacher.shape:
         raise ValueError(
@@ -54,13 +103,7 @@ def sweep(
             f"student logits are on {student.device}, teacher logits on {teacher.device}: "
             f"need both on one device"
         )
-    analyzer = TermSweep(teacher.shape[1], temperatures, ks, weights, dtype).to(teacher.device)
-    for start in range(0, max(len(teacher), 1), ROWS):
-        rows = slice(start, start + ROWS)
-        for side, logits in (("student", student), ("teacher", teacher)):
-            refuse_non_finite(logits[rows], side, start)
-        analyzer.update(student[rows], teacher[rows])
-    return analyzer.table().drop(columns="non_finite")
+    return student, teacher
 
 
 def as_logits(logits: Tensor | np.ndarray, side: str) -> Tensor:

@@ -82,6 +82,25 @@ def test_a_sample_is_named_by_its_place_in_the_whole(monkeypatch):
         kd.sweep(STUDENT, spoiled(21, np.nan))
 
 
+@pytest.mark.parametrize("ks", ["all", (2, 5)])
+def test_means_of_the_samples_are_the_sweep(ks):
+    samples = kd.sweep_samples(STUDENT, TEACHER, 2, ks)
+    frame = kd.sweep(STUDENT, TEACHER, (2,), ks)
+    for name, values in samples.items():
+        assert values.shape == (50, len(frame))
+        kept = ~values.isnan().all(0).numpy()  # low_top has no direction at k = 1
+        np.testing.assert_allclose(
+            np.nanmean(values.numpy()[:, kept], 0), frame[name].to_numpy()[kept], rtol=1e-10
+        )
+
+
+def test_samples_refuse_what_the_sweep_refuses():
+    with pytest.raises(ValueError, match="teacher logits of sample 7 hold nan at class 2"):
+        kd.sweep_samples(STUDENT, spoiled(7, np.nan))
+    with pytest.raises(ValueError, match="got 6: a group would be empty"):
+        kd.sweep_samples(STUDENT, TEACHER, ks=(6,))
+
+
 def peak_megabytes(samples: int) -> float:
     """Peak memory of a fresh process that sweeps zeros mapped from one page, so inputs are free."""
     code = f"""

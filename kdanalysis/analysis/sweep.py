@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdanalysis.analysis.base import Analyzer
 from kdanalysis.analysis.rows import check_classes, check_temperatures
-from kdanalysis.gradients.fused import total
+from kdanalysis.gradients.fused import sums_over_samples
 from kdanalysis.gradients.rank import rank
 from kdanalysis.gradients.statistics import DEFINED, PLAIN
 
@@ -82,9 +82,8 @@ class TermSweep(Analyzer):
         keep_freed_memory()
         if not kept.all():
             student_logits, teacher_logits = student_logits[kept], teacher_logits[kept]
-        rows = max(1, ENTRIES.get(teacher_logits.device.type, MANY) // self.num_classes)
-        pairs = zip(student_logits.split(rows), teacher_logits.split(rows), strict=True)
-        for sums, defined in in_parallel(self._chunk_sums, list(pairs), teacher_logits.device):
+        pairs = chunks(student_logits, teacher_logits)
+        for sums, defined in in_parallel(self._chunk_sums, pairs, teacher_logits.device):
             self.accumulate(sums=sums, defined=defined)
         self.accumulate(n=kept.sum())
 
@@ -95,7 +94,7 @@ class TermSweep(Analyzer):
         ks = None
         if len(self.ks) < self.num_classes - 1:
             ks = torch.tensor(self.ks, device=ranked.teacher.device)
-        each = [total(ranked, t, ks, self.weights) for t in self.temperatures]
+        each = [sums_over_samples(ranked, t, ks, self.weights) for t in self.temperatures]
         sums, defined = (torch.stack(part) for part in zip(*each, strict=True))
         return sums, defined
 
@@ -114,6 +113,14 @@ class TermSweep(Analyzer):
         frame = pd.DataFrame(index, columns=["temperature", "k"])
         flat = {name: value.reshape(-1).tolist() for name, value in values.items()}
         return frame.assign(**flat, **counts)
+
+
+def chunks(
+    student: Float[Tensor, "n c"], teacher: Float[Tensor, "n c"]
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the rows in chunks that one step of work fits."""
+    rows = max(1, ENTRIES.get(teacher.device.type, MANY) // teacher.shape[1])
+    return list(zip(student.split(rows), teacher.split(rows), strict=True))
 
 
 def keep_freed_memory() -> None:

@@ -71,7 +71,7 @@ def run_sweep(
     from kdanalysis.store.sources import load_logits
 
     logits = load_logits(file)
-    table = study_sweep(
+    tables = study_sweep(
         logits,
         *settings,
         device,
@@ -80,11 +80,11 @@ def run_sweep(
         ),
     )
     title = f"{file}: {logits.num_rows:,} samples, {logits.num_classes} classes"
-    print_frame(excerpt(table), title=f"{title}; an excerpt, --out writes all of it")
+    print_frame(excerpt(tables["sweep"]), title=f"{title}; an excerpt, --out writes all of it")
     if folder is not None:
         import matplotlib as mpl
 
         mpl.use("Agg")
         from kdanalysis.pages.page import write_folder
 
-        write_folder(sweep_page(logits, file.name, table, settings[2]), folder)
+        write_folder(sweep_page(logits, file.name, tables, settings[2]), folder)

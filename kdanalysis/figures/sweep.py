@@ -52,7 +52,7 @@ def sweep_over_k(table: pd.DataFrame, temperature: float | int | None = None) ->
     _line(cosines, rows.k, rows.cosine_total_kd, "weighted total", INK, DASHES[1])
     cosines.set_ylabel("cosine to KD")
     cosines.set_xlabel("k, the number of classes in the top group" + state_left_out(table))
-    _lay_out_k(cosines, rows.k)
+    lay_out_k(cosines, rows.k)
     for ax in (norms, shares, cosines):
         side_legend(ax)
     return figure
@@ -182,7 +182,7 @@ def _at(
     """Rows of one temperature or one k, in order of the other."""
     other = "k" if column == "temperature" else "temperature"
     require(table, column, other, *_SHARES, *(f"norm_{t}" for t in TERMS), number="norm_kd")
-    there = sorted(table[column].unique())
+    there = sorted(table[column].unique().tolist())
     chosen = wanted
     if wanted is None:
         chosen = usual if usual in there else there[len(there) // 2]
@@ -220,8 +220,9 @@ def _drawn(norms: pd.Series) -> pd.Series:
     return norms.where(norms > 0)
 
 
-def _lay_out_k(ax: Axes, ks: pd.Series) -> None:
-    if len(ks) <= LOGARITHMIC:
+def lay_out_k(ax: Axes, ks: pd.Series) -> None:
+    """Ticks at the k where they are few and small; else a logarithmic axis."""
+    if len(ks) <= LOGARITHMIC and ks.max() <= 2 * LOGARITHMIC:
         ax.set_xticks(ks.to_numpy())
         return
     ax.set_xscale("log")

@@ -1,4 +1,4 @@
-"""Sums over samples of the sweep's statistics, by compiled loops where the samples allow it."""
+"""The sweep's statistics of a chunk: by compiled loops on processors, else by whole arrays."""
 
 from collections.abc import Sequence
 
@@ -10,44 +10,72 @@ from torch import Tensor
 from kdanalysis.gradients import kernels
 from kdanalysis.gradients.pair import deviation
 from kdanalysis.gradients.rank import Ranked
-from kdanalysis.gradients.statistics import DEFINED, PLAIN, sweep_sums
+from kdanalysis.gradients.statistics import DEFINED, PLAIN, add_up, sample_statistics
 from kdanalysis.gradients.sweep import REACH, sweep_terms
 
+Weights = Sequence[float | int]
 
-def total(
-    ranked: Ranked,
-    temperature: int | float,
-    ks: Int[Tensor, " k"] | None,
-    weights: Sequence[float | int],
+
+def sums_over_samples(
+    ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None, weights: Weights
 ) -> tuple[Float[Tensor, "s k"], Float[Tensor, "d k"]]:
-    """Return ``sweep_sums(sweep_terms(ranked, temperature, ks), weights)``, on CPU quicker."""
-    steep = ranked.span > REACH[ranked.teacher.dtype] * temperature
-    if ranked.teacher.device.type != "cpu" or steep.all():
-        return sweep_sums(sweep_terms(ranked, temperature, ks), weights)
-    if not steep.any():
-        return fused_sums(ranked, temperature, ks, weights)
-    gentle, hard = (Ranked(*(side[..., rows] for side in ranked)) for rows in (~steep, steep))
-    parts = (
-        fused_sums(gentle, temperature, ks, weights),
-        sweep_sums(sweep_terms(hard, temperature, ks), weights),
-    )
-    sums, counts = (a + b for a, b in zip(*parts, strict=True))
+    """Return sums of PLAIN and DEFINED, and for DEFINED the samples that have it; T^2 included."""
+    gentle, hard = _split(ranked, temperature)
+    parts = []
+    if hard.span.numel():
+        parts.append(add_up(sample_statistics(sweep_terms(hard, temperature, ks), weights)))
+    if gentle.span.numel() or not parts:
+        parts.append(_compiled(gentle, temperature, ks, weights, each=False)[:2])
+    sums, counts = (sum(part) for part in zip(*parts, strict=True))
     return sums, counts
 
 
-def fused_sums(
+def of_every_sample(
+    ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None, weights: Weights
+) -> Float[Tensor, "s k n"]:
+    """Return PLAIN and DEFINED of every sample, T^2 included; NaN where there is none."""
+    gentle, hard = _split(ranked, temperature)
+    parts = []
+    if gentle.span.numel() or not hard.span.numel():
+        parts.append(_compiled(gentle, temperature, ks, weights, each=True)[2])
+    if hard.span.numel():
+        parts.append(sample_statistics(sweep_terms(hard, temperature, ks), weights))
+    found = torch.cat(parts, -1)
+    found = found.where(found.isfinite(), torch.nan)
+    last = ~_loops(ranked, temperature)
+    return found[..., last.sort(stable=True).indices.argsort()]
+
+
+def _loops(ranked: Ranked, temperature: int | float) -> torch.Tensor:
+    """Which samples the compiled loops take: those within REACH, on a CPU."""
+    near = ranked.span <= REACH[ranked.teacher.dtype] * temperature
+    return near if near.device.type == "cpu" else torch.zeros_like(near)
+
+
+def _split(ranked: Ranked, temperature: int | float) -> tuple[Ranked, Ranked]:
+    loops = _loops(ranked, temperature)
+    if loops.all():
+        return ranked, Ranked(*(side[..., :0] for side in ranked))
+    return tuple(Ranked(*(side[..., rows] for side in ranked)) for rows in (loops, ~loops))
+
+
+def _compiled(
     ranked: Ranked,
     temperature: int | float,
     ks: Int[Tensor, " k"] | None,
-    weights: Sequence[float | int],
-) -> tuple[Float[Tensor, "s k"], Float[Tensor, "d k"]]:
-    """Return the sums of one chunk whose samples are within ``REACH``."""
+    weights: Weights,
+    each: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums and counts of samples within REACH, and the statistics of ``each``, (s, k, n)."""
     pair, entropy = deviation(ranked, temperature)
     kd = pair.e - (1 - pair.shift) * pair.p
     kd = (kd * kd).sum(0).sqrt_()
-    columns = (*pair[:4], entropy[0], kd)
+    columns = (x.numpy() for x in (*pair[:4], entropy[0], kd))
     chosen = np.arange(1, len(pair.p)) if ks is None else ks.numpy()
-    sums, counts = np.zeros((2, len(chosen), len(PLAIN) + len(DEFINED)))
+    kinds = len(PLAIN) + len(DEFINED)
+    sums, counts = np.zeros((2, len(chosen), kinds))
+    found = np.empty((len(chosen) if each else 0, kinds, len(kd)))
     settings = float(temperature), tuple(float(w) for w in weights), chosen
-    kernels.collect(*(column.numpy() for column in columns), *settings, sums, counts)
-    return torch.from_numpy(sums.T), torch.from_numpy(counts.T[len(PLAIN) :])
+    kernels.collect(*columns, *settings, sums, counts, found)
+    sums, counts, found = (torch.from_numpy(x) for x in (sums, counts, found))
+    return sums.T, counts.T[len(PLAIN) :], found.transpose(0, 1)

@@ -181,8 +181,11 @@ def add_up(rows, size, sums, counts):
 
 @no_type_check
 @exact
-def collect(p, e, ratio, shift, entropy, kd, temperature, weights, ks, sums, counts):
-    """Add the sums over the samples to ``sums`` and ``counts``, one row a k of ``ks``."""
+def collect(p, e, ratio, shift, entropy, kd, temperature, weights, ks, sums, counts, each):
+    """Add the sums over the samples to ``sums`` and ``counts``, one row a k of ``ks``.
+
+    ``each`` (k, s, n) takes the samples' own statistics, where it has rows.
+    """
     classes, samples = p.shape
     others, tops = np.ones((classes, SIZE)), np.ones((2, SIZE))
     gram, whole = np.empty(7 * LANES), np.empty(3 * LANES)
@@ -210,4 +213,6 @@ def collect(p, e, ratio, shift, entropy, kd, temperature, weights, ks, sums, cou
                 state(top, other, gram, whole, size, temperature, weights, found)
                 share_out(size, weights, found)
                 add_up(rows, size, sums[place], counts[place])
+                if len(each):
+                    each[place, :, lanes] = rows[:, :size]
                 place += 1

@@ -47,7 +47,7 @@ def number_of(context, bits):
 def log(x):
     """Logarithm of a normal number above 0: x = 2^e m, log m = 2 artanh((m - 1) / (m + 1)).
 
-    |(m - 1) / (m + 1)| < 0.172, so that 11 terms of the series reach the last digit.
+    |(m - 1) / (m + 1)| < 0.172, so that 10 terms of the series reach the last digit.
     """
     bits = bits_of(x)
     fraction = number_of((bits & FRACTION) | ONE)
@@ -56,8 +56,7 @@ def log(x):
     m = 0.5 * fraction if large else fraction
     s = (m - 1.0) / (m + 1.0)
     z = s * s
-    series = 1 / 21 + z * (1 / 23)
-    series = 1 / 17 + z * (1 / 19 + z * series)
+    series = 1 / 17 + z * (1 / 19 + z * (1 / 21))
     series = 1 / 13 + z * (1 / 15 + z * series)
     series = 1 / 9 + z * (1 / 11 + z * series)
     series = 1 / 5 + z * (1 / 7 + z * series)

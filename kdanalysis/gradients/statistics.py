@@ -1,4 +1,4 @@
-"""Sums over samples of what the sweep shows: masses, values, norms, cosines and shares."""
+"""What the sweep shows of a sample: masses, values, norms, cosines and shares; and their sums."""
 
 from collections.abc import Sequence
 
@@ -21,38 +21,37 @@ DEFINED = (  # not for every sample: a gradient of zero has no direction
 )
 
 
-def sweep_sums(
-    swept: Swept, weights: Sequence[float | int]
-) -> tuple[Float[Tensor, "s k"], Float[Tensor, "d k"]]:
-    """Return sums over samples of PLAIN and DEFINED, and for DEFINED the samples that have it.
+def sample_statistics(swept: Swept, weights: Sequence[float | int]) -> Float[Tensor, "s k n"]:
+    """Return PLAIN and DEFINED of every sample; NaN or inf, 0 divided by 0, where there is none.
 
     Args:
         swept: the terms of a batch.
         weights: of high, low_top and low_other; they enter the total and the shares.
     """
     w = weights
-    high, top, other, kd = (
-        square.sqrt() for square in (swept.high_high, swept.top_top, swept.other_other, swept.kd_kd)
-    )
-    total = torch.mul(swept.high_high, w[0] ** 2).add_(swept.top_top, alpha=w[1] ** 2)
-    total.add_(swept.other_other, alpha=w[2] ** 2).add_(swept.high_top, alpha=2 * w[0] * w[1])
-    total.add_(swept.high_other, alpha=2 * w[0] * w[2]).clamp_(min=0).sqrt_()
-    one = torch.ones_like(kd[0])
-    sums = [part.mv(one) for part in (*swept[:5], high, top, other, total)]
-    sums += [part.sum().expand_as(sums[0]) for part in (swept.value_kd, kd, swept.entropy)]
-    units = [norm.reciprocal() for norm in (high, top, other, total)]
-    cosines = [part.mul_(u) for part, u in zip(_with_kd(swept, w), units, strict=True)]
-    parts = [(cosine, kd[0].reciprocal()) for cosine in cosines]
-    parts.append(((swept.high_top * units[0]).mul_(units[1]), one))
-    parts.append(((swept.high_other * units[0]).mul_(units[2]), one))
-    whole = torch.mul(high, w[0]).add_(top, alpha=w[1]).add_(other, alpha=w[2]).reciprocal_()
-    norms = zip((high, top, other), w, strict=True)
-    parts += [(norm * whole, one * weight) for norm, weight in norms]
-    inside = [high, top * swept.mass_top, other * swept.mass_other]
-    whole = torch.add(inside[0], inside[1]).add_(inside[2]).reciprocal_()
-    parts += [(norm * whole, one) for norm in inside]
-    found, counts = _defined(parts)
-    return torch.cat((torch.stack(sums), found)).double(), counts.double()
+    norms = [x.sqrt() for x in (swept.high_high, swept.top_top, swept.other_other)]
+    total = w[0] ** 2 * swept.high_high + w[1] ** 2 * swept.top_top + w[2] ** 2 * swept.other_other
+    total += 2 * w[0] * (w[1] * swept.high_top + w[2] * swept.high_other)
+    total, kd = total.clamp_(min=0).sqrt_(), swept.kd_kd.sqrt()
+    rows = [*swept[:5], *norms, total, swept.value_kd, kd, swept.entropy]
+    rows += [x / y / kd for x, y in zip(_with_kd(swept, w), (*norms, total), strict=True)]
+    rows.append(swept.high_top / norms[0] / norms[1])
+    rows.append(swept.high_other / norms[0] / norms[2])
+    for factors in (w, (1.0, swept.mass_top, swept.mass_other)):
+        parts = [norm * factor for norm, factor in zip(norms, factors, strict=True)]
+        whole = parts[0] + parts[1] + parts[2]
+        rows += [part / whole for part in parts]
+    return torch.stack([row.expand_as(total) for row in rows])
+
+
+def add_up(
+    statistics: Float[Tensor, "s k n"],
+) -> tuple[Float[Tensor, "s k"], Float[Tensor, "d k"]]:
+    """Return sums over samples of PLAIN and DEFINED, and for DEFINED the samples that have it."""
+    defined = statistics[len(PLAIN) :]
+    there = defined.isfinite()
+    sums = torch.cat((statistics[: len(PLAIN)].sum(-1), defined.where(there, 0.0).sum(-1)))
+    return sums.double(), there.sum(-1).double()
 
 
 def _with_kd(swept: Swept, weights: Sequence[float | int]) -> list[Float[Tensor, "k n"]]:
@@ -67,23 +66,3 @@ def _with_kd(swept: Swept, weights: Sequence[float | int]) -> list[Float[Tensor,
     other = torch.addcmul(swept.high_other, mass_other, swept.other_other)
     total = torch.mul(high, weights[0]).add_(top, alpha=weights[1])
     return [high, top, other, total.add_(other, alpha=weights[2])]
-
-
-def _defined(
-    parts: Sequence[tuple[Float[Tensor, "k n"], Float[Tensor, " n"]]],
-) -> tuple[Float[Tensor, "d k"], Float[Tensor, "d k"]]:
-    """Sums of values times factors over the samples that have them, and how many have.
-
-    0 / 0 marks a sample without.
-    """
-    sums = torch.stack([values.mv(factor) for values, factor in parts])
-    counts = torch.full_like(sums, len(parts[0][1]))
-    missing = ~sums.isfinite()
-    for part in missing.any(1).nonzero().flatten().tolist():
-        values, factor = parts[part]
-        rows = missing[part]
-        products = values[rows] * factor
-        there = products.isfinite()
-        sums[part, rows] = products.where(there, 0.0).sum(1)
-        counts[part, rows] = there.sum(1).to(counts)
-    return sums, counts

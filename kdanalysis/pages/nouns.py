@@ -20,6 +20,7 @@ from kdanalysis.figures import (
     profile,
     reliability,
     share,
+    spread,
     suppression,
     sweep,
 )
@@ -118,6 +119,12 @@ NOUNS = {
         ),
         conflict.conflict_sentence,
         conflict.conflict_number,
+    ),
+    "spread": Noun(
+        "Spread over samples, by the teacher's confidence",
+        (("Relation shares and cosine for unsure and confident teachers", spread.spread_over_k),),
+        spread.spread_sentence,
+        spread.spread_number,
     ),
     "sweep": Noun(
         "Every k, every temperature",

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from kdanalysis.analysis.sweep import TermSweep
+from kdanalysis.analysis.spread import SweepSpread
+from kdanalysis.analysis.sweep import TermSweep, check_ks
 from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
@@ -30,8 +31,10 @@ def study_sweep(
     weights: Sequence[float] = (1.0, 1.0, 8.0),
     device: torch.device | str = "cpu",
     watch: Callable[[Batches], Batches] = iter,
-) -> pd.DataFrame:
-    """Read the logits of both sides once, batch by batch, and return the table of the sweep.
+) -> dict[str, pd.DataFrame]:
+    """Read the logits of both sides once, batch by batch; return the tables sweep and spread.
+
+    The spread over samples is that of a few k.
 
     Args:
         logits: what ``load_logits`` returns.
@@ -49,14 +52,22 @@ def study_sweep(
             f"{logits.path} holds teacher logits alone: a sweep compares a student with its "
             f"teacher, so student_logits are needed beside them"
         )
-    analyzer = TermSweep(logits.num_classes, temperatures, ks, weights)
+    classes = logits.num_classes
+    settings = temperatures, check_ks(ks, classes), weights
+    analyzers = {
+        "sweep": TermSweep(classes, *settings),
+        "spread": SweepSpread(classes, temperatures, few(settings[1]), weights),
+    }
     columns = ("teacher_logits", "student_logits")
-    feed(watch(logits.batches(BATCH, columns)), [analyzer], device)
-    return analyzer.table()
+    feed(watch(logits.batches(BATCH, columns)), analyzers.values(), device)
+    return {noun: analyzer.table() for noun, analyzer in analyzers.items()}
 
 
-def sweep_page(logits: Any, name: str, table: pd.DataFrame, weights: Sequence[float]) -> Page:
-    """Return the page of a sweep's table; ``name`` says of which logits."""
+def sweep_page(
+    logits: Any, name: str, tables: Mapping[str, pd.DataFrame], weights: Sequence[float]
+) -> Page:
+    """Return the page of a sweep's tables; ``name`` says of which logits."""
+    table = tables["sweep"]
     facts = {
         "logits": name,
         "samples": f"{logits.num_rows:,}",
@@ -68,13 +79,18 @@ def sweep_page(logits: Any, name: str, table: pd.DataFrame, weights: Sequence[fl
     if len(table) > MOST_ROWS:
         captions = [("Excerpt of the sweep; its files hold every k", excerpt(table))]
         section = replace(section, tables=captions)
-    tables = {"sweep": table}
-    return Page(f"Sweep: {name}", stated(facts), [section], tables, ("csv", "parquet"))
+    sections = [section, noun_section("spread", {"": tables["spread"]})]
+    return Page(f"Sweep: {name}", stated(facts), sections, dict(tables), ("csv", "parquet"))
 
 
 def excerpt(table: pd.DataFrame) -> pd.DataFrame:
     """Return some k and the columns to read first."""
+    return table.loc[table.k.isin(few(table.k.unique().tolist())), list(SHORT)].reset_index(
+        drop=True
+    )
+
+
+def few(ks: Sequence[int]) -> tuple[int, ...]:
+    """Return all of up to 12 k, else 1, 2, 5, 10, 20, 50 and so on, and the last."""
     steps = {digit * 10**power for power in range(7) for digit in (1, 2, 5)}
-    ks = table.k.unique()
-    shown = ks if len(ks) <= 12 else [k for k in ks if k in steps or k == ks[-1]]
-    return table.loc[table.k.isin(shown), list(SHORT)].reset_index(drop=True)
+    return tuple(int(k) for k in ks if len(ks) <= 12 or k in steps or k == ks[-1])

@@ -38,7 +38,10 @@ def test_the_folder_has_the_whole_sweep(run_command, file, tmp_path):
     text = pd.read_csv(tmp_path / "out" / "tables" / "sweep.csv")
     pd.testing.assert_frame_equal(text, whole, check_dtype=False)
     figures = sorted(path.name for path in (tmp_path / "out" / "figures").iterdir())
-    assert figures == ["sweep-2.png", "sweep-2.svg", "sweep.png", "sweep.svg"]
+    pictures = ("spread", "sweep-2", "sweep")
+    assert figures == [f"{name}.{kind}" for name in pictures for kind in ("png", "svg")]
+    spread = pd.read_csv(tmp_path / "out" / "tables" / "spread.csv")
+    assert set(spread.k) == {1, 5, 10, 11, 12}
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Every k, every temperature" in page
     assert "high 1, low_top 2, low_other 4" in page

@@ -11,7 +11,7 @@ from kdanalysis.gradients.kernels import LANES
 from kdanalysis.gradients.logarithm import log as compiled_log
 from kdanalysis.gradients.logarithm import log_ratio
 from kdanalysis.gradients.rank import rank
-from kdanalysis.gradients.statistics import DEFINED, PLAIN, sweep_sums
+from kdanalysis.gradients.statistics import DEFINED, PLAIN, add_up, sample_statistics
 from kdanalysis.gradients.sweep import sweep_terms
 
 from .pairs import PROBLEMS, TEACHER, normal
@@ -22,8 +22,9 @@ TERMS = ("high", "low_top", "low_other", "kd", "total")
 
 def both(student, teacher, temperature, ks=None, dtype=torch.float64):
     """Sums and counts of the compiled loops, and those of whole arrays in float64."""
-    ours = fused.total(rank(student, teacher, dtype), temperature, ks, WEIGHTS)
-    return ours, sweep_sums(sweep_terms(rank(student, teacher), temperature, ks), WEIGHTS)
+    ours = fused.sums_over_samples(rank(student, teacher, dtype), temperature, ks, WEIGHTS)
+    swept = sweep_terms(rank(student, teacher), temperature, ks)
+    return ours, add_up(sample_statistics(swept, WEIGHTS))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 4])
@@ -44,10 +45,22 @@ def test_every_sample_is_as_by_whole_arrays(name, temperature):
 
 
 def test_the_loops_are_used(monkeypatch):
-    calls, own = [], fused.fused_sums
-    monkeypatch.setattr(fused, "fused_sums", lambda *args: calls.append(args) or own(*args))
-    fused.total(rank(normal(1), TEACHER), 4, None, WEIGHTS)
+    calls, own = [], fused.kernels.collect
+    monkeypatch.setattr(fused.kernels, "collect", lambda *args: calls.append(args) or own(*args))
+    fused.sums_over_samples(rank(normal(1), TEACHER), 4, None, WEIGHTS)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("name", ["random", "some steep", "steep", "ties"])
+def test_statistics_of_samples_are_in_the_order_of_the_samples(name):
+    ranked, ks = rank(*PROBLEMS[name]), torch.tensor([1, 3, 8])
+    each = fused.of_every_sample(ranked, 1, ks, WEIGHTS)
+    expected = sample_statistics(sweep_terms(ranked, 1, ks), WEIGHTS)
+    torch.testing.assert_close(each[: len(PLAIN)], expected[: len(PLAIN)], rtol=1e-9, atol=1e-12)
+    assert torch.equal(each.isnan(), ~expected.isfinite())
+    sums, counts = fused.sums_over_samples(ranked, 1, ks, WEIGHTS)
+    torch.testing.assert_close(each.nansum(-1), sums, rtol=1e-12, atol=1e-12)
+    assert torch.equal(each[len(PLAIN) :].isfinite().sum(-1).double(), counts)
 
 
 @pytest.mark.parametrize("samples", [1, LANES - 1, LANES, LANES + 1, 3 * LANES + 5])
