@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analysis.base import Analyzer
-from kdanalysis.analysis.histogram import Bins
+from kdanalysis.analysis.histogram import Bins, sum_by_part
 from kdanalysis.analysis.rows import check_temperatures
 from kdanalysis.analysis.share import shares
 from kdanalysis.analysis.terms import term_names
@@ -66,7 +66,7 @@ class ShareByConfidence(Analyzer):
     def compute(self) -> dict[str, Tensor]:
         """``share`` and ``n`` (term, decile); ``confidence`` (decile), mean max p; NaN if empty."""
         share, count, confidence, samples = (
-            _by_decile(state, self.samples)
+            sum_by_part(state, self.samples, DECILES)
             for state in (self.share, self.count, self.confidence, self.samples)
         )
         return {
@@ -96,12 +96,3 @@ def log_odds(logits: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
     """Return log(max p / (1 - max p)) in nats, without the rounding of 1 - max p."""
     ranked = logits.sort(-1, descending=True).values
     return ranked[:, 0] - ranked[:, 1:].logsumexp(-1)
-
-
-def _by_decile(
-    values: Float[Tensor, "*t b"], samples: Float[Tensor, " b"]
-) -> Float[Tensor, "*t d"]:
-    """Sum the bins of every tenth of the samples."""
-    middle = samples.cumsum(0) - samples / 2
-    decile = (DECILES * middle / samples.sum().clamp(min=1)).long().clamp(max=DECILES - 1)
-    return values.new_zeros(*values.shape[:-1], DECILES).index_add(-1, decile, values)

@@ -58,3 +58,20 @@ class Bins:
         value = value.masked_fill(place == 0, -torch.inf)
         value = value.masked_fill(place == self.size - 1, torch.inf)
         return value.masked_fill(total[..., -1:] == 0, torch.nan).squeeze(-1)
+
+
+def sum_by_part(
+    values: Float[Tensor, "*t b"], samples: Float[Tensor, " b"], parts: int
+) -> Float[Tensor, "*t p"]:
+    """Sum the bins of equal parts of the samples, such as tenths, those of the lowest bins first.
+
+    A bin goes as a whole to the part of its middle sample.
+
+    Args:
+        values: what to sum, by bin.
+        samples: number of samples of every bin.
+        parts: how many.
+    """
+    middle = samples.cumsum(0) - samples / 2
+    place = (parts * middle / samples.sum().clamp(min=1)).long().clamp(max=parts - 1)
+    return values.new_zeros(*values.shape[:-1], parts).index_add(-1, place, values)

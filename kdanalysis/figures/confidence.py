@@ -39,7 +39,7 @@ def share_by_confidence(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             label=f"{loss}: {100 * last:.0f} %",
         )
     confidence = rows.groupby("decile").confidence.first()
-    labels = [f"{d}\n{_digits(value)}" for d, value in confidence.items()]
+    labels = [f"{d}\n{short_confidence(value)}" for d, value in confidence.items()]
     ax.set_xticks(confidence.index, labels=labels)
     temperature = rows.temperature.iloc[0]
     ax.set_xlabel(
@@ -99,9 +99,9 @@ def _ends(table: pd.DataFrame) -> dict[tuple[str, str], tuple[float, float]]:
     return {name: (share.iloc[0], share.iloc[-1]) for name, share in groups}
 
 
-def _digits(confidence: float) -> str:
-    """A confidence with the digits that tell it from 1: .52, .997, ≈1."""
-    rest = 1 - confidence
+def short_confidence(confidence: float) -> str:
+    """A confidence with the digits that tell it from 0 and 1: .52, .997, .003, ≈1."""
+    rest = min(confidence, 1 - confidence)
     if rest >= 0.01:
         return f"{confidence:.2f}".lstrip("0")
-    return f"{confidence:.3f}".lstrip("0") if rest >= 0.0005 else "≈1"
+    return f"{confidence:.3f}".lstrip("0") if rest >= 0.0005 else f"≈{confidence:.0f}"
