@@ -17,6 +17,7 @@ from kdanalysis.analysis.conflict import GradientConflict
 from kdanalysis.analysis.magnitude import TermMagnitude
 from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
+from kdanalysis.analysis.nckd import NCKDByConfidence
 from kdanalysis.analysis.parts import KDParts
 from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.share import TermShare
@@ -45,6 +46,7 @@ TABLES = (
     "magnitude",
     "share",
     "confidence",
+    "nckd",
     "amplification",
     "conflict",
 )
@@ -76,6 +78,8 @@ def analyzer(name: str, info: RunInfo, steps: Sequence[int]) -> Analyzer:
             return Calibration(classes, temperature)
         case "suppression":
             return Suppression(classes, sorted({1.0, temperature}))
+        case "nckd":
+            return NCKDByConfidence(temperature)
         case "magnitude":
             return TermMagnitude(bare | {"kd parts": inside["kd"]}, steps)
         case "conflict":

@@ -16,7 +16,7 @@ from kdanalysis.run import open_run
 from kdanalysis.store.sources import load_logits
 
 TEACHER = ("mass", "calibration", "suppression", "amplification", "profile", "modality")
-TRAINING = ("magnitude", "share", "confidence", "conflict")
+TRAINING = ("magnitude", "share", "confidence", "nckd", "conflict")
 
 
 def experiment_page(

@@ -17,6 +17,7 @@ from kdanalysis.figures import (
     magnitude,
     mass,
     modality,
+    nckd,
     profile,
     reliability,
     share,
@@ -98,6 +99,12 @@ NOUNS = {
         (("Share of the non-top gradient by confidence", confidence.share_by_confidence),),
         confidence.confidence_sentence,
         confidence.confidence_number,
+    ),
+    "nckd": Noun(
+        "NCKD by teacher confidence",
+        (("Value and gradient norm of nckd, least sure samples first", nckd.nckd_by_confidence),),
+        nckd.nckd_sentence,
+        nckd.nckd_number,
     ),
     "amplification": Noun(
         "Amplification over plain KD",

@@ -14,6 +14,7 @@ from kdanalysis.analysis.discrepancy import ClassDiscrepancy
 from kdanalysis.analysis.magnitude import TermMagnitude
 from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
+from kdanalysis.analysis.nckd import NCKDByConfidence
 from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.relation import NonTopRelation
 from kdanalysis.analysis.share import TermShare
@@ -30,6 +31,7 @@ ANALYZERS = [
     lambda: Calibration(12),
     lambda: StudentCalibration(12),
     lambda: Suppression(12),
+    lambda: NCKDByConfidence(),
     lambda: ClassProfile(12),
     lambda: Modality(12),
     lambda: TermMagnitude(LOSSES),

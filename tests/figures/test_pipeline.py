@@ -14,6 +14,7 @@ from kdanalysis.analysis.conflict import GradientConflict
 from kdanalysis.analysis.magnitude import TermMagnitude
 from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
+from kdanalysis.analysis.nckd import NCKDByConfidence
 from kdanalysis.analysis.parts import KDParts
 from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.share import TermShare
@@ -26,6 +27,7 @@ from kdanalysis.figures import (
     magnitude,
     mass,
     modality,
+    nckd,
     profile,
     reliability,
     share,
@@ -67,6 +69,7 @@ def analyzers(c: int, k: int) -> dict:
             suppression.suppression_sentence,
             suppression.suppression_number,
         ),
+        nckd.nckd_by_confidence: (NCKDByConfidence(), nckd.nckd_sentence, nckd.nckd_number),
         magnitude.magnitude_over_training: (
             TermMagnitude(losses),
             magnitude.magnitude_sentence,
