@@ -3,6 +3,7 @@
 The losses compared are KD, DKD (1/8) and GDKD (1/1/8) at the temperature and k the run was trained
 with (T 4 and k 5 where its loss has none), so that runs of different losses show the same
 quantities; ``share`` adds the run's own distillation loss as "trained" where it is another one.
+``discrepancy`` looks at the last quarter of the captured steps, before which a student still moves.
 Gradients follow from the stored logits in closed form, without the warm-up ramp.
 """
 
@@ -14,12 +15,14 @@ from kdanalysis.analysis.base import Analyzer
 from kdanalysis.analysis.calibration import Calibration
 from kdanalysis.analysis.confidence import ShareByConfidence
 from kdanalysis.analysis.conflict import GradientConflict
+from kdanalysis.analysis.discrepancy import ClassDiscrepancy
 from kdanalysis.analysis.magnitude import TermMagnitude
 from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
 from kdanalysis.analysis.nckd import NCKDByConfidence
 from kdanalysis.analysis.parts import KDParts
 from kdanalysis.analysis.profile import ClassProfile
+from kdanalysis.analysis.relation import NonTopRelation
 from kdanalysis.analysis.share import TermShare
 from kdanalysis.analysis.suppression import Suppression
 from kdanalysis.analysis.teacher import TeacherDistribution
@@ -49,6 +52,8 @@ TABLES = (
     "nckd",
     "amplification",
     "conflict",
+    "relation",
+    "discrepancy",
 )
 
 
@@ -84,12 +89,21 @@ def analyzer(name: str, info: RunInfo, steps: Sequence[int]) -> Analyzer:
             return TermMagnitude(bare | {"kd parts": inside["kd"]}, steps)
         case "conflict":
             return GradientConflict(bare, steps)
+        case "relation":
+            return NonTopRelation(k, steps)
+        case "discrepancy":
+            return ClassDiscrepancy(classes, temperature, last_quarter(steps))
         case "share":
             return TermShare(inside | decoupled | distilled_with(info, decoupled))
         case "confidence":
             return ShareByConfidence(inside | decoupled)
         case _:
             return Amplification(decoupled)
+
+
+def last_quarter(steps: Sequence[int]) -> int:
+    """Return the first step of the last quarter of the captured ones; 0 where there are none."""
+    return steps[3 * len(steps) // 4] if steps else 0
 
 
 def trained_with(info: RunInfo) -> tuple[float, int]:

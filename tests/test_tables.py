@@ -84,6 +84,17 @@ def test_a_loss_that_stands_there_already_or_has_one_term_is_not_added(loss):
     assert set(shares.losses) == {"kd", "kd by target", "dkd", "gdkd"}
 
 
+@pytest.mark.parametrize(
+    ("steps", "first"), [([], 0), ([7], 7), ([0, 5, 10, 15], 15), (list(range(10)), 7)]
+)
+def test_discrepancy_looks_at_the_last_quarter_of_the_steps(steps, first):
+    assert analyzer("discrepancy", info(KD()), steps).first_step == first
+
+
+def test_relation_leaves_out_the_k_of_training():
+    assert list(analyzer("relation", info(GDKD(k=3)), [0]).notions) == ["target", "top-1", "top-3"]
+
+
 def test_an_unknown_table_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match="no table 'magnitudes'; did you mean 'magnitude'"):
         analyzer("magnitudes", info(KD()), [0])

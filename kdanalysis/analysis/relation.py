@@ -70,6 +70,8 @@ class NonTopRelation(Analyzer):
         label = teacher_logits.argmax(-1) if target is None else target
         place = place_steps(self.steps, step, label)
         self.accumulate(epochs=epoch_sums(len(self.steps), place, epoch))
+        if not kept.any():
+            return
         rows = max(1, ENTRIES // teacher_logits.shape[-1])
         sides = (student_logits, teacher_logits, label, place)
         for chunk in zip(*(side[kept].split(rows) for side in sides), strict=True):

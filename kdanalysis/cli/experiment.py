@@ -111,6 +111,7 @@ def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
         outcome.students,
         outcome.logits["teacher"],
         outcome.runs,
+        {name: outcome.logits[name] for name in outcome.runs},
         device,
         lambda batches: track(batches, "Analysing", None, rows),
     )

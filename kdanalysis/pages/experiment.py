@@ -8,15 +8,19 @@ import pandas as pd
 
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
-from kdanalysis.pages.run import Watch, by_file, run_tables
+from kdanalysis.pages.run import BY_PAIR, Watch, by_file, run_tables
 from kdanalysis.pages.suggestion import suggestion_section
-from kdanalysis.pages.teacher import card_section, study_teacher
+from kdanalysis.pages.teacher import MOST_CLASSES, card_section, study_teacher
 from kdanalysis.report import Section
 from kdanalysis.run import open_run
+from kdanalysis.store.info import RunInfo
 from kdanalysis.store.sources import load_logits
+from kdanalysis.stream import feed
+from kdanalysis.tables import analyzer
 
 TEACHER = ("mass", "calibration", "suppression", "amplification", "profile", "modality")
-TRAINING = ("magnitude", "share", "confidence", "nckd", "conflict")
+TRAINING = ("magnitude", "share", "confidence", "nckd", "conflict", "relation")
+VALIDATION = ("discrepancy",)
 
 
 def experiment_page(
@@ -25,6 +29,7 @@ def experiment_page(
     students: pd.DataFrame,
     teacher: Path,
     runs: Mapping[str, Path],
+    learned: Mapping[str, Path],
     device: Any = "cpu",
     watch: Watch = iter,
 ) -> Page:
@@ -36,12 +41,17 @@ def experiment_page(
         students: columns network, accuracy, agreement; the teacher's row first.
         teacher: the teacher's logits over images it was not trained on.
         runs: run folders by loss.
+        learned: every student's logits beside its teacher's, over the same images, by loss.
         device: where to compute.
         watch: wraps the batches, for a progress bar.
     """
     logits = load_logits(teacher)
     of_teacher = study_teacher(logits, device=device, watch=watch)
     of_runs = {name: run_tables(open_run(path), device, watch) for name, path in runs.items()}
+    of_students = {
+        name: study_student(load_logits(path), open_run(runs[name]).info, device, watch)
+        for name, path in learned.items()
+    }
     classes = open_run(next(iter(runs.values()))).info.classes
     sections = [students_section(students), card_section(of_teacher["teacher"])]
     sections.append(suggestion_section(of_teacher["suggestion"]))
@@ -51,9 +61,32 @@ def experiment_page(
     for noun in TRAINING:
         tables = {name: tables[noun] for name, tables in of_runs.items() if noun in tables}
         sections.append(noun_section(noun, tables, classes))
+    for noun in VALIDATION:
+        tables = {name: tables[noun] for name, tables in of_students.items() if noun in tables}
+        if tables:
+            sections.append(noun_section(noun, tables, classes))
     written = {"students": students} | of_teacher
     written |= {noun: table for noun, table in by_file(of_runs).items() if noun in TRAINING}
+    written |= by_file(of_students)
     return Page(title, facts, sections, written)
+
+
+def study_student(
+    logits: Any, info: RunInfo, device: Any = "cpu", watch: Watch = iter
+) -> dict[str, pd.DataFrame]:
+    """Read the logits of both sides once and return the tables of ``VALIDATION``.
+
+    Args:
+        logits: what ``load_logits`` returns.
+        info: of the student's run: the tables are those of its loss.
+        device: where to compute.
+        watch: wraps the batches, for a progress bar.
+    """
+    wanted = [n for n in VALIDATION if n not in BY_PAIR or info.num_classes <= MOST_CLASSES]
+    analyzers = {noun: analyzer(noun, info, []) for noun in wanted}
+    columns = ("teacher_logits", "student_logits", "target")
+    feed(watch(logits.batches(4096, columns)), analyzers.values(), device)
+    return {noun: one.table() for noun, one in analyzers.items()}
 
 
 def students_section(students: pd.DataFrame) -> Section:

@@ -1,7 +1,6 @@
 """Which pictures, which sentence and which number belong to the table of a noun."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 
@@ -25,6 +24,8 @@ from kdanalysis.figures import (
     suppression,
     sweep,
 )
+from kdanalysis.pages.noun import Joint, Noun
+from kdanalysis.pages.students import DISCREPANCY, RELATION
 from kdanalysis.report import Section
 
 Names = Sequence[str] | None
@@ -33,16 +34,6 @@ Names = Sequence[str] | None
 def amplification_of(loss: str) -> Callable[[pd.DataFrame], Axes]:
     """Return the drawing of one loss's amplification."""
     return partial(amplification.amplification_over_kd, loss=loss)
-
-
-@dataclass(frozen=True)
-class Noun:
-    """The heading of a section, its (caption, drawing) pairs, its sentence and its number."""
-
-    title: str
-    pictures: tuple[tuple[str, Callable[..., Axes | Figure]], ...]
-    sentence: Callable[..., str]
-    number: Callable[..., str]
 
 
 NOUNS = {
@@ -133,6 +124,8 @@ NOUNS = {
         spread.spread_sentence,
         spread.spread_number,
     ),
+    "relation": RELATION,
+    "discrepancy": DISCREPANCY,
     "sweep": Noun(
         "Every k, every temperature",
         (
@@ -157,19 +150,31 @@ def noun_section(noun: str, tables: Mapping[str, pd.DataFrame], classes: Names =
     if known is None:
         return Section(noun, noun.capitalize(), tables=list(tables.items()))
     text, number, figures = [], [], []
-    for run, table in tables.items():
-        where = f"{run}: " if run else ""
+    for where, table, shown in readings(known, tables):
         try:
             drawn = [
-                (f"{where}{c}", as_figure(named(d, table, classes))) for c, d in known.pictures
+                (f"{where}{c}", as_figure(named(d, table, classes))) for c, d in shown.pictures
             ]
-            text.append(where + named(known.sentence, table, classes))
-            number.append(where + named(known.number, table, classes))
+            text.append(where + named(shown.sentence, table, classes))
+            number.append(where + named(shown.number, table, classes))
             figures += drawn
         except ValueError as error:
             text.append(f"{where}Not to be drawn from these data: {error}.")
     captions = [(f"Table {noun}", joined(tables))]
+    if known.excerpt:
+        parts = {run: known.excerpt(table) for run, table in tables.items()}
+        captions = [(f"Numbers of the table {noun}, which is too long for a page", joined(parts))]
     return Section(noun, known.title, "\n".join(text), "\n".join(number), figures, captions)
+
+
+def readings(
+    known: Noun, tables: Mapping[str, pd.DataFrame]
+) -> list[tuple[str, object, Noun | Joint]]:
+    """Return what is drawn and told: a beginning of the line, one or all tables, and how."""
+    single = [(f"{run}: " if run else "", table, known) for run, table in tables.items()]
+    if known.joint is None or len(tables) == 1:
+        return single
+    return [("", tables, known.joint), *(single if known.joint.beside else [])]
 
 
 def joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -180,7 +185,7 @@ def joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return frame.reset_index(drop=True)
 
 
-def named(function: Callable, table: pd.DataFrame, classes: Names) -> object:
+def named(function: Callable, table: object, classes: Names) -> object:
     """Call the function with the class names where it takes any."""
     takes = "names" in signature(function).parameters and classes is not None
     return function(table, names=classes) if takes else function(table)

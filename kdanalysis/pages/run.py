@@ -9,12 +9,13 @@ import pandas as pd
 from kdanalysis.pages.facts import run_facts
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
-from kdanalysis.pages.teacher import card_section
+from kdanalysis.pages.teacher import MOST_CLASSES, card_section
 from kdanalysis.report import Section
 from kdanalysis.run import Run
 from kdanalysis.stream import needed_columns
 from kdanalysis.tables import TABLES, analyzer
 
+BY_PAIR = ("profile", "modality", "discrepancy")  # rows for every pair of classes
 Watch = Callable[[Iterable[Mapping]], Iterable[Mapping]]
 
 
@@ -41,12 +42,15 @@ def run_page(runs: Mapping[str, Run], device: Any = "cpu", watch: Watch = iter) 
 def run_tables(run: Run, device: Any = "cpu", watch: Watch = iter) -> dict[str, pd.DataFrame]:
     """Compute every table that the columns of the run allow, in one pass.
 
+    Of more than 200 classes those with a row for every pair of classes are left out.
+
     Raises:
         ValueError: the run holds no samples.
     """
     if not run.num_rows:
         raise ValueError(f"{run.path} holds no readable samples: there is nothing to report")
-    makers = {name: analyzer(name, run.info, run.steps().tolist()) for name in TABLES}
+    wanted = [t for t in TABLES if t not in BY_PAIR or run.info.num_classes <= MOST_CLASSES]
+    makers = {name: analyzer(name, run.info, run.steps().tolist()) for name in wanted}
     there = set(run.columns)
     names = [name for name, one in makers.items() if needed_columns(one)[0] <= there]
     return run.tables(names, device, watch)

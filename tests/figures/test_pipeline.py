@@ -11,12 +11,14 @@ from kdanalysis.analysis.amplification import Amplification
 from kdanalysis.analysis.calibration import Calibration
 from kdanalysis.analysis.confidence import ShareByConfidence
 from kdanalysis.analysis.conflict import GradientConflict
+from kdanalysis.analysis.discrepancy import ClassDiscrepancy
 from kdanalysis.analysis.magnitude import TermMagnitude
 from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
 from kdanalysis.analysis.nckd import NCKDByConfidence
 from kdanalysis.analysis.parts import KDParts
 from kdanalysis.analysis.profile import ClassProfile
+from kdanalysis.analysis.relation import NonTopRelation
 from kdanalysis.analysis.share import TermShare
 from kdanalysis.analysis.suppression import Suppression
 from kdanalysis.figures import (
@@ -24,11 +26,15 @@ from kdanalysis.figures import (
     calibration,
     confidence,
     conflict,
+    discrepancy,
+    discrepancy_text,
     magnitude,
     mass,
     modality,
     nckd,
     profile,
+    relation,
+    relation_text,
     reliability,
     share,
     suppression,
@@ -70,6 +76,19 @@ def analyzers(c: int, k: int) -> dict:
             suppression.suppression_number,
         ),
         nckd.nckd_by_confidence: (NCKDByConfidence(), nckd.nckd_sentence, nckd.nckd_number),
+        **{
+            (lambda table, draw=draw: draw({"kd": table, "dkd": table})): (
+                ClassDiscrepancy(c),
+                lambda table: discrepancy_text.students_sentence({"kd": table, "dkd": table}),
+                lambda table: discrepancy_text.students_number({"kd": table, "dkd": table}),
+            )
+            for draw in (discrepancy.discrepancy_maps, discrepancy.correlation_maps)
+        },
+        lambda table: discrepancy.discrepancy_maps({"": table}): (
+            ClassDiscrepancy(c),
+            discrepancy_text.discrepancy_sentence,
+            discrepancy_text.discrepancy_number,
+        ),
         magnitude.magnitude_over_training: (
             TermMagnitude(losses),
             magnitude.magnitude_sentence,
@@ -94,6 +113,21 @@ def analyzers(c: int, k: int) -> dict:
     }
 
 
+def relations(k: int) -> dict:
+    return {
+        relation.relation_over_training: (
+            NonTopRelation(k),
+            relation_text.relation_sentence,
+            relation_text.relation_number,
+        ),
+        lambda table: relation.relation_by_method({"kd": table, "dkd": table}): (
+            NonTopRelation(k),
+            lambda table: relation_text.methods_sentence({"kd": table, "dkd": table}),
+            lambda table: relation_text.methods_number({"kd": table, "dkd": table}),
+        ),
+    }
+
+
 def fed(metric, columns: dict):
     names = signature(metric.update).parameters
     metric.update(**{name: value for name, value in columns.items() if name in names})
@@ -113,7 +147,9 @@ def batch(c: int, n: int = 60, spoil: bool = False) -> dict:
 
 @pytest.mark.parametrize("classes", [2, 6, 62])
 def test_every_table_becomes_a_readable_figure_and_a_sentence(classes):
-    for draw, (metric, sentence, number) in analyzers(classes, min(5, classes - 1)).items():
+    k = min(5, classes - 1)
+    drawings = analyzers(classes, k) | (relations(k) if classes > 2 else {})
+    for draw, (metric, sentence, number) in drawings.items():
         table = fed(metric, batch(classes))
         drawn = draw(table)
         figure = drawn.figure if isinstance(drawn, Axes) else drawn
@@ -124,7 +160,7 @@ def test_every_table_becomes_a_readable_figure_and_a_sentence(classes):
 
 
 def test_tables_without_finite_samples_are_refused_in_one_sentence():
-    for draw, (metric, *readings) in analyzers(6, 3).items():
+    for draw, (metric, *readings) in (analyzers(6, 3) | relations(3)).items():
         table = fed(metric, batch(6, spoil=True))
         for function in (draw, *readings):
             with pytest.raises(ValueError, match=r"the table has no (value|rows)"):

@@ -43,6 +43,32 @@ def test_several_runs_stand_beside_each_other(make_run):
     assert page.tables["share"].run.unique().tolist() == ["kd", "gdkd"]
 
 
+def test_students_of_several_runs_are_drawn_in_one_picture(make_run):
+    runs = {name: open_run(make_run(name)) for name in ("kd", "gdkd")}
+    page = run_page(runs)
+    by_name = {section.name: section for section in page.sections}
+    relation, discrepancy = by_name["relation"], by_name["discrepancy"]
+    starts = [caption.partition(":")[0] for caption, _ in relation.figures]
+    assert starts[0].startswith("How alike every student")
+    assert starts[1:] == ["kd", "gdkd"]
+    assert relation.text.startswith("GDKD > KD does not hold in these data")  # the same logits
+    assert len(discrepancy.figures) == 2  # the maps, the correlations
+    assert [ax.get_ylabel() for ax in discrepancy.figures[0][1].axes[:4:3]] == [
+        "kd\ntrue class",
+        "gdkd\ntrue class",
+    ]
+    ((caption, shown),) = discrepancy.tables
+    assert "too long for a page" in caption
+    assert shown.columns.tolist()[:3] == ["run", "map", "rms"]
+    assert len(page.tables["discrepancy"]) == 2 * 49
+
+
+def test_tables_of_all_pairs_of_many_classes_are_left_out(make_run, monkeypatch):
+    monkeypatch.setattr("kdanalysis.pages.run.MOST_CLASSES", 6)
+    page = run_page({"kd": open_run(make_run("kd"))})
+    assert set(TABLES) - set(page.tables) == {"profile", "modality", "discrepancy"}
+
+
 def test_tables_without_their_columns_are_left_out(make_run):
     page = run_page({"student": open_run(make_run("student", teacher=False))})
     assert page.sections == []
