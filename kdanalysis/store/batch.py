@@ -9,6 +9,7 @@ from kdanalysis.store.floats import to_bits
 from kdanalysis.store.schema import (
     BITS,
     LAYER_COLUMNS,
+    LAYER_NOISE,
     LOGITS,
     NUMPY,
     REQUIRED_COLUMNS,
@@ -54,16 +55,20 @@ def encode_samples(
 
 
 def encode_layers(columns: Columns) -> pa.Table:
-    """Copy rows of step, epoch, layer, term_a, term_b, dot into a table."""
-    _check_names(columns, tuple(LAYER_COLUMNS), tuple(LAYER_COLUMNS))
+    """Copy rows of step, epoch, layer, term_a, term_b, dot into a table.
+
+    The columns covariance and count may stand beside them.
+    """
+    _check_names(columns, tuple(LAYER_COLUMNS), (*LAYER_COLUMNS, *LAYER_NOISE))
     _common_length(columns)
+    noise = {name: dtype for name, dtype in LAYER_NOISE.items() if name in columns}
     arrays = [
         pa.array([str(value) for value in columns[name]], dtype)
         if pa.types.is_string(dtype)
         else _scalar(columns[name], name, dtype)
-        for name, dtype in LAYER_COLUMNS.items()
+        for name, dtype in (LAYER_COLUMNS | noise).items()
     ]
-    return pa.Table.from_arrays(arrays, schema=layers_schema())
+    return pa.Table.from_arrays(arrays, schema=layers_schema(tuple(noise)))
 
 
 def _check_names(columns: Columns, required: Sequence[str], known: Sequence[str]) -> None:

@@ -41,7 +41,7 @@ class QueueWriter:
         self._queue: queue.Queue = queue.Queue(max_batches)
         self._error: BaseException | None = None
         self._told = self._closed = False
-        self.dropped_rows = 0
+        self.dropped_rows = self._dropped_layers = 0
         self._thread = threading.Thread(target=self._work, name="kdanalysis-writer", daemon=True)
         self._thread.start()
         self._process = os.getpid()
@@ -56,7 +56,7 @@ class QueueWriter:
         return self._put(self._writer.write, columns, dtype)
 
     def put_layers(self, columns: Columns) -> bool:
-        """Queue rows of a layers table; False where they were dropped."""
+        """Queue rows of a layers table; False where they were dropped. Errors as for ``put``."""
         return self._put(self._writer.write_layers, columns)
 
     def flush(self) -> None:
@@ -112,7 +112,9 @@ class QueueWriter:
             except queue.Full:
                 pass
         if write == self._writer.write:
-            self.dropped_rows += len(columns["step"])
+            self.dropped_rows += _rows(columns)
+        else:
+            self._dropped_layers += _rows(columns)
         return False
 
     def _tell(self) -> None:
@@ -135,25 +137,29 @@ class QueueWriter:
             done.set()
 
     def _work(self) -> None:
-        lost = 0
+        lost = {self._writer.write: 0, self._writer.write_layers: 0}
         while (item := self._queue.get()) is not None:
             write, columns, *rest = item
             del item
             if self._error is not None and write != self._commit:
-                lost += _rows(columns) if write == self._writer.write else 0
+                lost[write] += _rows(columns)
                 continue
-            before = self._writer.pending_rows
+            before = self._pending(write)
             try:
                 write(columns, *rest)
             except BaseException as error:
                 self._error = error
-                taken = self._writer.pending_rows - before
-                lost += _rows(columns) - taken if write == self._writer.write else 0
+                if write in lost:
+                    lost[write] += _rows(columns) - (self._pending(write) - before)
             del columns
-        self._finish(lost)
+        self._finish(*lost.values())
 
-    def _finish(self, lost: int) -> None:
-        self._writer.count_dropped(self.dropped_rows + lost)
+    def _pending(self, write) -> int:
+        layers = write == self._writer.write_layers
+        return self._writer.pending_layers if layers else self._writer.pending_rows
+
+    def _finish(self, lost: int, lost_layers: int) -> None:
+        self._writer.count_dropped(self.dropped_rows + lost, self._dropped_layers + lost_layers)
         try:
             if isinstance(self._error, OSError):
                 self._writer.abandon(str(self._error))

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from kdanalysis.store.info import RunInfo, read_info
 from kdanalysis.store.inventory import Block, Part, Start, list_starts
 from kdanalysis.store.merge import Stream, merge, rebatch
-from kdanalysis.store.schema import LAYER_COLUMNS, SAMPLE_COLUMNS
+from kdanalysis.store.schema import LAYER_COLUMNS, LAYER_NOISE, SAMPLE_COLUMNS
 
 _FEWEST = 256  # rows of a block: fewer cost more in calls than they save in memory
 
@@ -52,12 +52,12 @@ class StoredRun:
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Columns that every readable part has, ``rank`` included."""
-        parts = [part for part in _all(self._samples) if part.problem is None]
-        return tuple(
-            name
-            for name in (*SAMPLE_COLUMNS, "rank")
-            if parts and all(name in part.columns for part in parts)
-        )
+        return _common_columns(self._samples, SAMPLE_COLUMNS)
+
+    @cached_property
+    def layer_columns(self) -> tuple[str, ...]:
+        """Columns that every readable part of layers has, ``rank`` included; () without parts."""
+        return _common_columns(self._layers, (*LAYER_COLUMNS, *LAYER_NOISE))
 
     @property
     def num_rows(self) -> int:
@@ -99,9 +99,11 @@ class StoredRun:
             yield {name: batch[name] for name in columns}
 
     def layer_batches(self, batch_size: int = 4096) -> Iterator[Block]:
-        """Yield the layers table: step, epoch, layer, term_a, term_b, dot, rank."""
-        names = (*LAYER_COLUMNS, "rank")
-        streams = _streams(self._layers, names, batch_size)
+        """Yield the layers table: step, epoch, layer, term_a, term_b, dot, rank.
+
+        Beside them covariance and count, where ``layer_columns`` has them.
+        """
+        streams = _streams(self._layers, self.layer_columns, batch_size)
         yield from rebatch((block for block, _ in merge(streams, _layer_key)), batch_size)
 
     @cached_property
@@ -121,6 +123,13 @@ class StoredRun:
 
 def _all(starts: Sequence[Start]) -> Iterator[Part]:
     return (part for start in reversed(starts) for part in start.parts)
+
+
+def _common_columns(starts: Sequence[Start], known: Sequence[str]) -> tuple[str, ...]:
+    parts = [part for part in _all(starts) if part.problem is None]
+    return tuple(
+        name for name in (*known, "rank") if parts and all(name in part.columns for part in parts)
+    )
 
 
 def _streams(starts: Sequence[Start], names: Sequence[str], batch_size: int) -> list[Stream]:

@@ -33,6 +33,7 @@ LAYER_COLUMNS = {
     "term_b": pa.string(),
     "dot": pa.float64(),
 }
+LAYER_NOISE = {"covariance": pa.float64(), "count": pa.int64()}  # optional, beside the others
 NUMPY = {
     pa.int64(): "int64",
     pa.int32(): "int32",
@@ -70,9 +71,13 @@ def samples_schema(scalars: tuple[str, ...], cells: Mapping[str, Cells]) -> pa.S
     )
 
 
-def layers_schema() -> pa.Schema:
-    """Schema of a layers part: dot products of the gradients of two terms in one layer."""
-    return _schema(LAYER_COLUMNS, "layers", {})
+def layers_schema(noise: tuple[str, ...] = ()) -> pa.Schema:
+    """Schema of a layers part: dot products of the gradients of two terms in one layer.
+
+    ``noise`` names the columns of ``LAYER_NOISE`` beside them: the covariance of the two terms'
+    per-sample gradients, and the number of samples whose mean gradient ``dot`` is made of.
+    """
+    return _schema(LAYER_COLUMNS | {n: LAYER_NOISE[n] for n in noise}, "layers", {})
 
 
 def _schema(types: Mapping[str, pa.DataType], kind: str, logits: dict[str, object]) -> pa.Schema:

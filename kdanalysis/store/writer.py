@@ -77,6 +77,11 @@ class PartWriter:
         return self._samples.num_rows
 
     @property
+    def pending_layers(self) -> int:
+        """Rows of layers in memory, not yet safe."""
+        return self._layers.num_rows
+
+    @property
     def dropped_rows(self) -> int:
         """Samples that were not and will not be written."""
         return self._samples.dropped_rows
@@ -95,13 +100,14 @@ class PartWriter:
         self._append(self._samples, table)
 
     def write_layers(self, columns: Columns) -> None:
-        """Append rows of step, epoch, layer, term_a, term_b, dot."""
+        """Append rows of step, epoch, layer, term_a, term_b, dot; see ``encode_layers``."""
         self._refuse_closed()
         self._append(self._layers, encode_layers(columns))
 
-    def count_dropped(self, rows: int) -> None:
-        """Note samples that were never written; the run's record keeps the sum."""
+    def count_dropped(self, rows: int, layers: int = 0) -> None:
+        """Note samples, and rows of layers, that were never written; the records keep the sums."""
         self._samples.dropped_rows += rows
+        self._layers.dropped_rows += layers
 
     def flush(self) -> None:
         """Commit what is in memory, full or not."""

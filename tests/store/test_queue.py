@@ -79,6 +79,52 @@ def test_drop_counts_every_loss_in_the_record_of_the_run(tmp_path, batch, slow_d
     assert last == {"closed": True, "dropped_rows": run.dropped_rows}
 
 
+LAYER = {"step": [0], "epoch": [0], "layer": ["fc"], "term_a": ["a"], "term_b": ["b"], "dot": [1.0]}
+
+
+def record_of(root, kind):
+    (path,) = (root / kind).rglob("record.jsonl")
+    return json.loads(path.read_text().splitlines()[-1])
+
+
+def test_drop_counts_rows_of_layers_in_their_own_record(tmp_path, batch, slow_disk):
+    with open_queue(tmp_path, max_batches=2, full="drop") as queue:
+        queue.put(batch(0))
+        taken = [queue.put_layers(LAYER | {"step": [step]}) for step in range(20)]
+    run = StoredRun(tmp_path / "run")
+    kept = sum(len(table["step"]) for table in run.layer_batches())
+    assert 0 < kept == taken.count(True) < 20
+    assert record_of(run.path, "layers") == {"closed": True, "dropped_rows": 20 - kept}
+    assert run.dropped_rows == queue.dropped_rows == 0
+
+
+def test_rows_of_layers_after_an_error_are_counted(tmp_path, batch, full_disk):
+    queue = open_queue(tmp_path, on_error="warn")
+
+    def train():
+        for step in range(3):
+            queue.put(batch(step))
+            queue.put_layers(LAYER | {"step": [step]})
+            wait_for(lambda step=step: step == 0 or queue._error is not None)
+        queue.close()
+
+    with pytest.warns(RuntimeWarning, match="training goes on"):
+        train()
+    (path,) = (tmp_path / "run" / "layers").rglob("record.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = sum(line.get("rows", 0) for line in lines)
+    assert kept + lines[-1]["dropped_rows"] == 3
+
+
+def test_rows_of_layers_that_are_refused_are_counted(tmp_path):
+    queue = open_queue(tmp_path)
+    queue.put_layers(LAYER)
+    queue.put_layers(LAYER | {"dot": ["x"]})
+    with pytest.raises(ValueError, match="dot is"):
+        queue.close()
+    assert record_of(tmp_path / "run", "layers")["dropped_rows"] == 1
+
+
 def test_memory_on_a_slow_disk_is_the_queue_and_two_parts(tmp_path, slow_disk):
     rows, classes, waiting = 256, 500, 3
     batch_bytes = 2 * rows * classes * 4

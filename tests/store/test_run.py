@@ -155,6 +155,31 @@ def test_layers_are_read_once_a_step_and_rank(tmp_path):
     }
 
 
+def test_layers_bring_their_noise_where_every_part_has_it(tmp_path):
+    row = {"step": [0], "epoch": [0], "layer": ["fc"], "term_a": ["ce"], "term_b": ["kd"]}
+    row |= {"dot": [0.5]}
+    with PartWriter(tmp_path / "run", 0, RunInfo(6)) as writer:
+        writer.write_layers(row | {"covariance": [np.nan], "count": [64]})
+        writer.write_layers(row | {"step": [1], "covariance": [0.25], "count": [32]})
+    run = StoredRun(tmp_path / "run")
+    assert run.layer_columns == (*row, "covariance", "count", "rank")
+    (table,) = run.layer_batches()
+    np.testing.assert_array_equal(table["covariance"], [np.nan, 0.25])
+    assert table["count"].tolist() == [64, 32]
+
+    with PartWriter(tmp_path / "run", 0, RunInfo(6), existing="resume") as writer:
+        writer.write_layers(row | {"step": [2]})
+    run = StoredRun(tmp_path / "run")
+    assert run.layer_columns == (*row, "rank")
+    assert [table["step"].tolist() for table in run.layer_batches()] == [[0, 1, 2]]
+
+
+def test_a_run_without_layers_has_no_columns_of_them(tmp_path):
+    PartWriter(tmp_path / "run", 0, RunInfo(6)).close()
+    assert StoredRun(tmp_path / "run").layer_columns == ()
+    assert list(StoredRun(tmp_path / "run").layer_batches()) == []
+
+
 def test_run_json_comes_back_equal(tmp_path):
     info = RunInfo(
         2, ["a", "b"], "GDKD(k=5)", ("high", "low"), {"high": 1.0}, 4.0, {"lr": [0.1]}, seed=3
