@@ -40,6 +40,8 @@ class Options:
     path: Path
     rank: int
     loss: Loss | None
+    layers: tuple[str, ...]
+    noise: bool
     schedule: Schedule
     max_rows: int | None
     dtype: str
@@ -63,6 +65,8 @@ class Options:
             raise ValueError(
                 f"loss must be a kdanalysis loss such as GDKD(), got {self.loss!r:.80}"
             )
+        if self.layers and self.loss is None:
+            raise ValueError("layers need a loss: what is kept are the gradients of its terms")
         if not callable(self.schedule):
             raise ValueError(f"schedule must be a function of the step, got {self.schedule!r}")
         if not isinstance(self.seed, int):
@@ -95,7 +99,7 @@ class Options:
             warnings.warn(
                 f"nothing more is recorded into {self.path}, training goes on: {error}",
                 RuntimeWarning,
-                stacklevel=6,
+                stacklevel=7,
             )
             return None
         return QueueWriter(parts, full=self.full, on_error=self.on_error)

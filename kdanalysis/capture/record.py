@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.capture.options import Options
+from kdanalysis.capture.probe import LayerGrams
 from kdanalysis.capture.sent import SentGradient
 from kdanalysis.gradients import HasGradients, residual
 
@@ -33,7 +34,8 @@ class Record:
     student: Float[Tensor, "r c"]
     ramp: float
     scale: float
-    sent: SentGradient | None
+    sent: SentGradient | None = None
+    layers: LayerGrams | None = None
 
     def columns(self, loss: HasGradients | None) -> dict[str, np.ndarray]:
         """Return the columns of the store; logits in bfloat16 as their bits."""

@@ -12,11 +12,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kdanalysis.capture.options import Options
-from kdanalysis.capture.record import begin, check_batch, store_dtype
+from kdanalysis.capture.outlet import Outlet
+from kdanalysis.capture.probe import probe_for
+from kdanalysis.capture.record import begin, check_batch
 from kdanalysis.capture.schedule import Schedule, every
 from kdanalysis.capture.sent import SentGradient
-from kdanalysis.capture.tap import Taps
+from kdanalysis.capture.tap import Side, Taps
 from kdanalysis.losses import Loss
+
+Real = int | float
 
 
 class Recorder:
@@ -46,6 +50,9 @@ class Recorder:
         teacher: the model to learn from; likewise.
         student_layer: dotted name of the submodule that gives its logits; the model itself if "".
         teacher_layer: likewise.
+        layers: names or patterns (see ``find_layers``) of layers of the student at which to take
+            every term's gradient, at the cost of a backward pass a term; none for a linear head.
+        noise: take the gradients' variance over samples too, at the same cost once more.
         schedule: at which steps to capture, every 50th if None; ``every``, ``at``,
             ``logarithmic`` or any function of the step.
         max_rows: capture at most so many rows of a batch, drawn by (seed, step).
@@ -75,6 +82,8 @@ class Recorder:
         teacher: nn.Module | None = None,
         student_layer: str = "",
         teacher_layer: str = "",
+        layers: Sequence[str] | str = (),
+        noise: bool = True,
         schedule: Schedule | None = None,
         max_rows: int | None = None,
         dtype: str = "float16",
@@ -92,6 +101,8 @@ class Recorder:
             path=Path(path).expanduser(),
             rank=rank,
             loss=loss,
+            layers=(layers,) if isinstance(layers, str) else tuple(layers),
+            noise=noise,
             schedule=every(50) if schedule is None else schedule,
             max_rows=max_rows,
             dtype=dtype,
@@ -105,11 +116,11 @@ class Recorder:
         )
         self.step, self.epoch = self._options.first_step(), 0
         self._loss, self._student, self._scaler = loss, student, scaler
-        self._writer = self._pending = None
-        self._closed = self._broken = False
+        self._outlet, self._pending, self._closed = Outlet(self._options), None, False
         captures, me = self._options.schedule, weakref.ref(self)
         self._taps = Taps(lambda: captures(me().step))
         self._let_go = weakref.finalize(self, self._taps.remove)
+        self._probe = probe_for(student, self._options, self._taps)
         self._taps.attach(student, student_layer, "student")
         self._taps.attach(teacher, teacher_layer, "teacher")
 
@@ -142,7 +153,7 @@ class Recorder:
         """
         if self._loss is None:
             raise RuntimeError("this recorder was given no loss: use observe, or pass one")
-        student, teacher = self._take(target, sample_id, ramp, student, teacher)
+        student, teacher = self._take(target, sample_id, ramp, student=student, teacher=teacher)
         return sum(self._loss(student, teacher, target, ramp).values()).mean()
 
     def observe(
@@ -160,7 +171,7 @@ class Recorder:
         expects your loss to be the mean over samples of what ``loss`` computes. Arguments and
         errors as for ``loss``; NaN and infinite logits are stored as they are.
         """
-        self._take(target, sample_id, ramp, student, teacher)
+        self._take(target, sample_id, ramp, student=student, teacher=teacher)
 
     def flush(self) -> None:
         """Write what was captured so far; once it returns, a kill of the process loses none of it.
@@ -168,8 +179,7 @@ class Recorder:
         Call it before saving a checkpoint, so that a resumed run lacks no step.
         """
         self._finish()
-        if self._writer is not None:
-            self._writer.flush()
+        self._outlet.flush()
 
     def close(self) -> None:
         """Take all hooks off and write what waits; a second time is harmless."""
@@ -180,8 +190,7 @@ class Recorder:
         try:
             self._finish()
         finally:
-            if self._writer is not None:
-                self._writer.close()
+            self._outlet.close()
 
     def __enter__(self) -> "Recorder":
         return self
@@ -200,17 +209,12 @@ class Recorder:
             warnings.warn(f"recording into {self.path} ended: {late}", RuntimeWarning, stacklevel=2)
 
     def _take(
-        self,
-        target: Tensor,
-        sample_id: Tensor | None,
-        ramp: int | float,
-        student: Tensor | None,
-        teacher: Tensor | None,
+        self, target: Tensor, sample_id: Tensor | None, ramp: Real, **given: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         if self._closed:
             raise RuntimeError(f"the recorder of {self.path} is closed")
         self._finish()
-        sides = self._taps.take("student", student), self._taps.take("teacher", teacher)
+        sides = [self._taps.take(side, logits) for side, logits in given.items()]
         (student, _), (teacher, _) = sides
         check_batch(student, teacher, target, sample_id)
         if self._options.schedule(self.step):
@@ -219,18 +223,15 @@ class Recorder:
         return student, teacher
 
     def _begin(
-        self,
-        student: tuple[Tensor, Tensor | None],
-        teacher: tuple[Tensor, Tensor | None],
-        target: Tensor,
-        sample_id: Tensor | None,
-        ramp: int | float,
+        self, student: Side, teacher: Side, target: Tensor, sample_id: Tensor | None, ramp: Real
     ) -> None:
         logits, options = student[0], self._options
         scaled = 1.0 if self._scaler is None else self._scaler.get_scale()
-        facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp), "sent": None}
-        facts["scale"] = len(target) * options.accumulate / scaled
+        scale = len(target) * options.accumulate / scaled
+        facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp), "scale": scale}
         record = begin(student, teacher, target, sample_id, options, **facts)
+        if self._probe is not None:  # before any hook of ours sits on the logits
+            record.layers = self._probe.take(student, teacher, target, self.step, ramp, scaled)
         if logits.requires_grad:
             parameters = [] if self._student is None else self._student.parameters()
             record.sent = SentGradient(logits, parameters)
@@ -242,8 +243,4 @@ class Recorder:
             return
         if record.sent is not None:
             record.sent.remove()
-        if self._writer is None and not self._broken:
-            self._writer = self._options.open_writer(record.student.shape[-1])
-            self._broken = self._writer is None
-        if self._writer is not None:
-            self._writer.put(record.columns(self._loss), store_dtype(record.student))
+        self._outlet.put(record)

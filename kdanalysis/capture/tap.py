@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+Side = tuple[Tensor, Tensor | None]  # logits, and the copy of them made in the forward pass
+
 
 class Tap:
     """Holds the logits of the last forward pass of a model, or of a layer inside it.
@@ -26,9 +28,9 @@ class Tap:
         self.side, self._copies = side, copies
         self._last: tuple[Tensor, Tensor | None] | None = None
         self._graphs = 0
-        self._handle = _submodule(model, layer, side).register_forward_hook(_Hook(self._keep))
+        self._handle = _submodule(model, layer, side).register_forward_hook(Hook(self._keep))
 
-    def take(self) -> tuple[Tensor, Tensor | None]:
+    def take(self) -> Side:
         """Return logits and copy of the last forward pass, and forget them.
 
         Raises:
@@ -72,20 +74,24 @@ class Taps:
     """
 
     def __init__(self, copies: Callable[[], bool]) -> None:
-        self._copies = copies
-        self._taps: dict[str, Tap] = {}
+        self.copies = copies
+        self._taps: dict[str, Any] = {}
 
     def attach(self, model: nn.Module | None, layer: str, side: str) -> None:
         """Put a tap on the model; after an error none is left on either side."""
         if model is None:
             return
         try:
-            self._taps[side] = Tap(model, layer, side, self._copies)
+            self._taps[side] = Tap(model, layer, side, self.copies)
         except BaseException:
             self.remove()
             raise
 
-    def take(self, side: str, given: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def hold(self, name: str, other: Any) -> None:
+        """Take the hooks of something else off together with the taps, by its ``remove``."""
+        self._taps[name] = other
+
+    def take(self, side: str, given: Tensor | None) -> Side:
         """Return the given logits, or those of the last forward pass with their copy.
 
         Raises:
@@ -103,17 +109,18 @@ class Taps:
             tap.remove()
 
 
-class _Hook:
+class Hook:
     """A hook that does nothing on a copy of its module."""
 
     def __init__(self, call: Callable) -> None:
         self._call = call
 
     def __call__(self, module: nn.Module, arguments: tuple, output: Any) -> None:
+        """Pass on what the forward pass gave."""
         self._call(module, arguments, output)
 
     def __reduce__(self) -> tuple:
-        return _Hook, (_ignore,)
+        return Hook, (_ignore,)
 
 
 def _ignore(module: nn.Module, arguments: tuple, output: Any) -> None:

@@ -1,0 +1,43 @@
+"""The run folder that a recorder writes into, opened at its first record."""
+
+from kdanalysis.capture.options import Options
+from kdanalysis.capture.record import Record, store_dtype
+from kdanalysis.store.queue import QueueWriter
+
+
+class Outlet:
+    """Puts finished records into the queue of a run; closed or broken, it lets them go.
+
+    Args:
+        options: where and how to write.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._writer: QueueWriter | None = None
+        self._broken = False
+
+    def put(self, record: Record) -> None:
+        """Queue the rows of a record.
+
+        Raises:
+            OSError, ValueError: the run cannot be opened, or an earlier record could not be stored.
+        """
+        if self._writer is None and not self._broken:
+            self._writer = self._options.open_writer(record.student.shape[-1])
+            self._broken = self._writer is None
+        if self._writer is None:
+            return
+        self._writer.put(record.columns(self._options.loss), store_dtype(record.student))
+        if record.layers is not None:
+            self._writer.put_layers(record.layers.columns(record.step, record.epoch))
+
+    def flush(self) -> None:
+        """Wait until everything queued so far is on the disk."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Write what waits; a second time is harmless."""
+        if self._writer is not None:
+            self._writer.close()

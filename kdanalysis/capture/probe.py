@@ -1,0 +1,187 @@
+"""Gradients of the loss terms in a student's layers, taken beside the training's own backward."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int
+from torch import Tensor, nn
+
+from kdanalysis.capture.head import Head, is_shared
+from kdanalysis.capture.options import Options
+from kdanalysis.capture.tap import Side, Taps
+from kdanalysis.gradients import (
+    HasGradients,
+    find_layers,
+    half_covariances,
+    layer_grams,
+    linear_covariance,
+    linear_mean_gram,
+    term_gradients,
+)
+
+
+@dataclass(frozen=True)
+class LayerGrams:
+    """What is kept of a captured step: the terms' Gram matrix of every layer.
+
+    ``dot`` of the gradients of the batch mean, ``covariance`` of those of single samples, both
+    weighted as the loss weighs the terms, ramp included; ``count`` samples.
+    """
+
+    layers: tuple[str, ...]
+    terms: tuple[str, ...]
+    dot: Float64[Tensor, "l t t"]
+    covariance: Float64[Tensor, "l t t"] | None
+    count: int
+
+    def columns(self, step: int, epoch: int) -> dict[str, Any]:
+        """Return the columns of the store, one row a layer and ordered pair of terms."""
+        pairs = [(name, a, b) for name in self.layers for a in self.terms for b in self.terms]
+        names = zip(("layer", "term_a", "term_b"), zip(*pairs, strict=True), strict=True)
+        columns = {
+            "step": np.full(len(pairs), step, dtype=np.int64),
+            "epoch": np.full(len(pairs), epoch, dtype=np.int32),
+            **dict(names),
+            "dot": self.dot.flatten().cpu().numpy(),
+        }
+        if self.covariance is not None:
+            columns["covariance"] = self.covariance.flatten().cpu().numpy()
+            columns["count"] = np.full(len(pairs), self.count, dtype=np.int64)
+        return columns
+
+
+class LayerProbe:
+    """Takes Gram matrices at the chosen layers of a student, from the graph of its forward pass.
+
+    A layer that is the linear head itself (an ``nn.Linear`` on (n, d) that gives the logits) is
+    computed in closed form, its covariance over samples; every other layer by vector-Jacobian
+    products, its covariance from two halves of the batch.
+
+    Args:
+        student: the model.
+        names: its layers, by name or pattern.
+        loss: whose terms.
+        noise: whether to estimate the covariance too, which doubles the time.
+        seed: of the halves.
+        captures: asked at every forward pass whether the step is captured.
+
+    Raises:
+        ValueError: as ``find_layers``.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        names: tuple[str, ...],
+        loss: HasGradients,
+        noise: bool,
+        seed: int,
+        captures: Callable[[], bool],
+    ) -> None:
+        self._student, self._loss, self._noise, self._seed = student, loss, noise, seed
+        self._layers = find_layers(student, names)
+        self._heads = {
+            name: Head(layer, captures)
+            for name, layer in self._layers.items()
+            if type(layer.module) is nn.Linear and not is_shared(layer, student)
+        }
+
+    def remove(self) -> None:
+        """Take the hooks off; a second time is harmless."""
+        for head in self._heads.values():
+            head.remove()
+
+    def take(
+        self,
+        student: Side,
+        teacher: Side,
+        target: Int[Tensor, " n"],
+        step: int,
+        ramp: int | float = 1.0,
+        scale: int | float = 1.0,
+    ) -> LayerGrams:
+        """Return the matrices of this step; NaN where a logit is NaN or infinite.
+
+        Args:
+            student: logits, part of the graph, and the copy made in the forward pass, if any.
+            teacher: likewise, without a graph.
+            target: class indices.
+            step: draws the halves, with the seed.
+            ramp: warm-up factor of the distillation terms.
+            scale: factor of a GradScaler, for logits in half precision.
+
+        Raises:
+            RuntimeError: the logits carry no graph, or one that no layer takes part in.
+        """
+        logits = student[0]
+        heads = {name: head.take(logits) for name, head in self._heads.items()}
+        values = [(x if copy is None else copy).detach() for x, copy in (student, teacher)]
+        facts = tuple(self._layers), tuple(self._loss.terms)
+        if not all(side.isfinite().all() for side in values):
+            shape = (len(facts[0]), len(facts[1]), len(facts[1]))
+            unknown = torch.full(shape, torch.nan, dtype=torch.float64)
+            return LayerGrams(*facts, unknown, unknown if self._noise else None, len(target))
+        sides = (side.double() for side in values)
+        closed = term_gradients(self._loss, *sides, target.to(logits.device), ramp)
+        heads = {name: given for name, given in heads.items() if given is not None}
+        dots, covariances = _of_heads(closed, heads, self._noise)
+        rest = {
+            name: tuple(layer.learning().values())
+            for name, layer in self._layers.items()
+            if name not in heads
+        }
+        if rest:
+            with statistics_kept(self._student):
+                dots |= layer_grams(logits, closed, rest, scale)
+                if self._noise:
+                    order = _order(len(target), self._seed, step).to(logits.device)
+                    covariances |= half_covariances(logits, closed, rest, order, scale)
+        dot, covariance = (
+            torch.stack([found[name] for name in self._layers]) if found else None
+            for found in (dots, covariances)
+        )
+        return LayerGrams(*facts, dot, covariance, len(target))
+
+
+def _of_heads(closed: Tensor, heads: dict[str, tuple], noise: bool) -> tuple[dict, dict]:
+    forms = (linear_mean_gram, linear_covariance) if noise else (linear_mean_gram,)
+    found = [{n: form(x, closed, **which) for n, (x, which) in heads.items()} for form in forms]
+    return found[0], found[1] if noise else {}
+
+
+def _order(count: int, seed: int, step: int) -> Int[Tensor, " n"]:
+    """Permute the samples by (seed, step) alone; never the global RNG."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    return torch.randperm(count, generator=generator)
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Put running statistics back where activation checkpointing ran a forward pass again."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+    before = [(b, b.clone()) for m in norms for b in m.buffers(recurse=False)]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.data.copy_(value)  # unseen by autograd, which saved the buffer for backward
+
+
+def probe_for(student: nn.Module | None, options: Options, taps: Taps) -> LayerProbe | None:
+    """Return the probe that the options ask for, its hooks held by the taps; None without layers.
+
+    Raises:
+        ValueError: there is no student to find the layers in, or as ``find_layers``.
+    """
+    if not options.layers:
+        return None
+    if student is None:
+        raise ValueError(f"layers={options.layers} are the student's: pass student=, the model")
+    choice = (options.layers, options.loss, options.noise, options.seed)
+    probe = LayerProbe(student, *choice, taps.copies)
+    taps.hold("layers", probe)
+    return probe
