@@ -74,8 +74,8 @@ def correlation_maps(
 ) -> Figure:
     """Correlation of the classes' centred logits: the teacher's, then every student's.
 
-    One colour scale from -1 to 1. Where students saw different samples each one's teacher stands
-    before it.
+    One colour scale from -1 to 1. The matrices are symmetric: names stand on the left alone.
+    Where students saw different samples each one's teacher stands before it.
 
     Args:
         tables: of ``ClassDiscrepancy``, by the name of the student or method.
@@ -96,10 +96,13 @@ def correlation_maps(
     )
     for ax, (title, cells) in zip(grid.flat, panels, strict=False):
         image = _map(ax, cells, 1.0)
-        ax.set_title(short(title, 24), loc="left", parse_math=False)
+        ax.set_title(short(title), loc="left", parse_math=False)
     for ax in grid.flat[len(panels) :]:
         ax.remove()
     _label(grid, class_names(classes, names), next(iter(tables.values())), "class")
+    if classes <= NAMED:
+        for ax in figure.axes:
+            ax.tick_params(labelbottom=False)
     label = "correlation of centred logits over samples"
     figure.colorbar(image, ax=figure.axes, location="bottom", label=label, aspect=40, pad=0.02)
     return figure

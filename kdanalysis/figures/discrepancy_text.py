@@ -36,7 +36,8 @@ def check_students(tables: Mapping[str, pd.DataFrame]) -> int:
 def matrix(table: pd.DataFrame, kind: str) -> np.ndarray:
     """A column of the table as a square, given class by class; ``correlation`` is a difference."""
     if kind == "correlation":
-        return matrix(table, "student_correlation") - matrix(table, "teacher_correlation")
+        change = matrix(table, "student_correlation") - matrix(table, "teacher_correlation")
+        return change.round(12)  # smaller differences are rounding
     require(table, "given", "class", kind)
     return table.pivot(index="given", columns="class", values=kind).to_numpy(dtype=float)
 
@@ -57,6 +58,16 @@ def chance(table: pd.DataFrame, kind: str) -> float:
     return _root_mean_square(matrix(table, f"{kind}_se")[_counting(table, kind)])
 
 
+def beyond(table: pd.DataFrame, kind: str) -> bool:
+    """Whether a map's number is more than 1.2 times what chance alone would make it.
+
+    At 1.2 times chance the true differences have 2/3 of its size. True of correlations, of whose
+    chance nothing is known.
+    """
+    by_chance = chance(table, kind)
+    return bool(np.isnan(by_chance) or root_mean_square(table, kind) > BEYOND * by_chance)
+
+
 def numbers(table: pd.DataFrame, kind: str) -> str:
     """Root mean square of a map, with the one that chance alone would give where it is known."""
     found, by_chance = root_mean_square(table, kind), chance(table, kind)
@@ -74,15 +85,14 @@ def discrepancy_number(table: pd.DataFrame) -> str:
 def discrepancy_sentence(table: pd.DataFrame, names: Sequence[str] | None = None) -> str:
     """What to read: whether the class means differ beyond chance, on the class itself, and where.
 
-    The student departs from its teacher where the root mean square of the logits' map is more than
-    1.2 times what its standard errors alone would make it.
+    See ``beyond``; the widest gap is looked for where there is a standard error.
     """
     check_students({"": table})
     found, by_chance = root_mean_square(table, "logits"), chance(table, "logits")
     if np.isnan(by_chance):
         return f"The class means differ by {found:.2g} (rms); one sample a class shows no chance."
     claim = f"class means of the logits differ by {found:.2g} (rms), by chance {by_chance:.2g}"
-    if found <= BEYOND * by_chance:
+    if not beyond(table, "logits"):
         return f"These data do not show the student depart from its teacher by class: {claim}."
     own = np.nanmean(np.diag(matrix(table, "logits")))
     widest = table.loc[table.logits.abs().where(table.logits_se.notna()).idxmax()]
@@ -127,6 +137,9 @@ def students_sentence(tables: Mapping[str, pd.DataFrame]) -> str:
     parts = [f"Closest to the teacher: {closest}. One student each: another seed is another one."]
     if {"dkd", "kd"} <= students.keys():
         parts.insert(0, _against(rms, students["dkd"], students["kd"]))
+    chancy = [CALLED[kind] for kind in rms if not any(beyond(t, kind) for t in tables.values())]
+    if chancy:
+        parts.append(f"No student departs beyond chance in {', '.join(chancy)}.")
     return " ".join(parts)
 
 

@@ -28,6 +28,7 @@ from kdanalysis.figures.style import (
 )
 
 COLOURS = (BLUE, VERMILION, ORANGE)
+MARGIN = 0.04  # of the scale, so that no marker is cut
 WIDEST = 0.55  # of the height of a method's row, taken by its notions
 
 
@@ -60,7 +61,10 @@ def relation_over_training(table: pd.DataFrame) -> Figure:
         ax.set_ylabel("mean over samples")
     for ax in axes[2:]:
         ax.set_xlabel("epoch" if time == "epoch" else "training step")
-        ax.xaxis.set_major_locator(plt.MaxNLocator(6, integer=True))
+        if rows[time].nunique() == 1:
+            ax.set_xticks(rows[time].unique())
+        else:
+            ax.xaxis.set_major_locator(plt.MaxNLocator(6, integer=True))
     _legend(figure, axes[0], table, "band")
     return figure
 
@@ -83,7 +87,8 @@ def relation_by_method(tables: Mapping[str, pd.DataFrame]) -> Figure:
             _points(ax, ends, (notion, measure), i, len(notions))
         ax.set_ylim(len(tables) - 0.5, -0.5)
         ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.8)
-    axes[0].set_yticks(range(len(tables)), labels=[short(n) for n in tables], parse_math=False)
+    for ax in axes[::2]:
+        ax.set_yticks(range(len(tables)), labels=[short(n) for n in tables], parse_math=False)
     for ax in axes:
         ax.xaxis.set_major_locator(plt.MaxNLocator(5))
     _legend(figure, axes[0], pd.concat(tables.values()), "bar")
@@ -123,6 +128,7 @@ def _same_scale(axes: Sequence[Axes]) -> None:
     limits = [ax.get_ylim() for ax in correlations]
     limits.append(tuple(2 * end - 1 for end in order.get_ylim()))
     low, high = min(pair[0] for pair in limits), max(pair[1] for pair in limits)
+    low, high = low - MARGIN * (high - low), high + MARGIN * (high - low)
     for ax in correlations:
         ax.set_ylim(low, high)
     order.set_ylim((1 + low) / 2, (1 + high) / 2)
@@ -144,5 +150,6 @@ def _legend(figure: Figure, ax: Axes, table: pd.DataFrame, spread: str) -> None:
 def _left_out(table: pd.DataFrame) -> str:
     """How many samples are in no number, or nothing."""
     without = table.groupby(["step", "notion"]).no_relation.max().groupby("notion").sum().max()
-    text = f"\n({without:,} samples without a relation left out)" if without else ""
+    samples = "sample" if without == 1 else "samples"
+    text = f"\n({without:,} {samples} without a relation left out)" if without else ""
     return text + state_left_out(table)

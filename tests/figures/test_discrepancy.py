@@ -188,6 +188,20 @@ def test_students_are_compared_kind_by_kind():
     assert students_number(TWO).startswith("centred logits: kd rms ")
 
 
+def test_students_at_chance_are_said_to_be():
+    text = students_sentence({name: frame.assign(logits_se=9.0) for name, frame in TWO.items()})
+    assert text.endswith("No student departs beyond chance in centred logits.")
+    assert "beyond chance" not in students_sentence(TWO)
+    one = {"kd": TWO["kd"].assign(logits_se=9.0), "dkd": TWO["dkd"]}
+    assert "beyond chance" not in students_sentence(one)
+
+
+def test_rounding_of_equal_correlations_is_no_difference():
+    frame = table(scale=0.0)
+    frame["student_correlation"] += 1e-15
+    assert root_mean_square(frame, "correlation") == 0
+
+
 def test_other_students_are_not_held_against_each_other():
     text = students_sentence({"one": TWO["kd"], "two": TWO["dkd"]})
     assert text.startswith("Closest to the teacher: two in centred logits")

@@ -102,6 +102,23 @@ def test_methods_are_points_with_their_intervals():
     assert smallest_font(figure) >= 9
 
 
+def test_no_marker_is_cut():
+    frame = table(epochs=1).query("step == 0")
+    axes = relation_over_training(frame).axes
+    for ax in axes:
+        low, high = ax.get_ylim()
+        for _, y in lines(ax).values():
+            assert low + 0.03 * (high - low) < y[0] < high - 0.03 * (high - low)
+    assert axes[3].get_xticks().tolist() == [0]
+
+
+def test_names_are_not_read_as_math():
+    axes = relation_by_method({"$x$": table(), "b": table()}).axes
+    for ax in axes[::2]:
+        assert ax.get_yticklabels()[0].get_text() == "$x$"
+        assert not any(text.get_parse_math() for text in ax.get_yticklabels())
+
+
 def test_the_end_is_the_last_epoch():
     assert at_end(table())["mean"][("target", "order")] == pytest.approx(0.8 * 9.5 / 10)
     assert at_end(table())["n"].unique().tolist() == [100]
