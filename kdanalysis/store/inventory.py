@@ -71,8 +71,12 @@ class Part:
         """Step of the first row."""
         return int(next(self.blocks(["step"], 1))["step"][0])
 
-    def blocks(self, names: Sequence[str], batch_size: int) -> Iterator[Block]:
+    def blocks(
+        self, names: Sequence[str], batch_size: int, first_step: int | None = None
+    ) -> Iterator[Block]:
         """Stream columns, page checksums verified.
+
+        Rows before ``first_step`` are left out, and row groups of such rows are not read.
 
         Raises:
             OSError: where the part changes while it is read; the message names it.
@@ -80,7 +84,11 @@ class Part:
         stored = [name for name in names if name != "rank"]
         try:
             with self.file() as file:
-                for batch in file.iter_batches(batch_size, columns=stored):
+                groups = _groups_from(file.metadata, first_step)
+                for batch in file.iter_batches(batch_size, columns=stored, row_groups=groups):
+                    if first_step is not None:
+                        steps = decode_numbers(batch["step"])
+                        batch = batch.slice(int(np.searchsorted(steps, first_step)))
                     block = {name: self._decode(name, batch[name]) for name in stored}
                     ranks = np.full(len(batch), self.rank, np.int32)
                     yield block | ({"rank": ranks} if "rank" in names else {})
@@ -92,6 +100,16 @@ class Part:
             return decode_numbers(array)
         values = decode_cells(array, self.cells[name])
         return widen_bfloat16(values) if self.cells[name].dtype == "bfloat16" else values
+
+
+def _groups_from(metadata: pq.FileMetaData, first_step: int | None) -> list[int]:
+    """Row groups that reach ``first_step``, by the statistics of the column step."""
+    groups = range(metadata.num_row_groups)
+    if first_step is None:
+        return list(groups)
+    column = metadata.schema.names.index("step")
+    last = [metadata.row_group(group).column(column).statistics for group in groups]
+    return [g for g in groups if last[g] is None or last[g].max >= first_step]
 
 
 class Start:

@@ -115,6 +115,28 @@ def _contains(
     return ordered[place] == keys
 
 
+def check_rows(rows: range | None, num_rows: int) -> range:
+    """Return the rows to read, all of ``num_rows`` where none are named.
+
+    Raises:
+        ValueError: some of them are not there, or they are not consecutive.
+    """
+    rows = range(num_rows) if rows is None else rows
+    if rows.step != 1 or not 0 <= rows.start <= rows.stop <= num_rows:
+        raise ValueError(f"got {rows}, need consecutive rows of the {num_rows} there are")
+    return rows
+
+
+def cut(blocks: Iterator[Block], skipped: int, count: int) -> Iterator[Block]:
+    """Leave out the first ``skipped`` rows and end after ``count`` more, reading no further."""
+    while count and (block := next(blocks, None)) is not None:
+        size = len(next(iter(block.values())))
+        kept = slice(min(skipped, size), min(skipped + count, size))
+        if kept.start < kept.stop:
+            yield {name: values[kept] for name, values in block.items()}
+        skipped, count = skipped - kept.start, count - (kept.stop - kept.start)
+
+
 def rebatch(blocks: Iterator[Block], batch_size: int) -> Iterator[Block]:
     """Yield blocks of exactly ``batch_size`` rows, the last one shorter; arrays are copies."""
     held: list[Block] = []

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 
 from kdanalysis.store.info import RunInfo, read_info
 from kdanalysis.store.inventory import Block, Part, Start, list_starts
-from kdanalysis.store.merge import Stream, merge, rebatch
+from kdanalysis.store.merge import Stream, check_rows, cut, merge, rebatch
 from kdanalysis.store.schema import LAYER_COLUMNS, LAYER_NOISE, SAMPLE_COLUMNS
 
 _FEWEST = 256  # rows of a block: fewer cost more in calls than they save in memory
@@ -79,13 +79,21 @@ class StoredRun:
         found = {part.cells[column].dtype for part in parts if column in part.cells}
         return np.result_type(*(d.replace("bfloat16", "float32") for d in found))
 
-    def batches(self, columns: Sequence[str], batch_size: int = 4096) -> Iterator[Block]:
+    def batches(
+        self, columns: Sequence[str], batch_size: int = 4096, rows: range | None = None
+    ) -> Iterator[Block]:
         """Yield columns ordered by step, ``batch_size`` rows at a time, the last batch shorter.
 
         Logits come in their stored dtype, bfloat16 as float32. Memory is bounded by the batch.
 
+        Args:
+            columns: names.
+            batch_size: rows in a batch.
+            rows: consecutive ones of the rows without duplicates; all if not given. Row groups
+                that end before their first step are not read.
+
         Raises:
-            ValueError: for a column that a part lacks.
+            ValueError: for a column that a part lacks, and rows that are not there.
             OSError: where a part changes while it is read.
         """
         unknown = [name for name in columns if name not in self.columns]
@@ -94,8 +102,7 @@ class StoredRun:
                 f"{self.path} has no column {', '.join(unknown)} in every part: "
                 f"it has {', '.join(self.columns)}"
             )
-        blocks = (block for block, _ in self._merged(tuple(columns), batch_size))
-        for batch in rebatch(blocks, batch_size):
+        for batch in rebatch(self._blocks(tuple(columns), batch_size, rows), batch_size):
             yield {name: batch[name] for name in columns}
 
     def layer_batches(self, batch_size: int = 4096) -> Iterator[Block]:
@@ -107,17 +114,40 @@ class StoredRun:
         yield from rebatch((block for block, _ in merge(streams, _layer_key)), batch_size)
 
     @cached_property
-    def _scan(self) -> tuple[int, int, np.ndarray]:
-        rows = duplicates = 0
-        steps: list[np.ndarray] = []
+    def _scan(self) -> tuple[int, int, np.ndarray, np.ndarray]:
+        """Rows, duplicates, ascending steps, and the rows up to and with each step."""
+        duplicates, found = 0, [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
         for block, removed in self._merged((), 65536):
-            rows, duplicates = rows + len(block["step"]), duplicates + removed
-            steps.append(np.unique(block["step"]))
-        return rows, duplicates, np.unique(np.concatenate(steps or [np.zeros(0, np.int64)]))
+            duplicates += removed
+            found.append(np.unique(block["step"], return_counts=True))
+        each, counts = (np.concatenate(part) for part in zip(*found, strict=True))
+        steps, place = np.unique(each, return_inverse=True)
+        rows = np.zeros(len(steps), np.int64)
+        np.add.at(rows, place, counts)
+        return int(rows.sum()), duplicates, steps, rows.cumsum()
 
-    def _merged(self, columns: tuple[str, ...], batch_size: int) -> Iterator[tuple[Block, int]]:
+    def _blocks(
+        self, columns: tuple[str, ...], batch_size: int, rows: range | None
+    ) -> Iterator[Block]:
+        """Blocks of the rows asked for, from the step of the first one on.
+
+        Rows are told apart by step and sample id, so that no duplicate of theirs stands before.
+        """
+        if rows is None:
+            return (block for block, _ in self._merged(columns, batch_size))
+        rows = check_rows(rows, self.num_rows)
+        if not rows:
+            return iter(())
+        _, _, steps, ends = self._scan
+        place = int(np.searchsorted(ends, rows.start, side="right"))
+        blocks = (block for block, _ in self._merged(columns, batch_size, int(steps[place])))
+        return cut(blocks, rows.start - int(ends[place - 1] if place else 0), len(rows))
+
+    def _merged(
+        self, columns: tuple[str, ...], batch_size: int, first_step: int | None = None
+    ) -> Iterator[tuple[Block, int]]:
         names = tuple(dict.fromkeys((*columns, "step", "sample_id")))
-        streams = _streams(self._samples, names, batch_size)
+        streams = _streams(self._samples, names, batch_size, first_step)
         return merge(streams, lambda block: block["sample_id"])
 
 
@@ -132,26 +162,30 @@ def _common_columns(starts: Sequence[Start], known: Sequence[str]) -> tuple[str,
     )
 
 
-def _streams(starts: Sequence[Start], names: Sequence[str], batch_size: int) -> list[Stream]:
+def _streams(
+    starts: Sequence[Start], names: Sequence[str], batch_size: int, first_step: int | None = None
+) -> list[Stream]:
     size = max(min(_FEWEST, batch_size), batch_size // max(1, len(starts)))
     streams = []
     for start in starts:
         first = next((part for part in start.parts if part.problem is None), None)
         if first is not None:
-            streams.append(Stream(first.first_step, _Blocks(start, names, size)))
+            streams.append(Stream(first.first_step, _Blocks(start, names, size, first_step)))
     return streams
 
 
 class _Blocks:
     """Opens the blocks of one start's whole parts."""
 
-    def __init__(self, start: Start, names: Sequence[str], size: int) -> None:
-        self._start, self._names, self._size = start, names, size
+    def __init__(
+        self, start: Start, names: Sequence[str], size: int, first_step: int | None
+    ) -> None:
+        self._start, self._names, self._size, self._first_step = start, names, size, first_step
 
     def __call__(self) -> Iterator[Block]:
         for part in self._start.parts:
             if part.problem is None:
-                yield from part.blocks(self._names, self._size)
+                yield from part.blocks(self._names, self._size, self._first_step)
 
 
 def _layer_key(block: Block) -> np.ndarray:

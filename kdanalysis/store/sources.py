@@ -11,6 +11,7 @@ from kdanalysis.store.formats.run_folder import RunFolder
 from kdanalysis.store.formats.safetensors import SafetensorsFile
 from kdanalysis.store.formats.table import UNNAMED, Table
 from kdanalysis.store.formats.torch_file import TorchFile
+from kdanalysis.store.merge import check_rows
 
 OPENERS: dict[str, Callable[[Path], Table]] = {
     ".npz": NpzFile,
@@ -57,16 +58,24 @@ class Logits:
         return "target" in self.columns
 
     def batches(
-        self, batch_size: int = 4096, columns: Sequence[str] | None = None
+        self,
+        batch_size: int = 4096,
+        columns: Sequence[str] | None = None,
+        rows: range | None = None,
     ) -> Iterator[dict[str, np.ndarray]]:
         """Yield dicts of arrays with ``batch_size`` rows, the last one shorter.
 
         Logits come in their stored dtype (bfloat16 as float32) and keep NaN and inf; the others
         as int64. Memory is bounded by the batch.
 
+        Args:
+            batch_size: rows in a batch.
+            columns: all of them if not given.
+            rows: consecutive rows to read, such as ``range(1000, 2000)``; all if not given.
+
         Raises:
-            ValueError: for a column that is not there, a label outside the classes, a damaged
-                file.
+            ValueError: for a column or a row that is not there, a label outside the classes, a
+                damaged file.
         """
         names = self.columns if columns is None else tuple(columns)
         missing = [name for name in names if name not in self.columns]
@@ -75,8 +84,9 @@ class Logits:
                 f"{self.path} has {', '.join(self.columns)}, not {missing}; "
                 f"batches need at least one row and one column, got {batch_size}"
             )
-        parts = [self._of_table(t, names, batch_size) for t in self._tables(names)]
-        row = 0
+        rows = check_rows(rows, self.num_rows)
+        parts = [self._of_table(t, names, batch_size, rows) for t in self._tables(names)]
+        row = rows.start
         for found in zip(*parts, strict=True):
             joined = {name: values for part in found for name, values in part.items()}
             batch = {name: self._convert(name, joined[name], row) for name in names}
@@ -87,10 +97,10 @@ class Logits:
         return list(dict.fromkeys(self._places[name][0] for name in names))
 
     def _of_table(
-        self, table: Table, names: Sequence[str], batch_size: int
+        self, table: Table, names: Sequence[str], batch_size: int, rows: range
     ) -> Iterator[dict[str, np.ndarray]]:
         keys = {name: self._places[name][1] for name in names if self._places[name][0] is table}
-        for batch in table.batches(tuple(dict.fromkeys(keys.values())), batch_size):
+        for batch in table.batches(tuple(dict.fromkeys(keys.values())), batch_size, rows):
             yield {name: batch[key] for name, key in keys.items()}
 
     def _convert(self, name: str, values: np.ndarray, row: int) -> np.ndarray:

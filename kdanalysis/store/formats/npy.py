@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 import shutil
 import tempfile
 import warnings
@@ -18,6 +19,8 @@ from kdanalysis.store.formats.table import UNNAMED, ArrayInfo, Sliced, Table
 _LONGEST_HEADER = 10_000
 _LARGEST_RATIO = 1100  # deflate cannot pack more tightly than 1032 to 1
 _SUFFIX = ".npy"
+_LOCAL_HEADER = 30  # bytes before a member's name
+_PASSED = 1 << 20  # bytes read at a time and passed over
 
 
 class Header(NamedTuple):
@@ -77,17 +80,15 @@ class NpyFile(Sliced):
         self.path = path
         with path.open("rb") as file:
             self._header = read_header(file, path.stat().st_size, str(path))
-        self._array = None
 
     def info(self, key: str) -> ArrayInfo:
         """Shape and dtype from the header."""
         return ArrayInfo(self._header.shape, self._header.dtype.name)
 
     def rows(self, key: str, start: int, stop: int) -> np.ndarray:
-        """Copy rows out of the map."""
-        if self._array is None:
-            self._array = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        return np.array(self._array[start:stop], order="C")
+        """Copy rows out of a map, which goes at once: the pages of one that stays add up."""
+        array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        return np.array(array[start:stop], order="C")
 
 
 class NpzFile(Table):
@@ -108,17 +109,22 @@ class NpzFile(Table):
             header = self._header(archive, key)
         return ArrayInfo(header.shape, header.dtype.name)
 
-    def batches(self, keys: Sequence[str], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
-        """Yield rows, every member unpacked as it is read and its checksum verified at its end.
+    def batches(
+        self, keys: Sequence[str], batch_size: int, rows: range
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yield rows, every member unpacked as it is read.
+
+        Rows before the first one are passed over. Where the last row of a member is read, all of
+        its bytes are, because its checksum is verified there.
 
         Raises:
             ValueError: where a member is damaged.
         """
         try:
             with zipfile.ZipFile(self.path) as archive:
-                columns = [self._rows(archive, key, batch_size) for key in keys]
-                for rows in zip(*columns, strict=True):
-                    yield dict(zip(keys, rows, strict=True))
+                columns = [self._rows(archive, key, batch_size, rows) for key in keys]
+                for values in zip(*columns, strict=True):
+                    yield dict(zip(keys, values, strict=True))
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise ValueError(f"{self.path} is damaged: {error}") from error
 
@@ -134,28 +140,51 @@ class NpzFile(Table):
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise ValueError(f"{what} is damaged: {error}") from error
 
-    def _rows(self, archive: zipfile.ZipFile, key: str, batch_size: int) -> Iterator[np.ndarray]:
+    def _rows(
+        self, archive: zipfile.ZipFile, key: str, batch_size: int, rows: range
+    ) -> Iterator[np.ndarray]:
         header = self._header(archive, key)
-        with archive.open(key + _SUFFIX) as stream:
-            stream.read(header.offset)
-            if header.fortran and len(header.shape) > 1:
-                yield from _by_columns(stream, header, batch_size)
-                return
-            row = math.prod(header.shape[1:])
-            for start in range(0, header.shape[0], batch_size):
-                count = min(batch_size, header.shape[0] - start)
-                data = bytearray(_exactly(stream, count * row * header.dtype.itemsize))
+        if header.fortran and len(header.shape) > 1:
+            with archive.open(key + _SUFFIX) as stream:
+                stream.read(header.offset)
+                yield from _by_columns(stream, header, batch_size, rows)
+            return
+        row = math.prod(header.shape[1:]) * header.dtype.itemsize
+        whole = rows.stop == header.shape[0]
+        with self._open_at(archive, key, header.offset + rows.start * row, whole) as stream:
+            for start in range(rows.start, rows.stop, batch_size):
+                count = min(batch_size, rows.stop - start)
+                data = bytearray(_exactly(stream, count * row))
                 yield np.frombuffer(data, header.dtype).reshape(count, *header.shape[1:])
 
+    def _open_at(
+        self, archive: zipfile.ZipFile, key: str, offset: int, whole: bool
+    ) -> io.BufferedIOBase:
+        """Open a member at a byte of its content; read up to there where packed or ``whole``."""
+        member = archive.getinfo(key + _SUFFIX)
+        if member.compress_type == zipfile.ZIP_STORED and not whole:
+            file = self.path.open("rb")
+            file.seek(member.header_offset + _LOCAL_HEADER - 4)
+            lengths = file.read(4)  # of the member's name and of what else stands before it
+            names = int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
+            file.seek(names + offset, os.SEEK_CUR)
+            return file
+        stream = archive.open(member)
+        while offset:
+            offset -= len(_exactly(stream, min(offset, _PASSED)))
+        return stream
 
-def _by_columns(stream: io.BufferedIOBase, header: Header, batch_size: int) -> Iterator[np.ndarray]:
+
+def _by_columns(
+    stream: io.BufferedIOBase, header: Header, batch_size: int, rows: range
+) -> Iterator[np.ndarray]:
     """Columns lie one after the other: unpack them onto the disk, and read rows through a map."""
     with tempfile.TemporaryFile() as file:
         shutil.copyfileobj(stream, file)
         file.flush()
-        array = np.memmap(file, header.dtype, "r", shape=header.shape, order="F")
-        for start in range(0, header.shape[0], batch_size):
-            yield np.array(array[start : start + batch_size], order="C")
+        for start in range(rows.start, rows.stop, batch_size):
+            array = np.memmap(file, header.dtype, "r", shape=header.shape, order="F")
+            yield np.array(array[start : min(start + batch_size, rows.stop)], order="C")
 
 
 def _exactly(stream: io.BufferedIOBase, count: int) -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from kdanalysis.store.floats import widen_bfloat16
 from kdanalysis.store.formats.table import ArrayInfo, Table
@@ -45,30 +46,42 @@ class ParquetTable(Table):
             return ArrayInfo((self._num_rows,), _name(dtype))
         return ArrayInfo((self._num_rows, self._row_length(key)), _name(dtype.value_type))
 
-    def batches(self, keys: Sequence[str], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
-        """Yield rows.
+    def batches(
+        self, keys: Sequence[str], batch_size: int, rows: range
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yield rows; row groups without any of them are not read.
 
         Raises:
             ValueError: for nulls and rows of another length, naming the row; for damage.
         """
-        yield from rebatch(self._blocks(keys, batch_size), batch_size)
+        yield from rebatch(self._blocks(keys, batch_size, rows), batch_size)
 
-    def _blocks(self, keys: Sequence[str], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
-        row = 0
-        for batch in self._stream(keys, batch_size):
+    def _blocks(
+        self, keys: Sequence[str], batch_size: int, rows: range
+    ) -> Iterator[dict[str, np.ndarray]]:
+        for row, batch in self._stream(keys, batch_size, rows):
             yield {key: self._decode(key, batch[key], row) for key in keys}
-            row += len(batch)
 
-    def _stream(self, keys: Sequence[str], batch_size: int) -> Iterator[pa.RecordBatch]:
+    def _stream(
+        self, keys: Sequence[str], batch_size: int, rows: range
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Batches of the rows, each with the number of its first row."""
         try:
             with open_parquet(self.path) as file:
-                yield from file.iter_batches(batch_size, columns=list(keys))
+                groups, row = _groups_of(file.metadata, rows)
+                for batch in file.iter_batches(batch_size, row_groups=groups, columns=list(keys)):
+                    first, stop = max(rows.start - row, 0), min(rows.stop - row, len(batch))
+                    if first < stop:
+                        yield row + first, batch.slice(first, stop - first)
+                    row += len(batch)
+                    if row >= rows.stop:
+                        return
         except (OSError, pa.ArrowException) as error:
             raise ValueError(f"{self.path} is damaged: {error}") from error
 
     def _row_length(self, key: str) -> int:
         if key not in self._width:
-            first = next(self._stream([key], 1), None)
+            _, first = next(self._stream([key], 1, range(1)), (0, None))
             length = 0 if first is None else pc.list_value_length(first[key])[0].as_py()
             self._width[key] = length or 0
         return self._width[key]
@@ -95,6 +108,14 @@ class ParquetTable(Table):
         if array.null_count:
             first = array.is_null().index(True).as_py()
             raise ValueError(f"{self.path} ({key}) has a null in row {row + first // width}")
+
+
+def _groups_of(metadata: pq.FileMetaData, rows: range) -> tuple[list[int], int]:
+    """Row groups that hold some of the rows, and the number of their first row."""
+    sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    starts = np.cumsum([0, *sizes]).tolist()
+    held = [g for g in range(len(sizes)) if starts[g] < rows.stop and rows.start < starts[g + 1]]
+    return held, starts[held[0]] if held else 0
 
 
 def _lengths(array: pa.Array) -> np.ndarray:

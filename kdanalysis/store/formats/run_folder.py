@@ -28,6 +28,8 @@ class RunFolder(Table):
         dtype = NUMPY[SAMPLE_SCALARS[key]] if key in SAMPLE_SCALARS else "int32"
         return ArrayInfo((self.run.num_rows,), dtype)
 
-    def batches(self, keys: Sequence[str], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+    def batches(
+        self, keys: Sequence[str], batch_size: int, rows: range
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Yield rows."""
-        yield from self.run.batches(keys, batch_size)
+        yield from self.run.batches(keys, batch_size, rows)

@@ -34,10 +34,13 @@ class Table(ABC):
         """
 
     @abstractmethod
-    def batches(self, keys: Sequence[str], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+    def batches(
+        self, keys: Sequence[str], batch_size: int, rows: range
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Yield rows of the arrays, exactly ``batch_size`` at a time, the last batch shorter.
 
-        bfloat16 comes as float32. Memory is bounded by the batch.
+        ``rows`` says which ones; the others are not decoded, and not read where the format allows
+        it. bfloat16 comes as float32. Memory is bounded by the batch.
         """
 
 
@@ -48,8 +51,10 @@ class Sliced(Table):
     def rows(self, key: str, start: int, stop: int) -> np.ndarray:
         """Return a copy of some rows."""
 
-    def batches(self, keys: Sequence[str], batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+    def batches(
+        self, keys: Sequence[str], batch_size: int, rows: range
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Yield slices."""
-        count = self.info(keys[0]).shape[0]
-        for start in range(0, count, batch_size):
-            yield {key: self.rows(key, start, start + batch_size) for key in keys}
+        for start in range(rows.start, rows.stop, batch_size):
+            stop = min(start + batch_size, rows.stop)
+            yield {key: self.rows(key, start, stop) for key in keys}

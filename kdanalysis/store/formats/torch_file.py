@@ -22,15 +22,9 @@ class TorchFile(Sliced):
     """
 
     def __init__(self, path: Path) -> None:
-        import torch
-
         self.path = path
         _check_archive(path)
-        content = _load(path)
-        named = {UNNAMED: content} if isinstance(content, torch.Tensor) else content
-        if not isinstance(named, dict):
-            raise ValueError(f"{path} holds a {type(content).__name__}, need a tensor or a dict")
-        self._tensors = {str(k): v for k, v in named.items() if isinstance(v, torch.Tensor)}
+        self._tensors = _tensors(path)
         self.keys = tuple(self._tensors)
 
     def info(self, key: str) -> ArrayInfo:
@@ -49,10 +43,13 @@ class TorchFile(Sliced):
         return ArrayInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
 
     def rows(self, key: str, start: int, stop: int) -> np.ndarray:
-        """Copy rows out of the map; bfloat16 as float32."""
+        """Copy rows out of a map, which goes at once: the pages of one that stays add up.
+
+        bfloat16 comes as float32.
+        """
         import torch
 
-        rows = self._tensors[key].detach()[start:stop].resolve_conj().contiguous()
+        rows = _tensors(self.path)[key].detach()[start:stop].resolve_conj().contiguous()
         if rows.dtype == torch.bfloat16:
             return widen_bfloat16(rows.view(torch.int16).numpy().view(np.uint16))
         return rows.numpy().copy()
@@ -71,6 +68,16 @@ def _check_archive(path: Path) -> None:
     packed = any(m.compress_type != zipfile.ZIP_STORED for m in members)
     if packed or pickled > _LARGEST_PICKLE:
         raise ValueError(f"{path} is packed or describes too much: torch.save does not write that")
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    import torch
+
+    content = _load(path)
+    named = {UNNAMED: content} if isinstance(content, torch.Tensor) else content
+    if not isinstance(named, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, need a tensor or a dict")
+    return {str(key): v for key, v in named.items() if isinstance(v, torch.Tensor)}
 
 
 def _load(path: Path) -> Any:
