@@ -1,12 +1,16 @@
 """One pass over batches of columns that feeds any number of analyzers."""
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from kdanalysis.analysis.base import Analyzer
+from kdanalysis.ranks import RANKS
+
+Batches = Iterable[Mapping[str, np.ndarray]]
 
 
 def needed_columns(analyzer: Analyzer) -> tuple[set[str], set[str]]:
@@ -22,8 +26,37 @@ def runnable(analyzers: Mapping[str, Analyzer], columns: Sequence[str]) -> dict[
     return {name: a for name, a in analyzers.items() if needed_columns(a)[0] <= there}
 
 
+def feed_share(
+    logits: Any,
+    columns: Sequence[str],
+    analyzers: Iterable[Analyzer],
+    device: torch.device | str = "cpu",
+    watch: Callable[[Batches], Batches] = iter,
+    batch_size: int = 4096,
+) -> None:
+    """Feed this rank's share of the rows, and leave the sums of all ranks in every rank.
+
+    In one process the share is every row.
+
+    Args:
+        logits: what ``load_logits`` returns.
+        columns: the columns to read.
+        analyzers: as for ``feed``.
+        device: where to compute.
+        watch: wraps the batches, for checks and a progress bar.
+        batch_size: rows in a batch.
+
+    Raises:
+        KeyError: an analyzer needs another column.
+    """
+    analyzers = list(analyzers)
+    rows = RANKS.share(logits.num_rows)
+    feed(watch(logits.batches(batch_size, columns, rows)), analyzers, device)
+    RANKS.unite(analyzers, logits.num_rows)
+
+
 def feed(
-    batches: Iterable[Mapping[str, np.ndarray]],
+    batches: Batches,
     analyzers: Iterable[Analyzer],
     device: torch.device | str = "cpu",
 ) -> None:

@@ -25,6 +25,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "analysis": (ALGEBRA | {"gradients"}, {"torch", "torchmetrics", *PLAIN}),
     "figures": (set(), {"matplotlib", "seaborn", *PLAIN}),
+    "ranks": (set(), {"torch"}),
     "integrations": ({"capture"}, {"torch", "lightning", "transformers"}),
 }
 HEAVY = {  # without jaxtyping, which only annotates
@@ -32,7 +33,7 @@ HEAVY = {  # without jaxtyping, which only annotates
     *("sklearn", "scipy", "safetensors", "filelock", "jinja2", "typer", "rich", "PIL"),
     *("lightning", "transformers"),
 }
-TORCH_AT_THE_EDGE = {"store"}  # only inside the function that makes tensors
+TORCH_AT_THE_EDGE = {"store", "ranks"}  # only inside functions
 
 
 def sources(layer: str) -> list[Path]:
@@ -99,7 +100,7 @@ def test_every_layer_but_the_adapters_is_there(layer):
 
 
 @pytest.mark.parametrize("layer", sorted(TORCH_AT_THE_EDGE))
-def test_torch_is_loaded_only_inside_functions_of_the_store(layer):
+def test_torch_is_loaded_only_inside_functions(layer):
     assert [f.name for f in sources(layer) if "torch" in imported_at_once(f.read_text())] == []
 
 

@@ -63,6 +63,11 @@ class Analyzer(Metric):
         self.accumulate(non_finite=(~kept).sum())
         return kept
 
+    def hold_all(self) -> None:
+        """Say that the sums are those of all ranks already, so that none is gathered again."""
+        self._update_count = max(self._update_count, 1)  # this rank may have had no rows
+        self.distributed_available_fn = nothing_to_gather
+
     def merge_state(self, incoming_state: "dict | Metric") -> None:
         """Add another analyzer's sums to this one's.
 
@@ -81,6 +86,11 @@ class Analyzer(Metric):
     def table(self) -> pd.DataFrame:
         """One observation a row, one variable a column; units in the column's docstring."""
         raise NotImplementedError
+
+
+def nothing_to_gather() -> bool:
+    """Answer torchmetrics' question whether there are other ranks to gather from."""
+    return False
 
 
 def flat_columns(values: dict[str, Tensor]) -> dict[str, list]:

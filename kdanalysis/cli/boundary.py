@@ -5,9 +5,11 @@ import sys
 import traceback
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+
+from kdanalysis.ranks import RANKS, Ended
 
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
 
@@ -33,22 +35,39 @@ class Boundary(TyperGroup):
         try:
             code = super().main(rest, "kdanalysis", standalone_mode=False, **extra) or 0
             sys.stdout.flush()
+            if code != INTERRUPTED:
+                RANKS.agree()
         except BrokenPipeError:
             forget_stdout()
-            code = 1
+            _, code = RANKS.tell(("nobody reads what is printed", INTERNAL))
+        except Ended as end:
+            sentence, code = end.args
+            say(f"error: {sentence}")
         except Exception as error:
             if debug:
                 traceback.print_exc()
-            sentence, code = explain(error)
+            sentence, code = RANKS.tell(explain(error))
             say(f"error: {sentence}")
         if code == INTERRUPTED:
             say("interrupted")
+        else:
+            RANKS.leave()
         sys.exit(code)
 
 
+class Together(TyperCommand):
+    """A command that runs on one rank or, under torchrun, on several that share the rows."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Join the other ranks before anything can go wrong."""
+        RANKS.join()
+        return super().make_context(*args, **extra)
+
+
 def say(sentence: str) -> None:
-    """Write one line on stderr."""
-    print(f"kdanalysis: {sentence}", file=sys.stderr)
+    """Write one line on stderr, in one rank of several."""
+    if RANKS.first:
+        print(f"kdanalysis: {sentence}", file=sys.stderr)
 
 
 def explain(error: Exception) -> tuple[str, int]:

@@ -44,36 +44,39 @@ def diagnose(
     Example: kdanalysis diagnose teacher.npz --out card --temperatures 1,4
     """
     ladder = parse_temperatures(temperatures)
-    if out is None:
-        examine(file, ladder, prepare(seed, device))
-        return
-    from kdanalysis.cli.output import output_folder
+    from kdanalysis.cli.output import card_folder
 
-    with output_folder(out, overwrite) as folder:
+    with card_folder(out, overwrite) as folder:
         examine(file, ladder, prepare(seed, device), folder)
-    typer.echo(f"wrote {out}: report.html, tables, figures")
 
 
 def examine(
-    file: Path, temperatures: tuple[float, ...], device: "torch.device", folder: Path | None = None
+    file: Path, temperatures: tuple[float, ...], device: "torch.device", folder: Path | None
 ) -> None:
     """Read the logits once, print the card, and fill the folder where there is one."""
     from kdanalysis.cli.progress import track
     from kdanalysis.cli.terminal import print_frame, warn_of_skipped
     from kdanalysis.pages.card import wide_card
     from kdanalysis.pages.teacher import study_teacher, teacher_page
+    from kdanalysis.ranks import RANKS
     from kdanalysis.store.sources import load_logits
 
-    warn_of_skipped(file)
+    if RANKS.first:
+        warn_of_skipped(file)
     logits = load_logits(file)
     tables = study_teacher(
         logits,
         temperatures,
         device,
         lambda batches: track(
-            batches, "Reading", logits.num_rows, lambda batch: len(batch["teacher_logits"])
+            batches,
+            "Reading",
+            len(RANKS.share(logits.num_rows)),
+            lambda batch: len(batch["teacher_logits"]),
         ),
     )
+    if not RANKS.first:
+        return
     title = f"{file}: {logits.num_rows:,} samples, {logits.num_classes} classes"
     print_frame(wide_card(tables["teacher"]), title=title)
     print_suggestions(tables["suggestion"])

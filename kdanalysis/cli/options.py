@@ -1,10 +1,13 @@
 """Options that several commands share, each described once."""
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from kdanalysis.ranks import RANKS
 
 if TYPE_CHECKING:
     import torch
@@ -68,20 +71,41 @@ def parse_weights(text: str) -> tuple[float, ...]:
 
 
 def prepare(seed: int, device: str) -> "torch.device":
-    """Seed torch and return the device; ``auto`` takes CUDA where there is one.
+    """Meet the other ranks, seed torch and return the device of this one.
+
+    ``auto`` takes CUDA where there is one; of several ranks each takes the device of its number on
+    the machine.
 
     Raises:
-        ValueError: this machine has no such device.
+        ValueError: this machine has no such device, or not one for every rank.
     """
     import torch
 
+    RANKS.connect()
     torch.manual_seed(seed)
     available = torch.cuda.is_available()
-    if device == "auto":
-        return torch.device("cuda" if available else "cpu")
     if device.startswith("cuda") and not available:
         raise ValueError(f"--device {device}: torch finds no CUDA device here; use cpu or auto")
+    if device == "auto":
+        device = "cuda" if available else "cpu"
+    if device.startswith("cuda") and RANKS.world > 1:
+        return torch.device("cuda", place_of_rank(device, torch.cuda.device_count()))
     return torch.device(device)
+
+
+def place_of_rank(device: str, count: int) -> int:
+    """Return which of a machine's ``count`` devices this rank takes.
+
+    Raises:
+        ValueError: there is none for it, or one was named for all.
+    """
+    place = int(os.environ.get("LOCAL_RANK", RANKS.rank))
+    if device != "cuda" or place >= count:
+        raise ValueError(
+            f"--device {device}: {RANKS.world} ranks need a CUDA device each, and this machine has "
+            f"{count} of them; start that many with --device cuda, or use --device cpu"
+        )
+    return place
 
 
 Seed = Annotated[int, typer.Option(help="Seed of random draws, where the command makes any.")]

@@ -7,8 +7,27 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kdanalysis.ranks import RANKS
+
 CARD = frozenset({"report.html", "tables", "figures"})  # what diagnose writes
 LEFTOVERS = (".page.", ".teacher.pt.")
+
+
+@contextmanager
+def card_folder(path: Path | None, overwrite: bool = False) -> Iterator[Path | None]:
+    """Give the folder for a page with its tables and figures, and say so when it is written.
+
+    None where no folder is asked for, and in the ranks that do not write.
+
+    Raises:
+        FileExistsError: as ``output_folder``.
+    """
+    if path is None or not RANKS.first:
+        yield None
+        return
+    with output_folder(path, overwrite) as folder:
+        yield folder
+    print(f"wrote {path}: report.html, tables, figures")
 
 
 @contextmanager

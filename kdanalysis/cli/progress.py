@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from kdanalysis.ranks import RANKS
+
 Item = TypeVar("Item")
 
 
@@ -12,8 +14,8 @@ Item = TypeVar("Item")
 def progress(
     label: str, total: int | None, unit: str = "samples"
 ) -> Iterator[Callable[[int], None]]:
-    """Give ``advance(n)``; draws on stderr, and only where that is a terminal."""
-    if not sys.stderr.isatty():
+    """Give ``advance(n)``; draws on stderr, only where that is a terminal, and in one rank."""
+    if not (sys.stderr.isatty() and RANKS.first):
         yield lambda n: None
         return
     from rich import progress as bar

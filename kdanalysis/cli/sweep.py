@@ -51,23 +51,18 @@ def sweep(
     Example: kdanalysis sweep logits.npz --ks 1,2,5,10-20 --temperatures 1,4 --out sweep
     """
     settings = parse_temperatures(temperatures), parse_ks(ks), parse_weights(weights)
-    if out is None:
-        run_sweep(file, settings, prepare(seed, device))
-        return
-    from kdanalysis.cli.output import output_folder
+    from kdanalysis.cli.output import card_folder
 
-    with output_folder(out, overwrite) as folder:
+    with card_folder(out, overwrite) as folder:
         run_sweep(file, settings, prepare(seed, device), folder)
-    typer.echo(f"wrote {out}: report.html, tables, figures")
 
 
-def run_sweep(
-    file: Path, settings: tuple, device: "torch.device", folder: Path | None = None
-) -> None:
+def run_sweep(file: Path, settings: tuple, device: "torch.device", folder: Path | None) -> None:
     """Read the logits once, print an excerpt, and fill the folder where there is one."""
     from kdanalysis.cli.progress import track
     from kdanalysis.cli.terminal import print_frame
     from kdanalysis.pages.sweep import excerpt, study_sweep, sweep_page
+    from kdanalysis.ranks import RANKS
     from kdanalysis.store.sources import load_logits
 
     logits = load_logits(file)
@@ -76,9 +71,14 @@ def run_sweep(
         *settings,
         device,
         lambda batches: track(
-            batches, "Sweeping", logits.num_rows, lambda batch: len(batch["teacher_logits"])
+            batches,
+            "Sweeping",
+            len(RANKS.share(logits.num_rows)),
+            lambda batch: len(batch["teacher_logits"]),
         ),
     )
+    if not RANKS.first:
+        return
     title = f"{file}: {logits.num_rows:,} samples, {logits.num_classes} classes"
     print_frame(excerpt(tables["sweep"]), title=f"{title}; an excerpt, --out writes all of it")
     if folder is not None:

@@ -1,10 +1,9 @@
 """The page of a sweep: what every k and every temperature would do to the terms' gradients."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -13,9 +12,8 @@ from kdanalysis.analysis.sweep import TermSweep, check_ks
 from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
-from kdanalysis.stream import feed
+from kdanalysis.stream import Batches, feed_share
 
-Batches = Iterable[Mapping[str, np.ndarray]]
 MOST_ROWS = 400  # of the table on the page; the files hold all
 BATCH = 16_384
 SHORT = (
@@ -59,7 +57,7 @@ def study_sweep(
         "spread": SweepSpread(classes, temperatures, few(settings[1]), weights),
     }
     columns = ("teacher_logits", "student_logits")
-    feed(watch(logits.batches(BATCH, columns)), analyzers.values(), device)
+    feed_share(logits, columns, analyzers.values(), device, watch, BATCH)
     return {noun: analyzer.table() for noun, analyzer in analyzers.items()}
 
 

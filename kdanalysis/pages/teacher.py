@@ -1,6 +1,6 @@
 """The teacher's page: its card, and what the card's numbers come from."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,8 @@ from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.pages.suggestion import suggestion_section
 from kdanalysis.report import Section
-from kdanalysis.stream import feed, runnable
+from kdanalysis.stream import Batches, feed_share, runnable
 
-Batches = Iterable[Mapping[str, np.ndarray]]
 MOST_CLASSES = 200  # of tables with a row for every pair of classes
 COLUMNS = ("teacher_logits", "target")
 
@@ -61,8 +60,13 @@ def study_teacher(
         wanted["amplification"] = Amplification(losses, temperatures)
     columns = COLUMNS if logits.has_target else COLUMNS[:1]
     analyzers = runnable(wanted, columns)
-    batches = map(refuse_probabilities, logits.batches(4096, columns))
-    feed(watch(batches), analyzers.values(), device)
+    feed_share(
+        logits,
+        columns,
+        analyzers.values(),
+        device,
+        lambda batches: watch(map(refuse_probabilities, batches)),
+    )
     tables = {noun: analyzer.table() for noun, analyzer in analyzers.items()}
     evidence = (tables.get(noun) for noun in ("modality", "calibration"))
     suggestion = suggest(tables["teacher"], tables["mass"], *evidence)

@@ -1,0 +1,177 @@
+"""Ranks: the processes of one command under ``torchrun``, each with a share of the rows.
+
+A command that may run beyond one machine joins. What it calls asks for the ``share`` of this rank
+and has the sums of all ranks united; in one process the share is everything, and nothing is left
+to unite. No Python call joins, so that a process group of the user's own is never touched.
+
+Nobody waits for a rank that has given up: before every sum the ranks agree that all of them got
+that far, and a rank with an error brings its error to the next agreement, which ends them all.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+Problem = tuple[str, int]  # a sentence and an exit code
+
+
+class Ended(Exception):
+    """The ranks end because of a problem of one of them; ``args`` are the Problem."""
+
+
+class Told(NamedTuple):
+    """What a rank says in an agreement: its problem, and what must be alike in all ranks."""
+
+    problem: Problem | None
+    common: object
+
+
+class Ranks:
+    """Who this process is among the ranks of its command: rank 0 of 1 until it joins."""
+
+    def __init__(self) -> None:
+        self.rank, self.world, self._joined, self._connected = 0, 1, False, False
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that prints and writes."""
+        return self.rank == 0
+
+    def join(self) -> None:
+        """Become one of several ranks where RANK and WORLD_SIZE are in the environment.
+
+        From now on every error has to be told. SIGTERM, which torchrun sends when another rank has
+        died, ends the rank that writes like an exception, so that nothing half-written stays.
+        """
+        if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+            return
+        self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        self._joined = True
+        if self.first:
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+    def connect(self) -> None:
+        """Meet the other ranks: CPU tensors will travel by gloo, CUDA tensors by nccl.
+
+        Without OMP_NUM_THREADS, which torchrun sets to 1, the ranks of a machine share its cores.
+
+        Raises:
+            ValueError: the others cannot be reached.
+        """
+        if not self._joined or self._connected:
+            return
+        import torch
+        from torch import distributed
+
+        if "OMP_NUM_THREADS" not in os.environ:
+            neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", self.world))
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // neighbours))
+        try:
+            distributed.init_process_group(
+                "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            )
+        except (ValueError, RuntimeError) as error:
+            self._joined = False
+            who = f"rank {self.rank} of {self.world}"
+            self.rank, self.world = 0, 1
+            raise ValueError(f"{who} cannot reach the others: {error}") from error
+        self._connected = True
+
+    def share(self, num_rows: int) -> range:
+        """Return the consecutive rows of this rank; shares differ by one row at most."""
+        start, stop = (num_rows * rank // self.world for rank in (self.rank, self.rank + 1))
+        return range(start, stop)
+
+    def unite(self, analyzers: Iterable[Any], num_rows: int) -> None:
+        """Replace the sums of the analyzers by those of all ranks, in one float64 reduction.
+
+        Args:
+            analyzers: the same ones in every rank; one that has seen no row counts as zeros.
+            num_rows: rows of all shares together, which every rank must have found alike.
+
+        Raises:
+            Ended: some rank has a problem, or the ranks do not see the same data.
+            RuntimeError: some rank is gone.
+        """
+        if not self._joined:
+            return
+        import torch
+        from torch import distributed
+
+        analyzers = list(analyzers)
+        states = [state for one in analyzers for state in one.metric_state.values()]
+        flat = torch.cat([state.reshape(-1) for state in states])
+        self.agree(f"{num_rows} rows and {len(flat)} sums on {flat.device.type}")
+        self._collectively(distributed.all_reduce, flat)
+        for state, total in zip(states, flat.split([s.numel() for s in states]), strict=True):
+            state.copy_(total.view_as(state))
+        for one in analyzers:
+            one.hold_all()
+
+    def agree(self, common: str = "") -> None:
+        """Wait until every rank is here.
+
+        Raises:
+            Ended: some rank has a problem, or the ranks differ in ``common``.
+            RuntimeError: some rank is gone.
+        """
+        if problem := first_problem(self._exchange(Told(None, common))):
+            raise Ended(*problem)
+
+    def tell(self, problem: Problem) -> Problem:
+        """Bring this rank's problem to the others; return the one that ends them all."""
+        try:
+            return first_problem(self._exchange(Told(problem, ""))) or problem
+        except (RuntimeError, ValueError):
+            return problem
+
+    def leave(self) -> None:
+        """Part when all are done: torchrun ends the others as soon as one fails."""
+        if not self._connected:
+            return
+        from torch import distributed
+
+        try:
+            self._exchange(Told(None, ""))
+        except RuntimeError:
+            return
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left is to exit with our own code
+        distributed.destroy_process_group()
+        self._joined = self._connected = False
+
+    def _exchange(self, told: Told) -> list[Told]:
+        self.connect()
+        if not self._connected:
+            return [told]
+        from torch import distributed
+
+        answers: list[Any] = [None] * self.world
+        self._collectively(distributed.all_gather_object, answers, told)
+        return answers
+
+    def _collectively(self, operation: Callable, *args: object) -> None:
+        """Run a collective; where a rank is gone, no further one is tried."""
+        try:
+            operation(*args)
+        except RuntimeError as error:
+            self._joined = self._connected = False
+            raise RuntimeError("another rank ended without a word: see what it printed") from error
+
+
+def first_problem(told: list[Told]) -> Problem | None:
+    """Return the problem of the lowest rank that has one, or in what the ranks differ."""
+    if problems := [one.problem for one in told if one.problem is not None]:
+        return problems[0]
+    for rank, one in enumerate(told):
+        if one.common != told[0].common:
+            return (
+                f"the ranks do not see the same data: rank 0 has {told[0].common}, rank {rank} "
+                f"has {one.common}; every machine needs the same file",
+                2,
+            )
+    return None
+
+
+RANKS = Ranks()
