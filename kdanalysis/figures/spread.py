@@ -68,7 +68,7 @@ def spread_over_k(table: pd.DataFrame, temperature: float | int | None = None) -
 def spread_number(table: pd.DataFrame) -> str:
     """Median relation share in KD, and as weighted, by group of confidence at one T and k."""
     rows, temperature = at_temperature(table, None)
-    k = USUAL_K if USUAL_K in set(rows.k) else int(rows.k.median())
+    k = _usual_k(rows)
     parts = []
     for group in rows.confidence.unique():
         if _samples(rows, group):
@@ -80,7 +80,7 @@ def spread_number(table: pd.DataFrame) -> str:
 def spread_sentence(table: pd.DataFrame) -> str:
     """Whether KD's relation share falls from the least to the most confident samples."""
     rows, temperature = at_temperature(table, None)
-    k = USUAL_K if USUAL_K in set(rows.k) else int(rows.k.median())
+    k = _usual_k(rows)
     groups = [g for g in rows.confidence.unique() if g != "all" and _samples(rows, g) >= FEW]
     if len(groups) < 2:
         return "These samples are of one group of confidence: nothing to compare."
@@ -110,6 +110,11 @@ def at_temperature(
     if chosen not in there:
         raise ValueError(f"the table has no temperature {wanted}, it has {there}")
     return table[table.temperature == chosen], chosen
+
+
+def _usual_k(rows: pd.DataFrame) -> int:
+    there = sorted(rows.k.unique().tolist())
+    return USUAL_K if USUAL_K in there else there[len(there) // 2]
 
 
 def _samples(rows: pd.DataFrame, group: str) -> int:

@@ -59,6 +59,12 @@ def test_the_sentence_says_what_the_data_show():
     assert spread_number(table()).startswith("T = 4, k = 5: below 0.5: 16% in KD, 16% as weighted")
 
 
+def test_without_the_usual_k_the_numbers_are_of_one_that_is_there():
+    frame = table()
+    assert spread_number(frame[frame.k < 3]).startswith("T = 4, k = 2: ")
+    assert "at T = 4 and k = 2 " in spread_sentence(frame[frame.k < 3])
+
+
 def test_a_temperature_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"no temperature 3, it has \[1.0, 4.0\]"):
         spread_over_k(table(), 3)
