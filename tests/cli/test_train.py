@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from kdanalysis import open_run
+from kdanalysis import load_logits, open_run
 from kdanalysis.cli.main import app
 
 QUICK = (
@@ -42,7 +42,12 @@ def test_the_folder_holds_page_tables_figures_runs_logits_and_checkpoints(traine
     magnitude = pd.read_csv(out / "tables" / "magnitude.csv")
     assert set(magnitude.run) == {"kd", "gdkd-k-3"}
     assert json.loads((out / "train.json").read_text())["losses"] == "ce + kd, ce + gdkd:k=3"
-    for noun in ("mass", "amplification", "magnitude", "share", "confidence", "conflict"):
+    discrepancy = pd.read_csv(out / "tables" / "discrepancy.csv")
+    validation = load_logits(out / "logits" / "kd.npz").num_rows
+    whole = discrepancy[discrepancy["class"] == 0].groupby("run").n.sum()
+    assert whole.to_dict() == {"kd": validation, "gdkd-k-3": validation}
+    nouns = ("mass", "amplification", "magnitude", "share", "confidence", "conflict")
+    for noun in (*nouns, "relation", "discrepancy"):
         assert (out / "figures" / f"{noun}.png").stat().st_size > 5000
 
 
