@@ -52,7 +52,10 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     first = table[table.temperature == table.temperature.iloc[0]].sort_values("k")
     ax.plot(first.k, first.k / classes, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     _lay_out(ax, classes)
-    ax.set_xlabel("k, the number of most probable classes" + state_left_out(table))
+    ax.set_xlabel(
+        "k, the number of most probable classes\n"
+        f"(line: mean; band: middle half of the samples; dashed: uniform){state_left_out(table)}"
+    )
     ax.set_ylabel("teacher mass of the top k")
     side_legend(ax, "knee (ring): largest\ngap to uniform")
     return ax

@@ -54,7 +54,8 @@ def modality_by_class(
             loc="left",
         )
     per = "" if edges[1] - edges[0] == 1 else f", {edges[1] - edges[0]:.0f} values a cell"
-    ax.set_xlabel(f"k chosen by auto-k per sample{per} (dot: mean){state_left_out(table)}")
+    where = f" at T = {table.temperature.iloc[0]:g}"
+    ax.set_xlabel(f"k chosen by auto-k per sample{where}{per} (dot: mean){state_left_out(table)}")
     return ax
 
 
@@ -67,10 +68,16 @@ def modality_number(table: pd.DataFrame) -> str:
 def modality_sentence(table: pd.DataFrame, names: Sequence[str] | None = None) -> str:
     """What to read: whether k differs by class.
 
-    It does where the class explains at least 5 % of the variance of k over all samples (the
-    correlation ratio, eta squared).
+    It does where the class explains at least 5 % of the variance of k over all samples, beyond
+    what classes of a few samples each explain by chance (epsilon squared, the correlation ratio
+    corrected for the number of classes).
     """
     mean = _mean_k(table)
+    if table.k.nunique() == 1:
+        return (
+            f"These data do not show that k differs by class: auto-k chooses {table.k.iloc[0]} for "
+            f"every sample. It chooses 1 where one class stands out, and where none does."
+        )
     labels = class_names(int(table.target.max()) + 1, names)
     low, high = labels[mean.index[0]], labels[mean.index[-1]]
     explained = _explained(table)
@@ -93,12 +100,18 @@ def _mean_k(table: pd.DataFrame) -> pd.Series:
 
 
 def _explained(table: pd.DataFrame) -> float:
-    """Variance of k between classes over its variance over samples; 0 where k never varies."""
+    """Epsilon squared of the class: 1 - variance of k inside classes / variance over samples.
+
+    Both are unbiased estimates; 0 where k never varies, or no class has two samples.
+    """
     weight, k = table["count"], table.k
-    overall = np.average(k, weights=weight)
-    total = np.average((k - overall) ** 2, weights=weight)
     own = _mean_k(table).reindex(table.target).to_numpy()
-    return float(np.average((own - overall) ** 2, weights=weight) / total) if total > 0 else 0.0
+    inside = (weight * (k - own) ** 2).sum()
+    total = (weight * (k - np.average(k, weights=weight)) ** 2).sum()
+    n, classes = weight.sum(), table.target.nunique()
+    if total <= 0 or n <= classes:
+        return 0.0
+    return float(max(1 - inside / (n - classes) / (total / (n - 1)), 0))
 
 
 def _cells(table: pd.DataFrame, targets: list[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """The look that all figures share: sizes, one colour a term, and labels that come from users."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -125,7 +126,8 @@ def short(name: object, length: int = 16) -> str:
 def class_names(count: int, names: Sequence[str] | None) -> list[str]:
     """Names of all classes, their numbers where none are given.
 
-    WordNet ids before the names (n02268443 dragonfly) are left away where every name has one.
+    WordNet ids before the names (n02268443 dragonfly) are left away where every name has one; two
+    classes of one name (the cranes of ImageNet) keep them.
 
     Raises:
         ValueError: names too many or too few.
@@ -135,9 +137,11 @@ def class_names(count: int, names: Sequence[str] | None) -> list[str]:
     if len(names) < count:
         raise ValueError(f"got {len(names)} class names for {count} classes, need one each")
     names = [str(name) for name in names]
+    if not all(SYNSET.match(name) for name in names):
+        return names
     bare = [SYNSET.sub("", name) for name in names]
-    ids_only = all(SYNSET.match(name) for name in names) and len(set(bare)) == len(names)
-    return bare if ids_only else names
+    uses = Counter(bare)
+    return [plain if uses[plain] == 1 else name for plain, name in zip(bare, names, strict=True)]
 
 
 def require(table: pd.DataFrame, *columns: str, number: str | None = None) -> None:

@@ -60,11 +60,28 @@ def test_sentence_follows_the_table():
     frame = table(10, slope=0.6)
     weight = np.repeat(frame.k.to_numpy(), frame["count"])
     group = np.repeat(frame.target.to_numpy(), frame["count"])
-    between = sum(
-        (group == g).sum() * (weight[group == g].mean() - weight.mean()) ** 2 for g in range(10)
-    )
-    share = between / ((weight - weight.mean()) ** 2).sum()
+    inside = sum(((weight[group == g] - weight[group == g].mean()) ** 2).sum() for g in range(10))
+    share = 1 - inside / (200 - 10) / weight.var(ddof=1)
     assert modality_number(frame).endswith(f"{share:.0%} by class")
     assert f"explains {share:.0%} of its variance" in modality_sentence(frame)
     same = pd.concat([table(1).assign(target=i) for i in range(5)])
     assert modality_sentence(same).startswith("These data do not show that k differs by class")
+
+
+def test_classes_of_few_samples_do_not_differ_by_chance_alone():
+    generator = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        {"target": np.repeat(np.arange(300), 3), "k": generator.integers(1, 7, 900)}
+    )
+    frame = rows.value_counts().rename("count").reset_index()
+    frame = frame.assign(share=frame["count"] / 3, n=3, temperature=4.0, non_finite=0)
+    ratio = rows.groupby("target").k.transform("mean").var() / rows.k.var()
+    assert ratio > 0.3  # the control: uncorrected, the class seems to explain a third
+    assert modality_sentence(frame).startswith("These data do not show that k differs by class")
+
+
+def test_one_k_for_all_is_said_to_be_ambiguous():
+    same = table(3).assign(k=1).groupby(["target", "k"], as_index=False).first().assign(share=1.0)
+    assert "auto-k chooses 1 for every sample" in modality_sentence(same)
+    assert "where none does" in modality_sentence(same)
+    assert modality_by_class(same).get_xlabel().startswith("k chosen by auto-k per sample at T = 4")

@@ -112,5 +112,5 @@ def test_wordnet_ids_are_left_away_where_all_names_have_one():
     assert class_names(2, ["n02268443 dragonfly", "n07695742 pretzel"]) == ["dragonfly", "pretzel"]
     mixed = ["n02268443 dragonfly", "pretzel"]
     assert class_names(2, mixed) == mixed
-    same = ["n02268443 crane", "n07695742 crane"]
-    assert class_names(2, same) == same
+    cranes = ["n02268443 crane", "n07695742 crane"]
+    assert class_names(3, [*cranes, "n07873807 pizza"]) == [*cranes, "pizza"]
