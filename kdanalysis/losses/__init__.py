@@ -2,6 +2,7 @@
 
 from kdanalysis.losses.base import Loss, linear_ramp
 from kdanalysis.losses.compose import LogitStandardized, Sum
+from kdanalysis.losses.confident import Confident
 from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3, Decoupled
 from kdanalysis.losses.listing import parse_losses
 from kdanalysis.losses.nkd import NKD
@@ -17,6 +18,7 @@ __all__ = [
     "KD",
     "NKD",
     "SDD",
+    "Confident",
     "CrossEntropy",
     "Decoupled",
     "LogitStandardized",

@@ -4,6 +4,7 @@ import ast
 
 from kdanalysis.losses.base import Loss
 from kdanalysis.losses.compose import LogitStandardized, Sum
+from kdanalysis.losses.confident import Confident
 from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3, Decoupled
 from kdanalysis.losses.nkd import NKD
 from kdanalysis.losses.plain import KD, CrossEntropy
@@ -14,6 +15,7 @@ _KNOWN = {
     kind.__name__: kind
     for kind in (
         *(KD, CrossEntropy, DKD, GDKD, GDKD3, NKD, Decoupled, LogitStandardized, Sum, SDD),
+        Confident,
         *(AutoK, Groups, Target, Top1, Top1TopK, TopK),
     )
 }

@@ -8,6 +8,7 @@ from kdanalysis import (
     GDKD3,
     KD,
     NKD,
+    Confident,
     CrossEntropy,
     LogitStandardized,
     Sum,
@@ -24,6 +25,8 @@ TEXTS = {
     "GDKD3:k=5": GDKD3(5),
     "nkd:gamma=2,official=true": NKD(gamma=2.0, official=True),
     "ls-dkd": LogitStandardized(DKD()),
+    "sure-dkd:alpha=0,threshold=0.9": Confident(DKD(alpha=0.0), 0.9),
+    "Unsure-ls-kd:temperature=2": Confident(LogitStandardized(KD(2.0)), 0.5, "unsure"),
     "ce + gdkd": Sum(CrossEntropy(), GDKD()),
 }
 
@@ -49,6 +52,11 @@ def test_text_gives_the_loss(text, loss):
         ("nkd:official=maybe", "nkd:official=maybe is not of the kind of its default False"),
         ("kd:temperature=0", "temperature must lie between 0.001 and 10000, got 0.0"),
         ("dkd:partition=top2", "partition of DKD is 'target' or 'top1', got 'top2'"),
+        ("sure-gdk", "unknown loss 'sure-gdk'; did you mean 'sure-gdkd'"),
+        ("sure-kd:treshold=0.9", "loss 'kd' has no option 'treshold'; did you mean 'threshold'"),
+        ("sure-kd:side=unsure", "loss 'kd' has no option 'side'"),
+        ("unsure-kd:threshold=1", "threshold must lie between 0 and 1, both excluded, got 1.0"),
+        ("sure-sdd-kd", "unknown loss 'sure-sdd-kd'"),
         ("gdkd:divergence=sideways", "divergence is one of .* got 'sideways'"),
     ],
 )
