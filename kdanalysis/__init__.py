@@ -28,6 +28,7 @@ _HOMES = {
     "linear_ramp": "kdanalysis.losses",
     "parse_loss": "kdanalysis.losses",
     "Recorder": "kdanalysis.capture",
+    "RegionTap": "kdanalysis.capture",
     "at": "kdanalysis.capture",
     "every": "kdanalysis.capture",
     "logarithmic": "kdanalysis.capture",

@@ -221,6 +221,12 @@ def _check_fit(weight: Float[Tensor, "c d"], channels: int) -> None:
 
 def _at_positions(head: nn.Module, positions: Float[Tensor, "n p d"]) -> Float[Tensor, "n p c"]:
     flat = positions.flatten(0, 1)
+    norms = (m for m in head.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    if any(norm.training for norm in norms):
+        raise ValueError(
+            f"the head {type(head).__name__} holds batch normalisation in training mode, whose "
+            f"statistics would become those of positions instead of images"
+        )
     as_map = any(isinstance(layer, NEEDS_MAP) for layer in head.modules())
     try:
         logits = head(flat[..., None, None] if as_map else flat).flatten(1)

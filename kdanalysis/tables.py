@@ -30,6 +30,7 @@ from kdanalysis.losses import (
     DKD,
     GDKD,
     KD,
+    SDD,
     CrossEntropy,
     LogitStandardized,
     Loss,
@@ -122,12 +123,13 @@ def trained_with(info: RunInfo) -> tuple[float, int]:
 def distilled_with(info: RunInfo, known: Mapping[str, Loss]) -> dict[str, Loss]:
     """Return the run's own distillation loss as "trained", without its cross-entropy.
 
-    Empty where it has a single term, whose share is 1, or is one of the known losses.
+    Empty where it has a single term, whose share is 1, is one of the known losses, or is on
+    regions, whose logits a run does not hold.
     """
     loss = trained_loss(info)
     parts = list(loss.losses) if isinstance(loss, Sum) else [loss] if loss is not None else []
     parts = [part for part in parts if not isinstance(part, CrossEntropy)]
-    if not parts or repr(parts) in {repr([one]) for one in known.values()}:
+    if not parts or Sum(*parts).scales or repr(parts) in {repr([one]) for one in known.values()}:
         return {}
     own = Sum(*parts)
     return {"trained": own} if len(own.terms) > 1 else {}
@@ -160,4 +162,6 @@ def compared(temperature: float, k: int) -> tuple[dict, dict, dict]:
 def _parts(loss: Loss | None) -> list[Loss]:
     if isinstance(loss, Sum):
         return [part for inner in loss.losses for part in _parts(inner)]
+    if isinstance(loss, SDD):
+        return _parts(loss.base)
     return [] if loss is None or isinstance(loss, LogitStandardized) else [loss]

@@ -1,6 +1,7 @@
 """Capture of logits and sent gradients from a training loop, without changing it."""
 
 from kdanalysis.capture.recorder import Recorder
+from kdanalysis.capture.regions import RegionTap
 from kdanalysis.capture.schedule import at, every, logarithmic
 
-__all__ = ["Recorder", "at", "every", "logarithmic"]
+__all__ = ["Recorder", "RegionTap", "at", "every", "logarithmic"]

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
-from kdanalysis.capture.tap import Hook
+from kdanalysis.capture.hook import Hook, in_backward
 from kdanalysis.gradients import Layer
 
 
@@ -41,8 +40,7 @@ class Head:
         self._last, self._calls = None, 0
 
     def _keep(self, module: nn.Module, arguments: tuple, output: Tensor) -> None:
-        again = torch._C._current_graph_task_id() != -1  # activation checkpointing
-        if not again and output.requires_grad and arguments and self._captures():
+        if not in_backward() and output.requires_grad and arguments and self._captures():
             self._last, self._calls = (arguments[0].detach(), output), self._calls + 1
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from kdanalysis.capture.head import Head, is_shared
 from kdanalysis.capture.options import Options
-from kdanalysis.capture.tap import Side, Taps
+from kdanalysis.capture.seen import Seen
+from kdanalysis.capture.tap import Pass, Taps
 from kdanalysis.gradients import (
     HasGradients,
     find_layers,
@@ -83,6 +84,7 @@ class LayerProbe:
         captures: Callable[[], bool],
     ) -> None:
         self._student, self._loss, self._noise, self._seed = student, loss, noise, seed
+        self._regional = getattr(loss, "scales", None) is not None
         self._layers = find_layers(student, names)
         self._heads = {
             name: Head(layer, captures)
@@ -97,36 +99,44 @@ class LayerProbe:
 
     def take(
         self,
-        student: Side,
-        teacher: Side,
+        student: Pass,
+        teacher: Pass,
+        seen: Seen,
         target: Int[Tensor, " n"],
-        step: int,
-        ramp: int | float = 1.0,
         scale: int | float = 1.0,
+        *,
+        step: int,
+        epoch: int = 0,
+        ramp: int | float = 1.0,
     ) -> LayerGrams:
         """Return the matrices of this step; NaN where a logit is NaN or infinite.
 
         Args:
-            student: logits, part of the graph, and the copy made in the forward pass, if any.
-            teacher: likewise, without a graph.
+            student: what it gave, with the copy of its logits made in the forward pass, if any.
+            teacher: likewise.
+            seen: both sides as the loss takes them; the student's part of the graph.
             target: class indices.
-            step: draws the halves, with the seed.
-            ramp: warm-up factor of the distillation terms.
             scale: factor of a GradScaler, for logits in half precision.
+            step: draws the halves, with the seed.
+            epoch: does not count.
+            ramp: warm-up factor of the distillation terms.
 
         Raises:
-            RuntimeError: the logits carry no graph, or one that no layer takes part in.
+            RuntimeError: the logits carry no graph, or one that no layer takes part in; or a loss
+                on regions is only observed, with a head that is not linear.
         """
-        logits = student[0]
-        heads = {name: head.take(logits) for name, head in self._heads.items()}
-        values = [(x if copy is None else copy).detach() for x, copy in (student, teacher)]
+        heads = {name: head.take(student.logits) for name, head in self._heads.items()}
+        values = self._values(student, teacher, seen)
+        if self._regional:
+            heads = dict.fromkeys(heads)  # its gradient comes through the cells as well
+        logits = seen.student.flatten(1)
         facts = tuple(self._layers), tuple(self._loss.terms)
         if not all(side.isfinite().all() for side in values):
             shape = (len(facts[0]), len(facts[1]), len(facts[1]))
             unknown = torch.full(shape, torch.nan, dtype=torch.float64)
             return LayerGrams(*facts, unknown, unknown if self._noise else None, len(target))
         sides = (side.double() for side in values)
-        closed = term_gradients(self._loss, *sides, target.to(logits.device), ramp)
+        closed = term_gradients(self._loss, *sides, target.to(logits.device), ramp).flatten(2)
         heads = {name: given for name, given in heads.items() if given is not None}
         dots, covariances = _of_heads(closed, heads, self._noise)
         rest = {
@@ -145,6 +155,16 @@ class LayerProbe:
             for found in (dots, covariances)
         )
         return LayerGrams(*facts, dot, covariance, len(target))
+
+    def _values(self, student: Pass, teacher: Pass, seen: Seen) -> list[Tensor]:
+        if not self._regional:
+            return [x.logits.detach() if x.copy is None else x.copy for x in (student, teacher)]
+        if seen.student.dim() != 3:
+            raise RuntimeError(
+                "a head that is not linear is not run to observe a loss on regions, so the layers' "
+                "gradients are not known: let the recorder compute the loss"
+            )
+        return [seen.student.detach(), seen.teacher.detach()]
 
 
 def _of_heads(closed: Tensor, heads: dict[str, tuple], noise: bool) -> tuple[dict, dict]:

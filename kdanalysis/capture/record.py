@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kdanalysis.capture.features import Pull
 from kdanalysis.capture.options import Options
-from kdanalysis.capture.probe import LayerGrams
+from kdanalysis.capture.probe import LayerGrams, LayerProbe
+from kdanalysis.capture.seen import Seen
 from kdanalysis.capture.sent import SentGradient
+from kdanalysis.capture.tap import Pass
 from kdanalysis.gradients import HasGradients, residual
 
 ROWS = 1 << 32  # default sample ids of a rank: its number times this, plus the row
@@ -21,8 +24,9 @@ ROWS = 1 << 32  # default sample ids of a rank: its number times this, plus the 
 class Record:
     """A captured batch that waits for its backward pass. Rows are the sampled ones.
 
-    ``scale`` is what the sent gradient has to be multiplied by to become the gradient of the sum
-    over samples: n for a mean over n, less the factor of a GradScaler.
+    ``sides`` are student and teacher as the loss sees them; for ``pull`` and ``known`` see
+    ``Seen``. ``scale`` is what the sent gradient has to be multiplied by to become the gradient of
+    the sum over samples: n for a mean over n, less the factor of a GradScaler.
     """
 
     step: int
@@ -32,6 +36,9 @@ class Record:
     target: Int[Tensor, " r"]
     teacher: Float[Tensor, "r c"]
     student: Float[Tensor, "r c"]
+    sides: tuple[Tensor, Tensor]
+    pull: Pull | None
+    known: Bool[Tensor, " r"] | None
     ramp: float
     scale: float
     sent: SentGradient | None = None
@@ -56,26 +63,31 @@ class Record:
         values = torch.full((len(self.rows),), torch.nan, dtype=torch.float64, device=device)
         if loss is None or self.sent is None or self.sent.value is None:
             return values
-        finite = (self.student.isfinite() & self.teacher.isfinite()).all(-1)
-        sides = (x[finite].double() for x in (self.student, self.teacher))
-        target = self.target.to(device)[finite]
-        closed = sum(loss.gradients(*sides, target, ramp=self.ramp).values())
+        student, teacher = self.sides
+        valid = (student.isfinite() & teacher.isfinite()).flatten(1).all(-1)
+        valid = valid if self.known is None else valid & self.known
+        sides, target = (student[valid].double(), teacher[valid].double()), self.target.to(device)
+        closed = sum(loss.gradients(*sides, target[valid], ramp=self.ramp).values())
+        closed = closed if self.pull is None else self.pull(closed)
         sent = self.sent.value[self.rows.to(device)].double() * self.scale
-        values[finite] = residual(closed, sent[finite])
+        values[valid] = residual(closed.flatten(1), sent[valid].flatten(1))
         return values
 
 
 def begin(
-    student: tuple[Tensor, Tensor | None],
-    teacher: tuple[Tensor, Tensor | None],
+    student: Pass,
+    teacher: Pass,
+    seen: Seen,
     target: Tensor,
     sample_id: Tensor | None,
     options: Options,
+    probe: LayerProbe | None = None,
+    scaled: int | float = 1.0,
     **facts: Any,
 ) -> Record:
-    """Copy what is captured of a batch; ``facts`` are step, epoch, ramp, scale and sent.
+    """Copy what is captured of a batch; ``facts`` are step, epoch and ramp.
 
-    Each side is its logits and, where there is one, the copy made in the forward pass.
+    ``probe`` takes the gradients in layers; ``scaled`` is the factor of a GradScaler.
 
     Raises:
         ValueError: a target that is no class.
@@ -83,14 +95,23 @@ def begin(
     count = len(target)
     if sample_id is None:
         sample_id = torch.arange(count) + options.rank * ROWS
-    check_captured(target, sample_id, student[0].shape[-1])
+    check_captured(target, sample_id, student.logits.shape[-1])
     rows = sample_rows(count, options.max_rows, options.seed, facts["step"])
+    logits = tuple(kept(one.logits, rows, one.copy) for one in (student, teacher))
+    regions = seen.student.dim() == 3
     return Record(
         rows=rows,
         sample_id=kept(sample_id, rows),
         target=kept(target, rows),
-        teacher=kept(teacher[0], rows, teacher[1]),
-        student=kept(student[0], rows, student[1]),
+        student=logits[0],
+        teacher=logits[1],
+        sides=(kept(seen.student, rows), kept(seen.teacher, rows)) if regions else logits,
+        pull=seen.pull,
+        known=None if seen.known is None else kept(seen.known, rows),
+        scale=count * options.accumulate / scaled,
+        layers=None
+        if probe is None
+        else probe.take(student, teacher, seen, target, scaled, **facts),
         **facts,
     )
 

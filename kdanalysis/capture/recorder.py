@@ -16,8 +16,9 @@ from kdanalysis.capture.outlet import Outlet
 from kdanalysis.capture.probe import probe_for
 from kdanalysis.capture.record import begin, check_batch
 from kdanalysis.capture.schedule import Schedule, every
-from kdanalysis.capture.sent import SentGradient
-from kdanalysis.capture.tap import Side, Taps
+from kdanalysis.capture.seen import Seen, see
+from kdanalysis.capture.sent import watch
+from kdanalysis.capture.tap import Taps
 from kdanalysis.losses import Loss
 
 Real = int | float
@@ -31,6 +32,9 @@ class Recorder:
     logits follows from them in closed form, for any loss, after the fact. The residual compares
     the closed forms of ``loss`` with the gradient that autograd sent into the student's logits,
     relative to the longer of the two: near 0, unless a loss or a weight is not what it seems.
+    A loss on regions (``SDD``) takes maps and heads from the models, see ``RegionTap``; the models'
+    logits are what is stored, and its residual is that of the gradient in the student's feature
+    map, where those of its logits and of its cells meet: NaN for a head that is not linear.
 
         with Recorder("runs/gdkd", loss, student=student, teacher=teacher) as recorder:
             for x, y, index in loader:
@@ -50,6 +54,10 @@ class Recorder:
         teacher: the model to learn from; likewise.
         student_layer: dotted name of the submodule that gives its logits; the model itself if "".
         teacher_layer: likewise.
+        student_map: dotted name of the layer of its last spatial map; found where not given.
+        student_head: dotted name of the layer that reads the map's average; likewise.
+        teacher_map: likewise.
+        teacher_head: likewise.
         layers: names or patterns (see ``find_layers``) of layers of the student at which to take
             every term's gradient, at the cost of a backward pass a term; none for a linear head.
         noise: take the gradients' variance over samples too, at the same cost once more.
@@ -82,6 +90,10 @@ class Recorder:
         teacher: nn.Module | None = None,
         student_layer: str = "",
         teacher_layer: str = "",
+        student_map: str = "",
+        student_head: str = "",
+        teacher_map: str = "",
+        teacher_head: str = "",
         layers: Sequence[str] | str = (),
         noise: bool = True,
         schedule: Schedule | None = None,
@@ -118,11 +130,11 @@ class Recorder:
         self._loss, self._student, self._scaler = loss, student, scaler
         self._outlet, self._pending, self._closed = Outlet(self._options), None, False
         captures, me = self._options.schedule, weakref.ref(self)
-        self._taps = Taps(lambda: captures(me().step))
+        self._taps = Taps(lambda: captures(me().step), getattr(loss, "scales", None) is not None)
         self._let_go = weakref.finalize(self, self._taps.remove)
         self._probe = probe_for(student, self._options, self._taps)
-        self._taps.attach(student, student_layer, "student")
-        self._taps.attach(teacher, teacher_layer, "teacher")
+        self._taps.attach(student, student_layer, "student", student_map, student_head)
+        self._taps.attach(teacher, teacher_layer, "teacher", teacher_map, teacher_head)
 
     @property
     def path(self) -> Path:
@@ -135,8 +147,8 @@ class Recorder:
         sample_id: Int[Tensor, " n"] | None = None,
         *,
         ramp: int | float = 1.0,
-        student: Float[Tensor, "n c"] | None = None,
-        teacher: Float[Tensor, "n c"] | None = None,
+        student: Float[Tensor, "n c *r"] | None = None,
+        teacher: Float[Tensor, "n c *r"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return the training loss of this step, and capture the step where it is scheduled.
 
@@ -144,7 +156,8 @@ class Recorder:
             target: class indices.
             sample_id: identifies samples over the whole run; the row number if not given.
             ramp: warm-up factor of the distillation terms.
-            student: logits, instead of the last forward pass's.
+            student: logits, or region logits for a loss on regions, instead of the last forward
+                pass's.
             teacher: likewise.
 
         Raises:
@@ -153,8 +166,8 @@ class Recorder:
         """
         if self._loss is None:
             raise RuntimeError("this recorder was given no loss: use observe, or pass one")
-        student, teacher = self._take(target, sample_id, ramp, student=student, teacher=teacher)
-        return sum(self._loss(student, teacher, target, ramp).values()).mean()
+        seen = self._take(target, sample_id, ramp, True, student=student, teacher=teacher)
+        return sum(self._loss(seen.student, seen.teacher, target, ramp).values()).mean()
 
     def observe(
         self,
@@ -162,8 +175,8 @@ class Recorder:
         sample_id: Int[Tensor, " n"] | None = None,
         *,
         ramp: int | float = 1.0,
-        student: Float[Tensor, "n c"] | None = None,
-        teacher: Float[Tensor, "n c"] | None = None,
+        student: Float[Tensor, "n c *r"] | None = None,
+        teacher: Float[Tensor, "n c *r"] | None = None,
     ) -> None:
         """Capture this step where it is scheduled, beside a loss of your own.
 
@@ -171,7 +184,7 @@ class Recorder:
         expects your loss to be the mean over samples of what ``loss`` computes. Arguments and
         errors as for ``loss``; NaN and infinite logits are stored as they are.
         """
-        self._take(target, sample_id, ramp, student=student, teacher=teacher)
+        self._take(target, sample_id, ramp, False, student=student, teacher=teacher)
 
     def flush(self) -> None:
         """Write what was captured so far; once it returns, a kill of the process loses none of it.
@@ -209,33 +222,23 @@ class Recorder:
             warnings.warn(f"recording into {self.path} ended: {late}", RuntimeWarning, stacklevel=2)
 
     def _take(
-        self, target: Tensor, sample_id: Tensor | None, ramp: Real, **given: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+        self, target: Tensor, sample_id: Tensor | None, ramp: Real, computes: bool, **given: Any
+    ) -> Seen:
         if self._closed:
             raise RuntimeError(f"the recorder of {self.path} is closed")
         self._finish()
         sides = [self._taps.take(side, logits) for side, logits in given.items()]
-        (student, _), (teacher, _) = sides
-        check_batch(student, teacher, target, sample_id)
-        if self._options.schedule(self.step):
-            self._begin(*sides, target, sample_id, ramp)
+        check_batch(*(side.logits for side in sides), target, sample_id)
+        captures = self._options.schedule(self.step)
+        seen = see(*sides, self._options, computes, captures)
+        if captures:
+            scaled = 1.0 if self._scaler is None else self._scaler.get_scale()
+            facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp)}
+            how = self._options, self._probe, scaled
+            self._pending = begin(*sides, seen, target, sample_id, *how, **facts)
+            self._pending.sent = watch(seen.watched, self._student)  # after the probe's passes
         self.step += 1
-        return student, teacher
-
-    def _begin(
-        self, student: Side, teacher: Side, target: Tensor, sample_id: Tensor | None, ramp: Real
-    ) -> None:
-        logits, options = student[0], self._options
-        scaled = 1.0 if self._scaler is None else self._scaler.get_scale()
-        scale = len(target) * options.accumulate / scaled
-        facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp), "scale": scale}
-        record = begin(student, teacher, target, sample_id, options, **facts)
-        if self._probe is not None:  # before any hook of ours sits on the logits
-            record.layers = self._probe.take(student, teacher, target, self.step, ramp, scaled)
-        if logits.requires_grad:
-            parameters = [] if self._student is None else self._student.parameters()
-            record.sent = SentGradient(logits, parameters)
-        self._pending = record
+        return seen
 
     def _finish(self) -> None:
         record, self._pending = self._pending, None

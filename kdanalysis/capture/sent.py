@@ -3,28 +3,35 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def watch(values: Tensor | None, model: nn.Module | None) -> "SentGradient | None":
+    """Watch values that are part of a graph for what is sent to them in training the model."""
+    if values is None or not values.requires_grad:
+        return None
+    return SentGradient(values, [] if model is None else model.parameters())
 
 
 class SentGradient:
-    """Watches one batch of logits until its record is finished.
+    """Watches one batch of logits, or a feature map, until its record is finished.
 
-    A hook on the logits also fires on ``torch.autograd.grad``, which trains nothing. So what
+    A hook on them also fires on ``torch.autograd.grad``, which trains nothing. So what
     arrives counts only once a parameter has accumulated a gradient in the same pass, as
-    ``backward()`` makes it do. Several backward passes on the same logits add up.
+    ``backward()`` makes it do. Several backward passes on the same values add up.
 
     Args:
-        logits: the student's logits, part of the graph.
+        values: the student's, part of the graph.
         parameters: the student's; without any that learns, whatever arrives counts.
     """
 
-    def __init__(self, logits: Tensor, parameters: Iterable[Tensor]) -> None:
+    def __init__(self, values: Tensor, parameters: Iterable[Tensor]) -> None:
         self.value: Tensor | None = None
         self._arrived: tuple[int, Tensor] | None = None
         learning = [p for p in parameters if p.requires_grad and p.is_leaf]
         self._trust = not learning
         self._handles = [p.register_post_accumulate_grad_hook(self._confirm) for p in learning]
-        self._handles.append(logits.register_hook(self._arrive))
+        self._handles.append(values.register_hook(self._arrive))
 
     def remove(self) -> None:
         """Take the hooks off; a second time is harmless."""

@@ -1,12 +1,22 @@
 """Forward hooks that keep the logits a module last gave."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-Side = tuple[Tensor, Tensor | None]  # logits, and the copy of them made in the forward pass
+from kdanalysis.capture.features import FeatureMap
+from kdanalysis.capture.hook import Hook, in_backward, logits_of, submodule
+from kdanalysis.capture.regions import RegionTap
+
+
+class Pass(NamedTuple):
+    """What one side gave in a step: of a forward pass, or by hand."""
+
+    logits: Tensor  # (n, c)
+    copy: Tensor | None = None  # of the logits, where the step is captured
+    features: FeatureMap | None = None  # where regions are needed
+    regions: Tensor | None = None  # (n, c, r), given by hand
 
 
 class Tap:
@@ -22,16 +32,24 @@ class Tap:
         side: "student" or "teacher", for messages.
         copies: asked at every forward pass whether to keep a copy as well, made before anything
             later can overwrite the logits in place.
+        regions: a tap put on the model before, whose feature maps go with the logits.
     """
 
-    def __init__(self, model: nn.Module, layer: str, side: str, copies: Callable[[], bool]) -> None:
-        self.side, self._copies = side, copies
-        self._last: tuple[Tensor, Tensor | None] | None = None
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str,
+        side: str,
+        copies: Callable[[], bool],
+        regions: RegionTap | None = None,
+    ) -> None:
+        self.side, self._copies, self._regions = side, copies, regions
+        self._last: Pass | None = None
         self._graphs = 0
-        self._handle = _submodule(model, layer, side).register_forward_hook(Hook(self._keep))
+        self._handle = submodule(model, layer, side).register_forward_hook(Hook(self._keep))
 
-    def take(self) -> Side:
-        """Return logits and copy of the last forward pass, and forget them.
+    def take(self) -> Pass:
+        """Return what the last forward pass gave, and forget it.
 
         Raises:
             RuntimeError: there was no forward pass since the last call, or two that train.
@@ -53,17 +71,21 @@ class Tap:
     def remove(self) -> None:
         """Take the hook off and let the logits go; a second time is harmless."""
         self._handle.remove()
+        if self._regions is not None:
+            self._regions.remove()
         self._last, self._graphs = None, 0
 
     def _keep(self, module: nn.Module, arguments: tuple, output: Any) -> None:
-        if torch._C._current_graph_task_id() != -1:
-            return  # inside backward: activation checkpointing runs the forward pass again
+        if in_backward():
+            return
+        features = None if self._regions is None else self._regions.take()
         logits = logits_of(output, self.side)
         if logits.requires_grad:
             self._graphs += 1
         elif self._graphs:
             return
-        self._last = logits, logits.detach().clone() if self._copies() else None
+        copy = logits.detach().clone() if self._copies() else None
+        self._last = Pass(logits, copy, features)
 
 
 class Taps:
@@ -71,19 +93,37 @@ class Taps:
 
     Args:
         copies: as for ``Tap``.
+        regional: whether feature maps are needed beside the logits.
     """
 
-    def __init__(self, copies: Callable[[], bool]) -> None:
-        self.copies = copies
+    def __init__(self, copies: Callable[[], bool], regional: bool = False) -> None:
+        self.copies, self._regional = copies, regional
         self._taps: dict[str, Any] = {}
 
-    def attach(self, model: nn.Module | None, layer: str, side: str) -> None:
-        """Put a tap on the model; after an error none is left on either side."""
-        if model is None:
-            return
+    def attach(
+        self, model: nn.Module | None, layer: str, side: str, map_layer: str = "", head: str = ""
+    ) -> None:
+        """Put a tap on the model; after an error none is left on either side.
+
+        Raises:
+            ValueError: no such layer, or a map is named where none is needed.
+        """
+        regions = None
         try:
-            self._taps[side] = Tap(model, layer, side, self.copies)
+            if (map_layer or head) and not self._regional:
+                raise ValueError(
+                    f"the {side}'s map or head is named, but only a loss on regions such as SDD "
+                    f"reads it"
+                )
+            if model is None:
+                return
+            if self._regional:
+                names = {"logits_layer": layer, "side": side}
+                regions = RegionTap(model, map_layer, head, **names)
+            self._taps[side] = Tap(model, layer, side, self.copies, regions)
         except BaseException:
+            if regions is not None:
+                regions.remove()
             self.remove()
             raise
 
@@ -91,73 +131,31 @@ class Taps:
         """Take the hooks of something else off together with the taps, by its ``remove``."""
         self._taps[name] = other
 
-    def take(self, side: str, given: Tensor | None) -> Side:
-        """Return the given logits, or those of the last forward pass with their copy.
+    def take(self, side: str, given: Tensor | None) -> Pass:
+        """Return what was given, or what the last forward pass gave.
 
         Raises:
             RuntimeError: no model on this side and no logits given, or as ``Tap.take``.
+            ValueError: logits given where region logits are needed.
         """
         if given is not None:
-            return given, None
+            return self._given(side, given)
         if side not in self._taps:
             raise RuntimeError(f"the recorder has no {side}: pass the model or its logits")
         return self._taps[side].take()
+
+    def _given(self, side: str, given: Tensor) -> Pass:
+        if not self._regional:
+            return Pass(given)
+        if not isinstance(given, Tensor) or given.dim() != 3:
+            shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+            raise ValueError(
+                f"this loss needs region logits (n, c, r), but the {side}'s are {shape}: make them "
+                f"with region_logits"
+            )
+        return Pass(given[..., 0], regions=given)
 
     def remove(self) -> None:
         """Take all hooks off; a second time is harmless."""
         for tap in self._taps.values():
             tap.remove()
-
-
-class Hook:
-    """A hook that does nothing on a copy of its module."""
-
-    def __init__(self, call: Callable) -> None:
-        self._call = call
-
-    def __call__(self, module: nn.Module, arguments: tuple, output: Any) -> None:
-        """Pass on what the forward pass gave."""
-        self._call(module, arguments, output)
-
-    def __reduce__(self) -> tuple:
-        return Hook, (_ignore,)
-
-
-def _ignore(module: nn.Module, arguments: tuple, output: Any) -> None:
-    """Stand in for a hook on a copied module."""
-
-
-def logits_of(output: Any, side: str = "model") -> Tensor:
-    """Find the logits in a model's output: a tensor, a sequence, a mapping, or ``.logits``.
-
-    Of a sequence the first entry counts, of a mapping the entry "logits".
-
-    Raises:
-        ValueError: none of these, or the logits are not of shape (n, c) with c at least 2.
-    """
-    found = output
-    if isinstance(output, Mapping) and "logits" in output:
-        found = output["logits"]
-    elif hasattr(output, "logits"):
-        found = output.logits
-    elif isinstance(output, Sequence) and len(output):
-        found = output[0]
-    if not isinstance(found, Tensor) or found.dim() != 2 or found.shape[-1] < 2:
-        shape = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found)
-        raise ValueError(
-            f"the {side}'s output has no logits of shape (n, c), c >= 2: got {shape}; name the "
-            f"layer that gives them"
-        )
-    return found
-
-
-def _submodule(model: nn.Module, layer: str, side: str) -> nn.Module:
-    for name in (layer, f"module.{layer}"):
-        try:
-            return model.get_submodule(name)
-        except AttributeError:
-            continue
-    raise ValueError(
-        f"the {side} has no layer {layer!r}; it has: "
-        + ", ".join(name for name, _ in model.named_children())
-    )

@@ -25,11 +25,11 @@ class HasGradients(Protocol):
 
 def term_gradients(
     loss: HasGradients,
-    student: Float[Tensor, "n c"],
-    teacher: Float[Tensor, "n c"],
+    student: Float[Tensor, "n c *r"],
+    teacher: Float[Tensor, "n c *r"],
     target: Int[Tensor, " n"],
     ramp: int | float = 1.0,
-) -> Float[Tensor, "t n c"]:
+) -> Float[Tensor, "t n c *r"]:
     """Stack the weighted gradients of all terms, in the order of ``loss.terms``."""
     gradients = loss.gradients(student, teacher, target, ramp)
     return torch.stack([gradients[term] for term in loss.terms])

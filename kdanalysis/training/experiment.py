@@ -8,12 +8,14 @@ from zlib import crc32
 
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from kdanalysis.capture import Recorder, every
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import CrossEntropy, Loss, Sum, parse_loss
-from kdanalysis.models import MODELS, build_model
+from kdanalysis.models import MODELS, Network, build_model
+from kdanalysis.regions import region_logits
 from kdanalysis.store.names import run_folder
 from kdanalysis.training.checkpoint import load_network
 from kdanalysis.training.fit import Fit, Progress, silent
@@ -52,17 +54,21 @@ class Experiment:
         if self.teacher_epochs is not None and self.teacher_epochs < 1:
             raise ValueError(f"teacher_epochs must be at least 1, got {self.teacher_epochs}")
         if self.teacher.endswith((".pt", ".pth")):
-            load_network(Path(self.teacher), self.data.classes)
+            teacher = load_network(Path(self.teacher), self.data.classes)
         else:
-            build_model(self.teacher, classes)
-        build_model(self.student, classes)
+            teacher = build_model(self.teacher, classes)
+        student = build_model(self.student, classes)
         if not self.losses or len(self.named_losses()) < len(self.losses):
             raise ValueError(f"need at least one loss, each named once; got {list(self.losses)}")
         probe = torch.arange(float(classes)).unsqueeze(0)
         for text, (name, loss) in zip(self.losses, self.named_losses().items(), strict=True):
-            try:  # a k that does not fit these classes shows here
+            try:  # a k or a scale that does not fit these classes or images shows here
                 run_folder(name)
-                loss(probe, probe, torch.tensor([0]))
+                if loss.scales is None:
+                    loss(probe, probe, torch.tensor([0]))
+                    continue
+                sides = (self._regions(network, loss.scales) for network in (student, teacher))
+                loss(*sides, torch.tensor([0]))
             except ValueError as error:
                 raise ValueError(f"loss {text!r} cannot be trained with here: {error}") from error
 
@@ -72,6 +78,11 @@ class Experiment:
             re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("."): Sum(CrossEntropy(), parse_loss(text))
             for text in self.losses
         }
+
+    @torch.no_grad()
+    def _regions(self, network: Network, scales: Sequence[int]) -> Float[Tensor, "1 c r"]:
+        features = network.eval().forward_features(torch.zeros(1, *self.data.train.image_shape))
+        return region_logits(features, network.head, None, scales)
 
     def fingerprint(self) -> dict[str, object]:
         """Return what a resumed training must share with the one before it, as JSON values."""

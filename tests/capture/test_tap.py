@@ -85,9 +85,9 @@ def test_a_validation_pass_does_not_take_the_training_passs_place():
     trained = model(torch.ones(2, 8))
     with torch.no_grad():
         model(torch.zeros(2, 8))
-    logits, copy = tap.take()
-    assert logits is trained
-    assert torch.equal(copy, trained)
+    taken = tap.take()
+    assert taken.logits is trained
+    assert torch.equal(taken.copy, trained)
 
 
 def test_two_training_passes_in_a_step_are_an_error():

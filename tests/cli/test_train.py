@@ -51,6 +51,19 @@ def test_the_folder_holds_page_tables_figures_runs_logits_and_checkpoints(traine
         assert (out / "figures" / f"{noun}.png").stat().st_size > 5000
 
 
+def test_sdd_trains_end_to_end_and_is_as_declared(tmp_path):
+    losses = ("--loss", "sdd-gdkd:k=3,scales=1/2", "--loss", "sdd-nkd:scales=1/2,reduction=sum")
+    result = train(*QUICK, *losses, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    for name in ("sdd-gdkd-k-3-scales-1-2", "sdd-nkd-scales-1-2-reduction-sum"):
+        run = open_run(tmp_path / "out" / "runs" / name)
+        (rows,) = run.batches(("residual", "student_logits"), 100_000)
+        assert rows["student_logits"].shape == (64, 10)
+        assert rows["residual"].max() < 1e-4
+        assert run.info.terms[1].startswith("consistent/")
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
 def test_what_train_wrote_serves_the_other_commands(trained):
     out, _ = trained
     run = out / "runs" / "kd"
@@ -88,6 +101,8 @@ def test_overwrite_replaces_an_interrupted_training(tmp_path):
     ("changed", "message"),
     [
         (["--loss", "gdkdd"], "unknown loss 'gdkdd'; did you mean 'gdkd'?"),
+        (["--loss", "sdd-kd"], "cannot be trained with here: scale 4 asks for 4x4 cells, but the"),
+        (["--loss", "sdd-gdkd:k=10,scales=1/2"], "leaves a group empty: need 0 < k < 10"),
         (["--loss", "gdkd:k=10"], "leaves a group empty: need 0 < k < 10"),
         (["--loss", "kd", "--student", "resnet9"], "there is no model 'resnet9'"),
         (["--loss", "kd", "--teacher", "none.pt"], "there is no checkpoint none.pt"),

@@ -1,0 +1,338 @@
+"""Maps and heads are found in every family of models, by value; hooks never stay."""
+
+import copy
+import gc
+import pickle
+import warnings
+
+import architectures as zoo
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from kdanalysis import RegionTap, region_logits
+from kdanalysis.models import build_model
+
+SCALES = (1, 2, 4)
+
+
+def build(make) -> nn.Module:
+    torch.manual_seed(0)
+    return make()
+
+
+def images(n: int = 6, side: int = 16) -> torch.Tensor:
+    return torch.randn(n, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def hooks(model: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def relu_stem(model):
+    return lambda x: F.relu(model.features(x))
+
+
+LINEAR = {  # how to make it, where the pre-pool map is by hand, and its head
+    "torchvision resnet": (zoo.ResNet, lambda m: nn.Sequential(m.conv1, m.layer4), "fc"),
+    "torchvision mobilenet": (zoo.MobileNet, lambda m: m.features, "classifier.1"),
+    "torchvision densenet": (zoo.DenseNet, relu_stem, "classifier"),
+    "torchvision shufflenet": (zoo.ShuffleNet, lambda m: m.conv5, "fc"),
+    "timm mobilenetv3": (zoo.PooledConvolution, lambda m: m.blocks, "head"),
+    "timm resnet": (zoo.TimmResNet, lambda m: m.layer4, "fc"),
+    "timm regnet": (lambda: zoo.TimmNet(zoo.ClassifierHead()), lambda m: m.stages, "head.fc"),
+    "ours resnet": (lambda: build_model("resnet8", 5), lambda m: m.forward_features, "fc"),
+    "ours vgg": (lambda: build_model("vgg8", 5), lambda m: m.forward_features, "classifier"),
+}
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("family", LINEAR)
+def test_map_and_linear_head_are_found(family, training):
+    make, body, head = LINEAR[family]
+    model, x = build(make), images(side=32 if "ours" in family else 16)
+    model.train(training)
+    twin = copy.deepcopy(model)
+    with RegionTap(model) as tap:
+        for _ in range(2):  # the pass of the search, and one after it
+            logits = model(x)
+            taken = tap.take()
+            assert taken.logits is logits
+            linear = twin.get_submodule(head)
+            expected = region_logits(body(twin)(x), linear.weight, linear.bias)
+            torch.testing.assert_close(taken.regions(SCALES)[..., 1:], expected[..., 1:])
+            assert torch.equal(taken.regions(SCALES)[..., 0], logits)
+            assert taken.linear
+
+
+POOLED = {
+    "torchvision convnext": (zoo.ConvNeXt, lambda m: m.features, "classifier"),
+    "torchvision mobilenet_v3": (zoo.MobileNetV3, lambda m: m.features, "classifier"),
+    "timm convnext": (
+        lambda: zoo.TimmNet(zoo.NormMlpClassifierHead()),
+        lambda m: m.stages,
+        "head",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", POOLED)
+def test_a_head_of_several_layers_is_applied_at_every_position(family):
+    make, body, head = POOLED[family]
+    model, x = build(make).eval(), images()
+    with RegionTap(model) as tap:
+        model(x)
+        taken = tap.take()
+    features, apply = body(model)(x), model.get_submodule(head)
+    at = (
+        [[apply(features[:, :, y : y + 1, c : c + 1]) for c in range(4)] for y in range(4)]
+        if ("mobilenet" not in family)
+        else [[apply(features[:, :, y, c]) for c in range(4)] for y in range(4)]
+    )
+    cells = taken.regions(SCALES)
+    torch.testing.assert_close(cells[..., 5 + 4 * 2 + 3], at[2][3])
+    torch.testing.assert_close(cells[..., 1], (at[0][0] + at[0][1] + at[1][0] + at[1][1]) / 4)
+    assert not taken.linear
+
+
+@pytest.mark.parametrize("make", [zoo.SqueezeNet, zoo.FullyConvolutional])
+def test_a_pooled_logit_map_is_found(make):
+    model, x = build(make).eval(), images()
+    with RegionTap(model) as tap:
+        logits = model(x)
+        regions = tap.take().regions(SCALES)
+    body, head = next(iter(model.children())), list(model.children())[1]
+    logit_map = head(body(x)) if make is zoo.FullyConvolutional else head[:3](body(x))
+    expected = F.adaptive_avg_pool2d(logit_map, 2).flatten(2)
+    torch.testing.assert_close(regions[..., 1:5], expected)
+    torch.testing.assert_close(regions[..., 1:5].mean(-1), logits)
+
+
+def test_a_map_with_channels_last_is_read_as_one():
+    model, x = build(lambda: zoo.TimmNet(zoo.ClassifierHead(True), channels_last=True)), images()
+    with RegionTap(model) as tap:
+        model(x)
+        regions = tap.take().regions(SCALES)
+    features = model.forward_features(x).permute(0, 3, 1, 2)
+    linear = model.head.fc
+    torch.testing.assert_close(regions, region_logits(features, linear.weight, linear.bias))
+
+
+@pytest.mark.parametrize("pool", ["token", "avg"])
+@pytest.mark.parametrize("front", [0, 1])
+def test_the_tokens_of_a_transformer_are_a_grid(pool, front):
+    if pool == "token" and not front:
+        pytest.skip("no class token to read")
+    model, x = build(lambda: zoo.ViT(pool, front)).eval(), images()
+    tokens = []
+    with RegionTap(model) as tap, torch.no_grad():
+        model.norm.register_forward_hook(lambda *seen: tokens.append(seen[2]))
+        logits = model(x)
+        taken = tap.take()
+    grid = tokens[0][:, front:].mT.unflatten(2, (4, 4))
+    expected = region_logits(grid, model.head.weight, model.head.bias)
+    regions = taken.regions(SCALES)
+    torch.testing.assert_close(regions[..., 1:], expected[..., 1:])
+    assert torch.equal(regions[..., 0], logits)
+    assert taken.layout == ("class token" if pool == "token" else "tokens")
+    assert taken.explains().all()
+
+
+@pytest.mark.parametrize("pool", ["token", "avg"])
+def test_several_tokens_in_front_need_the_grid(pool):
+    model = build(lambda: zoo.ViT(pool, 3)).eval()
+    with RegionTap(model) as tap, RegionTap(model, grid=(2, 8)) as wide:
+        model(images())
+        with pytest.raises(ValueError, match=r"19 tokens are no square grid.*give grid=\(h, w\)"):
+            tap.take().regions(SCALES)
+        assert wide.take().regions((1, 2)).shape == (6, 5, 5)
+
+
+@pytest.mark.parametrize(
+    "gives",
+    [
+        lambda logits: logits,
+        lambda logits: (logits, None),
+        lambda logits: {"logits": logits},
+        lambda logits: logits.clone(),
+    ],
+    ids=["tensor", "tuple", "dict", "copy"],
+)
+def test_a_wrapped_model_is_searched_like_a_bare_one(gives):
+    model = build(lambda: zoo.Wrapped(zoo.ResNet(), gives)).eval()
+    with RegionTap(model) as tap, RegionTap(model.module) as bare:
+        model(images())
+        regions = tap.take().regions(SCALES)
+        assert torch.equal(regions, bare.take().regions(SCALES))
+    with RegionTap(model, "layer4", "fc") as tap:
+        model(images())
+        assert torch.equal(tap.take().regions(SCALES), regions)
+
+
+@pytest.mark.parametrize(
+    ("layer", "head"), [("layer4", "fc"), ("avgpool", "fc"), ("layer4", ""), ("", "fc")]
+)
+def test_layers_are_taken_by_name(layer, head):
+    model = build(zoo.ResNet).eval()
+    with RegionTap(model) as tap, RegionTap(model, layer, head) as named:
+        model(images())
+        assert torch.equal(tap.take().regions(SCALES), named.take().regions(SCALES))
+        model(images())
+        assert torch.equal(tap.take().regions(SCALES), named.take().regions(SCALES))
+
+
+def test_another_layer_by_name_is_taken_but_warned_about():
+    model = build(zoo.ResNet).eval()
+    with RegionTap(model, "conv1", "fc") as tap:
+        with pytest.warns(RuntimeWarning, match="does not give its logits: unless dropout"):
+            model(images())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model(images())  # said once
+        taken = tap.take()
+    assert not taken.explains().any()
+    expected = region_logits(model.conv1(images()), model.fc.weight, model.fc.bias)
+    torch.testing.assert_close(taken.regions(SCALES)[..., 1:], expected[..., 1:])
+
+
+def test_dropout_written_as_a_function_needs_names_or_evaluation_mode():
+    model = build(lambda: zoo.TimmResNet(0.5)).train()
+    with RegionTap(model) as tap, pytest.raises(ValueError, match="no spatial map of the model"):
+        model(images())
+    with RegionTap(model) as tap:
+        model.eval()(images())
+        model.train()(images())
+        assert not tap.take().explains().any()  # dropout is in the logits, not in the cells
+    with RegionTap(model, "layer4", "fc") as tap, pytest.warns(RuntimeWarning, match="dropout"):
+        model(images())
+
+
+@pytest.mark.parametrize(
+    ("make", "names", "message"),
+    [
+        (zoo.VGG, (), "no spatial map of the teacher was found whose average"),
+        (lambda: zoo.ViT("avg", 1, fc_norm=True), (), "name the layer that gives the map and the"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 5)), (), "no spatial map of the teach"),
+        (zoo.ResNet, ("fc", "fc"), r"has none of shape .* it has \(6, 5\) and \(6, 12\)"),
+        (zoo.ResNet, ("conv1", ""), "no spatial map of the teacher"),
+        (zoo.ResNet, ("layer5", "fc"), "the teacher has no layer 'layer5'; it has: conv1, layer4"),
+        (zoo.ResNet, ("layer4", "head"), "the teacher has no layer 'head'"),
+    ],
+    ids=["vgg", "fc_norm", "no map", "no map by name", "other", "layer", "head"],
+)
+def test_what_cannot_be_told_is_said_in_one_sentence_and_leaves_no_hook(make, names, message):
+    model = build(make)
+    with pytest.raises(ValueError, match=message), RegionTap(model, *names, side="teacher"):
+        model(images())
+    assert hooks(model) == 0
+
+
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("passes", [0, 1, 2])
+def test_no_hook_is_left_after_success_bad_input_or_an_exception(error, passes):
+    model = build(zoo.ResNet)
+
+    def run() -> None:
+        with RegionTap(model):
+            assert hooks(model) > 1  # the control
+            for _ in range(passes):
+                model(images())
+            if error is not None:
+                raise error
+
+    if error is None:
+        run()
+    else:
+        with pytest.raises(error):
+            run()
+    assert hooks(model) == 0
+    pickle.loads(pickle.dumps(model))
+
+
+def test_an_exception_in_forward_leaves_no_hook_and_no_map():
+    model = build(zoo.ResNet)
+    with pytest.raises(RuntimeError, match="expected input"), RegionTap(model):
+        model(torch.zeros(2, 4, 16, 16))
+    assert hooks(model) == 0
+
+
+def test_the_search_ends_with_one_hook_on_the_map():
+    model = build(zoo.ResNet)
+    with RegionTap(model):
+        model(images())
+        assert hooks(model) == 2
+        assert len(model.layer4._forward_hooks) == 1
+
+
+def test_searching_and_taking_change_nothing():
+    model, bare = build(lambda: zoo.MobileNet(0.5)), build(lambda: zoo.MobileNet(0.5))
+    with RegionTap(model) as tap:
+        for step in range(2):
+            outputs = []
+            for one in (model, bare):
+                torch.manual_seed(step)
+                outputs.append(one(images()))
+                outputs[-1].sum().backward()
+            tap.take().regions(SCALES)
+            assert torch.equal(*outputs)
+    pairs = zip(model.parameters(), bare.parameters(), strict=True)
+    assert all(torch.equal(a.grad, b.grad) for a, b in pairs)
+
+
+def test_the_gradient_of_the_regions_reaches_the_model():
+    model = build(zoo.DenseNet)
+    with RegionTap(model) as tap:
+        model(images())
+        tap.take().regions(SCALES)[..., 1:].square().sum().backward()
+    assert model.features[0].weight.grad.abs().sum() > 0
+
+
+def test_activation_checkpointing_does_not_replace_the_map():
+    model = build(lambda: zoo.Wrapped(zoo.ResNet()))
+    with RegionTap(model) as tap:
+        for _ in range(2):
+            logits = checkpoint(model, images(), use_reentrant=False)
+            taken = tap.take()
+            (logits.sum() + taken.regions(SCALES).sum()).backward()
+            with pytest.raises(RuntimeError, match="no forward pass of the model was seen"):
+                tap.take()
+
+
+def test_a_second_take_without_a_forward_pass_is_an_error():
+    model = build(zoo.ResNet)
+    with RegionTap(model) as tap:
+        model(images())
+        tap.take()
+        with pytest.raises(RuntimeError, match="no forward pass of the model was seen"):
+            tap.take()
+
+
+def test_half_precision_is_searched_as_well():
+    model = build(zoo.ResNet)
+    with RegionTap(model) as tap, torch.autocast("cpu", torch.bfloat16):
+        model(images())
+        taken = tap.take()
+    assert taken.values.dtype == torch.bfloat16
+    assert taken.head is model.fc
+    assert taken.explains().all()
+
+
+def test_maps_of_earlier_layers_are_let_go():
+    model = build(zoo.ResNet)
+    with RegionTap(model) as tap:
+        model(images())
+        del tap
+        gc.collect()
+    alive = [
+        x for x in gc.get_objects() if type(x) is torch.Tensor and x.dim() == 4 and len(x) == 6
+    ]
+    assert alive == []
+
+
+def test_a_batch_normalisation_in_the_head_is_refused_while_it_trains():
+    head = nn.Sequential(nn.BatchNorm1d(8), nn.Linear(8, 5))
+    with pytest.raises(ValueError, match="batch normalisation in training mode"):
+        region_logits(torch.randn(2, 8, 4, 4), head)
+    region_logits(torch.randn(2, 8, 4, 4), head.eval())  # the control
