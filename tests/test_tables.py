@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from problems import LOSSES
 
-from kdanalysis import GDKD, KD, CrossEntropy, LogitStandardized, Sum
+from kdanalysis import GDKD, KD, SDD, CrossEntropy, LogitStandardized, Sum
 from kdanalysis.run import open_run
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
@@ -38,6 +38,8 @@ def test_every_loss_has_every_table(loss, name):
         (GDKD(k="auto", temperature=3.0), (3.0, 5)),
         (LogitStandardized(KD(2.0)), (4.0, 5)),
         (GDKD(k=50), (4.0, 6)),
+        (Sum(CrossEntropy(), SDD(GDKD(k=3, temperature=2.0))), (2.0, 3)),
+        (SDD(LogitStandardized(KD(2.0))), (4.0, 5)),
     ],
     ids=repr,
 )
@@ -77,9 +79,16 @@ def test_shares_name_the_loss_that_was_trained(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "loss", [KD(), Sum(CrossEntropy(), GDKD()), Sum(CrossEntropy(), KD(2.0)), CrossEntropy()]
+    "loss",
+    [
+        KD(),
+        Sum(CrossEntropy(), GDKD()),
+        Sum(CrossEntropy(), KD(2.0)),
+        CrossEntropy(),
+        Sum(CrossEntropy(), SDD(GDKD(k=3))),
+    ],
 )
-def test_a_loss_that_stands_there_already_or_has_one_term_is_not_added(loss):
+def test_a_loss_that_stands_there_already_has_one_term_or_needs_regions_is_not_added(loss):
     shares = analyzer("share", info(loss), [0])
     assert set(shares.losses) == {"kd", "kd by target", "dkd", "gdkd"}
 
