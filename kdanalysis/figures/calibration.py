@@ -1,5 +1,6 @@
 """Figures of calibration against temperature (figure 22): does the T that distils calibrate?"""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -20,7 +21,6 @@ from kdanalysis.figures.style import (
 )
 
 SCORES = {"ece": "ECE", "nll": "NLL (nats)", "brier": "Brier score"}
-APART = 2**0.5  # temperatures within this factor count as the same: two steps of the ladder
 
 
 class Least(NamedTuple):
@@ -65,40 +65,23 @@ def calibration_over_temperature(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def calibration_number(table: pd.DataFrame) -> str:
-    """The T of least NLL and of least ECE, and both scores there, at T = 1 and at distillation."""
-    scores = one_network(table)
-    distilled = _distilled(table)
-    parts = []
-    for score, label in (("nll", "NLL"), ("ece", "ECE")):
-        there = [t for t in (1.0, distilled) if t in scores.index]
-        listed = "".join(f", {scores[score][t]:.3f} at T = {t:g}" for t in dict.fromkeys(there))
-        found = least(scores, score)
-        parts.append(f"{label} least at T = {found}: {found.value:.3f}{listed}")
-    return "; ".join(parts)
+def calibration_of_networks(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """The same figure for several networks, by name, a line each."""
+    return calibration_over_temperature(join_networks(tables))
 
 
-def calibration_sentence(table: pd.DataFrame) -> str:
-    """What to read: whether the T that distils is another than the T that calibrates.
+def join_networks(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the tables of several networks as one, their names in a column ``network``.
 
-    It is where both NLL and ECE are least at a T that is more than a factor of 1.41 from the one
-    that distils.
+    A network without a finite sample is left out.
+
+    Raises:
+        ValueError: that is all of them.
     """
-    scores, distilled = one_network(table), _distilled(table)
-    found = {score: least(scores, score) for score in ("nll", "ece")}
-    claim = (
-        f"NLL is least at T = {found['nll']}, ECE at T = {found['ece']}; ECE is "
-        f"{scores.ece.min():.3f} there and {scores.ece[distilled]:.3f} at T = {distilled:g}, where "
-        f"the mean confidence is {scores.confidence[distilled]:.2f} and the accuracy "
-        f"{scores.accuracy[distilled]:.2f}"
-    )
-    apart = [abs(np.log(one.temperature / distilled)) > np.log(APART) for one in found.values()]
-    if all(apart):
-        return f"The T that distils ({distilled:g}) is not the T that calibrates: {claim}."
-    return (
-        f"These data do not show that the T that distils ({distilled:g}) differs from the T that "
-        f"calibrates: {claim}."
-    )
+    known = [t.assign(network=name) for name, t in tables.items() if t.nll.notna().any()]
+    if not known:
+        raise ValueError(f"the table has no value of 'nll' for any of {list(tables)}")
+    return pd.concat(known, ignore_index=True)
 
 
 def least(scores: pd.DataFrame, score: str) -> Least:
@@ -150,12 +133,8 @@ def _scores(rows: pd.DataFrame) -> pd.DataFrame:
     return mean.join(rows.groupby("temperature")[list(SCORES)].first()).sort_index()
 
 
-def _distilled(table: pd.DataFrame) -> float:
-    return float(table.distilled.iloc[0])
-
-
 def _lay_out(ax: Axes, table: pd.DataFrame) -> None:
-    distilled = _distilled(table)
+    distilled = float(table.distilled.iloc[0])
     low, high = table.temperature.min(), table.temperature.max()
     octaves = [2.0**i for i in range(-10, 11) if low <= 2.0**i <= high]
     marks = [t for t in octaves if abs(np.log(t / distilled)) > 0.3 or t == distilled]

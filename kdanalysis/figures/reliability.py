@@ -1,14 +1,24 @@
 """Reliability diagrams (figure 22): accuracy against confidence at several temperatures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdanalysis.figures.calibration import one_network
-from kdanalysis.figures.style import BLUE, FAINT, GREY, PAGE, VERMILION, state_left_out, styled
+from kdanalysis.figures.calibration import join_networks, one_network
+from kdanalysis.figures.style import (
+    BLUE,
+    FAINT,
+    GREY,
+    PAGE,
+    VERMILION,
+    short,
+    state_left_out,
+    styled,
+)
 
 FEW = 20  # samples of a bin: the accuracy of fewer is chance to .1 and more
 
@@ -31,27 +41,58 @@ def reliability_by_confidence(
     chosen = _usual(table, scores) if temperatures is None else list(temperatures)
     if absent := [t for t in chosen if t not in scores.index]:
         raise ValueError(f"the table has no temperature {absent[0]:g}, it has {list(scores.index)}")
+    panels = [(_title(t, table, scores), table[table.temperature == t]) for t in chosen]
+    return _panels(panels, state_left_out(table))
+
+
+@styled
+def reliability_of_networks(
+    tables: Mapping[str, pd.DataFrame], temperature: float | int = 1.0
+) -> Figure:
+    """The same for several networks at one temperature, two or three in a row.
+
+    Args:
+        tables: by name, as ``Calibration.table`` gives them.
+        temperature: at which the networks are read.
+    """
+    joined = join_networks(tables)
+    rows = joined[joined.temperature == temperature]
+    if rows.empty:
+        ladder = sorted(joined.temperature.unique())
+        raise ValueError(f"the tables have no temperature {temperature:g}, they have {ladder}")
+    panels = [(short(name, 24), part) for name, part in rows.groupby("network", sort=False)]
+    return _panels(panels, f"\n(all at T = {temperature:g}){state_left_out(joined)}")
+
+
+def _panels(panels: Sequence[tuple[str, pd.DataFrame]], note: str) -> Figure:
+    """One diagram with the histogram below it for every (title, rows)."""
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)
+    bands = -(-len(panels) // columns)
     figure, axes = plt.subplots(
-        2,
-        len(chosen),
-        figsize=(max(PAGE * len(chosen) / 3, 3.2), 3.9),
+        2 * bands,
+        columns,
+        figsize=(max(PAGE * columns / 3, 3.6), 0.3 + 3.6 * bands),
         layout="constrained",
         squeeze=False,
         sharex=True,
-        sharey="row",
-        height_ratios=(2.4, 1),
+        height_ratios=(2.4, 1) * bands,
     )
-    for column, temperature in enumerate(chosen):
-        rows = table[table.temperature == temperature]
-        _diagram(axes[0, column], rows)
-        _histogram(axes[1, column], rows)
-        title = _title(temperature, table, scores)
-        axes[0, column].set_title(f"{title}\nECE {scores.ece[temperature]:.3f}", loc="left")
-    axes[0, 0].set_ylabel("accuracy")
-    axes[1, 0].set_ylabel("samples (%)")
+    pairs = [axes[2 * band : 2 * band + 2, c] for band in range(bands) for c in range(columns)]
+    tallest = max(float((rows["count"] / rows.n).max()) for _, rows in panels)
+    for place, ((above, below), (title, rows)) in enumerate(zip(pairs, panels, strict=False)):
+        _diagram(above, rows)
+        _histogram(below, rows)
+        above.set_title(f"{title}\nECE {rows.ece.iloc[0]:.3f}", loc="left", parse_math=False)
+        below.set_ylim(0, 108 * tallest)
+        below.tick_params(labelbottom=True)
+        first = place % columns == 0
+        for ax, label in ((above, "accuracy"), (below, "samples (%)")):
+            ax.set_ylabel(label if first else "")
+            ax.tick_params(labelleft=first)
+    for ax in np.ravel(pairs[len(panels) :]):
+        ax.remove()
     figure.supxlabel(
-        f"confidence, max p (dot: mean of the bin, hollow below {FEW} samples; orange: gap)"
-        f"{state_left_out(table)}",
+        f"confidence, max p (dot: mean of the bin, hollow below {FEW} samples; orange: gap){note}",
         fontsize=10,
     )
     return figure

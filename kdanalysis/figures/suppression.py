@@ -71,6 +71,11 @@ def suppression_by_teacher(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def suppression_of_teachers(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """The same figure for several teachers, by name."""
+    return suppression_by_teacher(join_teachers(tables))
+
+
 def suppression_number(table: pd.DataFrame) -> str:
     """Mean of 1 - p, and the share of samples with less than 0.1, by teacher and temperature."""
     rows, _ = _comparable(table)
@@ -103,6 +108,16 @@ def suppression_sentence(table: pd.DataFrame) -> str:
             f"{claim}."
         )
     return f"These data do not show a sure teacher: 1 - p {what} is {claim}."
+
+
+def teachers_number(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The same of several teachers, by name."""
+    return suppression_number(join_teachers(tables))
+
+
+def teachers_sentence(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Which of several teachers suppresses most, by name."""
+    return suppression_sentence(join_teachers(tables))
 
 
 def _order_sentence(means: Mapping[str, float], temperature: float, what: str) -> str:

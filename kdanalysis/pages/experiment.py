@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from kdanalysis.pages.nouns import noun_section
+from kdanalysis.analysis.calibration import StudentCalibration
+from kdanalysis.pages.nouns import joined, noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.pages.run import BY_PAIR, Watch, by_file, run_tables
 from kdanalysis.pages.suggestion import suggestion_section
@@ -18,7 +19,7 @@ from kdanalysis.store.sources import load_logits
 from kdanalysis.stream import feed
 from kdanalysis.tables import analyzer
 
-TEACHER = ("mass", "calibration", "suppression", "amplification", "profile", "modality")
+TEACHER = ("mass", "suppression", "amplification", "profile", "modality")
 TRAINING = ("magnitude", "share", "confidence", "nckd", "conflict", "relation")
 VALIDATION = ("discrepancy",)
 
@@ -61,20 +62,23 @@ def experiment_page(
     for noun in TRAINING:
         tables = {name: tables[noun] for name, tables in of_runs.items() if noun in tables}
         sections.append(noun_section(noun, tables, classes))
+    networks = {"teacher": of_teacher} | of_students
+    calibrations = {name: tables["calibration"] for name, tables in networks.items()}
+    sections.append(noun_section("calibration", calibrations))
     for noun in VALIDATION:
         tables = {name: tables[noun] for name, tables in of_students.items() if noun in tables}
         if tables:
             sections.append(noun_section(noun, tables, classes))
     written = {"students": students} | of_teacher
     written |= {noun: table for noun, table in by_file(of_runs).items() if noun in TRAINING}
-    written |= by_file(of_students)
+    written |= by_file(of_students) | {"calibration": joined(calibrations)}
     return Page(title, facts, sections, written)
 
 
 def study_student(
     logits: Any, info: RunInfo, device: Any = "cpu", watch: Watch = iter
 ) -> dict[str, pd.DataFrame]:
-    """Read the logits of both sides once and return the tables of ``VALIDATION``.
+    """Read the logits of both sides once; return the student's calibration and ``VALIDATION``.
 
     Args:
         logits: what ``load_logits`` returns.
@@ -84,6 +88,7 @@ def study_student(
     """
     wanted = [n for n in VALIDATION if n not in BY_PAIR or info.num_classes <= MOST_CLASSES]
     analyzers = {noun: analyzer(noun, info, []) for noun in wanted}
+    analyzers["calibration"] = StudentCalibration(info.num_classes)
     columns = ("teacher_logits", "student_logits", "target")
     feed(watch(logits.batches(4096, columns)), analyzers.values(), device)
     return {noun: one.table() for noun, one in analyzers.items()}

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from kdanalysis.figures import (
     amplification,
     calibration,
+    calibration_text,
     confidence,
     conflict,
     magnitude,
@@ -64,14 +65,32 @@ NOUNS = {
                 calibration.calibration_over_temperature,
             ),
         ),
-        calibration.calibration_sentence,
-        calibration.calibration_number,
+        calibration_text.calibration_sentence,
+        calibration_text.calibration_number,
+        Joint(
+            (
+                ("Accuracy against confidence", reliability.reliability_of_networks),
+                (
+                    "Calibration error, NLL and Brier score over the temperature",
+                    calibration.calibration_of_networks,
+                ),
+            ),
+            calibration_text.networks_sentence,
+            calibration_text.networks_number,
+            beside=False,
+        ),
     ),
     "suppression": Noun(
         "Suppression of the other classes",
         (("1 - p, KD's factor on the non-target term", suppression.suppression_by_teacher),),
         suppression.suppression_sentence,
         suppression.suppression_number,
+        Joint(
+            (("1 - p, KD's factor on the non-target term", suppression.suppression_of_teachers),),
+            suppression.teachers_sentence,
+            suppression.teachers_number,
+            beside=False,
+        ),
     ),
     "magnitude": Noun(
         "Gradient norms of the terms over training",

@@ -3,9 +3,12 @@
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 from typer.testing import CliRunner
 
 from kdanalysis import load_logits, open_run
@@ -46,8 +49,13 @@ def test_the_folder_holds_page_tables_figures_runs_logits_and_checkpoints(traine
     validation = load_logits(out / "logits" / "kd.npz").num_rows
     whole = discrepancy[discrepancy["class"] == 0].groupby("run").n.sum()
     assert whole.to_dict() == {"kd": validation, "gdkd-k-3": validation}
+    calibration = pd.read_csv(out / "tables" / "calibration.csv").query("temperature == 1")
+    assert calibration.run.unique().tolist() == ["teacher", "kd", "gdkd-k-3"]
+    with np.load(out / "logits" / "kd.npz") as kd:
+        score = log_loss(kd["target"], softmax(kd["student_logits"], axis=1), labels=range(10))
+    assert calibration[calibration.run == "kd"].nll.iloc[0] == pytest.approx(score, rel=1e-4)
     nouns = ("mass", "amplification", "magnitude", "share", "confidence", "conflict")
-    for noun in (*nouns, "relation", "discrepancy"):
+    for noun in (*nouns, "relation", "discrepancy", "calibration", "suppression", "nckd"):
         assert (out / "figures" / f"{noun}.png").stat().st_size > 5000
 
 

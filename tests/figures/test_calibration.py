@@ -12,12 +12,17 @@ from scipy.special import log_softmax, softmax
 from kdanalysis.analysis.calibration import Calibration
 from kdanalysis.figures.calibration import (
     by_network,
-    calibration_number,
+    calibration_of_networks,
     calibration_over_temperature,
-    calibration_sentence,
     least,
 )
-from kdanalysis.figures.reliability import reliability_by_confidence
+from kdanalysis.figures.calibration_text import (
+    calibration_number,
+    calibration_sentence,
+    networks_number,
+    networks_sentence,
+)
+from kdanalysis.figures.reliability import reliability_by_confidence, reliability_of_networks
 
 from .readback import legend_is_beside, legend_texts, lines, smallest_font
 
@@ -94,16 +99,53 @@ def test_each_score_is_a_panel_with_its_minimum_ringed():
     assert smallest_font(figure) >= 9
 
 
+NETWORKS = {"teacher": table(1.0), "$kd$": table(0.6), "flat": table(5.0)}
+
+
 def test_networks_are_lines_of_one_figure():
-    networks = [table(t).assign(network=name) for t, name in ((1.5, "teacher"), (0.8, "$kd$"))]
-    joined = pd.concat(networks)
-    ax = calibration_over_temperature(joined).axes[1]
-    assert [text.split(":")[0] for text in legend_texts(ax)] == ["teacher", "$kd$"]
+    ax = calibration_of_networks(NETWORKS).axes[1]
+    assert [text.split(":")[0] for text in legend_texts(ax)] == ["teacher", "$kd$", "flat"]
+    for name, (_, y) in zip(NETWORKS, lines(ax).values(), strict=True):
+        np.testing.assert_allclose(y, scores(NETWORKS[name]).nll)
+    joined = pd.concat([t.assign(network=name) for name, t in NETWORKS.items()])
     for reading in (calibration_sentence, calibration_number, reliability_by_confidence):
         with pytest.raises(
-            ValueError, match=r"holds \['teacher', '\$kd\$'\]: give the rows of one"
+            ValueError, match=r"holds \['teacher', '\$kd\$', 'flat'\]: give the rows"
         ):
             reading(joined)
+
+
+@pytest.mark.parametrize("count", [2, 4, 5])
+def test_networks_have_a_diagram_each_at_one_temperature(count):
+    networks = {f"net{i}": table(0.5 + i / 2) for i in range(count)}
+    figure = reliability_of_networks(networks, 4)
+    above = [ax for ax in figure.axes if ax.get_title(loc="left")]
+    assert len(figure.axes) == 2 * count
+    for ax, (name, frame) in zip(above, networks.items(), strict=True):
+        ece = scores(frame).ece[4.0]
+        assert ax.get_title(loc="left") == f"{name}\nECE {ece:.3f}"
+        seen = frame[(frame.temperature == 4) & (frame["count"] > 0)]
+        assert [bar.get_height() for bar in ax.patches] == pytest.approx(seen.accuracy.tolist())
+    with pytest.raises(ValueError, match="the tables have no temperature 5"):
+        reliability_of_networks(networks, 5)
+
+
+def test_the_best_calibrated_network_is_named():
+    sentence = networks_sentence(NETWORKS)
+    assert sentence.startswith("Read at T = 1 teacher is calibrated best and flat worst (ECE: ")
+    for name, frame in NETWORKS.items():
+        assert f"{name} {scores(frame).ece[1.0]:.3f}" in sentence
+        assert f"{least(scores(frame), 'nll')} for {name}" in sentence
+    assert networks_number(NETWORKS).count("NLL least at T = ") == 3
+
+
+def test_a_network_without_finite_samples_has_no_line_and_is_named():
+    empty = table(1.0).assign(ece=np.nan, nll=np.nan, brier=np.nan)
+    networks = NETWORKS | {"lost": empty}
+    assert networks_sentence(networks).endswith("Without a finite sample: lost.")
+    assert len(legend_texts(calibration_of_networks(networks).axes[0])) == 3
+    with pytest.raises(ValueError, match=r"no value of 'nll' for any of \['lost'\]"):
+        networks_sentence({"lost": empty})
 
 
 def test_the_diagram_shows_bins_gaps_and_counts():

@@ -24,6 +24,7 @@ from kdanalysis.analysis.suppression import Suppression
 from kdanalysis.figures import (
     amplification,
     calibration,
+    calibration_text,
     confidence,
     conflict,
     discrepancy,
@@ -62,8 +63,8 @@ def analyzers(c: int, k: int) -> dict:
         **{
             draw: (
                 Calibration(c),
-                calibration.calibration_sentence,
-                calibration.calibration_number,
+                calibration_text.calibration_sentence,
+                calibration_text.calibration_number,
             )
             for draw in (
                 calibration.calibration_over_temperature,

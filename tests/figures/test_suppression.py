@@ -11,7 +11,10 @@ from kdanalysis.figures.suppression import (
     join_teachers,
     suppression_by_teacher,
     suppression_number,
+    suppression_of_teachers,
     suppression_sentence,
+    teachers_number,
+    teachers_sentence,
 )
 
 from .readback import legend_is_beside, legend_texts, smallest_font
@@ -88,6 +91,10 @@ def test_teachers_are_curves_of_one_figure():
     assert sentence.index("wide $net$ 0.") < sentence.index("small 0.")
     assert "with wide $net$ as teacher KD says the least" in sentence
     assert suppression_number(joined).count("T = 1") == 2
+    tables = dict(tuple(joined.drop(columns="name").groupby(joined.name, sort=False)))
+    assert teachers_sentence(tables) == sentence
+    assert teachers_number(tables) == suppression_number(joined)
+    assert len(suppression_of_teachers(tables).axes[0].patches) == 2
     with pytest.raises(ValueError, match="at least one teacher, got none"):
         join_teachers({})
 
