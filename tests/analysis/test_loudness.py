@@ -27,18 +27,32 @@ def test_norms_agree_with_the_sweep_on_a_student_of_zeros(k, temperature):
         assert norm == pytest.approx(expected[f"norm_{term}"], abs=1e-7)
 
 
+def rows(ranks: np.ndarray, k: int) -> pd.DataFrame:
+    return pd.DataFrame(suggest_weights(ranks, k, 2.0)).set_index("setting")
+
+
 def weights(ranks: np.ndarray, k: int) -> pd.Series:
-    return pd.DataFrame(suggest_weights(ranks, k, 2.0)).set_index("setting").value
+    return rows(ranks, k).value
+
+
+def test_the_evidence_holds_norms_ratio_and_the_weight_inside_kd():
+    evidence = rows(np.array([0.4, 0.3, 0.2, 0.1]), 2).evidence
+    assert evidence["w_high"].endswith("high 0.4, low_top 0.202, low_other 0.471")
+    assert evidence["w_low_top"].startswith("ratio 1.98; ")
+    assert evidence["w_low_top"].endswith("mass there, 0.7")
+    assert evidence["w_low_other"].startswith("ratio 0.849; ")
+    assert evidence["w_low_other"].endswith("mass there, 0.3")
 
 
 def test_weights_by_hand():
     # P = 0.7: high 2 * 0.2 = 0.4; low_top 2 * |(4/7, 3/7) - 1/2| = 0.202; low_other
     # 2 * |(2/3, 1/3) - 1/2| = 0.471. So 0.4 / 0.202 = 1.98 and 0.4 / 0.471 = 0.85.
     assert weights(np.array([0.4, 0.3, 0.2, 0.1]), 2).tolist() == [1, 2, 1]
-    # P = 0.9, c = 20, T = 2: high 2 * 0.8 * sqrt(1/2 + 1/18) = 1.19, low_top
-    # 2 * |(0.944, 0.056) - 1/2| = 1.257, low_other 2 * |(0.2, 17 times 0.047) - 1/18| = 0.297.
-    # So 1.19 / 1.257 = 0.95, below the least weight, and 1.257 / 0.297 = 4.23.
-    assert weights(np.array([0.85, 0.05, 0.02, *[0.08 / 17] * 17]), 2).tolist() == [1, 1, 4]
+    # P = 0.9, k/c = 0.2: high 2 * 0.7 * sqrt(1/4 + 1/16) = 0.783; low_top
+    # 2 * |(0.967, 3 times 0.011) - 1/4| = 1.656; low_other 2 * |(0.4, 15 times 0.04) - 1/16|
+    # = 0.697. So 0.783 / 1.656 = 0.47, below the least weight, and 1.656 / 0.697 = 2.38.
+    ranks = np.array([0.87, 0.01, 0.01, 0.01, 0.04, *[0.004] * 15])
+    assert weights(ranks, 4).tolist() == [1, 1, 2]
 
 
 @given(st.integers(0, 99), st.integers(1, 10), st.floats(0, 0.9))

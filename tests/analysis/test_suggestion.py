@@ -68,11 +68,15 @@ def test_k_is_the_smaller_of_knee_and_auto_k():
     found = suggestions(mixed)
     assert found.value["k"] == 5
     assert found.evidence["k"] == "T = 1: knee 9, auto-k 5"
+    assert "far apart" not in found.would_change["k"]
+    uneven = torch.cat([modes(1, 8.0), *[modes(6, 8.0)] * 3])  # the knee is 6, auto-k 4.75
+    assert suggestions(uneven).value["k"] == 5
     broad = logits(0, 200, 30, 2.0)
     p = probabilities(broad, 1.0)
     knee = (np.sort(p)[:, ::-1].mean(0) > 1 / 30).sum()
     assert knee < np.mean([auto_k(row) for row in p])
     assert suggestions(broad).value["k"] == knee
+    assert "far apart" in suggestions(broad).would_change["k"]
 
 
 def test_candidates_are_counted_where_the_probabilities_are_honest():
@@ -90,6 +94,13 @@ def test_temperature_agrees_with_a_plain_search(seed, scale):
     target = torch.where(torch.arange(80) % 5 == 0, targets(seed, 80), teacher.argmax(-1))
     expected = smallest_temperature(teacher, target, ladder)
     assert suggestions(teacher, target, ladder).value["temperature"] == expected
+
+
+@pytest.mark.parametrize(("samples", "expected"), [(100, 1), (99, 2), (20, 2)])
+def test_one_percent_of_samples_may_underflow(samples, expected):
+    teacher = torch.zeros(samples, 12, dtype=torch.float64)
+    teacher[0, 0] = -25.0
+    assert suggestions(teacher).value["temperature"] == expected
 
 
 def test_each_condition_can_hold_the_temperature():
