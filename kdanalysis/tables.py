@@ -2,19 +2,22 @@
 
 The losses compared are KD, DKD (1/8) and GDKD (1/1/8) at the temperature and k the run was trained
 with (T 4 and k 5 where its loss has none), so that runs of different losses show the same
-quantities; ``share`` adds the run's own distillation loss as "trained" where it is another one.
+quantities; ``share`` and ``direction`` add the run's own distillation loss as "trained" where it
+is another one.
 ``discrepancy`` looks at the last quarter of the captured steps, before which a student still moves.
 Gradients follow from the stored logits in closed form, without the warm-up ramp.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
+from kdanalysis.analysis.agreement import Agreement
 from kdanalysis.analysis.amplification import Amplification
 from kdanalysis.analysis.base import Analyzer
 from kdanalysis.analysis.calibration import Calibration
 from kdanalysis.analysis.confidence import ShareByConfidence
 from kdanalysis.analysis.conflict import GradientConflict
+from kdanalysis.analysis.direction import LossDirection
 from kdanalysis.analysis.discrepancy import ClassDiscrepancy
 from kdanalysis.analysis.magnitude import TermMagnitude
 from kdanalysis.analysis.mass import TopKMass
@@ -55,11 +58,25 @@ TABLES = (
     "conflict",
     "relation",
     "discrepancy",
+    "direction",
+    "agreement",
 )
+DEFAULTS = (4.0, 5)  # temperature and k where no loss says any
 
 
-def analyzer(name: str, info: RunInfo, steps: Sequence[int]) -> Analyzer:
+def analyzer(
+    name: str,
+    info: RunInfo,
+    steps: Sequence[int],
+    settings: tuple[float, int] | None = None,
+) -> Analyzer:
     """Make the analyzer of a table.
+
+    Args:
+        name: one of ``TABLES``.
+        info: the run.
+        steps: its captured steps.
+        settings: temperature and k of the losses compared; those of the run's loss if None.
 
     Raises:
         ValueError: no such table; the nearest name is offered.
@@ -69,7 +86,7 @@ def analyzer(name: str, info: RunInfo, steps: Sequence[int]) -> Analyzer:
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"no table {name!r}; {hint}there are: {', '.join(TABLES)}")
     classes, steps = info.num_classes, [int(step) for step in steps]
-    temperature, k = trained_with(info)
+    temperature, k = settings or trained_with(info)
     bare, inside, decoupled = compared(temperature, k)
     match name:
         case "teacher":
@@ -96,6 +113,12 @@ def analyzer(name: str, info: RunInfo, steps: Sequence[int]) -> Analyzer:
             return ClassDiscrepancy(classes, temperature, last_quarter(steps))
         case "share":
             return TermShare(inside | decoupled | distilled_with(info, decoupled))
+        case "direction":
+            known = {"kd": bare["kd"], **decoupled}
+            own = distilled_with(info, decoupled)
+            return LossDirection({**known, **own, "ce": bare["ce"]}, steps)
+        case "agreement":
+            return Agreement(steps)
         case "confidence":
             return ShareByConfidence(inside | decoupled)
         case _:
@@ -108,16 +131,40 @@ def last_quarter(steps: Sequence[int]) -> int:
 
 
 def trained_with(info: RunInfo) -> tuple[float, int]:
-    """Return temperature and k of the run's loss; 4 and 5 where it has none, k below c.
+    """Return temperature and k of the run's loss; 4 and 5 where it has none, k below c."""
+    return common_settings([info])
+
+
+def common_settings(
+    infos: Iterable[RunInfo], temperature: float | int | None = None
+) -> tuple[float, int]:
+    """Return one temperature and one k for several runs: of each the first that a run states.
+
+    4 and 5 where no run states any; k below the number of classes.
+
+    Args:
+        infos: the runs, of equal class counts.
+        temperature: the one to take, if not a run's.
+    """
+    infos = list(infos)
+    stated = [(temperature, None), *map(_stated, infos), DEFAULTS]
+    temperature, k = (
+        next(x for x in of_all if x is not None) for of_all in zip(*stated, strict=True)
+    )
+    return float(temperature), max(1, min(k, infos[0].num_classes - 1))
+
+
+def _stated(info: RunInfo) -> tuple[float | None, int | None]:
+    """Return temperature and k of the run's loss, None where it has none.
 
     Of several losses the last one counts. A temperature of standardised logits does not: it
     means nothing for the logits as they are.
     """
-    temperature, k = 4.0, 5
+    temperature, k = None, None
     for loss in _parts(trained_loss(info)):
         temperature = temperature if loss.temperature is None else loss.temperature
         k = loss.k if isinstance(getattr(loss, "k", None), int) else k
-    return temperature, max(1, min(k, info.num_classes - 1))
+    return temperature, k
 
 
 def distilled_with(info: RunInfo, known: Mapping[str, Loss]) -> dict[str, Loss]:

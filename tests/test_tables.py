@@ -8,7 +8,7 @@ from kdanalysis import GDKD, KD, SDD, CrossEntropy, LogitStandardized, Sum
 from kdanalysis.run import open_run
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
-from kdanalysis.tables import TABLES, analyzer, compared, trained_with
+from kdanalysis.tables import TABLES, analyzer, common_settings, compared, trained_with
 
 FURTHER = [
     Sum(GDKD(k=3), CrossEntropy()),
@@ -49,6 +49,23 @@ def test_temperature_and_k_are_those_of_training(loss, expected):
 
 def test_a_foreign_loss_is_compared_at_the_papers_settings():
     assert trained_with(RunInfo(100, loss="MyLoss(lambda x: x)")) == (4.0, 5)
+
+
+def test_runs_compared_share_the_first_settings_that_one_states():
+    runs = [info(KD(2.0)), info(GDKD(k=3, temperature=8.0))]
+    assert common_settings(runs) == (2.0, 3)
+    assert common_settings(runs[::-1]) == (8.0, 3)
+    assert common_settings(runs, temperature=1) == (1.0, 3)
+    assert common_settings([info(CrossEntropy())]) == (4.0, 5)
+    found = analyzer("share", runs[0], [0], (1.0, 4))
+    assert (found.losses["gdkd"].k, found.losses["gdkd"].temperature) == (4, 1.0)
+
+
+def test_directions_are_held_against_plain_kd_and_name_the_trained_loss():
+    loss = Sum(CrossEntropy(), GDKD(k=2, weights=(8, 1, 1)))
+    found = analyzer("direction", info(loss), [0])
+    assert list(found.losses) == ["kd", "dkd", "gdkd", "trained", "ce"]
+    assert found.losses["gdkd"].weights == (1.0, 1.0, 8.0)
 
 
 def test_the_losses_compared_are_at_that_temperature_and_k():

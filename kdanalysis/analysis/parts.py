@@ -23,6 +23,7 @@ class KDParts:
         temperature: T > 0.
         names: names of the high term and of every group's low term; None leaves a term out, for
             groups of one class, whose term is identically 0.
+        weight: factor on all terms, as KD has one.
 
     Raises:
         ValueError: a name too many or too few.
@@ -33,10 +34,12 @@ class KDParts:
         partition: Partition,
         temperature: float | int = 4.0,
         names: Sequence[str | None] = ("high", "low_top", "low_other"),
+        weight: float | int = 1.0,
     ) -> None:
         if len(names) != 1 + partition.num_groups:
             raise ValueError(f"{partition} needs {1 + partition.num_groups} names, got {names}")
         self.partition, self.temperature, self.names = partition, temperature, tuple(names)
+        self.weight = weight
         self.terms = tuple(name for name in names if name is not None)
         self.needs_target = partition.needs_target
 
@@ -53,7 +56,9 @@ class KDParts:
         mass = decompose(teacher, teacher, groups, count, self.temperature).mass.unbind(-1)
         weighed = [p.unsqueeze(-1) * part for p, part in zip(mass, low, strict=True)]
         named = zip(self.names, (high, *weighed), strict=True)
-        return {name: ramp * part for name, part in named if name is not None}
+        return {name: ramp * self.weight * part for name, part in named if name is not None}
 
     def __repr__(self) -> str:
-        return f"KDParts({self.partition}, temperature={self.temperature!r}, names={self.names!r})"
+        weight = "" if self.weight == 1 else f", weight={self.weight!r}"
+        settings = f"temperature={self.temperature!r}, names={self.names!r}{weight}"
+        return f"KDParts({self.partition}, {settings})"

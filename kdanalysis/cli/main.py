@@ -3,6 +3,7 @@
 import typer
 
 from kdanalysis.cli.boundary import Boundary, Together
+from kdanalysis.cli.compare import compare
 from kdanalysis.cli.diagnose import diagnose
 from kdanalysis.cli.export import export
 from kdanalysis.cli.info import info
@@ -23,8 +24,8 @@ def kdanalysis(
     """Show what a knowledge-distillation loss really teaches."""
 
 
-TOGETHER = (diagnose, sweep)  # under torchrun these share the rows among the ranks
-for command in (quickstart, train, diagnose, sweep, table, report, info, verify, export):
+TOGETHER = (diagnose, sweep, compare)  # under torchrun these share the rows among the ranks
+for command in (quickstart, train, diagnose, sweep, compare, table, report, info, verify, export):
     app.command(cls=Together if command in TOGETHER else None)(command)
 
 

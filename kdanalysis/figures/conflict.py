@@ -50,6 +50,8 @@ def conflict_matrix(
     image = ax.imshow(cells[1:, :-1], cmap="RdBu", vmin=-1, vmax=1, aspect="auto",
                       extent=(-0.5, len(terms) - 1.5, len(terms) - 0.5, 0.5))  # fmt: skip
     ax.set_xticks(range(len(terms) - 1), labels=terms[:-1], parse_math=False)
+    if max(map(len, terms[:-1])) > 9:
+        plt.setp(ax.get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(1, len(terms)), labels=terms[1:], parse_math=False)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -66,7 +68,7 @@ def conflict_by_teacher(table: pd.DataFrame) -> Figure:
     """Two matrices on one colour scale: samples the teacher gets right, and wrong."""
     terms = len(set(table.term_a) | set(table.term_b))
     grid = (1, 2) if terms <= BESIDE else (2, 1)
-    size = (1.6 + 0.72 * terms * grid[1], (1.1 + 0.55 * terms) * grid[0])
+    size = (1.6 + max(3.0, 0.72 * terms) * grid[1], (1.1 + 0.55 * terms) * grid[0])
     figure, axes = plt.subplots(
         *grid, figsize=size, layout="constrained", sharex=grid[1] == 1, sharey=grid[0] == 1
     )

@@ -26,6 +26,7 @@ from kdanalysis.figures.style import (
     ORANGE,
     PAGE,
     SKY,
+    plain_log,
     require,
     short,
     side_legend,
@@ -101,7 +102,7 @@ def direction_over_training(table: pd.DataFrame, teacher: str = "all") -> Figure
     top.axhline(0, color=GREY, linewidth=1, zorder=0)
     bottom.axhline(1, color=GREY, linewidth=1, zorder=0)
     top.set_ylim(-1.03, 1.03)
-    bottom.set_yscale("log")
+    plain_log(bottom)
     top.set_ylabel(f"cosine to {first}", parse_math=False)
     bottom.set_ylabel(f"norm over that\nof {first}", parse_math=False)
     bottom.set_xlabel("training step" + state_left_out(table))

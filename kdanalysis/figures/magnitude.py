@@ -6,11 +6,13 @@ from matplotlib.axes import Axes
 
 from kdanalysis.figures.style import (
     DASHES,
+    FAINT,
     MARKERS,
     NON_TOP,
     PAGE,
     new_axes,
     require,
+    short,
     side_legend,
     state_left_out,
     styled,
@@ -42,6 +44,35 @@ def magnitude_over_training(table: pd.DataFrame, ax: Axes | None = None) -> Axes
     ax.set_ylabel("gradient norm per sample\n(mean; band: middle half)")
     _mark_epochs(ax, table)
     side_legend(ax, "last mean")
+    return ax
+
+
+@styled
+def magnitude_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Mean gradient norm of every term, grouped by loss, with the line of the middle half.
+
+    Args:
+        table: columns loss, term, mean, q25, q75, non_finite of a single step (``TermMagnitude``).
+        ax: axes to draw on; a new figure when None.
+    """
+    require(table, "loss", "term", "mean", "q25", "q75", number="mean")
+    losses = list(dict.fromkeys(table.loss))
+    ax = ax or new_axes(PAGE, 0.9 + 0.22 * len(table) + 0.12 * len(losses))
+    places, texts = [], []
+    for row, place in zip(table.itertuples(), _places(table), strict=True):
+        colour = term_colour(row.term)
+        if row.q75 > 0:
+            ax.plot([row.q25 or np.nan, row.q75], [place] * 2, color=colour, linewidth=2.5)
+        if row.mean > 0:
+            ax.plot(row.mean, place, marker="o", markersize=6, color=colour, linestyle="none")
+        places.append(place)
+        name = short(row.loss, 20)
+        texts.append(row.term if row.term == row.loss else f"{name}: {row.term}")
+    ax.set_yticks(places, labels=texts, parse_math=False)
+    ax.invert_yaxis()
+    ax.set_xscale("log")
+    ax.grid(axis="x", color=FAINT, linewidth=0.5)
+    ax.set_xlabel("gradient norm per sample (mean; line: middle half)" + state_left_out(table))
     return ax
 
 
@@ -89,6 +120,12 @@ def _alone(table: pd.DataFrame) -> str:
         f"No two losses here share a non-top term, so these data cannot show it small inside KD; "
         f"its mean norm and the largest one beside it: {', '.join(parts)}."
     )
+
+
+def _places(table: pd.DataFrame) -> np.ndarray:
+    """One place a row, with a gap before every other loss."""
+    new = table.loss.ne(table.loss.shift())
+    return np.arange(len(table)) + 0.6 * new.cumsum().to_numpy()
 
 
 def _draw_term(ax: Axes, rows: pd.DataFrame, place: int, label: str, alpha: float) -> None:

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter
 
 COLUMN, PAGE = 5.0, 7.0  # widths in inches; readable when printed at half of them
 
@@ -33,9 +34,10 @@ FAINT = "#bdbdbd"
 INK = "#14213d"  # on coloured cells; not black, which a dark page turns into white
 ORANGE, SKY, GREEN, BLUE = "#e69f00", "#56b4e9", "#009e73", "#0072b2"
 VERMILION, PURPLE = "#d55e00", "#cc79a7"
+OLIVE, WINE = "#999933", "#882255"
 
 # Okabe and Ito's colours, which the colour-blind tell apart; its yellow and black are left out,
-# as they vanish on white and on dark pages.
+# as they vanish on white and on dark pages. Olive and wine are from Paul Tol's muted scheme.
 TERM_COLOURS = {
     "ce": GREY,
     "kd": ORANGE,
@@ -44,6 +46,8 @@ TERM_COLOURS = {
     "low_other": VERMILION,
     "tckd": SKY,
     "nckd": PURPLE,
+    "nkd_target": OLIVE,
+    "nkd_other": WINE,
 }
 CYCLE = (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY, GREY)
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
@@ -79,7 +83,14 @@ def term_colour(term: str) -> str:
 
 def ink_on(colour: str) -> str:
     """Colour of a number written on ``colour``: white on the dark ones."""
-    return INK if colour in (ORANGE, SKY, PURPLE, FAINT) else "white"
+    return INK if colour in (ORANGE, SKY, PURPLE, OLIVE, FAINT) else "white"
+
+
+def plain_log(ax: Axes) -> None:
+    """Make the vertical axis logarithmic, its numbers written as they are: 0.5, 20."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.4)))
 
 
 def ladder_colours(values: Iterable[float | int]) -> dict[float | int, tuple]:

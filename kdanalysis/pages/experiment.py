@@ -20,7 +20,7 @@ from kdanalysis.stream import feed
 from kdanalysis.tables import analyzer
 
 TEACHER = ("mass", "suppression", "amplification", "profile", "modality")
-TRAINING = ("magnitude", "share", "confidence", "nckd", "conflict", "relation")
+TRAINING = ("magnitude", "share", "confidence", "nckd", "conflict", "direction", "relation")
 VALIDATION = ("discrepancy",)
 
 

@@ -9,11 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from kdanalysis.figures import (
+    agreement,
     amplification,
     calibration,
     calibration_text,
     confidence,
     conflict,
+    direction,
+    direction_text,
     magnitude,
     mass,
     modality,
@@ -145,6 +148,28 @@ NOUNS = {
     ),
     "relation": RELATION,
     "discrepancy": DISCREPANCY,
+    "direction": Noun(
+        "Direction or step",
+        (
+            (
+                "Cosines of the losses' gradients, and how far each steps",
+                direction.direction_or_step,
+            ),
+            (
+                "Cosines where the teacher is right, and where it is wrong",
+                direction.direction_by_teacher,
+            ),
+            ("Direction and step over training", direction.direction_over_training),
+        ),
+        direction_text.direction_sentence,
+        direction_text.direction_number,
+    ),
+    "agreement": Noun(
+        "Agreement with the teacher",
+        (("Agreement and accuracy on the captured samples", agreement.agreement_over_training),),
+        agreement.agreement_sentence,
+        agreement.agreement_number,
+    ),
     "sweep": Noun(
         "Every k, every temperature",
         (
@@ -157,15 +182,21 @@ NOUNS = {
 }
 
 
-def noun_section(noun: str, tables: Mapping[str, pd.DataFrame], classes: Names = None) -> Section:
+def noun_section(
+    noun: str,
+    tables: Mapping[str, pd.DataFrame],
+    classes: Names = None,
+    known: Noun | None = None,
+) -> Section:
     """Return the section of one noun, with one table or one a run.
 
     Args:
         noun: a key of ``NOUNS``; of another noun the tables alone are shown.
         tables: by run; the name ``""`` for a single one, which then needs no name.
         classes: a name for every class.
+        known: what to show; that of ``NOUNS`` if None.
     """
-    known = NOUNS.get(noun)
+    known = known or NOUNS.get(noun)
     if known is None:
         return Section(noun, noun.capitalize(), tables=list(tables.items()))
     text, number, figures = [], [], []

@@ -34,3 +34,13 @@ def test_the_target_partition_gives_dkd_equation_6():
 def test_a_name_too_many_is_refused():
     with pytest.raises(ValueError, match=r"TopK\(.*\) needs 3 names, got \('a', 'b', 'c', 'd'\)"):
         KDParts(TopK(2), 4.0, ("a", "b", "c", "d"))
+
+
+def test_a_weight_scales_every_part():
+    single, double = (
+        KDParts(TopK(3), 2.0, weight=weight).gradients(STUDENT, TEACHER, TARGET)
+        for weight in (1, 2)
+    )
+    for name, part in single.items():
+        np.testing.assert_allclose(double[name], 2 * part)
+    assert repr(KDParts(TopK(3), weight=2)).endswith(", weight=2)")

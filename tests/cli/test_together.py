@@ -81,6 +81,8 @@ FINE = {
     "sweep of two rows": ("sweep", "two.npz", "--ks", "3"),
     "diagnose of a run": ("diagnose", "run"),
     "sweep of a run": ("sweep", "run", "--ks", "1,3"),
+    "compare": ("compare", "both.npz", "--losses", "kd,gdkd:k=2,nkd", "--match-norm"),
+    "compare of a run": ("compare", "run", "--losses", "kd,gdkd:k=2"),
 }
 REFUSED = {
     "a label that one rank meets": (("diagnose", "label.npz"), "has target 6 in row 100"),

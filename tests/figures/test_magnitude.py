@@ -6,9 +6,11 @@ import pytest
 
 from kdanalysis.figures.magnitude import (
     magnitude_number,
+    magnitude_of_terms,
     magnitude_over_training,
     magnitude_sentence,
 )
+from kdanalysis.figures.style import term_colour
 
 from .readback import legend_is_beside, legend_texts, lines, smallest_font
 
@@ -92,3 +94,31 @@ def test_sentence_says_when_the_data_do_not_show_it():
     assert "cannot show it small inside KD" in magnitude_sentence(alone)
     assert "low_other 0.06 against high 1.8 in kd" in magnitude_sentence(alone)
     assert magnitude_sentence(alone.query("term == 'high'")).startswith("No loss here has")
+
+
+def test_a_single_step_is_a_dot_a_term_and_a_line_over_the_middle_half():
+    frame = pd.DataFrame(
+        {
+            "loss": ["kd", "gdkd", "gdkd"],
+            "term": ["kd", "high", "low_other"],
+            "step": 0,
+            "mean": [1.0, 0.5, 4.0],
+            "q25": [0.5, 0.0, 3.0],
+            "q75": [1.5, 0.6, 5.0],
+            "non_finite": 0,
+        }
+    )
+    ax = magnitude_of_terms(frame)
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
+    assert [x for x, _ in drawn[1::2]] == [[1.0], [0.5], [4.0]]
+    assert drawn[0][0] == [0.5, 1.5]
+    assert np.isnan(drawn[2][0][0])  # a quartile of 0 has no place on a logarithmic axis
+    assert drawn[4][0] == [3.0, 5.0]
+    places = [y[0] for _, y in drawn[1::2]]
+    assert np.diff(places).tolist() == pytest.approx([1.6, 1.0])  # a gap between losses
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert labels == ["kd", "gdkd: high", "gdkd: low_other"]
+    assert [line.get_color() for line in ax.lines[1::2]] == [
+        term_colour(term) for term in ("kd", "high", "low_other")
+    ]
+    assert smallest_font(ax.figure) >= 9

@@ -7,10 +7,12 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 
+from kdanalysis.analysis.agreement import Agreement
 from kdanalysis.analysis.amplification import Amplification
 from kdanalysis.analysis.calibration import Calibration
 from kdanalysis.analysis.confidence import ShareByConfidence
 from kdanalysis.analysis.conflict import GradientConflict
+from kdanalysis.analysis.direction import LossDirection
 from kdanalysis.analysis.discrepancy import ClassDiscrepancy
 from kdanalysis.analysis.magnitude import TermMagnitude
 from kdanalysis.analysis.mass import TopKMass
@@ -22,11 +24,14 @@ from kdanalysis.analysis.relation import NonTopRelation
 from kdanalysis.analysis.share import TermShare
 from kdanalysis.analysis.suppression import Suppression
 from kdanalysis.figures import (
+    agreement,
     amplification,
     calibration,
     calibration_text,
     confidence,
     conflict,
+    direction,
+    direction_text,
     discrepancy,
     discrepancy_text,
     magnitude,
@@ -110,6 +115,16 @@ def analyzers(c: int, k: int) -> dict:
             GradientConflict({"ce": CrossEntropy(), **losses}),
             conflict.conflict_sentence,
             conflict.conflict_number,
+        ),
+        direction.direction_or_step: (
+            LossDirection({"ce": CrossEntropy(), **losses}),
+            direction_text.direction_sentence,
+            direction_text.direction_number,
+        ),
+        agreement.agreement_over_training: (
+            Agreement(),
+            agreement.agreement_sentence,
+            agreement.agreement_number,
         ),
     }
 

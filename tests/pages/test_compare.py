@@ -1,0 +1,196 @@
+"""Losses on the same logits: what the page's tables hold, with and without labels and matching."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kdanalysis.losses import DKD, GDKD, KD, NKD, SDD, CrossEntropy, Sum, parse_losses
+from kdanalysis.pages.compare import loss_page, study_losses, with_parts
+from kdanalysis.pages.inputs import open_sources
+from kdanalysis.pages.norms import at_matched_norm, matching_sentence, matching_weights, summary
+
+LOSSES = {"kd": KD(2.0, weight=0.5), "dkd": DKD(), "gdkd": GDKD(3), "nkd": NKD()}
+
+
+@pytest.fixture
+def write(tmp_path, logits):
+    """Write logits to a file, with or without labels."""
+
+    def save(name: str = "both.npz", labels: bool = True, rows: slice = slice(None)):
+        teacher, student, target = (values[rows] for values in logits)
+        sides = {"teacher_logits": teacher, "student_logits": student}
+        np.savez(tmp_path / name, **sides, **({"target": target} if labels else {}))
+        return tmp_path / name
+
+    return save
+
+
+def open_one(path, most_steps: int = 100):
+    (source,) = open_sources([path], most_steps).values()
+    return source
+
+
+def norm(loss, logits) -> float:
+    """Mean over samples of the norm of the summed loss's gradient, by autograd."""
+    teacher, student, target = (torch.tensor(values) for values in logits)
+    leaf = student.double().requires_grad_()
+    sum(loss(leaf, teacher.double(), target).values()).sum().backward()
+    return leaf.grad.norm(dim=-1).mean().item()
+
+
+def test_the_tables_are_those_of_the_losses(write, logits):
+    tables = study_losses(open_one(write()), LOSSES)
+    assert list(tables) == ["direction", "magnitude", "share", "conflict"]
+    frame = summary(tables, LOSSES)
+    assert frame.loss.tolist() == list(LOSSES)
+    assert frame.norm.tolist() == pytest.approx(
+        [norm(x, logits) for x in LOSSES.values()], rel=1e-5
+    )
+    assert frame.multiplier.tolist() == pytest.approx((frame.norm / frame.norm[0]).tolist())
+    assert frame.cosine[0] == frame.cosine_batch[0] == 1
+    assert frame.definition.tolist() == [repr(loss) for loss in LOSSES.values()]
+    assert set(tables["magnitude"].loss) == {*LOSSES, "kd parts", "kd parts by target"}
+    assert set(tables["share"].loss) == {"kd parts", "kd parts by target", "dkd", "gdkd", "nkd"}
+
+
+def test_matching_weights_bring_every_norm_to_the_first(write, logits):
+    losses = {"kd": KD(2.0), "dkd": DKD(), "gdkd": GDKD(3)}
+    weights = matching_weights(study_losses(open_one(write()), losses)["direction"])
+    matched = {
+        "dkd": DKD(alpha=weights["dkd"], beta=8 * weights["dkd"]),
+        "gdkd": GDKD(3, (weights["gdkd"], weights["gdkd"], 8 * weights["gdkd"])),
+    }
+    for loss in matched.values():
+        assert norm(loss, logits) == pytest.approx(norm(losses["kd"], logits), rel=1e-5)
+
+
+def test_terms_at_matched_norm_are_scaled_with_the_parts_of_kd(write):
+    tables = study_losses(open_one(write()), {"gdkd": GDKD(3), "kd": KD(2.0)})
+    owners = {"kd parts": "kd"}
+    scaled = at_matched_norm(tables, owners)
+    weight = 1 / tables["direction"].query("teacher == 'all'").multiplier.iloc[0]
+    before, after = tables["magnitude"], scaled["magnitude"]
+    factor = np.where(before.loss == "gdkd", 1.0, weight)
+    for column in ("mean", "q25", "median", "q75"):
+        np.testing.assert_allclose(after[column], before[column] * factor)
+    np.testing.assert_allclose(after.weight, factor)
+    assert scaled["share"] is tables["share"]
+
+
+def test_the_sentence_of_matching_names_the_factors():
+    frame = pd.DataFrame({"loss": ["kd", "gdkd", "nkd"], "weight": [1.0, 0.3141, 2.0]})
+    assert matching_sentence(frame) == (
+        "To step as far as kd, at equal mean norms: gdkd x 0.314, nkd x 2."
+    )
+
+
+def test_a_loss_without_gradient_cannot_be_matched(tmp_path, logits):
+    teacher, _, target = logits
+    np.savez(tmp_path / "same.npz", teacher_logits=teacher, student_logits=teacher, target=target)
+    tables = study_losses(
+        open_one(tmp_path / "same.npz"), {"ce": CrossEntropy(), "kd": KD(), "nkd": NKD()}
+    )
+    with pytest.raises(ValueError, match="the loss 'kd' has no gradient on these logits"):
+        matching_weights(tables["direction"])
+
+
+def test_without_labels_the_losses_that_need_none_are_compared(write):
+    losses = {"kd": KD(2.0), "gdkd": GDKD(3)}
+    bare = study_losses(open_one(write("bare.npz", labels=False)), losses)
+    assert list(bare) == ["direction", "magnitude", "share"]
+    whole = study_losses(open_one(write()), losses)
+    for noun in ("magnitude", "share"):
+        pd.testing.assert_frame_equal(bare[noun], whole[noun])
+    assert set(bare["direction"].teacher) == {"all"}
+
+
+@pytest.mark.parametrize("text", ["kd,dkd", "kd,nkd", "ce,kd", "kd,ls-dkd", "gdkd,kd+ce"])
+def test_a_loss_that_needs_labels_is_named(write, text):
+    losses = parse_losses(text)
+    needing = next(name for name in losses if name not in ("kd", "gdkd"))
+    words = re.escape(f"the loss '{needing}' needs labels, and bare.npz holds none")
+    with pytest.raises(ValueError, match=words):
+        study_losses(open_one(write("bare.npz", labels=False)), losses)
+
+
+def test_a_loss_on_regions_is_named(write):
+    losses = {"kd": KD(), "sdd-kd": SDD(KD())}
+    with pytest.raises(ValueError, match="the loss 'sdd-kd' works on the logits of regions, and b"):
+        study_losses(open_one(write()), losses)
+
+
+def test_kd_is_split_as_the_first_decoupled_losses_are():
+    losses = {"kd": KD(2.0, 0.5), "a": GDKD(3), "b": GDKD(2), "soft": KD(8.0)}
+    whole = with_parts(losses)
+    assert list(whole) == ["kd", "kd parts", "a", "b", "soft", "soft parts"]
+    assert (whole["kd parts"].partition.k, whole["kd parts"].temperature) == (3, 2.0)
+    assert (whole["kd parts"].weight, whole["soft parts"].temperature) == (0.5, 8.0)
+    assert list(with_parts({"kd": KD(), "ce+gdkd": Sum(CrossEntropy(), GDKD())})) == [
+        "kd",
+        "ce+gdkd",
+    ]
+
+
+def page(paths, losses=LOSSES, match: bool = False):
+    sources = open_sources(paths, 100)
+    tables = {name: study_losses(source, losses) for name, source in sources.items()}
+    return loss_page(sources, tables, losses, match)
+
+
+def test_the_page_of_one_file(write):
+    shown = page([write()], match=True)
+    assert [s.name for s in shown.sections] == [
+        "losses",
+        "direction",
+        "magnitude",
+        "share",
+        "conflict",
+    ]
+    assert list(shown.tables) == ["losses", "direction", "magnitude", "share", "conflict"]
+    assert shown.formats == ("csv", "parquet")
+    assert "loss gdkd" in shown.facts
+    for section in shown.sections[1:]:
+        assert section.figures, section.text
+    sections = {section.name: section for section in shown.sections}
+    assert sections["losses"].number.startswith("To step as far as kd, at equal mean norms: dkd x")
+    assert "every loss brought to the mean norm of kd" in sections["magnitude"].text
+    assert len(sections["direction"].figures) == 2  # nothing over training
+    assert "weight" in shown.tables["magnitude"]
+    shown.html()
+
+
+def test_without_matching_no_weight_is_shown(write):
+    shown = page([write()])
+    assert "weight" not in shown.tables["losses"]
+    assert "weight" not in shown.tables["magnitude"]
+    assert shown.sections[0].number == ""
+
+
+def test_a_run_is_drawn_over_its_steps(make_run):
+    shown = page([make_run("kd")])
+    (direction,) = (section for section in shown.sections if section.name == "direction")
+    assert [caption for caption, _ in direction.figures][-1] == "Direction and step over training"
+    assert shown.tables["direction"].step.dropna().unique().tolist() == [0, 10]
+
+
+def test_several_sources_stand_in_one_table_and_one_picture(write, make_run):
+    shown = page([write(), make_run("kd")], {"kd": KD(2.0), "gdkd": GDKD(3)})
+    for noun, table in shown.tables.items():
+        assert table.run.unique().tolist() == ["both.npz", "kd"], noun
+    (direction,) = (section for section in shown.sections if section.name == "direction")
+    first = direction.figures[0][1]
+    (legend,) = first.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["both.npz", "run kd"]
+    assert direction.text.splitlines()[1].startswith("run kd: ")
+    assert {"run kd", "loss kd"} <= set(shown.facts)
+
+
+def test_many_steps_are_put_together(make_run):
+    assert open_one(make_run("kd")).marks == (0, 10)
+    thinned = open_one(make_run("again"), most_steps=1)
+    assert thinned.marks == (0,)
+    table = study_losses(thinned, LOSSES)["direction"]
+    assert table.query("teacher == 'all'").n.tolist() == [60] * 6

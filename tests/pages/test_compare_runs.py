@@ -1,0 +1,132 @@
+"""Runs held against each other: one table a noun, one picture for all, and what may be chance."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kdanalysis.pages.compare_runs import (
+    COMPARED,
+    chance,
+    overview,
+    overview_sentence,
+    runs_page,
+    settings_of,
+    study_runs,
+)
+from kdanalysis.pages.inputs import open_sources
+from kdanalysis.pages.nouns import NOUNS
+from kdanalysis.run import open_run
+from kdanalysis.tables import TABLES
+
+GDKD3 = "GDKD(k=3, weights=(1.0, 1.0, 8.0), temperature=8.0, strategy='best', divergence='forward')"
+
+
+@pytest.fixture
+def sources(make_run):
+    return open_sources([make_run("kd"), make_run("gdkd", GDKD3)], 400)
+
+
+def studied(sources):
+    settings = settings_of(sources)
+    return {name: study_runs(source, settings) for name, source in sources.items()}, settings
+
+
+def test_every_noun_compared_is_a_table_of_runs_with_words():
+    assert set(COMPARED) <= set(TABLES)
+    assert set(COMPARED) <= set(NOUNS)
+
+
+def test_all_runs_are_looked_at_with_the_first_settings_stated(sources, make_run):
+    assert settings_of(sources) == (2.0, 3)
+    assert settings_of(sources, temperature=1) == (1.0, 3)
+    tables, _ = studied(sources)
+    alone = open_run(make_run("same", GDKD3.replace("8.0, s", "2.0, s"))).table("magnitude")
+    pd.testing.assert_frame_equal(tables["gdkd"]["magnitude"], alone)
+
+
+def test_the_page_joins_the_tables_and_draws_all_runs_in_each_picture(sources):
+    tables, settings = studied(sources)
+    page = runs_page(sources, tables, settings)
+    assert [section.name for section in page.sections] == ["runs", *COMPARED]
+    assert list(page.tables) == ["runs", *COMPARED]
+    for noun in COMPARED:
+        assert page.tables[noun].run.unique().tolist() == ["kd", "gdkd"]
+        for run in ("kd", "gdkd"):
+            part = page.tables[noun].query("run == @run").drop(columns="run").reset_index(drop=True)
+            pd.testing.assert_frame_equal(part, tables[run][noun], check_dtype=False)
+    for section in page.sections[1:]:
+        joint = NOUNS[section.name].joint
+        own = () if joint is None else joint.pictures
+        assert len(section.figures) == len(own) + len(COMPARED[section.name]) > 0, section.name
+        if joint is None:
+            for line in section.text.splitlines():
+                assert line.startswith(("run kd: ", "run gdkd: "))
+    magnitude = next(section for section in page.sections if section.name == "magnitude")
+    (legend,) = magnitude.figures[0][1].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["run kd", "run gdkd"]
+    assert page.facts["losses compared"] == "KD, DKD and GDKD at temperature 2 and k 3"
+    assert page.formats == ("csv", "parquet")
+    page.html()
+
+
+def test_the_overview_holds_the_shares_of_the_last_epoch(sources, logits):
+    tables, _ = studied(sources)
+    frame = overview(sources, tables)
+    teacher, student, target = (values[30:] for values in logits)
+    accuracy = (student.argmax(1) == target).mean()
+    assert frame.student_accuracy.tolist() == pytest.approx([accuracy] * 2)
+    agreed = (student.argmax(1) == teacher.argmax(1)).mean()
+    assert frame.agreement.tolist() == pytest.approx([agreed] * 2)
+    assert frame.n.tolist() == [30, 30]
+    assert frame.loss.tolist() == ["KD(temperature=2.0)", GDKD3]
+
+
+def frame_of(**columns) -> pd.DataFrame:
+    return pd.DataFrame({"run": ["kd", "dkd"], "n": [400, 100], **columns})
+
+
+def test_the_sentence_names_the_best_and_what_may_be_chance():
+    frame = frame_of(agreement=[0.5, 0.7], student_accuracy=[0.9, 0.1])
+    text = overview_sentence(frame)
+    assert text.startswith(
+        "The student of dkd agrees most with its teacher (70.0%), and that of kd is right most "
+        "often (90.0%). Differences below 14.1 points"
+    )
+    assert chance(frame) == pytest.approx(2 * np.sqrt(2 * 0.25 / 100))
+    same = overview_sentence(frame_of(agreement=[0.5, 0.7], student_accuracy=[0.1, 0.9]))
+    assert "agrees most with its teacher (70.0%), and it is right most often (90.0%)" in same
+
+
+def test_without_labels_only_agreement_is_left(tmp_path, logits):
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", teacher_logits=logits[0], student_logits=logits[1])
+    sources = open_sources([tmp_path / "a.npz", tmp_path / "b.npz"], 400)
+    tables, settings = studied(sources)
+    assert list(tables["a.npz"]) == ["agreement", "relation", "discrepancy", "suppression"]
+    text = overview_sentence(overview(sources, tables))
+    assert "is right" not in text
+    sections = runs_page(sources, tables, settings).sections
+    assert [section.name for section in sections] == ["runs", *tables["a.npz"]]
+    pictures = {section.name: len(section.figures) for section in sections}
+    assert pictures["relation"] == 1  # all at the end: there are no steps
+
+
+def test_samples_that_are_not_finite_everywhere_leave_nothing_to_say():
+    frame = frame_of(agreement=[np.nan, np.nan], student_accuracy=[np.nan, np.nan])
+    assert overview_sentence(frame) == "No sample is left to compare the students on."
+
+
+def test_runs_and_single_logits_are_not_mixed(make_run, tmp_path, logits):
+    np.savez(tmp_path / "end.npz", teacher_logits=logits[0], student_logits=logits[1])
+    sources = open_sources([make_run("kd"), tmp_path / "end.npz"], 400)
+    with pytest.raises(ValueError, match=r"kd holds the steps of a training, end\.npz one set"):
+        settings_of(sources)
+
+
+def test_tables_of_pairs_of_classes_are_left_out_where_there_are_too_many(tmp_path):
+    sides = np.random.default_rng(0).normal(size=(2, 20, 201)).astype(np.float32)
+    for name in ("a", "b"):
+        np.savez(tmp_path / f"{name}.npz", teacher_logits=sides[0], student_logits=sides[1])
+    tables, _ = studied(open_sources([tmp_path / "a.npz", tmp_path / "b.npz"], 400))
+    assert "discrepancy" not in tables["a.npz"]
+    assert "relation" in tables["a.npz"]
