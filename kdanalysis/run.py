@@ -8,18 +8,20 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
+from kdanalysis.store.grams import gram_batches, gram_index
 from kdanalysis.store.run import StoredRun
 from kdanalysis.stream import feed, needed_columns
-from kdanalysis.tables import TABLES, analyzer
+from kdanalysis.tables import LAYER_TABLES, TABLES, analyzer, layer_analyzer
 
 MOST_STEPS = 400
+Watch = Callable[[Iterable[Mapping]], Iterable[Mapping]]
 
 
 class Run(StoredRun):
     """A run folder with its rows (see ``StoredRun``) and its tables."""
 
     def table(self, name: str) -> pd.DataFrame:
-        """Compute one table from all rows; see ``kdanalysis.tables.TABLES`` for the names.
+        """Compute one table from all rows; see ``kdanalysis.tables`` for the names.
 
         Raises:
             ValueError: no such table, or the run lacks a column that it needs.
@@ -30,9 +32,9 @@ class Run(StoredRun):
         self,
         names: Sequence[str] = TABLES,
         device: Any = "cpu",
-        watch: Callable[[Iterable[Mapping]], Iterable[Mapping]] = iter,
+        watch: Watch = iter,
     ) -> dict[str, pd.DataFrame]:
-        """Compute several tables in one pass over the rows.
+        """Compute several tables in one pass over the rows, and one over those of the layers.
 
         Tables by step have a row for every captured step. Beyond 400 of them a row stands for the
         steps from its own to the next row's, so that memory does not grow with the training.
@@ -45,6 +47,16 @@ class Run(StoredRun):
         Raises:
             ValueError: no such table, or the run lacks a column that it needs.
         """
+        frames = {}
+        if of_samples := [name for name in names if name not in LAYER_TABLES]:
+            frames |= self._sample_tables(of_samples, device, watch)
+        if of_layers := [name for name in names if name in LAYER_TABLES]:
+            frames |= self._layer_tables(of_layers, device, watch)
+        return {name: frames[name] for name in names}
+
+    def _sample_tables(
+        self, names: Sequence[str], device: Any, watch: Watch
+    ) -> dict[str, pd.DataFrame]:
         marks = thinned(self.steps(), MOST_STEPS)
         analyzers = {name: analyzer(name, self.info, marks.tolist()) for name in names}
         wanted = set()
@@ -59,6 +71,32 @@ class Run(StoredRun):
         batches = (on_marks(batch, marks) for batch in self.batches(sorted(wanted)))
         feed(watch(batches), analyzers.values(), device)
         return {name: one.table() for name, one in analyzers.items()}
+
+    def _layer_tables(
+        self, names: Sequence[str], device: Any, watch: Watch
+    ) -> dict[str, pd.DataFrame]:
+        if not self.layer_columns:
+            raise ValueError(
+                f"table {names[0]!r} needs gradients at layers, which {self.path} lacks: record "
+                f"them with Recorder(layers=...)"
+            )
+        if "snr" in names and "covariance" not in self.layer_columns:
+            raise ValueError(
+                f"table 'snr' needs the variance of the gradients at layers, which {self.path} "
+                f"lacks: record it with Recorder(layers=..., noise=True)"
+            )
+        index = gram_index(self)
+        marks = thinned(index.steps, MOST_STEPS)
+        analyzers = {name: layer_analyzer(name, index, marks.tolist()) for name in names}
+        batches = (on_marks(batch, marks) for batch in gram_batches(self, index))
+        feed(watch(batches), analyzers.values(), device)
+        return {name: one.table() for name, one in analyzers.items()}
+
+    @property
+    def layer_tables(self) -> tuple[str, ...]:
+        """Those of ``LAYER_TABLES`` that were recorded."""
+        known = {"layers": "dot", "snr": "covariance"}
+        return tuple(name for name in LAYER_TABLES if known[name] in self.layer_columns)
 
 
 def thinned(steps: Int64[np.ndarray, " s"], most: int) -> Int64[np.ndarray, " t"]:

@@ -19,6 +19,7 @@ from kdanalysis.analysis.confidence import ShareByConfidence
 from kdanalysis.analysis.conflict import GradientConflict
 from kdanalysis.analysis.direction import LossDirection
 from kdanalysis.analysis.discrepancy import ClassDiscrepancy
+from kdanalysis.analysis.layers import LayerGradients
 from kdanalysis.analysis.magnitude import TermMagnitude
 from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
@@ -27,6 +28,7 @@ from kdanalysis.analysis.parts import KDParts
 from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.relation import NonTopRelation
 from kdanalysis.analysis.share import TermShare
+from kdanalysis.analysis.snr import SignalToNoise
 from kdanalysis.analysis.suppression import Suppression
 from kdanalysis.analysis.teacher import TeacherDistribution
 from kdanalysis.losses import (
@@ -41,6 +43,7 @@ from kdanalysis.losses import (
     restore_loss,
 )
 from kdanalysis.partition import Target, TopK
+from kdanalysis.store.grams import GramIndex
 from kdanalysis.store.info import RunInfo
 
 TABLES = (
@@ -61,6 +64,7 @@ TABLES = (
     "direction",
     "agreement",
 )
+LAYER_TABLES = ("layers", "snr")  # of what a run recorded at layers of the student
 DEFAULTS = (4.0, 5)  # temperature and k where no loss says any
 
 
@@ -82,9 +86,10 @@ def analyzer(
         ValueError: no such table; the nearest name is offered.
     """
     if name not in TABLES:
-        close = get_close_matches(name, TABLES, n=1)
+        known = (*TABLES, *LAYER_TABLES)
+        close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"no table {name!r}; {hint}there are: {', '.join(TABLES)}")
+        raise ValueError(f"no table {name!r}; {hint}there are: {', '.join(known)}")
     classes, steps = info.num_classes, [int(step) for step in steps]
     temperature, k = settings or trained_with(info)
     bare, inside, decoupled = compared(temperature, k)
@@ -123,6 +128,12 @@ def analyzer(
             return ShareByConfidence(inside | decoupled)
         case _:
             return Amplification(decoupled)
+
+
+def layer_analyzer(name: str, index: GramIndex, steps: Sequence[int]) -> Analyzer:
+    """Make the analyzer of one of ``LAYER_TABLES``."""
+    kind = LayerGradients if name == "layers" else SignalToNoise
+    return kind(index.layers, index.terms, [int(step) for step in steps])
 
 
 def last_quarter(steps: Sequence[int]) -> int:

@@ -19,12 +19,14 @@ import torch
 from measures.capture import capture
 from measures.closed_form import closed_form
 from measures.memory import memory
+from measures.parameter import parameter
 from measures.store import store
 from measures.sweep import imagenet, sweep
 
 MEASURES = {
     "closed_form": closed_form,
     "capture": capture,
+    "parameter": parameter,
     "store": store,
     "sweep": sweep,
     "imagenet": imagenet,

@@ -16,13 +16,18 @@ from kdanalysis.capture.seen import Seen
 from kdanalysis.capture.tap import Pass, Taps
 from kdanalysis.gradients import (
     HasGradients,
+    Layer,
     find_layers,
+    gram,
     half_covariances,
     layer_grams,
     linear_covariance,
     linear_mean_gram,
     term_gradients,
 )
+from kdanalysis.gradients.layers import unwrapped
+
+LOGITS = "logits"
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,10 @@ class LayerProbe:
 
     A layer that is the linear head itself (an ``nn.Linear`` on (n, d) that gives the logits) is
     computed in closed form, its covariance over samples; every other layer by vector-Jacobian
-    products, its covariance from two halves of the batch.
+    products, its covariance from two halves of the batch. The name "logits", where no module has
+    it, stands for the logits of the batch themselves; they come first and have no covariance:
+
+        G_st = 1/n^2 sum_i <d_i^s, d_i^t>, d_i^t the gradient of term t in the logits of sample i
 
     Args:
         student: the model.
@@ -85,7 +93,7 @@ class LayerProbe:
     ) -> None:
         self._student, self._loss, self._noise, self._seed = student, loss, noise, seed
         self._regional = getattr(loss, "scales", None) is not None
-        self._layers = find_layers(student, names)
+        self._names, self._layers = chosen_layers(student, names)
         self._heads = {
             name: Head(layer, captures)
             for name, layer in self._layers.items()
@@ -126,35 +134,41 @@ class LayerProbe:
                 on regions is only observed, with a head that is not linear.
         """
         heads = {name: head.take(student.logits) for name, head in self._heads.items()}
-        values = self._values(student, teacher, seen)
         if self._regional:
-            heads = dict.fromkeys(heads)  # its gradient comes through the cells as well
-        logits = seen.student.flatten(1)
-        facts = tuple(self._layers), tuple(self._loss.terms)
+            heads = {}  # its gradient comes through the cells as well
+        heads = {name: given for name, given in heads.items() if given is not None}
+        values, logits = self._values(student, teacher, seen), seen.student.flatten(1)
         if not all(side.isfinite().all() for side in values):
-            shape = (len(facts[0]), len(facts[1]), len(facts[1]))
-            unknown = torch.full(shape, torch.nan, dtype=torch.float64)
-            return LayerGrams(*facts, unknown, unknown if self._noise else None, len(target))
+            return self._grams(len(target), {}, {})
         sides = (side.double() for side in values)
         closed = term_gradients(self._loss, *sides, target.to(logits.device), ramp).flatten(2)
-        heads = {name: given for name, given in heads.items() if given is not None}
         dots, covariances = _of_heads(closed, heads, self._noise)
-        rest = {
+        dots[LOGITS] = gram(closed).sum(0) / len(target) ** 2
+        inner = {
             name: tuple(layer.learning().values())
             for name, layer in self._layers.items()
             if name not in heads
         }
-        if rest:
+        if inner:
             with statistics_kept(self._student):
-                dots |= layer_grams(logits, closed, rest, scale)
+                dots |= layer_grams(logits, closed, inner, scale)
                 if self._noise:
                     order = _order(len(target), self._seed, step).to(logits.device)
-                    covariances |= half_covariances(logits, closed, rest, order, scale)
+                    covariances |= half_covariances(logits, closed, inner, order, scale)
+        return self._grams(len(target), dots, covariances)
+
+    def _grams(
+        self, count: int, dots: dict[str, Tensor], covariances: dict[str, Tensor]
+    ) -> LayerGrams:
+        terms = tuple(self._loss.terms)
+        device = dots[LOGITS].device if dots else None
+        shape = (len(terms), len(terms))
+        unknown = torch.full(shape, torch.nan, dtype=torch.float64, device=device)
         dot, covariance = (
-            torch.stack([found[name] for name in self._layers]) if found else None
+            torch.stack([found.get(name, unknown) for name in self._names])
             for found in (dots, covariances)
         )
-        return LayerGrams(*facts, dot, covariance, len(target))
+        return LayerGrams(self._names, terms, dot, covariance if self._noise else None, count)
 
     def _values(self, student: Pass, teacher: Pass, seen: Seen) -> list[Tensor]:
         if not self._regional:
@@ -165,6 +179,20 @@ class LayerProbe:
                 "gradients are not known: let the recorder compute the loss"
             )
         return [seen.student.detach(), seen.teacher.detach()]
+
+
+def chosen_layers(
+    student: nn.Module, names: tuple[str, ...]
+) -> tuple[tuple[str, ...], dict[str, Layer]]:
+    """Return the names of what is recorded, "logits" first, and the layers among them.
+
+    Raises:
+        ValueError: as ``find_layers``.
+    """
+    special = LOGITS in names and not hasattr(unwrapped(student), LOGITS)
+    inside = [name for name in names if not (special and name == LOGITS)]
+    layers = find_layers(student, inside) if inside or not special else {}
+    return (LOGITS,) * special + tuple(layers), layers
 
 
 def _of_heads(closed: Tensor, heads: dict[str, tuple], noise: bool) -> tuple[dict, dict]:

@@ -59,7 +59,8 @@ class Recorder:
         teacher_map: likewise.
         teacher_head: likewise.
         layers: names or patterns (see ``find_layers``) of layers of the student at which to take
-            every term's gradient, at the cost of a backward pass a term; none for a linear head.
+            every term's gradient, at the cost of a backward pass a term; none for a linear head,
+            nor for "logits", the gradients in the logits of the batch.
         noise: take the gradients' variance over samples too, at the same cost once more.
         schedule: at which steps to capture, every 50th if None; ``every``, ``at``,
             ``logarithmic`` or any function of the step.

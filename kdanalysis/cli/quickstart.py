@@ -32,6 +32,13 @@ def quickstart(
     check_target(out, overwrite, resume=False, can_resume=False)
     where = prepare(seed, device)
     splits = load_data(data, image_size=16, seed=seed, limit=9_300)
-    settings = Settings(epochs=6, learning_rate=0.1, augment=False, record_every=10, seed=seed)
+    settings = Settings(
+        epochs=6,
+        learning_rate=0.1,
+        augment=False,
+        record_every=10,
+        record_layers=("logits", "layer3", "fc"),
+        seed=seed,
+    )
     experiment = Experiment(splits, "resnet14", "resnet8", ("kd", "dkd", "gdkd"), settings, 10)
     conduct(experiment, out, where, overwrite=overwrite)

@@ -42,6 +42,13 @@ def train(
     record_rows: Annotated[
         int | None, typer.Option(help="Most samples captured of a step; all if not given.")
     ] = None,
+    record_layers: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,NAME,...",
+            help="Layers of the student for the terms' gradients: logits,layer1,layer3.*,fc.",
+        ),
+    ] = "",
     image_size: Annotated[int | None, typer.Option(help="Side in pixels to bring all to.")] = None,
     limit: Annotated[int | None, typer.Option(help="Most training images.")] = None,
     overwrite: Overwrite = False,
@@ -74,6 +81,7 @@ def train(
         amp=amp,
         record_every=record_every,
         record_rows=record_rows,
+        record_layers=tuple(name.strip() for name in record_layers.split(",") if name.strip()),
         seed=seed,
     )
     where = prepare(seed, device)

@@ -45,7 +45,7 @@ def conflict_matrix(
         cells[place] = row.cosine
         if row.n > 0:
             ink = "white" if abs(row.cosine) > 0.55 else INK
-            text = f"{row.cosine:+.2f}\n{100 * row.conflict:.0f} %"
+            text = f"{row.cosine:+z.2f}\n{100 * row.conflict:.0f} %"
             ax.text(place[1], place[0], text, ha="center", va="center", fontsize=9, color=ink)
     image = ax.imshow(cells[1:, :-1], cmap="RdBu", vmin=-1, vmax=1, aspect="auto",
                       extent=(-0.5, len(terms) - 1.5, len(terms) - 0.5, 0.5))  # fmt: skip

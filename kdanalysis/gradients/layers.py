@@ -98,7 +98,7 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _unknown(name: str, known: dict[str, Layer]) -> str:
-    close = get_close_matches(name, known, n=2)
+    close = get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     top = [path for path in known if "." not in path]
     return f"the student has no layer {name!r}; {hint}it has: {', '.join(top)}, and what is inside"

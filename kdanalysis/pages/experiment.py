@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from kdanalysis.analysis.calibration import StudentCalibration
+from kdanalysis.pages.layers import with_conflict
 from kdanalysis.pages.nouns import joined, noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.pages.run import BY_PAIR, Watch, by_file, run_tables
@@ -17,10 +18,13 @@ from kdanalysis.run import open_run
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.sources import load_logits
 from kdanalysis.stream import feed
-from kdanalysis.tables import analyzer
+from kdanalysis.tables import LAYER_TABLES, analyzer
 
 TEACHER = ("mass", "suppression", "amplification", "profile", "modality")
-TRAINING = ("magnitude", "share", "confidence", "nckd", "conflict", "direction", "relation")
+TRAINING = (
+    *("magnitude", "share", "confidence", "nckd", "conflict", "direction", "relation"),
+    *LAYER_TABLES,
+)
 VALIDATION = ("discrepancy",)
 
 
@@ -59,8 +63,7 @@ def experiment_page(
     for noun in TEACHER:
         if noun in of_teacher:
             sections.append(noun_section(noun, {"": of_teacher[noun]}, classes))
-    for noun in TRAINING:
-        tables = {name: tables[noun] for name, tables in of_runs.items() if noun in tables}
+    for noun, tables in with_conflict(TRAINING, of_runs).items():
         sections.append(noun_section(noun, tables, classes))
     networks = {"teacher": of_teacher} | of_students
     calibrations = {name: tables["calibration"] for name, tables in networks.items()}

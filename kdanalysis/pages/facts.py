@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from kdanalysis.store.grams import gram_index
+
 
 def run_facts(run: Any) -> dict[str, object]:
     """Return what a run is, from its run.json and what its parts hold.
@@ -22,6 +24,7 @@ def run_facts(run: Any) -> dict[str, object]:
         "samples": f"{run.num_rows:,}",
         "captured steps": step_fact(steps),
         "columns": ", ".join(run.columns),
+        "layers": ", ".join(gram_index(run).layers),
         "ranks": info.world_size,
         "seed": info.seed,
         "created": info.created,

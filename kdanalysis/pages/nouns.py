@@ -28,6 +28,7 @@ from kdanalysis.figures import (
     suppression,
     sweep,
 )
+from kdanalysis.pages.layers import LAYER_CONFLICT, LAYERS, SNR
 from kdanalysis.pages.noun import Joint, Noun
 from kdanalysis.pages.students import DISCREPANCY, RELATION
 from kdanalysis.report import Section
@@ -146,6 +147,9 @@ NOUNS = {
         spread.spread_sentence,
         spread.spread_number,
     ),
+    "layers": LAYERS,
+    "layer_conflict": LAYER_CONFLICT,
+    "snr": SNR,
     "relation": RELATION,
     "discrepancy": DISCREPANCY,
     "direction": Noun(

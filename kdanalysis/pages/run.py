@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from kdanalysis.pages.facts import run_facts
+from kdanalysis.pages.layers import with_conflict
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.pages.teacher import MOST_CLASSES, card_section
@@ -53,7 +54,7 @@ def run_tables(run: Run, device: Any = "cpu", watch: Watch = iter) -> dict[str, 
     makers = {name: analyzer(name, run.info, run.steps().tolist()) for name in wanted}
     there = set(run.columns)
     names = [name for name, one in makers.items() if needed_columns(one)[0] <= there]
-    return run.tables(names, device, watch)
+    return run.tables([*names, *run.layer_tables], device, watch)
 
 
 def run_sections(
@@ -72,14 +73,9 @@ def run_sections(
         if "teacher" in of_run
     ]
     nouns = dict.fromkeys(noun for of_run in tables.values() for noun in of_run)
-    rest = []
-    for noun in nouns:
-        of_noun = {
-            "" if alone else run: of_run[noun] for run, of_run in tables.items() if noun in of_run
-        }
-        if noun != "teacher":
-            rest.append(noun_section(noun, of_noun, classes))
-    return [*cards, *rest]
+    shown = {"" if alone else run: of_run for run, of_run in tables.items()}
+    rest = with_conflict([noun for noun in nouns if noun != "teacher"], shown)
+    return [*cards, *(noun_section(noun, of_noun, classes) for noun, of_noun in rest.items())]
 
 
 def by_file(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[str, pd.DataFrame]:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kdanalysis.capture import Recorder, every
+from kdanalysis.capture.probe import chosen_layers
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import CrossEntropy, Loss, Sum, parse_loss
 from kdanalysis.models import MODELS, Network, build_model
@@ -58,6 +59,8 @@ class Experiment:
         else:
             teacher = build_model(self.teacher, classes)
         student = build_model(self.student, classes)
+        if self.settings.record_layers:
+            chosen_layers(student, self.settings.record_layers)
         if not self.losses or len(self.named_losses()) < len(self.losses):
             raise ValueError(f"need at least one loss, each named once; got {list(self.losses)}")
         probe = torch.arange(float(classes)).unsqueeze(0)
@@ -198,6 +201,7 @@ def _distill(
         teacher=teacher,
         schedule=every(settings.record_every),
         max_rows=settings.record_rows,
+        layers=settings.record_layers,
         classes=data.classes,
         seed=settings.seed,
         scaler=fit.scaler if fit.scaler.is_enabled() else None,

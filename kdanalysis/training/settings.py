@@ -24,6 +24,8 @@ class Settings:
         amp: mixed precision: float16 with loss scaling on CUDA, bfloat16 elsewhere.
         record_every: steps from one captured step to the next.
         record_rows: most rows captured of a step; None captures all.
+        record_layers: layers of the student, or "logits", at which the terms' gradients are taken
+            on captured steps; see ``Recorder``.
         seed: of weights, order and augmentation.
 
     Raises:
@@ -40,6 +42,7 @@ class Settings:
     amp: bool = False
     record_every: int = 50
     record_rows: int | None = None
+    record_layers: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,5 +73,5 @@ class Settings:
         return 1.0 if length == 0 else min(epoch / length, 1.0)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values."""
-        return asdict(self)
+        """Return the settings as plain JSON values, the layers as one text."""
+        return asdict(self) | {"record_layers": ", ".join(self.record_layers)}

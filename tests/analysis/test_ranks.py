@@ -11,6 +11,7 @@ from kdanalysis.analysis.calibration import Calibration, StudentCalibration
 from kdanalysis.analysis.confidence import ShareByConfidence
 from kdanalysis.analysis.conflict import GradientConflict
 from kdanalysis.analysis.discrepancy import ClassDiscrepancy
+from kdanalysis.analysis.layers import LayerGradients
 from kdanalysis.analysis.magnitude import TermMagnitude
 from kdanalysis.analysis.mass import TopKMass
 from kdanalysis.analysis.modality import Modality
@@ -18,6 +19,7 @@ from kdanalysis.analysis.nckd import NCKDByConfidence
 from kdanalysis.analysis.profile import ClassProfile
 from kdanalysis.analysis.relation import NonTopRelation
 from kdanalysis.analysis.share import TermShare
+from kdanalysis.analysis.snr import SignalToNoise
 from kdanalysis.analysis.suppression import Suppression
 from kdanalysis.analysis.teacher import TeacherDistribution
 from kdanalysis.losses import DKD, GDKD
@@ -41,6 +43,8 @@ ANALYZERS = [
     lambda: GradientConflict(LOSSES),
     lambda: NonTopRelation(3),
     lambda: ClassDiscrepancy(12),
+    lambda: LayerGradients(("layer1", "fc"), ("ce", "kd"), (0,)),
+    lambda: SignalToNoise(("layer1", "fc"), ("ce", "kd"), (0,)),
 ]
 COLUMNS = {
     "student_logits": logits(0),
@@ -48,6 +52,10 @@ COLUMNS = {
     "target": targets(2),
     "step": torch.zeros(60, dtype=torch.long),
     "epoch": torch.full((60,), 7),
+    "gram": logits(3, c=2).unsqueeze(-1) * logits(3, c=2).unsqueeze(-2),
+    "covariance": logits(4, c=2).square().diag_embed(),
+    "count": torch.full((60,), 64),
+    "layer": torch.arange(60) % 2,
 }
 COLUMNS["teacher_logits"][[4, 50]] = torch.nan
 

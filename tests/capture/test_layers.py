@@ -140,6 +140,39 @@ def test_a_linear_head_needs_no_walk(tmp_path, walks):
     np.testing.assert_allclose(read(tmp_path / "run")["dot"], expected["dot"], rtol=1e-3, atol=1e-6)
 
 
+def test_the_logits_are_a_layer_of_their_own_without_a_walk(tmp_path, walks):
+    training, (x, y, _) = Training(), next(batches(1))
+    sides = {"student": training.student, "teacher": training.teacher}
+    with Recorder(tmp_path / "run", LOSS, layers=("4", "logits"), **sides) as recorder:
+        logits, teacher = training.forward(x)
+        recorder.observe(y)
+    assert walks == []
+    logits.retain_grad()
+    gradients = []
+    for values in LOSS(logits, teacher, y).values():
+        logits.grad = None
+        values.mean().backward(retain_graph=True)
+        gradients.append(logits.grad.double().flatten())
+    expected = torch.stack(gradients) @ torch.stack(gradients).T
+    rows = read(tmp_path / "run")
+    assert list(dict.fromkeys(rows["layer"])) == ["logits", "4"]
+    found = rows[rows["layer"] == "logits"]
+    np.testing.assert_allclose(found["dot"], expected.flatten().numpy(), rtol=1e-4, atol=1e-8)
+    assert found["covariance"].isna().all()
+    assert rows[rows["layer"] == "4"]["covariance"].notna().all()
+
+
+def test_a_module_of_the_name_logits_is_meant_before_the_logits(tmp_path):
+    student = nn.Sequential()
+    student.add_module("logits", nn.Linear(8, 6))
+    student.add_module("scale", nn.Linear(6, 6))
+    x, y, _ = next(batches(1))
+    with Recorder(tmp_path / "run", LOSS, student=student, layers="logits") as recorder:
+        student(x)
+        recorder.observe(y, teacher=torch.randn(10, 6))
+    assert read(tmp_path / "run")["covariance"].notna().all()
+
+
 class Tied(nn.Module):
     """Input and output share a weight, and the head gives the logits."""
 

@@ -216,3 +216,28 @@ def test_quickstart_writes_a_page_from_small_data(tmp_path, monkeypatch):
 
 
 SMALL = {"limit": 620, "image_size": 8}
+
+
+def test_layers_of_the_student_are_recorded_and_shown(tmp_path):
+    out = tmp_path / "out"
+    layers = ("--record-layers", "logits, layer?,fc")
+    result = train(*QUICK, "--loss", "gdkd:k=3", *layers, "--out", out)
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(out / "tables" / "layers.csv")
+    assert list(dict.fromkeys(table.layer)) == ["logits", "layer1", "layer2", "layer3", "fc"]
+    assert table.step.unique().tolist() == [0, 1, 2, 3]
+    snr = pd.read_csv(out / "tables" / "snr.csv")
+    assert set(snr.layer) == {"layer1", "layer2", "layer3", "fc"}
+    for name in ("layers", "layer_conflict", "layer_conflict-2", "snr"):
+        assert (out / "figures" / f"{name}.png").stat().st_size > 5000
+    assert json.loads((out / "train.json").read_text())["record layers"] == "logits, layer?, fc"
+    page = (out / "report.html").read_text()
+    assert "Conflict of the terms at the layers" in page
+
+
+def test_a_layer_that_is_not_there_is_refused_before_any_training(tmp_path):
+    layers = ("--record-layers", "layer9")
+    result = train(*QUICK, "--loss", "kd", *layers, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "no layer 'layer9'; did you mean 'layer" in result.output.replace("\n", " ")
+    assert not (tmp_path / "out").exists()

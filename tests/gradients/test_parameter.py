@@ -84,6 +84,17 @@ def test_half_covariances_average_over_all_halves_to_the_sample_covariance():
         torch.testing.assert_close(torch.stack(found[name]).mean(0), covariance(samples))
 
 
+@pytest.mark.parametrize("size", [4, 5])
+def test_every_sample_but_an_odd_one_is_in_one_of_the_halves(size):
+    problem = Problem(size=size, training=False)
+    layers = {"fc": problem.layers["fc"]}
+    order = torch.tensor([2, 0, 3, 1, 4][:size])
+    found = half_covariances(problem.logits, problem.gradients(), layers, order)["fc"]
+    _, samples = backward_gradients(problem.values, layers["fc"])
+    difference = (samples[:, 2] + samples[:, 0] - samples[:, 3] - samples[:, 1]) / 4
+    torch.testing.assert_close(found, 4 * difference @ difference.T)
+
+
 def test_of_an_odd_batch_one_sample_is_left_out_of_the_halves():
     problem = Problem(size=3, training=False)
     layers = {"fc": problem.layers["fc"]}
