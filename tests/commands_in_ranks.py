@@ -3,10 +3,12 @@
     torchrun --nproc-per-node 3 commands_in_ranks.py COMMANDS.json
 
 COMMANDS.json is a list of lists of arguments, in which ``{rank}`` stands for the rank. Beside it,
-``codes-RANK.json`` gets the exit codes. The first argument may say what befalls rank 1 when it is
-about to read: ``raise`` an error of ours, or ``kill``. Pages are written without their figures.
+``codes-RANK.json`` gets the exit codes, and ``tables-NUMBER`` the tables of what a command united.
+The first argument may say what befalls: ``raise``, an error of ours in rank 1 when it is about to
+read; ``kill``, its death there; ``full``, a disk without space for the page.
 """
 
+import errno
 import json
 import os
 import signal
@@ -20,16 +22,23 @@ from torch import distributed
 from kdanalysis import stream
 from kdanalysis.cli.main import app
 from kdanalysis.pages import page
+from kdanalysis.ranks import Ranks
 
 MEET, FEED = distributed.init_process_group, stream.feed
+WRITE, UNITE = page.write_folder, Ranks.unite
 
 
-def write_tables(written: page.Page, folder: Path) -> None:
-    """Write the tables with every bit and the facts; figures would take most of the time."""
-    (folder / "tables").mkdir()
-    for name, table in written.tables.items():
-        table.to_pickle(folder / "tables" / f"{name}.pickle")
-    (folder / "facts.json").write_text(json.dumps(written.facts))
+def unite_into(folder: Path) -> Callable[..., None]:
+    """Return what unites, and leaves the tables with every bit in a folder of rank 0."""
+
+    def unite(ranks: Ranks, analyzers: list, num_rows: int) -> None:
+        UNITE(ranks, analyzers, num_rows)
+        for one in analyzers if ranks.first else []:
+            folder.mkdir(exist_ok=True)
+            place = len(list(folder.iterdir()))
+            one.table().to_pickle(folder / f"{place:02}-{type(one).__name__}.pickle")
+
+    return unite
 
 
 def feed_or(what: str) -> Callable[..., None]:
@@ -45,9 +54,16 @@ def feed_or(what: str) -> Callable[..., None]:
     return feed
 
 
+def write_nothing(_: page.Page, folder: Path) -> None:
+    """Be a full disk."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
 def run(command: list[str]) -> int:
     """Return the exit code of a command."""
-    stream.feed = feed_or(command.pop(0) if command[0] in ("raise", "kill") else "")
+    what = command.pop(0) if command[0] in ("raise", "kill", "full") else ""
+    stream.feed = feed_or(what)
+    page.write_folder = write_nothing if what == "full" else WRITE
     try:
         app([argument.replace("{rank}", os.environ["RANK"]) for argument in command])
     except SystemExit as end:
@@ -59,10 +75,11 @@ def main(commands: Path) -> None:
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     agent = distributed.TCPStore(host, port, is_master=False)
-    page.write_folder, codes = write_tables, []
+    codes = []
     for number, command in enumerate(json.loads(commands.read_text())):
         store = distributed.PrefixStore(f"command-{number}", agent)
         distributed.init_process_group = partial(MEET, store=store, rank=rank, world_size=world)
+        Ranks.unite = unite_into(commands.parent / f"tables-{number}")
         codes.append(run(command))
     (commands.parent / f"codes-{rank}.json").write_text(json.dumps(codes))
 
