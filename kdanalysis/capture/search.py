@@ -24,7 +24,7 @@ RECENT = 8  # the head follows its map closely; older maps are let go, and their
 
 
 @dataclass(eq=False)
-class Seen:
+class Passing:
     """A map that passed by, and the places where it did: a module, and whether it came out."""
 
     values: Tensor
@@ -40,7 +40,7 @@ class Found:
     """A head, the map it reads, where to hook that map, and how the map is laid out."""
 
     head: nn.Module
-    seen: Seen
+    seen: Passing
     layout: str
 
 
@@ -68,8 +68,6 @@ class Search:
         self._layer, self._head, self._grid = layer, head, grid
         self._handles: list[RemovableHandle] = []
         self.forget()
-        start = Hook(lambda model, arguments: self.forget())
-        self._handles.append(model.register_forward_pre_hook(start))
         for module in model.modules():
             if module is not model:
                 self._handles.append(module.register_forward_pre_hook(Hook(self._enter)))
@@ -77,18 +75,18 @@ class Search:
 
     def found(self, logits: Float[Tensor, "n c"]) -> Found | None:
         """Return the head whose output these logits are, with its map; None where none is."""
-        fits = [head for head, output in self._ends if _same(output, logits)]
-        if self._head is None and not fits and (direct := self._match(logits)):
-            return Found(nn.Identity(), *direct)  # the average of a logit map, without a layer
-        for head in [*filter(as_linear, fits), *fits]:
-            return Found(head, *self._read[head])
-        return None
+        fits = [found for found, output in self._ends if _same(output, logits)]
+        linear = [found for found in fits if as_linear(found.head)]
+        if fits:
+            return (linear or fits)[0]
+        direct = self._match(logits) if self._head is None else None  # a logit map's average
+        return None if direct is None else Found(nn.Identity(), *direct)
 
     def forget(self) -> None:
         """Let go what was seen."""
-        self._maps: deque[Seen] = deque(maxlen=RECENT)
-        self._read: dict[nn.Module, tuple[Seen, str]] = {}
-        self._ends: list[tuple[nn.Module, Tensor]] = []
+        self._maps: deque[Passing] = deque(maxlen=RECENT)
+        self._read: dict[nn.Module, tuple[Passing, str]] = {}
+        self._ends: list[tuple[Found, Tensor]] = []
 
     def remove(self) -> None:
         """Take all hooks off; a second time is harmless."""
@@ -101,7 +99,6 @@ class Search:
             return
         values = tensor_of(arguments)
         self._note(values, module, False)
-        self._read.pop(module, None)
         if values is None or self._head not in (None, module):
             return
         if is_spatial(values):
@@ -117,22 +114,23 @@ class Search:
             return
         values = tensor_of(output)
         self._note(values, module, True)
-        if module in self._read and values is not None:
-            self._ends.append((module, values.detach()))
+        read = self._read.pop(module, None)
+        if read is not None and values is not None:
+            self._ends.append((Found(module, *read), values.detach()))
 
     def _note(self, values: Tensor | None, module: nn.Module, came_out: bool) -> None:
         if not is_spatial(values) or self._layer not in (None, module):
             return
-        seen = self._find(values) or Seen(values)
-        if seen in self._maps:
-            self._maps.remove(seen)
+        seen = self._find(values)
+        if seen is None:
+            seen = Passing(values)
+            self._maps.append(seen)
         seen.places.append((module, came_out))
-        self._maps.append(seen)
 
-    def _find(self, values: Tensor) -> Seen | None:
+    def _find(self, values: Tensor) -> Passing | None:
         return next((seen for seen in self._maps if seen.values is values), None)
 
-    def _match(self, read: Float[Tensor, "n d"]) -> tuple[Seen, str] | None:
+    def _match(self, read: Float[Tensor, "n d"]) -> tuple[Passing, str] | None:
         for seen in reversed(self._maps):
             if layout := layout_of(seen.values, read, self._grid):
                 return seen, layout

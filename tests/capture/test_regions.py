@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from kdanalysis import RegionTap, region_logits
+from kdanalysis.capture.search import RECENT, Search
 from kdanalysis.models import build_model
 
 SCALES = (1, 2, 4)
@@ -183,6 +184,35 @@ def test_layers_are_taken_by_name(layer, head):
         assert torch.equal(tap.take().regions(SCALES), named.take().regions(SCALES))
 
 
+def test_a_named_head_is_taken_as_a_whole():
+    model = build(lambda: zoo.TimmNet(zoo.ClassifierHead())).eval()
+    with RegionTap(model) as tap, RegionTap(model, head="head") as named:
+        model(images())
+        inner, outer = tap.take(), named.take()
+    assert (inner.head, outer.head) == (model.head.fc, model.head)
+    torch.testing.assert_close(outer.regions(SCALES), inner.regions(SCALES))
+
+
+@pytest.mark.parametrize("last", ["map", "other"])
+def test_a_head_that_runs_twice_counts_where_it_gave_the_logits(last):
+    class Twice(zoo.ResNet):
+        def forward(self, x):
+            features = self.layer4(self.conv1(x))
+            vectors = {"map": features.mean((2, 3)), "other": features.amax((2, 3))}
+            first = "other" if last == "map" else "map"
+            self.fc(vectors[first])
+            return self.fc(vectors[last])
+
+    model = build(Twice)
+    with RegionTap(model) as tap:
+        if last == "map":
+            model(images())
+            assert tap.take().head is model.fc
+        else:
+            with pytest.raises(ValueError, match="no spatial map of the model"):
+                model(images())
+
+
 def test_another_layer_by_name_is_taken_but_warned_about():
     model = build(zoo.ResNet).eval()
     with RegionTap(model, "conv1", "fc") as tap:
@@ -199,9 +229,10 @@ def test_another_layer_by_name_is_taken_but_warned_about():
 
 def test_dropout_written_as_a_function_needs_names_or_evaluation_mode():
     model = build(lambda: zoo.TimmResNet(0.5)).train()
-    with RegionTap(model) as tap, pytest.raises(ValueError, match="no spatial map of the model"):
-        model(images())
     with RegionTap(model) as tap:
+        with pytest.raises(ValueError, match="no spatial map of the model"):
+            model(images())
+        assert not tap._search._maps  # nothing is held after a search in vain
         model.eval()(images())
         model.train()(images())
         assert not tap.take().explains().any()  # dropout is in the logits, not in the cells
@@ -213,6 +244,7 @@ def test_dropout_written_as_a_function_needs_names_or_evaluation_mode():
     ("make", "names", "message"),
     [
         (zoo.VGG, (), "no spatial map of the teacher was found whose average"),
+        (lambda: zoo.Wrapped(zoo.VGG()), (), "no spatial map of the teacher was found"),
         (lambda: zoo.ViT("avg", 1, fc_norm=True), (), "name the layer that gives the map and the"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 5)), (), "no spatial map of the teach"),
         (zoo.ResNet, ("fc", "fc"), r"has none of shape .* it has \(6, 5\) and \(6, 12\)"),
@@ -220,7 +252,7 @@ def test_dropout_written_as_a_function_needs_names_or_evaluation_mode():
         (zoo.ResNet, ("layer5", "fc"), "the teacher has no layer 'layer5'; it has: conv1, layer4"),
         (zoo.ResNet, ("layer4", "head"), "the teacher has no layer 'head'"),
     ],
-    ids=["vgg", "fc_norm", "no map", "no map by name", "other", "layer", "head"],
+    ids=["vgg", "vgg inside", "fc_norm", "no map", "no map by name", "other", "layer", "head"],
 )
 def test_what_cannot_be_told_is_said_in_one_sentence_and_leaves_no_hook(make, names, message):
     model = build(make)
@@ -317,6 +349,23 @@ def test_half_precision_is_searched_as_well():
     assert taken.values.dtype == torch.bfloat16
     assert taken.head is model.fc
     assert taken.explains().all()
+
+
+def test_of_two_maps_with_one_average_the_last_counts():
+    model = build(lambda: nn.Sequential(zoo.stem(), nn.AvgPool2d(2), zoo.ClassifierHead()))
+    with RegionTap(model) as tap:
+        model(images())
+        assert tap.take().values.shape == (6, zoo.WIDTH, 2, 2)
+
+
+def test_the_search_holds_no_more_than_the_last_maps():
+    layers = [nn.Conv2d(zoo.WIDTH, zoo.WIDTH, 1) for _ in range(20)]
+    model = build(lambda: nn.Sequential(zoo.stem(), *layers, zoo.ClassifierHead()))
+    search = Search(model)
+    model(images())
+    assert len(search._maps) == RECENT
+    search.remove()
+    assert len(search._maps) == hooks(model) == 0
 
 
 def test_maps_of_earlier_layers_are_let_go():
