@@ -127,9 +127,15 @@ def one_network(table: pd.DataFrame) -> pd.DataFrame:
     return next(iter(networks.values()))
 
 
+def scores_by_temperature(rows: pd.DataFrame) -> pd.DataFrame:
+    """ECE, NLL, Brier score, mean confidence and accuracy of one network, a row a temperature."""
+    scores = _scores(rows)
+    return scores[[*SCORES, "confidence", "accuracy"]].reset_index()
+
+
 def _scores(rows: pd.DataFrame) -> pd.DataFrame:
     weighted = rows[["confidence", "accuracy"]].mul(rows["count"] / rows.n, axis=0)
-    mean = weighted.groupby(rows.temperature).sum()
+    mean = weighted.groupby(rows.temperature).sum(min_count=1)
     return mean.join(rows.groupby("temperature")[list(SCORES)].first()).sort_index()
 
 

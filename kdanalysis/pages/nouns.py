@@ -83,6 +83,7 @@ NOUNS = {
             calibration_text.networks_number,
             beside=False,
         ),
+        calibration.scores_by_temperature,
     ),
     "suppression": Noun(
         "Suppression of the other classes",

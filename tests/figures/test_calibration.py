@@ -15,6 +15,7 @@ from kdanalysis.figures.calibration import (
     calibration_of_networks,
     calibration_over_temperature,
     least,
+    scores_by_temperature,
 )
 from kdanalysis.figures.calibration_text import (
     calibration_number,
@@ -80,6 +81,17 @@ def test_scores_by_temperature_are_means_over_samples():
     row = scores(table(1.5)).loc[4.0]
     assert row.confidence == pytest.approx(p.max(1).mean())
     assert row.accuracy == pytest.approx((p.argmax(1) == target).mean())
+    listed = scores_by_temperature(table(1.5))
+    assert listed.columns.tolist() == [
+        *("temperature", "ece", "nll", "brier", "confidence", "accuracy")
+    ]
+    assert listed.set_index("temperature").loc[4.0].to_dict() == row.to_dict()
+
+
+def test_scores_of_no_sample_are_nan():
+    empty = table(1.5).assign(n=0, count=0, ece=np.nan, nll=np.nan, brier=np.nan)
+    empty = empty.assign(confidence=np.nan, accuracy=np.nan)
+    assert scores_by_temperature(empty).drop(columns="temperature").isna().all(axis=None)
 
 
 def test_each_score_is_a_panel_with_its_minimum_ringed():
