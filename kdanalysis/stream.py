@@ -48,11 +48,25 @@ def feed_share(
 
     Raises:
         KeyError: an analyzer needs another column.
+        ValueError: a side holds probabilities instead of logits.
     """
     analyzers = list(analyzers)
     rows = RANKS.share(logits.num_rows)
-    feed(watch(logits.batches(batch_size, columns, rows)), analyzers, device)
+    batches = map(refuse_probabilities, logits.batches(batch_size, columns, rows))
+    feed(watch(batches), analyzers, device)
     RANKS.unite(analyzers, logits.num_rows)
+
+
+def refuse_probabilities(batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Return the batch; a ValueError where a side's rows are probabilities instead of logits."""
+    for name in {"teacher_logits", "student_logits"} & batch.keys():
+        logits = batch[name]
+        if (logits >= 0).all() and np.allclose(logits.sum(-1, dtype=np.float64), 1.0, atol=1e-3):
+            raise ValueError(
+                f"{name} are not negative and sum to 1 in every row, so they are probabilities: "
+                f"give logits (the logarithm of the probabilities will do)"
+            )
+    return batch
 
 
 def feed(

@@ -94,6 +94,27 @@ def test_means_of_the_samples_are_the_sweep(ks):
         )
 
 
+@pytest.mark.parametrize("temperature", [0.7, 1, 3, 4])
+def test_a_gradient_that_is_rounding_has_no_direction(temperature):
+    """Both sides hold the same gap inside the top 2, so that low_top pulls nowhere."""
+    student = np.array([[5.0, 3.0, 0.0, -2.0], [5.0, 3.0, 0.1, -2.0]])
+    teacher = np.array([[3.0, 1.0, 0.0, -1.0], [3.0, 1.5, 0.0, -1.0]])
+    samples = kd.sweep_samples(student, teacher, temperature, (2,))
+    assert samples["norm_low_top"][0] == 0
+    for name in ("cosine_low_top_kd", "cosine_high_low_top"):
+        assert samples[name][:, 0].isnan().tolist() == [True, False]
+        assert samples[name][1].abs() <= 1
+
+
+def test_logits_rounded_to_bfloat16_have_cosines():
+    student, teacher = (torch.tensor(x).bfloat16() for x in (STUDENT, TEACHER))
+    student[:20] = teacher[:20] + 0.5
+    samples = kd.sweep_samples(student, teacher, 1)
+    for name, values in samples.items():
+        if "cosine" in name:
+            assert values[~values.isnan()].abs().max() <= 1 + 1e-12, name
+
+
 def test_samples_refuse_what_the_sweep_refuses():
     with pytest.raises(ValueError, match="teacher logits of sample 7 hold nan at class 2"):
         kd.sweep_samples(STUDENT, spoiled(7, np.nan))

@@ -80,6 +80,8 @@ def run_sweep(file: Path, settings: tuple, device: "torch.device", folder: Path 
     if not RANKS.first:
         return
     title = f"{file}: {logits.num_rows:,} samples, {logits.num_classes} classes"
+    if left_out := int(tables["sweep"].non_finite.iloc[0]):
+        title += f", {left_out:,} of them with NaN or inf and left out"
     print_frame(excerpt(tables["sweep"]), title=f"{title}; an excerpt, --out writes all of it")
     if folder is not None:
         import matplotlib as mpl

@@ -93,7 +93,7 @@ def magnitude_sentence(table: pd.DataFrame) -> str:
     means = _non_top_means(table)
     for term in NON_TOP:
         part = means[means.index.get_level_values("term") == term].droplevel("term").dropna()
-        if len(part) < 2:
+        if len(part) < 2 or part.max() == 0:
             continue
         loud, quiet = part.idxmax(), part.idxmin()
         ratio = part[loud] / part[quiet] if part[quiet] > 0 else np.inf

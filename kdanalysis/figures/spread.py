@@ -53,12 +53,12 @@ def spread_over_k(table: pd.DataFrame, temperature: float | int | None = None) -
                 part.k, scale * part["median"], color=colour, linestyle=dash, label=name, marker="o"
             )
         ax.set_ylabel(label)
-        lowest = min(0.0, *(rows.q25[rows.quantity == quantity].dropna()))
+        lowest = min([0.0, *rows.q25[rows.quantity == quantity].dropna()])
         ax.set_ylim(1.02 * scale * lowest - 0.02 * scale, 1.02 * scale)
     side_legend(axes[0], "teacher's max p at T = 1")
     axes[-1].set_xlabel(
         "k, the number of classes in the top group"
-        + _said_of(sorted(set(groups) - set(drawn)))
+        + _said_of([group for group in groups if group not in drawn])
         + state_left_out(table)
     )
     lay_out_k(axes[-1], rows.k.drop_duplicates())
@@ -109,7 +109,13 @@ def at_temperature(
         chosen = USUAL_T if USUAL_T in there else there[len(there) // 2]
     if chosen not in there:
         raise ValueError(f"the table has no temperature {wanted}, it has {there}")
-    return table[table.temperature == chosen], chosen
+    rows = table[table.temperature == chosen]
+    shares = rows[rows.quantity.isin(list(QUANTITIES)[:2])]
+    if not shares["median"].max() > 0:
+        raise ValueError("no sample has a gradient of low_other, as with two classes")
+    if rows.n[rows.confidence != "all"].max() < FEW:
+        raise ValueError(f"no group of confidence has {FEW} samples")
+    return rows, chosen
 
 
 def _usual_k(rows: pd.DataFrame) -> int:

@@ -212,6 +212,7 @@ def _lines(
 def _line(
     ax: Axes, x: pd.Series, y: pd.Series, label: str, colour: str, dash: object, **look: object
 ) -> None:
+    look = {"marker": "o" if len(x) <= LOGARITHMIC else None} | look
     ax.plot(x, y, color=colour, linestyle=dash, label=label, **look)
 
 

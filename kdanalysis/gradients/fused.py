@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.gradients import kernels
-from kdanalysis.gradients.pair import deviation
+from kdanalysis.gradients.pair import deviation, without_rounding
 from kdanalysis.gradients.rank import Ranked
 from kdanalysis.gradients.statistics import DEFINED, PLAIN, add_up, sample_statistics
 from kdanalysis.gradients.sweep import REACH, sweep_terms
@@ -69,7 +69,7 @@ def _compiled(
     """Sums and counts of samples within REACH, and the statistics of ``each``, (s, k, n)."""
     pair, entropy = deviation(ranked, temperature)
     kd = pair.e - (1 - pair.shift) * pair.p
-    kd = (kd * kd).sum(0).sqrt_()
+    kd = without_rounding((kd * kd).sum(0), (pair.p * pair.p).sum(0)).sqrt_()
     columns = (x.numpy() for x in (*pair[:4], entropy[0], kd))
     chosen = np.arange(1, len(pair.p)) if ks is None else ks.numpy()
     kinds = len(PLAIN) + len(DEFINED)

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from kdanalysis.gradients.logarithm import exact, log_ratio
+from kdanalysis.gradients.pair import ROUNDING
 from kdanalysis.gradients.statistics import DEFINED, PLAIN
 
 # Sums over samples may be reordered, which lets them use vector registers.
@@ -84,11 +85,18 @@ def multiply(top, other, shift, gram):
     for i in range(len(shift)):
         # The other group's deviations are small where the teacher is saturated: D comes from there.
         change = other[MASS + i] * (1.0 - shift[i]) - other[EXCESS + i]
+        noise = ROUNDING * other[MASS + i] * other[MASS + i]
+        change = 0.0 if change * change <= noise else change
         along_top = top[ALONG + i] * top[INVERSE_Q + i]
         along_other = other[ALONG + i] * other[INVERSE_Q + i]
         top_top = top[WITHIN + i] * top[INVERSE_Q + i] * top[INVERSE_Q + i]
         other_other = other[WITHIN + i] * other[INVERSE_Q + i] * other[INVERSE_Q + i]
-        turned_top, turned_other = top_top + along_top, other_other + along_other
+        none_top = top_top <= ROUNDING * top[SPREAD + i]
+        none_other = other_other <= ROUNDING * other[SPREAD + i]
+        top_top = 0.0 if none_top else top_top
+        other_other = 0.0 if none_other else other_other
+        turned_top = 0.0 if none_top else top_top + along_top
+        turned_other = 0.0 if none_other else other_other + along_other
         squares = turned_top + turned_other + (along_top + along_other)
         squares = squares + top[SPREAD + i] + other[SPREAD + i]
         gram[TOP_TOP + i], gram[OTHER_OTHER + i] = top_top, other_other

@@ -11,6 +11,7 @@ from kdanalysis.gradients.rank import Ranked
 
 NEAR = 0.6, 1.6  # q/p of all classes between these: the student is close to the teacher
 FAR = 1e-7  # a smaller ratio of the least q/p to the largest may take the digits of a log1p
+ROUNDING = 1e-28  # of ||p||^2 in a group: a smaller ||v||^2 is no gradient
 ALMOST_GONE = -1 + 1e-7  # below, log(1 + change) has lost its digits
 
 
@@ -53,3 +54,10 @@ def deviation(ranked: Ranked, temperature: int | float) -> tuple[Pair, Float[Ten
         ratio[:, close], e[:, close] = change, weight * change
     far = bool((least < FAR * most).any())
     return Pair(p, e, ratio, close.to(p), far), entropy
+
+
+def without_rounding(
+    squares: Float[Tensor, "*s"], scale: Float[Tensor, "*s"] | float
+) -> Float[Tensor, "*s"]:
+    """Squared norms of gradients, 0 where they are no more than rounding of terms as ``scale``."""
+    return squares.masked_fill(squares <= ROUNDING * scale, 0.0)

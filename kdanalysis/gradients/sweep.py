@@ -23,7 +23,7 @@ from torch import Tensor
 
 from kdanalysis.decompose import decompose
 from kdanalysis.gradients.grow import Group, grow
-from kdanalysis.gradients.pair import Pair, deviation
+from kdanalysis.gradients.pair import ROUNDING, Pair, deviation, without_rounding
 from kdanalysis.gradients.rank import Ranked
 from kdanalysis.slopes import slopes
 
@@ -89,6 +89,8 @@ def _scan(ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None
         top, other = (Group(*(x[ks - 1] for x in side)) for side in (top, other))
     # The other group's deviations are small where the teacher is saturated: D comes from there.
     change = other.mass * (1 - shift) - other.excess
+    change = change.masked_fill(change.square() <= ROUNDING * other.mass.square(), 0.0)
+    top, other = (_without_rounding(group) for group in (top, other))
     # ||q/Q||^2 = <v, q/Q> + <v, p/P> + ||p/P||^2, in both groups
     high = (top.turned + other.turned).add_(top.along + other.along)
     high.add_(top.spread).add_(other.spread).mul_(change).mul_(change)
@@ -104,9 +106,17 @@ def _scan(ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None
         top.turned * change,
         (other.turned * change).neg_(),
         value_kd,
-        (kd * kd).sum(0, keepdim=True).mul_(temperature**2),
+        without_rounding((kd * kd).sum(0, keepdim=True), (pair.p**2).sum(0, keepdim=True))
+        * temperature**2,
         entropy,
     )
+
+
+def _without_rounding(group: Group) -> Group:
+    """The group, without a gradient where that is no more than rounding."""
+    none = group.within <= ROUNDING * group.spread
+    within, turned = (x.masked_fill(none, 0.0) for x in (group.within, group.turned))
+    return group._replace(within=within, turned=turned)
 
 
 def _high_value(top: Group, other: Group, change: Tensor, pair: Pair) -> Float[Tensor, "k n"]:
@@ -140,6 +150,11 @@ def _partition_terms(
     parts = decompose(student, teacher, groups, 2, temperature)
     values = (temperature**2 * value for value in (parts.high, *parts.low.unbind(-1)))
     high, (low_top, low_other) = slopes(student, teacher, groups, (1.0, 1.0, 1.0), temperature)
+    scale = (temperature / teacher.shape[1]) ** 2  # a group's ||p|g||^2 is 1/c at least
+    high, low_top, low_other = (
+        part.masked_fill((part.square().sum(-1, keepdim=True) <= ROUNDING * scale), 0.0)
+        for part in (high, low_top, low_other)
+    )
     pairs = (
         (high, high),
         (low_top, low_top),

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -60,28 +59,11 @@ def study_teacher(
         wanted["amplification"] = Amplification(losses, temperatures)
     columns = COLUMNS if logits.has_target else COLUMNS[:1]
     analyzers = runnable(wanted, columns)
-    feed_share(
-        logits,
-        columns,
-        analyzers.values(),
-        device,
-        lambda batches: watch(map(refuse_probabilities, batches)),
-    )
+    feed_share(logits, columns, analyzers.values(), device, watch)
     tables = {noun: analyzer.table() for noun, analyzer in analyzers.items()}
     evidence = (tables.get(noun) for noun in ("modality", "calibration"))
     suggestion = suggest(tables["teacher"], tables["mass"], *evidence)
     return {"teacher": tables.pop("teacher"), "suggestion": suggestion, **tables}
-
-
-def refuse_probabilities(batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """Return the batch; a ValueError where its rows are probabilities instead of logits."""
-    logits = batch["teacher_logits"]
-    if (logits >= 0).all() and np.allclose(logits.sum(-1, dtype=np.float64), 1.0, atol=1e-3):
-        raise ValueError(
-            "teacher_logits are not negative and sum to 1 in every row, so they are probabilities: "
-            "give logits (the logarithm of the probabilities will do)"
-        )
-    return batch
 
 
 def teacher_page(logits: Any, name: str, tables: Mapping[str, pd.DataFrame]) -> Page:

@@ -90,3 +90,22 @@ def test_a_bad_option_is_one_sentence(run_command, file, option, value, words):
     assert result.exit_code == 2
     (sentence,) = result.stderr.splitlines()
     assert words in sentence
+
+
+@pytest.mark.parametrize("side", ["teacher_logits", "student_logits"])
+def test_probabilities_are_refused(run_command, tmp_path, side):
+    odds = np.exp(TEACHER)
+    sides = {"teacher_logits": TEACHER, "student_logits": STUDENT}
+    np.savez(tmp_path / "p.npz", **(sides | {side: odds / odds.sum(1, keepdims=True)}))
+    result = run_command("sweep", tmp_path / "p.npz", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"{side} are not negative and sum to 1 in every row" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_equal_sides_are_swept(run_command, tmp_path):
+    np.savez(tmp_path / "same.npz", teacher_logits=TEACHER, student_logits=TEACHER)
+    result = run_command("sweep", tmp_path / "same.npz", "--ks", "1,2", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "no sample has a gradient of low_other" in page

@@ -68,3 +68,13 @@ def test_without_the_usual_k_the_numbers_are_of_one_that_is_there():
 def test_a_temperature_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"no temperature 3, it has \[1.0, 4.0\]"):
         spread_over_k(table(), 3)
+
+
+def test_samples_without_a_gradient_are_not_drawn():
+    frame = table().assign(median=0.0)
+    for draw in (spread_over_k, spread_sentence, spread_number):
+        with pytest.raises(ValueError, match="no sample has a gradient of low_other"):
+            draw(frame)
+    few = table(sizes={"below 0.5": 4, "0.5 and above": 3, "all": 7})
+    with pytest.raises(ValueError, match="no group of confidence has 20 samples"):
+        spread_over_k(few)

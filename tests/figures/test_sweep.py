@@ -92,3 +92,10 @@ def test_what_the_table_lacks_is_refused():
         sweep_over_k(table(), temperature=3)
     with pytest.raises(ValueError, match="the table lacks"):
         sweep_over_temperature(table().drop(columns="share_low_top"))
+
+
+def test_a_single_k_is_a_mark():
+    frame = table()
+    figure = sweep_over_k(frame[frame.k == 5])
+    assert all(line.get_marker() == "o" for ax in figure.axes for line in ax.lines)
+    assert sweep_over_k(table(101)).axes[0].lines[0].get_marker() in ("None", None)
