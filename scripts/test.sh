@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the code style and runs the tests. Arguments go to pytest: bash scripts/test.sh tests/losses
 set -euo pipefail
-. "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh" test,notebooks
+. "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh" test,notebooks,lightning,transformers
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # one thread a test process: the processes share cores
