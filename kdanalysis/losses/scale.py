@@ -16,7 +16,7 @@ CONSISTENT, COMPLEMENTARY = "consistent", "complementary"
 class SDD(Loss):
     r"""Scale decoupled distillation around any loss (Wei et al., CVPR 2024, arXiv 2403.13512).
 
-    .. math:: L = \sum_{r\ consistent} D(z_r, t_r) + w \sum_{r\ complementary} D(z_r, t_r)
+    .. math:: L = v \sum_{r\ consistent} D(z_r, t_r) + w \sum_{r\ complementary} D(z_r, t_r)
 
     Called with region logits (n, c, r) of both sides, as ``region_logits`` makes them, the first
     region being the global one. Each term of the base loss D becomes two, ``consistent/NAME`` and
@@ -33,6 +33,7 @@ class SDD(Loss):
             not (the published code).
         reduction: "mean" over a sample's regions, so that the training loss is the mean over
             (sample, region) pairs, as in the published code; or their "sum", as in equation 9.
+        consistent_weight: v, 1 in the paper; 0 leaves the complementary part alone.
 
     Raises:
         ValueError: a base that is itself on regions, or an option that cannot be used.
@@ -45,6 +46,7 @@ class SDD(Loss):
         complementary_weight: Real = 2.0,
         split: str = "class",
         reduction: str = "mean",
+        consistent_weight: Real = 1.0,
     ) -> None:
         super().__init__()
         if check_loss(base).scales is not None:
@@ -55,18 +57,15 @@ class SDD(Loss):
             raise ValueError(f"reduction is one of {REDUCTIONS}, got {reduction!r}")
         self.base, self.split, self.reduction = base, split, reduction
         self.scales = check_scales(scales)
-        self._weight = check_number("complementary_weight", complementary_weight)
-
-    @property
-    def complementary_weight(self) -> float:
-        """Factor on the complementary terms."""
-        return self._weight
+        self.complementary_weight = check_number("complementary_weight", complementary_weight)
+        self.consistent_weight = check_number("consistent_weight", consistent_weight)
 
     @property
     def term_weights(self) -> dict[str, float]:
         """Weights of the base's terms, in consistent and in complementary regions."""
-        weights = self.base.term_weights
-        return self._name(weights, {name: self._weight * w for name, w in weights.items()})
+        weights = self.base.term_weights.items()
+        first, second = self.consistent_weight, self.complementary_weight
+        return self._name({n: first * w for n, w in weights}, {n: second * w for n, w in weights})
 
     @property
     def temperature(self) -> float | None:
@@ -106,7 +105,8 @@ class SDD(Loss):
         """Factors (r, n) of every region in the consistent and in the complementary terms."""
         other = complementary(teacher, target, self.split).T.to(teacher.dtype)
         share = 1.0 if self.reduction == "sum" else 1 / count_regions(self.scales)
-        return share * (1 - other), share * self._weight * other
+        first, second = share * self.consistent_weight, share * self.complementary_weight
+        return first * (1 - other), second * other
 
     def _name(self, first: dict, second: dict) -> dict:
         return {f"{CONSISTENT}/{name}": part for name, part in first.items()} | {

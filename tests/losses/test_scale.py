@@ -45,6 +45,7 @@ BASES = [
 ]
 LOSSES = [SDD(base, (1, 2)) for base in BASES] + [
     SDD(KD(), (1, 3), 5.0, "correctness", "sum"),
+    SDD(KD(), (1, 2), 1.0, consistent_weight=0.5),
     SDD(DKD(), (1,)),
     Sum(CrossEntropy(), SDD(GDKD(k=2), (1, 2), split="correctness")),
 ]
@@ -173,6 +174,17 @@ def test_consistent_and_complementary_terms_make_up_the_base_on_all_regions():
         every = [GDKD(k=3)(student[..., r], teacher[..., r], target)[name] for r in range(5)]
         total = values[f"consistent/{name}"] + values[f"complementary/{name}"]
         torch.testing.assert_close(total, sum(every))
+
+
+def test_weights_of_zero_leave_the_other_part_alone():
+    problem = regions(4)
+    both = SDD(KD(), (1, 2), 3.0)(*problem)
+    first, second = SDD(KD(), (1, 2), 0.0), SDD(KD(), (1, 2), 3.0, consistent_weight=0.0)
+    for loss, kept, dropped in ((first, *both), (second, *reversed(both))):
+        values = loss(*problem)
+        torch.testing.assert_close(values[kept], both[kept])
+        assert both[dropped].any()
+        assert not values[dropped].any()
 
 
 def test_scale_1_alone_is_the_base_loss():
