@@ -16,17 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import torch
-from scipy.stats import ttest_1samp
-from torch.nn.functional import cross_entropy
+from measures.students import CPU, print_spreads, train_students, train_teacher
 
 from kdanalysis.analysis.suggestion import loss_text
-from kdanalysis.data import DataSplits, load_data
+from kdanalysis.data import load_data
 from kdanalysis.data.images import Images
-from kdanalysis.models import build_model
 from kdanalysis.pages.teacher import study_teacher
 from kdanalysis.store.sources import load_logits
-from kdanalysis.training import Experiment, Settings, run_experiment
+from kdanalysis.training import Settings
 from kdanalysis.training.fit import Fit
 from kdanalysis.training.predict import predict, save_logits
 
@@ -35,17 +32,6 @@ DEFAULTS = (
     "dkd:alpha=1,beta=8,temperature=4",
     "gdkd:k=5,weights=1/1/8,temperature=4",
 )
-CPU = torch.device("cpu")
-
-
-def train_teacher(data: DataSplits, epochs: int, path: Path) -> Fit:
-    """Train the teacher with cross-entropy."""
-    torch.manual_seed(0)
-    facts = {"model": "resnet14", "classes": list(data.classes)}
-    settings = Settings(epochs=epochs, learning_rate=0.1, augment=False)
-    fit = Fit(build_model("resnet14", len(data.classes)), data, settings, CPU, path, facts)
-    fit.run(lambda x, y, ids, epoch: cross_entropy(fit.model(x), y), "teacher")
-    return fit
 
 
 def suggestions(teacher: Fit, path: Path) -> pd.DataFrame:
@@ -56,20 +42,6 @@ def suggestions(teacher: Fit, path: Path) -> pd.DataFrame:
     logits = predict(teacher.model, fresh, CPU)
     save_logits(path, teacher_logits=logits, target=fresh.labels)
     return study_teacher(load_logits(path))["suggestion"]
-
-
-def train_students(data: DataSplits, teacher: Path, settings: Settings, losses: list[str]) -> dict:
-    """Return the accuracy of a student a loss, all from one seed."""
-    with tempfile.TemporaryDirectory() as folder:
-        experiment = Experiment(data, str(teacher), "resnet8", losses, settings)
-        students = run_experiment(experiment, Path(folder), CPU).students
-    return dict(zip(losses, students.accuracy.iloc[1:], strict=True))
-
-
-def spread(values: pd.Series) -> str:
-    """Mean and 95 % t interval, in percent."""
-    low, high = ttest_1samp(values, 0).confidence_interval(0.95)
-    return f"{100 * values.mean():6.2f} %  [{100 * low:.2f}, {100 * high:.2f}]"
 
 
 def main() -> None:
@@ -88,7 +60,8 @@ def main() -> None:
     settings = Settings(options.epochs, batch_size=32, augment=False, record_every=10**9)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "teacher.pt"
-        teacher = train_teacher(data, options.teacher_epochs, path)
+        taught = Settings(options.teacher_epochs, learning_rate=0.1, augment=False)
+        teacher = train_teacher(data, "resnet14", taught, path)
         table = suggestions(teacher, Path(folder) / "teacher.npz")
         suggested = loss_text(table)
         print(table[["setting", "value", "evidence"]].to_string(index=False))
@@ -100,10 +73,7 @@ def main() -> None:
             rows.append(train_students(replace(data, train=part), path, seeded, losses))
             print(seed, *(f"{value:.4f}" for value in rows[-1].values()), flush=True)
     found = pd.DataFrame(rows)
-    for loss in found:
-        print(f"{loss:45} {spread(found[loss])}")
-    for default in found.columns[1:]:
-        print(f"{'suggested - ' + default:45} {spread(found[suggested] - found[default])}")
+    print_spreads(found, suggested)
     if options.out:
         found.to_csv(options.out, index_label="run")
 
