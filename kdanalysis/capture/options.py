@@ -1,9 +1,9 @@
 """What a recorder was asked for: checked before training starts, opened at its first record."""
 
 import json
-import os
 import platform
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from kdanalysis import __version__
+from kdanalysis.capture.place import place
 from kdanalysis.capture.schedule import Schedule
 from kdanalysis.losses import Loss
 from kdanalysis.store.folder import refuse_existing
@@ -52,6 +53,7 @@ class Options:
     existing: str
     full: str
     on_error: str
+    listener: Callable[..., None] | None = None
 
     def __post_init__(self) -> None:
         for name, valid in CHOICES.items():
@@ -120,6 +122,6 @@ class Options:
                 "python": platform.python_version(),
                 "torch": torch.__version__,
             },
-            world_size=int(os.environ.get("WORLD_SIZE", 1)),
+            world_size=place()[1],
             seed=self.seed,
         )

@@ -1,5 +1,6 @@
 """The run folder that a recorder writes into, opened at its first record."""
 
+from kdanalysis.capture.captured import measure
 from kdanalysis.capture.options import Options
 from kdanalysis.capture.record import Record, store_dtype
 from kdanalysis.store.queue import QueueWriter
@@ -18,7 +19,7 @@ class Outlet:
         self._broken = False
 
     def put(self, record: Record) -> None:
-        """Queue the rows of a record.
+        """Queue the rows of a record, and tell the listener what they say.
 
         Raises:
             OSError, ValueError: the run cannot be opened, or an earlier record could not be stored.
@@ -26,9 +27,15 @@ class Outlet:
         if self._writer is None and not self._broken:
             self._writer = self._options.open_writer(record.student.shape[-1])
             self._broken = self._writer is None
+        listener = self._options.listener
+        if self._writer is None and listener is None:
+            return
+        captured = measure(record, self._options.loss, norms=listener is not None)
+        if listener is not None:
+            listener(captured)
         if self._writer is None:
             return
-        self._writer.put(record.columns(self._options.loss), store_dtype(record.student))
+        self._writer.put(record.columns(captured.residual), store_dtype(record.student))
         if record.layers is not None:
             self._writer.put_layers(record.layers.columns(record.step, record.epoch))
 

@@ -15,7 +15,6 @@ from kdanalysis.capture.probe import LayerGrams, LayerProbe
 from kdanalysis.capture.seen import Seen
 from kdanalysis.capture.sent import SentGradient
 from kdanalysis.capture.tap import Pass
-from kdanalysis.gradients import HasGradients, residual
 
 ROWS = 1 << 32  # default sample ids of a rank: its number times this, plus the row
 
@@ -44,7 +43,7 @@ class Record:
     sent: SentGradient | None = None
     layers: LayerGrams | None = None
 
-    def columns(self, loss: HasGradients | None) -> dict[str, np.ndarray]:
+    def columns(self, residual: Float[Tensor, " r"]) -> dict[str, np.ndarray]:
         """Return the columns of the store; logits in bfloat16 as their bits."""
         count = len(self.rows)
         return {
@@ -54,24 +53,8 @@ class Record:
             "target": self.target.cpu().numpy().astype(np.int64),
             "teacher_logits": _array(self.teacher),
             "student_logits": _array(self.student),
-            "residual": self._residual(loss).float().cpu().numpy(),
+            "residual": residual.float().cpu().numpy(),
         }
-
-    def _residual(self, loss: HasGradients | None) -> Float[Tensor, " r"]:
-        """Compare in float64, NaN where there is nothing to compare."""
-        device = self.student.device
-        values = torch.full((len(self.rows),), torch.nan, dtype=torch.float64, device=device)
-        if loss is None or self.sent is None or self.sent.value is None:
-            return values
-        student, teacher = self.sides
-        valid = (student.isfinite() & teacher.isfinite()).flatten(1).all(-1)
-        valid = valid if self.known is None else valid & self.known
-        sides, target = (student[valid].double(), teacher[valid].double()), self.target.to(device)
-        closed = sum(loss.gradients(*sides, target[valid], ramp=self.ramp).values())
-        closed = closed if self.pull is None else self.pull(closed)
-        sent = self.sent.value[self.rows.to(device)].double() * self.scale
-        values[valid] = residual(closed.flatten(1), sent[valid].flatten(1))
-        return values
 
 
 def begin(

@@ -1,18 +1,18 @@
 """Recorder: the only stateful object of a training loop."""
 
-import os
-import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from kdanalysis.capture.captured import Captured
+from kdanalysis.capture.closing import Closing
 from kdanalysis.capture.options import Options
 from kdanalysis.capture.outlet import Outlet
+from kdanalysis.capture.place import place
 from kdanalysis.capture.probe import probe_for
 from kdanalysis.capture.record import begin, check_batch
 from kdanalysis.capture.schedule import Schedule, every
@@ -24,7 +24,7 @@ from kdanalysis.losses import Loss
 Real = int | float
 
 
-class Recorder:
+class Recorder(Closing):
     """Captures teacher and student logits while a student trains, and changes nothing in it.
 
     On scheduled steps both sides' logits, the targets and the residual go to a run folder (see
@@ -52,7 +52,8 @@ class Recorder:
             serves the residual and may be None.
         student: the model in training; a forward hook takes its logits (n, c).
         teacher: the model to learn from; likewise.
-        student_layer: dotted name of the submodule that gives its logits; the model itself if "".
+        student_layer: dotted name of the submodule that gives its logits; the model itself if "";
+            None for no hook, where you give the logits.
         teacher_layer: likewise.
         student_map: dotted name of the layer of its last spatial map; found where not given.
         student_head: dotted name of the layer that reads the map's average; likewise.
@@ -76,6 +77,7 @@ class Recorder:
         existing: "error", "overwrite" or "resume", where the folder already holds a run.
         full: "block" or "drop", when the disk is slower than training.
         on_error: "raise", or "warn" and let the training go on, when the disk fails.
+        listener: called with what each captured batch says of ``loss``, after its backward pass.
 
     Raises:
         ValueError: an argument that cannot be used.
@@ -89,8 +91,8 @@ class Recorder:
         *,
         student: nn.Module | None = None,
         teacher: nn.Module | None = None,
-        student_layer: str = "",
-        teacher_layer: str = "",
+        student_layer: str | None = "",
+        teacher_layer: str | None = "",
         student_map: str = "",
         student_head: str = "",
         teacher_map: str = "",
@@ -108,11 +110,11 @@ class Recorder:
         existing: str = "error",
         full: str = "block",
         on_error: str = "raise",
+        listener: Callable[[Captured], None] | None = None,
     ) -> None:
-        rank = int(os.environ.get("RANK", 0))
         self._options = Options(
             path=Path(path).expanduser(),
-            rank=rank,
+            rank=place()[0],
             loss=loss,
             layers=(layers,) if isinstance(layers, str) else tuple(layers),
             noise=noise,
@@ -126,6 +128,7 @@ class Recorder:
             existing=existing,
             full=full,
             on_error=on_error,
+            listener=listener,
         )
         self.step, self.epoch = self._options.first_step(), 0
         self._loss, self._student, self._scaler = loss, student, scaler
@@ -187,6 +190,15 @@ class Recorder:
         """
         self._take(target, sample_id, ramp, False, student=student, teacher=teacher)
 
+    def end_step(self) -> None:
+        """Finish the record of a step whose backward passes are over; forget its forward passes.
+
+        The next call does so too. Call it where a forward pass was not recorded, as that of a
+        batch you left out, or where the listener shall know of this step now.
+        """
+        self._finish()
+        self._taps.forget()
+
     def flush(self) -> None:
         """Write what was captured so far; once it returns, a kill of the process loses none of it.
 
@@ -205,22 +217,6 @@ class Recorder:
             self._finish()
         finally:
             self._outlet.close()
-
-    def __enter__(self) -> "Recorder":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self.close()
-        except Exception as late:
-            if error is None:
-                raise
-            warnings.warn(f"recording into {self.path} ended: {late}", RuntimeWarning, stacklevel=2)
 
     def _take(
         self, target: Tensor, sample_id: Tensor | None, ramp: Real, computes: bool, **given: Any

@@ -55,7 +55,7 @@ class Tap:
             RuntimeError: there was no forward pass since the last call, or two that train.
         """
         last, graphs = self._last, self._graphs
-        self._last, self._graphs = None, 0
+        self.forget()
         if last is None:
             raise RuntimeError(
                 f"no forward pass of the {self.side} was seen since the last step: run it before "
@@ -68,12 +68,16 @@ class Tap:
             )
         return last
 
+    def forget(self) -> None:
+        """Let go what the forward passes gave."""
+        self._last, self._graphs = None, 0
+
     def remove(self) -> None:
         """Take the hook off and let the logits go; a second time is harmless."""
         self._handle.remove()
         if self._regions is not None:
             self._regions.remove()
-        self._last, self._graphs = None, 0
+        self.forget()
 
     def _keep(self, module: nn.Module, arguments: tuple, output: Any) -> None:
         if in_backward():
@@ -101,9 +105,14 @@ class Taps:
         self._taps: dict[str, Any] = {}
 
     def attach(
-        self, model: nn.Module | None, layer: str, side: str, map_layer: str = "", head: str = ""
+        self,
+        model: nn.Module | None,
+        layer: str | None,
+        side: str,
+        map_layer: str = "",
+        head: str = "",
     ) -> None:
-        """Put a tap on the model; after an error none is left on either side.
+        """Put a tap on a model with a layer to watch; after an error none is left on either side.
 
         Raises:
             ValueError: no such layer, or a map is named where none is needed.
@@ -115,7 +124,7 @@ class Taps:
                     f"the {side}'s map or head is named, but only a loss on regions such as SDD "
                     f"reads it"
                 )
-            if model is None:
+            if model is None or layer is None:
                 return
             if self._regional:
                 names = {"logits_layer": layer, "side": side}
@@ -143,6 +152,12 @@ class Taps:
         if side not in self._taps:
             raise RuntimeError(f"the recorder has no {side}: pass the model or its logits")
         return self._taps[side].take()
+
+    def forget(self) -> None:
+        """Let go what the forward passes of both sides gave."""
+        for tap in self._taps.values():
+            if isinstance(tap, Tap):
+                tap.forget()
 
     def _given(self, side: str, given: Tensor) -> Pass:
         if not self._regional:
