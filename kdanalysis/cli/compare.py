@@ -10,6 +10,7 @@ from kdanalysis.cli.options import Device, Overwrite, Seed, prepare
 from kdanalysis.ranks import RANKS
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
     from kdanalysis.pages.inputs import Source
@@ -126,7 +127,7 @@ def compare_losses(
     for name, source in sources.items():
         frame = summary(tables[name], losses, match_norm)
         title = f"{name}: {source.logits.num_rows:,} samples, {source.info.num_classes} classes"
-        print_frame(frame, title=title)
+        print_frame(frame, title=title + left_out(tables[name]["direction"]))
         if match_norm:
             typer.echo(matching_sentence(frame))
     if folder is not None:
@@ -160,13 +161,20 @@ def compare_runs(
     if not RANKS.first:
         return
     frame = overview(sources, tables)
-    print_frame(
-        frame,
-        title=f"{len(sources)} students, {next(iter(sources.values())).info.num_classes} classes",
-    )
+    title = f"{len(sources)} students, {next(iter(sources.values())).info.num_classes} classes"
+    print_frame(frame, title=title)
+    for name, of_one in tables.items():
+        if note := left_out(of_one["agreement"]):
+            typer.echo(f"{name}: {sources[name].logits.num_rows:,} samples{note}")
     typer.echo(overview_sentence(frame))
     if folder is not None:
         write(runs_page(sources, tables, settings), folder)
+
+
+def left_out(table: "pd.DataFrame") -> str:
+    """Return how many samples had NaN or inf, as a clause for a title; nothing where none had."""
+    count = int(table.non_finite.max())
+    return f", {count:,} of them with NaN or inf and left out" if count else ""
 
 
 def watch(source: "Source") -> Callable:

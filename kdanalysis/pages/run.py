@@ -96,12 +96,12 @@ def short_names(paths: Iterable[Path]) -> dict[str, Path]:
     """Name runs by their folder, or by their whole path where two folders share a name.
 
     Raises:
-        ValueError: one run is given twice.
+        ValueError: one of them is given twice.
     """
     paths = list(paths)
     whole = [path.resolve() for path in paths]
-    if len(set(whole)) < len(whole):
-        raise ValueError("a run is given twice: every run must be another folder")
+    if twice := [path for path in paths if whole.count(path.resolve()) > 1]:
+        raise ValueError(f"{twice[0]} is given twice: every run or file must be another one")
     last = [path.name for path in whole]
     return {
         path.name if last.count(path.name) == 1 else str(given): given

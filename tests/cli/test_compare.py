@@ -136,9 +136,19 @@ def test_samples_with_nan_are_counted_and_left_out(run_command, tmp_path):
     np.savez(tmp_path / "broken.npz", **sides)
     result = run_command("compare", tmp_path / "broken.npz", *THREE, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
+    assert "40 samples, 8 classes, 1 of them with NaN or inf and left out" in result.stdout
     table = pd.read_csv(tmp_path / "out" / "tables" / "direction.csv")
     assert (table.non_finite == 1).all()
     assert table.query("teacher == 'all'").n.tolist() == [39] * 3
+
+
+def test_students_with_nan_are_named_with_their_count(run_command, file, tmp_path):
+    broken = TEACHER.copy()
+    broken[3, 1] = np.nan
+    np.savez(tmp_path / "broken.npz", logits_s=STUDENT, logits_t=broken, labels=TARGET)
+    result = run_command("compare", file, tmp_path / "broken.npz")
+    assert "broken.npz: 40 samples, 1 of them with NaN or inf and left out" in result.stdout
+    assert "both.npz: 40 samples" not in result.stdout
 
 
 def refused(run_command, tmp_path, *args) -> str:

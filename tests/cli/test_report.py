@@ -19,4 +19,4 @@ def test_a_folder_that_is_no_run_leaves_no_page(run_command, run_folder, tmp_pat
 def test_a_run_given_twice_is_refused(run_command, run_folder, tmp_path):
     result = run_command("report", run_folder, run_folder, "-o", tmp_path / "report.html")
     assert result.exit_code == 2
-    assert "a run is given twice" in result.stderr
+    assert "is given twice: every run or file must be another one" in result.stderr

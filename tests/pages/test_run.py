@@ -86,7 +86,7 @@ def test_runs_are_named_by_their_folders_where_that_tells_them_apart(tmp_path):
     one, other, far = tmp_path / "kd", tmp_path / "gdkd", tmp_path / "old" / "kd"
     assert list(short_names([one, other])) == ["kd", "gdkd"]
     assert list(short_names([one, other, far])) == [str(one), "gdkd", str(far)]
-    with pytest.raises(ValueError, match="a run is given twice"):
+    with pytest.raises(ValueError, match="kd is given twice"):
         short_names([one, one])
 
 
