@@ -14,6 +14,7 @@ _HOMES = {
     "Top1": "kdanalysis.partition",
     "Top1TopK": "kdanalysis.partition",
     "TopK": "kdanalysis.partition",
+    "Blockwise": "kdanalysis.losses",
     "Confident": "kdanalysis.losses",
     "CrossEntropy": "kdanalysis.losses",
     "DKD": "kdanalysis.losses",

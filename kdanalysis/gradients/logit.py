@@ -26,7 +26,7 @@ class HasGradients(Protocol):
 def term_gradients(
     loss: HasGradients,
     student: Float[Tensor, "n c *r"],
-    teacher: Float[Tensor, "n c *r"],
+    teacher: Float[Tensor, "n c *t"],
     target: Int[Tensor, " n"],
     ramp: int | float = 1.0,
 ) -> Float[Tensor, "t n c *r"]:

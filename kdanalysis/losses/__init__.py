@@ -1,6 +1,7 @@
 """Distillation losses: named weighted terms per sample, with closed-form gradients beside them."""
 
 from kdanalysis.losses.base import Loss, linear_ramp
+from kdanalysis.losses.blocks import Blockwise
 from kdanalysis.losses.compose import LogitStandardized, Sum
 from kdanalysis.losses.confident import Confident
 from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3, Decoupled
@@ -18,6 +19,7 @@ __all__ = [
     "KD",
     "NKD",
     "SDD",
+    "Blockwise",
     "Confident",
     "CrossEntropy",
     "Decoupled",

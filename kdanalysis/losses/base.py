@@ -24,13 +24,15 @@ class Loss(nn.Module, ABC):
     term's constant weight, without T^2; ``temperature`` is None where there is no single one;
     ``needs_target`` says whether the labels matter, or any class indices will do. ``scales`` is
     None, or those of the regions of a loss that takes region logits (n, c, r) instead of logits
-    (n, c) and gives gradients of that shape.
+    (n, c) and gives gradients of that shape. ``stacked`` is None, or the number of logits that a
+    loss takes of every sample's student side, (n, c, stacked), beside the teacher's (n, c).
     """
 
     term_weights: dict[str, float]
     temperature: float | None = None
     needs_target: bool = True
     scales: tuple[int, ...] | None = None
+    stacked: int | None = None
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -40,7 +42,7 @@ class Loss(nn.Module, ABC):
     def forward(
         self,
         student: Float[Tensor, "n c *r"],
-        teacher: Float[Tensor, "n c *r"],
+        teacher: Float[Tensor, "n c *t"],
         target: Int[Tensor, " n"],
         ramp: Real = 1.0,
     ) -> dict[str, Float[Tensor, " n"]]:
@@ -57,14 +59,14 @@ class Loss(nn.Module, ABC):
             ValueError: shapes differ, a logit is NaN or infinite, or a target that the loss uses
                 is no class index.
         """
-        student, teacher = checked(student, teacher, target, self.scales)
+        student, teacher = checked(student, teacher, target, self.scales, self.stacked)
         return self.values(student, teacher.detach(), target, check_ramp(ramp))
 
     @torch.no_grad()
     def gradients(
         self,
         student: Float[Tensor, "n c *r"],
-        teacher: Float[Tensor, "n c *r"],
+        teacher: Float[Tensor, "n c *t"],
         target: Int[Tensor, " n"],
         ramp: Real = 1.0,
     ) -> dict[str, Float[Tensor, "n c *r"]]:
@@ -76,7 +78,7 @@ class Loss(nn.Module, ABC):
         sides are confident of the same class the gradient is small, and float64 logits keep more
         of its digits.
         """
-        student, teacher = checked(student, teacher, target, self.scales)
+        student, teacher = checked(student, teacher, target, self.scales, self.stacked)
         return self.slopes(student, teacher, target, check_ramp(ramp))
 
     @abstractmethod
@@ -104,9 +106,14 @@ def linear_ramp(epoch: Real, length: Real) -> float:
 
 
 def check_loss(loss: object) -> "Loss":
-    """Return it; a ValueError where it is no loss of this package, or a class instead of one."""
+    """Return it, to be part of another; a ValueError where it is no loss that can be."""
     if not isinstance(loss, Loss):
         raise ValueError(f"need a kdanalysis loss such as KD(), got {loss!r:.80}")
+    if loss.stacked is not None:
+        raise ValueError(
+            f"{type(loss).__name__} takes the logits of a student and its stones, and is no part "
+            f"of another loss: give it the other loss as its base"
+        )
     return loss
 
 
@@ -141,11 +148,15 @@ def check_ramp(ramp: Real) -> Real:
 
 
 def checked(
-    student: Any, teacher: Any, target: Any, scales: Sequence[int] | None = None
+    student: Any,
+    teacher: Any,
+    target: Any,
+    scales: Sequence[int] | None = None,
+    stacked: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return both logits in one dtype of at least float32, refusing what no loss can use.
 
-    With ``scales`` they are region logits.
+    With ``scales`` they are region logits, with ``stacked`` the student's are so many a sample.
     """
     sides = {"student": student, "teacher": teacher, "target": target}
     for name, values in sides.items():
@@ -153,37 +164,47 @@ def checked(
             raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise ValueError(f"target must hold class indices as integers, got {target.dtype}")
-    _check_shapes(student, teacher, target, scales)
+    _check_shapes(student, teacher, target, scales, stacked)
     dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
     student, teacher = student.to(dtype), teacher.to(dtype)
     # One sum finds any NaN or inf at the cost of one pass and one wait for the device.
     if not isfinite((student.detach().sum() + teacher.detach().sum()).item()):
-        _refuse_non_finite(student=student, teacher=teacher)
+        part = "region" if stacked is None else "column"
+        _refuse_non_finite(part, student=student, teacher=teacher)
     return student, teacher
 
 
 def _check_shapes(
-    student: Tensor, teacher: Tensor, target: Tensor, scales: Sequence[int] | None
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor,
+    scales: Sequence[int] | None,
+    stacked: int | None,
 ) -> None:
-    kind, last = "logits (n, c)", ()
+    kind, last = "student and teacher logits (n, c)", ((), ())
+    if stacked is not None:
+        last = ((stacked,), ())
+        kind = f"student logits (n, c, {stacked}) of itself and its stones, teacher logits (n, c)"
     if scales is not None:
-        last = (count_regions(scales),)
-        kind = f"region logits (n, c, {last[0]}) of the scales {tuple(scales)}"
-    shape = (len(target), *student.shape[1:2], *last) if target.dim() == 1 else None
-    if student.shape != teacher.shape or student.dim() != 2 + len(last) or student.shape != shape:
+        count = count_regions(scales)
+        last = ((count,), (count,))
+        kind = f"student and teacher region logits (n, c, {count}) of the scales {tuple(scales)}"
+    shape = (len(target), *student.shape[1:2]) if target.dim() == 1 else (None,)
+    fits = len(shape) == 2 and (student.shape, teacher.shape) == tuple(shape + x for x in last)
+    if not fits:
         raise ValueError(
-            f"need student and teacher {kind} and targets (n,), got student "
+            f"need {kind} and targets (n,), got student "
             f"{tuple(student.shape)}, teacher {tuple(teacher.shape)}, target {tuple(target.shape)}"
         )
 
 
-def _refuse_non_finite(**sides: Tensor) -> None:
+def _refuse_non_finite(part: str, **sides: Tensor) -> None:
     for side, logits in sides.items():
         bad = ~logits.isfinite()
         if bad.any():
             place = bad.nonzero()[0].tolist()
-            sample, index, *region = place
-            where = f"class {index}" + "".join(f" of region {r}" for r in region)
+            sample, index, *last = place
+            where = f"class {index}" + "".join(f" of {part} {r}" for r in last)
             raise ValueError(
                 f"{side} logits of sample {sample} hold {float(logits[*place])} at {where}; a loss "
                 f"needs finite logits ({int(bad.flatten(1).any(-1).sum())} of {len(logits)} "

@@ -3,6 +3,7 @@
 import ast
 
 from kdanalysis.losses.base import Loss
+from kdanalysis.losses.blocks import Blockwise
 from kdanalysis.losses.compose import LogitStandardized, Sum
 from kdanalysis.losses.confident import Confident
 from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3, Decoupled
@@ -15,7 +16,7 @@ _KNOWN = {
     kind.__name__: kind
     for kind in (
         *(KD, CrossEntropy, DKD, GDKD, GDKD3, NKD, Decoupled, LogitStandardized, Sum, SDD),
-        Confident,
+        *(Confident, Blockwise),
         *(AutoK, Groups, Target, Top1, Top1TopK, TopK),
     )
 }
