@@ -23,6 +23,7 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
         ALGEBRA | {"gradients", "losses", "store"},
         {"torch", "numpy", "pyarrow"},
     ),
+    "stones": ({"capture", "losses"}, {"torch"}),
     "analysis": (ALGEBRA | {"gradients"}, {"torch", "torchmetrics", *PLAIN}),
     "figures": (set(), {"matplotlib", "seaborn", *PLAIN}),
     "ranks": (set(), {"torch"}),
