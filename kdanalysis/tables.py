@@ -36,6 +36,7 @@ from kdanalysis.losses import (
     GDKD,
     KD,
     SDD,
+    Blockwise,
     CrossEntropy,
     LogitStandardized,
     Loss,
@@ -194,9 +195,13 @@ def distilled_with(info: RunInfo, known: Mapping[str, Loss]) -> dict[str, Loss]:
 
 
 def trained_loss(info: RunInfo) -> Loss | None:
-    """Return the run's loss; None for a loss of the user's own, or none at all."""
+    """Return the run's loss; None for a loss of the user's own, or none at all.
+
+    Of a student and its stones it is the base loss, because a run holds the student's logits.
+    """
     try:
-        return restore_loss(info.loss)
+        loss = restore_loss(info.loss)
+        return loss.base if isinstance(loss, Blockwise) else loss
     except ValueError:
         return None
 

@@ -34,7 +34,7 @@ def measure(record: Record, loss: HasGradients | None, norms: bool) -> Captured:
         norms: whether norms are asked for; they are empty if not.
     """
     student, teacher = record.sides
-    finite = (student.isfinite() & teacher.isfinite()).flatten(1).all(-1)
+    finite = torch.stack([x.isfinite().flatten(1).all(-1) for x in (student, teacher)]).all(0)
     sent = None if record.sent is None else record.sent.value
     closed = {}
     if loss is not None and (norms or sent is not None):

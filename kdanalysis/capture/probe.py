@@ -92,7 +92,8 @@ class LayerProbe:
         captures: Callable[[], bool],
     ) -> None:
         self._student, self._loss, self._noise, self._seed = student, loss, noise, seed
-        self._regional = getattr(loss, "scales", None) is not None
+        several = (getattr(loss, name, None) for name in ("scales", "stacked"))
+        self._several = any(one is not None for one in several)
         self._names, self._layers = chosen_layers(student, names)
         self._heads = {
             name: Head(layer, captures)
@@ -134,8 +135,8 @@ class LayerProbe:
                 on regions is only observed, with a head that is not linear.
         """
         heads = {name: head.take(student.logits) for name, head in self._heads.items()}
-        if self._regional:
-            heads = {}  # its gradient comes through the cells as well
+        if self._several:
+            heads = {}  # its gradient comes through the cells as well, or the stones have none
         heads = {name: given for name, given in heads.items() if given is not None}
         values, logits = self._values(student, teacher, seen), seen.student.flatten(1)
         if not all(side.isfinite().all() for side in values):
@@ -171,7 +172,7 @@ class LayerProbe:
         return LayerGrams(self._names, terms, dot, covariance if self._noise else None, count)
 
     def _values(self, student: Pass, teacher: Pass, seen: Seen) -> list[Tensor]:
-        if not self._regional:
+        if not self._several:
             return [x.logits.detach() if x.copy is None else x.copy for x in (student, teacher)]
         if seen.student.dim() != 3:
             raise RuntimeError(

@@ -134,7 +134,7 @@ class Recorder(Closing):
         self._loss, self._student, self._scaler = loss, student, scaler
         self._outlet, self._pending, self._closed = Outlet(self._options), None, False
         captures, me = self._options.schedule, weakref.ref(self)
-        self._taps = Taps(lambda: captures(me().step), getattr(loss, "scales", None) is not None)
+        self._taps = Taps(lambda: captures(me().step), loss)
         self._let_go = weakref.finalize(self, self._taps.remove)
         self._probe = probe_for(student, self._options, self._taps)
         self._taps.attach(student, student_layer, "student", student_map, student_head)
@@ -152,7 +152,7 @@ class Recorder(Closing):
         *,
         ramp: int | float = 1.0,
         student: Float[Tensor, "n c *r"] | None = None,
-        teacher: Float[Tensor, "n c *r"] | None = None,
+        teacher: Float[Tensor, "n c *t"] | None = None,
     ) -> Float[Tensor, ""]:
         """Return the training loss of this step, and capture the step where it is scheduled.
 
@@ -160,8 +160,8 @@ class Recorder(Closing):
             target: class indices.
             sample_id: identifies samples over the whole run; the row number if not given.
             ramp: warm-up factor of the distillation terms.
-            student: logits, or region logits for a loss on regions, instead of the last forward
-                pass's.
+            student: logits instead of the last forward pass's: region logits for a loss on
+                regions, those of the stones too for ``Blockwise``.
             teacher: likewise.
 
         Raises:
@@ -180,7 +180,7 @@ class Recorder(Closing):
         *,
         ramp: int | float = 1.0,
         student: Float[Tensor, "n c *r"] | None = None,
-        teacher: Float[Tensor, "n c *r"] | None = None,
+        teacher: Float[Tensor, "n c *t"] | None = None,
     ) -> None:
         """Capture this step where it is scheduled, beside a loss of your own.
 

@@ -1,4 +1,4 @@
-"""What a loss sees of a step: both sides' logits, or both sides' region logits."""
+"""What a loss sees of a step: both sides' logits, region logits, or those of stones."""
 
 from dataclasses import dataclass
 
@@ -15,15 +15,16 @@ from kdanalysis.capture.tap import Pass
 class Seen:
     """Both sides as the loss takes them, and where to watch for the gradient that autograd sends.
 
-    A loss on logits is watched at the student's logits. A loss on regions is watched at the
-    student's feature map, because that is where all that trains the student meets again: what
-    comes through its own logits and what comes through the cells. ``pull`` brings the closed
-    forms there. ``known`` says for which samples they hold: those whose logits are what a linear
-    head makes of the map's average. None is watched where the head is not linear.
+    A loss on logits is watched at the student's logits, one on stones at theirs and the student's
+    together. A loss on regions is watched at the student's feature map, because that is where all
+    that trains the student meets again: what comes through its own logits and what comes through
+    the cells. ``pull`` brings the closed forms there. ``known`` says for which samples they hold:
+    those whose logits are what a linear head makes of the map's average. None is watched where the
+    head is not linear.
     """
 
     student: Float[Tensor, "n c *r"]
-    teacher: Float[Tensor, "n c *r"]
+    teacher: Float[Tensor, "n c *t"]
     watched: Tensor | None
     pull: Pull | None = None
     known: Bool[Tensor, " n"] | None = None
@@ -50,6 +51,8 @@ def see(
     Raises:
         ValueError: a scale exceeds a side's map, or a head does not fit it; the side is named.
     """
+    if options.loss is not None and options.loss.stacked is not None:
+        return Seen(student.regions, teacher.logits, watched=student.regions)
     scales = None if options.loss is None else options.loss.scales
     features, learns = student.features, computes or bool(options.layers)
     sides = {"student": student, "teacher": teacher}

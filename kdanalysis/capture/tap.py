@@ -16,7 +16,7 @@ class Pass(NamedTuple):
     logits: Tensor  # (n, c)
     copy: Tensor | None = None  # of the logits, where the step is captured
     features: FeatureMap | None = None  # where regions are needed
-    regions: Tensor | None = None  # (n, c, r), given by hand
+    regions: Tensor | None = None  # (n, c, r), or of a student and its stones, given by hand
 
 
 class Tap:
@@ -97,11 +97,12 @@ class Taps:
 
     Args:
         copies: as for ``Tap``.
-        regional: whether feature maps are needed beside the logits.
+        loss: says whether feature maps are needed beside the logits, or the logits of stones.
     """
 
-    def __init__(self, copies: Callable[[], bool], regional: bool = False) -> None:
-        self.copies, self._regional = copies, regional
+    def __init__(self, copies: Callable[[], bool], loss: Any = None) -> None:
+        self.copies, self._regional = copies, getattr(loss, "scales", None) is not None
+        self._stacked = getattr(loss, "stacked", None) is not None
         self._taps: dict[str, Any] = {}
 
     def attach(
@@ -145,8 +146,10 @@ class Taps:
 
         Raises:
             RuntimeError: no model on this side and no logits given, or as ``Tap.take``.
-            ValueError: logits given where region logits are needed.
+            ValueError: logits given where region logits are needed, or those of the stones missing.
         """
+        if self._stacked and side == "student":
+            return self._with_stones(given)
         if given is not None:
             return self._given(side, given)
         if side not in self._taps:
@@ -167,6 +170,14 @@ class Taps:
             raise ValueError(
                 f"this loss needs region logits (n, c, r), but the {side}'s are {shape}: make them "
                 f"with region_logits"
+            )
+        return Pass(given[..., 0], regions=given)
+
+    def _with_stones(self, given: Tensor | None) -> Pass:
+        if not isinstance(given, Tensor) or given.dim() != 3:
+            raise ValueError(
+                "this loss needs the logits of the student and its stones (n, c, 1 + stones): give "
+                "what a Ladder returns, student=... and teacher=..."
             )
         return Pass(given[..., 0], regions=given)
 
