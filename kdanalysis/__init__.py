@@ -34,6 +34,7 @@ _HOMES = {
     "at": "kdanalysis.capture",
     "every": "kdanalysis.capture",
     "logarithmic": "kdanalysis.capture",
+    "region_bytes": "kdanalysis.capture",
     "load_logits": "kdanalysis.store",
     "region_cases": "kdanalysis.cases",
     "region_logits": "kdanalysis.regions",

@@ -14,6 +14,7 @@ from kdanalysis import __version__
 from kdanalysis.capture.place import place
 from kdanalysis.capture.schedule import Schedule
 from kdanalysis.losses import Loss
+from kdanalysis.regions import check_scales
 from kdanalysis.store.folder import refuse_existing
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.queue import QueueWriter
@@ -43,6 +44,8 @@ class Options:
     loss: Loss | None
     layers: tuple[str, ...]
     noise: bool
+    regions: tuple[int, ...]
+    region_rows: int
     schedule: Schedule
     max_rows: int | None
     dtype: str
@@ -59,13 +62,18 @@ class Options:
         for name, valid in CHOICES.items():
             if getattr(self, name) not in valid:
                 raise ValueError(f"{name} is one of {valid}, got {getattr(self, name)!r}")
-        for name in ("max_rows", "accumulate"):
+        for name in ("max_rows", "accumulate", "region_rows"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and value >= 1):
                 raise ValueError(f"{name} must be at least 1, got {value!r}")
         if self.loss is not None and not isinstance(self.loss, Loss):
             raise ValueError(
                 f"loss must be a kdanalysis loss such as GDKD(), got {self.loss!r:.80}"
+            )
+        self.regions = check_scales(self.regions) if len(self.regions) else ()
+        if self.regions and getattr(self.loss, "stacked", None) is not None:
+            raise ValueError(
+                "regions cannot be kept beside a loss on stepping stones: leave them out"
             )
         if self.layers and self.loss is None:
             raise ValueError("layers need a loss: what is kept are the gradients of its terms")
@@ -124,4 +132,5 @@ class Options:
             },
             world_size=place()[1],
             seed=self.seed,
+            scales=self.regions,
         )

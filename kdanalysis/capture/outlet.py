@@ -35,7 +35,10 @@ class Outlet:
             listener(captured)
         if self._writer is None:
             return
-        self._writer.put(record.columns(captured.residual), store_dtype(record.student))
+        dtype = store_dtype(record.student, record.teacher)
+        self._writer.put(record.columns(captured.residual), dtype)
+        if record.regions is not None:
+            self._writer.put_regions(record.regions.columns(record.step, record.epoch))
         if record.layers is not None:
             self._writer.put_layers(record.layers.columns(record.step, record.epoch))
 

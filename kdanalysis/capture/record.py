@@ -12,6 +12,7 @@ from torch import Tensor
 from kdanalysis.capture.features import Pull
 from kdanalysis.capture.options import Options
 from kdanalysis.capture.probe import LayerGrams, LayerProbe
+from kdanalysis.capture.region_rows import RegionRows, region_rows
 from kdanalysis.capture.seen import Seen
 from kdanalysis.capture.sent import SentGradient
 from kdanalysis.capture.tap import Pass
@@ -42,6 +43,7 @@ class Record:
     scale: float
     sent: SentGradient | None = None
     layers: LayerGrams | None = None
+    regions: RegionRows | None = None
 
     def columns(self, residual: Float[Tensor, " r"]) -> dict[str, np.ndarray]:
         """Return the columns of the store; logits in bfloat16 as their bits."""
@@ -80,18 +82,20 @@ def begin(
         sample_id = torch.arange(count) + options.rank * ROWS
     check_captured(target, sample_id, student.logits.shape[-1])
     rows = sample_rows(count, options.max_rows, options.seed, facts["step"])
+    some = rows[sample_rows(len(rows), options.region_rows, options.seed, facts["step"])]
     logits = tuple(kept(one.logits, rows, one.copy) for one in (student, teacher))
-    regions = seen.student.dim() == 3
+    on_regions = seen.student.dim() == 3
     return Record(
         rows=rows,
         sample_id=kept(sample_id, rows),
         target=kept(target, rows),
         student=logits[0],
         teacher=logits[1],
-        sides=(kept(seen.student, rows), kept(seen.teacher, rows)) if regions else logits,
+        sides=(kept(seen.student, rows), kept(seen.teacher, rows)) if on_regions else logits,
         pull=seen.pull,
         known=None if seen.known is None else kept(seen.known, rows),
         scale=count * options.accumulate / scaled,
+        regions=region_rows(student, teacher, seen, some, sample_id, target, options),
         layers=None
         if probe is None
         else probe.take(student, teacher, seen, target, scaled, **facts),
@@ -105,9 +109,9 @@ def _array(logits: Tensor) -> np.ndarray:
     return logits.cpu().numpy()
 
 
-def store_dtype(logits: Tensor) -> str | None:
-    """Return what the store must be told of the logits' dtype: "bfloat16" where they are bits."""
-    return "bfloat16" if logits.dtype == torch.bfloat16 else None
+def store_dtype(*sides: Tensor) -> str | None:
+    """Return what the store must be told of the logits: "bfloat16" where a side's are bits."""
+    return "bfloat16" if torch.bfloat16 in {logits.dtype for logits in sides} else None
 
 
 def sample_rows(count: int, most: int | None, seed: int, step: int) -> Int[Tensor, " r"]:

@@ -62,12 +62,14 @@ class Recorder(Closing):
         layers: names or patterns (see ``find_layers``) of layers of the student at which to take
             every term's gradient, at the cost of a backward pass a term; none for a linear head,
             nor for "logits", the gradients in the logits of the batch.
+        regions: scales, such as (1, 2, 4), at which to keep region logits of both sides (see
+            ``region_logits``), whatever the loss; none if empty. ``region_bytes`` says how large.
+        region_rows: keep the regions of at most so many of a captured step's rows.
         noise: take the gradients' variance over samples too, at the same cost once more.
         schedule: at which steps to capture, every 50th if None; ``every``, ``at``,
             ``logarithmic`` or any function of the step.
         max_rows: capture at most so many rows of a batch, drawn by (seed, step).
-        dtype: how logits are stored: "float16" (values beyond 65 504 are refused), "bfloat16",
-            "float32", "float64" or "same".
+        dtype: "float16" (up to 65 504, else refused), "bfloat16", "float32", "float64" or "same".
         classes: names of the classes.
         seed: of the row sampling; stored with the run.
         scaler: the GradScaler in use, whose factor is divided out of the residual.
@@ -99,6 +101,8 @@ class Recorder(Closing):
         teacher_head: str = "",
         layers: Sequence[str] | str = (),
         noise: bool = True,
+        regions: Sequence[int] = (),
+        region_rows: int = 16,
         schedule: Schedule | None = None,
         max_rows: int | None = None,
         dtype: str = "float16",
@@ -112,29 +116,23 @@ class Recorder(Closing):
         on_error: str = "raise",
         listener: Callable[[Captured], None] | None = None,
     ) -> None:
+        layers = (layers,) if isinstance(layers, str) else tuple(layers)
+        where = {"path": Path(path).expanduser(), "rank": place()[0], "existing": existing}
+        what = {"loss": loss, "layers": layers, "noise": noise, "regions": regions}
+        which = {"max_rows": max_rows, "region_rows": region_rows, "seed": seed}
+        how = {"dtype": dtype, "accumulate": accumulate, "full": full, "on_error": on_error}
         self._options = Options(
-            path=Path(path).expanduser(),
-            rank=place()[0],
-            loss=loss,
-            layers=(layers,) if isinstance(layers, str) else tuple(layers),
-            noise=noise,
+            **(where | what | which | how),
             schedule=every(50) if schedule is None else schedule,
-            max_rows=max_rows,
-            dtype=dtype,
             classes=None if classes is None else list(classes),
-            seed=seed,
-            accumulate=accumulate,
             settings=dict(settings or {}),
-            existing=existing,
-            full=full,
-            on_error=on_error,
             listener=listener,
         )
         self.step, self.epoch = self._options.first_step(), 0
         self._loss, self._student, self._scaler = loss, student, scaler
         self._outlet, self._pending, self._closed = Outlet(self._options), None, False
         captures, me = self._options.schedule, weakref.ref(self)
-        self._taps = Taps(lambda: captures(me().step), loss)
+        self._taps = Taps(lambda: captures(me().step), loss, bool(self._options.regions))
         self._let_go = weakref.finalize(self, self._taps.remove)
         self._probe = probe_for(student, self._options, self._taps)
         self._taps.attach(student, student_layer, "student", student_map, student_head)

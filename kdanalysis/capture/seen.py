@@ -62,7 +62,7 @@ def see(
     regions = {}
     for name, one in sides.items():
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns and name == "student"):
-            regions[name] = _regions(name, one, scales)
+            regions[name] = side_regions(name, one, scales)
     if features is None:
         return Seen(**regions, watched=student.regions)
     if not captures or not features.linear:
@@ -71,7 +71,12 @@ def see(
     return Seen(**regions, watched=features.values, pull=features.pull(scales), known=known)
 
 
-def _regions(side: str, one: Pass, scales: tuple[int, ...]) -> Float[Tensor, "n c r"]:
+def side_regions(side: str, one: Pass, scales: tuple[int, ...]) -> Float[Tensor, "n c r"]:
+    """Return the region logits that one side gave, by hand or as its feature map makes them.
+
+    Raises:
+        ValueError: a scale exceeds the map, or the head does not fit it; the side is named.
+    """
     if one.features is None:
         return one.regions
     try:

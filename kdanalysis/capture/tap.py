@@ -98,10 +98,13 @@ class Taps:
     Args:
         copies: as for ``Tap``.
         loss: says whether feature maps are needed beside the logits, or the logits of stones.
+        regional: feature maps are needed, whatever the loss.
     """
 
-    def __init__(self, copies: Callable[[], bool], loss: Any = None) -> None:
-        self.copies, self._regional = copies, getattr(loss, "scales", None) is not None
+    def __init__(
+        self, copies: Callable[[], bool], loss: Any = None, regional: bool = False
+    ) -> None:
+        self.copies, self._regional = copies, regional or getattr(loss, "scales", None) is not None
         self._stacked = getattr(loss, "stacked", None) is not None
         self._taps: dict[str, Any] = {}
 
@@ -122,8 +125,8 @@ class Taps:
         try:
             if (map_layer or head) and not self._regional:
                 raise ValueError(
-                    f"the {side}'s map or head is named, but only a loss on regions such as SDD "
-                    f"reads it"
+                    f"the {side}'s map or head is named, but only regions, recorded or "
+                    f"distilled as by SDD, read it"
                 )
             if model is None or layer is None:
                 return
@@ -168,7 +171,7 @@ class Taps:
         if not isinstance(given, Tensor) or given.dim() != 3:
             shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
             raise ValueError(
-                f"this loss needs region logits (n, c, r), but the {side}'s are {shape}: make them "
+                f"region logits (n, c, r) are needed here, but the {side}'s are {shape}: make them "
                 f"with region_logits"
             )
         return Pass(given[..., 0], regions=given)

@@ -57,7 +57,7 @@ def conduct(
     """
     from kdanalysis.cli.progress import progress
     from kdanalysis.cli.terminal import print_frame
-    from kdanalysis.training import run_experiment
+    from kdanalysis.training import announce_regions, run_experiment
 
     plan = experiment.fingerprint()
     if resume:
@@ -72,6 +72,8 @@ def conduct(
     out.mkdir(parents=True, exist_ok=True)
     if not resume:
         (out / PLAN).write_text(json.dumps(plan, indent=2), encoding="utf-8")
+    for line in announce_regions(experiment):
+        typer.echo(line)
     outcome = run_experiment(
         experiment,
         out,

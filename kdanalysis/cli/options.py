@@ -54,6 +54,22 @@ def parse_ks(text: str) -> str | tuple[int, ...]:
     return tuple(sorted({k for m in found for k in range(int(m[1]), int(m[2] or m[1]) + 1)}))
 
 
+def parse_scales(text: str) -> tuple[int, ...]:
+    """Read ``1,2,4``.
+
+    Raises:
+        ValueError: a part is no whole number, or they do not rise from 1.
+    """
+    found = [part.strip() for part in text.split(",")]
+    scales = [int(part) for part in found if re.fullmatch(r"\d{1,4}", part)]
+    if len(scales) < len(found) or scales[0] != 1 or scales != sorted(set(scales)):
+        raise ValueError(
+            f"scales {text!r} cannot be read: need whole numbers that rise from 1, the whole "
+            "image, between commas, such as 1,2,4"
+        )
+    return tuple(scales)
+
+
 def parse_weights(text: str) -> tuple[float, ...]:
     """Read ``1/1/8``.
 

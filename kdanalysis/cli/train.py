@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Overwrite, Seed, prepare
+from kdanalysis.cli.options import Device, Overwrite, Seed, parse_scales, prepare
 
 
 def train(
@@ -49,6 +49,13 @@ def train(
             help="Layers of the student for the terms' gradients: logits,layer1,layer3.*,fc.",
         ),
     ] = "",
+    record_regions: Annotated[
+        int | None,
+        typer.Option(help="Samples of a captured step whose regions are kept; none if not given."),
+    ] = None,
+    region_scales: Annotated[
+        str, typer.Option(metavar="M,M,...", help="Of these regions; SDD's own with that loss.")
+    ] = "1,2,4",
     image_size: Annotated[int | None, typer.Option(help="Side in pixels to bring all to.")] = None,
     limit: Annotated[int | None, typer.Option(help="Most training images.")] = None,
     overwrite: Overwrite = False,
@@ -82,6 +89,8 @@ def train(
         record_every=record_every,
         record_rows=record_rows,
         record_layers=tuple(name.strip() for name in record_layers.split(",") if name.strip()),
+        record_regions=record_regions,
+        region_scales=parse_scales(region_scales),
         seed=seed,
     )
     where = prepare(seed, device)

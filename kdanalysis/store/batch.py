@@ -12,6 +12,8 @@ from kdanalysis.store.schema import (
     LAYER_NOISE,
     LOGITS,
     NUMPY,
+    REGION_COLUMNS,
+    REGIONS,
     REQUIRED_COLUMNS,
     SAMPLE_COLUMNS,
     SAMPLE_SCALARS,
@@ -19,6 +21,7 @@ from kdanalysis.store.schema import (
     encode_cells,
     encode_numbers,
     layers_schema,
+    regions_schema,
     samples_schema,
 )
 
@@ -42,15 +45,27 @@ def encode_samples(
     """
     _check_names(columns, REQUIRED_COLUMNS, SAMPLE_COLUMNS)
     count = _common_length(columns)
-    arrays, cells = {}, {}
-    for name in LOGITS:
-        if name in columns:
-            source = _float_dtype(columns[name], name, count, num_classes, dtype)
-            cells[name] = Cells(source if stored == "same" else stored, num_classes)
-            arrays[name] = encode_cells(to_bits(columns[name], source, cells[name].dtype, name))
+    logits = [name for name in LOGITS if name in columns]
+    arrays, cells = _encode_logits(columns, logits, (count, num_classes), stored, dtype)
     scalars = tuple(name for name in SAMPLE_SCALARS if name in columns)
     arrays |= {name: _scalar(columns[name], name, SAMPLE_SCALARS[name]) for name in scalars}
     schema = samples_schema(scalars, cells)
+    return pa.Table.from_arrays([arrays[name] for name in schema.names], schema=schema)
+
+
+def encode_regions(
+    columns: Columns, num_classes: int, num_regions: int, stored: str, dtype: str | None = None
+) -> pa.Table:
+    """Copy step, epoch, sample_id, target, teacher_regions and student_regions into a table.
+
+    Region logits have the shape (n, c, r). Arguments and errors as for ``encode_samples``.
+    """
+    _check_names(columns, REGION_COLUMNS, REGION_COLUMNS)
+    shape = (_common_length(columns), num_classes, num_regions)
+    arrays, cells = _encode_logits(columns, REGIONS, shape, stored, dtype)
+    scalars = [name for name in REGION_COLUMNS if name not in REGIONS]
+    arrays |= {name: _scalar(columns[name], name, SAMPLE_SCALARS[name]) for name in scalars}
+    schema = regions_schema(cells)
     return pa.Table.from_arrays([arrays[name] for name in schema.names], schema=schema)
 
 
@@ -88,11 +103,20 @@ def _common_length(columns: Columns) -> int:
     return next(iter(lengths.values()))
 
 
-def _float_dtype(
-    values: np.ndarray, name: str, count: int, num_classes: int, dtype: str | None
-) -> str:
-    if values.shape != (count, num_classes):
-        raise ValueError(f"{name} have shape {values.shape}, need ({count}, {num_classes})")
+def _encode_logits(
+    columns: Columns, names: Sequence[str], shape: tuple[int, ...], stored: str, dtype: str | None
+) -> tuple[dict[str, pa.Array], dict[str, Cells]]:
+    arrays, cells = {}, {}
+    for name in names:
+        source = _float_dtype(columns[name], name, shape, dtype)
+        cells[name] = Cells(source if stored == "same" else stored, shape[1:])
+        arrays[name] = encode_cells(to_bits(columns[name], source, cells[name].dtype, name))
+    return arrays, cells
+
+
+def _float_dtype(values: np.ndarray, name: str, shape: tuple[int, ...], dtype: str | None) -> str:
+    if values.shape != shape:
+        raise ValueError(f"{name} have shape {values.shape}, need {shape}")
     found = values.dtype.name
     if dtype == "bfloat16" and found == "uint16":
         return "bfloat16"

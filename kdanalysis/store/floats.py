@@ -27,8 +27,8 @@ def round_to_bfloat16(values: Float[np.ndarray, "*shape"]) -> UInt16[np.ndarray,
 
 
 def to_bits(
-    values: Shaped[np.ndarray, "n c"], source: str, stored: str, column: str
-) -> Shaped[np.ndarray, "n c"]:
+    values: Shaped[np.ndarray, "n c *r"], source: str, stored: str, column: str
+) -> Shaped[np.ndarray, "n c *r"]:
     """Copy logits of dtype ``source`` into the little-endian bits of dtype ``stored``.
 
     Equal dtypes keep every bit (NaN payloads, -0, subnormals); inf and NaN pass any cast.
@@ -46,13 +46,13 @@ def to_bits(
     return bits
 
 
-def _narrow(values: Float[np.ndarray, "n c"], stored: str) -> Shaped[np.ndarray, "n c"]:
+def _narrow(values: Float[np.ndarray, "n c *r"], stored: str) -> Shaped[np.ndarray, "n c *r"]:
     if stored == "bfloat16":
         return np.ascontiguousarray(round_to_bfloat16(values))
     return values.astype(BITS[stored], order="C")
 
 
-def _infinite(bits: Shaped[np.ndarray, "n c"], stored: str) -> Bool[np.ndarray, "n c"]:
+def _infinite(bits: Shaped[np.ndarray, "n c *r"], stored: str) -> Bool[np.ndarray, "n c *r"]:
     """Compare bits: ``np.isinf`` of float16 takes as long as the cast."""
     if stored not in INFINITY:
         return np.isinf(bits)
@@ -60,7 +60,10 @@ def _infinite(bits: Shaped[np.ndarray, "n c"], stored: str) -> Bool[np.ndarray, 
 
 
 def _refuse_overflow(
-    values: Float[np.ndarray, "n c"], infinite: Bool[np.ndarray, "n c"], stored: str, column: str
+    values: Float[np.ndarray, "n c *r"],
+    infinite: Bool[np.ndarray, "n c *r"],
+    stored: str,
+    column: str,
 ) -> None:
     lost = infinite & np.isfinite(values)
     if lost.any():

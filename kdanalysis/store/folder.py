@@ -68,7 +68,7 @@ def prepare(root: Path, rank: int, info: RunInfo, existing: Existing) -> None:
 
     Raises:
         FileExistsError: where there is a run already and ``existing="error"``.
-        ValueError: where a resumed run differs in its classes, loss or terms.
+        ValueError: where a resumed run differs in its classes, loss, terms or scales.
     """
     has_run = (root / RUN_JSON).exists()
     has_rows = any(_rank_folder(root, kind, rank).exists() for kind in KINDS)
@@ -98,7 +98,7 @@ def _rank_folder(root: Path, kind: str, rank: int) -> Path:
 
 def _refuse_other_run(root: Path, info: RunInfo) -> None:
     old = read_info(root)
-    for name in ("num_classes", "classes", "loss", "terms"):
+    for name in ("num_classes", "classes", "loss", "terms", "scales"):
         before, now = getattr(old, name), getattr(info, name)
         if before != now:
             raise ValueError(

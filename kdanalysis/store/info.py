@@ -21,6 +21,8 @@ def _now() -> str:
 class RunInfo:
     """Facts of a run. ``settings`` is free-form JSON without NaN or inf.
 
+    ``scales`` are those of the region logits it holds, none where it holds none.
+
     Raises:
         ValueError: where there are fewer than two classes, or class names of another number.
     """
@@ -37,6 +39,7 @@ class RunInfo:
     seed: int | None = None
     created: str = field(default_factory=_now)
     schema_version: int = SCHEMA_VERSION
+    scales: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:
@@ -90,4 +93,5 @@ def _from_json(values: Any) -> RunInfo:
         raise ValueError("it states no num_classes")
     known = {f.name for f in fields(RunInfo)}
     kept = {name: value for name, value in values.items() if name in known}
-    return RunInfo(**kept | {"terms": tuple(kept.get("terms", ()))})
+    tuples = {name: tuple(kept.get(name, ())) for name in ("terms", "scales")}
+    return RunInfo(**kept | tuples)

@@ -11,7 +11,10 @@ from typing import Literal
 import numpy as np
 
 from kdanalysis.store.batch import Columns
+from kdanalysis.store.schema import KINDS
 from kdanalysis.store.writer import PartWriter
+
+_COMMIT = ""  # stands in the queue instead of a kind
 
 
 class QueueWriter:
@@ -41,7 +44,8 @@ class QueueWriter:
         self._queue: queue.Queue = queue.Queue(max_batches)
         self._error: BaseException | None = None
         self._told = self._closed = False
-        self.dropped_rows = self._dropped_layers = 0
+        self._dropped = dict.fromkeys(KINDS, 0)
+        self.dropped_rows = 0
         self._thread = threading.Thread(target=self._work, name="kdanalysis-writer", daemon=True)
         self._thread.start()
         self._process = os.getpid()
@@ -53,11 +57,15 @@ class QueueWriter:
         Raises:
             OSError, ValueError: the writer thread's error, with ``on_error="raise"``.
         """
-        return self._put(self._writer.write, columns, dtype)
+        return self._put("samples", columns, dtype)
 
     def put_layers(self, columns: Columns) -> bool:
         """Queue rows of a layers table; False where they were dropped. Errors as for ``put``."""
-        return self._put(self._writer.write_layers, columns)
+        return self._put("layers", columns)
+
+    def put_regions(self, columns: Columns, dtype: str | None = None) -> bool:
+        """Queue region logits; False where they were dropped. Errors as for ``put``."""
+        return self._put("regions", columns, dtype)
 
     def flush(self) -> None:
         """Wait until everything put so far is committed.
@@ -68,7 +76,7 @@ class QueueWriter:
         if self._closed:
             return
         done = threading.Event()
-        self._queue.put((self._commit, done))
+        self._queue.put((_COMMIT, done))
         done.wait()
         self._tell()
 
@@ -101,20 +109,18 @@ class QueueWriter:
         if os.getpid() == self._process:  # a forked child has no writer thread
             self.close()
 
-    def _put(self, write, columns: Columns, *rest: str | None) -> bool:
+    def _put(self, kind: str, columns: Columns, *rest: str | None) -> bool:
         if self._closed:
             raise ValueError("the queue is closed: open a new writer to add rows")
         self._tell()
         if self._error is None:
             try:
-                self._queue.put((write, columns, *rest), block=self._full == "block")
+                self._queue.put((kind, columns, *rest), block=self._full == "block")
                 return True
             except queue.Full:
                 pass
-        if write == self._writer.write:
-            self.dropped_rows += _rows(columns)
-        else:
-            self._dropped_layers += _rows(columns)
+        self._dropped[kind] += _rows(columns)
+        self.dropped_rows = self._dropped["samples"]
         return False
 
     def _tell(self) -> None:
@@ -133,33 +139,41 @@ class QueueWriter:
         try:
             if self._error is None:
                 self._writer.flush()
+        except BaseException as error:
+            self._error = error
         finally:
             done.set()
 
     def _work(self) -> None:
-        lost = {self._writer.write: 0, self._writer.write_layers: 0}
+        lost = dict.fromkeys(KINDS, 0)
         while (item := self._queue.get()) is not None:
-            write, columns, *rest = item
+            kind, columns, *rest = item
             del item
-            if self._error is not None and write != self._commit:
-                lost[write] += _rows(columns)
-                continue
-            before = self._pending(write)
-            try:
-                write(columns, *rest)
-            except BaseException as error:
-                self._error = error
-                if write in lost:
-                    lost[write] += _rows(columns) - (self._pending(write) - before)
+            if kind == _COMMIT:
+                self._commit(columns)
+            elif self._error is not None:
+                lost[kind] += _rows(columns)
+            else:
+                lost[kind] += self._write(kind, columns, *rest)
             del columns
-        self._finish(*lost.values())
+        self._finish(lost)
 
-    def _pending(self, write) -> int:
-        layers = write == self._writer.write_layers
-        return self._writer.pending_layers if layers else self._writer.pending_rows
+    def _write(self, kind: str, columns: Columns, *rest: str | None) -> int:
+        """Write a batch; return how many of its rows were lost to an error, which is kept."""
+        before = self._writer.pending(kind)
+        try:
+            {
+                "samples": self._writer.write,
+                "layers": self._writer.write_layers,
+                "regions": self._writer.write_regions,
+            }[kind](columns, *rest)
+        except BaseException as error:
+            self._error = error
+            return _rows(columns) - (self._writer.pending(kind) - before)
+        return 0
 
-    def _finish(self, lost: int, lost_layers: int) -> None:
-        self._writer.count_dropped(self.dropped_rows + lost, self._dropped_layers + lost_layers)
+    def _finish(self, lost: dict[str, int]) -> None:
+        self._writer.count_dropped({kind: self._dropped[kind] + lost[kind] for kind in KINDS})
         try:
             if isinstance(self._error, OSError):
                 self._writer.abandon(str(self._error))

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from kdanalysis.store.info import RunInfo, read_info
 from kdanalysis.store.inventory import Block, Part, Start, list_starts
 from kdanalysis.store.merge import Stream, check_rows, cut, merge, rebatch
-from kdanalysis.store.schema import LAYER_COLUMNS, LAYER_NOISE, SAMPLE_COLUMNS
+from kdanalysis.store.schema import LAYER_COLUMNS, LAYER_NOISE, REGION_COLUMNS, SAMPLE_COLUMNS
 
 _FEWEST = 256  # rows of a block: fewer cost more in calls than they save in memory
 
@@ -32,6 +32,7 @@ class StoredRun:
         self.info: RunInfo = read_info(self.path)
         self._samples = list_starts(self.path, "samples")
         self._layers = list_starts(self.path, "layers")
+        self._regions = list_starts(self.path, "regions")
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -40,8 +41,8 @@ class StoredRun:
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
-        """Parts that are not read, with the reason; samples and layers."""
-        parts = _all([*self._samples, *self._layers])
+        """Parts that are not read, with the reason; samples, layers and regions."""
+        parts = _all([*self._samples, *self._layers, *self._regions])
         return [(part.name, part.problem) for part in parts if part.problem is not None]
 
     @property
@@ -58,6 +59,11 @@ class StoredRun:
     def layer_columns(self) -> tuple[str, ...]:
         """Columns that every readable part of layers has, ``rank`` included; () without parts."""
         return _common_columns(self._layers, (*LAYER_COLUMNS, *LAYER_NOISE))
+
+    @cached_property
+    def region_columns(self) -> tuple[str, ...]:
+        """Columns that every readable part of regions has, ``rank`` included; () without parts."""
+        return _common_columns(self._regions, REGION_COLUMNS)
 
     @property
     def num_rows(self) -> int:
@@ -113,6 +119,22 @@ class StoredRun:
         streams = _streams(self._layers, self.layer_columns, batch_size)
         yield from rebatch((block for block, _ in merge(streams, _layer_key)), batch_size)
 
+    def region_batches(self, columns: Sequence[str], batch_size: int = 256) -> Iterator[Block]:
+        """Yield columns of the region logits, ordered by step, without duplicates.
+
+        Region logits (n, c, r) come in their stored dtype, bfloat16 as float32; the scales of
+        their regions are ``info.scales``.
+
+        Args:
+            columns: some of ``region_columns``.
+            batch_size: rows in a batch.
+        """
+        names = tuple(dict.fromkeys((*columns, "step", "sample_id")))
+        streams = _streams(self._regions, names, batch_size)
+        blocks = (block for block, _ in merge(streams, _sample_key))
+        for batch in rebatch(blocks, batch_size):
+            yield {name: batch[name] for name in columns}
+
     @cached_property
     def _scan(self) -> tuple[int, int, np.ndarray, np.ndarray]:
         """Rows, duplicates, ascending steps, and the rows up to and with each step."""
@@ -148,7 +170,7 @@ class StoredRun:
     ) -> Iterator[tuple[Block, int]]:
         names = tuple(dict.fromkeys((*columns, "step", "sample_id")))
         streams = _streams(self._samples, names, batch_size, first_step)
-        return merge(streams, lambda block: block["sample_id"])
+        return merge(streams, _sample_key)
 
 
 def _all(starts: Sequence[Start]) -> Iterator[Part]:
@@ -186,6 +208,10 @@ class _Blocks:
         for part in self._start.parts:
             if part.problem is None:
                 yield from part.blocks(self._names, self._size, self._first_step)
+
+
+def _sample_key(block: Block) -> np.ndarray:
+    return block["sample_id"]
 
 
 def _layer_key(block: Block) -> np.ndarray:

@@ -1,21 +1,24 @@
 """The contract of a part: column types, and logits rows as fixed-size binary cells.
 
-A row of logits is one binary cell of ``num_classes * itemsize`` bytes, little-endian; dtype, shape
-and byte order stand in the file's metadata under the key ``kdanalysis``. bfloat16, which numpy does
-not know, is stored as its bits (uint16). Cells are written six times faster than Parquet lists.
+A row of logits is one binary cell of ``num_classes * itemsize`` bytes, little-endian, a row of
+region logits one of ``num_classes * num_regions * itemsize``; dtype, shape and byte order stand in
+the file's metadata under the key ``kdanalysis``. bfloat16, which numpy does not know, is stored as
+its bits (uint16). Cells are written six times faster than Parquet lists.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Shaped
 
 SCHEMA_VERSION = 1
-KINDS = ("samples", "layers")
+KINDS = ("samples", "layers", "regions")
 LOGITS = ("teacher_logits", "student_logits")
+REGIONS = ("teacher_regions", "student_regions")
 SAMPLE_SCALARS = {
     "step": pa.int64(),
     "epoch": pa.int32(),
@@ -25,6 +28,7 @@ SAMPLE_SCALARS = {
 }
 SAMPLE_COLUMNS = ("step", "epoch", "sample_id", "target", *LOGITS, "residual")
 REQUIRED_COLUMNS = ("step", "epoch", "sample_id", "student_logits")
+REGION_COLUMNS = ("step", "epoch", "sample_id", "target", *REGIONS)
 LAYER_COLUMNS = {
     "step": pa.int64(),
     "epoch": pa.int32(),
@@ -46,19 +50,22 @@ _KEY = b"kdanalysis"
 
 @dataclass(frozen=True)
 class Cells:
-    """How one logits column is stored: the dtype of a value and the values of a row."""
+    """How one logits column is stored: the dtype of a value and the shape of a row.
+
+    The shape is (c,), of region logits (c, r).
+    """
 
     dtype: str
-    num_classes: int
+    shape: tuple[int, ...]
 
     @property
     def width(self) -> int:
         """Bytes of one cell."""
-        return np.dtype(BITS[self.dtype]).itemsize * self.num_classes
+        return np.dtype(BITS[self.dtype]).itemsize * prod(self.shape)
 
     def describe(self) -> dict[str, object]:
         """Return what the file's metadata says about the column."""
-        return {"dtype": self.dtype, "shape": [self.num_classes], "byte_order": "little"}
+        return {"dtype": self.dtype, "shape": list(self.shape), "byte_order": "little"}
 
 
 def samples_schema(scalars: tuple[str, ...], cells: Mapping[str, Cells]) -> pa.Schema:
@@ -69,6 +76,14 @@ def samples_schema(scalars: tuple[str, ...], cells: Mapping[str, Cells]) -> pa.S
     return _schema(
         {name: types[name] for name in SAMPLE_COLUMNS if name in types}, "samples", logits
     )
+
+
+def regions_schema(cells: Mapping[str, Cells]) -> pa.Schema:
+    """Schema of a regions part: region logits of some samples, with what identifies them."""
+    types = {name: SAMPLE_SCALARS[name] for name in REGION_COLUMNS if name in SAMPLE_SCALARS}
+    types |= {name: pa.binary(cell.width) for name, cell in cells.items()}
+    described = {name: cell.describe() for name, cell in cells.items()}
+    return _schema({name: types[name] for name in REGION_COLUMNS}, "regions", described)
 
 
 def layers_schema(noise: tuple[str, ...] = ()) -> pa.Schema:
@@ -105,18 +120,19 @@ def read_cells(schema: pa.Schema) -> dict[str, Cells] | None:
 
 
 def _cells(schema: pa.Schema, name: str, entry: Mapping[str, object]) -> Cells:
-    known = entry["dtype"] in BITS and entry["byte_order"] == "little" and len(entry["shape"]) == 1
-    if known and name in schema.names:
-        cells = Cells(entry["dtype"], *entry["shape"])
+    known = entry["dtype"] in BITS and entry["byte_order"] == "little"
+    if known and name in schema.names and len(entry["shape"]) == 1 + (name in REGIONS):
+        cells = Cells(entry["dtype"], tuple(entry["shape"]))
         if schema.field(name).type == pa.binary(cells.width):
             return cells
     raise ValueError(f"the metadata of column {name} ({entry}) does not fit its type")
 
 
-def encode_cells(bits: Shaped[np.ndarray, "n c"]) -> pa.FixedSizeBinaryArray:
+def encode_cells(bits: Shaped[np.ndarray, "n c *r"]) -> pa.FixedSizeBinaryArray:
     """Wrap contiguous little-endian rows as cells, without a copy."""
+    width = prod(bits.shape[1:]) * bits.itemsize
     return pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(bits.shape[1] * bits.itemsize), len(bits), [None, pa.py_buffer(bits)]
+        pa.binary(width), len(bits), [None, pa.py_buffer(bits)]
     )
 
 
@@ -136,9 +152,9 @@ def decode_numbers(array: pa.Array) -> Shaped[np.ndarray, " n"]:
     return np.array(array.to_pylist(), dtype=object)
 
 
-def decode_cells(array: pa.FixedSizeBinaryArray, cells: Cells) -> Shaped[np.ndarray, "n c"]:
+def decode_cells(array: pa.FixedSizeBinaryArray, cells: Cells) -> Shaped[np.ndarray, "n c *r"]:
     """View cells as rows of their stored dtype, read-only; bfloat16 as its bits (uint16)."""
     bits = np.dtype(BITS[cells.dtype])
-    count = len(array) * cells.num_classes
+    count = len(array) * prod(cells.shape)
     flat = np.frombuffer(array.buffers()[1], bits, count, offset=array.offset * cells.width)
-    return flat.reshape(len(array), cells.num_classes)
+    return flat.reshape(len(array), *cells.shape)

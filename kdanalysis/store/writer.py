@@ -1,16 +1,18 @@
 """PartWriter: one rank of a run, from batches to committed parts."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
 import numpy as np
 
-from kdanalysis.store.batch import Columns, encode_layers, encode_samples
+from kdanalysis.store.batch import Columns, encode_layers, encode_regions, encode_samples
 from kdanalysis.store.folder import Existing, prepare, refuse_foreign, start_ids
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.lock import RankLock
 from kdanalysis.store.names import new_start, run_folder
+from kdanalysis.store.schema import KINDS
 from kdanalysis.store.shard import Shard
 
 FloatDtype = Literal["float16", "float32", "float64", "bfloat16", "same"]
@@ -62,8 +64,8 @@ class PartWriter:
         except BaseException:
             self._lock.release()
             raise
-        self._samples = Shard(self.root, "samples", rank, self.start)
-        self._layers = Shard(self.root, "layers", rank, self.start)
+        self._shards = {kind: Shard(self.root, kind, rank, self.start) for kind in KINDS}
+        self._samples = self._shards["samples"]
         self._closed = False
 
     @property
@@ -76,10 +78,9 @@ class PartWriter:
         """Samples in memory, not yet safe."""
         return self._samples.num_rows
 
-    @property
-    def pending_layers(self) -> int:
-        """Rows of layers in memory, not yet safe."""
-        return self._layers.num_rows
+    def pending(self, kind: str) -> int:
+        """Rows of a kind in memory, not yet safe."""
+        return self._shards[kind].num_rows
 
     @property
     def dropped_rows(self) -> int:
@@ -102,17 +103,25 @@ class PartWriter:
     def write_layers(self, columns: Columns) -> None:
         """Append rows of step, epoch, layer, term_a, term_b, dot; see ``encode_layers``."""
         self._refuse_closed()
-        self._append(self._layers, encode_layers(columns))
+        self._append(self._shards["layers"], encode_layers(columns))
 
-    def count_dropped(self, rows: int, layers: int = 0) -> None:
-        """Note samples, and rows of layers, that were never written; the records keep the sums."""
-        self._samples.dropped_rows += rows
-        self._layers.dropped_rows += layers
+    def write_regions(self, columns: Columns, dtype: str | None = None) -> None:
+        """Append region logits of samples; see ``encode_regions``. Errors as for ``write``."""
+        self._refuse_closed()
+        shape = self.info.num_classes, sum(scale * scale for scale in self.info.scales)
+        self._append(
+            self._shards["regions"], encode_regions(columns, *shape, self.float_dtype, dtype)
+        )
+
+    def count_dropped(self, rows: Mapping[str, int]) -> None:
+        """Note rows, by kind, that were never written; the records keep the sums."""
+        for kind, count in rows.items():
+            self._shards[kind].dropped_rows += count
 
     def flush(self) -> None:
         """Commit what is in memory, full or not."""
-        self._samples.commit()
-        self._layers.commit()
+        for shard in self._shards.values():
+            shard.commit()
 
     def close(self) -> None:
         """Commit the rest, mark the record as closed, release the rank; twice is harmless."""
@@ -120,8 +129,8 @@ class PartWriter:
             return
         try:
             self.flush()
-            self._samples.close()
-            self._layers.close()
+            for shard in self._shards.values():
+                shard.close()
         finally:
             self._let_go()
 
@@ -134,8 +143,8 @@ class PartWriter:
         if self._closed:
             return
         try:
-            self._samples.close(stopped=reason)
-            self._layers.close(stopped=reason)
+            for shard in self._shards.values():
+                shard.close(stopped=reason)
         finally:
             self._let_go()
 

@@ -1,6 +1,7 @@
 """Training of teachers and students on image data, as the ``train`` command does it."""
 
 from kdanalysis.training.experiment import Experiment, Outcome, run_experiment
+from kdanalysis.training.regions import announce_regions
 from kdanalysis.training.settings import Settings
 
-__all__ = ["Experiment", "Outcome", "Settings", "run_experiment"]
+__all__ = ["Experiment", "Outcome", "Settings", "announce_regions", "run_experiment"]

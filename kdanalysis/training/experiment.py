@@ -21,6 +21,7 @@ from kdanalysis.store.names import run_folder
 from kdanalysis.training.checkpoint import load_network
 from kdanalysis.training.fit import Fit, Progress, silent
 from kdanalysis.training.predict import accuracy, predict, save_logits
+from kdanalysis.training.regions import kept_scales
 from kdanalysis.training.settings import Settings
 
 
@@ -67,11 +68,9 @@ class Experiment:
         for text, (name, loss) in zip(self.losses, self.named_losses().items(), strict=True):
             try:  # a k or a scale that does not fit these classes or images shows here
                 run_folder(name)
-                if loss.scales is None:
-                    loss(probe, probe, torch.tensor([0]))
-                    continue
-                sides = (self._regions(network, loss.scales) for network in (student, teacher))
-                loss(*sides, torch.tensor([0]))
+                scales = loss.scales or kept_scales(loss, self.settings)
+                sides = [self._regions(one, scales) for one in (student, teacher) if scales]
+                loss(*(sides if loss.scales else (probe, probe)), torch.tensor([0]))
             except ValueError as error:
                 raise ValueError(f"loss {text!r} cannot be trained with here: {error}") from error
 
@@ -202,6 +201,8 @@ def _distill(
         schedule=every(settings.record_every),
         max_rows=settings.record_rows,
         layers=settings.record_layers,
+        regions=kept_scales(loss, settings),
+        region_rows=settings.record_regions or 1,
         classes=data.classes,
         seed=settings.seed,
         scaler=fit.scaler if fit.scaler.is_enabled() else None,

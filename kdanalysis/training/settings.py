@@ -26,6 +26,8 @@ class Settings:
         record_rows: most rows captured of a step; None captures all.
         record_layers: layers of the student, or "logits", at which the terms' gradients are taken
             on captured steps; see ``Recorder``.
+        record_regions: samples of a captured step whose region logits are kept; None keeps none.
+        region_scales: of the regions kept, where the loss has no scales of its own.
         seed: of weights, order and augmentation.
 
     Raises:
@@ -43,10 +45,13 @@ class Settings:
     record_every: int = 50
     record_rows: int | None = None
     record_layers: tuple[str, ...] = ()
+    record_regions: int | None = None
+    region_scales: tuple[int, ...] = (1, 2, 4)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 2, "record_every": 1, "record_rows": 1, "seed": 0}
+        least = {"epochs": 1, "batch_size": 2, "record_every": 1, "seed": 0}
+        least |= {"record_rows": 1, "record_regions": 1}
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in least and value is not None and value < least[field.name]:
@@ -73,5 +78,7 @@ class Settings:
         return 1.0 if length == 0 else min(epoch / length, 1.0)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as plain JSON values, the layers as one text."""
-        return asdict(self) | {"record_layers": ", ".join(self.record_layers)}
+        """Return the settings as plain JSON values, layers and scales as one text."""
+        scales = ", ".join(map(str, self.region_scales))
+        layers = ", ".join(self.record_layers)
+        return asdict(self) | {"record_layers": layers, "region_scales": scales}

@@ -111,6 +111,12 @@ def test_overwrite_replaces_an_interrupted_training(tmp_path):
         (["--loss", "gdkdd"], "unknown loss 'gdkdd'; did you mean 'gdkd'?"),
         (["--loss", "sdd-kd"], "cannot be trained with here: scale 4 asks for 4x4 cells, but the"),
         (["--loss", "sdd-gdkd:k=10,scales=1/2"], "leaves a group empty: need 0 < k < 10"),
+        (
+            ["--loss", "kd", "--record-regions", "4"],
+            "here: scale 4 asks for 4x4 cells, but the map",
+        ),
+        (["--loss", "kd", "--record-regions", "0"], "record_regions must be at least 1, got 0"),
+        (["--loss", "kd", "--region-scales", "2,4"], "'2,4' cannot be read: need whole numbers"),
         (["--loss", "gdkd:k=10"], "leaves a group empty: need 0 < k < 10"),
         (["--loss", "kd", "--student", "resnet9"], "there is no model 'resnet9'"),
         (["--loss", "kd", "--teacher", "none.pt"], "there is no checkpoint none.pt"),
@@ -241,3 +247,17 @@ def test_a_layer_that_is_not_there_is_refused_before_any_training(tmp_path):
     assert result.exit_code == 2
     assert "no layer 'layer9'; did you mean 'layer" in result.output.replace("\n", " ")
     assert not (tmp_path / "out").exists()
+
+
+def test_regions_are_kept_and_their_size_is_announced_before_training(tmp_path):
+    kept = ("--record-regions", "4", "--region-scales", "1,2", "--loss", "sdd-kd:scales=1")
+    result = train(*QUICK, "--loss", "kd", *kept, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert "regions of kd: about 0.0 MB for scales (1, 2), 4 samples of each of 4 captured" in said
+    assert said.index("regions of kd") < said.index("open ")
+    for name, scales in (("kd", (1, 2)), ("sdd-kd-scales-1", (1,))):
+        run = open_run(tmp_path / "out" / "runs" / name)
+        (found,) = run.region_batches(("step", "student_regions"))
+        assert run.info.scales == scales
+        assert found["student_regions"].shape == (16, 10, sum(m * m for m in scales))

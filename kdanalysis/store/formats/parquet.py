@@ -41,7 +41,7 @@ class ParquetTable(Table):
         dtype = self._schema.field(key).type
         if key in self._cells:
             cells = self._cells[key]
-            return ArrayInfo((self._num_rows, cells.num_classes), cells.dtype)
+            return ArrayInfo((self._num_rows, *cells.shape), cells.dtype)
         if not _is_list(dtype):
             return ArrayInfo((self._num_rows,), _name(dtype))
         return ArrayInfo((self._num_rows, self._row_length(key)), _name(dtype.value_type))
