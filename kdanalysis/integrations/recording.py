@@ -1,0 +1,106 @@
+"""What both adapters do with a recorder, whose training loop is somebody else's."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from kdanalysis.capture import Recorder, every
+from kdanalysis.capture.captured import Captured
+from kdanalysis.capture.place import place
+from kdanalysis.capture.record import ROWS
+from kdanalysis.integrations.tally import Tally
+from kdanalysis.losses import Loss
+
+Ramp = Callable[[int], float | int]
+
+
+class Recording:
+    """Opens a recorder when training starts, numbers its steps and rows, closes it at the end.
+
+    Args:
+        path: the run folder.
+        loss: as for ``Recorder``.
+        ramp: warm-up factor of the distillation terms by epoch; 1 throughout if None.
+        options: the other arguments of ``Recorder``.
+    """
+
+    def __init__(
+        self, path: str | Path, loss: Loss | None, ramp: Ramp | None, options: dict[str, Any]
+    ) -> None:
+        self.loss, self.recorder, self.tally = loss, None, Tally()
+        self.factor: Callable[[], float | int] = lambda: 1.0
+        self._path, self._ramp, self._options = path, ramp, dict(options)
+        self._schedule = self._options.pop("schedule", None) or every(50)
+        self._listener = self._options.pop("listener", None)
+        self._first, self._step, self._rows = 0, 0, 0
+
+    def open(self, step: int, records: bool = True, **sides: nn.Module | str | None) -> None:
+        """Attach a recorder.
+
+        Args:
+            step: of the first batch; where it is not 0 a run in the folder is gone on with, and
+                steps that it holds already are not captured again.
+            records: False to capture nothing, for a trial run.
+            sides: the models, and the names of their layers.
+
+        Raises:
+            ValueError, FileExistsError: as ``Recorder``.
+        """
+        self.close()
+        options = self._options | sides
+        if step > 0:
+            options["existing"] = "resume"
+        captures = self._captures if records else (lambda _: False)
+        watching = {"schedule": captures, "listener": self._hear, "scaler": self}
+        self.recorder = Recorder(self._path, self.loss, **watching, **options)
+        self._first, self._step, self._rows = self.recorder.step, step, 0
+
+    def begin(self, step: int, epoch: int) -> None:
+        """Begin a batch of a step; with gradient accumulation several make one step."""
+        self.end_step()
+        if self.recorder is not None:
+            self.recorder.step, self.recorder.epoch = step, epoch
+        if step != self._step:
+            self._step, self._rows = step, 0
+
+    def end_step(self) -> None:
+        """Finish the record of the batch before."""
+        if self.recorder is not None:
+            self.recorder.end_step()
+
+    def flush(self) -> None:
+        """Write what was captured so far, as before a checkpoint."""
+        if self.recorder is not None:
+            self.recorder.flush()
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Close the recorder; after an error of the training its own is only a warning."""
+        recorder, self.recorder = self.recorder, None
+        if recorder is not None:
+            recorder.__exit__(None if error is None else type(error), error, None)
+
+    def ramp(self, epoch: int) -> float | int:
+        """Return the warm-up factor of an epoch."""
+        return 1.0 if self._ramp is None else self._ramp(epoch)
+
+    def number_rows(self, count: int) -> Int[Tensor, " n"]:
+        """Return sample ids for a batch without any: row numbers, on over the batches of a step."""
+        first = place()[0] * ROWS + self._rows
+        self._rows += count
+        return torch.arange(first, first + count)
+
+    def get_scale(self) -> float:
+        """Stand where the recorder asks a GradScaler: the factor on the mean over the rows."""
+        return float(self.factor())
+
+    def _captures(self, step: int) -> bool:
+        return step >= self._first and self._schedule(step)
+
+    def _hear(self, captured: Captured) -> None:
+        self.tally.add(captured)
+        if self._listener is not None:
+            self._listener(captured)

@@ -1,0 +1,21 @@
+"""An adapter whose package is not installed says what to install, in one sentence."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [("lightning", "lightning", "lightning")],
+)
+def test_the_extra_is_named(module, package, extra):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        f"try:\n    import kdanalysis.integrations.{module}\n"
+        f"except ImportError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"pip install 'kdanalysis[{extra}]'" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
