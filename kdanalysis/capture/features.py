@@ -86,6 +86,11 @@ class FeatureMap:
 
     def _regions(self, scales: Sequence[int]) -> Float[Tensor, "n c r"]:
         values = self._positions(self.values)
+        if any(hasattr(p, "device_mesh") for p in self.head.parameters()):
+            raise ValueError(
+                "its head is sharded apart from the model, so that its weights are not there after "
+                "the forward pass: leave it to the fully_shard call on the whole model"
+            )
         return region_logits(values, self.head, None, scales, **self._options())
 
     def _positions(self, values: Tensor) -> Tensor:

@@ -2,62 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
+from kdanalysis.capture.grams import LayerGrams
 from kdanalysis.capture.head import Head, is_shared
+from kdanalysis.capture.moments import LOGITS, Moments, take_moments
 from kdanalysis.capture.options import Options
+from kdanalysis.capture.parallel import Group, refuse_sharded, unite
 from kdanalysis.capture.seen import Seen
 from kdanalysis.capture.tap import Pass, Taps
-from kdanalysis.gradients import (
-    HasGradients,
-    Layer,
-    find_layers,
-    gram,
-    half_covariances,
-    layer_grams,
-    linear_covariance,
-    linear_mean_gram,
-    term_gradients,
-)
+from kdanalysis.gradients import HasGradients, Layer, find_layers, term_gradients
 from kdanalysis.gradients.layers import unwrapped
-
-LOGITS = "logits"
-
-
-@dataclass(frozen=True)
-class LayerGrams:
-    """What is kept of a captured step: the terms' Gram matrix of every layer.
-
-    ``dot`` of the gradients of the batch mean, ``covariance`` of those of single samples, both
-    weighted as the loss weighs the terms, ramp included; ``count`` samples.
-    """
-
-    layers: tuple[str, ...]
-    terms: tuple[str, ...]
-    dot: Float64[Tensor, "l t t"]
-    covariance: Float64[Tensor, "l t t"] | None
-    count: int
-
-    def columns(self, step: int, epoch: int) -> dict[str, Any]:
-        """Return the columns of the store, one row a layer and ordered pair of terms."""
-        pairs = [(name, a, b) for name in self.layers for a in self.terms for b in self.terms]
-        names = zip(("layer", "term_a", "term_b"), zip(*pairs, strict=True), strict=True)
-        columns = {
-            "step": np.full(len(pairs), step, dtype=np.int64),
-            "epoch": np.full(len(pairs), epoch, dtype=np.int32),
-            **dict(names),
-            "dot": self.dot.flatten().cpu().numpy(),
-        }
-        if self.covariance is not None:
-            columns["covariance"] = self.covariance.flatten().cpu().numpy()
-            columns["count"] = np.full(len(pairs), self.count, dtype=np.int64)
-        return columns
 
 
 class LayerProbe:
@@ -94,7 +52,9 @@ class LayerProbe:
         self._student, self._loss, self._noise, self._seed = student, loss, noise, seed
         several = (getattr(loss, name, None) for name in ("scales", "stacked"))
         self._several = any(one is not None for one in several)
+        refuse_sharded(student, names)
         self._names, self._layers = chosen_layers(student, names)
+        self._group = Group(student)
         self._heads = {
             name: Head(layer, captures)
             for name, layer in self._layers.items()
@@ -103,6 +63,7 @@ class LayerProbe:
 
     def remove(self) -> None:
         """Take the hooks off; a second time is harmless."""
+        self._group.remove()
         for head in self._heads.values():
             head.remove()
 
@@ -117,8 +78,11 @@ class LayerProbe:
         step: int,
         epoch: int = 0,
         ramp: int | float = 1.0,
-    ) -> LayerGrams:
+    ) -> LayerGrams | None:
         """Return the matrices of this step; NaN where a logit is NaN or infinite.
+
+        Under DDP they are those of all ranks' samples together, which takes one all-reduce, and
+        the first rank alone returns them.
 
         Args:
             student: what it gave, with the copy of its logits made in the forward pass, if any.
@@ -139,37 +103,38 @@ class LayerProbe:
             heads = {}  # its gradient comes through the cells as well, or the stones have none
         heads = {name: given for name, given in heads.items() if given is not None}
         values, logits = self._values(student, teacher, seen), seen.student.flatten(1)
-        if not all(side.isfinite().all() for side in values):
-            return self._grams(len(target), {}, {})
-        sides = (side.double() for side in values)
-        closed = term_gradients(self._loss, *sides, target.to(logits.device), ramp).flatten(2)
-        dots, covariances = _of_heads(closed, heads, self._noise)
-        dots[LOGITS] = gram(closed).sum(0) / len(target) ** 2
+        finite = all(side.isfinite().all() for side in values)
+        if not finite and self._group.ranks is None:
+            return self._grams(Moments(len(target), {}, {}))
+        if finite:
+            sides = (side.double() for side in values)
+            closed = term_gradients(self._loss, *sides, target.to(logits.device), ramp).flatten(2)
+        else:  # the other ranks wait for this one
+            shape = (len(self._loss.terms), *logits.shape)
+            closed = logits.new_full(shape, torch.nan, dtype=torch.float64)
         inner = {
             name: tuple(layer.learning().values())
             for name, layer in self._layers.items()
             if name not in heads
         }
-        if inner:
-            with statistics_kept(self._student):
-                dots |= layer_grams(logits, closed, inner, scale)
-                if self._noise:
-                    order = _order(len(target), self._seed, step).to(logits.device)
-                    covariances |= half_covariances(logits, closed, inner, order, scale)
-        return self._grams(len(target), dots, covariances)
+        order = _order(len(target), self._seed, step).to(logits.device) if self._noise else None
+        with statistics_kept(self._student):
+            moments = take_moments(logits, closed, heads, inner, order, scale)
+        if self._group.ranks is not None:
+            moments = unite(moments, self._group.ranks)
+        return self._grams(moments) if self._group.writes else None
 
-    def _grams(
-        self, count: int, dots: dict[str, Tensor], covariances: dict[str, Tensor]
-    ) -> LayerGrams:
+    def _grams(self, moments: Moments) -> LayerGrams:
         terms = tuple(self._loss.terms)
-        device = dots[LOGITS].device if dots else None
+        device = moments.dots[LOGITS].device if moments.dots else None
         shape = (len(terms), len(terms))
         unknown = torch.full(shape, torch.nan, dtype=torch.float64, device=device)
         dot, covariance = (
             torch.stack([found.get(name, unknown) for name in self._names])
-            for found in (dots, covariances)
+            for found in (moments.dots, moments.covariances)
         )
-        return LayerGrams(self._names, terms, dot, covariance if self._noise else None, count)
+        covariance = covariance if self._noise else None
+        return LayerGrams(self._names, terms, dot, covariance, moments.count)
 
     def _values(self, student: Pass, teacher: Pass, seen: Seen) -> list[Tensor]:
         if not self._several:
@@ -194,12 +159,6 @@ def chosen_layers(
     inside = [name for name in names if not (special and name == LOGITS)]
     layers = find_layers(student, inside) if inside or not special else {}
     return (LOGITS,) * special + tuple(layers), layers
-
-
-def _of_heads(closed: Tensor, heads: dict[str, tuple], noise: bool) -> tuple[dict, dict]:
-    forms = (linear_mean_gram, linear_covariance) if noise else (linear_mean_gram,)
-    found = [{n: form(x, closed, **which) for n, (x, which) in heads.items()} for form in forms]
-    return found[0], found[1] if noise else {}
 
 
 def _order(count: int, seed: int, step: int) -> Int[Tensor, " n"]:

@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdanalysis.capture.features import Pull
+from kdanalysis.capture.grams import LayerGrams
 from kdanalysis.capture.options import Options
-from kdanalysis.capture.probe import LayerGrams, LayerProbe
+from kdanalysis.capture.probe import LayerProbe
 from kdanalysis.capture.region_rows import RegionRows, region_rows
 from kdanalysis.capture.seen import Seen
 from kdanalysis.capture.sent import SentGradient

@@ -61,7 +61,8 @@ class Recorder(Closing):
         teacher_head: likewise.
         layers: names or patterns (see ``find_layers``) of layers of the student at which to take
             every term's gradient, at the cost of a backward pass a term; none for a linear head,
-            nor for "logits", the gradients in the logits of the batch.
+            nor for "logits", the gradients in the logits of the batch. Under DDP the gradients are
+            those of all ranks' samples: every rank needs this recorder and one schedule.
         regions: scales, such as (1, 2, 4), at which to keep region logits of both sides (see
             ``region_logits``), whatever the loss; none if empty. ``region_bytes`` says how large.
         region_rows: keep the regions of at most so many of a captured step's rows.

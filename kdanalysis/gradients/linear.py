@@ -34,23 +34,32 @@ def linear_gram(
     return torch.einsum("n,snc,tnc->nst", length, gradients, gradients)
 
 
+def linear_mean(
+    features: Float[Tensor, "n d"],
+    gradients: Float[Tensor, "t n c"],
+    weight: bool = True,
+    bias: bool = True,
+) -> Float[Tensor, "t p"]:
+    """Gradients of the batch means, flat and in float64; arguments as above.
+
+    g^t = 1/n sum_i (d_i^t a_i', d_i^t), the entries of W before those of b
+    """
+    features, gradients = features.double(), gradients.double()
+    means = [gradients.mean(1)] if bias else []
+    if weight:
+        means.insert(0, (gradients.transpose(1, 2) @ features / len(features)).flatten(1))
+    return torch.cat(means, dim=1)
+
+
 def linear_mean_gram(
     features: Float[Tensor, "n d"],
     gradients: Float[Tensor, "t n c"],
     weight: bool = True,
     bias: bool = True,
 ) -> Float[Tensor, "t t"]:
-    """Inner products of the gradients of the batch means, in float64; arguments as above.
-
-    g^t = 1/n sum_i (d_i^t a_i', d_i^t)        <g^s, g^t> over all entries of W and b
-    """
-    features, gradients = features.double(), gradients.double()
-    of_bias = gradients.mean(1)
-    total = bias * of_bias @ of_bias.T
-    if weight:
-        of_weight = (gradients.transpose(1, 2) @ features / len(features)).flatten(1)
-        total = total + of_weight @ of_weight.T
-    return total
+    """Inner products of ``linear_mean``, in float64; arguments as above."""
+    rows = linear_mean(features, gradients, weight, bias)
+    return rows @ rows.T
 
 
 def linear_covariance(

@@ -87,7 +87,7 @@ def mean_gradients(
 def grams_of(rows: Float[Tensor, "t p"], layers: Layers) -> dict[str, Float[Tensor, "t t"]]:
     """Inner products of the rows in float64, over the columns of each layer."""
     columns = rows.split([sum(p.numel() for p in layer) for layer in layers.values()], dim=1)
-    return {name: _gram(part) for name, part in zip(layers, columns, strict=True)}
+    return {name: gram_of(part) for name, part in zip(layers, columns, strict=True)}
 
 
 def half_covariances(
@@ -157,7 +157,7 @@ def _walk(
     return kept, reached
 
 
-def _gram(rows: Float[Tensor, "t p"]) -> Float[Tensor, "t t"]:
-    """Sum a piece at a time: a float64 copy of all of it would take twice its memory."""
+def gram_of(rows: Float[Tensor, "t p"]) -> Float[Tensor, "t t"]:
+    """Inner products in float64, a piece at a time: a copy of all rows would take twice theirs."""
     pieces = (piece.double() for piece in rows.split(PIECE, dim=1))
     return sum(piece @ piece.T for piece in pieces)
