@@ -1,0 +1,55 @@
+"""Tokens to distil in the logits of a batch: those that have a label."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+IGNORED = -100  # the label of padding and of whatever else is not to be learnt
+POSITIONS = 1 << 20  # sample id of a token: that of its row times this, plus its position
+
+
+class Tokens(NamedTuple):
+    """The labelled tokens of a batch, or its rows, one a line; ``student`` is part of the graph."""
+
+    student: Float[Tensor, "n c"]
+    teacher: Float[Tensor, "n c"]
+    target: Int[Tensor, " n"]
+    sample_id: Int[Tensor, " n"]
+
+
+def select_tokens(
+    student: Float[Tensor, "b *l c"],
+    teacher: Float[Tensor, "b *l c"],
+    labels: Int[Tensor, " b *l"],
+    rows: Int[Tensor, " b"],
+    shift: bool = False,
+) -> Tokens:
+    """Return the logits, labels and sample ids where the label is not -100.
+
+    Args:
+        student: logits of every position, or (b, c) where a row has one label.
+        teacher: likewise, of the same tokens and vocabulary.
+        labels: class indices, -100 at padding.
+        rows: sample ids of the rows; a token's is ``row * 2**20`` plus the position of its label.
+        shift: whether the logits at a position are of the token after it, as a causal language
+            model's are.
+
+    Raises:
+        ValueError: the student's and the teacher's logits differ in shape, or do not fit the
+            labels.
+    """
+    if student.shape != teacher.shape or student.shape[:-1] != labels.shape:
+        raise ValueError(
+            f"the student gives logits of shape {tuple(student.shape)}, the teacher of "
+            f"{tuple(teacher.shape)}, for labels of {tuple(labels.shape)}: both need the tokens of "
+            f"the labels, and the same vocabulary"
+        )
+    if labels.dim() > 1:
+        rows = rows.unsqueeze(1) * POSITIONS + torch.arange(labels.shape[1], device=rows.device)
+    if shift and labels.dim() > 1:
+        student, teacher = student[:, :-1], teacher[:, :-1]
+        labels, rows = labels[:, 1:], rows[:, 1:]
+    kept = labels != IGNORED
+    return Tokens(student[kept], teacher[kept], labels[kept], rows.to(labels.device)[kept])
