@@ -28,6 +28,7 @@ _HOMES = {
     "Sum": "kdanalysis.losses",
     "linear_ramp": "kdanalysis.losses",
     "parse_loss": "kdanalysis.losses",
+    "fit_connectors": "kdanalysis.stones",
     "Ladder": "kdanalysis.stones",
     "Recorder": "kdanalysis.capture",
     "RegionTap": "kdanalysis.capture",

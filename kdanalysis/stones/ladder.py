@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdanalysis.capture.hook import logits_of
 from kdanalysis.losses.blocks import choose_stones
-from kdanalysis.stones.blocks import check_order, evaluating, find_blocks, watched
+from kdanalysis.stones.blocks import Blocks, check_order, evaluating, find_blocks, watched
 from kdanalysis.stones.connectors import connectors_for
 from kdanalysis.stones.tail import TEACHER, frozen, proven, segments_of, tail_runs, whole_runs
 
@@ -75,14 +75,8 @@ class Ladder(nn.Module):
         self.student = student
         self._of_student = find_blocks(student, student_blocks, STUDENT)
         self._of_teacher = find_blocks(teacher, teacher_blocks, TEACHER)
-        ours, theirs = len(self._of_student), len(self._of_teacher)
-        if ours != theirs:
-            raise ValueError(
-                f"the student has {ours} blocks and the teacher {theirs}: a stone replaces one by "
-                f"one, so both need as many; name them with student_blocks and teacher_blocks"
-            )
-        self.numbers = choose_stones(ours, stones, light)
-        _refuse_training(teacher)
+        check_teacher(teacher, self._of_student, self._of_teacher)
+        self.numbers = choose_stones(self.blocks, stones, light)
         seen = self._dry_run(example if isinstance(example, tuple) else (example,))
         pairs = [(i, *(list(side.values())[i - 1] for side in seen[:2])) for i in self.numbers]
         self.connectors = nn.ModuleList(connectors_for(pairs, connectors))
@@ -122,7 +116,7 @@ class Ladder(nn.Module):
         Raises:
             ValueError: the teacher is in training mode, or a block does not run once.
         """
-        _refuse_training(self.teacher)
+        check_teacher(self.teacher, self._of_student, self._of_teacher)
         with watched(self._of_student, STUDENT) as seen:
             logits = logits_of(self.student(*inputs, **named), STUDENT)
         names, features = self.teacher_blocks, [seen[name] for name in self._of_student]
@@ -159,7 +153,13 @@ class Ladder(nn.Module):
         return ours, theirs, taught
 
 
-def _refuse_training(teacher: nn.Module) -> None:
+def check_teacher(teacher: nn.Module, ours: Blocks, theirs: Blocks) -> None:
+    """Raise a ValueError where it is in training mode, or has not as many blocks as the student."""
+    if len(ours) != len(theirs):
+        raise ValueError(
+            f"the student has {len(ours)} blocks and the teacher {len(theirs)}: a stone replaces "
+            f"one by one, so both need as many; name them with student_blocks and teacher_blocks"
+        )
     if any(module.training for module in teacher.modules()):
         raise ValueError(
             "the teacher is in training mode, in which running it changes its statistics: call "
