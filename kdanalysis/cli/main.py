@@ -7,6 +7,7 @@ from kdanalysis.cli.compare import compare
 from kdanalysis.cli.diagnose import diagnose
 from kdanalysis.cli.export import export
 from kdanalysis.cli.info import info
+from kdanalysis.cli.ladder import ladder
 from kdanalysis.cli.quickstart import quickstart
 from kdanalysis.cli.report import report
 from kdanalysis.cli.sweep import sweep
@@ -25,7 +26,8 @@ def kdanalysis(
 
 
 TOGETHER = (diagnose, sweep, compare)  # under torchrun these share the rows among the ranks
-for command in (quickstart, train, diagnose, sweep, compare, table, report, info, verify, export):
+LOOKING = (diagnose, sweep, compare, ladder, table, report, info, verify, export)
+for command in (quickstart, train, *LOOKING):
     app.command(cls=Together if command in TOGETHER else None)(command)
 
 

@@ -30,6 +30,7 @@ from kdanalysis.figures import (
 )
 from kdanalysis.pages.layers import LAYER_CONFLICT, LAYERS, SNR
 from kdanalysis.pages.noun import Joint, Noun
+from kdanalysis.pages.stones import STONES
 from kdanalysis.pages.students import DISCREPANCY, RELATION
 from kdanalysis.report import Section
 
@@ -153,6 +154,7 @@ NOUNS = {
     "snr": SNR,
     "relation": RELATION,
     "discrepancy": DISCREPANCY,
+    **STONES,
     "direction": Noun(
         "Direction or step",
         (

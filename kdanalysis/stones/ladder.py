@@ -120,16 +120,29 @@ class Ladder(nn.Module):
         with watched(self._of_student, STUDENT) as seen:
             logits = logits_of(self.student(*inputs, **named), STUDENT)
         names, features = self.teacher_blocks, [seen[name] for name in self._of_student]
-        places = [number - 1 for number in self.numbers]
         entries = {
-            names[place]: connector(features[place])
-            for place, connector in zip(places, self.connectors, strict=True)
+            names[number - 1]: connector(features[number - 1])
+            for number, connector in self.numbered_connectors()
         }
         with torch.no_grad():
             taught = logits_of(self.teacher(*inputs, **named), TEACHER)
         with frozen(self.teacher):
             stones = self._run_stones(entries, inputs, named)
         return LadderLogits(torch.stack([logits, *stones], -1), taught)
+
+    def numbered_connectors(self) -> list[tuple[int, nn.Module]]:
+        """Return every connector with the number of its stone."""
+        return list(zip(self.numbers, self.connectors, strict=True))
+
+    @torch.no_grad()
+    def features(self, *inputs: Any) -> tuple[list[Tensor], list[Tensor]]:
+        """Return what the student's blocks and the teacher's give, without a graph.
+
+        Raises:
+            ValueError: as for running the ladder.
+        """
+        pairs = both_outputs(self.student, self.teacher, self._of_student, self._of_teacher, inputs)
+        return [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
 
     def _run_stones(self, entries: dict[str, Tensor], inputs: tuple, named: dict) -> list[Tensor]:
         if self._segments is not None:
@@ -165,3 +178,16 @@ def check_teacher(teacher: nn.Module, ours: Blocks, theirs: Blocks) -> None:
             "the teacher is in training mode, in which running it changes its statistics: call "
             "teacher.eval() first"
         )
+
+
+def both_outputs(
+    student: nn.Module, teacher: nn.Module, ours: Blocks, theirs: Blocks, inputs: tuple
+) -> list[tuple[Tensor, Tensor]]:
+    """Return what each block of the student gives for the inputs, with the teacher's."""
+    with watched(ours, STUDENT) as left:
+        student(*inputs)
+    with watched(theirs, TEACHER, copies=True) as right:
+        teacher(*inputs)
+    check_order(ours, left, STUDENT)
+    check_order(theirs, right, TEACHER)
+    return list(zip(left.values(), right.values(), strict=True))

@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kdanalysis.losses.blocks import choose_stones
-from kdanalysis.stones.blocks import Blocks, check_order, evaluating, find_blocks, watched
+from kdanalysis.stones.blocks import evaluating, find_blocks
 from kdanalysis.stones.connectors import Resize, linear_map
-from kdanalysis.stones.ladder import STUDENT, check_teacher
+from kdanalysis.stones.ladder import STUDENT, both_outputs, check_teacher
 from kdanalysis.stones.tail import TEACHER
 
 
@@ -128,19 +128,6 @@ def fit_connectors(
     if not found[0].count:
         raise ValueError("there are no images to fit connectors on")
     return FittedConnectors(*map(list, zip(*(one.finish(strength) for one in found), strict=True)))
-
-
-def both_outputs(
-    student: nn.Module, teacher: nn.Module, ours: Blocks, theirs: Blocks, inputs: tuple
-) -> list[tuple[Tensor, Tensor]]:
-    """Return what each block of the student gives for the inputs, with the teacher's."""
-    with watched(ours, STUDENT) as left:
-        student(*inputs)
-    with watched(theirs, TEACHER, copies=True) as right:
-        teacher(*inputs)
-    check_order(ours, left, STUDENT)
-    check_order(theirs, right, TEACHER)
-    return list(zip(left.values(), right.values(), strict=True))
 
 
 def rows_of(values: Tensor) -> Float[Tensor, "p d"]:

@@ -1,0 +1,57 @@
+"""Gradients of stones in blocks: autograd's own of the loss's terms, whatever the batches."""
+
+import pytest
+import torch
+
+from kdanalysis import DKD, Blockwise, Ladder
+from kdanalysis.stones.gradients import StoneGradients
+from tests.stones.pairs import images, pair
+
+LOSS = Blockwise(DKD(temperature=2.0), cross=3.0)
+X, Y = images(1, 6), torch.tensor([0, 1, 2, 3, 4, 0])
+
+
+def ladder_of() -> Ladder:
+    made = pair("resnet")
+    return Ladder(made.student, made.teacher, images()).eval()
+
+
+def test_inner_products_are_those_of_autograd_on_the_loss():
+    ladder = ladder_of()
+    gradients = StoneGradients(ladder, LOSS)
+    gradients.add(X[:2], target=Y[:2], ramp=0.5)
+    logits, taught = gradients.add(X[2:], target=Y[2:], ramp=0.5)
+    torch.testing.assert_close(logits, ladder(X[2:]).student.detach())
+    torch.testing.assert_close(taught, ladder.teacher(X[2:]).detach())
+    terms = LOSS(*ladder(X), Y, ramp=0.5)
+    for name, found in gradients.grams().items():
+        parameters = list(ladder.student.get_submodule(name).parameters())
+        rows = []
+        for side in LOSS.sides:
+            value = sum(terms[f"{side}/{part}"].mean() for part in ("task", "distill", "cross"))
+            walk = torch.autograd.grad(value, parameters, retain_graph=True, materialize_grads=True)
+            rows.append(torch.cat([g.flatten().double() for g in walk]))
+        expected = torch.stack(rows) @ torch.stack(rows).T
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6 * float(expected.max()))
+    assert all(p.grad is None for p in ladder.parameters())
+
+
+def test_a_stone_sends_nothing_below_itself():
+    gradients = StoneGradients(ladder_of(), LOSS)
+    gradients.add(X, target=Y)
+    norms = {name: gram.diagonal() for name, gram in gradients.grams().items()}
+    assert list(norms) == ["layer1", "layer2", "layer3"]
+    assert (norms["layer1"] > 0).tolist() == [True, True, True, True]
+    assert (norms["layer2"] > 0).tolist() == [True, False, True, True]
+    assert (norms["layer3"] > 0).tolist() == [True, False, False, True]
+
+
+def test_what_cannot_be_measured_is_refused():
+    ladder = ladder_of()
+    with pytest.raises(ValueError, match="make both with the same"):
+        StoneGradients(ladder, Blockwise(light=True))
+    with pytest.raises(ValueError, match="no batch was added"):
+        StoneGradients(ladder, LOSS).grams()
+    ladder.student.layer2.requires_grad_(False)
+    with pytest.raises(ValueError, match="block 'layer2' has no parameter that learns"):
+        StoneGradients(ladder, LOSS)
