@@ -1,5 +1,8 @@
 """The Hugging Face adapter distils token by token, and records what trains."""
 
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -308,3 +311,21 @@ def test_several_devices_in_one_process_are_refused(tmp_path):
     callback = DistillationCallback(tmp_path / "run", LOSS, teacher=transformer(1, 16))
     with pytest.raises(ValueError, match="2 devices in one process"):
         callback.on_train_begin(SimpleNamespace(n_gpu=2), None, None, model=transformer(0))
+
+
+@pytest.mark.long
+def test_two_ranks_train_and_record_as_one_process_does(tmp_path):
+    """The mean is over the tokens of both, though they have different numbers of them."""
+    program = Path(__file__).with_name("huggingface_in_ranks.py")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    found = {}
+    for name, command, batch in (("one", [sys.executable], "8"), ("two", launch, "4")):
+        done = [*command, program, tmp_path / name, batch]
+        subprocess.run(done, check=True, capture_output=True)
+        found[name] = rows(tmp_path / name)
+        assert found[name]["residual"].max() < 1e-4
+    for name in ("sample_id", "step"):
+        assert sorted(found["one"][name]) == sorted(found["two"][name])
+    weights = [torch.load(tmp_path / n / "student.pt", weights_only=True) for n in found]
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value)
