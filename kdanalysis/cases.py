@@ -12,6 +12,9 @@ from kdanalysis.partition import check_target
 
 CASES = ("GT-LT", "GW-LW", "GT-LW", "GW-LT")  # two consistent, two complementary ones
 SPLITS = ("class", "correctness")
+# GW-LW in two, as the definitions of a complementary region disagree where the classes differ
+KINDS = ("GT-LT", "GW-LW same", "GW-LW other", "GT-LW", "GW-LT")
+COMPLEMENTARY = {"class": KINDS[2:], "correctness": KINDS[3:]}
 
 
 def region_cases(teacher: Float[Tensor, "n c r"], target: Int[Tensor, " n"]) -> Int[Tensor, "n r"]:
@@ -24,6 +27,19 @@ def region_cases(teacher: Float[Tensor, "n c r"], target: Int[Tensor, " n"]) -> 
     right = teacher.argmax(1) == target.unsqueeze(-1)
     whole = right[:, :1]
     return torch.where(whole, torch.where(right, 0, 2), torch.where(right, 3, 1))
+
+
+def region_kinds(teacher: Float[Tensor, "n c r"], target: Int[Tensor, " n"]) -> Int[Tensor, "n r"]:
+    """Return the kind of every region as its place in ``KINDS``: its case, GW-LW told apart.
+
+    "GW-LW same" names the class of the whole image again, "GW-LW other" another wrong one.
+
+    Raises:
+        ValueError: a target that is no class index.
+    """
+    cases = region_cases(teacher, target)
+    later = (cases >= CASES.index("GT-LW")) | complementary(teacher, target, "class")
+    return cases + later.long()
 
 
 def complementary(

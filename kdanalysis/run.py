@@ -8,12 +8,16 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
+from kdanalysis.region_tables import loss_of_region, region_analyzer, region_tables
+from kdanalysis.regions import count_regions
 from kdanalysis.store.grams import gram_batches, gram_index
 from kdanalysis.store.run import StoredRun
 from kdanalysis.stream import feed, needed_columns
-from kdanalysis.tables import LAYER_TABLES, TABLES, analyzer, layer_analyzer
+from kdanalysis.tables import LAYER_TABLES, REGION_TABLES, TABLES, analyzer, layer_analyzer
 
 MOST_STEPS = 400
+MOST_EPOCHS = 40  # in the tables of regions
+BATCH = 2**20  # numbers in a batch of region logits
 Watch = Callable[[Iterable[Mapping]], Iterable[Mapping]]
 
 
@@ -34,10 +38,11 @@ class Run(StoredRun):
         device: Any = "cpu",
         watch: Watch = iter,
     ) -> dict[str, pd.DataFrame]:
-        """Compute several tables in one pass over the rows, and one over those of the layers.
+        """Compute several tables in one pass over the rows, one over layers, and one over regions.
 
         Tables by step have a row for every captured step. Beyond 400 of them a row stands for the
-        steps from its own to the next row's, so that memory does not grow with the training.
+        steps from its own to the next row's, so that memory does not grow with the training; so
+        does a row of the regions' tables for several epochs beyond 40.
 
         Args:
             names: which tables.
@@ -48,10 +53,13 @@ class Run(StoredRun):
             ValueError: no such table, or the run lacks a column that it needs.
         """
         frames = {}
-        if of_samples := [name for name in names if name not in LAYER_TABLES]:
+        apart = (*LAYER_TABLES, *REGION_TABLES)
+        if of_samples := [name for name in names if name not in apart]:
             frames |= self._sample_tables(of_samples, device, watch)
         if of_layers := [name for name in names if name in LAYER_TABLES]:
             frames |= self._layer_tables(of_layers, device, watch)
+        if of_regions := [name for name in names if name in REGION_TABLES]:
+            frames |= self._region_tables(of_regions, device, watch)
         return {name: frames[name] for name in names}
 
     def _sample_tables(
@@ -92,6 +100,31 @@ class Run(StoredRun):
         feed(watch(batches), analyzers.values(), device)
         return {name: one.table() for name, one in analyzers.items()}
 
+    def _region_tables(
+        self, names: Sequence[str], device: Any, watch: Watch
+    ) -> dict[str, pd.DataFrame]:
+        if not self.region_columns:
+            raise ValueError(
+                f"table {names[0]!r} needs region logits, which {self.path} lacks: record them "
+                f"with Recorder(regions=...) or train --record-regions"
+            )
+        scales, classes = self.info.scales, self.info.num_classes
+        epochs = [np.unique(batch["epoch"]) for batch in self.region_batches(["epoch"], 65_536)]
+        marks = thinned(np.unique(np.concatenate(epochs)).astype(np.int64), MOST_EPOCHS)
+        setting = loss_of_region(self.info), classes, scales, marks.tolist()
+        analyzers = {name: region_analyzer(name, *setting) for name in names}
+        columns = set().union(*(part for a in analyzers.values() for part in needed_columns(a)))
+        size = max(1, BATCH // (classes * count_regions(scales)))
+        batches = self.region_batches(sorted(columns), size)
+        marked = (on_marks(batch, marks, "epoch") for batch in batches)
+        feed(watch(marked), analyzers.values(), device)
+        return {name: one.table() for name, one in analyzers.items()}
+
+    @property
+    def region_tables(self) -> tuple[str, ...]:
+        """Those of ``REGION_TABLES`` that the recorded regions have."""
+        return region_tables(self.info.scales) if self.region_columns else ()
+
     @property
     def layer_tables(self) -> tuple[str, ...]:
         """Those of ``LAYER_TABLES`` that were recorded."""
@@ -104,12 +137,12 @@ def thinned(steps: Int64[np.ndarray, " s"], most: int) -> Int64[np.ndarray, " t"
     return steps[:: max(1, -(-len(steps) // most))]
 
 
-def on_marks(batch: Mapping, marks: Int64[np.ndarray, " t"]) -> dict:
-    """Replace every step by the last mark that is not after it."""
-    if "step" not in batch:
+def on_marks(batch: Mapping, marks: Int64[np.ndarray, " t"], column: str = "step") -> dict:
+    """Replace every step, or epoch, by the last mark that is not after it."""
+    if column not in batch:
         return dict(batch)
-    place = np.searchsorted(marks, batch["step"], side="right") - 1
-    return {**batch, "step": marks[place]}
+    place = np.searchsorted(marks, batch[column], side="right") - 1
+    return {**batch, column: marks[place]}
 
 
 def open_run(path: str | Path) -> Run:

@@ -66,6 +66,7 @@ TABLES = (
     "agreement",
 )
 LAYER_TABLES = ("layers", "snr")  # of what a run recorded at layers of the student
+REGION_TABLES = ("anatomy", "ambiguity", "cancellation", "uptake")  # of its region logits
 DEFAULTS = (4.0, 5)  # temperature and k where no loss says any
 
 
@@ -87,7 +88,7 @@ def analyzer(
         ValueError: no such table; the nearest name is offered.
     """
     if name not in TABLES:
-        known = (*TABLES, *LAYER_TABLES)
+        known = (*TABLES, *LAYER_TABLES, *REGION_TABLES)
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise ValueError(f"no table {name!r}; {hint}there are: {', '.join(known)}")

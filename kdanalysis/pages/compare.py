@@ -18,7 +18,8 @@ from kdanalysis.pages.compare_runs import drawn_together
 from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.inputs import Source, Watch, study
 from kdanalysis.pages.norms import Tables, at_matched_norm, matching_sentence, summary
-from kdanalysis.pages.nouns import NOUNS, Noun, joined, noun_section
+from kdanalysis.pages.noun import Noun
+from kdanalysis.pages.nouns import NOUNS, joined, noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.pages.run import by_file
 from kdanalysis.partition import Target, TopK

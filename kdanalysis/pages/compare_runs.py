@@ -13,7 +13,8 @@ from kdanalysis.figures import agreement, together
 from kdanalysis.pages.facts import class_fact
 from kdanalysis.pages.inputs import Source, Watch, study
 from kdanalysis.pages.norms import Tables
-from kdanalysis.pages.nouns import NOUNS, as_figure, joined, noun_section
+from kdanalysis.pages.noun import as_figure
+from kdanalysis.pages.nouns import NOUNS, joined, noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.pages.run import BY_PAIR, by_file
 from kdanalysis.pages.teacher import MOST_CLASSES

@@ -18,12 +18,13 @@ from kdanalysis.run import open_run
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.sources import load_logits
 from kdanalysis.stream import feed
-from kdanalysis.tables import LAYER_TABLES, analyzer
+from kdanalysis.tables import LAYER_TABLES, REGION_TABLES, analyzer
 
 TEACHER = ("mass", "suppression", "amplification", "profile", "modality")
 TRAINING = (
     *("magnitude", "share", "confidence", "nckd", "conflict", "direction", "relation"),
     *LAYER_TABLES,
+    *REGION_TABLES,
 )
 VALIDATION = ("discrepancy",)
 

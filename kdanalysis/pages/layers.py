@@ -32,6 +32,8 @@ SNR = Noun(
     excerpt=lambda table: snr.by_layer(table).reset_index(),
 )
 
+LAYER_NOUNS = {"layers": LAYERS, "layer_conflict": LAYER_CONFLICT, "snr": SNR}
+
 
 def with_conflict(
     nouns: Sequence[str], tables: Mapping[str, Mapping[str, pd.DataFrame]]

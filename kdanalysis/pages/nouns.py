@@ -1,12 +1,10 @@
 """Which pictures, which sentence and which number belong to the table of a noun."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from inspect import signature
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.figures import (
     agreement,
@@ -28,13 +26,12 @@ from kdanalysis.figures import (
     suppression,
     sweep,
 )
-from kdanalysis.pages.layers import LAYER_CONFLICT, LAYERS, SNR
-from kdanalysis.pages.noun import Joint, Noun
+from kdanalysis.pages.layers import LAYER_NOUNS
+from kdanalysis.pages.noun import Joint, Names, Noun, as_figure, named
+from kdanalysis.pages.regions import REGION_NOUNS
 from kdanalysis.pages.stones import STONES
 from kdanalysis.pages.students import DISCREPANCY, RELATION
 from kdanalysis.report import Section
-
-Names = Sequence[str] | None
 
 
 def amplification_of(loss: str) -> Callable[[pd.DataFrame], Axes]:
@@ -149,9 +146,8 @@ NOUNS = {
         spread.spread_sentence,
         spread.spread_number,
     ),
-    "layers": LAYERS,
-    "layer_conflict": LAYER_CONFLICT,
-    "snr": SNR,
+    **LAYER_NOUNS,
+    **REGION_NOUNS,
     "relation": RELATION,
     "discrepancy": DISCREPANCY,
     **STONES,
@@ -240,14 +236,3 @@ def joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         return next(iter(tables.values()))
     frame = pd.concat(tables, names=["run"]).reset_index("run")
     return frame.reset_index(drop=True)
-
-
-def named(function: Callable, table: object, classes: Names) -> object:
-    """Call the function with the class names where it takes any."""
-    takes = "names" in signature(function).parameters and classes is not None
-    return function(table, names=classes) if takes else function(table)
-
-
-def as_figure(drawn: Axes | Figure) -> Figure:
-    """Return the figure that the axes belong to."""
-    return drawn.figure if isinstance(drawn, Axes) else drawn

@@ -54,7 +54,7 @@ def run_tables(run: Run, device: Any = "cpu", watch: Watch = iter) -> dict[str, 
     makers = {name: analyzer(name, run.info, run.steps().tolist()) for name in wanted}
     there = set(run.columns)
     names = [name for name, one in makers.items() if needed_columns(one)[0] <= there]
-    return run.tables([*names, *run.layer_tables], device, watch)
+    return run.tables([*names, *run.layer_tables, *run.region_tables], device, watch)
 
 
 def run_sections(

@@ -63,3 +63,25 @@ def _term(name, z, t, y, k, temperature):
         pair = (x[group] / x[group].sum() for x in (p, q))
     a, b = pair
     return temperature**2 * (a * (a / b).log()).sum()
+
+
+def regions(seed: int, n: int = 40, c: int = 5, r: int = 21) -> torch.Tensor:
+    """Region logits (n, c, r) that partly agree with their image's first region."""
+    generator = torch.Generator().manual_seed(seed)
+    whole = torch.randn(n, c, 1, dtype=torch.float64, generator=generator)
+    return 2 * whole + torch.randn(n, c, r, dtype=torch.float64, generator=generator)
+
+
+def region_facts(teacher: torch.Tensor, target: torch.Tensor) -> list[dict]:
+    """One dict an (image, region) pair, by a loop: place, classes and the kind by its words."""
+    top, rows = teacher.numpy().argmax(1), []
+    places = [(m, i, j) for m in (1, 2, 4) for i in range(m) for j in range(m)]
+    for n, y in enumerate(target.tolist()):
+        for region, (m, i, j) in enumerate(places):
+            local, whole = int(top[n, region]), int(top[n, 0])
+            words = f"G{'T' if whole == y else 'W'}-L{'T' if local == y else 'W'}"
+            if words == "GW-LW":
+                words += " same" if local == whole else " other"
+            place = {"n": n, "region": region, "scale": m, "row": i, "column": j}
+            rows.append(place | {"label": y, "local": local, "whole": whole, "case": words})
+    return rows

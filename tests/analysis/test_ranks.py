@@ -6,8 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
+from kdanalysis.analysis.ambiguity import RegionAmbiguity
 from kdanalysis.analysis.amplification import Amplification
+from kdanalysis.analysis.anatomy import RegionAnatomy
 from kdanalysis.analysis.calibration import Calibration, StudentCalibration
+from kdanalysis.analysis.cancellation import RegionCancellation
 from kdanalysis.analysis.confidence import ShareByConfidence
 from kdanalysis.analysis.conflict import GradientConflict
 from kdanalysis.analysis.discrepancy import ClassDiscrepancy
@@ -22,9 +25,10 @@ from kdanalysis.analysis.share import TermShare
 from kdanalysis.analysis.snr import SignalToNoise
 from kdanalysis.analysis.suppression import Suppression
 from kdanalysis.analysis.teacher import TeacherDistribution
+from kdanalysis.analysis.uptake import RegionUptake
 from kdanalysis.losses import DKD, GDKD
 
-from .reference import logits, targets
+from .reference import logits, regions, targets
 
 LOSSES = {"dkd": DKD(), "gdkd": GDKD(3)}
 ANALYZERS = [
@@ -43,6 +47,10 @@ ANALYZERS = [
     lambda: GradientConflict(LOSSES),
     lambda: NonTopRelation(3),
     lambda: ClassDiscrepancy(12),
+    lambda: RegionAnatomy(DKD(), 12, epochs=(7,)),
+    lambda: RegionAmbiguity(12),
+    lambda: RegionCancellation(DKD(), 12),
+    lambda: RegionUptake(12, epochs=(7,)),
     lambda: LayerGradients(("layer1", "fc"), ("ce", "kd"), (0,)),
     lambda: SignalToNoise(("layer1", "fc"), ("ce", "kd"), (0,)),
 ]
@@ -50,6 +58,8 @@ COLUMNS = {
     "student_logits": logits(0),
     "teacher_logits": logits(1),
     "target": targets(2),
+    "student_regions": regions(5, 60, 12),
+    "teacher_regions": regions(6, 60, 12),
     "step": torch.zeros(60, dtype=torch.long),
     "epoch": torch.full((60,), 7),
     "gram": logits(3, c=2).unsqueeze(-1) * logits(3, c=2).unsqueeze(-2),
