@@ -78,7 +78,7 @@ def ladder_over_training(table: pd.DataFrame) -> Figure:
     axes[0].set_ylabel("accuracy (%)")
     _lines(axes[1], table[table.side != "teacher"], "divergence_teacher", 1)
     axes[1].set_ylabel(f"divergence from the teacher\n(nats) at T = {table.temperature.iloc[0]:g}")
-    axes[1].set_ylim(0, None)
+    axes[1].set_yscale("log")  # the first epochs are far above the last ones
     for ax in axes:
         ax.set_xlabel("epoch")
     axes[0].set_xlabel("epoch" + state_left_out(table))
