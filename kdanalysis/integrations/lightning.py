@@ -103,7 +103,7 @@ class DistillationCallback(Callback):
         if sides["teacher"] is not None:
             sides["teacher"].eval()
         self._logged = trainer.global_step
-        self._recording.factor = lambda: _factor(trainer, pl_module)
+        self._recording.factor = lambda: _factor(trainer)
         self._recording.open(trainer.global_step, not trainer.fast_dev_run, **sides)
 
     def on_train_batch_start(
@@ -187,8 +187,8 @@ def _find(module: LightningModule, side: str, name: str | nn.Module | None) -> n
     return found
 
 
-def _factor(trainer: Trainer, module: LightningModule) -> float:
+def _factor(trainer: Trainer) -> float:
     """What Lightning multiplies the loss by before it goes backward."""
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     scale = 1.0 if scaler is None else scaler.get_scale()
-    return scale / trainer.accumulate_grad_batches if module.automatic_optimization else scale
+    return scale / trainer.accumulate_grad_batches  # 1 in manual optimization, by Lightning's rule

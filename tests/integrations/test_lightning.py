@@ -77,6 +77,12 @@ def fit(tmp_path, module=None, options=None, **recording) -> Module:
     return module
 
 
+def log(tmp_path) -> list[dict[str, str]]:
+    """What the CSV logger got from the callback."""
+    with (tmp_path / "lightning_logs/version_0/metrics.csv").open() as file:
+        return [row for row in csv.DictReader(file) if row["kd/residual"]]
+
+
 def rows(tmp_path) -> dict[str, np.ndarray]:
     columns = ("step", "epoch", "sample_id", "target", "teacher_logits", "student_logits")
     (found,) = open_run(tmp_path / "run").batches((*columns, "residual"), 100_000)
@@ -117,8 +123,7 @@ def test_training_is_bit_equal_with_and_without_the_callback(tmp_path):
 def test_logs_hold_the_mean_norms_of_the_steps_since_the_last_log(tmp_path):
     logger = CSVLogger(tmp_path, flush_logs_every_n_steps=1)
     fit(tmp_path, options={"logger": logger, "log_every_n_steps": 2, "max_steps": 5})
-    with (tmp_path / "lightning_logs/version_0/metrics.csv").open() as file:
-        logged = [row for row in csv.DictReader(file) if row["kd/residual"]]
+    logged = log(tmp_path)
     assert [int(row["step"]) for row in logged] == [1, 3, 4]
     found = rows(tmp_path)
     for row, steps in zip(logged, ([0, 1], [2, 3], [4]), strict=True):
@@ -142,6 +147,36 @@ def test_batches_accumulated_for_a_step_are_recorded_under_it(tmp_path):
     assert [step for step, *_ in module.seen] == [0, 0, 0, 1, 1, 1]
     assert found["step"].tolist() == np.repeat([0, 1], 24).tolist()
     assert found["sample_id"].tolist() == [*range(24), *range(24)]
+    assert found["residual"].max() < 1e-5
+
+
+def test_a_step_of_several_batches_is_logged_once_and_whole(tmp_path):
+    logger = CSVLogger(tmp_path, flush_logs_every_n_steps=1)
+    options = {"logger": logger, "log_every_n_steps": 1, "accumulate_grad_batches": 3}
+    fit(tmp_path, options=options)
+    logged, found = log(tmp_path), rows(tmp_path)
+    assert [int(row["step"]) for row in logged] == [0, 1]
+    for row, step in zip(logged, (0, 1), strict=True):
+        chosen = found["step"] == step
+        assert float(row["kd/residual"]) == pytest.approx(found["residual"][chosen].max())
+
+
+def test_manual_optimization_with_several_backward_passes_is_recorded_as_one_batch(tmp_path):
+    class Manual(Module):
+        automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            x, y, _ = batch
+            student, teacher = self.student(x), self.teacher(x)
+            for value in LOSS(student, teacher, y).values():
+                self.manual_backward(value.mean(), retain_graph=True)
+            optimizer = self.optimizers()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    fit(tmp_path, Manual())
+    found = rows(tmp_path)
+    assert found["step"].tolist() == np.repeat(range(6), 8).tolist()
     assert found["residual"].max() < 1e-5
 
 
