@@ -35,6 +35,7 @@ _HOMES = {
     "at": "kdanalysis.capture",
     "every": "kdanalysis.capture",
     "logarithmic": "kdanalysis.capture",
+    "read_regions": "kdanalysis.capture",
     "region_bytes": "kdanalysis.capture",
     "load_logits": "kdanalysis.store",
     "region_cases": "kdanalysis.cases",

@@ -9,6 +9,7 @@ from kdanalysis.cli.export import export
 from kdanalysis.cli.info import info
 from kdanalysis.cli.ladder import ladder
 from kdanalysis.cli.quickstart import quickstart
+from kdanalysis.cli.regions import regions
 from kdanalysis.cli.report import report
 from kdanalysis.cli.sweep import sweep
 from kdanalysis.cli.table import table
@@ -26,7 +27,7 @@ def kdanalysis(
 
 
 TOGETHER = (diagnose, sweep, compare)  # under torchrun these share the rows among the ranks
-LOOKING = (diagnose, sweep, compare, ladder, table, report, info, verify, export)
+LOOKING = (diagnose, sweep, compare, ladder, regions, table, report, info, verify, export)
 for command in (quickstart, train, *LOOKING):
     app.command(cls=Together if command in TOGETHER else None)(command)
 

@@ -8,7 +8,18 @@ import time
 import pytest
 
 HEAVY = {"torch", "pandas", "matplotlib", "numpy", "pyarrow", "torchmetrics", "jinja2"}
-COMMANDS = ("diagnose", "sweep", "compare", "ladder", "table", "report", "info", "verify", "export")
+COMMANDS = (
+    "diagnose",
+    "sweep",
+    "compare",
+    "ladder",
+    "regions",
+    "table",
+    "report",
+    "info",
+    "verify",
+    "export",
+)
 
 
 def start(*args: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,90 @@
+"""`regions` reads one or two checkpoints, says what it saw, and fills a folder."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kdanalysis import RegionTap
+from kdanalysis.data import load_data
+from kdanalysis.models import build_model
+from kdanalysis.training.checkpoint import load_network, save_checkpoint
+
+OPTIONS = ("--data", "glyphs", "--limit", "80", "--device", "cpu", "--batch-size", "50")
+TEACHER = {"ambiguity", "sight"}
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    folder, classes = tmp_path_factory.mktemp("networks"), load_data("glyphs", limit=80).classes
+    torch.manual_seed(0)
+    for name in ("resnet8", "resnet14"):
+        model = build_model(name, len(classes))
+        save_checkpoint(folder / f"{name}.pt", model, {"model": name, "classes": list(classes)})
+    return folder
+
+
+def test_two_networks_fill_the_folder(run_command, networks, tmp_path):
+    sides = networks / "resnet14.pt", "--student", networks / "resnet8.pt"
+    result = run_command("regions", *sides, *OPTIONS, "--images", "2", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    for heading in ("Anatomy of the regions:", "Uptake", "What a region sees:"):
+        assert heading in result.stdout
+    tables = {path.stem: pd.read_csv(path) for path in (tmp_path / "out/tables").iterdir()}
+    assert set(tables) == TEACHER | {"anatomy", "cancellation", "uptake"}
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Not to be drawn" not in page
+    assert "KD(temperature=4.0" in page
+    drawn = {path.stem for path in (tmp_path / "out/figures").iterdir()}
+    assert {"anatomy", "anatomy-2", "sight", "sight-2"} <= drawn
+    assert "sight-3" not in drawn
+    check_sights(tables["sight"], networks / "resnet14.pt")
+
+
+def check_sights(table: pd.DataFrame, path) -> None:
+    """Hold the classes of the images shown against the model itself."""
+    data = load_data("glyphs", limit=80)
+    model = load_network(path, data.classes).eval()
+    assert table.sample_id.nunique() == 2
+    with RegionTap(model) as tap, torch.no_grad():
+        x, y, ids = next(data.valid.batches(len(data.valid)))
+        model(x)
+        top = tap.take().regions((1, 2, 4)).argmax(1).numpy()
+    for sample, rows in table.groupby("sample_id"):
+        place = ids.tolist().index(sample)
+        assert rows["class"].tolist() == top[place].tolist()
+        assert (rows.label == y[place].item()).all()
+    counts = [len(np.unique(classes[5:])) for classes in top]
+    shown = [counts[ids.tolist().index(s)] for s in table.sample_id.unique()]
+    assert shown == sorted(shown)
+
+
+def test_a_teacher_alone_has_the_tables_that_need_no_student(run_command, networks, tmp_path):
+    options = (*OPTIONS, "--scales", "1,2", "--images", "0", "--out", tmp_path / "out")
+    result = run_command("regions", networks / "resnet14.pt", *options)
+    assert result.exit_code == 0, result.stderr
+    assert {path.stem for path in (tmp_path / "out/tables").iterdir()} == {"ambiguity"}
+    assert set(pd.read_csv(tmp_path / "out/tables/ambiguity.csv").scale) == {2}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--scales", "1,2,16"], "the teacher has no such regions: scale 16 asks for 16x16 cells"),
+        (["--scales", "1"], "have no cells to compare: give another scale"),
+        (["--scales", "2,4"], "need whole numbers that rise from 1"),
+        (["--loss", "kdd"], "unknown loss 'kdd'"),
+        (["--student", "none.pt"], "there is no checkpoint none.pt"),
+        (["--images", "-1"], "--images -1: need 0 or more"),
+        (["--loss", "gdkd:k=900", "--student", "SAME"], "leaves a group empty"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    run_command, networks, tmp_path, changed, message
+):
+    changed = [networks / "resnet8.pt" if word == "SAME" else word for word in changed]
+    options = (*OPTIONS, *changed, "--out", tmp_path / "out")
+    result = run_command("regions", networks / "resnet14.pt", *options)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+    assert not (tmp_path / "out").exists()
