@@ -118,6 +118,12 @@ def scale_sums(table: pd.DataFrame) -> pd.DataFrame:
     return each[["n", "value", "norm"]].sum().join(told)
 
 
+def scale_means(table: pd.DataFrame) -> pd.DataFrame:
+    """Return ``scale_sums`` as a table, value and norm being means over pairs."""
+    sums = scale_sums(table)
+    return sums.assign(value=sums.value / sums.n, norm=sums.norm / sums.n).reset_index()
+
+
 def _cell_rows(table: pd.DataFrame) -> pd.DataFrame:
     require(table, *COLUMNS, *SPLITS, number="value")
     return table[table.part == "cell"]

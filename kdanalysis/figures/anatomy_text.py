@@ -7,7 +7,7 @@ import pandas as pd
 from kdanalysis.figures.anatomy import SPLITS, scale_sums
 from kdanalysis.figures.style import class_names, require, short
 
-FEW, LARGE = 0.5, 1.05  # a minority of the pairs; clearly above the mean of all pairs
+FEW, LARGE = 0.5, 1.05  # a minority of the pairs; times the mean of all pairs
 
 
 def anatomy_number(table: pd.DataFrame) -> str:
@@ -27,8 +27,8 @@ def anatomy_number(table: pd.DataFrame) -> str:
 def anatomy_sentence(table: pd.DataFrame, names: Sequence[str] | None = None) -> str:
     """What to read: whether complementary cells are few and large, where the definitions differ.
 
-    Few are less than half of the pairs, large a loss and a gradient norm at least 5 % above the
-    mean of all pairs, at the finest scale.
+    Few are less than half of the pairs; large are a loss and a gradient norm both at least 1.05
+    times the mean of all pairs, small both at most the mean over 1.05; at the finest scale.
     """
     sums = scale_sums(table)
     finest = int(sums.index.get_level_values("scale").max())
@@ -58,16 +58,15 @@ def _verdict(sums: pd.DataFrame, split: str, scale: int) -> str:
     name = split.removeprefix("by_")
     if n == 0:
         return f"By {name} no cell of scale {scale} is complementary."
-    few, large = n < FEW, min(value, norm) >= LARGE * n
-    claim = {
-        (True, True): "few and large",
-        (True, False): "few, but not larger than the mean",
-        (False, True): "large, but not few",
-        (False, False): "neither few nor larger than the mean",
-    }[few, large]
+    size = "about as large as the mean"
+    if min(value, norm) >= LARGE * n:
+        size = "large"
+    elif LARGE * max(value, norm) <= n:
+        size = "small"
     return (
-        f"By {name} the complementary cells of scale {scale} are {claim}: {n:.0%} of the pairs "
-        f"with {value / n:.2f} times the mean loss and {norm / n:.2f} times the mean gradient norm."
+        f"By {name} the complementary cells of scale {scale} are {'few' if n < FEW else 'not few'} "
+        f"and {size}: {n:.0%} of the pairs with {value / n:.2f} times the mean loss and "
+        f"{norm / n:.2f} times the mean gradient norm."
     )
 
 

@@ -16,7 +16,7 @@ REGION_NOUNS = {
         ),
         anatomy_text.anatomy_sentence,
         anatomy_text.anatomy_number,
-        excerpt=lambda table: anatomy.scale_sums(table).reset_index(),
+        excerpt=anatomy.scale_means,
     ),
     "ambiguity": Noun(
         "Ambiguity of the images",

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdanalysis.figures.anatomy import anatomy_by_scale, anatomy_of_cells, scale_sums
+from kdanalysis.figures.anatomy import anatomy_by_scale, anatomy_of_cells, scale_means, scale_sums
 from kdanalysis.figures.anatomy_text import anatomy_number, anatomy_sentence, shares
 
 from .readback import smallest_font
@@ -72,6 +72,12 @@ def test_sums_run_over_epochs_and_cells_and_leave_out_the_whole_image():
     assert scale_sums(table(scales=(1,))).index.unique("scale").tolist() == [1]
 
 
+def test_the_excerpt_holds_means_over_pairs():
+    means = scale_means(table()).set_index("case")
+    assert means.value.tolist() == pytest.approx([1, 1, 2, 2, 2])
+    assert means["norm"].tolist() == pytest.approx([3, 3, 6, 6, 6])
+
+
 def test_maps_show_every_cell_under_both_definitions_and_its_norm():
     frame = table()
     harder = (frame.part == "cell") & (frame.row == 1) & (frame.column == 0) & (frame.n > 0)
@@ -90,17 +96,21 @@ def test_maps_show_every_cell_under_both_definitions_and_its_norm():
 @pytest.mark.parametrize(
     ("value", "other", "claim"),
     [
-        ((1, 1, 2, 2, 2), 20, "By class the complementary cells of scale 2 are neither few nor"),
-        ((1, 1, 2, 2, 2), 10, "By class the complementary cells of scale 2 are few and large"),
-        ((1, 1, 1, 1, 1), 10, "few, but not larger than the mean: 44% of the pairs with 1.00"),
-        ((1, 1, 3, 3, 3), 90, "By class the complementary cells of scale 2 are large, but not few"),
+        ((1, 1, 2, 2, 2), 10, "are few and large: 44% of the pairs with 1.38 times the mean loss"),
+        ((1, 1, 1, 1, 1), 10, "are few and about as large as the mean: 44% of the pairs with 1.00"),
+        ((3, 3, 1, 1, 1), 10, "are few and small"),
+        ((1, 1, 3, 3, 3), 90, "are not few and large"),
     ],
 )
 def test_the_sentence_says_whether_they_are_few_and_large(value, other, claim):
-    counts = COUNTS | {"GW-LW other": other}
-    if claim.endswith("neither few nor"):
-        value = (1, 1, 1, 1, 1)
-    assert claim in anatomy_sentence(table(value, counts))
+    told = anatomy_sentence(table(value, COUNTS | {"GW-LW other": other}))
+    assert f"By class the complementary cells of scale 2 {claim}" in told
+
+
+def test_a_large_loss_with_a_mean_gradient_is_not_called_large():
+    frame = table((1, 1, 2, 2, 2), COUNTS | {"GW-LW other": 10})
+    frame.loc[frame.n > 0, "norm"] = 1.0
+    assert "are few and about as large as the mean: 44%" in anatomy_sentence(frame)
 
 
 def test_the_sentence_names_where_the_definitions_disagree_and_the_classes():
