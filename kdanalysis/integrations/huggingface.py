@@ -130,6 +130,7 @@ class DistillationMixin:
             )
         model, shift = self.accelerator.unwrap_model(self.model), self.distillation.shift
         self._needs_labels = is_encoder_decoder(model)
+        self.label_names = self.label_names or ["labels"]  # of a model that takes none
         # By these two the Trainer counts the tokens of all batches of a step, and hands them on.
         self.model_accepts_loss_kwargs = True
         self._loss_shifts_labels = predicts_next_token(model) if shift is None else shift

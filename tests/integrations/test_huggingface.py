@@ -14,6 +14,8 @@ from transformers import (
     BertForSequenceClassification,
     GPT2Config,
     GPT2LMHeadModel,
+    T5Config,
+    T5ForConditionalGeneration,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -201,9 +203,15 @@ def test_a_loss_of_ones_own_is_watched(tmp_path):
 
 
 def test_the_warm_up_follows_the_epoch(tmp_path):
-    distil(tmp_path, {"logging_steps": 1}, ramp=lambda epoch: linear_ramp(epoch, 2))
-    history = open_run(tmp_path / "run").table("magnitude")
-    assert len(history) > 0
+    trainer = distil(tmp_path, {"logging_steps": 1}, ramp=lambda epoch: linear_ramp(epoch, 2))
+    logged = [entry["kd/norm/low_top"] for entry in trainer.state.log_history[:6]]
+    assert logged[:3] == [0, 0, 0]  # the first of two epochs of warm-up
+    assert min(logged[3:]) > 0
+    assert rows(tmp_path)["residual"].max() < 1e-5
+
+
+def test_under_autocast_the_residual_is_that_of_the_logits_the_loss_saw(tmp_path):
+    distil(tmp_path, {"bf16": True})
     assert rows(tmp_path)["residual"].max() < 1e-5
 
 
@@ -278,6 +286,43 @@ def test_a_classifier_is_distilled_row_by_row(tmp_path):
     found = rows(tmp_path)
     assert sorted(found["sample_id"][found["epoch"] == 0]) == list(range(500, 524))
     assert found["target"].tolist() == ((found["sample_id"] - 500) % 3).tolist()
+    assert found["residual"].max() < 1e-5
+
+
+def test_an_encoder_decoder_is_held_against_the_tokens_themselves(tmp_path):
+    def seq2seq(seed, *_):
+        torch.manual_seed(seed)
+        shape = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
+        ends = {"decoder_start_token_id": 0, "pad_token_id": 0}
+        return T5ForConditionalGeneration(T5Config(vocab_size=VOCABULARY, **shape, **ends))
+
+    distil(tmp_path, model=seq2seq)
+    found, data = rows(tmp_path), Sentences()
+    assert len(found["step"]) == 2 * int(data.lengths.sum())
+    row, position = np.divmod(found["sample_id"], 2**20)
+    assert found["target"].tolist() == data.tokens[row - 500, position].tolist()
+    assert found["residual"].max() < 1e-5
+
+
+@pytest.mark.parametrize(("shift", "by"), [(None, 0), (True, 1)])
+def test_a_model_of_ones_own_is_shifted_where_one_says_so(tmp_path, shift, by):
+    class Bigram(torch.nn.Module):
+        def __init__(self, seed, *_):
+            super().__init__()
+            torch.manual_seed(seed)
+            self.table = torch.nn.Embedding(VOCABULARY, VOCABULARY)
+
+        def forward(self, input_ids, attention_mask=None):
+            return {"logits": self.table(input_ids)}
+
+    distil(tmp_path, model=Bigram, shift=shift)
+    found, data = rows(tmp_path), Sentences()
+    assert len(found["step"]) == 2 * int((data.lengths - by).sum())
+    row, position = np.divmod(found["sample_id"], 2**20)
+    seen = data.tokens[row - 500, position - by]
+    torch.testing.assert_close(
+        torch.from_numpy(found["teacher_logits"]), Bigram(1).table(seen).detach()
+    )
     assert found["residual"].max() < 1e-5
 
 
