@@ -116,6 +116,7 @@ def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
         {name: outcome.logits[name] for name in outcome.runs},
         device,
         lambda batches: track(batches, "Analysing", None, rows),
+        outcome.ladders,
     )
     with tempfile.TemporaryDirectory(prefix=".page.", dir=out) as building:
         write_folder(page, Path(building))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Overwrite, Seed, prepare
+from kdanalysis.cli.options import Device, Overwrite, Seed, parse_names, prepare
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,7 @@ def ladder(
         from kdanalysis.pages.ladder import fitted_ladder, study_ladder
 
         base, where = parse_loss(loss), prepare(seed, device)
-        blocks = names(student_blocks), names(teacher_blocks)
+        blocks = parse_names(student_blocks), parse_names(teacher_blocks)
         splits = load_data(data, image_size=image_size, seed=seed, limit=limit)
         fitted = min(fit_images, len(splits.train))
         shuffled = splits.train.batches(batch_size, shuffle=True, seed=seed)
@@ -113,8 +113,3 @@ def batches(
             most -= len(y)
             if most <= 0:
                 return
-
-
-def names(text: str) -> tuple[str, ...] | None:
-    """Read ``layer1,layer2``; None where nothing is given."""
-    return tuple(name.strip() for name in text.split(",") if name.strip()) or None

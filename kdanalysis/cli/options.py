@@ -86,6 +86,11 @@ def parse_weights(text: str) -> tuple[float, ...]:
     return first, second, third
 
 
+def parse_names(text: str) -> tuple[str, ...] | None:
+    """Read ``layer1,layer2``; None where nothing is given."""
+    return tuple(name.strip() for name in text.split(",") if name.strip()) or None
+
+
 def prepare(seed: int, device: str) -> "torch.device":
     """Meet the other ranks, seed torch and return the device of this one.
 

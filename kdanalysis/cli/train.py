@@ -1,11 +1,14 @@
 """``kdanalysis train``: a teacher and students on the user's images, captured and analysed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Overwrite, Seed, parse_scales, prepare
+from kdanalysis.cli.options import Device, Overwrite, Seed, parse_names, parse_scales, prepare
+
+if TYPE_CHECKING:
+    from kdanalysis.training import Stones
 
 
 def train(
@@ -56,6 +59,14 @@ def train(
     region_scales: Annotated[
         str, typer.Option(metavar="M,M,...", help="Of these regions; SDD's own with that loss.")
     ] = "1,2,4",
+    method: Annotated[
+        str, typer.Option(metavar="logits|blocks", help="blocks: with stepping stones.")
+    ] = "logits",
+    student_blocks: Annotated[
+        str, typer.Option(metavar="NAME,NAME,...", help="Of stones; all if not given.")
+    ] = "",
+    teacher_blocks: Annotated[str, typer.Option(metavar="NAME,NAME,...", help="As many.")] = "",
+    light: Annotated[bool, typer.Option("--light", help="The deeper half of the stones.")] = False,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels to bring all to.")] = None,
     limit: Annotated[int | None, typer.Option(help="Most training images.")] = None,
     overwrite: Overwrite = False,
@@ -72,12 +83,15 @@ def train(
 
     Example: kdanalysis train --data images/ --teacher resnet32x4 --student resnet8x4
     --loss kd --loss gdkd:k=5,temperature=4 --epochs 30 --out results
+
+    With --method blocks every loss is the base of block-wise logit distillation.
     """
     from kdanalysis.cli.experiment import check_target, conduct
     from kdanalysis.data import load_data
     from kdanalysis.training import Experiment, Settings
 
     check_target(out, overwrite, resume)
+    stones = read_stones(method, student_blocks, teacher_blocks, light)
     settings = Settings(
         epochs=epochs,
         batch_size=batch_size,
@@ -96,9 +110,26 @@ def train(
     where = prepare(seed, device)
     splits = load_data(data, image_size=image_size, seed=seed, limit=limit)
     conduct(
-        Experiment(splits, teacher, student, loss, settings, teacher_epochs),
+        Experiment(splits, teacher, student, loss, settings, teacher_epochs, stones),
         out,
         where,
         overwrite=overwrite,
         resume=resume,
     )
+
+
+def read_stones(method: str, student: str, teacher: str, light: bool) -> "Stones | None":
+    """Return how students learn with stepping stones; None for --method logits.
+
+    Raises:
+        ValueError: an unknown method, or blocks without the method that has them.
+    """
+    from kdanalysis.training import Stones
+
+    if method not in ("logits", "blocks"):
+        raise ValueError(f"--method is logits or blocks, got {method!r}")
+    if method == "blocks":
+        return Stones(parse_names(student), parse_names(teacher), light)
+    if student or teacher or light:
+        raise ValueError("blocks and --light belong to --method blocks: give that too")
+    return None

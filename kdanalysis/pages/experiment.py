@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from kdanalysis.analysis.calibration import StudentCalibration
+from kdanalysis.pages.ladder import study_ladder
 from kdanalysis.pages.layers import with_conflict
 from kdanalysis.pages.nouns import joined, noun_section
 from kdanalysis.pages.page import Page
@@ -19,6 +20,7 @@ from kdanalysis.store.info import RunInfo
 from kdanalysis.store.sources import load_logits
 from kdanalysis.stream import feed
 from kdanalysis.tables import LAYER_TABLES, REGION_TABLES, analyzer
+from kdanalysis.training.stones import TrainedLadder
 
 TEACHER = ("mass", "suppression", "amplification", "profile", "modality")
 TRAINING = (
@@ -38,6 +40,7 @@ def experiment_page(
     learned: Mapping[str, Path],
     device: Any = "cpu",
     watch: Watch = iter,
+    ladders: Mapping[str, TrainedLadder] | None = None,
 ) -> Page:
     """Read the teacher's logits and every run once, and return the page.
 
@@ -50,6 +53,7 @@ def experiment_page(
         learned: every student's logits beside its teacher's, over the same images, by loss.
         device: where to compute.
         watch: wraps the batches, for a progress bar.
+        ladders: of students with stepping stones, by loss.
     """
     logits = load_logits(teacher)
     of_teacher = study_teacher(logits, device=device, watch=watch)
@@ -73,10 +77,24 @@ def experiment_page(
         tables = {name: tables[noun] for name, tables in of_students.items() if noun in tables}
         if tables:
             sections.append(noun_section(noun, tables, classes))
+    of_ladders = ladder_tables(ladders or {})
+    sections += [noun_section(noun, tables) for noun, tables in of_ladders.items()]
     written = {"students": students} | of_teacher
+    written |= {noun: joined(tables) for noun, tables in of_ladders.items()}
     written |= {noun: table for noun, table in by_file(of_runs).items() if noun in TRAINING}
     written |= by_file(of_students) | {"calibration": joined(calibrations)}
     return Page(title, facts, sections, written)
+
+
+def ladder_tables(ladders: Mapping[str, TrainedLadder]) -> dict[str, dict[str, pd.DataFrame]]:
+    """Return the tables of trained ladders over the validation images, by noun and loss."""
+    found: dict[str, dict[str, pd.DataFrame]] = {}
+    for name, trained in ladders.items():
+        tables = study_ladder(trained.ladder, trained.loss, trained.batches())
+        history = {"ladder_training": trained.history()}
+        for noun, table in (tables | history).items():
+            found.setdefault(noun, {})[name] = table
+    return found
 
 
 def study_student(

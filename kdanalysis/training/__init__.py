@@ -3,5 +3,6 @@
 from kdanalysis.training.experiment import Experiment, Outcome, run_experiment
 from kdanalysis.training.regions import announce_regions
 from kdanalysis.training.settings import Settings
+from kdanalysis.training.stones import Stones
 
-__all__ = ["Experiment", "Outcome", "Settings", "announce_regions", "run_experiment"]
+__all__ = ["Experiment", "Outcome", "Settings", "Stones", "announce_regions", "run_experiment"]

@@ -2,27 +2,28 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
 import pandas as pd
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from kdanalysis.capture import Recorder, every
 from kdanalysis.capture.probe import chosen_layers
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import CrossEntropy, Loss, Sum, parse_loss
-from kdanalysis.models import MODELS, Network, build_model
+from kdanalysis.models import Network, build_model
 from kdanalysis.regions import region_logits
 from kdanalysis.store.names import run_folder
 from kdanalysis.training.checkpoint import load_network
-from kdanalysis.training.fit import Fit, Progress, silent
+from kdanalysis.training.fit import Progress, silent
+from kdanalysis.training.networks import train_student, train_teacher
 from kdanalysis.training.predict import accuracy, predict, save_logits
 from kdanalysis.training.regions import kept_scales
 from kdanalysis.training.settings import Settings
+from kdanalysis.training.stones import Stones, TrainedLadder
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class Experiment:
         losses: distillation losses as text (see ``parse_loss``); cross-entropy is added to each.
         settings: of the students.
         teacher_epochs: of the teacher, where it is trained; the students' number if None.
+        stones: train every student with its stepping stones, each loss being the base.
 
     Raises:
-        ValueError: an unknown network or loss, or a loss named twice.
+        ValueError: an unknown network, loss or block, or a loss named twice.
         FileNotFoundError: the teacher is neither a network's name nor a file.
     """
 
@@ -48,6 +50,7 @@ class Experiment:
     losses: Sequence[str] = ("kd", "dkd", "gdkd")
     settings: Settings = field(default_factory=Settings)
     teacher_epochs: int | None = None
+    stones: Stones | None = None
 
     def __post_init__(self) -> None:
         classes = len(self.data.classes)
@@ -64,10 +67,15 @@ class Experiment:
             chosen_layers(student, self.settings.record_layers)
         if not self.losses or len(self.named_losses()) < len(self.losses):
             raise ValueError(f"need at least one loss, each named once; got {list(self.losses)}")
+        if self.stones is not None and self.settings.record_regions is not None:
+            raise ValueError("regions are not recorded of students that learn with stones")
         probe = torch.arange(float(classes)).unsqueeze(0)
         for text, (name, loss) in zip(self.losses, self.named_losses().items(), strict=True):
             try:  # a k or a scale that does not fit these classes or images shows here
                 run_folder(name)
+                if self.stones is not None:
+                    self.stones.check(student, teacher, loss, self.data.train.image_shape)
+                    continue
                 scales = loss.scales or kept_scales(loss, self.settings)
                 sides = [self._regions(one, scales) for one in (student, teacher) if scales]
                 loss(*(sides if loss.scales else (probe, probe)), torch.tensor([0]))
@@ -75,11 +83,18 @@ class Experiment:
                 raise ValueError(f"loss {text!r} cannot be trained with here: {error}") from error
 
     def named_losses(self) -> dict[str, Loss]:
-        """Return cross-entropy plus each loss, by a name that fits a folder."""
-        return {
-            re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("."): Sum(CrossEntropy(), parse_loss(text))
-            for text in self.losses
-        }
+        """Return cross-entropy plus each loss, by a name that fits a folder.
+
+        With stepping stones it is the loss of the student and its stones around each.
+        """
+        names = (re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip(".") for text in self.losses)
+        bases = map(parse_loss, self.losses)
+        if self.stones is None:
+            return {
+                name: Sum(CrossEntropy(), base) for name, base in zip(names, bases, strict=True)
+            }
+        student = build_model(self.student, len(self.data.classes))
+        return {n: self.stones.loss(base, student) for n, base in zip(names, bases, strict=True)}
 
     @torch.no_grad()
     def _regions(self, network: Network, scales: Sequence[int]) -> Float[Tensor, "1 c r"]:
@@ -104,6 +119,7 @@ class Experiment:
             "teacher epochs": self.teacher_epochs or self.settings.epochs,
             "student": self.student,
             "losses": ", ".join(f"ce + {text}" for text in self.losses),
+            "stones": None if self.stones is None else str(self.stones),
             **{name.replace("_", " "): v for name, v in self.settings.to_json().items()},
         }
 
@@ -113,12 +129,14 @@ class Outcome:
     """Where the results lie.
 
     ``students`` has columns network, accuracy and agreement (share of validation images on which
-    student and teacher name the same class); the first row is the teacher.
+    student and teacher name the same class); the first row is the teacher. ``ladders`` holds those
+    of students with stepping stones.
     """
 
     runs: dict[str, Path]
     logits: dict[str, Path]
     students: pd.DataFrame
+    ladders: dict[str, TrainedLadder] = field(default_factory=dict)
 
 
 def run_experiment(
@@ -142,12 +160,15 @@ def run_experiment(
         progress: shows how far each training is; see ``Fit.run``.
     """
     data = experiment.data
-    teacher = _teacher(experiment, folder, device, resume, progress)
+    teacher = train_teacher(experiment, folder, device, resume, progress)
     taught = predict(teacher, data.valid, device)
     save_logits(folder / "logits" / "teacher.npz", teacher_logits=taught, target=data.valid.labels)
-    rows = [("teacher", accuracy(taught, data.valid.labels), 1.0)]
+    rows, ladders = [("teacher", accuracy(taught, data.valid.labels), 1.0)], {}
     for name, loss in experiment.named_losses().items():
-        student = _distill(experiment, name, loss, teacher, folder, device, resume, progress)
+        student, ladder = train_student(
+            experiment, name, loss, teacher, folder, device, resume, progress
+        )
+        ladders |= {} if ladder is None else {name: ladder}
         learned = predict(student, data.valid, device)
         sides = {"teacher_logits": taught, "student_logits": learned}
         save_logits(folder / "logits" / f"{name}.npz", **sides, target=data.valid.labels)
@@ -158,73 +179,5 @@ def run_experiment(
         runs={name: folder / "runs" / name for name in names},
         logits={name: folder / "logits" / f"{name}.npz" for name in ("teacher", *names)},
         students=pd.DataFrame(rows, columns=["network", "accuracy", "agreement"]),
+        ladders=ladders,
     )
-
-
-def _teacher(
-    experiment: Experiment, folder: Path, device: torch.device, resume: bool, progress: Progress
-) -> nn.Module:
-    data, name = experiment.data, experiment.teacher
-    if name in MODELS:
-        epochs = experiment.teacher_epochs or experiment.settings.epochs
-        settings = replace(experiment.settings, epochs=epochs)
-        fit = _fit(data, name, settings, device, folder / "teacher.pt")
-        if resume:
-            fit.resume()
-        loss = nn.CrossEntropyLoss()
-        fit.run(lambda x, y, ids, epoch: loss(fit.model(x), y), f"teacher {name}", progress)
-        model = fit.model
-    else:
-        model = load_network(Path(name), data.classes)
-    return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
-
-
-def _distill(
-    experiment: Experiment,
-    name: str,
-    loss: Loss,
-    teacher: nn.Module,
-    folder: Path,
-    device: torch.device,
-    resume: bool,
-    progress: Progress,
-) -> nn.Module:
-    data, settings = experiment.data, experiment.settings
-    fit = _fit(data, experiment.student, settings, device, folder / "students" / f"{name}.pt")
-    if resume:
-        fit.resume()
-    recorder = Recorder(
-        folder / "runs" / name,
-        loss,
-        student=fit.model,
-        teacher=teacher,
-        schedule=every(settings.record_every),
-        max_rows=settings.record_rows,
-        layers=settings.record_layers,
-        regions=kept_scales(loss, settings),
-        region_rows=settings.record_regions or 1,
-        classes=data.classes,
-        seed=settings.seed,
-        scaler=fit.scaler if fit.scaler.is_enabled() else None,
-        settings={"data": data.name, "student": experiment.student, **settings.to_json()},
-        existing="resume" if resume else "error",
-    )
-    recorder.step = fit.step
-
-    def step_loss(x: Tensor, y: Tensor, ids: Tensor, epoch: int | float) -> Tensor:
-        recorder.epoch = int(epoch)
-        with torch.no_grad():
-            teacher(x)
-        fit.model(x)
-        return recorder.loss(y, sample_id=ids, ramp=settings.ramp(epoch))
-
-    with recorder:
-        fit.run(step_loss, f"student {name}", progress, before_save=recorder.flush)
-    return fit.model
-
-
-def _fit(data: DataSplits, name: str, settings: Settings, device: torch.device, path: Path) -> Fit:
-    torch.manual_seed(settings.seed)
-    facts = {"model": name, "classes": list(data.classes), "data": data.name}
-    facts |= {"settings": settings.to_json()}
-    return Fit(build_model(name, len(data.classes)), data, settings, device, path, facts)

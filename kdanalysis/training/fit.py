@@ -55,6 +55,12 @@ class Fit:
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=rate, **options)
         scaled = self.settings.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
+        self.beside: nn.Module | None = None
+
+    def train_along(self, module: nn.Module) -> None:
+        """Train another module with the model, and keep it in the checkpoint; before ``resume``."""
+        self.beside = module.to(self.device)
+        self.optimizer.add_param_group({"params": list(module.parameters())})
 
     def resume(self) -> None:
         """Go on from the checkpoint where there is one.
@@ -72,6 +78,8 @@ class Fit:
                 f"{now[name]!r}"
             )
         self.model.load_state_dict(found["weights"])
+        if self.beside is not None:
+            self.beside.load_state_dict(found["beside"])
         self.optimizer.load_state_dict(found["optimizer"])
         self.scaler.load_state_dict(found["scaler"])
         self.epoch, self.step, self.history = found["epoch"], found["step"], found["history"]
@@ -115,6 +123,8 @@ class Fit:
         settings, seen = self.settings, 0
         options = {"seed": settings.seed, "epoch": self.epoch, "augment": settings.augment}
         self.model.train()
+        if self.beside is not None:
+            self.beside.train()
         for x, y, ids in self.data.train.batches(settings.batch_size, shuffle=True, **options):
             if len(y) > 1:  # batch normalisation has no statistics of a single image
                 self._step(loss, (x, y, ids), self.epoch + seen / count)
@@ -145,6 +155,7 @@ class Fit:
             self.facts,
             optimizer=self.optimizer.state_dict(),
             scaler=self.scaler.state_dict(),
+            beside=None if self.beside is None else self.beside.state_dict(),
             epoch=self.epoch,
             step=self.step,
             history=self.history,
