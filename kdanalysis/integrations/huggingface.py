@@ -239,8 +239,10 @@ class DistillationMixin:
 
 
 class DistillationTrainer(DistillationMixin, Trainer):
-    """A ``Trainer`` that distils; see ``DistillationMixin``, and its ``DistillationCallback``.
+    """A ``Trainer`` that distils, with the callback that records.
 
-    callback = DistillationCallback("runs/gdkd", loss, teacher=teacher, max_rows=64)
-    DistillationTrainer(model=student, args=args, train_dataset=data, callbacks=[callback]).train()
+        callback = DistillationCallback("runs/gdkd", loss, teacher=teacher, max_rows=64)
+        DistillationTrainer(student, args, train_dataset=data, callbacks=[callback]).train()
+
+    See ``DistillationMixin`` for what it does, ``DistillationCallback`` for what is recorded.
     """

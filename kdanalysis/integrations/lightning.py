@@ -44,7 +44,8 @@ class DistillationCallback(Callback):
         path: the run folder.
         loss: what ``callback.loss`` computes; beside a loss of your own, what it should be, for
             the norms and the residual; or None.
-        student: dotted name in the module, or a model; None where you give its logits.
+        student: dotted name in the module, or a model; None where you give its logits to ``loss``
+            or ``observe``, as those of tokens (see ``select_tokens``).
         teacher: likewise.
         unpack: a function of the batch that returns targets and sample ids, or None for row
             numbers; see ``unpack``. Not used where you call ``loss`` or ``observe``.

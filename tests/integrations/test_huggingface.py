@@ -289,6 +289,17 @@ def test_a_classifier_is_distilled_row_by_row(tmp_path):
     assert found["residual"].max() < 1e-5
 
 
+def test_the_factor_of_a_gradient_scaler_is_divided_out(tmp_path):
+    class Scaled(DistillationTrainer):
+        def train(self, *args, **kwargs):
+            self.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**14)
+            return super().train(*args, **kwargs)
+
+    trainer = distil(tmp_path, {"max_grad_norm": 0.0}, kind=Scaled)
+    assert trainer.accelerator.scaler.get_scale() == 2.0**14
+    assert rows(tmp_path)["residual"].max() < 1e-5
+
+
 def test_an_encoder_decoder_is_held_against_the_tokens_themselves(tmp_path):
     def seq2seq(seed, *_):
         torch.manual_seed(seed)

@@ -16,6 +16,7 @@ from toy import network
 
 from kdanalysis import GDKD, CrossEntropy, Sum, every, linear_ramp, open_run
 from kdanalysis.integrations.lightning import DistillationCallback
+from kdanalysis.integrations.tokens import select_tokens
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
 pytestmark = [
@@ -284,6 +285,30 @@ def test_models_may_be_given_themselves(tmp_path):
     module = Module()
     fit(tmp_path, module, student=module.student, teacher=module.teacher)
     assert rows(tmp_path)["residual"].max() < 1e-5
+
+
+def test_logits_may_be_given_such_as_those_of_tokens(tmp_path):
+    class Tagger(Module):
+        """Every row of a batch is a sentence of two tokens, the second unlabelled in odd rows."""
+
+        def training_step(self, batch, batch_idx):
+            x, y, index = batch
+            student, teacher = (m(x).unflatten(0, (-1, 2)) for m in (self.student, self.teacher))
+            labels = y.unflatten(0, (-1, 2)).clone()
+            labels[1::2, 1] = -100
+            tokens = select_tokens(student, teacher, labels, index[::2])
+            sides = {"student": tokens.student, "teacher": tokens.teacher}
+            return callback.loss(tokens.target, tokens.sample_id, **sides)
+
+    options = {"schedule": every(1), "dtype": "float32", "student": None, "teacher": None}
+    callback = DistillationCallback(tmp_path / "run", LOSS, **options)
+    trainer(tmp_path, callback, max_epochs=1).fit(Tagger(), loader(), loader())
+    found = rows(tmp_path)
+    row, position = np.divmod(found["sample_id"], 2**20)
+    first = [(100, 0), (100, 1), (102, 0), (104, 0), (104, 1), (106, 0)]
+    assert list(zip(row, position, strict=True))[:6] == first
+    assert len(row) == 18
+    assert found["residual"].max() < 1e-5
 
 
 def test_asking_for_the_loss_outside_training_is_an_error(tmp_path):
