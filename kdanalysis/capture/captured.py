@@ -14,6 +14,9 @@ from kdanalysis.gradients import HasGradients, residual
 class Captured:
     """One captured batch, an entry a sampled row; NaN where there is nothing to say.
 
+    The residual is infinite where the gradient overflowed: of a row where what was sent for it is
+    not finite, with a GradScaler of all rows, whose step it skips.
+
     ``norms`` holds for every term the L2 norm of its gradient in the row's student logits (region
     logits for a loss on regions), weight, T^2 and ramp included; it is empty without a loss.
     ``residual`` is the column of that name in the store; see ``Recorder``.
@@ -56,8 +59,11 @@ def _residual(
         return _spread(finite.new_zeros(0), torch.zeros_like(finite))
     total = sum(closed.values())
     total = total if record.pull is None else record.pull(total)
-    sent = sent[record.rows.to(sent.device)][finite].double() * record.scale
-    values = _spread(residual(total.flatten(1), sent.flatten(1)), finite)
+    lost = record.factor is not None and (record.skipped or not sent.isfinite().all())
+    sent = sent[record.rows.to(sent.device)][finite].double().flatten(1) * record.scale
+    values = residual(total.flatten(1), sent)
+    values = values.masked_fill(~sent.isfinite().all(-1) | lost, torch.inf)
+    values = _spread(values, finite)
     return values if record.known is None else values.where(record.known, torch.nan)
 
 

@@ -1,17 +1,19 @@
-"""Hooks of capture: what they are, where they sit, and the logits in what they see."""
+"""Hooks of capture: what they are, and the logits in what they see."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+IN_PYTHON = "what a hook of kdanalysis sees depends on the step, so it runs as plain Python"
 
 
 class Hook:
-    """A hook that does nothing on a copy of its module."""
+    """A hook that does nothing on a copy of its module, and that torch.compile leaves as it is."""
 
     def __init__(self, call: Callable) -> None:
-        self._call = call
+        self._call = torch.compiler.disable(call, reason=IN_PYTHON)
 
     def __call__(self, *seen: Any) -> None:
         """Pass on the module, its arguments and, after its forward pass, its output."""
@@ -52,20 +54,3 @@ def logits_of(output: Any, side: str = "model") -> Tensor:
 def in_backward() -> bool:
     """Whether this runs inside backward, as where activation checkpointing runs a pass again."""
     return torch._C._current_graph_task_id() != -1
-
-
-def submodule(model: nn.Module, layer: str, side: str) -> nn.Module:
-    """Find a submodule by its dotted name; a wrapper's prefix ``module.`` may be left out.
-
-    Raises:
-        ValueError: there is none; those that the model has are listed.
-    """
-    for name in (layer, f"module.{layer}"):
-        try:
-            return model.get_submodule(name)
-        except AttributeError:
-            continue
-    raise ValueError(
-        f"the {side} has no layer {layer!r}; it has: "
-        + ", ".join(name for name, _ in model.named_children())
-    )

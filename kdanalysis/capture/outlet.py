@@ -1,8 +1,12 @@
 """The run folder that a recorder writes into, opened at its first record."""
 
+import sys
+import warnings
+
 from kdanalysis.capture.captured import measure
 from kdanalysis.capture.options import Options
 from kdanalysis.capture.record import Record, store_dtype
+from kdanalysis.capture.schedule import never
 from kdanalysis.store.queue import QueueWriter
 
 
@@ -41,6 +45,17 @@ class Outlet:
             self._writer.put_regions(record.regions.columns(record.step, record.epoch))
         if record.layers is not None:
             self._writer.put_layers(record.layers.columns(record.step, record.epoch))
+
+    def warn_of_nothing(self) -> None:
+        """Warn where a training ended, not by an exception, and no step of it was recorded."""
+        meant = self._options.existing == "resume" or self._options.schedule is never
+        if self._writer is None and not (self._broken or meant or sys.exc_info()[0]):
+            warnings.warn(
+                f"nothing of this training was recorded into {self._options.path}: call loss or "
+                f"observe in every step, and let the schedule choose some of the steps",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def flush(self) -> None:
         """Wait until everything queued so far is on the disk."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.amp import GradScaler
 
 from kdanalysis.capture.features import Pull
 from kdanalysis.capture.grams import LayerGrams
@@ -27,7 +28,8 @@ class Record:
 
     ``sides`` are student and teacher as the loss sees them; for ``pull`` and ``known`` see
     ``Seen``. ``scale`` is what the sent gradient has to be multiplied by to become the gradient of
-    the sum over samples: n for a mean over n, less the factor of a GradScaler.
+    the sum over samples: n for a mean over n, less ``factor``, that of a GradScaler, which skipped
+    the optimizer's step where ``skipped``.
     """
 
     step: int
@@ -42,9 +44,17 @@ class Record:
     known: Bool[Tensor, " r"] | None
     ramp: float
     scale: float
+    factor: float | None = None
     sent: SentGradient | None = None
     layers: LayerGrams | None = None
     regions: RegionRows | None = None
+    skipped: bool = False
+
+    def finish(self, scaler: Any) -> None:
+        """End the watch; a GradScaler's factor falls where it skips the optimizer's step."""
+        if self.sent is not None:
+            self.sent.remove()
+        self.skipped = isinstance(scaler, GradScaler) and scaler.get_scale() < self.factor
 
     def columns(self, residual: Float[Tensor, " r"]) -> dict[str, np.ndarray]:
         """Return the columns of the store; logits in bfloat16 as their bits."""
@@ -68,12 +78,12 @@ def begin(
     sample_id: Tensor | None,
     options: Options,
     probe: LayerProbe | None = None,
-    scaled: int | float = 1.0,
+    factor: int | float | None = None,
     **facts: Any,
 ) -> Record:
     """Copy what is captured of a batch; ``facts`` are step, epoch and ramp.
 
-    ``probe`` takes the gradients in layers; ``scaled`` is the factor of a GradScaler.
+    ``probe`` takes the gradients in layers; ``factor`` is that of a GradScaler.
 
     Raises:
         ValueError: a target that is no class.
@@ -85,7 +95,7 @@ def begin(
     rows = sample_rows(count, options.max_rows, options.seed, facts["step"])
     some = rows[sample_rows(len(rows), options.region_rows, options.seed, facts["step"])]
     logits = tuple(kept(one.logits, rows, one.copy) for one in (student, teacher))
-    on_regions = seen.student.dim() == 3
+    on_regions, scaled = seen.student.dim() == 3, 1.0 if factor is None else factor
     return Record(
         rows=rows,
         sample_id=kept(sample_id, rows),
@@ -97,6 +107,7 @@ def begin(
         known=None if seen.known is None else kept(seen.known, rows),
         scale=count * options.accumulate / scaled,
         regions=region_rows(student, teacher, seen, some, sample_id, target, options),
+        factor=factor,
         layers=None
         if probe is None
         else probe.take(student, teacher, seen, target, scaled, **facts),

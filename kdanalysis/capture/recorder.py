@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -130,7 +131,7 @@ class Recorder(Closing):
             listener=listener,
         )
         self.step, self.epoch = self._options.first_step(), 0
-        self._loss, self._student, self._scaler = loss, student, scaler
+        self._loss, self._student, self._scaler, self._refused = loss, student, scaler, False
         self._outlet, self._pending, self._closed = Outlet(self._options), None, False
         captures, me = self._options.schedule, weakref.ref(self)
         self._taps = Taps(lambda: captures(me().step), loss, bool(self._options.regions))
@@ -210,36 +211,38 @@ class Recorder(Closing):
         """Take all hooks off and write what waits; a second time is harmless."""
         if self._closed:
             return
-        self._closed = True
+        self._closed, trained = True, self._taps.trained
         self._let_go()
         try:
             self._finish()
         finally:
             self._outlet.close()
+        if trained and not self._refused:
+            self._outlet.warn_of_nothing()
 
+    @torch._disable_dynamo
     def _take(
         self, target: Tensor, sample_id: Tensor | None, ramp: Real, computes: bool, **given: Any
     ) -> Seen:
         if self._closed:
             raise RuntimeError(f"the recorder of {self.path} is closed")
         self._finish()
+        self._refused = True  # until the end
         sides = [self._taps.take(side, logits) for side, logits in given.items()]
         check_batch(*(side.logits for side in sides), target, sample_id)
         captures = self._options.schedule(self.step)
         seen = see(*sides, self._options, computes, captures)
         if captures:
-            scaled = 1.0 if self._scaler is None else self._scaler.get_scale()
+            factor = None if self._scaler is None else self._scaler.get_scale()
             facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp)}
-            how = self._options, self._probe, scaled
+            how = self._options, self._probe, factor
             self._pending = begin(*sides, seen, target, sample_id, *how, **facts)
             self._pending.sent = watch(seen.watched, self._student)  # after the probe's passes
-        self.step += 1
+        self.step, self._refused = self.step + 1, False
         return seen
 
     def _finish(self) -> None:
         record, self._pending = self._pending, None
-        if record is None:
-            return
-        if record.sent is not None:
-            record.sent.remove()
-        self._outlet.put(record)
+        if record is not None:
+            record.finish(self._scaler)
+            self._outlet.put(record)

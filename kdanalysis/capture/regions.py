@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from kdanalysis.capture.features import FeatureMap, named_layout
-from kdanalysis.capture.hook import Hook, in_backward, logits_of, submodule
+from kdanalysis.capture.hook import Hook, in_backward, logits_of
 from kdanalysis.capture.reading import is_spatial, tensor_of
 from kdanalysis.capture.search import Search
+from kdanalysis.capture.site import check_inside, submodule
 
 
 class RegionTap:
@@ -50,6 +51,7 @@ class RegionTap:
         grid: tuple[int, int] | None = None,
     ) -> None:
         self._side, self._grid = side, grid
+        check_inside(model, side)
         self._layer = submodule(model, layer, side) if layer else None
         self._head = submodule(model, head, side) if head else None
         end = submodule(model, logits_layer, side)

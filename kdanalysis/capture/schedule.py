@@ -13,6 +13,11 @@ def every(n: int) -> Schedule:
     return lambda step: step % n == 0
 
 
+def never(step: int) -> bool:
+    """Capture no step, as in a trial run."""
+    return False
+
+
 def at(steps: Iterable[int]) -> Schedule:
     """Capture the given steps."""
     chosen = frozenset(steps)

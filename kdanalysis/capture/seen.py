@@ -49,16 +49,20 @@ def see(
         captures: whether the step is captured; if neither, no regions are made.
 
     Raises:
+        RuntimeError: logits that the loss or the layers' gradients need were overwritten in place.
         ValueError: a scale exceeds a side's map, or a head does not fit it; the side is named.
     """
+    sides = {"student": student, "teacher": teacher}
+    if computes or (captures and options.layers):
+        _refuse_overwritten(sides if computes else {"student": student})
     if options.loss is not None and options.loss.stacked is not None:
         return Seen(student.regions, teacher.logits, watched=student.regions)
     scales = None if options.loss is None else options.loss.scales
     features, learns = student.features, computes or bool(options.layers)
-    sides = {"student": student, "teacher": teacher}
     linear = all(one.features is None or one.features.linear for one in sides.values())
     if scales is None or not (computes or (captures and linear)):
-        return Seen(student.logits, teacher.logits, None if scales else student.logits)
+        hidden = scales or student.overwritten
+        return Seen(student.logits, teacher.logits, None if hidden else student.logits)
     regions = {}
     for name, one in sides.items():
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns and name == "student"):
@@ -83,3 +87,13 @@ def side_regions(side: str, one: Pass, scales: tuple[int, ...]) -> Float[Tensor,
         return one.features.regions(scales)
     except ValueError as error:
         raise ValueError(f"the {side} has no such regions: {error}") from error
+
+
+def _refuse_overwritten(sides: dict[str, Pass]) -> None:
+    for name, one in sides.items():
+        if one.overwritten:
+            raise RuntimeError(
+                f"the {name}'s logits were overwritten in place after its forward pass, so no "
+                f"gradient of a loss on them can be taken: overwrite a copy, or name the layer "
+                f"that gives the final logits"
+            )

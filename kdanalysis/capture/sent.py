@@ -1,37 +1,53 @@
 """The gradient that autograd really sends into the student's logits."""
 
-from collections.abc import Iterable
+import warnings
 
 import torch
 from torch import Tensor, nn
 
 
 def watch(values: Tensor | None, model: nn.Module | None) -> "SentGradient | None":
-    """Watch values that are part of a graph for what is sent to them in training the model."""
-    if values is None or not values.requires_grad:
+    """Watch values that are part of a graph for what is sent to them in training.
+
+    Values without a graph cannot be watched, of which a model that seems to be trained is warned.
+    """
+    if values is None:
         return None
-    return SentGradient(values, [] if model is None else model.parameters())
+    if values.requires_grad:
+        return SentGradient(values)
+    learns = model is not None and any(p.requires_grad for p in model.parameters())
+    if learns and torch.is_grad_enabled():
+        warnings.warn(
+            "the student's logits carry no graph, so this step has no residual: they are from a "
+            "pass without gradients, as in validation, or from inside activation checkpointing "
+            "that is reentrant (use_reentrant=False keeps the graph)",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+    return None
 
 
 class SentGradient:
     """Watches one batch of logits, or a feature map, until its record is finished.
 
     A hook on them also fires on ``torch.autograd.grad``, which trains nothing. So what
-    arrives counts only once a parameter has accumulated a gradient in the same pass, as
-    ``backward()`` makes it do. Several backward passes on the same values add up.
+    arrives counts only once a leaf of their graph, as a rule a parameter, has accumulated a
+    gradient before the pass ends, as ``backward()`` makes it do. The leaf is looked for in the
+    graph, since parameters may be views of it (FSDP); the pass may run others inside (reentrant
+    checkpointing). Several backward passes on the same values add up.
 
     Args:
         values: the student's, part of the graph.
-        parameters: the student's; without any that learns, whatever arrives counts.
     """
 
-    def __init__(self, values: Tensor, parameters: Iterable[Tensor]) -> None:
+    def __init__(self, values: Tensor) -> None:
         self.value: Tensor | None = None
-        self._arrived: tuple[int, Tensor] | None = None
-        learning = [p for p in parameters if p.requires_grad and p.is_leaf]
-        self._trust = not learning
-        self._handles = [p.register_post_accumulate_grad_hook(self._confirm) for p in learning]
-        self._handles.append(values.register_hook(self._arrive))
+        self._arrived: Tensor | None = None
+        leaf = _leaf(values)
+        self._trust = leaf is None
+        self._handles = [values.register_hook(self._arrive)]
+        if leaf is not None:
+            self._handles.append(leaf.register_post_accumulate_grad_hook(self._confirm))
 
     def remove(self) -> None:
         """Take the hooks off; a second time is harmless."""
@@ -39,14 +55,29 @@ class SentGradient:
             handle.remove()
 
     def _arrive(self, gradient: Tensor) -> None:
-        self._arrived = torch._C._current_graph_task_id(), gradient.detach().clone()
+        self._arrived = gradient.detach().clone()
+        torch.autograd.Variable._execution_engine.queue_callback(self._end)
         if self._trust:
             self._confirm(gradient)
 
     def _confirm(self, _: Tensor) -> None:
-        if self._arrived is None:
-            return
-        task, gradient = self._arrived
-        if task == torch._C._current_graph_task_id():
-            self.value = gradient if self.value is None else self.value + gradient
+        if self._arrived is not None:
+            self.value = self._arrived if self.value is None else self.value + self._arrived
             self._arrived = None
+
+    def _end(self) -> None:
+        self._arrived = None
+
+
+def _leaf(values: Tensor) -> Tensor | None:
+    """Return a tensor at an end of the graph that accumulates its gradient; the nearest found."""
+    if values.is_leaf:
+        return values
+    waiting, seen = [values.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if hasattr(node, "variable"):
+            return node.variable
+        seen.add(node)
+        waiting += [other for other, _ in node.next_functions if other and other not in seen]
+    return None

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from kdanalysis.capture.features import FeatureMap
-from kdanalysis.capture.hook import Hook, in_backward, logits_of, submodule
+from kdanalysis.capture.hook import Hook, in_backward, logits_of
+from kdanalysis.capture.mode import warn_unsettled
 from kdanalysis.capture.regions import RegionTap
+from kdanalysis.capture.site import submodule
 
 
 class Pass(NamedTuple):
@@ -17,6 +19,12 @@ class Pass(NamedTuple):
     copy: Tensor | None = None  # of the logits, where the step is captured
     features: FeatureMap | None = None  # where regions are needed
     regions: Tensor | None = None  # (n, c, r), or of a student and its stones, given by hand
+    version: int | None = None  # of the logits as the model gave them
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether the logits were changed in place since the model gave them."""
+        return self.version is not None and self.logits._version != self.version
 
 
 class Tap:
@@ -45,8 +53,10 @@ class Tap:
     ) -> None:
         self.side, self._copies, self._regions = side, copies, regions
         self._last: Pass | None = None
-        self._graphs = 0
-        self._handle = submodule(model, layer, side).register_forward_hook(Hook(self._keep))
+        self._graphs, self.trained = 0, False
+        self._teacher = model if side == "teacher" else None  # until it was warned about
+        self.module = submodule(model, layer, side)
+        self._handle = self.module.register_forward_hook(Hook(self._keep))
 
     def take(self) -> Pass:
         """Return what the last forward pass gave, and forget it.
@@ -59,7 +69,8 @@ class Tap:
         if last is None:
             raise RuntimeError(
                 f"no forward pass of the {self.side} was seen since the last step: run it before "
-                f"every call of the recorder, and attach the recorder before torch.compile"
+                f"every call of the recorder; where torch.compile has run it before, pass the "
+                f"compiled model, or call torch.compiler.reset() ahead of attaching the recorder"
             )
         if graphs > 1:
             raise RuntimeError(
@@ -85,11 +96,14 @@ class Tap:
         features = None if self._regions is None else self._regions.take()
         logits = logits_of(output, self.side)
         if logits.requires_grad:
-            self._graphs += 1
+            self._graphs, self.trained = self._graphs + 1, True
         elif self._graphs:
             return
         copy = logits.detach().clone() if self._copies() else None
-        self._last = Pass(logits, copy, features)
+        version = None if logits.is_inference() else logits._version
+        self._last = Pass(logits, copy, features, version=version)
+        if copy is not None and self._teacher is not None and warn_unsettled(self._teacher):
+            self._teacher = None
 
 
 class Taps:
@@ -134,11 +148,17 @@ class Taps:
                 names = {"logits_layer": layer, "side": side}
                 regions = RegionTap(model, map_layer, head, **names)
             self._taps[side] = Tap(model, layer, side, self.copies, regions)
+            self._refuse_one_place()
         except BaseException:
             if regions is not None:
                 regions.remove()
             self.remove()
             raise
+
+    @property
+    def trained(self) -> bool:
+        """Whether a training pass of the student was seen."""
+        return "student" in self._taps and self._taps["student"].trained
 
     def hold(self, name: str, other: Any) -> None:
         """Take the hooks of something else off together with the taps, by its ``remove``."""
@@ -164,6 +184,14 @@ class Taps:
         for tap in self._taps.values():
             if isinstance(tap, Tap):
                 tap.forget()
+
+    def _refuse_one_place(self) -> None:
+        sites = [tap.module for tap in self._taps.values() if isinstance(tap, Tap)]
+        if len(sites) == 2 and sites[0] is sites[1]:
+            raise ValueError(
+                "student and teacher are the same module, whose passes cannot be told apart: name "
+                "two layers, or pass one side's logits by hand"
+            )
 
     def _given(self, side: str, given: Tensor) -> Pass:
         if not self._regional:

@@ -79,7 +79,8 @@ def mean_gradients(
     if not reached:
         raise RuntimeError(
             f"the student's logits do not depend on the layers {', '.join(layers)}: they belong to "
-            f"another model, or their gradient is stopped on the way"
+            f"another model, or their gradient is stopped on the way, or hidden by activation "
+            f"checkpointing that is reentrant (use_reentrant=False shows it)"
         )
     return kept if scale == 1 else kept.div_(scale)
 
@@ -148,13 +149,31 @@ def _walk(
     options, reached = {"retain_graph": True, "allow_unused": True}, False
     with torch.autocast(logits.device.type, enabled=False):
         for row, output in zip(kept, outputs, strict=True):
-            found = torch.autograd.grad(logits, parameters, output, **options)
+            found = _product(logits, parameters, output, **options)
             for place, gradient in zip(row.split([*sizes, room])[:-1], found, strict=True):
                 if gradient is not None:
                     place.view(gradient.shape).copy_(gradient)
                     reached = True
             del found, gradient
     return kept, reached
+
+
+def _product(
+    logits: Float[Tensor, "n c"],
+    parameters: list[Tensor],
+    output: Float[Tensor, "n c"],
+    **options: bool,
+) -> tuple[Tensor | None, ...]:
+    try:
+        return torch.autograd.grad(logits, parameters, output, **options)
+    except RuntimeError as error:
+        if "donated buffer" not in str(error):
+            raise
+        raise RuntimeError(
+            "the student's compiled backward pass gives its memory away, but the gradients at "
+            "layers walk it several times: set torch._functorch.config.donated_buffer = False "
+            "before its first forward pass"
+        ) from error
 
 
 def gram_of(rows: Float[Tensor, "t p"]) -> Float[Tensor, "t t"]:

@@ -12,6 +12,7 @@ from kdanalysis.capture import Recorder, every
 from kdanalysis.capture.captured import Captured
 from kdanalysis.capture.place import place
 from kdanalysis.capture.record import ROWS
+from kdanalysis.capture.schedule import never
 from kdanalysis.integrations.tally import Tally
 from kdanalysis.losses import Loss
 
@@ -54,7 +55,7 @@ class Recording:
         options = self._options | sides
         if step > 0:
             options["existing"] = "resume"
-        captures = self._captures if records else (lambda _: False)
+        captures = self._captures if records else never
         watching = {"schedule": captures, "listener": self._hear, "scaler": self}
         self.recorder = Recorder(self._path, self.loss, **watching, **options)
         self._first, self._step, self._rows = self.recorder.step, step, 0

@@ -203,10 +203,11 @@ def _refuse_non_finite(part: str, **sides: Tensor) -> None:
         bad = ~logits.isfinite()
         if bad.any():
             place = bad.nonzero()[0].tolist()
+            value = float(logits.detach()[*place])
             sample, index, *last = place
             where = f"class {index}" + "".join(f" of {part} {r}" for r in last)
             raise ValueError(
-                f"{side} logits of sample {sample} hold {float(logits[*place])} at {where}; a loss "
+                f"{side} logits of sample {sample} hold {value} at {where}; a loss "
                 f"needs finite logits ({int(bad.flatten(1).any(-1).sum())} of {len(logits)} "
                 f"samples are affected)"
             )

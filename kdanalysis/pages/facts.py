@@ -38,15 +38,20 @@ def run_facts(run: Any) -> dict[str, object]:
 
 
 def residual_fact(run: Any) -> str | None:
-    """Return median and largest residual: how far autograd's gradient is from the closed forms."""
+    """Return median and largest residual: how far autograd's gradient is from the closed forms.
+
+    Samples whose gradient overflowed have an infinite one and are counted beside them.
+    """
     if "residual" not in run.columns:
         return None
     parts = [batch["residual"] for batch in run.batches(["residual"], 65536)]
-    known = [part[np.isfinite(part)] for part in parts]
-    residual = np.concatenate(known or [np.zeros(0)])
-    if not len(residual):
-        return None
-    return f"{np.median(residual):.1e} (median), {residual.max():.1e} (largest); 0 is as declared"
+    residual = np.concatenate([part[~np.isnan(part)] for part in parts] or [np.zeros(0)])
+    known, lost = residual[np.isfinite(residual)], int(np.isinf(residual).sum())
+    words = [f"{lost:,} samples whose gradient overflowed"] if lost else []
+    if len(known):
+        largest = f"{known.max():.1e} (largest); 0 is as declared"
+        words = [f"{np.median(known):.1e} (median), {largest}", *words]
+    return "; ".join(words) or None
 
 
 def stated(facts: Mapping[str, object]) -> dict[str, object]:

@@ -407,7 +407,7 @@ def test_a_run_goes_on_with_its_layers_after_a_resume(tmp_path):
     record(tmp_path / "run", steps=1)
     record(tmp_path / "run", steps=1, existing="resume")
     assert read(tmp_path / "run").groupby("step").size().tolist() == [48]
-    student, teacher = network(0), network(1)
+    student, teacher = network(0), network(1).eval()
     options = {"existing": "resume", "schedule": every(1), "layers": LAYERS}
     with Recorder(tmp_path / "run", LOSS, student=student, teacher=teacher, **options) as recorder:
         assert recorder.step == 1

@@ -364,7 +364,7 @@ def test_batches_that_do_not_fit_together_are_refused():
 
 
 def test_student_and_teacher_of_other_classes_are_refused(tmp_path):
-    sides = {"student": network(0), "teacher": network(1, classes=4)}
+    sides = {"student": network(0), "teacher": network(1, classes=4).eval()}
     with Recorder(tmp_path / "run", KD(), **sides) as recorder:
         for model in sides.values():
             model(torch.randn(5, 8))

@@ -71,6 +71,7 @@ def test_the_high_gradient_keeps_its_digits_where_both_sides_are_sure(loss, gap)
 def test_non_finite_logits_are_an_error_that_names_sample_and_side(loss, bad, side):
     problem = batch(3)
     problem[side][2, 4] = bad
+    problem[side].requires_grad_()
     name = ("student", "teacher")[side]
     for call in (loss, loss.gradients):
         with pytest.raises(ValueError, match=rf"{name} logits of sample 2 hold .* at class 4"):
