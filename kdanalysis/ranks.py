@@ -5,16 +5,21 @@ and has the sums of all ranks united; in one process the share is everything, an
 to unite. No Python call joins, so that a process group of the user's own is never touched.
 
 Nobody waits for a rank that has given up: before every sum the ranks agree that all of them got
-that far, and a rank with an error brings its error to the next agreement, which ends them all.
+that far, and a rank with an error brings its error to the next agreement, which ends them all. In
+training they meet in the collectives of DDP instead, where nothing can be said: there the first
+rank with an error says it itself and ends, and its end is that of the others.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 Problem = tuple[str, int]  # a sentence and an exit code
+
+GONE = "another rank ended without a word: see what it printed"
 
 
 class Ended(Exception):
@@ -33,11 +38,17 @@ class Ranks:
 
     def __init__(self) -> None:
         self.rank, self.world, self._joined, self._connected = 0, 1, False, False
+        self._trains, self._voice = False, None
 
     @property
     def first(self) -> bool:
         """Whether this is the rank that prints and writes."""
         return self.rank == 0
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this is the rank that says what ends all of them."""
+        return self.first if self._voice is None else self._voice
 
     def join(self) -> None:
         """Become one of several ranks where RANK and WORLD_SIZE are in the environment.
@@ -110,6 +121,40 @@ class Ranks:
         for one in analyzers:
             one.hold_all()
 
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Meet in the collectives of DDP inside; after an error the other ranks end as well.
+
+        Raises:
+            RuntimeError: some rank is gone.
+        """
+        self.agree()
+        self._trains = self._connected
+        try:
+            yield
+        except RuntimeError as error:
+            if self._trains and _lost_a_rank(error):
+                raise RuntimeError(GONE) from error
+            raise
+        self.agree()
+        self._trains = False
+
+    def gather(self, rows: Any, count: int) -> Any:
+        """Return the rows of all ranks, every rank holding each so many-th of them.
+
+        Args:
+            rows: a tensor, of rank r the rows r, r + world, ..., as many in every rank.
+            count: of all rows; what the shares have beyond it are copies.
+        """
+        if not self._connected:
+            return rows
+        import torch
+        from torch import distributed
+
+        shares = [torch.empty_like(rows) for _ in range(self.world)]
+        distributed.all_gather(shares, rows)
+        return torch.stack(shares, 1).flatten(0, 1)[:count]
+
     def agree(self, common: str = "") -> None:
         """Wait until every rank is here.
 
@@ -121,25 +166,46 @@ class Ranks:
             raise Ended(*problem)
 
     def tell(self, problem: Problem) -> Problem:
-        """Bring this rank's problem to the others; return the one that ends them all."""
+        """Bring this rank's problem to the others; return the one that ends them all.
+
+        In training it is not brought: the first rank speaks, the others are silent.
+        """
+        if self._trains:
+            self._voice = self._speaks_first()
+            self._joined = self._connected = False
+            return problem
         try:
             return first_problem(self._exchange(Told(problem, ""))) or problem
         except (RuntimeError, ValueError):
             return problem
 
-    def leave(self) -> None:
-        """Part when all are done: torchrun ends the others as soon as one fails."""
+    def part(self) -> None:
+        """Let the others go when all are here; this rank is then alone with what is left to do."""
         if not self._connected:
             return
         from torch import distributed
 
+        self._exchange(Told(None, ""))
+        distributed.destroy_process_group()
+        self.world, self._joined, self._connected = 1, False, False
+
+    def leave(self) -> None:
+        """Part when all are done: torchrun ends the others as soon as one fails."""
+        if not self._connected:
+            return
         try:
-            self._exchange(Told(None, ""))
+            self.part()
         except RuntimeError:
             return
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left is to exit with our own code
-        distributed.destroy_process_group()
-        self._joined = self._connected = False
+
+    def _speaks_first(self) -> bool:
+        from torch.distributed.distributed_c10d import _get_default_store
+
+        try:
+            return _get_default_store().add("who speaks", 1) == 1
+        except RuntimeError:  # rank 0 has kept the store and is gone
+            return False
 
     def _exchange(self, told: Told) -> list[Told]:
         self.connect()
@@ -157,7 +223,14 @@ class Ranks:
             operation(*args)
         except RuntimeError as error:
             self._joined = self._connected = False
-            raise RuntimeError("another rank ended without a word: see what it printed") from error
+            raise RuntimeError(GONE) from error
+
+
+def _lost_a_rank(error: RuntimeError) -> bool:
+    """Whether a collective failed, as it does when another rank has ended."""
+    from torch.distributed import DistError
+
+    return isinstance(error, DistError) or "gloo" in str(error)
 
 
 def first_problem(told: list[Told]) -> Problem | None:

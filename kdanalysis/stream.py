@@ -76,6 +76,9 @@ def feed(
 ) -> None:
     """Give every analyzer the columns its ``update`` names, batch by batch.
 
+    Its table is then that of these batches; in a process of a distributed training nothing is
+    gathered from the others.
+
     Args:
         batches: numpy columns by name, as the store reads them.
         analyzers: each gets the columns it takes; the states stay on ``device``.
@@ -96,3 +99,5 @@ def feed(
             if absent:
                 raise KeyError(f"{type(analyzer).__name__} needs the column {absent[0]!r}")
             analyzer.update(**{n: columns[n] for n in (needed | optional) & columns.keys()})
+    for analyzer, _, _ in wanted:
+        analyzer.hold_all()

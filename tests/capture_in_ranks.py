@@ -16,7 +16,7 @@ from torch import distributed, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from kdanalysis import GDKD, SDD, CrossEntropy, Recorder, Sum, every
+from kdanalysis import GDKD, SDD, CrossEntropy, Recorder, Sum, every, open_run
 from kdanalysis.losses import Loss
 
 PLAIN = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
@@ -153,6 +153,9 @@ def main(folder: Path) -> None:
         left["reductions"] = len(calls)
         torch.save(left, folder / f"{name}-{rank}.pt")
         distributed.barrier()
+    if rank == 0:  # the other is not asked
+        open_run(folder / "logits").table("magnitude").to_pickle(folder / "magnitude.pickle")
+    distributed.barrier()
     distributed.destroy_process_group()
 
 

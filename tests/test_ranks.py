@@ -34,8 +34,12 @@ def test_alone_there_is_nobody_to_wait_for(monkeypatch):
     alone.unite([mass], 4)
     alone.agree("4 rows")
     assert alone.tell(("a bad k", 2)) == ("a bad k", 2)
+    with alone.training():
+        assert alone.gather(mass.mass, 1) is mass.mass
+    alone.part()
     alone.leave()
     assert alone.first
+    assert alone.speaks
     assert torch.equal(mass.mass, before)
 
 

@@ -66,7 +66,7 @@ class Together(TyperCommand):
 
 def say(sentence: str) -> None:
     """Write one line on stderr, in one rank of several."""
-    if RANKS.first:
+    if RANKS.speaks:
         print(f"kdanalysis: {sentence}", file=sys.stderr)
 
 

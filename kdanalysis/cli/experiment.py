@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kdanalysis.cli.output import CARD, check_folder
+from kdanalysis.ranks import RANKS
 
 if TYPE_CHECKING:
     import torch
@@ -51,18 +52,49 @@ def conduct(
 ) -> None:
     """Train, analyse and write everything into ``out``; an interrupted training can be resumed.
 
+    Of several ranks the first alone writes what is not captured, and prints.
+
     Raises:
-        ValueError: the training to resume was another one, or the teacher lies in the folder that
-            is to be replaced.
+        ValueError: the training to resume was another one, the teacher lies in the folder that is
+            to be replaced, or a rank does not see the folder.
     """
     from kdanalysis.cli.progress import progress
     from kdanalysis.cli.terminal import print_frame
     from kdanalysis.training import announce_regions, run_experiment
 
     plan = experiment.fingerprint()
+    RANKS.agree(f"images {plan['images']} and teacher weights {plan['teacher weights']}")
     if resume:
         check_plan(out, plan)
-    elif out.exists():
+    elif RANKS.first:
+        start(experiment, plan, out)
+    for line in announce_regions(experiment) if RANKS.first else []:
+        typer.echo(line)
+    RANKS.agree()
+    if not (out / PLAN).is_file():
+        raise ValueError(
+            f"rank {RANKS.rank} does not see {out / PLAN}, which rank 0 wrote: several machines "
+            "need a folder that they share"
+        )
+    with RANKS.training():
+        outcome = run_experiment(
+            experiment,
+            out,
+            device,
+            resume=resume,
+            progress=lambda label, total: progress(label, total, "images"),
+        )
+    RANKS.part()
+    if not RANKS.first:
+        return
+    write_page(outcome, plan, out, device)
+    print_frame(outcome.students, title="Validation images")
+    typer.echo(f"wrote {out}: open {out / 'report.html'}")
+
+
+def start(experiment: "Experiment", plan: dict[str, object], out: Path) -> None:
+    """Make the folder, in place of an old one; a ValueError where the teacher lies in that."""
+    if out.exists():
         if Path(experiment.teacher).resolve().is_relative_to(out.resolve()):
             raise ValueError(
                 f"the teacher {experiment.teacher} lies in {out}, which --overwrite would replace: "
@@ -70,20 +102,7 @@ def conduct(
             )
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        (out / PLAN).write_text(json.dumps(plan, indent=2), encoding="utf-8")
-    for line in announce_regions(experiment):
-        typer.echo(line)
-    outcome = run_experiment(
-        experiment,
-        out,
-        device,
-        resume=resume,
-        progress=lambda label, total: progress(label, total, "images"),
-    )
-    write_page(outcome, plan, out, device)
-    print_frame(outcome.students, title="Validation images")
-    typer.echo(f"wrote {out}: open {out / 'report.html'}")
+    (out / PLAN).write_text(json.dumps(plan, indent=2), encoding="utf-8")
 
 
 def check_plan(out: Path, plan: dict[str, object]) -> None:

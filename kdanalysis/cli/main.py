@@ -26,7 +26,7 @@ def kdanalysis(
     """Show what a knowledge-distillation loss really teaches."""
 
 
-TOGETHER = (diagnose, sweep, compare)  # under torchrun these share the rows among the ranks
+TOGETHER = (train, diagnose, sweep, compare)  # under torchrun these share the work
 LOOKING = (diagnose, sweep, compare, ladder, regions, table, report, info, verify, export)
 for command in (quickstart, train, *LOOKING):
     app.command(cls=Together if command in TOGETHER else None)(command)

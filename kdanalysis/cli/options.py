@@ -110,7 +110,9 @@ def prepare(seed: int, device: str) -> "torch.device":
     if device == "auto":
         device = "cuda" if available else "cpu"
     if device.startswith("cuda") and RANKS.world > 1:
-        return torch.device("cuda", place_of_rank(device, torch.cuda.device_count()))
+        place = place_of_rank(device, torch.cuda.device_count())
+        torch.cuda.set_device(place)
+        return torch.device("cuda", place)
     return torch.device(device)
 
 

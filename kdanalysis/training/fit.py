@@ -1,4 +1,7 @@
-"""The training loop: one network, one loss, resumable after every epoch."""
+"""The training loop: one network, one loss, resumable after every epoch.
+
+Under ``torchrun`` the ranks train the network together; see ``parallel``.
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from kdanalysis.data import DataSplits
+from kdanalysis.ranks import RANKS
 from kdanalysis.training.checkpoint import read_checkpoint, save_checkpoint
+from kdanalysis.training.parallel import images_a_rank, in_all_ranks, share_buffers
 from kdanalysis.training.predict import accuracy, predict
 from kdanalysis.training.settings import Settings
 
@@ -36,6 +41,8 @@ class Fit:
         device: where to compute.
         path: the checkpoint, written after every epoch.
         facts: kept in the checkpoint: ``model`` is the network's name, ``classes`` its classes.
+
+    ``trained`` is the model as the loss has to call it: under DDP, if there are several ranks.
     """
 
     model: nn.Module
@@ -51,6 +58,7 @@ class Fit:
     def __post_init__(self) -> None:
         options = {"momentum": 0.9, "nesterov": True, "weight_decay": self.settings.weight_decay}
         self.model.to(self.device, memory_format=torch.channels_last)
+        self.trained = in_all_ranks(self.model, self.device)
         rate = self.settings.learning_rate
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=rate, **options)
         scaled = self.settings.amp and self.device.type == "cuda"
@@ -66,10 +74,14 @@ class Fit:
         """Go on from the checkpoint where there is one.
 
         Raises:
+            Ended: the ranks do not see the same checkpoint.
             ValueError: it belongs to another network or other settings.
         """
-        if not self.path.exists():
-            return
+        if self.path.exists():
+            self._read()
+        RANKS.agree(f"{self.epoch} epochs in {self.path}")
+
+    def _read(self) -> None:
         found = read_checkpoint(self.path)
         before, now = found["facts"], self.facts
         for name in (key for key in now if before.get(key) != now[key]):
@@ -108,6 +120,7 @@ class Fit:
             while self.epoch < self.settings.epochs:
                 self._train_epoch(loss, count, advance)
                 self.epoch += 1
+                share_buffers(self.model)
                 logits = predict(self.model, self.data.valid, self.device)
                 if not np.isfinite(logits).all():
                     raise ValueError(
@@ -117,19 +130,22 @@ class Fit:
                     )
                 self.history.append(accuracy(logits, self.data.valid.labels))
                 before_save()
-                self._save()
+                RANKS.agree()  # what belongs to the checkpoint is safe in every rank
+                if RANKS.first:
+                    self._save()
 
     def _train_epoch(self, loss: StepLoss, count: int, advance: Callable[[int], None]) -> None:
         settings, seen = self.settings, 0
         options = {"seed": settings.seed, "epoch": self.epoch, "augment": settings.augment}
+        options |= {"shard": (RANKS.rank, RANKS.world), "shuffle": True}
         self.model.train()
         if self.beside is not None:
             self.beside.train()
-        for x, y, ids in self.data.train.batches(settings.batch_size, shuffle=True, **options):
+        for x, y, ids in self.data.train.batches(images_a_rank(settings.batch_size), **options):
             if len(y) > 1:  # batch normalisation has no statistics of a single image
                 self._step(loss, (x, y, ids), self.epoch + seen / count)
-            seen += len(y)
-            advance(len(y))
+            seen += len(y) * RANKS.world
+            advance(len(y) * RANKS.world)
 
     def _step(
         self, loss: StepLoss, batch: tuple[Tensor, Tensor, Tensor], epoch: int | float

@@ -33,7 +33,7 @@ def train_teacher(
         if resume:
             fit.resume()
         loss = nn.CrossEntropyLoss()
-        fit.run(lambda x, y, ids, epoch: loss(fit.model(x), y), f"teacher {name}", progress)
+        fit.run(lambda x, y, ids, epoch: loss(fit.trained(x), y), f"teacher {name}", progress)
         model = fit.model
     else:
         model = load_network(Path(name), data.classes)
@@ -60,7 +60,7 @@ def train_student(
     recorder = Recorder(
         folder / "runs" / name,
         loss,
-        student=fit.model,
+        student=fit.trained,
         teacher=teacher,
         schedule=every(settings.record_every),
         max_rows=settings.record_rows,
@@ -83,7 +83,7 @@ def train_student(
     def seen_by_hooks(x: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
             teacher(x)
-        fit.model(x)
+        fit.trained(x)
         return {}
 
     def before_save() -> None:

@@ -8,19 +8,24 @@ from jaxtyping import Float32, Int64
 from torch import nn
 
 from kdanalysis.data.images import Images
+from kdanalysis.ranks import RANKS
 
 
 @torch.inference_mode()
 def predict(
     model: nn.Module, images: Images, device: torch.device, batch_size: int = 500
 ) -> Float32[np.ndarray, "n c"]:
-    """Return the logits in evaluation mode, ordered by sample id; the mode is restored after."""
+    """Return the logits in evaluation mode, ordered by sample id; the mode is restored after.
+
+    Under ``torchrun`` each rank computes its share, and all of them get all logits.
+    """
     training = model.training
     model.eval()
     layout = {"device": device, "memory_format": torch.channels_last}
-    logits = [model(x.to(**layout)).float().cpu() for x, _, _ in images.batches(batch_size)]
+    batches = images.batches(batch_size, shard=(RANKS.rank, RANKS.world))
+    logits = torch.cat([model(x.to(**layout)).float().cpu() for x, _, _ in batches])
     model.train(training)
-    return torch.cat(logits).numpy()
+    return RANKS.gather(logits, len(images)).numpy()
 
 
 def accuracy(logits: Float32[np.ndarray, "n c"], labels: Int64[np.ndarray, " n"]) -> float:
@@ -29,7 +34,9 @@ def accuracy(logits: Float32[np.ndarray, "n c"], labels: Int64[np.ndarray, " n"]
 
 
 def save_logits(path: Path, **arrays: np.ndarray) -> None:
-    """Write arrays as one .npz file, whole or not at all."""
+    """Write arrays as one .npz file, whole or not at all; of several ranks the first writes."""
+    if not RANKS.first:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")
     try:

@@ -79,6 +79,11 @@ def test_norms_and_conflicts_at_layers_are_those_of_one_process(together, alone,
     assert (found.n == 1).all()  # one rank keeps them
 
 
+def test_a_rank_reads_a_table_while_the_others_do_not(together):
+    found = pd.read_pickle(together / "magnitude.pickle")
+    pd.testing.assert_frame_equal(found, open_run(together / "logits").table("magnitude"))
+
+
 def test_halves_of_the_ranks_have_other_norms(together):
     """The control: what each rank's own samples say is not what the whole batch says."""
     case = replace(CASES["layers"], wrap=plain, steps=1)

@@ -1,0 +1,166 @@
+"""``train`` under torchrun: one training of all ranks, one voice, one end."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from training_in_ranks import Plain
+from typer.testing import CliRunner
+
+from kdanalysis import open_run
+from kdanalysis.cli.main import app
+from kdanalysis.data import load_data
+from kdanalysis.models.build import BUILDERS
+from kdanalysis.ranks import RANKS
+from kdanalysis.training.checkpoint import load_network, read_checkpoint
+from kdanalysis.training.parallel import images_a_rank
+from kdanalysis.training.predict import predict
+
+PROGRAM = Path(__file__).parents[1] / "training_in_ranks.py"
+ROOT = Path(__file__).parents[2]
+QUICK = (
+    *("--data", "digits", "--image-size", "8", "--limit", "96", "--batch-size", "16"),
+    *("--teacher", "resnet8", "--student", "resnet8", "--epochs", "2", "--record-every", "2"),
+    *("--learning-rate", "0.2", "--loss", "kd", "--record-layers", "logits,first,fc"),
+)
+
+
+def torchrun(*program: object, ranks: int = 2) -> subprocess.CompletedProcess:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [*launch, "--nproc-per-node", str(ranks), *map(str, program)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """A training in two ranks, and what was printed."""
+    out = tmp_path_factory.mktemp("together") / "out"
+    done = torchrun(PROGRAM, "nothing", *QUICK, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The same training in one process."""
+    out = tmp_path_factory.mktemp("alone") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BUILDERS, "resnet8", Plain)
+        patch.setattr("kdanalysis.cli.experiment.write_page", lambda *_: None)
+        result = CliRunner().invoke(app, ["train", *QUICK, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.mark.parametrize("noun", ["magnitude", "share", "conflict", "agreement", "layers"])
+def test_tables_are_those_of_one_process_on_the_same_global_batches(together, alone, noun):
+    found, expected = (open_run(out / "runs" / "kd").table(noun) for out in (together[0], alone))
+    assert len(expected)
+    pd.testing.assert_frame_equal(found, expected, rtol=2e-3, atol=1e-5)
+
+
+def test_weights_and_validation_logits_are_those_of_one_process(together, alone):
+    for name in ("teacher.pt", "students/kd.pt"):
+        found, expected = (read_checkpoint(out / name) for out in (together[0], alone))
+        for key, value in expected["weights"].items():
+            torch.testing.assert_close(found["weights"][key], value, rtol=1e-3, atol=1e-5)
+        assert found["history"] == expected["history"]
+    for name in ("teacher", "kd"):
+        with (
+            np.load(together[0] / f"logits/{name}.npz") as a,
+            np.load(alone / f"logits/{name}.npz") as b,
+        ):
+            assert a.files == b.files
+            for key in a.files:
+                np.testing.assert_allclose(a[key], b[key], rtol=1e-3, atol=1e-4)
+
+
+def test_one_rank_prints_and_nothing_is_warned_of(together):
+    out, done = together
+    assert done.stdout.count("Validation images") == 1
+    assert done.stdout.count("wrote") == 1
+    assert "Warning" not in done.stderr
+    assert {path.name for path in out.iterdir()} == {
+        *("runs", "logits", "students", "teacher.pt", "train.json")
+    }
+
+
+def interrupted(what: str, out: Path) -> str:
+    """Return what was printed on stderr by a training that something befell."""
+    before = time.monotonic()
+    done = torchrun(PROGRAM, what, *QUICK, "--out", out)
+    assert done.returncode != 0
+    assert time.monotonic() - before < 120
+    assert done.stderr.count("kdanalysis: error") <= 1
+    assert done.stderr.count("Traceback (most recent call last)") == 1  # torchrun's own
+    return done.stderr
+
+
+def test_an_error_in_one_rank_ends_all_and_the_training_can_be_resumed(together, tmp_path):
+    out = tmp_path / "out"
+    assert interrupted("raise", out).count("kdanalysis: error: image 7 is damaged") == 1
+    done = torchrun(PROGRAM, "nothing", *QUICK, "--out", out, "--resume")
+    assert done.returncode == 0, done.stderr
+    whole, resumed = (read_checkpoint(one / "students/kd.pt") for one in (together[0], out))
+    for key, value in whole["weights"].items():
+        assert torch.equal(resumed["weights"][key], value)
+    runs = [open_run(one / "runs" / "kd") for one in (together[0], out)]
+    assert runs[1].duplicates > 0  # the control: steps after the checkpoint came twice
+    for noun in ("magnitude", "layers"):
+        pd.testing.assert_frame_equal(*(run.table(noun) for run in runs))
+
+
+def test_a_disk_that_is_full_for_the_writing_rank_ends_all(tmp_path):
+    assert interrupted("full", tmp_path / "out").count("kd.pt: No space left on device") == 1
+
+
+def test_the_death_of_a_rank_ends_the_others(tmp_path):
+    assert "Signal 9 (SIGKILL)" in interrupted("kill", tmp_path / "out")
+
+
+def test_the_command_itself_trains_networks_with_batch_normalisation(tmp_path):
+    out, layers = tmp_path / "out", ("--record-layers", "logits,layer1,fc")
+    done = torchrun("-m", "kdanalysis", "train", *QUICK, *layers, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(f"wrote {out}") == 1
+    assert "layer1" in (out / "report.html").read_text()
+    magnitude = pd.read_csv(out / "tables" / "magnitude.csv")
+    assert (magnitude.n == 16).all()
+    data = load_data("digits", image_size=8, limit=96, seed=0)
+    teacher = load_network(out / "teacher.pt", data.classes)
+    with np.load(out / "logits" / "teacher.npz") as file:  # with the statistics of one rank
+        predicted = predict(teacher, data.valid, torch.device("cpu"))
+        np.testing.assert_allclose(file["teacher_logits"], predicted, rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_trained_is_refused_once_before_anything_is_made(tmp_path):
+    done = torchrun(PROGRAM, "nothing", *QUICK, "--batch-size", "15", "--out", tmp_path / "out")
+    assert done.returncode != 0
+    assert done.stderr.count("a batch size of 15 cannot be shared by 2 processes") == 1
+    assert done.stderr.count("exitcode  : 2") == 2  # torchrun's own report
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("world", "size", "share"), [(1, 3, 3), (2, 4, 2), (4, 64, 16)])
+def test_ranks_share_a_batch_equally(monkeypatch, world, size, share):
+    monkeypatch.setattr(RANKS, "world", world)
+    assert images_a_rank(size) == share
+
+
+@pytest.mark.parametrize(("world", "size"), [(2, 2), (2, 5), (3, 64)])
+def test_batches_that_ranks_cannot_share_are_refused(monkeypatch, world, size):
+    monkeypatch.setattr(RANKS, "world", world)
+    with pytest.raises(ValueError, match=f"batch size of {size} cannot be shared by {world} proc"):
+        images_a_rank(size)

@@ -1,0 +1,72 @@
+"""Run ``kdanalysis train`` in the ranks of a ``torchrun``, with networks of no batch statistics.
+
+    torchrun --nproc-per-node 2 training_in_ranks.py WHAT --data digits ...
+
+WHAT befalls after the student's first epoch: ``raise``, bad input in rank 1; ``full``, a disk
+without space for rank 0's checkpoint; ``kill``, the death of rank 1; ``nothing``. No page is made.
+"""
+
+import errno
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from kdanalysis.cli import experiment
+from kdanalysis.cli.main import app
+from kdanalysis.models.build import BUILDERS
+from kdanalysis.models.network import Network
+from kdanalysis.training import fit
+
+TRAIN_EPOCH, SAVE = fit.Fit._train_epoch, fit.save_checkpoint
+
+
+class Plain(Network):
+    """Two convolutions and a head, so that a batch is no more than its images."""
+
+    block_names = ("block1",)
+
+    def __init__(self, num_classes: int, in_channels: int = 3) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(in_channels, 8, 3, padding=1), nn.ReLU())
+        self.block1 = nn.Sequential(nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU())
+        self.fc = nn.Linear(16, num_classes)
+
+    @property
+    def head(self):
+        return self.fc
+
+    def stem(self, images):
+        return self.first(images)
+
+
+def train_epoch_or(what: str, trained: fit.Fit, *arguments: object) -> None:
+    """Train an epoch; in rank 1 something may befall the second one of a student."""
+    TRAIN_EPOCH(trained, *arguments)
+    if os.environ["RANK"] == "1" and trained.epoch == 1 and trained.path.name == "kd.pt":
+        if what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if what == "raise":
+            raise ValueError("image 7 is damaged")
+
+
+def save_or(what: str, path: Path, *arguments: object, **state: object) -> None:
+    """Write a checkpoint; a student's may find a full disk."""
+    if what == "full" and path.name == "kd.pt":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    SAVE(path, *arguments, **state)
+
+
+def main(what: str, arguments: list[str]) -> None:
+    BUILDERS["resnet8"] = Plain
+    fit.Fit._train_epoch = lambda *given: train_epoch_or(what, *given)
+    fit.save_checkpoint = partial(save_or, what)
+    experiment.write_page = lambda *_: None
+    app(["train", *arguments])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
