@@ -1,6 +1,7 @@
-"""Schedules: functions that say at which steps to capture."""
+"""Schedules: functions that say at which steps to capture; they can be pickled."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import log10
 
 Schedule = Callable[[int], bool]
@@ -10,7 +11,7 @@ def every(n: int) -> Schedule:
     """Capture step 0 and every n-th step after it."""
     if n < 1:
         raise ValueError(f"every(n) needs n >= 1, got {n}")
-    return lambda step: step % n == 0
+    return partial(_is_multiple, n)
 
 
 def never(step: int) -> bool:
@@ -33,11 +34,15 @@ def logarithmic(per_decade: int = 10) -> Schedule:
     """
     if per_decade < 1:
         raise ValueError(f"logarithmic needs per_decade >= 1, got {per_decade}")
+    return partial(_is_on_grid, per_decade)
 
-    def captures(step: int) -> bool:
-        if step < 1:
-            return step == 0
-        nearest = round(per_decade * log10(step))
-        return step == round(10 ** (nearest / per_decade))
 
-    return captures
+def _is_multiple(n: int, step: int) -> bool:
+    return step % n == 0
+
+
+def _is_on_grid(per_decade: int, step: int) -> bool:
+    if step < 1:
+        return step == 0
+    nearest = round(per_decade * log10(step))
+    return step == round(10 ** (nearest / per_decade))

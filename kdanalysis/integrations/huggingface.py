@@ -172,7 +172,7 @@ class DistillationMixin:
         values = self.token_loss(tokens)
         weight = self._weight(len(values), num_items_in_batch)
         if records and len(values):
-            self._observe(tokens, weight, num_items_in_batch is not None)
+            self._observe(tokens, weight)
         loss = values.sum() * weight
         return (loss, outputs) if return_outputs else loss
 
@@ -212,13 +212,12 @@ class DistillationMixin:
         devices = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
         return devices / torch.as_tensor(items).clamp(min=1)
 
-    def _observe(self, tokens: Tokens, weight: Tensor | float, whole_step: bool) -> None:
+    def _observe(self, tokens: Tokens, weight: Tensor | float) -> None:
         recording, scaler = self.distillation.recording, self.accelerator.scaler
-        steps = 1 if whole_step else self.current_gradient_accumulation_steps
 
         def factor() -> float:
             scale = 1.0 if scaler is None else scaler.get_scale()
-            return len(tokens.target) * float(weight) * scale / steps
+            return len(tokens.target) * float(weight) * scale
 
         recording.factor = factor
         sides = {"student": tokens.student, "teacher": tokens.teacher}

@@ -33,7 +33,7 @@ class Recording:
         self, path: str | Path, loss: Loss | None, ramp: Ramp | None, options: dict[str, Any]
     ) -> None:
         self.loss, self.recorder, self.tally = loss, None, Tally()
-        self.factor: Callable[[], float | int] = lambda: 1.0
+        self.factor: Callable[[], float | int] | None = None
         self._path, self._ramp, self._options = path, ramp, dict(options)
         self._schedule = self._options.pop("schedule", None) or every(50)
         self._listener = self._options.pop("listener", None)
@@ -96,7 +96,7 @@ class Recording:
 
     def get_scale(self) -> float:
         """Stand where the recorder asks a GradScaler: the factor on the mean over the rows."""
-        return float(self.factor())
+        return 1.0 if self.factor is None else float(self.factor())
 
     def _captures(self, step: int) -> bool:
         return step >= self._first and self._schedule(step)

@@ -1,6 +1,7 @@
 """The Lightning callback records what trains, logs what the run says, and changes nothing."""
 
 import csv
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 from toy import network
 
-from kdanalysis import GDKD, CrossEntropy, Sum, every, linear_ramp, open_run
+from kdanalysis import GDKD, CrossEntropy, Sum, at, every, linear_ramp, logarithmic, open_run
 from kdanalysis.integrations.lightning import DistillationCallback
 from kdanalysis.integrations.tokens import select_tokens
 
@@ -309,6 +310,13 @@ def test_logits_may_be_given_such_as_those_of_tokens(tmp_path):
     assert list(zip(row, position, strict=True))[:6] == first
     assert len(row) == 18
     assert found["residual"].max() < 1e-5
+
+
+def test_the_callback_can_be_pickled_for_processes_that_are_spawned(tmp_path):
+    schedules = (None, every(2), at([1]), logarithmic(3))
+    for schedule in schedules:
+        callback = DistillationCallback(tmp_path / "run", LOSS, schedule=schedule)
+        pickle.loads(pickle.dumps(callback))
 
 
 def test_asking_for_the_loss_outside_training_is_an_error(tmp_path):
