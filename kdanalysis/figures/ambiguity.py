@@ -21,6 +21,7 @@ from kdanalysis.figures.style import (
 )
 
 MOST = 8  # classes drawn at either end
+IMAGES = 10  # classes of fewer are not named, nor drawn beside larger ones
 COLOURS = {"right": BLUE, "wrong": VERMILION}
 
 
@@ -75,7 +76,7 @@ def ambiguity_sentence(table: pd.DataFrame, names: Sequence[str] | None = None) 
             f"differ, {right:.0%} where it is right."
         )
     ranked = _ranked(table)
-    if len(ranked) < 2:
+    if len(ranked) < 2 or ranked.n.min() < IMAGES:
         return told
     labels = class_names(int(table["class"].max()) + 1, names)
     first, last = (short(labels[int(place)], 24) for place in ranked["class"].iloc[[0, -1]])
@@ -88,9 +89,11 @@ def _all(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _ranked(table: pd.DataFrame) -> pd.DataFrame:
-    """Classes with images at the finest scale, clearest first."""
+    """Classes of 10 images or more at the finest scale, clearest first; all where few have them."""
     rows = table[(table.part == "class") & (table.scale == table.scale.max()) & (table.n > 0)]
-    return rows.sort_values("entropy", kind="stable")
+    rows = rows.sort_values("entropy", kind="stable")
+    large = rows[rows.n >= IMAGES]
+    return large if len(large) > 1 else rows
 
 
 def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
@@ -122,5 +125,6 @@ def _classes(ax: Axes, table: pd.DataFrame, names: Sequence[str] | None) -> None
     scale = int(table.scale.max())
     ax.set_xlim(0, np.log(scale**2))
     what = f"entropy of the classes of {scale} x {scale} cells"
-    ax.set_xlabel(f"{what}\n(nats; the axis ends at log {scale**2})")
+    sizes = f"{some.n.min()} to {some.n.max()}" if len(some) else "no"
+    ax.set_xlabel(f"{what}\n(nats, up to log {scale**2}; classes of {sizes} images)")
     ax.invert_yaxis()

@@ -8,6 +8,7 @@ from kdanalysis.figures.anatomy import SPLITS, scale_sums
 from kdanalysis.figures.style import class_names, require, short
 
 FEW, LARGE = 0.5, 1.05  # a minority of the pairs; times the mean of all pairs
+IMAGES = 10  # of fewer no class is named
 
 
 def anatomy_number(table: pd.DataFrame) -> str:
@@ -64,18 +65,18 @@ def _verdict(sums: pd.DataFrame, split: str, scale: int) -> str:
     elif LARGE * max(value, norm) <= n:
         size = "small"
     return (
-        f"By {name} the complementary cells of scale {scale} are {'few' if n < FEW else 'not few'} "
+        f"By {name} the complementary cells of scale {scale} are {'few' if n < FEW else 'many'} "
         f"and {size}: {n:.0%} of the pairs with {value / n:.2f} times the mean loss and "
         f"{norm / n:.2f} times the mean gradient norm."
     )
 
 
 def _classes(table: pd.DataFrame, scale: int, names: Sequence[str] | None) -> str:
-    """Say which class is complementary most and least often, of those with images."""
+    """Say which class is complementary most and least often, of those with 10 images or more."""
     require(table, "class")
     rows = table[(table.part == "class") & (table.scale == scale)]
     rows = rows.assign(found=rows.n * rows.by_class).groupby("class")[["found", "n"]].sum()
-    rows = rows[rows.n > 0]
+    rows = rows[rows.n >= IMAGES * scale**2]
     if len(rows) < 2:
         return ""
     share = rows.found / rows.n

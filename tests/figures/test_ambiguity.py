@@ -21,7 +21,7 @@ def table(wrong=0.6, classes=20) -> pd.DataFrame:
             rows.append({"part": "teacher", "teacher": teacher, "class": pd.NA, "scale": m, "n": n})
             rows[-1] |= {"entropy": share * m, "differing": share, "divergence": 0.2, "clear": 0.1}
         for c in range(classes):
-            rows.append({"part": "class", "teacher": "all", "class": c, "scale": m, "n": 2})
+            rows.append({"part": "class", "teacher": "all", "class": c, "scale": m, "n": 12})
             value = 0.05 * m * ((7 * c) % classes)
             rows[-1] |= {"entropy": value, "differing": 0.4, "divergence": 0.2, "clear": 0.1}
     return pd.DataFrame(rows).astype({"class": "Int64"}).assign(non_finite=0)
@@ -57,6 +57,20 @@ def test_the_sentence_follows_the_table():
     assert "are more ambiguous: 60% of their cells differ, 40% where it is right." in told
     assert told.endswith("The clearest class is class0, the most ambiguous class17.")
     assert "are not more ambiguous: 30%" in ambiguity_sentence(table(0.3))
+
+
+def test_classes_of_few_images_are_not_named_and_not_drawn_beside_larger_ones():
+    frame = table()
+    small = (frame["class"] != 5) & (frame["class"] != 6)
+    frame.loc[small.fillna(False), "n"] = 9
+    assert ambiguity_sentence(frame).endswith("the most ambiguous 5.")
+    _, right = ambiguity_by_class(frame).axes
+    assert [t.get_text() for t in right.get_yticklabels()] == ["6", "5"]
+    frame.loc[frame.part == "class", "n"] = 2
+    assert ambiguity_sentence(frame).endswith("where it is right.")
+    _, right = ambiguity_by_class(frame).axes
+    assert len(right.get_yticklabels()) == 2 * MOST
+    assert right.get_xlabel().endswith("classes of 2 to 2 images)")
 
 
 def test_the_number_names_every_scale():

@@ -27,7 +27,7 @@ def table(value=(1.0, 1.0, 2.0, 2.0, 2.0), counts=COUNTS, scales=(1, 2), epochs=
     for c, factor in enumerate((1, 3)):
         for m in scales:
             for number, case in enumerate(KINDS):
-                n = 10 if number == 0 else factor
+                n = 100 if number == 0 else 10 * factor
                 place = {"part": "class", "epoch": pd.NA, "scale": m, "class": c, "case": case}
                 rows.append(
                     place | {"row": pd.NA, "column": pd.NA, "n": n, "value": 1.0, "norm": 1.0}
@@ -99,7 +99,7 @@ def test_maps_show_every_cell_under_both_definitions_and_its_norm():
         ((1, 1, 2, 2, 2), 10, "are few and large: 44% of the pairs with 1.38 times the mean loss"),
         ((1, 1, 1, 1, 1), 10, "are few and about as large as the mean: 44% of the pairs with 1.00"),
         ((3, 3, 1, 1, 1), 10, "are few and small"),
-        ((1, 1, 3, 3, 3), 90, "are not few and large"),
+        ((1, 1, 3, 3, 3), 90, "are many and large"),
     ],
 )
 def test_the_sentence_says_whether_they_are_few_and_large(value, other, claim):
@@ -118,6 +118,9 @@ def test_the_sentence_names_where_the_definitions_disagree_and_the_classes():
     assert "The definitions disagree about 20.0% of these pairs" in told
     assert told.endswith("By class they are most frequent in dog (41%), least in cat (21%).")
     assert anatomy_sentence(table(scales=(1,))).startswith("There is only the whole image")
+    few = table()
+    few.loc[few["class"] == 1, "n"] //= 10
+    assert "By class they are" not in anatomy_sentence(few)
     same = table(counts=COUNTS | dict.fromkeys(KINDS[2:], 0))
     assert "By class no cell of scale 2 is complementary." in anatomy_sentence(same)
 
