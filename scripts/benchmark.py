@@ -20,6 +20,7 @@ from measures.capture import capture
 from measures.closed_form import closed_form
 from measures.memory import memory
 from measures.parameter import parameter
+from measures.stones import stones
 from measures.store import store
 from measures.sweep import imagenet, sweep
 
@@ -28,6 +29,7 @@ MEASURES = {
     "capture": capture,
     "parameter": parameter,
     "store": store,
+    "stones": stones,
     "sweep": sweep,
     "imagenet": imagenet,
     "memory": memory,

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from kdanalysis.figures.style import (
     BLUE,
@@ -16,6 +17,7 @@ from kdanalysis.figures.style import (
     PAGE,
     VERMILION,
     ladder_colours,
+    plain_log,
     require,
     side_legend,
     state_left_out,
@@ -74,37 +76,30 @@ def ladder_over_training(table: pd.DataFrame) -> Figure:
     """
     require(table, "epoch", "side", "accuracy", "divergence_teacher", number="divergence_teacher")
     figure, axes = plt.subplots(1, 2, figsize=(PAGE + 1.5, 3.2), layout="constrained")
-    _lines(axes[0], table, "accuracy", 100)
+    side_lines(axes[0], table, "accuracy", 100)
     axes[0].set_ylabel("accuracy (%)")
-    _lines(axes[1], table[table.side != "teacher"], "divergence_teacher", 1)
+    side_lines(axes[1], table[table.side != "teacher"], "divergence_teacher", 1)
     axes[1].set_ylabel(f"divergence from the teacher\n(nats) at T = {table.temperature.iloc[0]:g}")
-    axes[1].set_yscale("log")  # the first epochs are far above the last ones
+    plain_log(axes[1])  # the first epochs are far above the last ones
     for ax in axes:
         ax.set_xlabel("epoch")
     axes[0].set_xlabel("epoch" + state_left_out(table))
-    side_legend(axes[1])
-    handles, labels = axes[0].get_legend_handles_labels()
-    axes[1].get_legend().remove()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure
 
 
-def _lines(ax: Axes, table: pd.DataFrame, name: str, factor: int) -> None:
+def side_lines(ax: Axes, table: pd.DataFrame, name: str, factor: int) -> None:
+    """Draw a column against the epoch, a line a side; the teacher's is grey."""
     sides = [side for side in dict.fromkeys(table.side) if side != "teacher"]
-    colours = {
-        side: colour
-        for side, colour in zip(sides, ladder_colours(range(len(sides))).values(), strict=True)
-    }
-    for place, (side, rows) in enumerate(table.groupby("side", sort=False)):
-        teacher = side == "teacher"
-        ax.plot(
-            rows.epoch,
-            factor * rows[name],
-            label=said(side),
-            color=GREY if teacher else colours[side],
-            linestyle="--" if teacher else "-",
-            marker=None if teacher or len(rows) > 40 else MARKERS[place % len(MARKERS)],
-        )
+    colours = ladder_colours(range(len(sides)))
+    for side, rows in table.groupby("side", sort=False):
+        look = {"color": GREY, "linestyle": "--"}
+        if side in sides:
+            place = sides.index(side)
+            marker = MARKERS[place % len(MARKERS)] if len(rows) <= 40 else None
+            look = {"color": colours[place], "marker": marker}
+        ax.plot(rows.epoch, factor * rows[name], label=said(side), **look)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def said(side: str) -> str:
@@ -155,4 +150,9 @@ def ladder_sentence(table: pd.DataFrame) -> str:
 def at_the_end(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the last epoch, or all where there are no epochs."""
     require(table, "side", "accuracy", "divergence_teacher", number="divergence_teacher")
+    return last_epoch(table)
+
+
+def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the last epoch, or all where there are no epochs."""
     return table[table.epoch == table.epoch.max()] if "epoch" in table else table

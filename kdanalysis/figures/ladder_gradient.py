@@ -4,9 +4,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from kdanalysis.figures.ladder import said
-from kdanalysis.figures.style import INK, new_axes, require, short, styled
+from kdanalysis.figures.ladder import last_epoch, said, side_lines
+from kdanalysis.figures.panels import layer_panels, terms_legend
+from kdanalysis.figures.style import FAINT, INK, new_axes, require, short, styled
 
 COLUMNS = ("block", "side", "norm", "cosine", "share")
 
@@ -43,6 +45,32 @@ def gradient_by_block(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 @styled
+def gradient_over_training(table: pd.DataFrame) -> Figure:
+    """Share of every side in the step of each student block, against the epoch; a panel a block.
+
+    Args:
+        table: columns epoch, block, side, share (``gradient_table``, by epoch).
+    """
+    require(table, "epoch", "block", "side", "share", number="share")
+    reached = table[(table.norm > 0) | (table.side == "student")]
+    rows = ordered(reached.rename(columns={"block": "layer"}))
+    figure, panels = layer_panels(rows)
+    for block, ax in panels.items():
+        side_lines(ax, rows[rows.layer == block], "share", 100)
+        ax.axhline(0, color=FAINT, linewidth=1, zorder=0)
+    figure.supxlabel("epoch", fontsize=10)
+    figure.supylabel("share of the step (%)", fontsize=10)
+    terms_legend(figure)
+    return figure
+
+
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the student's rows last, as it stands at the end of the ladder."""
+    student = table.side == "student"
+    return pd.concat([table[~student], table[student]])
+
+
+@styled
 def alignment_by_block(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Heat map: linear CKA of every student block with every teacher block.
 
@@ -67,8 +95,9 @@ def alignment_by_block(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def gradient_number(table: pd.DataFrame) -> str:
-    """Share of the stones together in every block."""
+    """Share of the stones together in every block, in the last epoch where there are several."""
     require(table, *COLUMNS, number="norm")
+    table = last_epoch(table)
     stones = table[table.side != "student"].groupby("block", sort=False).share.sum()
     return "share of the stones: " + "; ".join(f"{b} {s:.0%}" for b, s in stones.items())
 
@@ -76,6 +105,7 @@ def gradient_number(table: pd.DataFrame) -> str:
 def gradient_sentence(table: pd.DataFrame) -> str:
     """What to read: whether shallow blocks are fed by many stones, and who pulls back."""
     require(table, *COLUMNS, number="norm")
+    table = last_epoch(table)
     stones = table[table.side != "student"]
     shares = stones.groupby("block", sort=False).share.sum()
     first, last = shares.index[0], shares.index[-1]

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdanalysis.figures.style import PAGE, short, term_colour
+from kdanalysis.figures.style import PAGE, short, side_look, term_colour
 
 MOST_LAYERS = 6
 LOGITS = "logits"  # stands first among the layers, where it was recorded
@@ -56,7 +56,9 @@ def title_of_some(figure: Figure, rows: pd.DataFrame, drawn: list[str]) -> None:
 def draw_term(ax: Axes, x: pd.Series, y: pd.Series, term: str) -> None:
     """Draw one term's line in its colour, with marks where they are few."""
     marker = "o" if len(x) <= 12 else None
-    ax.plot(x.to_numpy(), y.to_numpy(), color=term_colour(term), label=term, marker=marker)
+    colour, dash = side_look(term) or (term_colour(term), "-")
+    look = {"color": colour, "linestyle": dash, "marker": marker}
+    ax.plot(x.to_numpy(), y.to_numpy(), label=term, **look)
 
 
 def terms_legend(figure: Figure) -> None:
@@ -69,7 +71,7 @@ def terms_legend(figure: Figure) -> None:
         list(handles.values()),
         list(handles),
         loc="outside upper right",
-        ncols=min(6, len(handles)),
+        ncols=min(4 if max(map(len, handles), default=0) > 12 else 6, len(handles)),
         frameon=False,
     )
     for text in legend.get_texts():

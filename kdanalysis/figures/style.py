@@ -50,6 +50,8 @@ TERM_COLOURS = {
     "nkd_other": WINE,
 }
 CYCLE = (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY, GREY)
+STONE_PARTS = ("task", "distill", "cross")
+STONE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, OLIVE)  # the student's first
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -81,16 +83,32 @@ def term_colour(term: str) -> str:
     return TERM_COLOURS.get(bare) or CYCLE[sum(bare.encode()) % len(CYCLE)]
 
 
+def side_look(term: str) -> tuple[str, object] | None:
+    """Colour and dashes of a term of a student with stones (stone_1/distill); None for others."""
+    side, _, part = term.partition("/")
+    if part not in STONE_PARTS or not (side == "student" or side.startswith("stone_")):
+        return None
+    number = 0 if side == "student" else int(side.removeprefix("stone_"))
+    return STONE_COLOURS[number % len(STONE_COLOURS)], DASHES[STONE_PARTS.index(part)]
+
+
 def ink_on(colour: str) -> str:
     """Colour of a number written on ``colour``: white on the dark ones."""
     return INK if colour in (ORANGE, SKY, PURPLE, OLIVE, FAINT) else "white"
+
+
+class _PlainFormatter(LogFormatter):
+    """Chooses as its parent does which numbers have a place, and writes 0.6 instead of 6e-01."""
+
+    def _num_to_string(self, x: float, vmin: float, vmax: float) -> str:
+        return f"{x:g}"
 
 
 def plain_log(ax: Axes) -> None:
     """Make the vertical axis logarithmic, its numbers written as they are: 0.5, 20."""
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.4)))
+    ax.yaxis.set_minor_formatter(_PlainFormatter(minor_thresholds=(1.2, 0.4)))
 
 
 def ladder_colours(values: Iterable[float | int]) -> dict[float | int, tuple]:

@@ -91,8 +91,7 @@ def ladder_tables(ladders: Mapping[str, TrainedLadder]) -> dict[str, dict[str, p
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for name, trained in ladders.items():
         tables = study_ladder(trained.ladder, trained.loss, trained.batches())
-        history = {"ladder_training": trained.history()}
-        for noun, table in (tables | history).items():
+        for noun, table in (trained.history() | tables).items():
             found.setdefault(noun, {})[name] = table
     return found
 

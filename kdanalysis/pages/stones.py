@@ -41,6 +41,12 @@ STONES = {
         ladder_gradient.gradient_sentence,
         ladder_gradient.gradient_number,
     ),
+    "ladder_gradient_training": Noun(
+        "What every stone sends, over training",
+        (("Share of every side in the step, by epoch", ladder_gradient.gradient_over_training),),
+        ladder_gradient.gradient_sentence,
+        ladder_gradient.gradient_number,
+    ),
     "alignment": Noun(
         "Alignment of the features",
         (("Linear CKA of the blocks", ladder_gradient.alignment_by_block),),

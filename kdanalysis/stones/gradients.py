@@ -44,6 +44,7 @@ class StoneGradients:
                 raise ValueError(f"the student's block {name!r} has no parameter that learns")
         self._sums: dict[str, Tensor] = {}
 
+    @torch.enable_grad()
     def add(
         self, *inputs: Tensor, target: Int[Tensor, " n"], ramp: float | int = 1.0
     ) -> LadderLogits:
@@ -52,8 +53,7 @@ class StoneGradients:
         Raises:
             ValueError: as the ladder, or a logit is NaN or infinite.
         """
-        with torch.enable_grad():
-            logits, taught = self.ladder(*inputs)
+        logits, taught = self.ladder(*inputs)
         slopes = self.loss.gradients(logits.detach(), taught, target, ramp)
         total = sum(slopes.values()).to(logits.dtype)
         parameters = [p for block in self._blocks.values() for p in block]

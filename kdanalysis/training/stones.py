@@ -2,19 +2,23 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from kdanalysis.analysis.ladder import LadderProfile
+from kdanalysis.analysis.ladder_gradient import gradient_table
 from kdanalysis.data import Images
 from kdanalysis.losses import Blockwise, Loss
 from kdanalysis.stones import Ladder
 from kdanalysis.stones.blocks import evaluating, find_blocks
+from kdanalysis.stones.gradients import StoneGradients
 from kdanalysis.training.fit import Fit
 
 BATCH = 500
+TRAINING, GRADIENT = "ladder_training", "ladder_gradient_training"
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,8 @@ class Stones:
 class TrainedLadder:
     """The ladder of a student in training, with what the validation images say of it.
 
-    Its connectors are trained along with the student and kept in the same checkpoint; the table of
-    the epochs lies beside it.
+    Its connectors are trained along with the student and kept in the same checkpoint; the tables
+    of the epochs lie beside it.
 
     Args:
         stones: what to build.
@@ -76,7 +80,6 @@ class TrainedLadder:
         example = torch.zeros(2, *self.images.image_shape, device=fit.device)
         self.ladder = stones.ladder(fit.model, teacher, example)
         fit.train_along(self.ladder.connectors)
-        self._path = fit.path.with_suffix(".ladder.csv")
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Return the logits of student and stones, and the teacher's, by the recorder's names."""
@@ -87,22 +90,36 @@ class TrainedLadder:
         for x, y, _ in self.images.batches(BATCH):
             yield x.to(self.fit.device), y.to(self.fit.device)
 
-    @torch.no_grad()
     def measure(self) -> None:
-        """Add the ladder over the validation images to the table, as that of the present epoch."""
-        profile = LadderProfile(tuple(self.loss.sides), len(self.fit.data.classes))
-        with evaluating(self.ladder):
-            for images, target in self.batches():
-                logits, taught = self.ladder(images)
-                profile.update(logits.float().cpu(), taught.float().cpu(), target.cpu())
-        rows = profile.table().assign(epoch=self.fit.epoch)
-        before = self.history()
-        earlier = before[before.epoch < self.fit.epoch] if len(before) else rows.iloc[:0]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(f".{self._path.name}")
-        pd.concat([earlier, rows] if len(earlier) else [rows]).to_csv(temporary, index=False)
-        temporary.replace(self._path)
+        """Add what the present epoch's ladder says of the validation images to the tables.
 
-    def history(self) -> pd.DataFrame:
-        """Return the table of the epochs so far: the columns of ``LadderProfile``, and epoch."""
-        return pd.read_csv(self._path) if self._path.exists() else pd.DataFrame({"epoch": []})
+        Gradients are those of the first 500 images.
+        """
+        profile = LadderProfile(tuple(self.loss.sides), len(self.fit.data.classes))
+        gradients = StoneGradients(self.ladder, self.loss)
+        with evaluating(self.ladder), torch.no_grad():
+            for images, target in self.batches():
+                known = gradients.count > 0
+                found = self.ladder(images) if known else gradients.add(images, target=target)
+                logits, taught = (side.float().cpu() for side in found)
+                profile.update(logits, taught, target.cpu())
+        self._append(TRAINING, profile.table())
+        table = gradient_table(gradients.grams(), gradients.sides, gradients.count)
+        self._append(GRADIENT, table)
+
+    def history(self) -> dict[str, pd.DataFrame]:
+        """Return the tables ``ladder_training`` and ``ladder_gradient_training``, with epochs."""
+        return {noun: pd.read_csv(self._path(noun)) for noun in (TRAINING, GRADIENT)}
+
+    def _append(self, noun: str, table: pd.DataFrame) -> None:
+        rows, path = table.assign(epoch=self.fit.epoch), self._path(noun)
+        if path.exists():
+            before = pd.read_csv(path)
+            rows = pd.concat([before[before.epoch < self.fit.epoch], rows])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}")
+        rows.to_csv(temporary, index=False)
+        temporary.replace(path)
+
+    def _path(self, noun: str) -> Path:
+        return self.fit.path.with_suffix(f".{noun}.csv")

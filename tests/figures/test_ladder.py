@@ -86,6 +86,10 @@ def test_training_is_drawn_by_side():
     assert lines(divergence)["student"] == ([1, 2], [0.3, 0.3])
     assert "teacher" not in lines(divergence)
     assert [t.get_text() for t in drawn.legends[0].get_texts()] == list(lines(accuracy))
+    looks = [{one.get_label(): one.get_marker() for one in ax.lines} for ax in drawn.axes]
+    assert looks[0]["stone 2"] == looks[1]["stone 2"]
+    drawn.canvas.draw()
+    assert all(float(t.get_text()).is_integer() for t in accuracy.get_xticklabels())
 
 
 def test_words_follow_the_numbers():
@@ -128,6 +132,18 @@ def test_words_of_the_gradients():
     )
     even = GRADIENT.assign(cosine=0.5, share=0.3)
     assert "no more in the shallow one; no side pulls" in heat.gradient_sentence(even)
+
+
+def test_shares_over_training_are_drawn_by_block():
+    early = GRADIENT.assign(epoch=1, share=0.5, cosine=0.1)
+    both = pd.concat([early, GRADIENT.assign(epoch=2)])
+    first, second = heat.gradient_over_training(both).axes
+    assert lines(first)["stone 1"] == ([1, 2], [50, 50])
+    assert lines(first)["student"] == ([1, 2], [50, 30])
+    assert list(lines(second)) == ["stone 2", "student"]  # stone 1 has no path to layer2
+    assert [ax.get_title(loc="left") for ax in (first, second)] == ["layer1", "layer2"]
+    assert heat.gradient_sentence(both) == heat.gradient_sentence(GRADIENT)
+    assert heat.gradient_number(both) == heat.gradient_number(GRADIENT)
 
 
 def test_alignment_is_drawn_and_told():

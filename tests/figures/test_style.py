@@ -14,8 +14,10 @@ from kdanalysis.figures.style import (
     TERM_COLOURS,
     class_names,
     ladder_colours,
+    plain_log,
     require,
     short,
+    side_look,
     state_left_out,
     styled,
     term_colour,
@@ -114,3 +116,20 @@ def test_wordnet_ids_are_left_away_where_all_names_have_one():
     assert class_names(2, mixed) == mixed
     cranes = ["n02268443 crane", "n07695742 crane"]
     assert class_names(3, [*cranes, "n07873807 pizza"]) == [*cranes, "pizza"]
+
+
+def test_sides_of_a_ladder_have_a_colour_each_and_their_parts_dashes():
+    looks = {t: side_look(t) for t in ("student/task", "student/cross", "stone_1/task")}
+    assert looks["student/task"][0] == looks["student/cross"][0] != looks["stone_1/task"][0]
+    assert looks["student/task"][1] == looks["stone_1/task"][1] != looks["student/cross"][1]
+    assert side_look("consistent/kd") is side_look("kd") is side_look("stone_1/kd") is None
+
+
+def test_numbers_below_one_are_written_as_they_are():
+    ax = plt.subplots()[1]
+    ax.plot([1, 2], [0.35, 0.75])
+    plain_log(ax)
+    ax.figure.canvas.draw()
+    texts = [t.get_text() for t in ax.yaxis.get_minorticklabels() if t.get_text()]
+    assert texts
+    assert all(float(text) < 1 and "e" not in text for text in texts)

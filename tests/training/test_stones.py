@@ -56,14 +56,17 @@ def test_the_student_is_a_plain_network_with_a_run_of_the_stones_loss(whole, dat
 def test_the_ladder_is_kept_by_epoch(whole, data):
     folder, outcome = whole
     trained = outcome.ladders["dkd"]
-    table = trained.history()
+    table, gradient = trained.history().values()
     assert table.epoch.tolist() == [1] * 5 + [2] * 5
     assert table.side[:5].tolist() == ["teacher", "stone_1", "stone_2", "stone_3", "student"]
     last = table[table.epoch == 2].set_index("side")
     assert last.accuracy["student"] == pytest.approx(outcome.students.accuracy[1])
     assert last.agreement_teacher["student"] == pytest.approx(outcome.students.agreement[1])
     assert last.accuracy["teacher"] == pytest.approx(outcome.students.accuracy[0])
-    assert pd.read_csv(folder / "students" / "dkd.ladder.csv").equals(table)
+    assert pd.read_csv(folder / "students" / "dkd.ladder_training.csv").equals(table)
+    assert gradient.epoch.tolist() == [1] * 12 + [2] * 12
+    assert gradient.groupby(["epoch", "block"]).share.sum().tolist() == pytest.approx([1] * 6)
+    assert (gradient.n == len(data.valid)).all()
 
 
 def test_connectors_learn_and_the_teacher_does_not(whole, experiment, data):
@@ -106,9 +109,9 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(whole, experiment, 
     for part in ("weights", "beside"):
         for name, value in once[part].items():
             assert torch.equal(value, twice[part][name]), name
-    pd.testing.assert_frame_equal(
-        outcome.ladders["dkd"].history(), whole[1].ladders["dkd"].history()
-    )
+    tables = [found.ladders["dkd"].history() for found in (outcome, whole[1])]
+    for noun, table in tables[0].items():
+        pd.testing.assert_frame_equal(table, tables[1][noun])
 
 
 def test_light_uses_the_deeper_stones(experiment):
