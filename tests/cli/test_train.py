@@ -256,6 +256,10 @@ def test_regions_are_kept_and_their_size_is_announced_before_training(tmp_path):
     said = " ".join(result.output.split())
     assert "regions of kd: about 0.0 MB for scales (1, 2), 4 samples of each of 4 captured" in said
     assert said.index("regions of kd") < said.index("open ")
+    anatomy = pd.read_csv(tmp_path / "out" / "tables" / "anatomy.csv")
+    assert set(anatomy[anatomy.run == "kd"].scale) == {1, 2}
+    assert (tmp_path / "out" / "figures" / "cancellation.png").stat().st_size > 5000
+    assert "Not to be drawn" not in (tmp_path / "out" / "report.html").read_text()
     for name, scales in (("kd", (1, 2)), ("sdd-kd-scales-1", (1,))):
         run = open_run(tmp_path / "out" / "runs" / name)
         (found,) = run.region_batches(("step", "student_regions"))

@@ -56,6 +56,9 @@ def test_bars_are_the_parts_of_pairs_loss_and_gradient():
     for number, case in enumerate(KINDS):
         loss = 100 * (n * value)[number] / (n * value).sum()
         assert drawn[case] == pytest.approx([n[number], loss, loss])
+    ends = np.cumsum([drawn[case] for case in KINDS], axis=0)
+    for bars, end in zip(ax.containers, ends, strict=True):
+        assert [bar.get_x() + bar.get_width() for bar in bars] == pytest.approx(end)
     assert [t.get_text() for t in ax.get_yticklabels()] == ["pairs", "loss", "gradient"]
     (legend,) = figure.legends
     assert legend.get_texts()[2].get_text().endswith("complementary by class")
