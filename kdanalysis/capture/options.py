@@ -89,9 +89,12 @@ class Options:
 
     def first_step(self) -> int:
         """Return 0, or the step after the last captured one of a run that is resumed."""
-        if self.existing != "resume" or not (self.path / "run.json").exists():
+        if self.existing != "resume":
             return 0
-        return int(max(StoredRun(self.path).steps(), default=-1)) + 1
+        try:
+            return int(max(StoredRun(self.path).steps(), default=-1)) + 1
+        except FileNotFoundError:
+            return 0
 
     def open_writer(self, num_classes: int) -> QueueWriter | None:
         """Open the run; None after one warning, where it cannot be opened and ``on_error`` warns.

@@ -30,7 +30,8 @@ def refuse_foreign(root: Path) -> None:
         read_info(root)
         return
     ours = {*KINDS, LOCKS}
-    if any(p.name not in ours and not p.name.startswith(f".{RUN_JSON}") for p in root.iterdir()):
+    names = (path.name for path in root.iterdir())
+    if any(n not in ours and not n.startswith((f".{RUN_JSON}", f"..{RUN_JSON}")) for n in names):
         raise FileExistsError(
             f"{root} holds files but no {RUN_JSON}, so it is not a run folder: "
             "choose a new or empty folder, this one is left as it is"
@@ -62,7 +63,7 @@ def _already_there(root: Path) -> str:
 
 
 def prepare(root: Path, rank: int, info: RunInfo, existing: Existing) -> None:
-    """Make a rank ready under its lock; rank 0 also keeps run.json.
+    """Make a rank ready under its lock; rank 0 also keeps run.json, which others stand in for.
 
     Every rank answers for its own folder, without talking to the others.
 
@@ -80,11 +81,11 @@ def prepare(root: Path, rank: int, info: RunInfo, existing: Existing) -> None:
         _refuse_other_run(root, info)
     for kind in KINDS:
         remove_temporary(inside(root, _rank_folder(root, kind, rank)))
+    if not has_run or (rank == 0 and existing == "overwrite"):
+        write_info(root, info, rank)
     if rank == 0:
         for path in root.glob(f".{RUN_JSON}*"):
             path.unlink()
-        if not has_run or existing == "overwrite":
-            write_info(root, info)
 
 
 def start_ids(root: Path) -> list[str]:

@@ -10,6 +10,7 @@ from kdanalysis.store.commit import commit_file
 from kdanalysis.store.schema import SCHEMA_VERSION
 
 RUN_JSON = "run.json"
+STAND_IN = f".{RUN_JSON}.rank-"
 _LARGEST = 64 << 20
 
 
@@ -48,8 +49,8 @@ class RunInfo:
             raise ValueError(f"got {len(self.classes)} class names for {self.num_classes} classes")
 
 
-def write_info(root: Path, info: RunInfo) -> None:
-    """Write run.json durably.
+def write_info(root: Path, info: RunInfo, rank: int = 0) -> None:
+    """Write run.json durably; another rank than 0 writes what stands in where 0 wrote none.
 
     Raises:
         ValueError: where a value is no JSON, NaN and inf included.
@@ -58,17 +59,19 @@ def write_info(root: Path, info: RunInfo) -> None:
         text = json.dumps(asdict(info), allow_nan=False, indent=2)
     except (TypeError, ValueError) as error:
         raise ValueError(f"run.json takes plain JSON values without NaN or inf: {error}") from error
-    commit_file(root / RUN_JSON, [text.encode()])
+    commit_file(root / (RUN_JSON if rank == 0 else f"{STAND_IN}{rank}"), [text.encode()])
 
 
 def read_info(root: Path) -> RunInfo:
-    """Read run.json.
+    """Read run.json, or another rank's where rank 0 had no rows or died before its first.
 
     Raises:
         FileNotFoundError: where the folder is no run folder.
         ValueError: where run.json is damaged or from a newer version.
     """
     path = Path(root) / RUN_JSON
+    if not path.is_file():
+        path = min(Path(root).glob(f"{STAND_IN}*"), default=path)
     if not path.is_file():
         raise FileNotFoundError(f"{root} is not a run folder: it has no {RUN_JSON}")
     if path.stat().st_size > _LARGEST:
