@@ -38,6 +38,7 @@ _HOMES = {
     "read_regions": "kdanalysis.capture",
     "region_bytes": "kdanalysis.capture",
     "load_logits": "kdanalysis.store",
+    "load_regions": "kdanalysis.store",
     "region_cases": "kdanalysis.cases",
     "region_logits": "kdanalysis.regions",
     "feature_gradients": "kdanalysis.regions",

@@ -1,6 +1,7 @@
 """The page of two networks' regions: their tables, and pictures of what the teacher sees."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -18,6 +19,7 @@ from kdanalysis.pages.facts import stated
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.region_tables import region_analyzer, region_tables
+from kdanalysis.regions import check_scales, count_regions
 from kdanalysis.report import Section
 from kdanalysis.stream import Batches, feed, needed_columns
 
@@ -53,32 +55,73 @@ def study_regions(
         ValueError: as ``read_regions``, a teacher alone at a single scale, or a loss that these
             classes do not fit.
     """
-    sides = {"teacher_regions", "target"} | ({"student_regions"} if student is not None else set())
-    classes = len(data.classes)
-    made = {n: region_analyzer(n, loss, classes, scales) for n in region_tables(scales)}
-    able = {name: one for name, one in made.items() if needed_columns(one)[0] <= sides}
-    if not able:
-        raise ValueError("a teacher's whole images have no cells to compare: give another scale")
     entropy: list[Tensor] = []
     batches = read_regions(watch(data.valid.batches(batch_size)), teacher, student, scales)
     if images and len(scales) > 1:
         batches = _noting(batches, scales, entropy)
-    feed(batches, able.values())
-    tables = {name: one.table() for name, one in able.items()}
+    tables = region_frames(batches, student is not None, loss, len(data.classes), scales)
     if entropy:
         places = spread_places(torch.cat(entropy), images)
         tables["sight"] = _sight(data.valid, places, teacher, scales)
     return tables
 
 
+def study_file(
+    regions: Any,
+    loss: Loss,
+    scales: Sequence[int] = (1, 2, 4),
+    batch_size: int = 250,
+    watch: Watch = iter,
+) -> dict[str, pd.DataFrame]:
+    """Read the regions of a file once; return every table that its columns allow.
+
+    Args:
+        regions: what ``load_regions`` returns.
+        loss: of one region.
+        scales: of the regions.
+        batch_size: images looked at together.
+        watch: wraps the batches, for a progress bar.
+
+    Raises:
+        ValueError: other scales than the file's, or as ``study_regions``.
+    """
+    if regions.num_regions != count_regions(check_scales(scales)):
+        raise ValueError(
+            f"{regions.path} holds {regions.num_regions} regions, the scales {tuple(scales)} have "
+            f"{count_regions(scales)}: give those it was made with"
+        )
+    student = "student_regions" in regions.columns
+    batches = watch(regions.batches(batch_size))
+    return region_frames(batches, student, loss, regions.num_classes, scales)
+
+
+def region_frames(
+    batches: Batches, student: bool, loss: Loss, num_classes: int, scales: Sequence[int]
+) -> dict[str, pd.DataFrame]:
+    """Feed the analyzers of regions that need no student, or all of them; return their tables.
+
+    Raises:
+        ValueError: a teacher alone at a single scale, or a loss that the classes do not fit.
+    """
+    sides = {"teacher_regions", "target"} | ({"student_regions"} if student else set())
+    made = {n: region_analyzer(n, loss, num_classes, scales) for n in region_tables(scales)}
+    able = {name: one for name, one in made.items() if needed_columns(one)[0] <= sides}
+    if not able:
+        raise ValueError("a teacher's whole images have no cells to compare: give another scale")
+    feed(batches, able.values())
+    return {name: one.table() for name, one in able.items()}
+
+
 def regions_page(
-    title: str, facts: Mapping[str, object], tables: Mapping[str, pd.DataFrame], data: DataSplits
+    title: str,
+    facts: Mapping[str, object],
+    tables: Mapping[str, pd.DataFrame],
+    data: DataSplits | None = None,
 ) -> Page:
     """Return the page of the tables, with pictures of the validation images in ``sight``."""
+    classes = None if data is None else data.classes
     sections = [
-        sight_section(table, data)
-        if noun == "sight"
-        else noun_section(noun, {"": table}, data.classes)
+        sight_section(table, data) if noun == "sight" else noun_section(noun, {"": table}, classes)
         for noun, table in tables.items()
     ]
     return Page(title, stated(facts), sections, dict(tables))

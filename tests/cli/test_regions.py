@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kdanalysis import RegionTap
+from kdanalysis import RegionTap, read_regions
 from kdanalysis.data import load_data
 from kdanalysis.models import build_model
 from kdanalysis.training.checkpoint import load_network, save_checkpoint
@@ -65,6 +65,37 @@ def test_a_teacher_alone_has_the_tables_that_need_no_student(run_command, networ
     assert result.exit_code == 0, result.stderr
     assert {path.stem for path in (tmp_path / "out/tables").iterdir()} == {"ambiguity"}
     assert set(pd.read_csv(tmp_path / "out/tables/ambiguity.csv").scale) == {2}
+
+
+def test_a_file_of_regions_gives_the_tables_of_the_networks_it_came_from(
+    run_command, networks, tmp_path
+):
+    data = load_data("glyphs", limit=80)
+    sides = [
+        load_network(networks / f"{name}.pt", data.classes) for name in ("resnet14", "resnet8")
+    ]
+    (batch,) = read_regions(data.valid.batches(len(data.valid)), *sides, (1, 2))
+    np.savez(tmp_path / "regions.npz", **batch)
+    checkpoints = networks / "resnet14.pt", "--student", networks / "resnet8.pt", *OPTIONS
+    for name, what in (("file", (tmp_path / "regions.npz",)), ("networks", checkpoints)):
+        result = run_command("regions", *what, "--scales", "1,2", "--out", tmp_path / name)
+        assert result.exit_code == 0, result.stderr
+    for path in (tmp_path / "file/tables").iterdir():
+        expected = pd.read_csv(tmp_path / "networks/tables" / path.name)
+        pd.testing.assert_frame_equal(pd.read_csv(path), expected, rtol=1e-4)
+    assert not (tmp_path / "file/tables/sight.csv").exists()
+    result = run_command("regions", tmp_path / "regions.npz")
+    assert result.exit_code == 2
+    assert "holds 5 regions, the scales (1, 2, 4) have 21" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments", [("t.pt",), ("r.npz", "--data", "glyphs"), ("r.npz", "--student", "s.pt")]
+)
+def test_images_belong_to_checkpoints_alone(run_command, arguments):
+    result = run_command("regions", *arguments)
+    assert result.exit_code == 2
+    assert "a checkpoint needs --data with its images" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(
