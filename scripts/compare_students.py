@@ -1,8 +1,10 @@
 """Train students with several losses on images of your own, seed by seed, and compare them.
 
     python scripts/compare_students.py --data images/ --losses kd dkd gdkd --seeds 3
+    python scripts/compare_students.py --data images/ --losses kd dkd --stones kd dkd
     python scripts/compare_students.py --data images/ --regions --out regions.csv
 
+``--stones`` adds students trained with their stepping stones (arXiv 2411.01547) around a loss.
 ``--regions`` takes the losses of an ablation of SDD (arXiv 2403.13512) around KD: consistent part
 alone, complementary part alone and both; scales {1}, {1, 2} and {1, 2, 4}; weights 1 to 8.
 
@@ -26,6 +28,7 @@ from kdanalysis.data import DataSplits, load_data
 from kdanalysis.data.images import Images
 from kdanalysis.data.splits import make_splits
 from kdanalysis.training import Settings
+from kdanalysis.training.stones import Stones
 
 REGIONS = (
     "kd",  # scales {1}
@@ -53,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="glyphs, digits, or a path of images")
     parser.add_argument("--losses", nargs="+", default=["kd", "dkd", "gdkd"], metavar="LOSS")
+    parser.add_argument("--stones", nargs="+", default=[], metavar="LOSS", help="with stones")
     parser.add_argument("--regions", action="store_true", help="the losses of SDD's ablation")
     parser.add_argument("--classes", type=int, help="keep only the first so many")
     parser.add_argument("--image-size", type=int)
@@ -79,7 +83,12 @@ def main() -> None:
             print(f"teacher {options.teacher}: {fit.history[-1]:.2%}", flush=True)
         for seed in range(options.seeds):
             seeded = replace(settings, seed=seed)
-            rows.append(train_students(data, teacher, seeded, losses, options.student))
+            how = data, teacher, seeded
+            row = train_students(*how, losses, options.student)
+            if options.stones:
+                found = train_students(*how, options.stones, options.student, Stones())
+                row |= {f"stones around {loss}": value for loss, value in found.items()}
+            rows.append(row)
             print(seed, *(f"{value:.4f}" for value in rows[-1].values()), flush=True)
             if options.out:
                 pd.DataFrame(rows).to_csv(options.out, index_label="seed")

@@ -13,6 +13,7 @@ from kdanalysis.data import DataSplits
 from kdanalysis.models import build_model
 from kdanalysis.training import Experiment, Settings, run_experiment
 from kdanalysis.training.fit import Fit
+from kdanalysis.training.stones import Stones
 
 CPU = torch.device("cpu")
 
@@ -32,10 +33,11 @@ def train_students(
     settings: Settings,
     losses: Sequence[str],
     network: str = "resnet8",
+    stones: Stones | None = None,
 ) -> dict[str, float]:
     """Return the accuracy of a student a loss, all from one start, images in one order."""
     with tempfile.TemporaryDirectory() as folder:
-        experiment = Experiment(data, str(teacher), network, losses, settings)
+        experiment = Experiment(data, str(teacher), network, losses, settings, stones=stones)
         students = run_experiment(experiment, Path(folder), CPU).students
     return dict(zip(losses, students.accuracy.iloc[1:], strict=True))
 
