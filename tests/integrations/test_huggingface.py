@@ -169,8 +169,12 @@ def test_logs_hold_the_mean_norms_of_the_steps_since_the_last_log(tmp_path):
 
 
 def test_an_evaluation_is_not_recorded_and_its_loss_is_the_mean_over_tokens(tmp_path):
-    trainer = distil(tmp_path, schedule=at([0]))
-    assert set(rows(tmp_path)["step"]) == {0}
+    trainer = distil(tmp_path, {"eval_strategy": "steps", "eval_steps": 2}, schedule=at([0, 2]))
+    found = rows(tmp_path)
+    for step in (0, 2):  # eight rows in training; the four of the evaluation would add to them
+        assert len(set(found["sample_id"][found["step"] == step] >> 20)) == 8
+    evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert [name for entry in evaluations for name in entry if name.startswith("kd/")] == []
     data = Sentences(4)
     inputs = {n: torch.stack([data[i][n] for i in range(4)]) for n in data[0] if n != "sample_id"}
     labels, teacher = inputs.pop("labels")[:, 1:], transformer(1, 16).eval()
@@ -183,7 +187,7 @@ def test_an_evaluation_is_not_recorded_and_its_loss_is_the_mean_over_tokens(tmp_
 
 def test_rows_without_ids_are_numbered_on_over_the_batches_of_a_step(tmp_path):
     options = {"gradient_accumulation_steps": 3, "per_device_train_batch_size": 4}
-    distil(tmp_path, options, Sentences(ids=False), schedule=at([0]))
+    distil(tmp_path, options, Sentences(ids=False), schedule=at([1]))
     found = rows(tmp_path)
     assert set(found["sample_id"] >> 20) == set(range(12))
     assert open_run(tmp_path / "run").duplicates == 0
@@ -192,6 +196,7 @@ def test_rows_without_ids_are_numbered_on_over_the_batches_of_a_step(tmp_path):
 def test_a_loss_of_ones_own_is_watched(tmp_path):
     class Own(DistillationTrainer):
         def token_loss(self, tokens):
+            assert not tokens.teacher.requires_grad
             return self.weight * sum(LOSS(*tokens[:3]).values())
 
     Own.weight = 1.0
