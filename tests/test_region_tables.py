@@ -7,6 +7,7 @@ import torch
 
 from kdanalysis import DKD, GDKD, KD, SDD, CrossEntropy, Sum
 from kdanalysis.analysis.anatomy import RegionAnatomy
+from kdanalysis.pages.facts import run_facts
 from kdanalysis.pages.run import run_page
 from kdanalysis.region_tables import loss_of_region
 from kdanalysis.run import open_run
@@ -51,6 +52,11 @@ def test_a_table_of_a_run_is_that_of_its_regions_and_its_loss(make_run):
     table = make_run().table("anatomy")
     pd.testing.assert_frame_equal(table, metric.table())
     assert table.epoch.dropna().unique().tolist() == [0, 1, 2]
+
+
+def test_the_facts_of_a_run_name_its_regions(make_run):
+    assert run_facts(make_run())["regions"] == "90 samples at scales 1, 2"
+    assert "regions" not in run_facts(make_run("bare", regions=False))
 
 
 def test_many_epochs_are_put_together(make_run):

@@ -25,6 +25,7 @@ def run_facts(run: Any) -> dict[str, object]:
         "captured steps": step_fact(steps),
         "columns": ", ".join(run.columns),
         "layers": ", ".join(gram_index(run).layers),
+        "regions": region_fact(run),
         "ranks": info.world_size,
         "seed": info.seed,
         "created": info.created,
@@ -35,6 +36,14 @@ def run_facts(run: Any) -> dict[str, object]:
         **{f"setting {key}": value for key, value in info.settings.items()},
     }
     return stated(facts)
+
+
+def region_fact(run: Any) -> str | None:
+    """Return how many samples have region logits, and the scales; None where none have."""
+    if not run.region_columns:
+        return None
+    count = sum(len(batch["step"]) for batch in run.region_batches(["step"], 65536))
+    return f"{count:,} samples at scales {', '.join(map(str, run.info.scales))}"
 
 
 def residual_fact(run: Any) -> str | None:

@@ -115,6 +115,21 @@ def test_logits_that_were_changed_in_place_afterwards_are_kept_as_they_were(tmp_
     np.testing.assert_allclose(found["student_regions"], expected["student_regions"], atol=2e-5)
 
 
+def test_regions_under_autocast_are_kept_in_full_precision_of_what_the_models_gave(tmp_path):
+    sides = pair()
+    with Recorder(tmp_path / "run", LOSS, **sides, regions=(1, 2), dtype="same") as recorder:
+        x, y = images(0)
+        with torch.autocast("cpu", torch.bfloat16):
+            sides["teacher"](x), sides["student"](x)
+            recorder.loss(y)
+    found = read(open_run(tmp_path / "run"))
+    _, expected = by_hand(sides, 0, (1, 2))
+    for name in SIDES:
+        assert found[name].dtype == np.float32
+        scale = float(expected[name].abs().max())
+        np.testing.assert_allclose(found[name], expected[name], atol=0.03 * scale)
+
+
 def test_regions_given_by_hand_are_kept(tmp_path):
     given = torch.randn(2, 8, 5, 5)
     with Recorder(tmp_path / "run", SDD(KD(), (1, 2)), regions=(1, 2), dtype="same") as recorder:
