@@ -15,7 +15,6 @@ from kdanalysis.capture.probe import chosen_layers
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import CrossEntropy, Loss, Sum, parse_loss
 from kdanalysis.models import Network, build_model
-from kdanalysis.ranks import RANKS
 from kdanalysis.regions import region_logits
 from kdanalysis.store.names import run_folder
 from kdanalysis.training.checkpoint import load_network
@@ -69,8 +68,6 @@ class Experiment:
             chosen_layers(student, self.settings.record_layers)
         if not self.losses or len(self.named_losses()) < len(self.losses):
             raise ValueError(f"need at least one loss, each named once; got {list(self.losses)}")
-        if self.stones is not None and RANKS.world > 1:
-            raise ValueError("students learn with stones in one process, not under torchrun")
         if self.stones is not None and self.settings.record_regions is not None:
             raise ValueError("regions are not recorded of students that learn with stones")
         images_a_rank(self.settings.batch_size)

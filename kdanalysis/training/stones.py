@@ -12,10 +12,12 @@ from kdanalysis.analysis.ladder import LadderProfile
 from kdanalysis.analysis.ladder_gradient import gradient_table
 from kdanalysis.data import Images
 from kdanalysis.losses import Blockwise, Loss
+from kdanalysis.ranks import RANKS
 from kdanalysis.stones import Ladder
 from kdanalysis.stones.blocks import evaluating, find_blocks
 from kdanalysis.stones.gradients import StoneGradients
 from kdanalysis.training.fit import Fit
+from kdanalysis.training.parallel import in_all_ranks, share_buffers
 
 BATCH = 500
 TRAINING, GRADIENT = "ladder_training", "ladder_gradient_training"
@@ -80,10 +82,11 @@ class TrainedLadder:
         example = torch.zeros(2, *self.images.image_shape, device=fit.device)
         self.ladder = stones.ladder(fit.model, teacher, example)
         fit.train_along(self.ladder.connectors)
+        self._trained = in_all_ranks(self.ladder, fit.device)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Return the logits of student and stones, and the teacher's, by the recorder's names."""
-        return self.ladder(images)._asdict()
+        return self._trained(images)._asdict()
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the validation images with their labels, on the device."""
@@ -93,8 +96,11 @@ class TrainedLadder:
     def measure(self) -> None:
         """Add what the present epoch's ladder says of the validation images to the tables.
 
-        Gradients are those of the first 500 images.
+        Gradients are those of the first 500 images. Of several ranks the first one measures.
         """
+        share_buffers(self.ladder.connectors)
+        if not RANKS.first:
+            return
         profile = LadderProfile(tuple(self.loss.sides), len(self.fit.data.classes))
         gradients = StoneGradients(self.ladder, self.loss)
         with evaluating(self.ladder), torch.no_grad():
@@ -103,6 +109,7 @@ class TrainedLadder:
                 found = self.ladder(images) if known else gradients.add(images, target=target)
                 logits, taught = (side.float().cpu() for side in found)
                 profile.update(logits, taught, target.cpu())
+        profile.hold_all()  # the other ranks are not here
         self._append(TRAINING, profile.table())
         table = gradient_table(gradients.grams(), gradients.sides, gradients.count)
         self._append(GRADIENT, table)

@@ -316,3 +316,49 @@ def test_a_teacher_that_is_put_into_training_mode_later_is_refused():
     ladder.teacher.bn1.train()
     with pytest.raises(ValueError, match="the teacher is in training mode"):
         ladder(images())
+
+
+class Wrapping(nn.Module):
+    """A block that gives a tuple and takes a keyword, as language models' layers do."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x, scale=1.0):
+        return scale * self.linear(x), "attention"
+
+
+class Tuples(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.block = nn.Linear(3, width), Wrapping(width)
+        self.head = nn.Linear(width, CLASSES)
+
+    def forward(self, x, *, scale):
+        found, word = self.block(self.first(x), scale=scale)
+        assert word == "attention"
+        return {"logits": self.head(found.relu())}
+
+
+def test_blocks_may_give_tuples_and_models_take_keywords():
+    torch.manual_seed(0)
+    student, teacher = Tuples(4), Tuples(6).eval()
+    x = torch.randn(2, 3)
+    ladder = Ladder(Fixed(student), Fixed(teacher).eval(), x, ("model.block",), ("model.block",))
+    assert not ladder.fast
+    stone = ladder.connectors[0](student.block(student.first(x), scale=2.0)[0]).relu()
+    torch.testing.assert_close(ladder(x, scale=2.0).student[..., 1], teacher.head(stone))
+    half = ladder(x, scale=0.5).student
+    assert not torch.equal(half, ladder(x, scale=2.0).student)
+
+
+class Fixed(nn.Module):
+    """Gives the keyword a default, for the dry run."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x, scale=1.0):
+        return self.model(x, scale=scale)
