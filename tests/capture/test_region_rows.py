@@ -4,6 +4,7 @@ import architectures as zoo
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from kdanalysis import (
@@ -190,3 +191,32 @@ def test_region_bytes_refuses_an_unknown_dtype():
 def test_regions_beside_stepping_stones_are_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be kept beside a loss on stepping stones"):
         Recorder(tmp_path / "run", Blockwise(KD()), regions=(1, 2))
+
+
+def trained(path, loss, kept) -> list[torch.Tensor]:
+    """Weights and random state after steps with dropout, watched with or without regions."""
+    sides = pair()
+    sides["student"].train()
+    dropout = sides["student"].layer4.register_forward_hook(lambda m, a, y: F.dropout(y, 0.2))
+    optimizer = torch.optim.SGD(sides["student"].parameters(), lr=0.01)
+    torch.manual_seed(3)
+    options = {"schedule": every(2), "regions": kept, "region_rows": 3}
+    with Recorder(path, loss, **sides, **options) as recorder:
+        for step in range(7):
+            x, y = images(step)
+            with torch.no_grad():
+                sides["teacher"](x)
+            sides["student"](x)
+            recorder.loss(y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    dropout.remove()
+    return [*sides["student"].state_dict().values(), torch.get_rng_state()]
+
+
+@pytest.mark.parametrize("loss", [Sum(CrossEntropy(), KD()), LOSS], ids=["kd", "sdd"])
+def test_keeping_regions_changes_no_bit_of_a_training(tmp_path, loss):
+    bare = trained(tmp_path / "bare", loss, ())
+    kept = trained(tmp_path / "kept", loss, (1, 2, 4))
+    assert all(torch.equal(a, b) for a, b in zip(bare, kept, strict=True))
+    assert len(read(open_run(tmp_path / "kept"))["step"]) == 4 * 3
