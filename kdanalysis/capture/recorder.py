@@ -32,7 +32,8 @@ class Recorder(Closing):
     ``open_run``) through a bounded queue and one writer thread; every term's gradient in the
     logits follows from them in closed form, for any loss, after the fact. The residual compares
     the closed forms of ``loss`` with the gradient that autograd sent into the student's logits,
-    relative to the longer of the two: near 0, unless a loss or a weight is not what it seems.
+    relative to the longer of the two: near 0, unless a loss or a weight is not what it seems; NaN
+    where no backward pass sent one, infinite where it overflowed.
     A loss on regions (``SDD``) takes maps and heads from the models, see ``RegionTap``; the models'
     logits are what is stored, and its residual is that of the gradient in the student's feature
     map, where those of its logits and of its cells meet: NaN for a head that is not linear.

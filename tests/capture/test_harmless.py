@@ -1,5 +1,6 @@
 """Observing changes nothing: bit-equal training, no hooks left, no memory that grows."""
 
+import contextlib
 import copy
 import gc
 import pickle
@@ -12,7 +13,8 @@ import pytest
 import torch
 from toy import Training, batches
 
-from kdanalysis import GDKD, CrossEntropy, Recorder, Sum, every
+from kdanalysis import GDKD, SDD, CrossEntropy, Recorder, Sum, every, open_run
+from kdanalysis.models import build_model
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2))
 
@@ -120,6 +122,44 @@ def test_a_recorder_that_is_dropped_takes_its_hooks_along(tmp_path):
     del recorder
     gc.collect()
     assert hooks(training.student) == hooks(training.teacher) == 0
+
+
+@pytest.mark.parametrize("loss", [LOSS, Sum(CrossEntropy(), SDD(GDKD(k=2), scales=(1, 2)))])
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_no_hook_is_left_by_layers_and_regions(tmp_path, loss, error):
+    student, teacher = build_model("resnet8", 6), build_model("resnet8", 6).eval()
+    sides, x = {"student": student, "teacher": teacher}, torch.randn(3, 3, 16, 16)
+
+    def run() -> None:
+        with Recorder(tmp_path / "run", loss, layers=("layer1", "fc"), **sides) as recorder:
+            assert hooks(student) > 1  # the control
+            for model in sides.values():
+                model(x)
+            recorder.loss(torch.arange(3))
+            if error is not None:
+                raise error
+
+    with contextlib.suppress(ValueError, KeyboardInterrupt):
+        run()
+    assert hooks(student) == hooks(teacher) == 0
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_model_copied_in_the_middle_of_a_step_is_free_of_the_recorder(tmp_path, clone):
+    """As for a moving average or a checkpoint, while the step's record waits."""
+    training, (x, y, _) = Training(), next(batches(1))
+    sides = {"student": training.student, "teacher": training.teacher}
+    with Recorder(tmp_path / "run", LOSS, layers="4", **sides) as recorder:
+        training.forward(x)
+        loss = recorder.loss(y)
+        twin = clone(training.student)
+        assert list(twin.state_dict()) == list(training.student.state_dict())
+        twin(x).sum().backward()
+        training.update(loss)
+    (rows,) = open_run(tmp_path / "run").batches(["residual"], 100)
+    assert rows["residual"].max() < 1e-5
+    twin.train()(x)
+    assert hooks(training.student) == 0
 
 
 def test_an_exception_in_flight_is_not_replaced_by_a_later_one(tmp_path):
