@@ -1,7 +1,7 @@
 """What is shown of region logits: their anatomy, ambiguity, cancellation and uptake."""
 
-from kdanalysis.figures import ambiguity, anatomy, anatomy_text, cancellation, uptake
-from kdanalysis.pages.noun import Noun
+from kdanalysis.figures import ambiguity, anatomy, anatomy_text, cancellation, uptake, uptake_runs
+from kdanalysis.pages.noun import Joint, Noun
 
 REGION_NOUNS = {
     "anatomy": Noun(
@@ -46,6 +46,16 @@ REGION_NOUNS = {
         (("Cells in which the student names its teacher's class", uptake.uptake_by_case),),
         uptake.uptake_sentence,
         uptake.uptake_number,
+        Joint(
+            (
+                (
+                    "Cells in which each student names its teacher's class",
+                    uptake_runs.uptake_of_runs,
+                ),
+            ),
+            uptake_runs.uptake_runs_sentence,
+            uptake_runs.uptake_runs_number,
+        ),
         excerpt=lambda table: table[table.epoch == table.epoch.max()],
     ),
 }
