@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 Problem = tuple[str, int]  # a sentence and an exit code
-
 GONE = "another rank ended without a word: see what it printed"
 
 
@@ -140,10 +139,10 @@ class Ranks:
         self._trains = False
 
     def gather(self, rows: Any, count: int) -> Any:
-        """Return the rows of all ranks, every rank holding each so many-th of them.
+        """Return all rows, of which rank r has r, r + world, ..., as many as every other rank.
 
         Args:
-            rows: a tensor, of rank r the rows r, r + world, ..., as many in every rank.
+            rows: a tensor.
             count: of all rows; what the shares have beyond it are copies.
         """
         if not self._connected:
@@ -173,6 +172,7 @@ class Ranks:
         if self._trains:
             self._voice = self._speaks_first()
             self._joined = self._connected = False
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes while this rank is ending
             return problem
         try:
             return first_problem(self._exchange(Told(problem, ""))) or problem
@@ -204,7 +204,7 @@ class Ranks:
 
         try:
             return _get_default_store().add("who speaks", 1) == 1
-        except RuntimeError:  # rank 0 has kept the store and is gone
+        except RuntimeError:  # rank 0 kept the store
             return False
 
     def _exchange(self, told: Told) -> list[Told]:
@@ -228,9 +228,9 @@ class Ranks:
 
 def _lost_a_rank(error: RuntimeError) -> bool:
     """Whether a collective failed, as it does when another rank has ended."""
-    from torch.distributed import DistError
+    from torch import distributed
 
-    return isinstance(error, DistError) or "gloo" in str(error)
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)
 
 
 def first_problem(told: list[Told]) -> Problem | None:

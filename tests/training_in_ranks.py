@@ -1,6 +1,8 @@
 """Run ``kdanalysis train`` in the ranks of a ``torchrun``, with networks of no batch statistics.
 
-    torchrun --nproc-per-node 2 training_in_ranks.py WHAT --data digits ...
+    torchrun --nproc-per-node 2 training_in_ranks.py WHAT --data digits ... --out OUT
+
+Beside OUT, ``RANK.pt`` gets the last network's weights in a rank, those of its connectors as well.
 
 WHAT befalls after the student's first epoch: ``raise``, bad input in rank 1; ``full``, a disk
 without space for rank 0's checkpoint; ``kill``, the death of rank 1; ``nothing``. No page is made.
@@ -13,6 +15,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from kdanalysis.cli import experiment
@@ -21,7 +24,7 @@ from kdanalysis.models.build import BUILDERS
 from kdanalysis.models.network import Network
 from kdanalysis.training import fit
 
-TRAIN_EPOCH, SAVE = fit.Fit._train_epoch, fit.save_checkpoint
+TRAIN_EPOCH, SAVE, RUN = fit.Fit._train_epoch, fit.save_checkpoint, fit.Fit.run
 
 
 class Plain(Network):
@@ -60,9 +63,17 @@ def save_or(what: str, path: Path, *arguments: object, **state: object) -> None:
     SAVE(path, *arguments, **state)
 
 
+def run_and_keep(folder: Path, trained: fit.Fit, *arguments: object) -> None:
+    """Train, and keep what this rank has."""
+    RUN(trained, *arguments)
+    torch.save(trained._whole.state_dict(), folder / f"{os.environ['RANK']}.pt")
+
+
 def main(what: str, arguments: list[str]) -> None:
     BUILDERS["resnet8"] = Plain
     fit.Fit._train_epoch = lambda *given: train_epoch_or(what, *given)
+    beside = Path(arguments[arguments.index("--out") + 1]).parent
+    fit.Fit.run = lambda *given: run_and_keep(beside, *given)
     fit.save_checkpoint = partial(save_or, what)
     experiment.write_page = lambda *_: None
     app(["train", *arguments])

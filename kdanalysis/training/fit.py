@@ -6,6 +6,7 @@ Under ``torchrun`` the ranks train the network together; see ``parallel``.
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,6 @@ class Fit:
         device: where to compute.
         path: the checkpoint, written after every epoch.
         facts: kept in the checkpoint: ``model`` is the network's name, ``classes`` its classes.
-
-    ``trained`` is the model as the loss has to call it: under DDP, if there are several ranks.
     """
 
     model: nn.Module
@@ -58,16 +57,26 @@ class Fit:
     def __post_init__(self) -> None:
         options = {"momentum": 0.9, "nesterov": True, "weight_decay": self.settings.weight_decay}
         self.model.to(self.device, memory_format=torch.channels_last)
-        self.trained = in_all_ranks(self.model, self.device)
         rate = self.settings.learning_rate
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=rate, **options)
         scaled = self.settings.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         self.beside: nn.Module | None = None
+        self._whole = self.model
 
-    def train_along(self, module: nn.Module) -> None:
-        """Train another module with the model, and keep it in the checkpoint; before ``resume``."""
-        self.beside = module.to(self.device)
+    @cached_property
+    def trained(self) -> nn.Module:
+        """What the loss has to call: the model or what runs it, under DDP if there are ranks."""
+        return in_all_ranks(self._whole, self.device)
+
+    def train_along(self, module: nn.Module, whole: nn.Module) -> None:
+        """Train another module with the model, and keep it in the checkpoint; before ``resume``.
+
+        Args:
+            module: holds parameters of its own.
+            whole: runs both, and holds the parameters of both.
+        """
+        self.beside, self._whole = module.to(self.device), whole
         self.optimizer.add_param_group({"params": list(module.parameters())})
 
     def resume(self) -> None:
@@ -120,7 +129,7 @@ class Fit:
             while self.epoch < self.settings.epochs:
                 self._train_epoch(loss, count, advance)
                 self.epoch += 1
-                share_buffers(self.model)
+                share_buffers(self._whole)
                 logits = predict(self.model, self.data.valid, self.device)
                 if not np.isfinite(logits).all():
                     raise ValueError(
@@ -133,6 +142,7 @@ class Fit:
                 RANKS.agree()  # what belongs to the checkpoint is safe in every rank
                 if RANKS.first:
                     self._save()
+        self.__dict__.pop("trained", None)  # DDP would outlive the group of its ranks
 
     def _train_epoch(self, loss: StepLoss, count: int, advance: Callable[[int], None]) -> None:
         settings, seen = self.settings, 0

@@ -60,7 +60,7 @@ def train_student(
     recorder = Recorder(
         folder / "runs" / name,
         loss,
-        student=fit.trained,
+        student=fit.trained if ladder is None else fit.model,
         teacher=teacher,
         schedule=every(settings.record_every),
         max_rows=settings.record_rows,

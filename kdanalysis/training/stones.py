@@ -17,7 +17,6 @@ from kdanalysis.stones import Ladder
 from kdanalysis.stones.blocks import evaluating, find_blocks
 from kdanalysis.stones.gradients import StoneGradients
 from kdanalysis.training.fit import Fit
-from kdanalysis.training.parallel import in_all_ranks, share_buffers
 
 BATCH = 500
 TRAINING, GRADIENT = "ladder_training", "ladder_gradient_training"
@@ -81,12 +80,11 @@ class TrainedLadder:
         self.images: Images = fit.data.valid
         example = torch.zeros(2, *self.images.image_shape, device=fit.device)
         self.ladder = stones.ladder(fit.model, teacher, example)
-        fit.train_along(self.ladder.connectors)
-        self._trained = in_all_ranks(self.ladder, fit.device)
+        fit.train_along(self.ladder.connectors, self.ladder)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Return the logits of student and stones, and the teacher's, by the recorder's names."""
-        return self._trained(images)._asdict()
+        return self.fit.trained(images)._asdict()
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the validation images with their labels, on the device."""
@@ -98,7 +96,6 @@ class TrainedLadder:
 
         Gradients are those of the first 500 images. Of several ranks the first one measures.
         """
-        share_buffers(self.ladder.connectors)
         if not RANKS.first:
             return
         profile = LadderProfile(tuple(self.loss.sides), len(self.fit.data.classes))

@@ -130,6 +130,25 @@ def test_the_death_of_a_rank_ends_the_others(tmp_path):
     assert "Signal 9 (SIGKILL)" in interrupted("kill", tmp_path / "out")
 
 
+def test_students_and_their_stepping_stones_are_the_same_in_all_ranks(tmp_path):
+    out = tmp_path / "out"
+    blocks = ("--method", "blocks", "--record-layers", "first")
+    done = torchrun(PROGRAM, "nothing", *QUICK, *blocks, "--out", out)
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert any(key.startswith("connectors") for key in first)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    run = open_run(out / "runs" / "kd")
+    layers = run.table("layers")
+    assert (layers.n == 1).all()
+    assert "stone_1/distill" in set(layers.term_a)
+    (rows,) = run.batches(["residual"], 1000)
+    assert rows["residual"].max() < 1e-3
+    ladder = pd.read_csv(out / "students" / "kd.ladder_training.csv")
+    assert set(ladder.epoch) == {1, 2}
+    assert len(set(ladder.n)) == 1
+
+
 def test_the_command_itself_trains_networks_with_batch_normalisation(tmp_path):
     out, layers = tmp_path / "out", ("--record-layers", "logits,layer1,fc")
     done = torchrun("-m", "kdanalysis", "train", *QUICK, *layers, "--out", out)
