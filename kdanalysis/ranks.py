@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 Problem = tuple[str, int]  # a sentence and an exit code
@@ -37,7 +37,7 @@ class Ranks:
 
     def __init__(self) -> None:
         self.rank, self.world, self._joined, self._connected = 0, 1, False, False
-        self._trains, self._voice = False, None
+        self._trains, self._voice, self._launched = False, None, False
 
     @property
     def first(self) -> bool:
@@ -58,7 +58,7 @@ class Ranks:
         if not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
             return
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        self._joined = True
+        self._joined = self._launched = True
         if self.first:
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
@@ -191,13 +191,10 @@ class Ranks:
 
     def leave(self) -> None:
         """Part when all are done: torchrun ends the others as soon as one fails."""
-        if not self._connected:
-            return
-        try:
+        with suppress(RuntimeError):
             self.part()
-        except RuntimeError:
-            return
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left is to exit with our own code
+        if self._launched:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left is to exit with our code
 
     def _speaks_first(self) -> bool:
         from torch.distributed.distributed_c10d import _get_default_store

@@ -1,5 +1,7 @@
 """Shares cover the rows; what the ranks say to each other comes to one end."""
 
+import signal
+
 import pytest
 import torch
 
@@ -37,10 +39,27 @@ def test_alone_there_is_nobody_to_wait_for(monkeypatch):
     with alone.training():
         assert alone.gather(mass.mass, 1) is mass.mass
     alone.part()
+    handler = signal.getsignal(signal.SIGTERM)
     alone.leave()
+    assert signal.getsignal(signal.SIGTERM) == handler
     assert alone.first
     assert alone.speaks
     assert torch.equal(mass.mass, before)
+
+
+def test_a_rank_that_has_lost_the_others_and_said_so_exits_undisturbed(monkeypatch):
+    """Torchrun sends SIGTERM then; raising in the interpreter's last calls, it left a traceback."""
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        lost = Ranks()
+        lost.join()
+        assert callable(signal.getsignal(signal.SIGTERM))
+        lost.leave()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_no_python_call_joins():

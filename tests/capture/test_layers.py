@@ -68,6 +68,22 @@ def test_rows_are_the_dot_products_of_backward_passes(tmp_path):
     assert (found["rank"] == 0).all()
 
 
+def test_of_several_batches_of_a_step_the_first_gives_the_layers_of_that_step(tmp_path):
+    """As of those that a Trainer accumulates: dot product, covariance and count of one batch."""
+    for name, sizes in (("several", (10, 6)), ("first", (10,))):
+        training = Training()
+        sides = {"student": training.student, "teacher": training.teacher}
+        with Recorder(tmp_path / name, LOSS, layers=LAYERS, **sides) as recorder:
+            for size, (x, y, _) in zip(sizes, batches(2), strict=False):
+                recorder.step = 0
+                training.forward(x[:size])
+                ids = torch.arange(size) + 100 * size
+                recorder.loss(y[:size], sample_id=ids).backward()
+    pd.testing.assert_frame_equal(read(tmp_path / "several"), read(tmp_path / "first"))
+    (rows,) = open_run(tmp_path / "several").batches(["step"], 100)
+    assert len(rows["step"]) == 16  # the control: the logits of both are kept
+
+
 def test_beside_the_layers_the_residual_is_as_small_as_ever(tmp_path):
     record(tmp_path / "run")
     (rows,) = open_run(tmp_path / "run").batches(["residual"], 100)
