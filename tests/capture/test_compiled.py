@@ -174,6 +174,7 @@ with Recorder({path!r}, KD(), schedule=every(1), **sides) as recorder:
         return recorder.loss(y, sample_id=index)
     for x, y, index in batches(12):
         step(x, y, index).backward()
+        torch._dynamo.config.error_on_recompile = recorder.step > 1
 """
 
 
