@@ -82,6 +82,8 @@ CASES = {
     "static-inner": Case(static, layers=LAYERS, give_inner=True),
     "heads": Case(DDP, layers=("head",)),
     "uneven": Case(DDP, layers=LAYERS, steps=1, cuts=(0, 7, SAMPLES)),
+    "single": Case(DDP, layers=LAYERS, steps=1, cuts=(0, 9, SAMPLES)),
+    "empty": Case(DDP, layers=LAYERS, steps=1, cuts=(0, 0, SAMPLES)),
     "spoilt": Case(DDP, layers=LAYERS, spoil=2),
     "regions": Case(DDP, REGIONAL, LAYERS),
     "sharded": Case(shard, layers=("logits",)),
@@ -116,6 +118,9 @@ def train(path: Path, case: Case, rank: int = 0, cuts: tuple[int, ...] | None = 
             given = taught * (torch.nan if rank == 1 else 1.0)
             recorder.observe(y[mine], ids[mine], teacher=given)
             loss = sum(case.loss(learned, taught, y[mine]).values()).mean()
+        elif recorder is not None and case.cuts[1] == 0:
+            recorder.observe(y[mine], ids[mine])
+            loss = sum(case.loss(learned, taught, y[mine]).values()).sum()
         elif recorder is not None:
             loss = recorder.loss(y[mine], ids[mine])
         else:

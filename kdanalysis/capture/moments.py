@@ -64,7 +64,8 @@ def take_moments(
     """
     count, terms = closed.shape[1], len(closed)
     means = {name: linear_mean(x, closed, **which) for name, (x, which) in heads.items()}
-    dots = {LOGITS: gram(closed).sum(0) / count**2} | {n: gram_of(g) for n, g in means.items()}
+    dots = {LOGITS: gram(closed).sum(0) / max(count, 1) ** 2}
+    dots |= {name: gram_of(mean) for name, mean in means.items()}
     covariances = {}
     if order is not None:
         covariances = {n: linear_covariance(x, closed, **which) for n, (x, which) in heads.items()}

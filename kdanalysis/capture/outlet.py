@@ -23,7 +23,7 @@ class Outlet:
         self._broken = False
 
     def put(self, record: Record) -> None:
-        """Queue the rows of a record, and tell the listener what they say.
+        """Queue the rows of a record, if any, and tell the listener what they say.
 
         Raises:
             OSError, ValueError: the run cannot be opened, or an earlier record could not be stored.
@@ -31,6 +31,12 @@ class Outlet:
         if self._writer is None and not self._broken:
             self._writer = self._options.open_writer(record.student.shape[-1])
             self._broken = self._writer is None
+        if len(record.rows):
+            self._put_rows(record)
+        if self._writer is not None and record.layers is not None:
+            self._writer.put_layers(record.layers.columns(record.step, record.epoch))
+
+    def _put_rows(self, record: Record) -> None:
         listener = self._options.listener
         if self._writer is None and listener is None:
             return
@@ -43,8 +49,6 @@ class Outlet:
         self._writer.put(record.columns(captured.residual), dtype)
         if record.regions is not None:
             self._writer.put_regions(record.regions.columns(record.step, record.epoch))
-        if record.layers is not None:
-            self._writer.put_layers(record.layers.columns(record.step, record.epoch))
 
     def warn_of_nothing(self) -> None:
         """Warn where a training ended, not by an exception, and no step of it was recorded."""

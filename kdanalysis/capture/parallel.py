@@ -88,14 +88,16 @@ def unite(own: Moments, group: Any) -> Moments:
     n_r, g_r, G_r and C_r are count, mean gradients, their Gram matrix and the covariance of rank r.
     Samples count equally, whatever share a rank has (DDP itself counts ranks equally). Where C_r is
     the covariance of a rank's samples, C is that of all samples; where it is estimated from halves,
-    C is as unbiased, and scatters the less the more ranks there are.
+    C is as unbiased, and scatters the less the more ranks there are. A rank of one sample, or of
+    none, has no C_r, and the sums need none.
 
     Every rank has to call this in the same step; ``own.rows`` are overwritten.
     """
     rows, width = own.rows, sum(own.widths.values())
     sums = [own.count * head for head in own.heads.values()]
     for name, covariance in own.covariances.items():
-        sums.append((own.count - 1) * covariance + own.count * own.dots[name])
+        scatter = (own.count - 1) * covariance if own.count > 1 else 0  # NaN of a single sample
+        sums.append(scatter + own.count * own.dots[name])
     sums.append(own.count**2 * own.dots[LOGITS])
     sums.append(rows.new_full((len(rows), 1), own.count))
     rows[:, :width] *= own.count

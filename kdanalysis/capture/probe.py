@@ -82,7 +82,8 @@ class LayerProbe:
         """Return the matrices of this step; NaN where a logit is NaN or infinite.
 
         Under DDP they are those of all ranks' samples together, which takes one all-reduce, and
-        the first rank alone returns them.
+        the first rank alone returns them. Of a batch without samples there are none; beside other
+        ranks' samples it adds nothing.
 
         Args:
             student: what it gave, with the copy of its logits made in the forward pass, if any.
@@ -122,7 +123,7 @@ class LayerProbe:
             moments = take_moments(logits, closed, heads, inner, order, scale)
         if self._group.ranks is not None:
             moments = unite(moments, self._group.ranks)
-        return self._grams(moments) if self._group.writes else None
+        return self._grams(moments) if self._group.writes and moments.count else None
 
     def _grams(self, moments: Moments) -> LayerGrams:
         terms = tuple(self._loss.terms)

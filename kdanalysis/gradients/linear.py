@@ -40,14 +40,15 @@ def linear_mean(
     weight: bool = True,
     bias: bool = True,
 ) -> Float[Tensor, "t p"]:
-    """Gradients of the batch means, flat and in float64; arguments as above.
+    """Gradients of the batch means, flat and in float64; 0 of no sample; arguments as above.
 
     g^t = 1/n sum_i (d_i^t a_i', d_i^t), the entries of W before those of b
     """
     features, gradients = features.double(), gradients.double()
-    means = [gradients.mean(1)] if bias else []
+    count = max(len(features), 1)
+    means = [gradients.sum(1) / count] if bias else []
     if weight:
-        means.insert(0, (gradients.transpose(1, 2) @ features / len(features)).flatten(1))
+        means.insert(0, (gradients.transpose(1, 2) @ features / count).flatten(1))
     return torch.cat(means, dim=1)
 
 

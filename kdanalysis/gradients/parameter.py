@@ -59,7 +59,8 @@ def mean_gradients(
 
     Args:
         logits: the student's, part of the graph.
-        gradients: per sample, not divided by n, as ``term_gradients`` gives them.
+        gradients: per sample, not divided by n, as ``term_gradients`` gives them; of no sample
+            the gradients are 0.
         layers: the parameters of each layer by its name.
         scale: the gradients are multiplied by it on their way and divided by it after: a
             GradScaler's factor keeps float16 from flushing small gradients to zero.
@@ -73,7 +74,7 @@ def mean_gradients(
             "the student's logits carry no graph, so the layers have no gradient: run its forward "
             "pass with gradients enabled"
         )
-    outputs = gradients * (scale / gradients.shape[1])
+    outputs = gradients * (scale / max(gradients.shape[1], 1))
     parameters = [p for layer in layers.values() for p in layer]
     kept, reached = _walk(logits, outputs.to(logits.dtype), parameters, room)
     if not reached:

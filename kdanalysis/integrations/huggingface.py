@@ -171,7 +171,7 @@ class DistillationMixin:
         outputs, tokens = self._run(model, dict(inputs))
         values = self.token_loss(tokens)
         weight = self._weight(len(values), num_items_in_batch)
-        if records and len(values):
+        if records:  # without tokens too: at layers the other ranks wait for this one
             self._observe(tokens, weight)
         loss = values.sum() * weight
         return (loss, outputs) if return_outputs else loss
@@ -217,7 +217,7 @@ class DistillationMixin:
 
         def factor() -> float:
             scale = 1.0 if scaler is None else scaler.get_scale()
-            return len(tokens.target) * float(weight) * scale
+            return max(len(tokens.target), 1) * float(weight) * scale
 
         recording.factor = factor
         sides = {"student": tokens.student, "teacher": tokens.teacher}

@@ -54,6 +54,21 @@ def test_a_row_that_is_not_finite_has_no_norm_and_the_others_keep_theirs(tmp_pat
     assert heard[0].residual.isnan().all()  # nothing was sent
 
 
+def test_a_batch_without_samples_leaves_nothing_and_the_run_goes_on(tmp_path):
+    heard, training = [], Training()
+    options = {"schedule": every(1), "listener": heard.append, "layers": ("logits", "0")}
+    with Recorder(tmp_path / "run", LOSS, **sides(training), **options) as recorder:
+        for step, (x, y, _) in enumerate(batches(3)):
+            kept = slice(0 if step == 1 else None)
+            student, _ = training.forward(x[kept])
+            recorder.observe(y[kept])
+            student.sum().backward()
+    run = open_run(tmp_path / "run")
+    assert [captured.step for captured in heard] == [0, 2]
+    for noun in ("magnitude", "layers", "snr"):
+        assert run.table(noun).step.unique().tolist() == [0, 2]
+
+
 def test_without_a_loss_there_are_no_norms(tmp_path):
     heard, logits = [], torch.zeros(2, 3)
     with Recorder(tmp_path / "run", listener=heard.append) as recorder:

@@ -71,7 +71,8 @@ def test_tables_of_logits_are_those_of_one_process_on_the_same_global_batch(
 
 
 @pytest.mark.parametrize(
-    "name", ["layers", "unused", "inner", "heads", "uneven", "regions", "sharded"]
+    "name",
+    ["layers", "unused", "inner", "heads", "uneven", "single", "empty", "regions", "sharded"],
 )
 def test_norms_and_conflicts_at_layers_are_those_of_one_process(together, alone, name):
     found, expected = open_run(together / name).table("layers"), alone(name).table("layers")
@@ -94,7 +95,7 @@ def test_halves_of_the_ranks_have_other_norms(together):
     assert (whole.norm_a / half.norm_a.to_numpy() - 1).abs().median() > 0.1
 
 
-@pytest.mark.parametrize("name", ["layers", "uneven"])
+@pytest.mark.parametrize("name", ["layers", "uneven", "single", "empty"])
 def test_the_covariance_at_a_linear_head_is_that_of_all_samples(together, alone, name):
     found, expected = (
         run.table("snr").query("layer == 'head'")

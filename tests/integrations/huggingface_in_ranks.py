@@ -20,13 +20,14 @@ def transformer(seed: int) -> GPT2LMHeadModel:
 
 def sentence(row: int) -> dict:
     tokens = torch.arange(row, row + 6) % 11
-    labels = tokens.where(torch.arange(6) < 2 + row % 5, -100)
+    labels = tokens.where(torch.arange(6) < (2 + row % 5 if row % 8 != 1 else 0), -100)
     return {"input_ids": tokens, "labels": labels, "sample_id": row}
 
 
 if __name__ == "__main__":
     folder, batch = Path(sys.argv[1]), int(sys.argv[2])
-    options = {"schedule": every(1), "dtype": "float32"}
+    layers = ("logits", "transformer.h.0", "lm_head")
+    options = {"schedule": every(1), "dtype": "float32", "layers": layers}
     trainer = DistillationTrainer(
         model=transformer(0),
         args=TrainingArguments(

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import Dataset
@@ -375,18 +376,21 @@ def test_several_devices_in_one_process_are_refused(tmp_path):
 
 
 @pytest.mark.long
-def test_two_ranks_train_and_record_as_one_process_does(tmp_path):
-    """The mean is over the tokens of both, though they have different numbers of them."""
+@pytest.mark.parametrize("batch", [4, 1])
+def test_two_ranks_train_and_record_as_one_process_does(tmp_path, batch):
+    """The mean is over the tokens of both, though one has fewer of them, or none at all."""
     program = Path(__file__).with_name("huggingface_in_ranks.py")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     found = {}
-    for name, command, batch in (("one", [sys.executable], "8"), ("two", launch, "4")):
-        done = [*command, program, tmp_path / name, batch]
+    for name, command, share in (("one", [sys.executable], 2 * batch), ("two", launch, batch)):
+        done = [*command, program, tmp_path / name, str(share)]
         subprocess.run(done, check=True, capture_output=True)
         found[name] = rows(tmp_path / name)
         assert found[name]["residual"].max() < 1e-4
     for name in ("sample_id", "step"):
         assert sorted(found["one"][name]) == sorted(found["two"][name])
+    one, two = (open_run(tmp_path / name / "run").table("layers") for name in found)
+    pd.testing.assert_frame_equal(one, two, rtol=1e-3, atol=1e-6)
     weights = [torch.load(tmp_path / n / "student.pt", weights_only=True) for n in found]
     for key, value in weights[0].items():
         torch.testing.assert_close(weights[1][key], value)
