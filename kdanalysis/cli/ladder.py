@@ -54,6 +54,8 @@ def ladder(
 
     Example: kdanalysis ladder results/students/kd.pt results/teacher.pt --data images/ --out ladder
     """
+    if fit_images < 1:
+        raise ValueError(f"--fit-images {fit_images}: need 1 or more")
     from kdanalysis.cli.output import card_folder
 
     with card_folder(out, overwrite) as folder:

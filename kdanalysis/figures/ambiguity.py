@@ -21,7 +21,7 @@ from kdanalysis.figures.style import (
 )
 
 MOST = 8  # classes drawn at either end
-IMAGES = 10  # classes of fewer are not named, nor drawn beside larger ones
+IMAGES = 10  # groups of fewer are not compared, nor their classes named or drawn beside larger
 COLOURS = {"right": BLUE, "wrong": VERMILION}
 
 
@@ -58,16 +58,19 @@ def ambiguity_number(table: pd.DataFrame) -> str:
 
 
 def ambiguity_sentence(table: pd.DataFrame, names: Sequence[str] | None = None) -> str:
-    """What to read: how much of a teacher's image is ambiguous, and where it is more so."""
+    """What to read: how much of a teacher's image is ambiguous, and where it is more so.
+
+    Images that the teacher gets right and wrong are compared where there are 10 of either.
+    """
     fine = _all(table).iloc[-1]
     most = np.log(fine.scale**2)
     told = (
-        f"At scale {fine.scale} {fine.differing:.0%} of the cells name another class than the "
+        f"At scale {fine.scale}, {fine.differing:.0%} of the cells name another class than the "
         f"whole image, and {fine.clear:.0%} of the images are clear; the entropy of the cells' "
         f"classes is {fine.entropy:.2f} nats of at most {most:.2f}."
     )
-    rows = table[(table.part == "teacher") & (table.scale == fine.scale) & (table.n > 0)]
-    rows = rows.set_index("teacher")
+    rows = table[(table.part == "teacher") & (table.scale == fine.scale)]
+    rows = rows[rows.n >= IMAGES].set_index("teacher")
     if {"right", "wrong"} <= set(rows.index):
         right, wrong = rows.differing["right"], rows.differing["wrong"]
         more = "more" if wrong > right else "not more"

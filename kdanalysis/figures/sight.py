@@ -43,14 +43,16 @@ def sight_of_image(
         names: a name for every class.
 
     Raises:
-        ValueError: the table has no row of this image.
+        ValueError: the table has no row of this image, or no scale in whose cells a name fits.
     """
     require(table, *COLUMNS)
     rows = table[table.sample_id == sample_id]
     if rows.empty:
         raise ValueError(f"the table has no sample {sample_id}")
     labels = class_names(int(max(table["class"].max(), table.label.max())) + 1, names)
-    scales = _drawn(rows)
+    scales = drawn_scales(rows.scale.unique().tolist())
+    if not scales:
+        raise ValueError(f"there is no scale from 2 to {WRITTEN}, in whose cells a name can stand")
     figure = plt.figure(figsize=(WIDTH, HEIGHT))
     _plain(_axes(figure, 0.1, 1.5), image, rows, labels)
     for scale, (left, side) in zip(scales, PLACES[-len(scales) :], strict=True):
@@ -92,12 +94,9 @@ def _finest(table: pd.DataFrame) -> pd.DataFrame:
     return table[table.scale == table.scale.max()]
 
 
-def _drawn(rows: pd.DataFrame) -> list[int]:
-    """Return the two finest scales in whose cells a name fits; ValueError where there is none."""
-    found = [scale for scale in rows.scale.unique().tolist() if 1 < scale <= WRITTEN]
-    if not found:
-        raise ValueError(f"there is no scale from 2 to {WRITTEN}, in whose cells a name can stand")
-    return found[-2:]
+def drawn_scales(scales: Sequence[int]) -> list[int]:
+    """Return the two finest scales in whose cells a name fits; none where there is no such one."""
+    return [scale for scale in scales if 1 < scale <= WRITTEN][-2:]
 
 
 def _axes(figure: Figure, left: float, side: float) -> Axes:

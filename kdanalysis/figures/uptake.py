@@ -88,16 +88,19 @@ def uptake_sentence(table: pd.DataFrame) -> str:
         return f"At scale {scale} no cell names another class than its image."
     first = (
         f"Where the teacher's cell at scale {scale} names another class than the image, the "
-        f"student names that class in {other['local']:.0%} of the cells and the image's in "
-        f"{other['whole']:.0%}"
+        f"student names that class in {other['local']:.0%} of these {other['n']:,} cells and the "
+        f"image's in {other['whole']:.0%}"
     )
     rest = f"; where cell and image agree, it follows in {same['local']:.0%}." if same["n"] else "."
-    verdict = (
-        " The local class is taken up more often than the image's."
-        if other["local"] > other["whole"]
-        else " The image's class prevails over the local one."
-    )
-    return first + rest + verdict
+    return f"{first}{rest} {_verdict(other['local'], other['whole'])}"
+
+
+def _verdict(local: float, whole: float) -> str:
+    if local == whole:
+        return "The local class and the image's are named equally often."
+    if local > whole:
+        return "The local class is taken up more often than the image's."
+    return "The image's class is named more often than the local one."
 
 
 def last_epoch(table: pd.DataFrame) -> dict[int, tuple[dict, dict]]:

@@ -12,7 +12,7 @@ from kdanalysis.analysis.sight import image_entropy, sight_table, spread_places
 from kdanalysis.capture import read_regions
 from kdanalysis.data import DataSplits
 from kdanalysis.data.images import Images
-from kdanalysis.figures.sight import sight_number, sight_of_image, sight_sentence
+from kdanalysis.figures.sight import drawn_scales, sight_number, sight_of_image, sight_sentence
 from kdanalysis.figures.style import class_names, short
 from kdanalysis.losses import Loss
 from kdanalysis.pages.facts import stated
@@ -47,7 +47,7 @@ def study_regions(
         student: likewise.
         loss: of one region.
         scales: of the regions.
-        images: how many to show; none at a single scale.
+        images: how many to show; none where no scale has cells in which a name can stand.
         batch_size: images looked at together.
         watch: wraps the batches of images, for a progress bar.
 
@@ -57,7 +57,7 @@ def study_regions(
     """
     entropy: list[Tensor] = []
     batches = read_regions(watch(data.valid.batches(batch_size)), teacher, student, scales)
-    if images and len(scales) > 1:
+    if images and drawn_scales(scales):
         batches = _noting(batches, scales, entropy)
     tables = region_frames(batches, student is not None, loss, len(data.classes), scales)
     if entropy:

@@ -7,18 +7,31 @@ from kdanalysis.pages.noun import Noun
 
 
 def connector_number(table: pd.DataFrame) -> str:
-    """R^2 of every connector on images it was not fitted on."""
+    """R^2 of every connector on the images that were looked at."""
     return "; ".join(f"{ladder.said(row.side)} R² {row.r2:.2f}" for row in table.itertuples())
 
 
 def connector_sentence(table: pd.DataFrame) -> str:
-    """What to read: how far the student's features can stand in for the teacher's."""
-    worst = table.loc[table.r2.idxmin()]
-    fitted = "" if pd.isna(worst.r2_fit) else f", {worst.r2_fit:.0%} on the images of the fit"
+    """What to read: how far the student's features can stand in for the teacher's.
+
+    Only connectors that were fitted to the features say what follows from them; trained ones learn
+    from the stones' loss, and say how near to the features they came.
+    """
+    known = table[table.r2.notna()]
+    if known.empty:
+        return "The teacher's features do not vary, so that nothing of them can be explained."
+    worst, best = known.loc[known.r2.idxmin()], known.r2.max()
+    if pd.isna(worst.r2_fit):
+        farther = f"{(known.r2 < 0).sum()} of {len(known)}"
+        return (
+            f"These connectors learnt from the stones' loss, not from the teacher's features: R² "
+            f"is {worst.r2:.2f} ({ladder.said(worst.side)}) to {best:.2f}, and {farther} are "
+            f"farther from these features than their own mean is."
+        )
     return (
-        f"From {worst.r2:.0%} ({ladder.said(worst.side)}{fitted}) to {table.r2.max():.0%} of the "
-        f"variance of the teacher's features follows linearly from the student's; what a stone "
-        f"lacks may be what its connector lacks."
+        f"From {worst.r2:.0%} ({ladder.said(worst.side)}, {worst.r2_fit:.0%} on the images of the "
+        f"fit) to {best:.0%} of the variance of the teacher's features follows linearly from the "
+        f"student's; what a stone lacks may be what its connector lacks."
     )
 
 

@@ -35,7 +35,7 @@ def connectors_for(
         given: the user's own.
 
     Raises:
-        ValueError: too many or too few are given, one has the wrong shape, or as
+        ValueError: too many or too few are given, one gives another shape or no tensor, or as
             ``build_connector``.
     """
     if given is None:
@@ -88,15 +88,16 @@ def linear_map(student: Shape, teacher: Shape, stone: int, bias: bool) -> list[n
 def _check_connector(connector: nn.Module, stone: int, ours: Tensor, theirs: Tensor) -> None:
     with evaluating(connector):
         try:
-            shape = tuple(connector(ours).shape)
+            found = connector(ours)
         except RuntimeError as error:
             raise ValueError(
                 f"the connector of stone {stone} cannot take the student's {tuple(ours.shape)}: "
                 f"{error}"
             ) from error
-    if shape != tuple(theirs.shape):
+    gives = tuple(found.shape) if isinstance(found, Tensor) else f"a {type(found).__name__}"
+    if gives != tuple(theirs.shape):
         raise ValueError(
-            f"the connector of stone {stone} gives {shape}, but the teacher's block gives "
+            f"the connector of stone {stone} gives {gives}, but the teacher's block gives "
             f"{tuple(theirs.shape)}, which it has to replace"
         )
 

@@ -58,10 +58,15 @@ class Regression:
         """Return weights, bias and R^2 of the rows themselves; NaN where y does not vary.
 
         Raises:
-            ValueError: there are fewer than two rows.
+            ValueError: there are fewer than two rows, or a row holds NaN or an infinite value.
         """
         if self.count < 2:
             raise ValueError(f"a regression needs at least 2 rows, got {self.count}")
+        if not all(value.isfinite().all() for value in self.sums):
+            raise ValueError(
+                f"the features of stone {self.stone} hold NaN or infinite values: a regression "
+                f"needs finite ones"
+            )
         x, y, xx, xy, yy = (value.cpu() for value in self.sums)
         x, y = x / self.count, y / self.count
         xx = xx - self.count * torch.outer(x, x)
@@ -110,7 +115,8 @@ def fit_connectors(
         strength: l, relative to the mean variance of the student's channels; 0 for least squares.
 
     Raises:
-        ValueError: as for ``Ladder``, there are no images, or the strength is negative.
+        ValueError: as for ``Ladder``, there are no images, their features are not finite, or the
+            strength is negative.
     """
     if not 0 <= strength < float("inf"):
         raise ValueError(f"strength must be a finite number from 0, got {strength!r}")

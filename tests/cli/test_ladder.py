@@ -66,7 +66,8 @@ def test_blocks_are_chosen_and_the_fit_takes_so_many_images(run_command, network
         (("--loss", "kdd"), "unknown loss 'kdd'"),
         (("--strength", "-1"), "strength must be a finite number from 0"),
         (("--temperature", "0"), "temperature must be a finite number above 0"),
-        (("--fit-images", "0"), "there are no images to fit connectors on"),
+        (("--fit-images", "0"), "--fit-images 0: need 1 or more"),
+        (("--fit-images", "-5"), "--fit-images -5: need 1 or more"),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_left(

@@ -67,6 +67,13 @@ def test_a_teacher_alone_has_the_tables_that_need_no_student(run_command, networ
     assert set(pd.read_csv(tmp_path / "out/tables/ambiguity.csv").scale) == {2}
 
 
+def test_cells_too_small_for_a_name_are_told_without_pictures(run_command, networks, tmp_path):
+    options = (*OPTIONS, "--image-size", "32", "--scales", "1,6", "--out", tmp_path / "out")
+    result = run_command("regions", networks / "resnet14.pt", *options)
+    assert result.exit_code == 0, result.stderr
+    assert {path.stem for path in (tmp_path / "out/tables").iterdir()} == {"ambiguity"}
+
+
 def test_a_file_of_regions_gives_the_tables_of_the_networks_it_came_from(
     run_command, networks, tmp_path
 ):

@@ -52,7 +52,7 @@ def test_few_classes_are_all_drawn_and_those_without_images_left_out():
 
 def test_the_sentence_follows_the_table():
     told = ambiguity_sentence(table(), [f"class{i}" for i in range(20)])
-    assert told.startswith("At scale 4 45% of the cells name another class than the whole image")
+    assert told.startswith("At scale 4, 45% of the cells name another class than the whole image")
     assert "1.80 nats of at most 2.77" in told
     assert "are more ambiguous: 60% of their cells differ, 40% where it is right." in told
     assert told.endswith("The clearest class is class0, the most ambiguous class17.")
@@ -71,6 +71,13 @@ def test_classes_of_few_images_are_not_named_and_not_drawn_beside_larger_ones():
     _, right = ambiguity_by_class(frame).axes
     assert len(right.get_yticklabels()) == 2 * MOST
     assert right.get_xlabel().endswith("classes of 2 to 2 images)")
+
+
+def test_few_images_that_the_teacher_gets_wrong_are_not_compared():
+    frame = table()
+    assert "more ambiguous: 60%" in ambiguity_sentence(frame)
+    frame.loc[frame.teacher == "wrong", "n"] = 9
+    assert "more ambiguous:" not in ambiguity_sentence(frame)
 
 
 def test_the_number_names_every_scale():

@@ -65,8 +65,10 @@ def test_pooled_shares_are_of_the_last_epoch():
 
 def test_the_sentence_follows_the_table():
     assert uptake_sentence(table()).endswith("is taken up more often than the image's.")
-    assert uptake_sentence(table(0.9)).endswith("The image's class prevails over the local one.")
-    assert "in 63% of the cells and the image's in 20%; where cell" in uptake_sentence(table())
+    assert uptake_sentence(table(0.9)).endswith("class is named more often than the local one.")
+    even = table(epochs=(0,)).assign(local=0.25, whole=0.25)
+    assert uptake_sentence(even).endswith("and the image's are named equally often.")
+    assert "in 63% of these 50 cells and the image's in 20%; where cell" in uptake_sentence(table())
     assert uptake_sentence(table(scales=(1,))) == (
         "At scale 1 no cell names another class than its image."
     )

@@ -278,6 +278,10 @@ def refuse(message: str, **changes) -> None:
             r"the connector of stone 3 gives \(4, 60, 4, 4\), but the teacher.s block gives",
         ),
         (
+            {"connectors": [nn.MaxPool2d(1, return_indices=True), nn.Identity(), nn.Identity()]},
+            "the connector of stone 1 gives a tuple, but the teacher's block gives",
+        ),
+        (
             {"connectors": [nn.Identity(), nn.Conv2d(3, 32, 1), nn.Identity()]},
             r"the connector of stone 2 cannot take the student's \(4, 32, 8, 8\)",
         ),
