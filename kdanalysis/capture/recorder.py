@@ -44,9 +44,9 @@ class Recorder(Closing):
                 recorder.loss(y, sample_id=index).backward()
 
     ``step`` counts the calls and ``epoch`` is 0 until you set it; both may be set, but the step
-    must never go back, because step and sample id name a row. A resumed run goes on after its
-    last captured step unless you set ``step`` to your own count. Without a ``with`` block call
-    ``close``.
+    must never go back, because step and sample id name a row: of one captured twice the first is
+    read back. A resumed run goes on after its last captured step, or where you set ``step``.
+    Without a ``with`` block call ``close``.
 
     Args:
         path: the run folder; a folder that holds a run is refused unless ``existing`` says else.
