@@ -1,6 +1,7 @@
 """What the anatomy of regions says in words and numbers."""
 
 from collections.abc import Sequence
+from math import isnan
 
 import pandas as pd
 
@@ -18,10 +19,9 @@ def anatomy_number(table: pd.DataFrame) -> str:
         for split in SPLITS:
             n, value, norm = shares(sums, split)
             name = split.removeprefix("by_")
-            parts.append(
-                f"scale {scale} by {name}: {n:.1%} of the pairs, {value:.1%} of the loss, "
-                f"{norm:.1%} of the gradient"
-            )
+            told = f"{value:.1%} of the loss, {norm:.1%} of the gradient"
+            told = "no pair has a gradient" if isnan(norm) else told
+            parts.append(f"scale {scale} by {name}: {n:.1%} of the pairs, {told}")
     return "; ".join(parts)
 
 
@@ -59,14 +59,16 @@ def _verdict(sums: pd.DataFrame, split: str, scale: int) -> str:
     name = split.removeprefix("by_")
     if n == 0:
         return f"By {name} no cell of scale {scale} is complementary."
+    many = f"By {name} the complementary cells of scale {scale} are {'few' if n < FEW else 'many'}"
+    if isnan(norm):
+        return f"{many}: {n:.0%} of the pairs; no pair has a gradient."
     size = "about as large as the mean"
     if min(value, norm) >= LARGE * n:
         size = "large"
     elif LARGE * max(value, norm) <= n:
         size = "small"
     return (
-        f"By {name} the complementary cells of scale {scale} are {'few' if n < FEW else 'many'} "
-        f"and {size}: {n:.0%} of the pairs with {value / n:.2f} times the mean loss and "
+        f"{many} and {size}: {n:.0%} of the pairs with {value / n:.2f} times the mean loss and "
         f"{norm / n:.2f} times the mean gradient norm."
     )
 

@@ -116,6 +116,15 @@ def test_a_large_loss_with_a_mean_gradient_is_not_called_large():
     assert "are few and about as large as the mean: 44%" in anatomy_sentence(frame)
 
 
+def test_a_student_that_is_its_teacher_has_pairs_but_no_size():
+    still = table(value=(0.0,) * 5)
+    told = anatomy_sentence(still), anatomy_number(still)
+    assert "of scale 2 are many: 50% of the pairs; no pair has a gradient." in told[0]
+    assert "scale 2 by class: 50.0% of the pairs, no pair has a gradient;" in told[1]
+    assert "nan" not in "".join(told)
+    assert "nan" not in "".join((anatomy_sentence(table()), anatomy_number(table())))
+
+
 def test_the_sentence_names_where_the_definitions_disagree_and_the_classes():
     told = anatomy_sentence(table(), names=["cat", "dog"])
     assert "The definitions disagree about 20.0% of these pairs" in told
