@@ -128,7 +128,11 @@ def ladder_sentence(table: pd.DataFrame) -> str:
     path = [*stones.divergence_teacher, student.divergence_teacher]
     rises = all(a <= b for a, b in pairwise(path))
     nearer = stones[stones.divergence_teacher < student.divergence_teacher]
-    if rises:
+    if len(stones) == 1:
+        more = "nearer" if len(nearer) else "not nearer"
+        only = said(stones.side.iloc[0])
+        claim = f"The one stone, {only}, is {more} to the teacher than the student is"
+    elif rises:
         claim = "Every stone is nearer to the teacher than the next one, and all than the student"
     elif len(nearer):
         names = ", ".join(said(side) for side in nearer.side)

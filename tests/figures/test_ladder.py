@@ -101,6 +101,12 @@ def test_words_follow_the_numbers():
     assert "1 of 2 (stone 2) are nearer to the teacher" in figure.ladder_sentence(uneven)
     far = TABLE.assign(divergence_teacher=[0, 0.5, 0.4, 0.3])
     assert "none is nearer to the teacher than the student is" in figure.ladder_sentence(far)
+    one = TABLE[TABLE.side != "stone_2"]
+    assert figure.ladder_sentence(one).startswith(
+        "The one stone, stone 1, is nearer to the teacher"
+    )
+    same = one.assign(divergence_teacher=[0, 0.3, 0.3])
+    assert "stone 1, is not nearer to the teacher than the" in figure.ladder_sentence(same)
     assert figure.ladder_number(TABLE).endswith("student 50.0% right, 0.3 nats from the teacher")
     both = pd.concat([far.assign(epoch=1), TABLE.assign(epoch=2)])
     assert figure.ladder_sentence(both) == figure.ladder_sentence(TABLE)
