@@ -60,3 +60,11 @@ def complementary(
         classes = teacher.argmax(1)
         return classes != classes[:, :1]
     return region_cases(teacher, target) >= CASES.index("GT-LW")
+
+
+def region_pairs(
+    student: Float[Tensor, "n c r"], teacher: Float[Tensor, "n c r"], target: Int[Tensor, " n"]
+) -> tuple[Float[Tensor, "m c"], Float[Tensor, "m c"], Int[Tensor, " m"]]:
+    """Make every (region, sample) pair a row: all samples of region 0, then those of region 1."""
+    rows = (x.permute(2, 0, 1).flatten(0, 1) for x in (student, teacher))
+    return *rows, target.repeat(student.shape[-1])

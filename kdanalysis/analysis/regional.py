@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kdanalysis.analysis.base import Analyzer
 from kdanalysis.analysis.rows import check_batch, check_classes, finite_rows
+from kdanalysis.cases import region_pairs
 from kdanalysis.regions import check_scales, count_regions
 
 
@@ -86,7 +87,7 @@ def region_loss(
     target: Int[Tensor, " n"],
 ) -> Float[Tensor, "n r"]:
     """Return the value of the loss in every region, in nats, T^2 included."""
-    values = sum(loss(*_pairs(student, teacher, target)).values())
+    values = sum(loss(*region_pairs(student, teacher, target)).values())
     return values.unflatten(0, (student.shape[-1], -1)).T
 
 
@@ -97,11 +98,5 @@ def region_gradients(
     target: Int[Tensor, " n"],
 ) -> Float[Tensor, "n r c"]:
     """Return the gradient of the loss of every region in that region's student logits."""
-    total = sum(loss.gradients(*_pairs(student, teacher, target)).values())
+    total = sum(loss.gradients(*region_pairs(student, teacher, target)).values())
     return total.unflatten(0, (student.shape[-1], -1)).transpose(0, 1)
-
-
-def _pairs(student: Tensor, teacher: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Make every (region, sample) pair a row: all samples of region 0, then those of region 1."""
-    rows = (x.permute(2, 0, 1).flatten(0, 1) for x in (student, teacher))
-    return *rows, target.repeat(student.shape[-1])

@@ -5,7 +5,7 @@ from typing import SupportsIndex
 
 from torch import Tensor
 
-from kdanalysis.cases import SPLITS, complementary
+from kdanalysis.cases import SPLITS, complementary, region_pairs
 from kdanalysis.losses.base import Loss, Real, check_loss, check_number
 from kdanalysis.regions import check_scales, count_regions
 
@@ -82,7 +82,7 @@ class SDD(Loss):
     ) -> dict[str, Tensor]:
         """Add up the base's terms over the consistent and over the complementary regions."""
         first, second = self._shares(teacher, target)
-        parts = self.base.values(*_pairs(student, teacher, target), ramp)
+        parts = self.base.values(*region_pairs(student, teacher, target), ramp)
         parts = {name: part.unflatten(0, first.shape) for name, part in parts.items()}
         return self._name(
             {name: (part * first).sum(0) for name, part in parts.items()},
@@ -94,7 +94,7 @@ class SDD(Loss):
     ) -> dict[str, Tensor]:
         """Weigh the base's gradients, a region's standing in its own column."""
         first, second = self._shares(teacher, target)
-        parts = self.base.slopes(*_pairs(student, teacher, target), ramp)
+        parts = self.base.slopes(*region_pairs(student, teacher, target), ramp)
         parts = {name: part.unflatten(0, first.shape) for name, part in parts.items()}
         return self._name(
             {name: (part * first.unsqueeze(-1)).permute(1, 2, 0) for name, part in parts.items()},
@@ -112,9 +112,3 @@ class SDD(Loss):
         return {f"{CONSISTENT}/{name}": part for name, part in first.items()} | {
             f"{COMPLEMENTARY}/{name}": part for name, part in second.items()
         }
-
-
-def _pairs(student: Tensor, teacher: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Make every (region, sample) pair a row: all samples of region 0, then those of region 1."""
-    rows = (x.permute(2, 0, 1).flatten(0, 1) for x in (student, teacher))
-    return *rows, target.repeat(student.shape[-1])

@@ -30,7 +30,12 @@ def announce_regions(experiment: "Experiment") -> list[str]:
         scales = kept_scales(loss, settings)
         size = region_bytes(captured * rows, len(data.classes), scales)
         lines.append(
-            f"regions of {name}: about {size / 1e6:.1f} MB for scales {scales}, {rows} samples of "
+            f"regions of {name}: about {written(size)} for scales {scales}, {rows} samples of "
             f"each of {captured:,} captured steps"
         )
     return lines
+
+
+def written(size: int) -> str:
+    """Write a number of bytes in the unit that fits it: 12 kB, 3.4 MB."""
+    return f"{size / 1e3:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"

@@ -254,12 +254,14 @@ def test_regions_are_kept_and_their_size_is_announced_before_training(tmp_path):
     result = train(*QUICK, "--loss", "kd", *kept, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
-    assert "regions of kd: about 0.0 MB for scales (1, 2), 4 samples of each of 4 captured" in said
+    assert "regions of kd: about 3 kB for scales (1, 2), 4 samples of each of 4 captured" in said
     assert said.index("regions of kd") < said.index("open ")
     anatomy = pd.read_csv(tmp_path / "out" / "tables" / "anatomy.csv")
     assert set(anatomy[anatomy.run == "kd"].scale) == {1, 2}
     assert (tmp_path / "out" / "figures" / "cancellation.png").stat().st_size > 5000
-    assert "Not to be drawn" not in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    refused = "Not to be drawn from these data: the students&#39; regions have no scale in common."
+    assert page.count("Not to be drawn") == page.count(refused) == 1  # the one picture of both
     for name, scales in (("kd", (1, 2)), ("sdd-kd-scales-1", (1,))):
         run = open_run(tmp_path / "out" / "runs" / name)
         (found,) = run.region_batches(("step", "student_regions"))
