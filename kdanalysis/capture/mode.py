@@ -1,6 +1,8 @@
-"""Modules that behave otherwise in training: a teacher is not to be left there."""
+"""Train mode and evaluation mode: which modules differ, and a model put into one for a while."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -31,6 +33,18 @@ def warn_unsettled(model: nn.Module) -> bool:
             stacklevel=4,
         )
     return bool(names)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and every module of it back into its own afterwards."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _drops(module: nn.Module) -> bool:

@@ -1,13 +1,14 @@
 """Region logits of trained models over images, without training anything."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kdanalysis.capture.mode import evaluating
 from kdanalysis.capture.regions import RegionTap
 from kdanalysis.regions import check_scales
 
@@ -61,18 +62,6 @@ def read_regions(
             rest = {"target": target.cpu().numpy().astype(np.int64)}
             rest |= {"sample_id": ids[0].cpu().numpy().astype(np.int64)} if ids else {}
             yield regions | rest
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and every module back into its own afterwards."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @torch.no_grad()

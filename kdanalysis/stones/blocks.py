@@ -107,18 +107,6 @@ def replaced(name: str, block: nn.Module, value: Tensor, side: str) -> Iterator[
     _refuse_silent({name: block}, seen, side)
 
 
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and every module of it back into its own."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
 def check_order(blocks: Blocks, seen: dict[str, Tensor], side: str) -> None:
     """Raise a ValueError where the blocks ended in another order than they are named in."""
     if list(blocks) != list(seen):

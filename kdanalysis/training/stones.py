@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from kdanalysis.analysis.ladder import LadderProfile
 from kdanalysis.analysis.ladder_gradient import gradient_table
+from kdanalysis.capture.mode import evaluating
 from kdanalysis.data import Images
 from kdanalysis.losses import Blockwise, Loss
 from kdanalysis.ranks import RANKS
 from kdanalysis.stones import Ladder
-from kdanalysis.stones.blocks import evaluating, find_blocks
+from kdanalysis.stones.blocks import find_blocks
 from kdanalysis.stones.gradients import StoneGradients
 from kdanalysis.training.fit import Fit
 
