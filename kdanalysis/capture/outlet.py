@@ -23,11 +23,13 @@ class Outlet:
         self._broken = False
 
     def put(self, record: Record) -> None:
-        """Queue the rows of a record, if any, and tell the listener what they say.
+        """Queue the rows of a record and tell the listener what they say; one of nothing is let go.
 
         Raises:
             OSError, ValueError: the run cannot be opened, or an earlier record could not be stored.
         """
+        if not len(record.rows) and record.layers is None:
+            return
         if self._writer is None and not self._broken:
             self._writer = self._options.open_writer(record.student.shape[-1])
             self._broken = self._writer is None
