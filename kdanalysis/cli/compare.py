@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Overwrite, Seed, prepare
+from kdanalysis.cli.options import Device, Out, Overwrite, Seed, prepare
 from kdanalysis.ranks import RANKS
 
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ def compare(
         float | None,
         typer.Option(metavar="T", help="Of every loss that names none of its own."),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Write tables, figures and a page here."),
-    ] = None,
+    out: Out = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",

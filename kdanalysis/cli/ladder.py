@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Overwrite, Seed, parse_names, prepare
+from kdanalysis.cli.options import (
+    IMAGES,
+    BatchSize,
+    Device,
+    ImageSize,
+    Limit,
+    Out,
+    Overwrite,
+    Seed,
+    parse_names,
+    prepare,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -17,17 +28,8 @@ CHECKPOINT = "A checkpoint that kdanalysis train wrote."
 def ladder(
     student: Annotated[Path, typer.Argument(metavar="STUDENT.pt", help=CHECKPOINT)],
     teacher: Annotated[Path, typer.Argument(metavar="TEACHER.pt", help=CHECKPOINT)],
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="PATH",
-            help="Images: a folder of class folders, Parquet, CIFAR batches, glyphs or digits.",
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Write tables, figures and a page here."),
-    ] = None,
+    data: Annotated[str, IMAGES],
+    out: Out = None,
     student_blocks: Annotated[
         str, typer.Option(metavar="NAME,NAME,...", help="In the order they run; all if not given.")
     ] = "",
@@ -37,12 +39,12 @@ def ladder(
     ] = "kd",
     strength: Annotated[float, typer.Option(help="Of the ridge regression, from 0.")] = 1e-3,
     temperature: Annotated[float, typer.Option(help="T > 0 of the divergences.")] = 1.0,
-    image_size: Annotated[int | None, typer.Option(help="Side in pixels to bring all to.")] = None,
+    image_size: ImageSize = None,
     fit_images: Annotated[
         int, typer.Option(help="Training images for the fit, drawn by the seed.")
     ] = 4000,
-    limit: Annotated[int | None, typer.Option(help="Most training images to load.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images looked at together.")] = 250,
+    limit: Limit = None,
+    batch_size: BatchSize = 250,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",

@@ -138,3 +138,14 @@ Device = Annotated[
 Temperatures = Annotated[str, typer.Option(metavar="T,T,...", help="Temperatures T > 0.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace output that exists.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as the recorder wrote it.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="DIR", help="Write tables, figures and a page here."),
+]
+IMAGES = typer.Option(
+    metavar="PATH",
+    help="Images: a folder of class folders, Parquet, CIFAR batches, glyphs or digits.",
+)
+ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to bring all to.")]
+Limit = Annotated[int | None, typer.Option(help="Most training images to load.")]
+BatchSize = Annotated[int, typer.Option(help="Images looked at together.")]

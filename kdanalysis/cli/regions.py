@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Overwrite, Seed, parse_scales, prepare
+from kdanalysis.cli.options import (
+    IMAGES,
+    BatchSize,
+    Device,
+    ImageSize,
+    Limit,
+    Out,
+    Overwrite,
+    Seed,
+    parse_scales,
+    prepare,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,28 +35,19 @@ def regions(
             metavar="TEACHER.pt|FILE.npz", help=f"{CHECKPOINT} Or a file of region logits."
         ),
     ],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PATH",
-            help="Images: a folder of class folders, Parquet, CIFAR batches, glyphs or digits.",
-        ),
-    ] = None,
+    data: Annotated[str | None, IMAGES] = None,
     student: Annotated[
         Path | None, typer.Option(metavar="STUDENT.pt", help="Its student; also a checkpoint.")
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Write tables, figures and a page here."),
-    ] = None,
+    out: Out = None,
     scales: Annotated[
         str, typer.Option(metavar="M,M,...", help="m x m cells for each m, rising from 1.")
     ] = "1,2,4",
     loss: Annotated[str, typer.Option(metavar="LOSS", help="Of one region, such as dkd.")] = "kd",
     images: Annotated[int, typer.Option(help="How many to show with their cells.")] = 6,
-    image_size: Annotated[int | None, typer.Option(help="Side in pixels to bring all to.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Most training images to load.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images looked at together.")] = 250,
+    image_size: ImageSize = None,
+    limit: Limit = None,
+    batch_size: BatchSize = 250,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",

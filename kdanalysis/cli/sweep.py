@@ -7,6 +7,7 @@ import typer
 
 from kdanalysis.cli.options import (
     Device,
+    Out,
     Overwrite,
     Seed,
     Temperatures,
@@ -28,10 +29,7 @@ def sweep(
             help="Teacher and student logits: .npz, .pt, .safetensors, .parquet, or a run folder.",
         ),
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Write tables, figures and a page here."),
-    ] = None,
+    out: Out = None,
     temperatures: Temperatures = "1,2,4,8",
     ks: Annotated[
         str, typer.Option("--ks", metavar="K,K,...", help="all, or numbers and ranges: 1,2,10-20.")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 
 import numpy as np
 import pytest
@@ -105,15 +106,22 @@ def test_overwriting_leaves_a_rank_that_is_already_writing_again(stored):
     assert StoredRun(root).num_rows == 4 + 32
 
 
-@pytest.mark.parametrize("existing", ["error", "overwrite", "resume"])
-@pytest.mark.parametrize("inside", ["notes.txt", "photos/1.jpg", "samples/rank-0/song.wav"])
+FOREIGN = ("notes.txt", "photos/1.jpg")
+SONG = "samples/rank-0/song.wav"  # resuming beside it would delete nothing
+
+
+@pytest.mark.parametrize(
+    ("existing", "inside"),
+    [
+        *product(("error", "overwrite"), (*FOREIGN, SONG)),
+        *product(("resume",), FOREIGN),
+    ],
+)
 def test_a_folder_that_is_no_run_is_left_as_it_is(tmp_path, existing, inside):
     root = tmp_path / "mine"
     file = root / inside
     file.parent.mkdir(parents=True)
     file.write_text("precious")
-    if inside.startswith("samples") and existing == "resume":
-        pytest.skip("resuming deletes nothing")
     with pytest.raises(FileExistsError):
         PartWriter(root, 0, RunInfo(6), existing=existing)
     assert file.read_text() == "precious"
