@@ -208,16 +208,14 @@ class Ranks:
         self.connect()
         if not self._connected:
             return [told]
-        from torch import distributed
+        from kdanalysis.messages import gather_objects
 
-        answers: list[Any] = [None] * self.world
-        self._collectively(distributed.all_gather_object, answers, told)
-        return answers
+        return self._collectively(gather_objects, told)
 
-    def _collectively(self, operation: Callable, *args: object) -> None:
+    def _collectively(self, operation: Callable, *args: object) -> Any:
         """Run a collective; where a rank is gone, no further one is tried."""
         try:
-            operation(*args)
+            return operation(*args)
         except RuntimeError as error:
             self._joined = self._connected = False
             raise RuntimeError(GONE) from error

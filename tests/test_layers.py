@@ -26,7 +26,8 @@ LAYERS: dict[str, tuple[set[str], set[str]]] = {
     "stones": ({"capture", "losses"}, {"torch"}),
     "analysis": (ALGEBRA | {"gradients"}, {"torch", "torchmetrics", *PLAIN}),
     "figures": (set(), {"matplotlib", "seaborn", *PLAIN}),
-    "ranks": (set(), {"torch"}),
+    "messages": (set(), {"torch"}),
+    "ranks": ({"messages"}, {"torch"}),
     "integrations": ({"capture", "losses"}, {"torch", "lightning", "transformers"}),
 }
 HEAVY = {  # without jaxtyping, which only annotates
