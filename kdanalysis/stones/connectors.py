@@ -35,8 +35,8 @@ def connectors_for(
         given: the user's own.
 
     Raises:
-        ValueError: too many or too few are given, one gives another shape or no tensor, or as
-            ``build_connector``.
+        ValueError: too many or too few are given, one is no module, gives another shape or no
+            tensor, or as ``build_connector``.
     """
     if given is None:
         return [build_connector(a.shape, b.shape, i).to(a.device, a.dtype) for i, a, b in pairs]
@@ -44,6 +44,10 @@ def connectors_for(
     if len(found) != len(pairs):
         raise ValueError(f"need a connector for each of {len(pairs)} stones, got {len(found)}")
     for connector, pair in zip(found, pairs, strict=True):
+        if not isinstance(connector, nn.Module):
+            raise ValueError(
+                f"the connector of stone {pair[0]} must be a module, got {connector!r:.80}"
+            )
         _check_connector(connector, *pair)
     return found
 

@@ -55,7 +55,8 @@ class Ladder(nn.Module):
 
     Raises:
         ValueError: blocks that are unknown, out of order or not as many on both sides, a
-            connector of the wrong shape, a teacher in training mode, or other classes on each side.
+            connector of the wrong shape, a teacher in training mode, other classes on each side,
+            or an example that is neither a tensor nor a tuple.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Ladder(nn.Module):
         self._of_teacher = find_blocks(teacher, teacher_blocks, TEACHER)
         check_teacher(teacher, self._of_student, self._of_teacher)
         self.numbers = choose_stones(self.blocks, stones, light)
-        seen = self._dry_run(example if isinstance(example, tuple) else (example,))
+        seen = self._dry_run(inputs_of(example))
         pairs = [(i, *(list(side.values())[i - 1] for side in seen[:2])) for i in self.numbers]
         self.connectors = nn.ModuleList(connectors_for(pairs, connectors))
         segments = segments_of(teacher, self._of_teacher) if fast else None
@@ -165,6 +166,22 @@ class Ladder(nn.Module):
                 f"{tuple(taught.shape)}: both need the same classes"
             )
         return ours, theirs, taught
+
+
+def inputs_of(batch: object) -> tuple:
+    """Return what a model is called with: a tuple as it is, images as its only entry.
+
+    Raises:
+        ValueError: it is neither, as the list of images and labels that a DataLoader gives.
+    """
+    if isinstance(batch, tuple):
+        return batch
+    if isinstance(batch, Tensor):
+        return (batch,)
+    raise ValueError(
+        f"a batch is a tensor of images or the tuple of a model's inputs, without labels, got a "
+        f"{type(batch).__name__}: a DataLoader's images are (x for x, _ in loader)"
+    )
 
 
 def check_teacher(teacher: nn.Module, ours: Blocks, theirs: Blocks) -> None:

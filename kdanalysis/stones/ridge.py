@@ -19,7 +19,7 @@ from kdanalysis.capture.mode import evaluating
 from kdanalysis.losses.blocks import choose_stones
 from kdanalysis.stones.blocks import find_blocks
 from kdanalysis.stones.connectors import Resize, linear_map
-from kdanalysis.stones.ladder import STUDENT, both_outputs, check_teacher
+from kdanalysis.stones.ladder import STUDENT, both_outputs, check_teacher, inputs_of
 from kdanalysis.stones.tail import TEACHER
 
 
@@ -116,8 +116,8 @@ def fit_connectors(
         strength: l, relative to the mean variance of the student's channels; 0 for least squares.
 
     Raises:
-        ValueError: as for ``Ladder``, there are no images, their features are not finite, or the
-            strength is negative.
+        ValueError: as for ``Ladder``, there are no images, their features are not finite, a batch
+            is neither a tensor nor a tuple, or the strength is negative.
     """
     if not 0 <= strength < float("inf"):
         raise ValueError(f"strength must be a finite number from 0, got {strength!r}")
@@ -128,8 +128,7 @@ def fit_connectors(
     found = [Regression(number) for number in numbers]
     with evaluating(student):
         for batch in batches:
-            inputs = batch if isinstance(batch, tuple) else (batch,)
-            pairs = both_outputs(student, teacher, ours, theirs, inputs)
+            pairs = both_outputs(student, teacher, ours, theirs, inputs_of(batch))
             for one in found:
                 one.add(*pairs[one.stone - 1])
     if not found[0].count:

@@ -109,6 +109,7 @@ class Experiment:
         some = torch.linspace(0, len(data.train) - 1, 16).long()
         pixels = crc32(data.train.pixels[some].numpy().tobytes())
         teacher = Path(self.teacher)
+        given = teacher.is_file()
         return {
             "data": data.name,
             "classes": len(data.classes),
@@ -117,12 +118,12 @@ class Experiment:
             "image size": "x".join(map(str, data.train.image_shape[1:])),
             "images": f"{crc32(data.train.labels.tobytes()):08x}{pixels:08x}",
             "teacher": self.teacher,
-            "teacher weights": f"{crc32(teacher.read_bytes()):08x}" if teacher.is_file() else None,
-            "teacher epochs": self.teacher_epochs or self.settings.epochs,
+            "teacher weights": f"{crc32(teacher.read_bytes()):08x}" if given else None,
             "student": self.student,
             "losses": ", ".join(f"ce + {text}" for text in self.losses),
             "stones": None if self.stones is None else str(self.stones),
             **{name.replace("_", " "): v for name, v in self.settings.to_json().items()},
+            "teacher epochs": None if given else self.teacher_epochs or self.settings.epochs,
         }
 
 

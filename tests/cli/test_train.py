@@ -176,10 +176,15 @@ def test_resume_refuses_another_experiment_and_leaves_its_plan(trained, tmp_path
     out = shutil.copytree(trained[0], tmp_path / "out")
     plan = (out / "train.json").read_text()
     losses = ("--loss", "kd", "--loss", "gdkd:k=3")
-    for changed in (("--image-size", 16), ("--limit", 60), ("--epochs", 2), ("--seed", 1)):
-        result = train(*QUICK, *losses, *changed, "--out", out, "--resume")
+    for option, value, named in (
+        ("--image-size", 16, "image size"),
+        ("--limit", 60, "training images"),
+        ("--epochs", 2, "epochs"),
+        ("--seed", 1, "images"),  # which are others of the same number
+    ):
+        result = train(*QUICK, *losses, option, value, "--out", out, "--resume")
         assert result.exit_code == 2
-        assert "cannot be resumed: its" in " ".join(result.output.split())
+        assert f"cannot be resumed: its {named} was" in " ".join(result.output.split())
     assert (out / "train.json").read_text() == plan
 
 

@@ -282,6 +282,10 @@ def refuse(message: str, **changes) -> None:
             "the connector of stone 1 gives a tuple, but the teacher's block gives",
         ),
         (
+            {"connectors": [nn.Identity(), torch.relu, nn.Identity()]},
+            "the connector of stone 2 must be a module, got <built-in method relu",
+        ),
+        (
             {"connectors": [nn.Identity(), nn.Conv2d(3, 32, 1), nn.Identity()]},
             r"the connector of stone 2 cannot take the student's \(4, 32, 8, 8\)",
         ),

@@ -122,6 +122,10 @@ def test_features_that_do_not_vary_have_no_r2():
     [
         ({"strength": -1.0}, "strength must be a finite number from 0, got -1.0"),
         ({"batches": []}, "there are no images to fit connectors on"),
+        (
+            {"batches": iter([[BATCHES[0], 1]])},
+            "without labels, got a list: a DataLoader's images are",
+        ),
         ({"batches": [float("nan") * BATCHES[0]]}, "of stone 1 hold NaN or infinite values"),
         ({"stones": (4,)}, "stones must rise within 1 to 3"),
         ({"student_blocks": ("layer1", "layer2")}, "has 2 blocks and the teacher 3"),

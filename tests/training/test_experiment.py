@@ -260,6 +260,8 @@ def test_the_fingerprint_tells_experiments_apart(experiment, whole):
     for other in others:
         assert other.fingerprint() != experiment.fingerprint()
     assert replace(experiment).fingerprint() == experiment.fingerprint()
+    given = replace(experiment, teacher=teacher)
+    assert replace(given, teacher_epochs=2).fingerprint() == given.fingerprint()  # trained already
 
 
 def test_checkpoints_run_no_code_and_say_what_is_wrong(tmp_path):
