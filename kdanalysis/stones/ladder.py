@@ -119,6 +119,8 @@ class Ladder(nn.Module):
             ValueError: the teacher is in training mode, or a block does not run once.
         """
         check_teacher(self.teacher, self._of_student, self._of_teacher)
+        with torch.no_grad():  # first, so that the memory it used serves the student's graph
+            taught = logits_of(self.teacher(*inputs, **named), TEACHER)
         with watched(self._of_student, STUDENT) as seen:
             logits = logits_of(self.student(*inputs, **named), STUDENT)
         names, features = self.teacher_blocks, [seen[name] for name in self._of_student]
@@ -126,8 +128,6 @@ class Ladder(nn.Module):
             names[number - 1]: connector(features[number - 1])
             for number, connector in self.numbered_connectors()
         }
-        with torch.no_grad():
-            taught = logits_of(self.teacher(*inputs, **named), TEACHER)
         with frozen(self.teacher):
             stones = self._run_stones(entries, inputs, named)
         return LadderLogits(torch.stack([logits, *stones], -1), taught)

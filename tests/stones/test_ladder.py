@@ -282,7 +282,7 @@ def refuse(message: str, **changes) -> None:
             "the connector of stone 1 gives a tuple, but the teacher's block gives",
         ),
         (
-            {"connectors": [nn.Identity(), torch.relu, nn.Identity()]},
+            {"connectors": iter([nn.Identity(), torch.relu, nn.Identity()])},
             "the connector of stone 2 must be a module, got <built-in method relu",
         ),
         (
