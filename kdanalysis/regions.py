@@ -53,8 +53,8 @@ def region_logits(
             equal on maps that 4 divides, else positions count unequally.
         class_token: "global" makes the class token the global region, as in a model whose head
             reads it; "drop" averages the other tokens, as for a model that does.
-        grid: (h, w) of tokens; needed only where their number is no square, with at most one
-            token in front.
+        grid: (h, w) of tokens; the square with at most one token in front if None, so needed for
+            every other grid, such as 2x8, whose 16 tokens would be taken for 4x4.
 
     Raises:
         ValueError: a scale that exceeds the map, a head that does not fit it, or tokens that fill
@@ -162,19 +162,25 @@ def as_linear(
     """Return weight and bias of a linear head; None for a module that is not linear.
 
     A linear layer or 1x1 convolution is one, also in a Sequential with nothing but dropout,
-    flattening and identities around it.
+    flattening and identities around it. Subclasses are not: they may compute something else.
     """
     if isinstance(head, nn.Sequential):
         layers = [layer for layer in head if not isinstance(layer, SILENT)]
         head = layers[0] if len(layers) == 1 else head
-    convolution = isinstance(head, nn.Conv2d) and head.kernel_size == (1, 1) and head.groups == 1
-    if isinstance(head, nn.Linear) or convolution:
+    if type(head) is nn.Linear or _is_pointwise(head):
         head, bias = head.weight, head.bias
     if not isinstance(head, Tensor):
         return None
     if head.dim() < 2 or head.numel() != head.shape[0] * head.shape[1]:
         raise ValueError(f"a head's weight is (c, d) or (c, d, 1, 1), got {tuple(head.shape)}")
     return head.flatten(1), bias
+
+
+def _is_pointwise(head: object) -> bool:
+    """Whether it is a 1x1 convolution that gives every position from that position alone."""
+    return type(head) is nn.Conv2d and (
+        (head.kernel_size, head.stride, head.padding, head.groups) == ((1, 1), (1, 1), (0, 0), 1)
+    )
 
 
 def _layout(shape: Sequence[int], grid: tuple[int, int] | None) -> tuple[int, int, int]:

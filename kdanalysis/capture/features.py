@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from kdanalysis.capture.hook import muted
 from kdanalysis.capture.reading import (
     CHANNELS_LAST,
     CLASS_TOKEN,
@@ -42,7 +43,7 @@ class FeatureMap:
         logits: the model's own.
         head: gives the logits from the map, by its average or by a class token.
         layout: of the values; see ``reading``.
-        grid: (h, w) of tokens; a square if None.
+        grid: (h, w) of tokens; the largest square if None.
     """
 
     values: Tensor
@@ -91,7 +92,8 @@ class FeatureMap:
                 "its head is sharded apart from the model, so that its weights are not there after "
                 "the forward pass: leave it to the fully_shard call on the whole model"
             )
-        return region_logits(values, self.head, None, scales, **self._options())
+        with muted():
+            return region_logits(values, self.head, None, scales, **self._options())
 
     def _positions(self, values: Tensor) -> Tensor:
         return values.flatten(1, 2) if self.layout == CHANNELS_LAST else values

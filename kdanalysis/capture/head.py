@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdanalysis.capture.hook import Hook, in_backward
+from kdanalysis.capture.reading import agree
 from kdanalysis.gradients import Layer
 
 
@@ -25,7 +28,8 @@ class Head:
     def take(self, logits: Tensor) -> tuple[Tensor, dict[str, bool]] | None:
         """Return its input and which of its parameters learn, or None where it is not the head.
 
-        A module that ran several times has gradients that one input does not show.
+        A module that ran several times has gradients that one input does not show, and one whose
+        hooks changed its weight or its output is not what its class says.
         """
         last, calls = self._last, self._calls
         self._last, self._calls = None, 0
@@ -42,6 +46,25 @@ class Head:
     def _keep(self, module: nn.Module, arguments: tuple, output: Tensor) -> None:
         if not in_backward() and output.requires_grad and arguments and self._captures():
             self._last, self._calls = (arguments[0].detach(), output), self._calls + 1
+            if not _is_linear(module, self._last[0], output):
+                self._last = None
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module is a linear layer with a weight of its own and perhaps a bias.
+
+    Weight norm, spectral norm and pruning by hooks leave it the class, but other parameters.
+    """
+    names = set(module._parameters)
+    return type(module) is nn.Linear and {"weight"} <= names <= {"weight", "bias"}
+
+
+@torch.no_grad()
+def _is_linear(module: nn.Linear, given: Tensor, output: Tensor) -> bool:
+    found = F.linear(given, module.weight, module.bias)
+    if not found.numel():
+        return True
+    return found.shape == output.shape and bool(agree(found, output).all())
 
 
 def is_shared(layer: Layer, student: nn.Module) -> bool:

@@ -1,11 +1,14 @@
 """Hooks of capture: what they are, and the logits in what they see."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor
 
+MUTED = ContextVar("muted", default=False)
 IN_PYTHON = "what a hook of kdanalysis sees depends on the step, so it runs as plain Python"
 
 
@@ -13,7 +16,7 @@ class Hook:
     """A hook that does nothing on a copy of its module, and that torch.compile leaves as it is."""
 
     def __init__(self, call: Callable) -> None:
-        self._call = torch.compiler.disable(call, reason=IN_PYTHON)
+        self._call = torch.compiler.disable(_unless_muted(call), reason=IN_PYTHON)
 
     def __call__(self, *seen: Any) -> None:
         """Pass on the module, its arguments and, after its forward pass, its output."""
@@ -21,6 +24,24 @@ class Hook:
 
     def __reduce__(self) -> tuple:
         return Hook, (_ignore,)
+
+
+def _unless_muted(call: Callable) -> Callable:
+    def call_unless_muted(*seen: Any) -> None:
+        if not MUTED.get():
+            call(*seen)
+
+    return call_unless_muted
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Let the hooks of kdanalysis see nothing of what it runs itself, such as a head at a cell."""
+    before = MUTED.set(True)
+    try:
+        yield
+    finally:
+        MUTED.reset(before)
 
 
 def _ignore(*seen: Any) -> None:

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from kdanalysis.capture.grams import LayerGrams
-from kdanalysis.capture.head import Head, is_shared
+from kdanalysis.capture.head import Head, is_plain, is_shared
 from kdanalysis.capture.moments import LOGITS, Moments, take_moments
 from kdanalysis.capture.options import Options
 from kdanalysis.capture.parallel import Group, refuse_sharded, unite
@@ -58,7 +58,7 @@ class LayerProbe:
         self._heads = {
             name: Head(layer, captures)
             for name, layer in self._layers.items()
-            if type(layer.module) is nn.Linear and not is_shared(layer, student)
+            if is_plain(layer.module) and not is_shared(layer, student)
         }
 
     def remove(self) -> None:

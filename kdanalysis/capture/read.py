@@ -21,8 +21,10 @@ def read_regions(
     *,
     teacher_map: str = "",
     teacher_head: str = "",
+    teacher_grid: tuple[int, int] | None = None,
     student_map: str = "",
     student_head: str = "",
+    student_grid: tuple[int, int] | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yield teacher_regions (n, c, r), student_regions, target and sample_id, batch by batch.
 
@@ -37,22 +39,24 @@ def read_regions(
         scales: of the regions, rising from 1.
         teacher_map: dotted name of the layer of its last spatial map; found where not given.
         teacher_head: dotted name of the layer that reads the map's average; likewise.
+        teacher_grid: (h, w) of its tokens, where they are not the largest square.
         student_map: likewise.
         student_head: likewise.
+        student_grid: likewise.
 
     Raises:
         ValueError: a scale exceeds a map, a model has no spatial map or no head that fits it, or
             the models have other classes; the side is named.
     """
     scales = check_scales(scales)
-    sides = {"teacher": (teacher, teacher_map, teacher_head)}
+    sides = {"teacher": (teacher, teacher_map, teacher_head, teacher_grid)}
     if student is not None:
-        sides["student"] = student, student_map, student_head
+        sides["student"] = student, student_map, student_head, student_grid
     with ExitStack() as stack:
         taps = {}
-        for side, (model, *names) in sides.items():
+        for side, (model, *names, grid) in sides.items():
             stack.enter_context(evaluating(model))
-            taps[side] = stack.enter_context(RegionTap(model, *names, side=side))
+            taps[side] = stack.enter_context(RegionTap(model, *names, side=side, grid=grid))
         for images, target, *ids in batches:
             regions = {
                 f"{side}_regions": _regions(side, model, taps[side], images, scales)

@@ -44,8 +44,8 @@ class Recorder(Closing):
                 recorder.loss(y, sample_id=index).backward()
 
     ``step`` counts the calls and ``epoch`` is 0 until you set it; both may be set, but the step
-    must never go back, because step and sample id name a row: of one captured twice the first is
-    read back. A resumed run goes on after its last captured step, or where you set ``step``.
+    must never go back, because step and sample id name a row. A resumed run goes on after its last
+    captured step, or where you set ``step``: of a row captured twice the later one is read back.
     Without a ``with`` block call ``close``.
 
     Args:
@@ -59,8 +59,8 @@ class Recorder(Closing):
         teacher_layer: likewise.
         student_map: dotted name of the layer of its last spatial map; found where not given.
         student_head: dotted name of the layer that reads the map's average; likewise.
-        teacher_map: likewise.
-        teacher_head: likewise.
+        student_grid: (h, w) of its tokens, where they are not the largest square.
+        teacher_map: likewise; so are teacher_head and teacher_grid.
         layers: names or patterns (see ``find_layers``) of layers of the student at which to take
             every term's gradient, at the cost of a backward pass a term; none for a linear head,
             nor for "logits", the gradients in the logits of the batch. Under DDP the gradients are
@@ -100,8 +100,10 @@ class Recorder(Closing):
         teacher_layer: str | None = "",
         student_map: str = "",
         student_head: str = "",
+        student_grid: tuple[int, int] | None = None,
         teacher_map: str = "",
         teacher_head: str = "",
+        teacher_grid: tuple[int, int] | None = None,
         layers: Sequence[str] | str = (),
         noise: bool = True,
         regions: Sequence[int] = (),
@@ -138,8 +140,11 @@ class Recorder(Closing):
         self._taps = Taps(lambda: captures(me().step), loss, bool(self._options.regions))
         self._let_go = weakref.finalize(self, self._taps.remove)
         self._probe = probe_for(student, self._options, self._taps)
-        self._taps.attach(student, student_layer, "student", student_map, student_head)
-        self._taps.attach(teacher, teacher_layer, "teacher", teacher_map, teacher_head)
+        found = student_map, student_head, student_grid
+        self._taps.attach(student, student_layer, "student", *found)
+        self._taps.attach(
+            teacher, teacher_layer, "teacher", teacher_map, teacher_head, teacher_grid
+        )
 
     @property
     def path(self) -> Path:

@@ -14,6 +14,8 @@ from kdanalysis.capture.reading import is_spatial, tensor_of
 from kdanalysis.capture.search import Search
 from kdanalysis.capture.site import check_inside, submodule
 
+DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+
 
 class RegionTap:
     """The regions of a model's last forward pass, for any convolutional network or ViT.
@@ -33,7 +35,8 @@ class RegionTap:
         head: dotted name of the layer that gives the logits from the average of the map.
         logits_layer: dotted name of the submodule that gives the logits; the model itself if "".
         side: what the model is called in messages.
-        grid: (h, w) of tokens, where they are no square with at most one token in front.
+        grid: (h, w) of tokens, where they are not the largest square (2x8 tokens would be taken
+            for 4x4) with at most one token in front.
 
     Raises:
         ValueError: the model has no layer of a given name; in its forward pass, no spatial map or
@@ -56,6 +59,7 @@ class RegionTap:
         self._head = submodule(model, head, side) if head else None
         end = submodule(model, logits_layer, side)
         self._layout: str | None = None
+        self._checked = False
         self._comes_out: bool | None = None
         self._search: Search | None = None
         self._handles: list[RemovableHandle] = []
@@ -124,20 +128,28 @@ class RegionTap:
             raise ValueError(f"the {self._side} gave logits without running the layer of its map")
         layout = self._layout or named_layout(values, self._head)
         self._last = FeatureMap(values, logits, self._head, layout, self._grid)
-        if self._layout is None:
-            self._check_named(self._last)
-            self._layout = layout
+        if not self._checked:
+            self._check(self._last)
+        self._layout, self._checked = layout, True
 
-    def _check_named(self, first: FeatureMap) -> None:
-        """Warn where the named map and head do not give the logits of the first pass."""
-        if first.linear and not first.explains().all():
-            warnings.warn(
-                f"the {self._side}'s named head on the average of its named map does not give its "
-                f"logits: unless dropout or another pooling lies between them, other layers are "
-                f"meant",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+    def _check(self, first: FeatureMap) -> None:
+        """Warn where a linear head on the average of the map does not give the first logits."""
+        drops = any(type(m) in DROPOUT and m.training for m in self._head.modules())
+        try:
+            fits = drops or not first.linear or first.explains().all()
+        except ValueError:
+            if self._layout is None:
+                raise
+            return  # it is said where regions are asked for
+        if fits:
+            return
+        warnings.warn(
+            f"the {self._side}'s head on the average of its map does not give its logits: if the "
+            f"layers are named, others may be meant, unless dropout or another pooling lies "
+            f"between them; if not, a hook changes what the head gives, and the regions lack that",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
     def _settle(self, logits: Float[Tensor, "n c"]) -> Tensor:
         """End the search: one hook stays, where the map is."""

@@ -129,6 +129,7 @@ class Taps:
         side: str,
         map_layer: str = "",
         head: str = "",
+        grid: tuple[int, int] | None = None,
     ) -> None:
         """Put a tap on a model with a layer to watch; after an error none is left on either side.
 
@@ -137,15 +138,15 @@ class Taps:
         """
         regions = None
         try:
-            if (map_layer or head) and not self._regional:
+            if (map_layer or head or grid) and not self._regional:
                 raise ValueError(
-                    f"the {side}'s map or head is named, but only regions, recorded or "
+                    f"the {side}'s map, head or grid is given, but only regions, recorded or "
                     f"distilled as by SDD, read it"
                 )
             if model is None or layer is None:
                 return
             if self._regional:
-                names = {"logits_layer": layer, "side": side}
+                names = {"logits_layer": layer, "side": side, "grid": grid}
                 regions = RegionTap(model, map_layer, head, **names)
             self._taps[side] = Tap(model, layer, side, self.copies, regions)
             self._refuse_one_place()
@@ -172,8 +173,10 @@ class Taps:
             ValueError: logits given where region logits are needed, or those of the stones missing.
         """
         if self._stacked and side == "student":
+            self._forget(side)
             return self._with_stones(given)
         if given is not None:
+            self._forget(side)
             return self._given(side, given)
         if side not in self._taps:
             raise RuntimeError(f"the recorder has no {side}: pass the model or its logits")
@@ -184,6 +187,10 @@ class Taps:
         for tap in self._taps.values():
             if isinstance(tap, Tap):
                 tap.forget()
+
+    def _forget(self, side: str) -> None:
+        if side in self._taps:
+            self._taps[side].forget()
 
     def _refuse_one_place(self) -> None:
         sites = [tap.module for tap in self._taps.values() if isinstance(tap, Tap)]

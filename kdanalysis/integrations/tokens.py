@@ -47,7 +47,9 @@ def select_tokens(
             f"the labels, and the same vocabulary"
         )
     if labels.dim() > 1:
-        rows = rows.unsqueeze(1) * POSITIONS + torch.arange(labels.shape[1], device=rows.device)
+        rows = rows.long().unsqueeze(1) * POSITIONS + torch.arange(
+            labels.shape[1], device=rows.device
+        )
     if shift and labels.dim() > 1:
         student, teacher = student[:, :-1], teacher[:, :-1]
         labels, rows = labels[:, 1:], rows[:, 1:]

@@ -37,6 +37,7 @@ class Regression:
     def __init__(self, stone: int) -> None:
         self.stone, self.count = stone, 0
         self.connector: nn.Sequential | None = None
+        self.origin: tuple[Tensor, ...] = ()  # near the means, so that sums of squares lose nothing
         self.sums: tuple[Tensor, ...] = ()
 
     def add(self, ours: Tensor, theirs: Tensor) -> None:
@@ -48,6 +49,8 @@ class Regression:
         alike = ours.dim() < 4 or ours.shape[2:] == theirs.shape[2:]
         x = rows_of(ours if alike else Resize(theirs.shape[2:])(ours)).double()
         y = rows_of(theirs).double()
+        self.origin = self.origin or (x.mean(0), y.mean(0))
+        x, y = (rows - origin for rows, origin in zip((x, y), self.origin, strict=True))
         found = x.sum(0), y.sum(0), x.T @ x, x.T @ y, y.square().sum()
         if self.count:
             found = tuple(old + new for old, new in zip(self.sums, found, strict=True))
@@ -69,15 +72,23 @@ class Regression:
                 f"needs finite ones"
             )
         x, y, xx, xy, yy = (value.cpu() for value in self.sums)
+        zeros = tuple(value.cpu() for value in self.origin)
         x, y = x / self.count, y / self.count
         xx = xx - self.count * torch.outer(x, x)
         xy = xy - self.count * torch.outer(x, y)
         total = yy - self.count * y.square().sum()
-        ridge = strength * xx.diagonal().mean() * torch.eye(len(x), dtype=torch.float64)
         # channels may be dead, or add up to a constant after a norm: such directions weigh nothing
-        weight = torch.linalg.pinv(xx + ridge, rtol=1e-10, hermitian=True) @ xy
+        alive = xx.diagonal() > self.count * (1e-12 * zeros[0]).square()
+        ridged = xx + strength * xx.diagonal().mean() * torch.eye(len(x), dtype=torch.float64)
+        unit = torch.where(alive, ridged.diagonal().rsqrt(), 0.0).unsqueeze(1)
+        values, vectors = torch.linalg.eigh(unit * ridged * unit.T)
+        kept = values > 1e-10 * values.max()
+        span, rest = unit * vectors[:, kept], unit * vectors[:, ~kept]
+        weight = span / values[kept] @ (span.T @ xy)
+        weight = weight - rest @ (torch.linalg.pinv(rest) @ weight)  # the smallest such weight
         left = total - 2 * (weight * xy).sum() + (weight * (xx @ weight)).sum()
-        known = total > 1e-12 * yy
+        x, y = x + zeros[0], y + zeros[1]
+        known = total > 1e-12 * self.count * y.square().sum()
         return weight, y - x @ weight, float(1 - left / total) if known else float("nan")
 
     def finish(self, strength: float | int) -> tuple[nn.Module, float, int]:

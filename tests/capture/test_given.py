@@ -50,3 +50,15 @@ def test_a_student_trained_without_a_teacher_is_told_to_give_its_logits(tmp_path
         training.student(x)
         with pytest.raises(RuntimeError, match="has no teacher: pass the model or its logits"):
             recorder.loss(y)
+
+
+def test_passes_whose_logits_were_given_are_not_those_of_the_next_step(tmp_path):
+    training, (x, y, _) = Training(), next(batches(1))
+    sides = {"student": training.student, "teacher": training.teacher}
+    with Recorder(tmp_path / "run", LOSS, schedule=every(1), **sides) as recorder:
+        for _ in range(2):
+            training.forward(x)
+            halves = torch.cat([training.student(half) for half in x.chunk(2)])
+            training.update(recorder.loss(y, student=halves))
+            with pytest.raises(RuntimeError, match="no forward pass of the student was seen"):
+                recorder.loss(y, teacher=torch.zeros_like(halves))

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torch.utils.checkpoint import checkpoint
 from toy import Training, batches, network
 
@@ -240,6 +241,39 @@ class Own(Twice):
     def __init__(self) -> None:
         super().__init__()
         self.head = Doubled(8, 8, bias=False)
+
+
+class Hooked(Twice):
+    """A hook on the head changes its weight or its output, and its class tells nothing of it."""
+
+    def __init__(self, change) -> None:
+        super().__init__()
+        change(self.head)
+
+    def forward(self, x):
+        return self.head(x)
+
+
+def added(head: nn.Linear) -> None:
+    head.gain = nn.Parameter(torch.full((8,), 2.0))
+    head.register_forward_hook(lambda module, given, output: output * module.gain)
+
+
+CHANGES = {
+    "weight norm": torch.nn.utils.weight_norm,
+    "spectral norm": torch.nn.utils.spectral_norm,
+    "pruning": lambda head: prune.l1_unstructured(head, "weight", 0.5),
+    "three times": lambda head: head.register_forward_hook(lambda *seen: 3 * seen[2]),
+    "a gain": added,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_head_that_hooks_change_gets_its_whole_gradient(tmp_path, change):
+    test_a_head_that_is_not_quite_the_last_word_gets_its_whole_gradient(
+        tmp_path, lambda: Hooked(CHANGES[change])
+    )
 
 
 @pytest.mark.parametrize("model", [Tied, Twice, Scaled, Frozen, Own])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdanalysis import read_regions, region_logits
+from kdanalysis import KD, SDD, Recorder, every, open_run, read_regions, region_logits
 
 
 def images(count: int = 3, side: int = 16):
@@ -75,6 +75,39 @@ def test_grids_may_differ_and_each_is_pooled_on_its_own():
     np.testing.assert_allclose(
         batch["teacher_regions"][..., 1:].mean(-1), batch["teacher_regions"][..., 0], atol=1e-5
     )
+
+
+def test_a_grid_of_tokens_that_is_no_square_is_given(tmp_path):
+    """2 x 8 patches, whose number is that of a square."""
+    torch.manual_seed(0)
+    model, features = zoo.ViT("avg", 0).eval(), []
+    model.norm.register_forward_hook(lambda *seen: features.append(seen[2].detach()))
+    x, y = torch.randn(4, 3, 8, 32), torch.arange(4)
+    grids = {"teacher_grid": (2, 8), "student_grid": (2, 8)}
+    (batch,) = read_regions([(x, y)], model, model, (1, 2), **grids)
+    expected = region_logits(features[0].mT.unflatten(2, (2, 8)), model.head, None, (1, 2)).detach()
+    (square,) = read_regions([(x, y)], model, None, (1, 2))
+    assert not np.allclose(square["teacher_regions"][..., 1:], expected[..., 1:], atol=1e-2)
+
+    student = zoo.ViT("avg", 0)
+    options = {"regions": (1, 2), "dtype": "float32", "schedule": every(1)}
+    with Recorder(
+        tmp_path, SDD(KD(), (1, 2)), student=student, teacher=model, **grids, **options
+    ) as r:
+        model(x)
+        student(x)
+        r.loss(y).backward()
+    run = open_run(tmp_path)
+    (kept,) = run.region_batches(["teacher_regions"])
+    (rows,) = run.batches(["residual"], 10)
+    assert rows["residual"].max() < 1e-5
+    for found in (batch["teacher_regions"], batch["student_regions"], kept["teacher_regions"]):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_grid_without_regions_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="the student's map, head or grid is given, but only"):
+        Recorder(tmp_path / "run", KD(), student=zoo.ViT(), student_grid=(4, 4))
 
 
 def test_a_teacher_alone_and_batches_without_ids():

@@ -214,7 +214,9 @@ def test_a_head_that_runs_twice_counts_where_it_gave_the_logits(last):
 def test_another_layer_by_name_is_taken_but_warned_about():
     model = build(zoo.ResNet).eval()
     with RegionTap(model, "conv1", "fc") as tap:
-        with pytest.warns(RuntimeWarning, match="does not give its logits: unless dropout"):
+        with pytest.warns(
+            RuntimeWarning, match="does not give its logits: if the layers are named"
+        ):
             model(images())
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -223,6 +225,55 @@ def test_another_layer_by_name_is_taken_but_warned_about():
     assert not taken.explains().any()
     expected = region_logits(model.conv1(images()), model.fc.weight, model.fc.bias)
     torch.testing.assert_close(taken.regions(SCALES)[..., 1:], expected[..., 1:])
+
+
+def test_a_hook_that_changes_what_a_found_head_gives_is_warned_about():
+    model = build(zoo.ResNet).eval()
+    model.fc.register_forward_hook(lambda module, given, output: 3 * output)
+    with RegionTap(model), pytest.warns(RuntimeWarning, match="a hook changes what the head gives"):
+        model(images())
+
+
+def test_a_head_with_dropout_that_trains_is_not_warned_about():
+    model = build(zoo.ResNet).train()
+    model.fc = nn.Sequential(nn.Dropout(0.5), model.fc)
+    with RegionTap(model) as tap:
+        model(images())  # warnings are errors
+        assert not tap.take().explains().all()
+
+
+class Cosine(nn.Linear):
+    """A linear layer by its class, but not by what it computes."""
+
+    def forward(self, x):
+        return 10 * F.linear(F.normalize(x, dim=-1), F.normalize(self.weight, dim=-1))
+
+
+def test_a_subclass_of_a_linear_layer_is_applied_at_every_position():
+    model = build(zoo.ResNet).eval()
+    model.fc = Cosine(model.fc.in_features, 5, bias=False)
+    features = []
+    with RegionTap(model) as tap, torch.no_grad():
+        model.avgpool.register_forward_hook(lambda *seen: features.append(seen[1][0]))
+        model(images())
+        taken = tap.take()
+    logit_map = model.fc(features[0].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    expected = F.adaptive_avg_pool2d(logit_map, 2).flatten(2)
+    torch.testing.assert_close(taken.regions((1, 2))[..., 1:], expected)
+    assert not taken.linear
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_head_that_gives_the_logits_is_not_seen_when_it_runs_at_positions(hidden):
+    model = build(zoo.ResNet).eval()
+    if hidden:
+        model.fc = nn.Sequential(model.fc, nn.ReLU(), nn.Linear(5, 5))
+    with RegionTap(model, logits_layer="fc") as tap:
+        logits = model(images())
+        regions = tap.take().regions((1, 2))
+        with pytest.raises(RuntimeError, match="no forward pass"):
+            tap.take()
+    assert torch.equal(regions[..., 0], logits)
 
 
 def test_dropout_written_as_a_function_needs_names_or_evaluation_mode():

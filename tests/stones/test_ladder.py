@@ -90,9 +90,12 @@ def test_a_teacher_that_exposes_no_blocks_is_run_whole():
     assert ladder(images()).student.shape == (4, CLASSES, 3)
 
 
-def test_a_tail_that_does_not_give_the_teachers_logits_is_not_taken():
+@pytest.mark.parametrize("factor", [2, 1.001])
+def test_a_tail_that_does_not_give_the_teachers_logits_is_not_taken(factor):
     made = pair("resnet")
-    made.teacher.forward = lambda x: 2 * made.teacher.classify(made.teacher.forward_features(x))
+    made.teacher.forward = lambda x: (
+        factor * made.teacher.classify(made.teacher.forward_features(x))
+    )
     ladder = Ladder(made.student, made.teacher, images())
     assert not ladder.fast
     del made.teacher.forward

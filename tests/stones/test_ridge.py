@@ -8,6 +8,7 @@ from sklearn.metrics import r2_score
 
 from kdanalysis import Ladder, fit_connectors
 from kdanalysis.models import build_model
+from kdanalysis.stones.ridge import Regression
 from tests.stones.pairs import CLASSES, PAIRS, images, pair
 from tests.stones.test_ladder import assert_same, hooks, parts
 
@@ -115,6 +116,26 @@ def test_features_that_do_not_vary_have_no_r2():
             p.zero_()
     fitted = fit_connectors(made.student, made.teacher, BATCHES, stones=(1, 2))
     assert np.isnan(fitted.r2[0])
+
+
+def test_channels_of_unlike_size_far_from_zero_weigh_what_least_squares_gives_them():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 4, generator=generator, dtype=torch.float64)
+    y = x @ torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    y += torch.randn(400, 3, generator=generator, dtype=torch.float64)
+    x, y = x * torch.tensor([1.0, 1e-6, 1e3, 1.0]) + 1e4, y + 1e5
+    x[:, 3] = 7.0  # a dead channel
+    one = Regression(1)
+    for ours, theirs in zip(x.split(150), y.split(150), strict=True):
+        one.add(ours, theirs)
+    weight, bias, r2 = one.solve(0)
+    alive = x[:, :3] - x[:, :3].mean(0)
+    expected = torch.linalg.lstsq(alive, y - y.mean(0)).solution
+    found = 1 - (y - y.mean(0) - alive @ expected).square().sum() / (y - y.mean(0)).square().sum()
+    assert r2 == pytest.approx(float(found), abs=1e-8)
+    torch.testing.assert_close(weight[:3], expected, rtol=1e-6, atol=1e-9)
+    assert not weight[3].any()
+    torch.testing.assert_close(bias, y.mean(0) - x.mean(0) @ weight)
 
 
 @pytest.mark.parametrize(
