@@ -22,7 +22,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 OFFICIAL = (1, 2, 4)
-SILENT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Flatten, nn.Identity)
+DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+SILENT = (*DROPOUT, nn.Flatten, nn.Identity)
 NEEDS_MAP = (nn.Conv2d, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Flatten)
 
 

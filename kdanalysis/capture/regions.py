@@ -13,8 +13,7 @@ from kdanalysis.capture.hook import Hook, in_backward, logits_of
 from kdanalysis.capture.reading import is_spatial, tensor_of
 from kdanalysis.capture.search import Search
 from kdanalysis.capture.site import check_inside, submodule
-
-DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
+from kdanalysis.regions import DROPOUT
 
 
 class RegionTap:
@@ -134,7 +133,7 @@ class RegionTap:
 
     def _check(self, first: FeatureMap) -> None:
         """Warn where a linear head on the average of the map does not give the first logits."""
-        drops = any(type(m) in DROPOUT and m.training for m in self._head.modules())
+        drops = any(isinstance(m, DROPOUT) and m.training for m in self._head.modules())
         try:
             fits = drops or not first.linear or first.explains().all()
         except ValueError:
