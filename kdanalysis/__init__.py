@@ -8,12 +8,12 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AutoK": "kdanalysis.partition",
-    "Groups": "kdanalysis.partition",
-    "Target": "kdanalysis.partition",
-    "Top1": "kdanalysis.partition",
-    "Top1TopK": "kdanalysis.partition",
-    "TopK": "kdanalysis.partition",
+    "AutoK": "kdanalysis.core.partition",
+    "Groups": "kdanalysis.core.partition",
+    "Target": "kdanalysis.core.partition",
+    "Top1": "kdanalysis.core.partition",
+    "Top1TopK": "kdanalysis.core.partition",
+    "TopK": "kdanalysis.core.partition",
     "Blockwise": "kdanalysis.losses",
     "Confident": "kdanalysis.losses",
     "CrossEntropy": "kdanalysis.losses",
@@ -39,12 +39,12 @@ _HOMES = {
     "region_bytes": "kdanalysis.capture",
     "load_logits": "kdanalysis.store",
     "load_regions": "kdanalysis.store",
-    "region_cases": "kdanalysis.cases",
-    "region_logits": "kdanalysis.regions",
-    "feature_gradients": "kdanalysis.regions",
-    "open_run": "kdanalysis.run",
-    "sweep": "kdanalysis.sweeps",
-    "sweep_samples": "kdanalysis.sweeps",
+    "region_cases": "kdanalysis.core.cases",
+    "region_logits": "kdanalysis.core.regions",
+    "feature_gradients": "kdanalysis.core.regions",
+    "open_run": "kdanalysis.studies.run",
+    "sweep": "kdanalysis.studies.sweeps",
+    "sweep_samples": "kdanalysis.studies.sweeps",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 from measures.students import CPU, print_spreads, train_students, train_teacher
 
-from kdanalysis.analysis.suggestion import loss_text
+from kdanalysis.analyzers.teacher.suggestion import loss_text
 from kdanalysis.data import load_data
 from kdanalysis.data.images import Images
 from kdanalysis.pages.teacher import study_teacher

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 import kdanalysis as kd
 from kdanalysis.data import DataSplits, load_data
 from kdanalysis.integrations.lightning import DistillationCallback
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 
 LOSS = kd.Sum(kd.CrossEntropy(), kd.GDKD(k=3, weights=(1, 1, 2)))
 

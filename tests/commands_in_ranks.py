@@ -19,10 +19,10 @@ from pathlib import Path
 
 from torch import distributed
 
-from kdanalysis import stream
 from kdanalysis.cli.main import app
+from kdanalysis.core.ranks import Ranks
 from kdanalysis.pages import page
-from kdanalysis.ranks import Ranks
+from kdanalysis.studies import stream
 
 MEET, FEED = distributed.init_process_group, stream.feed
 WRITE, UNITE = page.write_folder, Ranks.unite

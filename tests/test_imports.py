@@ -26,15 +26,13 @@ def test_the_package_loads_nothing_heavy():
     ("statement", "package"),
     [
         ("import kdanalysis; kdanalysis.TopK", "torch"),
-        ("import kdanalysis.figures.style", "matplotlib"),
-        ("import kdanalysis.analysis.base", "torchmetrics"),
+        ("import kdanalysis.draw.look", "matplotlib"),
+        ("import kdanalysis.analyzers.base", "torchmetrics"),
     ],
 )
 def test_control_a_loaded_package_is_seen(statement, package):
     assert package in loaded(statement)
 
 
-def test_figures_load_no_torch():
-    assert "torch" not in loaded(
-        "from kdanalysis.figures import magnitude, share, conflict, mass, profile, modality"
-    )
+def test_the_look_loads_no_torch():
+    assert "torch" not in loaded("import kdanalysis.draw.look, kdanalysis.draw.panels")

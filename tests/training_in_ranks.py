@@ -20,8 +20,8 @@ from torch import nn
 
 from kdanalysis.cli import experiment
 from kdanalysis.cli.main import app
-from kdanalysis.models.build import BUILDERS
-from kdanalysis.models.network import Network
+from kdanalysis.networks.zoo.build import BUILDERS
+from kdanalysis.networks.zoo.network import Network
 from kdanalysis.training import fit
 
 TRAIN_EPOCH, SAVE, RUN = fit.Fit._train_epoch, fit.save_checkpoint, fit.Fit.run

@@ -8,15 +8,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from kdanalysis.capture.hook import muted
-from kdanalysis.capture.reading import (
-    CHANNELS_LAST,
-    CLASS_TOKEN,
-    MAP,
-    agree,
-    channels_of,
-)
-from kdanalysis.regions import as_linear, feature_gradients, region_logits
+from kdanalysis.core.regions import as_linear, feature_gradients, region_logits
+from kdanalysis.networks.hook import muted
+from kdanalysis.networks.reading import CHANNELS_LAST, CLASS_TOKEN, MAP, agree, channels_of
 
 
 @dataclass(frozen=True)

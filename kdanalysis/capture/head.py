@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdanalysis.capture.hook import Hook, in_backward
-from kdanalysis.capture.reading import agree
-from kdanalysis.gradients import Layer
+from kdanalysis.networks.hook import Hook, in_backward
+from kdanalysis.networks.layers import Layer
+from kdanalysis.networks.reading import agree
 
 
 class Head:

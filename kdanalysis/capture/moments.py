@@ -9,15 +9,8 @@ from dataclasses import dataclass, field
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from kdanalysis.gradients import (
-    gram,
-    gram_of,
-    grams_of,
-    half_covariances,
-    linear_covariance,
-    linear_mean,
-    mean_gradients,
-)
+from kdanalysis.core.gradients import gram, linear_covariance, linear_mean
+from kdanalysis.core.parameters import gram_of, grams_of, half_covariances, mean_gradients
 
 LOGITS = "logits"
 HeadInput = tuple[Float[Tensor, "n d"], Mapping[str, bool]]  # and which of its parameters learn

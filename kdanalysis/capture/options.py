@@ -13,8 +13,8 @@ import torch
 from kdanalysis import __version__
 from kdanalysis.capture.place import place
 from kdanalysis.capture.schedule import Schedule
+from kdanalysis.core.regions import check_scales
 from kdanalysis.losses import Loss
-from kdanalysis.regions import check_scales
 from kdanalysis.store.folder import refuse_existing
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.queue import QueueWriter

@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from kdanalysis.capture.hook import Hook
 from kdanalysis.capture.moments import LOGITS, Moments
-from kdanalysis.gradients import gram_of
-from kdanalysis.gradients.layers import unwrapped
+from kdanalysis.core.parameters import gram_of
+from kdanalysis.networks.hook import Hook
+from kdanalysis.networks.layers import unwrapped
 
 
 class Group:

@@ -14,8 +14,8 @@ from kdanalysis.capture.options import Options
 from kdanalysis.capture.parallel import Group, refuse_sharded, unite
 from kdanalysis.capture.seen import Seen
 from kdanalysis.capture.tap import Pass, Taps
-from kdanalysis.gradients import HasGradients, Layer, find_layers, term_gradients
-from kdanalysis.gradients.layers import unwrapped
+from kdanalysis.core.gradients import HasGradients, term_gradients
+from kdanalysis.networks.layers import Layer, find_layers, unwrapped
 
 
 class LayerProbe:

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kdanalysis.capture.mode import evaluating
 from kdanalysis.capture.regions import RegionTap
-from kdanalysis.regions import check_scales
+from kdanalysis.core.regions import check_scales
+from kdanalysis.networks.mode import evaluating
 
 
 def read_regions(

@@ -11,7 +11,7 @@ from torch import Tensor
 from kdanalysis.capture.options import Options
 from kdanalysis.capture.seen import Seen, side_regions
 from kdanalysis.capture.tap import Pass
-from kdanalysis.regions import check_scales, count_regions
+from kdanalysis.core.regions import check_scales, count_regions
 from kdanalysis.store.schema import BITS
 
 

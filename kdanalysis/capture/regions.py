@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from kdanalysis.capture.features import FeatureMap, named_layout
-from kdanalysis.capture.hook import Hook, in_backward, logits_of
-from kdanalysis.capture.reading import is_spatial, tensor_of
-from kdanalysis.capture.search import Search
-from kdanalysis.capture.site import check_inside, submodule
-from kdanalysis.regions import DROPOUT
+from kdanalysis.core.regions import DROPOUT
+from kdanalysis.networks.hook import Hook, in_backward, logits_of
+from kdanalysis.networks.reading import is_spatial, tensor_of
+from kdanalysis.networks.search import Search
+from kdanalysis.networks.site import check_inside, submodule
 
 
 class RegionTap:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from kdanalysis.capture.features import FeatureMap
-from kdanalysis.capture.hook import Hook, in_backward, logits_of
-from kdanalysis.capture.mode import warn_unsettled
 from kdanalysis.capture.regions import RegionTap
-from kdanalysis.capture.site import submodule
+from kdanalysis.networks.hook import Hook, in_backward, logits_of
+from kdanalysis.networks.mode import warn_unsettled
+from kdanalysis.networks.site import submodule
 
 
 class Pass(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from typer.core import TyperCommand, TyperGroup
 
-from kdanalysis.ranks import RANKS, Ended
+from kdanalysis.core.ranks import RANKS, Ended
 
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
 

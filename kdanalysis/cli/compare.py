@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdanalysis.cli.options import Device, Out, Overwrite, Seed, prepare
-from kdanalysis.ranks import RANKS
+from kdanalysis.core.ranks import RANKS
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from kdanalysis.pages.inputs import Source
     from kdanalysis.pages.page import Page
+    from kdanalysis.studies.source import Source
 
 
 def compare(
@@ -106,8 +106,8 @@ def compare_losses(
     from kdanalysis.cli.terminal import print_frame
     from kdanalysis.losses import parse_losses
     from kdanalysis.pages.compare import MOST_STEPS, loss_page, study_losses
-    from kdanalysis.pages.inputs import open_sources
     from kdanalysis.pages.norms import matching_sentence, summary
+    from kdanalysis.studies.source import open_sources
 
     losses = parse_losses(texts, temperature)
     if len(losses) < 2:
@@ -146,8 +146,8 @@ def compare_runs(
         settings_of,
         study_runs,
     )
-    from kdanalysis.pages.inputs import open_sources
-    from kdanalysis.run import MOST_STEPS
+    from kdanalysis.studies.run import MOST_STEPS
+    from kdanalysis.studies.source import open_sources
 
     sources = open_sources(paths, MOST_STEPS)
     settings = settings_of(sources, temperature)

@@ -56,9 +56,9 @@ def examine(
     """Read the logits once, print the card, and fill the folder where there is one."""
     from kdanalysis.cli.progress import track
     from kdanalysis.cli.terminal import print_frame, warn_of_skipped
+    from kdanalysis.core.ranks import RANKS
     from kdanalysis.pages.card import wide_card
     from kdanalysis.pages.teacher import study_teacher, teacher_page
-    from kdanalysis.ranks import RANKS
     from kdanalysis.store.sources import load_logits
 
     if RANKS.first:
@@ -91,7 +91,7 @@ def examine(
 
 def print_suggestions(table: "pd.DataFrame") -> None:
     """Print every suggested setting with its evidence, and the loss ready to paste."""
-    from kdanalysis.analysis.suggestion import loss_text
+    from kdanalysis.analyzers.teacher.suggestion import loss_text
     from kdanalysis.cli.terminal import print_frame
     from kdanalysis.pages.suggestion import shown, suggestion_text
 

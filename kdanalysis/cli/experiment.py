@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kdanalysis.cli.output import CARD, check_folder
-from kdanalysis.ranks import RANKS
+from kdanalysis.core.ranks import RANKS
 
 if TYPE_CHECKING:
     import torch

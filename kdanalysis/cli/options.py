@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.ranks import RANKS
+from kdanalysis.core.ranks import RANKS
 
 if TYPE_CHECKING:
     import torch

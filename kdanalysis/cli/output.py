@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kdanalysis.ranks import RANKS
+from kdanalysis.core.ranks import RANKS
 
 CARD = frozenset({"report.html", "tables", "figures"})  # what diagnose writes
 LEFTOVERS = (".page.", ".teacher.pt.")

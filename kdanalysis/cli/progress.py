@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from kdanalysis.ranks import RANKS
+from kdanalysis.core.ranks import RANKS
 
 Item = TypeVar("Item")
 

@@ -42,7 +42,7 @@ def page_of(paths: list[Path], device: "torch.device") -> str:
     from kdanalysis.cli.terminal import warn_of_skipped
     from kdanalysis.pages.page import close_figures
     from kdanalysis.pages.run import run_page, short_names
-    from kdanalysis.run import open_run
+    from kdanalysis.studies.run import open_run
 
     for path in paths:
         warn_of_skipped(path)

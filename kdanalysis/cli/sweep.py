@@ -59,8 +59,8 @@ def run_sweep(file: Path, settings: tuple, device: "torch.device", folder: Path 
     """Read the logits once, print an excerpt, and fill the folder where there is one."""
     from kdanalysis.cli.progress import track
     from kdanalysis.cli.terminal import print_frame
+    from kdanalysis.core.ranks import RANKS
     from kdanalysis.pages.sweep import excerpt, study_sweep, sweep_page
-    from kdanalysis.ranks import RANKS
     from kdanalysis.store.sources import load_logits
 
     logits = load_logits(file)

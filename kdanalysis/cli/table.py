@@ -31,7 +31,7 @@ def table(
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise ValueError(f"--out {out}: need a name that ends in .csv or .parquet")
     from kdanalysis.cli.terminal import print_frame, warn_of_skipped
-    from kdanalysis.run import open_run
+    from kdanalysis.studies.run import open_run
 
     prepare(seed, device)
     warn_of_skipped(run)

@@ -16,7 +16,7 @@ def print_frame(frame: "pd.DataFrame", title: str = "") -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from kdanalysis.report.number import format_column, is_numeric
+    from kdanalysis.draw.text import format_column, is_numeric
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in frame.columns:

@@ -7,11 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kdanalysis.integrations.models import (
-    is_encoder_decoder,
-    logits_in,
-    predicts_next_token,
-)
+from kdanalysis.integrations.models import is_encoder_decoder, logits_in, predicts_next_token
 from kdanalysis.integrations.recording import Ramp, Recording
 from kdanalysis.integrations.tokens import Tokens, select_tokens
 from kdanalysis.losses import Loss

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kdanalysis.regions import count_regions
+from kdanalysis.core.regions import count_regions
 
 Real = int | float
 

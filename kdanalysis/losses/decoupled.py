@@ -5,10 +5,9 @@ from typing import Any, SupportsFloat, SupportsIndex
 
 from torch import Tensor
 
-from kdanalysis.decompose import DIVERGENCES, decompose
+from kdanalysis.core.divergence import DIVERGENCES, decompose, slopes, slopes_of_chosen
+from kdanalysis.core.partition import AutoK, Chosen, Partition, Target, Top1, Top1TopK, TopK
 from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
-from kdanalysis.partition import AutoK, Chosen, Partition, Target, Top1, Top1TopK, TopK
-from kdanalysis.slopes import slopes, slopes_of_chosen
 
 
 class Decoupled(Loss):

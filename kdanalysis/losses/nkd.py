@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from kdanalysis.core.partition import check_target
 from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
-from kdanalysis.partition import check_target
 
 
 class NKD(Loss):

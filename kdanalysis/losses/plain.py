@@ -3,9 +3,9 @@
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from kdanalysis.decompose import divergence_terms
+from kdanalysis.core.divergence import divergence_terms
+from kdanalysis.core.partition import check_target
 from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
-from kdanalysis.partition import check_target
 
 
 class KD(Loss):

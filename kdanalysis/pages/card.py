@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kdanalysis.report.number import format_number
-from kdanalysis.report.section import Tile
+from kdanalysis.draw.text import format_number
+from kdanalysis.pages.html.section import Tile
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,24 @@ import pandas as pd
 import torch
 from matplotlib.axes import Axes
 
-from kdanalysis.analysis.conflict import GradientConflict
-from kdanalysis.analysis.direction import LossDirection
-from kdanalysis.analysis.magnitude import TermMagnitude
-from kdanalysis.analysis.parts import KDParts
-from kdanalysis.analysis.share import TermShare
-from kdanalysis.figures import direction, magnitude
+from kdanalysis.analyzers.terms import direction_figure as direction
+from kdanalysis.analyzers.terms import magnitude_figure as magnitude
+from kdanalysis.analyzers.terms.conflict import GradientConflict
+from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.analyzers.terms.magnitude import TermMagnitude
+from kdanalysis.analyzers.terms.share import TermShare
+from kdanalysis.core.partition import Target, TopK
 from kdanalysis.losses import DKD, GDKD, KD, Loss
+from kdanalysis.losses.parts import KDParts
 from kdanalysis.pages.compare_runs import drawn_together
 from kdanalysis.pages.facts import class_fact, stated
-from kdanalysis.pages.inputs import Source, Watch, study
+from kdanalysis.pages.html import Section
 from kdanalysis.pages.norms import Tables, at_matched_norm, matching_sentence, summary
 from kdanalysis.pages.noun import Noun
 from kdanalysis.pages.nouns import NOUNS, joined, noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.pages.run import by_file
-from kdanalysis.partition import Target, TopK
-from kdanalysis.report import Section
+from kdanalysis.studies.source import Source, Watch, study
 
 MOST_STEPS = 100  # beyond, steps are put together: the memory of a table grows with them
 

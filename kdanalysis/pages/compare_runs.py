@@ -9,17 +9,18 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kdanalysis.figures import agreement, together
+from kdanalysis.analyzers.students import agreement_figure as agreement
+from kdanalysis.pages import together
 from kdanalysis.pages.facts import class_fact
-from kdanalysis.pages.inputs import Source, Watch, study
+from kdanalysis.pages.html import Section
 from kdanalysis.pages.norms import Tables
 from kdanalysis.pages.noun import as_figure
 from kdanalysis.pages.nouns import NOUNS, joined, noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.pages.run import BY_PAIR, by_file
 from kdanalysis.pages.teacher import MOST_CLASSES
-from kdanalysis.report import Section
-from kdanalysis.tables import analyzer, common_settings
+from kdanalysis.studies.source import Source, Watch, study
+from kdanalysis.studies.tables import analyzer, common_settings
 
 Drawing = Callable[[pd.DataFrame], Axes | Figure]
 COMPARED: dict[str, tuple[tuple[str, Drawing], ...]] = {

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from kdanalysis.analysis.calibration import StudentCalibration
+from kdanalysis.analyzers.teacher.calibration import StudentCalibration
+from kdanalysis.pages.html import Section
 from kdanalysis.pages.ladder import study_ladder
 from kdanalysis.pages.layers import with_conflict
 from kdanalysis.pages.nouns import joined, noun_section
@@ -14,12 +15,11 @@ from kdanalysis.pages.page import Page
 from kdanalysis.pages.run import BY_PAIR, Watch, by_file, run_tables
 from kdanalysis.pages.suggestion import suggestion_section
 from kdanalysis.pages.teacher import MOST_CLASSES, card_section, study_teacher
-from kdanalysis.report import Section
-from kdanalysis.run import open_run
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.sources import load_logits
-from kdanalysis.stream import feed
-from kdanalysis.tables import LAYER_TABLES, REGION_TABLES, analyzer
+from kdanalysis.studies.run import open_run
+from kdanalysis.studies.stream import feed
+from kdanalysis.studies.tables import LAYER_TABLES, REGION_TABLES, analyzer
 from kdanalysis.training.stones import TrainedLadder
 
 TEACHER = ("mass", "suppression", "amplification", "profile", "modality")

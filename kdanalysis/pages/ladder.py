@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kdanalysis.analysis.alignment import FeatureAlignment
-from kdanalysis.analysis.connector import ConnectorFit
-from kdanalysis.analysis.ladder import LadderProfile
-from kdanalysis.analysis.ladder_gradient import gradient_table
+from kdanalysis.analyzers.stones.alignment import FeatureAlignment
+from kdanalysis.analyzers.stones.connector import ConnectorFit
+from kdanalysis.analyzers.stones.gradient import gradient_table
+from kdanalysis.analyzers.stones.ladder import LadderProfile
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import Blockwise
 from kdanalysis.pages.facts import stated

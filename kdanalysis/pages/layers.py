@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from kdanalysis.figures import layer_conflict, layers, snr
+from kdanalysis.analyzers.terms import layer_conflict_figure as layer_conflict
+from kdanalysis.analyzers.terms import layers_figure as layers
+from kdanalysis.analyzers.terms import snr_figure as snr
 from kdanalysis.pages.noun import Noun
 
 LAYERS = Noun(

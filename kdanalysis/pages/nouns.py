@@ -6,32 +6,30 @@ from functools import partial
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kdanalysis.figures import (
-    agreement,
-    amplification,
-    calibration,
-    calibration_text,
-    confidence,
-    conflict,
-    direction,
-    direction_text,
-    magnitude,
-    mass,
-    modality,
-    nckd,
-    profile,
-    reliability,
-    share,
-    spread,
-    suppression,
-    sweep,
-)
+from kdanalysis.analyzers.students import agreement_figure as agreement
+from kdanalysis.analyzers.sweep import spread_figure as spread
+from kdanalysis.analyzers.sweep import sweep_figure as sweep
+from kdanalysis.analyzers.teacher import calibration_figure as calibration
+from kdanalysis.analyzers.teacher import calibration_text
+from kdanalysis.analyzers.teacher import mass_figure as mass
+from kdanalysis.analyzers.teacher import modality_figure as modality
+from kdanalysis.analyzers.teacher import profile_figure as profile
+from kdanalysis.analyzers.teacher import reliability_figure as reliability
+from kdanalysis.analyzers.teacher import suppression_figure as suppression
+from kdanalysis.analyzers.terms import amplification_figure as amplification
+from kdanalysis.analyzers.terms import confidence_figure as confidence
+from kdanalysis.analyzers.terms import conflict_figure as conflict
+from kdanalysis.analyzers.terms import direction_figure as direction
+from kdanalysis.analyzers.terms import direction_text
+from kdanalysis.analyzers.terms import magnitude_figure as magnitude
+from kdanalysis.analyzers.terms import nckd_figure as nckd
+from kdanalysis.analyzers.terms import share_figure as share
+from kdanalysis.pages.html import Section
 from kdanalysis.pages.layers import LAYER_NOUNS
 from kdanalysis.pages.noun import Joint, Names, Noun, as_figure, named
 from kdanalysis.pages.regions import REGION_NOUNS
 from kdanalysis.pages.stones import STONES
 from kdanalysis.pages.students import DISCREPANCY, RELATION
-from kdanalysis.report import Section
 
 
 def amplification_of(loss: str) -> Callable[[pd.DataFrame], Axes]:

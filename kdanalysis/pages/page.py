@@ -7,8 +7,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from kdanalysis.figures.save import save_figure
-from kdanalysis.report import Section, build
+from kdanalysis.draw.save import save_figure
+from kdanalysis.pages.html import Section, build
 
 
 @dataclass(frozen=True)

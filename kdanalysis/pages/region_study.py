@@ -8,20 +8,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kdanalysis.analysis.sight import image_entropy, sight_table, spread_places
+from kdanalysis.analyzers.regions.sight import image_entropy, sight_table, spread_places
+from kdanalysis.analyzers.regions.sight_figure import (
+    drawn_scales,
+    sight_number,
+    sight_of_image,
+    sight_sentence,
+)
 from kdanalysis.capture import read_regions
+from kdanalysis.core.regions import check_scales, count_regions
 from kdanalysis.data import DataSplits
 from kdanalysis.data.images import Images
-from kdanalysis.figures.sight import drawn_scales, sight_number, sight_of_image, sight_sentence
-from kdanalysis.figures.style import class_names, short
+from kdanalysis.draw.look import class_names, short
 from kdanalysis.losses import Loss
 from kdanalysis.pages.facts import stated
+from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
-from kdanalysis.region_tables import region_analyzer, region_tables
-from kdanalysis.regions import check_scales, count_regions
-from kdanalysis.report import Section
-from kdanalysis.stream import Batches, feed, needed_columns
+from kdanalysis.studies.region_tables import region_analyzer, region_tables
+from kdanalysis.studies.stream import Batches, feed, needed_columns
 
 Watch = Callable[[Iterable], Iterable]
 

@@ -1,6 +1,11 @@
 """What is shown of region logits: their anatomy, ambiguity, cancellation and uptake."""
 
-from kdanalysis.figures import ambiguity, anatomy, anatomy_text, cancellation, uptake, uptake_runs
+from kdanalysis.analyzers.regions import ambiguity_figure as ambiguity
+from kdanalysis.analyzers.regions import anatomy_figure as anatomy
+from kdanalysis.analyzers.regions import anatomy_text
+from kdanalysis.analyzers.regions import cancellation_figure as cancellation
+from kdanalysis.analyzers.regions import uptake_figure as uptake
+from kdanalysis.analyzers.regions import uptake_runs_figure as uptake_runs
 from kdanalysis.pages.noun import Joint, Noun
 
 REGION_NOUNS = {

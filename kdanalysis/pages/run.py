@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 
 from kdanalysis.pages.facts import run_facts
+from kdanalysis.pages.html import Section
 from kdanalysis.pages.layers import with_conflict
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.pages.teacher import MOST_CLASSES, card_section
-from kdanalysis.report import Section
-from kdanalysis.run import Run
-from kdanalysis.stream import needed_columns
-from kdanalysis.tables import TABLES, analyzer
+from kdanalysis.studies.run import Run
+from kdanalysis.studies.stream import needed_columns
+from kdanalysis.studies.tables import TABLES, analyzer
 
 BY_PAIR = ("profile", "modality", "discrepancy")  # rows for every pair of classes
 Watch = Callable[[Iterable[Mapping]], Iterable[Mapping]]

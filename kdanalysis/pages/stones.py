@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from kdanalysis.figures import ladder, ladder_gradient
+from kdanalysis.analyzers.stones import gradient_figure as ladder_gradient
+from kdanalysis.analyzers.stones import ladder_figure as ladder
 from kdanalysis.pages.noun import Noun
 
 

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from kdanalysis.figures import discrepancy, discrepancy_text, relation, relation_text
+from kdanalysis.analyzers.students import discrepancy_figure as discrepancy
+from kdanalysis.analyzers.students import discrepancy_text, relation_text
+from kdanalysis.analyzers.students import relation_figure as relation
 from kdanalysis.pages.noun import Joint, Noun
 
 BY_CLASS = (

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from kdanalysis.analysis.suggestion import loss_text
-from kdanalysis.report import Section
-from kdanalysis.report.section import Tile
+from kdanalysis.analyzers.teacher.suggestion import loss_text
+from kdanalysis.pages.html import Section
+from kdanalysis.pages.html.section import Tile
 
 CAVEAT = "Where to start, not an optimum: rules on the teacher's numbers, no student was trained."
 TILES = {

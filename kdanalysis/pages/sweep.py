@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from kdanalysis.analysis.spread import SweepSpread
-from kdanalysis.analysis.sweep import TermSweep, check_ks
+from kdanalysis.analyzers.sweep.spread import SweepSpread
+from kdanalysis.analyzers.sweep.sweep import TermSweep, check_ks
 from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
-from kdanalysis.stream import Batches, feed_share
+from kdanalysis.studies.stream import Batches, feed_share
 
 MOST_ROWS = 400  # of the table on the page; the files hold all
 BATCH = 16_384

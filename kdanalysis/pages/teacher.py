@@ -6,22 +6,22 @@ from typing import Any
 import pandas as pd
 import torch
 
-from kdanalysis.analysis.amplification import Amplification
-from kdanalysis.analysis.calibration import Calibration
-from kdanalysis.analysis.mass import TopKMass
-from kdanalysis.analysis.modality import Modality
-from kdanalysis.analysis.profile import ClassProfile
-from kdanalysis.analysis.suggestion import suggest
-from kdanalysis.analysis.suppression import Suppression
-from kdanalysis.analysis.teacher import TeacherDistribution
+from kdanalysis.analyzers.teacher.calibration import Calibration
+from kdanalysis.analyzers.teacher.card import TeacherDistribution
+from kdanalysis.analyzers.teacher.mass import TopKMass
+from kdanalysis.analyzers.teacher.modality import Modality
+from kdanalysis.analyzers.teacher.profile import ClassProfile
+from kdanalysis.analyzers.teacher.suggestion import suggest
+from kdanalysis.analyzers.teacher.suppression import Suppression
+from kdanalysis.analyzers.terms.amplification import Amplification
 from kdanalysis.losses import DKD, GDKD
 from kdanalysis.pages.card import make_tiles, wide_card
 from kdanalysis.pages.facts import class_fact, stated
+from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.page import Page
 from kdanalysis.pages.suggestion import suggestion_section
-from kdanalysis.report import Section
-from kdanalysis.stream import Batches, feed_share, runnable
+from kdanalysis.studies.stream import Batches, feed_share, runnable
 
 MOST_CLASSES = 200  # of tables with a row for every pair of classes
 COLUMNS = ("teacher_logits", "target")

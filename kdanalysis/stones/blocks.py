@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdanalysis.capture.reading import tensor_of
+from kdanalysis.networks.reading import tensor_of
 
 Blocks = dict[str, nn.Module]
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdanalysis.capture.mode import evaluating
+from kdanalysis.networks.mode import evaluating
 
 Shape = Sequence[int]
 

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kdanalysis.capture.hook import logits_of
-from kdanalysis.capture.mode import evaluating
 from kdanalysis.losses.blocks import choose_stones
+from kdanalysis.networks.hook import logits_of
+from kdanalysis.networks.mode import evaluating
 from kdanalysis.stones.blocks import Blocks, check_order, find_blocks, watched
 from kdanalysis.stones.connectors import connectors_for
 from kdanalysis.stones.tail import TEACHER, frozen, proven, segments_of, tail_runs, whole_runs

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kdanalysis.capture.mode import evaluating
 from kdanalysis.losses.blocks import choose_stones
+from kdanalysis.networks.mode import evaluating
 from kdanalysis.stones.blocks import find_blocks
 from kdanalysis.stones.connectors import Resize, linear_map
 from kdanalysis.stones.ladder import STUDENT, both_outputs, check_teacher, inputs_of

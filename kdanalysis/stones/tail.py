@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdanalysis.capture.hook import logits_of
+from kdanalysis.networks.hook import logits_of
 from kdanalysis.stones.blocks import Blocks, replaced
 
 TEACHER = "teacher"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 from kdanalysis.store.commit import sync_folder
 
 

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.capture.probe import chosen_layers
+from kdanalysis.core.regions import region_logits
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import CrossEntropy, Loss, Sum, parse_loss
-from kdanalysis.models import Network, build_model
-from kdanalysis.regions import region_logits
+from kdanalysis.networks.zoo import Network, build_model
 from kdanalysis.store.names import run_folder
 from kdanalysis.training.checkpoint import load_network
 from kdanalysis.training.fit import Progress, silent

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdanalysis.core.ranks import RANKS
 from kdanalysis.data import DataSplits
-from kdanalysis.ranks import RANKS
 from kdanalysis.training.checkpoint import read_checkpoint, save_checkpoint
 from kdanalysis.training.parallel import images_a_rank, in_all_ranks, share_buffers
 from kdanalysis.training.predict import accuracy, predict

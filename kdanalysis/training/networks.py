@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kdanalysis.capture import Recorder, every
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import Loss
-from kdanalysis.models import MODELS, build_model
+from kdanalysis.networks.zoo import MODELS, build_model
 from kdanalysis.training.checkpoint import load_network
 from kdanalysis.training.fit import Fit, Progress
 from kdanalysis.training.regions import kept_scales

@@ -9,7 +9,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from kdanalysis.ranks import RANKS
+from kdanalysis.core.ranks import RANKS
 
 
 def images_a_rank(batch_size: int) -> int:

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import nn
 
+from kdanalysis.core.ranks import RANKS
 from kdanalysis.data.images import Images
-from kdanalysis.ranks import RANKS
 
 
 @torch.inference_mode()

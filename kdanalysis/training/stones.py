@@ -8,12 +8,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from kdanalysis.analysis.ladder import LadderProfile
-from kdanalysis.analysis.ladder_gradient import gradient_table
-from kdanalysis.capture.mode import evaluating
+from kdanalysis.analyzers.stones.gradient import gradient_table
+from kdanalysis.analyzers.stones.ladder import LadderProfile
+from kdanalysis.core.ranks import RANKS
 from kdanalysis.data import Images
 from kdanalysis.losses import Blockwise, Loss
-from kdanalysis.ranks import RANKS
+from kdanalysis.networks.mode import evaluating
 from kdanalysis.stones import Ladder
 from kdanalysis.stones.blocks import find_blocks
 from kdanalysis.stones.gradients import StoneGradients

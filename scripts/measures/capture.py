@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 import kdanalysis as kd
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 from measures.timing import alternate
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import torch
 
 import kdanalysis as kd
-from kdanalysis.gradients import find_layers, layer_grams, term_gradients
+from kdanalysis.core.gradients import term_gradients
+from kdanalysis.core.parameters import layer_grams
+from kdanalysis.networks.layers import find_layers
 from measures.capture import Step
 from measures.timing import alternate
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import kdanalysis as kd
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 from measures.timing import alternate, seconds
 
 BATCH, CLASSES = 64, 100

@@ -10,7 +10,7 @@ from scipy.stats import ttest_1samp
 from torch.nn.functional import cross_entropy
 
 from kdanalysis.data import DataSplits
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 from kdanalysis.training import Experiment, Settings, run_experiment
 from kdanalysis.training.fit import Fit
 from kdanalysis.training.stones import Stones

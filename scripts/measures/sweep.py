@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 import kdanalysis as kd
-from kdanalysis.analysis.sweep import TermSweep
+from kdanalysis.analyzers.sweep.sweep import TermSweep
 from measures.closed_form import plain_gdkd
 from measures.timing import alternate, seconds
 

@@ -14,7 +14,7 @@ import torch
 from toy import Training, batches
 
 from kdanalysis import GDKD, SDD, CrossEntropy, Recorder, Sum, every, open_run
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2))
 

@@ -6,7 +6,7 @@ import torch
 
 from kdanalysis import DKD, Blockwise, Ladder, Recorder, every, open_run
 from kdanalysis.store.info import RunInfo
-from kdanalysis.tables import trained_loss
+from kdanalysis.studies.tables import trained_loss
 from tests.stones.pairs import images, pair
 
 LOSS = Blockwise(DKD(temperature=2.0), task=0.5, cross=2.0)

@@ -9,17 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kdanalysis import (
-    DKD,
-    KD,
-    SDD,
-    CrossEntropy,
-    Recorder,
-    Sum,
-    every,
-    open_run,
-    region_logits,
-)
+from kdanalysis import DKD, KD, SDD, CrossEntropy, Recorder, Sum, every, open_run, region_logits
 
 SCALES = (1, 2, 4)
 LOSS = Sum(CrossEntropy(), SDD(DKD(), SCALES, 3.0, "correctness"))

@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from kdanalysis import RegionTap, region_logits
-from kdanalysis.capture.search import RECENT, Search
-from kdanalysis.models import build_model
+from kdanalysis.networks.search import RECENT, Search
+from kdanalysis.networks.zoo import build_model
 
 SCALES = (1, 2, 4)
 

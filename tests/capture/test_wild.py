@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from toy import Training, batches, network
 
 from kdanalysis import GDKD, KD, SDD, CrossEntropy, Recorder, Sum, at, every, open_run
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
 REENTRANT = pytest.mark.parametrize("reentrant", [True, False], ids=["reentrant", "not reentrant"])

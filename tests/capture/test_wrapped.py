@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from toy import Training, batches, network
 
 from kdanalysis import GDKD, SDD, CrossEntropy, Recorder, Sum, every, open_run
-from kdanalysis.capture.site import submodule
+from kdanalysis.networks.site import submodule
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
 

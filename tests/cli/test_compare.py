@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kdanalysis.analysis.direction import LossDirection
+from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.losses import DKD, GDKD, KD, NKD
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kdanalysis.data import load_data
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 from kdanalysis.training.checkpoint import save_checkpoint
 
 OPTIONS = ("--data", "glyphs", "--limit", "80", "--device", "cpu", "--batch-size", "32")

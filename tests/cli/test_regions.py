@@ -7,7 +7,7 @@ import torch
 
 from kdanalysis import RegionTap, read_regions
 from kdanalysis.data import load_data
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 from kdanalysis.training.checkpoint import load_network, save_checkpoint
 
 OPTIONS = ("--data", "glyphs", "--limit", "80", "--device", "cpu", "--batch-size", "50")

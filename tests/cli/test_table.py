@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from kdanalysis.run import open_run
+from kdanalysis.studies.run import open_run
 
 
 def test_every_row_is_printed(run_command, run_folder):

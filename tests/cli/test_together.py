@@ -13,7 +13,7 @@ import pytest
 from commands_in_ranks import unite_into
 
 from kdanalysis import sweep
-from kdanalysis.ranks import Ranks
+from kdanalysis.core.ranks import Ranks
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from kdanalysis import open_run
 from kdanalysis.cli.main import app
+from kdanalysis.core.ranks import RANKS
 from kdanalysis.data import load_data
-from kdanalysis.models.build import BUILDERS
-from kdanalysis.ranks import RANKS
+from kdanalysis.networks.zoo.build import BUILDERS
 from kdanalysis.training.checkpoint import load_network, read_checkpoint
 from kdanalysis.training.parallel import images_a_rank
 from kdanalysis.training.predict import predict

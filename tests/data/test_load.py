@@ -101,6 +101,6 @@ def loaded(statement: str) -> set[str]:
 
 def test_imports_stay_light():
     heavy = {"sklearn", "matplotlib", "pandas", "torchvision"}
-    assert not heavy & loaded("import kdanalysis.data, kdanalysis.models")
+    assert not heavy & loaded("import kdanalysis.data, kdanalysis.networks.zoo")
     control = "from kdanalysis.data import load_data; load_data('glyphs', limit=2, image_size=8)"
     assert "matplotlib" in loaded(control)

@@ -3,7 +3,7 @@
 import pytest
 from problems import LOSSES
 
-from kdanalysis.losses.restore import restore_loss
+from kdanalysis.losses.text import restore_loss
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)

@@ -72,7 +72,7 @@ def trainings(work: Path) -> list[tuple[str, ...]]:
     blocks = ("--method", "blocks", "--loss", "kd")
     return [
         (*TRAIN, *losses, *RECORD, "--out", str(work / "students")),
-        (*TRAIN, *blocks, "--record-layers", "logits", "--out", str(work / "blocks")),
+        (*TRAIN, *blocks, "--out", str(work / "blocks")),
     ]
 
 

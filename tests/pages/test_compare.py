@@ -9,8 +9,8 @@ import torch
 
 from kdanalysis.losses import DKD, GDKD, KD, NKD, SDD, CrossEntropy, Sum, parse_losses
 from kdanalysis.pages.compare import loss_page, study_losses, with_parts
-from kdanalysis.pages.inputs import open_sources
 from kdanalysis.pages.norms import at_matched_norm, matching_sentence, matching_weights, summary
+from kdanalysis.studies.source import open_sources
 
 LOSSES = {"kd": KD(2.0, weight=0.5), "dkd": DKD(), "gdkd": GDKD(3), "nkd": NKD()}
 

@@ -13,10 +13,10 @@ from kdanalysis.pages.compare_runs import (
     settings_of,
     study_runs,
 )
-from kdanalysis.pages.inputs import open_sources
 from kdanalysis.pages.nouns import NOUNS
-from kdanalysis.run import open_run
-from kdanalysis.tables import TABLES
+from kdanalysis.studies.run import open_run
+from kdanalysis.studies.source import open_sources
+from kdanalysis.studies.tables import TABLES
 
 GDKD3 = "GDKD(k=3, weights=(1.0, 1.0, 8.0), temperature=8.0, strategy='best', divergence='forward')"
 

@@ -5,8 +5,8 @@ from page_reader import Reader
 
 from kdanalysis.pages.nouns import NOUNS, noun_section
 from kdanalysis.pages.run import run_page, short_names
-from kdanalysis.run import open_run
-from kdanalysis.tables import TABLES
+from kdanalysis.studies.run import open_run
+from kdanalysis.studies.tables import TABLES
 
 
 def test_one_run_shows_every_table(make_run):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 
 CLASSES = 5
 

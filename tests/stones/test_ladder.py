@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from kdanalysis import DKD, Blockwise, Ladder
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 from tests.stones.pairs import CLASSES, PAIRS, Encoder, images, pair
 
 LABELS = torch.tensor([0, 1, 2, 3])

@@ -7,7 +7,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import r2_score
 
 from kdanalysis import Ladder, fit_connectors
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 from kdanalysis.stones.ridge import Regression
 from tests.stones.pairs import CLASSES, PAIRS, images, pair
 from tests.stones.test_ladder import assert_same, hooks, parts

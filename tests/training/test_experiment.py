@@ -11,7 +11,7 @@ import torch
 from kdanalysis import open_run
 from kdanalysis.data import load_data
 from kdanalysis.losses import Loss
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 from kdanalysis.training import Experiment, Settings, run_experiment
 from kdanalysis.training.checkpoint import load_network, read_checkpoint, save_checkpoint
 from kdanalysis.training.fit import Fit

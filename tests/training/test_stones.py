@@ -10,7 +10,7 @@ import torch
 from kdanalysis import Blockwise, open_run
 from kdanalysis.data import load_data
 from kdanalysis.losses import restore_loss
-from kdanalysis.models import build_model
+from kdanalysis.networks.zoo import build_model
 from kdanalysis.training import Experiment, Settings, Stones, run_experiment
 from kdanalysis.training.checkpoint import load_network, read_checkpoint
 from kdanalysis.training.predict import predict

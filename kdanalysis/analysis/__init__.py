@@ -1,1 +1,0 @@
-"""Analyzers: streams of logits in, tidy tables out."""

@@ -1,0 +1,79 @@
+"""The terms of several losses side by side: their names, labels and gradients."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from kdanalysis.core.gradients import HasGradients, term_gradients
+
+
+def term_names(losses: Mapping[str, HasGradients]) -> tuple[tuple[str, str], ...]:
+    """Return (loss, term) pairs in order.
+
+    Raises:
+        ValueError: there is no loss.
+    """
+    if not losses:
+        raise ValueError("need at least one loss, got none")
+    return tuple((name, term) for name, loss in losses.items() for term in loss.terms)
+
+
+def term_labels(losses: Mapping[str, HasGradients]) -> tuple[str, ...]:
+    """Return one label a term: its own name, or ``loss:term`` where several losses share it."""
+    names = term_names(losses)
+    uses = Counter(term for _, term in names)
+    return tuple(term if uses[term] == 1 else f"{loss}:{term}" for loss, term in names)
+
+
+def label_columns(losses: Mapping[str, HasGradients]) -> frozenset[str]:
+    """Return {"target"} where a loss uses the labels, else nothing."""
+    needing = any(getattr(loss, "needs_target", True) for loss in losses.values())
+    return frozenset({"target"} if needing else ())
+
+
+def labels_for(
+    losses: Mapping[str, HasGradients],
+    target: Int[Tensor, " n"] | None,
+    student: Float[Tensor, "n c"],
+) -> Int[Tensor, " n"]:
+    """Return the labels, or class 0 for every sample where there are none and no loss needs any.
+
+    Raises:
+        ValueError: there are none, and a loss needs them.
+    """
+    if target is not None:
+        return target
+    for name, loss in losses.items():
+        if getattr(loss, "needs_target", True):
+            raise ValueError(f"the loss {name!r} needs labels (target), and there are none")
+    return torch.zeros(len(student), dtype=torch.long, device=student.device)
+
+
+def stacked_gradients(
+    losses: Mapping[str, HasGradients],
+    student: Float[Tensor, "n c"],
+    teacher: Float[Tensor, "n c"],
+    target: Int[Tensor, " n"],
+) -> Float[Tensor, "t n c"]:
+    """Gradients of all terms of all losses in the student logits, in float64.
+
+    Weighted as each loss weighs them, T^2 included, ramp 1; one row a sample, not divided by n.
+    """
+    student, teacher = student.double(), teacher.double()
+    return torch.cat(
+        [term_gradients(loss, student, teacher, target) for loss in losses.values()]
+    ).double()
+
+
+def total_gradients(
+    losses: Mapping[str, HasGradients],
+    student: Float[Tensor, "n c"],
+    teacher: Float[Tensor, "n c"],
+    target: Int[Tensor, " n"],
+) -> Float[Tensor, "l n c"]:
+    """Gradient of every loss, the sum over its terms, as :func:`stacked_gradients` weighs them."""
+    sides = (student.double(), teacher.double(), target)
+    return torch.stack([sum(loss.gradients(*sides).values()) for loss in losses.values()])

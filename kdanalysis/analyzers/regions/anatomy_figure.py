@@ -1,0 +1,179 @@
+"""Figures of the anatomy of regions (figure 15; SDD): what the cases are, weigh and pull."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from kdanalysis.draw.look import (
+    BLUE,
+    ORANGE,
+    PAGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    ink_on,
+    require,
+    state_left_out,
+    styled,
+)
+
+CASE_COLOURS = {
+    "GT-LT": BLUE,
+    "GW-LW same": SKY,
+    "GW-LW other": PURPLE,
+    "GT-LW": ORANGE,
+    "GW-LT": VERMILION,
+}
+MEANING = {
+    "GT-LT": "image right, cell right",
+    "GW-LW same": "both wrong, one class",
+    "GW-LW other": "both wrong, two classes:\ncomplementary by class",
+    "GT-LW": "image right, cell wrong:\ncomplementary",
+    "GW-LT": "image wrong, cell right:\ncomplementary",
+}
+SHARES = {"n": "pairs", "value": "loss", "norm": "gradient"}
+SPLITS = {
+    "by_class": "complementary\nby class",
+    "by_correctness": "complementary\nby correctness",
+}
+WRITTEN = 0.06  # narrower segments have no room for their number
+COLUMNS = ("part", "epoch", "scale", "row", "column", "case", "n", "value", "norm")
+
+
+@styled
+def anatomy_by_scale(table: pd.DataFrame) -> Figure:
+    """What part of the (sample, cell) pairs, of the loss and of the gradient norms every case is.
+
+    A line of bars a scale beyond the whole image, all epochs together. Where a case's part of the
+    loss is wider than its part of the pairs, its cells are harder than the mean.
+
+    Args:
+        table: as ``RegionAnatomy.table`` gives it.
+    """
+    sums = scale_sums(table)
+    scales = sums.index.unique("scale").tolist()
+    figure, axes = plt.subplots(
+        len(scales),
+        1,
+        figsize=(PAGE, 1.2 + 1.15 * len(scales)),
+        layout="constrained",
+        sharex=True,
+        squeeze=False,
+    )
+    for ax, scale in zip(axes.flat, scales, strict=True):
+        _bars(ax, sums.loc[scale])
+        ax.set_title(_cells(scale), loc="left")
+    axes.flat[-1].set_xlabel(
+        f"part of the sum over all (image, cell) pairs (%){state_left_out(table)}"
+    )
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    return figure
+
+
+@styled
+def anatomy_of_cells(table: pd.DataFrame) -> Figure:
+    """Every cell of every scale: how often it is complementary, and its mean gradient norm.
+
+    The first two lines share one colour scale, the third has its own.
+
+    Args:
+        table: as ``RegionAnatomy.table`` gives it.
+    """
+    rows = _cell_rows(table)
+    scales = [scale for scale in rows.scale.unique().tolist() if scale > 1] or [1]
+    figure, axes = plt.subplots(
+        3, len(scales), figsize=(PAGE, 6.4), layout="constrained", squeeze=False
+    )
+    maps = {name: [_map(rows, scale, name) for scale in scales] for name in (*SPLITS, "norm")}
+    shared = Normalize(0, max(float(x.max()) for name in SPLITS for x in maps[name]) or 1.0)
+    own = Normalize(min(x.min() for x in maps["norm"]), max(x.max() for x in maps["norm"]))
+    for line, (name, values) in zip(axes, maps.items(), strict=True):
+        norm = own if name == "norm" else shared
+        for ax, of_scale in zip(line, values, strict=True):
+            image = _heat(ax, of_scale, norm, name == "norm")
+        line[0].set_ylabel(SPLITS.get(name, "gradient norm"))
+        label = "mean L2 norm" if name == "norm" else "share of images (%)"
+        bar = figure.colorbar(image, ax=line.tolist(), shrink=0.9, label=label)
+        bar.outline.set_visible(False)
+    for ax, scale in zip(axes[0], scales, strict=True):
+        ax.set_title(_cells(scale))
+    return figure
+
+
+def scale_sums(table: pd.DataFrame) -> pd.DataFrame:
+    """Sums over epochs and cells by (scale, case), scales beyond the whole image where any.
+
+    Columns n, value and norm are sums over pairs, ``by_class`` and ``by_correctness`` as in the
+    table.
+    """
+    rows = _cell_rows(table)
+    rows = rows[rows.scale > 1] if (rows.scale > 1).any() else rows
+    rows = rows.assign(**{name: (rows[name] * rows.n).fillna(0.0) for name in ("value", "norm")})
+    each = rows.groupby(["scale", "case"], sort=False)
+    told = each[list(SPLITS)].first()
+    return each[["n", "value", "norm"]].sum().join(told)
+
+
+def scale_means(table: pd.DataFrame) -> pd.DataFrame:
+    """Return ``scale_sums`` as a table, value and norm being means over pairs."""
+    sums = scale_sums(table)
+    return sums.assign(value=sums.value / sums.n, norm=sums.norm / sums.n).reset_index()
+
+
+def _cell_rows(table: pd.DataFrame) -> pd.DataFrame:
+    require(table, *COLUMNS, *SPLITS, number="value")
+    return table[table.part == "cell"]
+
+
+def _bars(ax: Axes, sums: pd.DataFrame) -> None:
+    parts = (sums[list(SHARES)] / sums[list(SHARES)].sum()).fillna(0.0)
+    start = np.zeros(len(SHARES))
+    for case, shares in parts.iterrows():
+        widths = 100 * shares.to_numpy()
+        colour = CASE_COLOURS[case]
+        bars = ax.barh(
+            range(len(SHARES)),
+            widths,
+            left=start,
+            height=0.72,
+            color=colour,
+            edgecolor="white",
+            linewidth=0.8,
+            label=f"{case}\n{MEANING[case]}",
+        )
+        texts = [f"{w:.0f}" if w >= 100 * WRITTEN else "" for w in widths]
+        ax.bar_label(bars, texts, label_type="center", color=ink_on(colour), weight="bold")
+        start += widths
+    ax.set_yticks(range(len(SHARES)), labels=list(SHARES.values()))
+    ax.invert_yaxis()
+    ax.set_xlim(0, 100)
+
+
+def _map(rows: pd.DataFrame, scale: int, name: str) -> np.ndarray:
+    """Values (m, m) of the cells: percent of complementary images, or the mean norm."""
+    rows = rows[(rows.scale == scale) & (rows.n > 0)]
+    weighed = rows.assign(
+        found=rows.n * (rows.norm if name == "norm" else 100.0 * rows[name].astype(float))
+    )
+    sums = weighed.groupby(["row", "column"])[["found", "n"]].sum()
+    return (sums.found / sums.n).to_numpy().reshape(scale, scale)
+
+
+def _heat(ax: Axes, values: np.ndarray, norm: Normalize, precise: bool):
+    image = ax.imshow(values, cmap="cividis", norm=norm)
+    for (row, column), value in np.ndenumerate(values):
+        ink = "white" if norm(value) < 0.55 else "black"
+        text = f"{value:.2f}" if precise else f"{value:.0f}"
+        ax.text(column, row, text, ha="center", va="center", color=ink, fontsize=9)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+    return image
+
+
+def _cells(scale: int) -> str:
+    return "whole image" if scale == 1 else f"{scale} x {scale} cells"

@@ -1,0 +1,61 @@
+"""What a teacher sees in every cell of some images: its class there, and how sure it is."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from kdanalysis.analyzers.by_region import cells, scale_slices
+from kdanalysis.analyzers.regions.ambiguity import check_cells, measures
+from kdanalysis.core.regions import check_scales
+
+
+def sight_table(
+    teacher_regions: Float[Tensor, "n c r"],
+    target: Int[Tensor, " n"],
+    sample_id: Int[Tensor, " n"],
+    scales: Sequence[int] = (1, 2, 4),
+) -> pd.DataFrame:
+    """Return columns sample_id, label, scale, row, column, class, confidence, differs.
+
+    One row an image and cell. ``class`` is that of the cell's largest logit, ``confidence`` its
+    probability there at T = 1, and ``differs`` tells whether the whole image's class is another.
+    """
+    p = teacher_regions.double().softmax(1)
+    confidence, classes = p.max(1)
+    rows = [
+        (int(i), int(y), *cell)
+        for i, y in zip(sample_id, target, strict=True)
+        for cell in cells(check_scales(scales))
+    ]
+    frame = pd.DataFrame(rows, columns=["sample_id", "label", "scale", "row", "column"])
+    return frame.assign(
+        **{"class": classes.flatten().tolist()},
+        confidence=confidence.flatten().tolist(),
+        differs=(classes != classes[:, :1]).flatten().tolist(),
+    )
+
+
+def image_entropy(
+    teacher_regions: Float[Tensor, "n c r"], scales: Sequence[int] = (1, 2, 4)
+) -> Float[Tensor, " n"]:
+    """Return the entropy of the classes of every image's finest cells, in nats.
+
+    Raises:
+        ValueError: there are no cells to compare.
+    """
+    scales = check_scales(scales)
+    check_cells(scales)
+    return measures(teacher_regions.double(), scale_slices(scales)[scales[-1]])[:, 0]
+
+
+def spread_places(entropy: Float[Tensor, " n"], count: int) -> list[int]:
+    """Return the places of ``count`` images from the clearest to the most ambiguous, evenly ranked.
+
+    Equal entropies are ranked by their place, so that nobody chooses; NaN is left out.
+    """
+    ranked = entropy.argsort(stable=True)[: int(entropy.isfinite().sum())]
+    steps = torch.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().long()
+    return ranked[steps].tolist()

@@ -1,0 +1,1 @@
+"""The stepping stones between two networks."""

@@ -1,0 +1,81 @@
+"""How well connectors turn a student's features into its teacher's."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kdanalysis.analyzers.base import Analyzer
+
+
+class ConnectorFit(Analyzer):
+    """Share of the variance of the teacher's features that the connected student's explain.
+
+        R^2 = 1 - sum ||y - C(x)||^2 / sum ||y - mean(y)||^2
+
+    Sums over samples, positions and channels; the mean is that of each channel. Below 0 where the
+    mean itself would be nearer, as for connectors that were trained for other than the features.
+
+    Args:
+        stones: channels of the teacher's features, by the stone's name.
+    """
+
+    def __init__(self, stones: Mapping[str, int]) -> None:
+        super().__init__(tuple(stones.items()))
+        self.stones = dict(stones)
+        for state in ("left", "squares", "rows", "bad"):
+            self.add_sum(state, len(self.stones))
+        for place, width in enumerate(self.stones.values()):
+            self.add_sum(f"sum{place}", width)
+
+    def update(
+        self,
+        connected: Sequence[Float[Tensor, "n ..."]],
+        teacher_features: Sequence[Float[Tensor, "n ..."]],
+    ) -> None:
+        """Add one batch: what each stone's connector gives, and what the teacher's block gives.
+
+        Raises:
+            ValueError: a pair of other shapes than each other's, or another number of stones.
+        """
+        for place, (x, y) in enumerate(zip(connected, teacher_features, strict=True)):
+            if x.shape != y.shape:
+                raise ValueError(
+                    f"the connector gives {tuple(x.shape)}, the teacher's block {tuple(y.shape)}"
+                )
+            kept = (x.isfinite() & y.isfinite()).flatten(1).all(-1)
+            x, y = (side[kept].double() for side in (x, y))
+            channels = y.movedim(1, -1) if y.dim() == 4 else y
+            self.left[place] += (y - x).square().sum()
+            self.squares[place] += y.square().sum()
+            self.rows[place] += channels.shape[:-1].numel()
+            getattr(self, f"sum{place}").add_(channels.flatten(0, -2).sum(0))
+            self.bad[place] += (~kept).sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """R^2 and rows by stone, and non_finite; NaN where the features do not vary."""
+        means = [
+            getattr(self, f"sum{place}").square().sum() / self.rows[place]
+            for place in range(len(self.stones))
+        ]
+        total = self.squares - torch.stack(means)
+        known = total > 1e-12 * self.squares
+        return {
+            "r2": 1 - self.left / total.where(known, torch.nan),
+            "rows": self.rows.clone(),
+            "non_finite": self.bad.clone(),
+        }
+
+    def table(self) -> pd.DataFrame:
+        """Columns side, r2, rows, non_finite; one row a stone."""
+        values = self.compute()
+        return pd.DataFrame(
+            {
+                "side": list(self.stones),
+                "r2": values["r2"].tolist(),
+                "rows": values["rows"].long().tolist(),
+                "non_finite": values["non_finite"].long().tolist(),
+            }
+        )

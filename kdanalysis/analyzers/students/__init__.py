@@ -1,0 +1,1 @@
+"""A student against its teacher."""

@@ -1,0 +1,155 @@
+"""Figures of relations among the non-top logits (figure 12): over training, and by method."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdanalysis.analyzers.students.relation_text import (
+    MEASURES,
+    at_end,
+    pooled,
+    shared_notions,
+    time_of,
+)
+from kdanalysis.draw.look import (
+    BLUE,
+    DASHES,
+    GREY,
+    MARKERS,
+    ORANGE,
+    PAGE,
+    VERMILION,
+    short,
+    state_left_out,
+    styled,
+)
+
+COLOURS = (BLUE, VERMILION, ORANGE)
+MARGIN = 0.04  # of the scale, so that no marker is cut
+WIDEST = 0.55  # of the height of a method's row, taken by its notions
+
+
+@styled
+def relation_over_training(table: pd.DataFrame) -> Figure:
+    """Four panels, a measure each: its mean over training, one line a notion of non-top.
+
+    Bands are 95 % intervals of the mean over samples. Captured steps are put together by epoch
+    where there are several epochs. The scale of the pairs in the same order is that of the
+    correlations, moved so that chance (a half) stands where 0 does.
+
+    Args:
+        table: columns step, epoch, notion, measure, mean, std, n, no_relation, non_finite
+            (``NonTopRelation``).
+    """
+    time = time_of(table)
+    rows = pooled(table, time)
+    figure, axes = _panels(4.8, sharex=True)
+    for ax, measure in zip(axes, MEASURES, strict=True):
+        part = rows[rows.measure == measure]
+        for i, (notion, line) in enumerate(part.groupby("notion", sort=False)):
+            x, low, high = (line[column].to_numpy(dtype=float) for column in (time, "low", "high"))
+            ax.fill_between(x, low, high, color=COLOURS[i], alpha=0.2, linewidth=0)
+            marker = MARKERS[i] if len(line) <= 40 else None
+            ax.plot(
+                x, line["mean"], color=COLOURS[i], linestyle=DASHES[i], marker=marker, label=notion
+            )
+    _same_scale(axes)
+    for ax in axes[::2]:
+        ax.set_ylabel("mean over samples")
+    for ax in axes[2:]:
+        ax.set_xlabel("epoch" if time == "epoch" else "training step")
+        if rows[time].nunique() == 1:
+            ax.set_xticks(rows[time].unique())
+        else:
+            ax.xaxis.set_major_locator(plt.MaxNLocator(6, integer=True))
+    _legend(figure, axes[0], table, "band")
+    return figure
+
+
+@styled
+def relation_by_method(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Four panels, a measure each: every student's mean and its 95 % interval over samples.
+
+    Students with steps stand with those of their last epoch. Only notions that all tables have
+    are drawn. Every panel has a scale of its own.
+
+    Args:
+        tables: of ``NonTopRelation``, by the name of the student or method.
+    """
+    notions = shared_notions(tables)
+    ends = {name: at_end(table) for name, table in tables.items()}
+    figure, axes = _panels(1.9 + 0.62 * len(tables), sharey=True)
+    for ax, measure in zip(axes, MEASURES, strict=True):
+        for i, notion in enumerate(notions):
+            _points(ax, ends, (notion, measure), i, len(notions))
+        ax.set_ylim(len(tables) - 0.5, -0.5)
+        ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.8)
+    for ax in axes[::2]:
+        ax.set_yticks(range(len(tables)), labels=[short(n) for n in tables], parse_math=False)
+    for ax in axes:
+        ax.xaxis.set_major_locator(plt.MaxNLocator(5))
+    _legend(figure, axes[0], pd.concat(tables.values()), "bar")
+    return figure
+
+
+def _points(
+    ax: Axes, ends: Mapping[str, pd.DataFrame], row: tuple[str, str], place: int, places: int
+) -> None:
+    """Means and intervals of one notion and measure, one row a student."""
+    found = pd.DataFrame([end.loc[row] for end in ends.values()])
+    shift = WIDEST * ((place + 0.5) / places - 0.5)
+    ax.errorbar(
+        found["mean"],
+        [i + shift for i in range(len(found))],
+        xerr=(found.high - found["mean"]).to_numpy(),
+        color=COLOURS[place],
+        marker=MARKERS[place],
+        linestyle="none",
+        elinewidth=1.6,
+        capsize=3,
+        label=row[0],
+    )
+
+
+def _panels(height: float, **shared: bool) -> tuple[Figure, Sequence[Axes]]:
+    figure, grid = plt.subplots(2, 2, figsize=(PAGE, height), layout="constrained", **shared)
+    axes = grid.flatten().tolist()
+    for ax, title in zip(axes, MEASURES.values(), strict=True):
+        ax.set_title(title, loc="left")
+    return figure, axes
+
+
+def _same_scale(axes: Sequence[Axes]) -> None:
+    """One scale for the three correlations; that of the last panel is half of it, about 1/2."""
+    *correlations, order = axes
+    limits = [ax.get_ylim() for ax in correlations]
+    limits.append(tuple(2 * end - 1 for end in order.get_ylim()))
+    low, high = min(pair[0] for pair in limits), max(pair[1] for pair in limits)
+    low, high = low - MARGIN * (high - low), high + MARGIN * (high - low)
+    for ax in correlations:
+        ax.set_ylim(low, high)
+    order.set_ylim((1 + low) / 2, (1 + high) / 2)
+
+
+def _legend(figure: Figure, ax: Axes, table: pd.DataFrame, spread: str) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        [f"all but the {label}" for label in labels],
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        title=f"classes compared; {spread}: 95 % interval of the mean{_left_out(table)}",
+        title_fontsize=9,
+    )
+
+
+def _left_out(table: pd.DataFrame) -> str:
+    """How many samples are in no number, or nothing."""
+    without = table.groupby(["step", "notion"]).no_relation.max().groupby("notion").sum().max()
+    samples = "sample" if without == 1 else "samples"
+    text = f"\n({without:,} {samples} without a relation left out)" if without else ""
+    return text + state_left_out(table)

@@ -1,0 +1,1 @@
+"""Every k and temperature."""

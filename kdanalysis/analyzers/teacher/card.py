@@ -1,0 +1,177 @@
+"""The teacher card: what a teacher's predictive distribution has to teach, temperature by T."""
+
+from collections.abc import Callable, Sequence
+from math import log, nan
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.special import entr
+
+from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.core.partition import AutoK
+from kdanalysis.core.streams import check_classes, check_temperatures
+
+TOP = 5  # p_other is the mass outside the TOP most probable classes
+ECE_BINS = 15
+CONFIDENT = 0.9
+
+# A probability is rounded to zero at half the smallest subnormal number or less: 2^-24 (float16),
+# 2^-133 (bfloat16), 2^-149 (float32). In natural logarithms: -17.3, -92.9, -104.0.
+UNDERFLOW = {"fp16": -25 * log(2), "bf16": -134 * log(2), "fp32": -150 * log(2)}
+
+FREE = ("confidence_mean", "entropy_mean", "rest_entropy_mean", "p_other_mean", "modality")
+LABELLED = ("nll", "suppression", "confident_wrong")
+
+
+class TeacherDistribution(Analyzer):
+    """Card of a teacher's predictive distribution p = softmax(logits / T), from logits alone.
+
+    Quantities, means over samples; those that do not depend on T have temperature NaN:
+
+    - ``n``, ``non_finite``: samples analysed; samples with NaN or inf, counted and left out.
+    - ``accuracy``: share whose largest logit is the target (the first one where logits tie).
+    - ``confidence_mean``: max p. ``entropy_mean``: nats. ``nll``: -log p_target, nats.
+    - ``rest_entropy_mean``: entropy of the classes after the first, renormalised, nats; at most
+      log(c - 1).
+    - ``ece_15``: expected calibration error over 15 equal-width confidence bins (lo, hi].
+    - ``p_other_mean``: mass outside the 5 most probable classes; 0 where c <= 5, as none is left.
+    - ``suppression``: 1 - p_target, the factor by which KD scales the non-target term (DKD eq. 6).
+    - ``confident_wrong``: share of samples that are wrong with max p above 0.9.
+    - ``knee``: the k at which the mean top-k mass stands highest above the straight line of a
+      uniform teacher (Kneedle's point), which is the number of ranks whose mean mass is above 1/c.
+    - ``k_mass_95``: the smallest k whose mean top-k mass is at least 0.95.
+    - ``modality``: mean k that the auto-k rule of GDKD chooses (ratio 2, no cap below c - 1).
+    - ``underflow_fp16``, ``_bf16``, ``_fp32``: share of samples whose least probable class rounds
+      to zero in that type, subnormal numbers kept: p_min <= 2^-25, 2^-134, 2^-150. With one
+      dominant class that is a gap (max - min logit)/T of 17.3, 92.9 and 104.0. Hardware that
+      flushes subnormals loses it earlier: at 9.7, 87.3 and 87.3.
+
+    Rows that need labels are absent where no target was given; values are NaN where no finite
+    sample was seen.
+
+    Args:
+        num_classes: c, at least 2.
+        temperatures: every T > 0 of the card.
+    """
+
+    def __init__(
+        self, num_classes: int, temperatures: Sequence[float | int] = (1, 2, 4, 8)
+    ) -> None:
+        check_classes(num_classes)
+        ladder = check_temperatures(temperatures)
+        super().__init__(num_classes, ladder)
+        self.num_classes, self.temperatures = num_classes, ladder
+        for name in ("n", "targets", "labelled", "correct"):
+            self.add_sum(name)
+        for name in (*FREE, *LABELLED, *(f"underflow_{dtype}" for dtype in UNDERFLOW)):
+            self.add_sum(name, len(self.temperatures))
+        self.add_sum("rank_mass", len(self.temperatures), num_classes)
+        for name in ("bin_confidence", "bin_correct"):
+            self.add_sum(name, len(self.temperatures), ECE_BINS)
+
+    def update(
+        self, teacher_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"] | None = None
+    ) -> None:
+        """Add one batch of logits (n, c), with the labels where there are some.
+
+        Raises:
+            ValueError: as :meth:`Analyzer.keep`.
+        """
+        kept = self.keep(teacher_logits, target=target, num_classes=self.num_classes)
+        logits = teacher_logits[kept].double()
+        ranked = logits.sort(-1, descending=True).values
+        self.accumulate(n=kept.sum(), **_each(self.temperatures, _free_sums, ranked))
+        if target is not None:
+            correct = logits.argmax(-1) == target[kept]
+            labelled = logits.gather(-1, target[kept].long().unsqueeze(-1))
+            self.accumulate(
+                targets=torch.tensor(len(target)), labelled=kept.sum(), correct=correct.sum()
+            )
+            self.accumulate(
+                **_each(self.temperatures, _labelled_sums, ranked, labelled.squeeze(-1), correct)
+            )
+
+    def compute(self) -> dict[str, Tensor]:
+        """Every quantity by name: a scalar, or one value a temperature; NaN without samples."""
+        free = {name: getattr(self, name) / self.n for name in FREE}
+        under = {f"underflow_{d}": getattr(self, f"underflow_{d}") / self.n for d in UNDERFLOW}
+        values = {"n": self.n.clone(), "non_finite": self.non_finite.clone()}
+        values |= free | _mass_marks(self.rank_mass / self.n) | under
+        if self.targets > 0:
+            values["accuracy"] = self.correct / self.labelled
+            gap = (self.bin_confidence - self.bin_correct).abs().sum(-1)
+            values["ece_15"] = gap / self.labelled
+            values |= {name: getattr(self, name) / self.labelled for name in LABELLED}
+        return values
+
+    def table(self) -> pd.DataFrame:
+        """Columns quantity, temperature (NaN where the quantity has none), value."""
+        rows = []
+        for quantity, value in self.compute().items():
+            fixed = quantity in ("n", "non_finite", "accuracy")
+            ladder = (nan,) if fixed else self.temperatures
+            rows += zip([quantity] * len(ladder), ladder, value.reshape(-1).tolist(), strict=True)
+        return pd.DataFrame(rows, columns=["quantity", "temperature", "value"])
+
+
+def _each(
+    temperatures: Sequence[float | int], sums: Callable[..., dict[str, Tensor]], *data: Tensor
+) -> dict[str, Tensor]:
+    """Call ``sums(*data, T)`` for every T and stack the results, T first."""
+    batches = [sums(*data, t) for t in temperatures]
+    return {name: torch.stack([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _free_sums(ranked: Float[Tensor, "n c"], temperature: float) -> dict[str, Tensor]:
+    """Sums over the batch that need no label; the logits are sorted, largest first."""
+    log_p = (ranked / temperature).log_softmax(-1)
+    p = log_p.exp()
+    sums = {
+        "confidence_mean": p[:, 0].sum(),
+        "entropy_mean": entr(p).sum(),
+        "rest_entropy_mean": entr((ranked[:, 1:] / temperature).softmax(-1)).sum(),
+        "p_other_mean": p[:, TOP:].sum(),
+        "modality": AutoK(temperature=temperature).sizes(ranked).sum(),
+        "rank_mass": p.sum(0),
+    }
+    lost = {f"underflow_{d}": (log_p[:, -1] <= bound).sum() for d, bound in UNDERFLOW.items()}
+    return sums | lost
+
+
+def _labelled_sums(
+    ranked: Float[Tensor, "n c"],
+    labelled: Float[Tensor, " n"],
+    correct: Tensor,
+    temperature: float,
+) -> dict[str, Tensor]:
+    """Sums over the batch that need labels; ``labelled`` is the logit of the target."""
+    normaliser = (ranked / temperature).logsumexp(-1)
+    confidence = (ranked[:, 0] / temperature - normaliser).exp()
+    log_target = labelled / temperature - normaliser
+    edges = torch.linspace(0, 1, ECE_BINS + 1, dtype=torch.float64, device=ranked.device)
+    place = torch.bucketize(confidence, edges[1:-1])
+    empty = torch.zeros_like(edges[1:])
+    return {
+        "nll": -log_target.sum(),
+        "suppression": -torch.expm1(log_target).sum(),
+        "confident_wrong": ((confidence > CONFIDENT) & ~correct).sum(),
+        "bin_confidence": empty.index_add(0, place, confidence),
+        "bin_correct": empty.index_add(0, place, correct.double()),
+    }
+
+
+def _mass_marks(rank_mass: Float[Tensor, "t c"]) -> dict[str, Float[Tensor, " t"]]:
+    """Knee and 95 % point of the mean top-k mass, from the mean mass of every rank."""
+    curve = rank_mass.cumsum(-1)
+    ranks = torch.arange(1, curve.shape[-1] + 1, dtype=curve.dtype, device=curve.device)
+    above = curve - ranks / curve.shape[-1]
+    highest = above.amax(-1, keepdim=True)
+    # Equal up to rounding counts as equal: a uniform teacher has its knee at k = 1.
+    marks = {"knee": above >= highest - 1e-12, "k_mass_95": curve >= 0.95}
+    unseen = rank_mass.isnan().any(-1)
+    return {
+        name: (1.0 + mark.int().argmax(-1).double()).masked_fill(unseen, nan)
+        for name, mark in marks.items()
+    }

@@ -1,0 +1,122 @@
+"""Reliability diagrams (figure 22): accuracy against confidence at several temperatures."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdanalysis.analyzers.teacher.calibration_figure import join_networks, one_network
+from kdanalysis.draw.look import BLUE, FAINT, GREY, PAGE, VERMILION, short, state_left_out, styled
+
+FEW = 20  # samples of a bin: the accuracy of fewer is chance to .1 and more
+
+
+@styled
+def reliability_by_confidence(
+    table: pd.DataFrame, temperatures: Sequence[float | int] | None = None
+) -> Figure:
+    """One column a temperature: accuracy by confidence bin above, samples by bin below.
+
+    Bars are the accuracy, dots stand at a bin's mean confidence and accuracy, hollow ones for bins
+    of fewer than 20 samples; the line from the dot to the diagonal is the gap that ECE averages.
+
+    Args:
+        table: one network's, as ``Calibration.table`` gives it.
+        temperatures: which to draw; T = 1, the one of the ladder next to the least NLL and the one
+            that distils unless given.
+    """
+    scores = one_network(table)
+    chosen = _usual(table, scores) if temperatures is None else list(temperatures)
+    if absent := [t for t in chosen if t not in scores.index]:
+        raise ValueError(f"the table has no temperature {absent[0]:g}, it has {list(scores.index)}")
+    panels = [(_title(t, table, scores), table[table.temperature == t]) for t in chosen]
+    return _panels(panels, state_left_out(table))
+
+
+@styled
+def reliability_of_networks(
+    tables: Mapping[str, pd.DataFrame], temperature: float | int = 1.0
+) -> Figure:
+    """The same for several networks at one temperature, two or three in a row.
+
+    Args:
+        tables: by name, as ``Calibration.table`` gives them.
+        temperature: at which the networks are read.
+    """
+    joined = join_networks(tables)
+    rows = joined[joined.temperature == temperature]
+    if rows.empty:
+        ladder = sorted(joined.temperature.unique())
+        raise ValueError(f"the tables have no temperature {temperature:g}, they have {ladder}")
+    panels = [(short(name, 24), part) for name, part in rows.groupby("network", sort=False)]
+    return _panels(panels, f"\n(all at T = {temperature:g}){state_left_out(joined)}")
+
+
+def _panels(panels: Sequence[tuple[str, pd.DataFrame]], note: str) -> Figure:
+    """One diagram with the histogram below it for every (title, rows)."""
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)
+    bands = -(-len(panels) // columns)
+    figure, axes = plt.subplots(
+        2 * bands,
+        columns,
+        figsize=(max(PAGE * columns / 3, 3.6), 0.3 + 3.6 * bands),
+        layout="constrained",
+        squeeze=False,
+        sharex=True,
+        height_ratios=(2.4, 1) * bands,
+    )
+    pairs = [axes[2 * band : 2 * band + 2, c] for band in range(bands) for c in range(columns)]
+    tallest = max(float((rows["count"] / rows.n).max()) for _, rows in panels)
+    for place, ((above, below), (title, rows)) in enumerate(zip(pairs, panels, strict=False)):
+        _diagram(above, rows)
+        _histogram(below, rows)
+        above.set_title(f"{title}\nECE {rows.ece.iloc[0]:.3f}", loc="left", parse_math=False)
+        below.set_ylim(0, 108 * tallest)
+        below.tick_params(labelbottom=True)
+        first = place % columns == 0
+        for ax, label in ((above, "accuracy"), (below, "samples (%)")):
+            ax.set_ylabel(label if first else "")
+            ax.tick_params(labelleft=first)
+    for ax in np.ravel(pairs[len(panels) :]):
+        ax.remove()
+    figure.supxlabel(
+        f"confidence, max p (dot: mean of the bin, hollow below {FEW} samples; orange: gap){note}",
+        fontsize=10,
+    )
+    return figure
+
+
+def _usual(table: pd.DataFrame, scores: pd.DataFrame) -> list[float]:
+    there = [1.0, float(scores.nll.idxmin()), float(table.distilled.iloc[0])]
+    return list(dict.fromkeys(t for t in there if t in scores.index))
+
+
+def _title(temperature: float | int, table: pd.DataFrame, scores: pd.DataFrame) -> str:
+    notes = []
+    if temperature == scores.nll.idxmin():
+        notes.append("near least NLL")
+    if temperature == table.distilled.iloc[0]:
+        notes.append("distils")
+    return f"T = {temperature:.3g}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _diagram(ax: Axes, rows: pd.DataFrame) -> None:
+    seen = rows[rows["count"] > 0]
+    ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    ax.bar(seen.low, seen.accuracy, seen.high - seen.low, align="edge", color=FAINT, zorder=0)
+    ax.vlines(seen.confidence, seen.confidence, seen.accuracy, color=VERMILION, linewidth=1.8)
+    for few, dots in seen.groupby(seen["count"] < FEW):
+        fill = "white" if few else BLUE
+        look = {"markersize": 4, "markerfacecolor": fill, "clip_on": False, "zorder": 3}
+        ax.plot(dots.confidence, dots.accuracy, "o", color=BLUE, **look)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+
+
+def _histogram(ax: Axes, rows: pd.DataFrame) -> None:
+    share = 100 * rows["count"] / rows.n
+    ax.bar(rows.low, share, rows.high - rows.low, align="edge", color=BLUE)
+    ax.set_xticks([0, 0.5, 1], labels=["0", ".5", "1"])

@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: partitions, the exact split, regions, gradients, sums that merge."""

@@ -1,0 +1,128 @@
+"""Per-sample gradients of a loss's terms in the student's logits: stacked, compared, checked.
+
+The closed forms are the losses' own (``loss.gradients``); no backward pass happens here.
+Index legend: t, s terms; n samples; c classes.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@runtime_checkable
+class HasGradients(Protocol):
+    """What is needed of a loss: names of terms, and their closed-form gradients."""
+
+    terms: tuple[str, ...]
+
+    def gradients(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: int | float = 1.0
+    ) -> dict[str, Tensor]:
+        """Return the gradient (n, c) of every term."""
+
+
+def term_gradients(
+    loss: HasGradients,
+    student: Float[Tensor, "n c *r"],
+    teacher: Float[Tensor, "n c *t"],
+    target: Int[Tensor, " n"],
+    ramp: int | float = 1.0,
+) -> Float[Tensor, "t n c *r"]:
+    """Stack the weighted gradients of all terms, in the order of ``loss.terms``."""
+    gradients = loss.gradients(student, teacher, target, ramp)
+    return torch.stack([gradients[term] for term in loss.terms])
+
+
+def gram(gradients: Float[Tensor, "t n c"]) -> Float[Tensor, "n t t"]:
+    """Inner products of the terms' gradients per sample, in float64.
+
+    Norms are the square roots of the diagonal; cosines, shares and the norm of any weighted
+    total follow from the entries.
+    """
+    gradients = gradients.double()
+    return torch.einsum("tnc,snc->nts", gradients, gradients)
+
+
+def residual(closed: Float[Tensor, "n c"], sent: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
+    """Distance between two gradients per sample, relative to the longer one; in [0, 2].
+
+        ||closed - sent|| / max(||closed||, ||sent||), and 0 where both are zero
+
+    Near 0 where autograd sent what the closed forms say; a wrong loss, a forgotten weight or a
+    detached branch shows as a large value. NaN stays NaN.
+    """
+    closed, sent = closed.double(), sent.double()
+    longer = torch.maximum(closed.norm(dim=-1), sent.norm(dim=-1))
+    distance = (closed - sent).norm(dim=-1)
+    return torch.where(longer == 0, distance, distance / longer)
+
+
+def linear_gram(
+    features: Float[Tensor, "n d"],
+    gradients: Float[Tensor, "t n c"],
+    weight: bool = True,
+    bias: bool = True,
+) -> Float[Tensor, "n t t"]:
+    """Inner products of the terms' gradients in (W, b) of every single sample, in float64.
+
+        <g_i^s, g_i^t> = (a_i . a_i + 1) (d_i^s . d_i^t)
+
+    Args:
+        features: a, the input of the head.
+        gradients: d, per sample and not divided by n, as ``term_gradients`` gives them.
+        weight: whether W counts (else the first summand of the bracket falls away).
+        bias: whether b counts (else the 1 does).
+    """
+    features, gradients = features.double(), gradients.double()
+    length = weight * features.square().sum(-1) + bias
+    return torch.einsum("n,snc,tnc->nst", length, gradients, gradients)
+
+
+def linear_mean(
+    features: Float[Tensor, "n d"],
+    gradients: Float[Tensor, "t n c"],
+    weight: bool = True,
+    bias: bool = True,
+) -> Float[Tensor, "t p"]:
+    """Gradients of the batch means, flat and in float64; 0 of no sample; arguments as above.
+
+    g^t = 1/n sum_i (d_i^t a_i', d_i^t), the entries of W before those of b
+    """
+    features, gradients = features.double(), gradients.double()
+    count = max(len(features), 1)
+    means = [gradients.sum(1) / count] if bias else []
+    if weight:
+        means.insert(0, (gradients.transpose(1, 2) @ features / count).flatten(1))
+    return torch.cat(means, dim=1)
+
+
+def linear_mean_gram(
+    features: Float[Tensor, "n d"],
+    gradients: Float[Tensor, "t n c"],
+    weight: bool = True,
+    bias: bool = True,
+) -> Float[Tensor, "t t"]:
+    """Inner products of ``linear_mean``, in float64; arguments as above."""
+    rows = linear_mean(features, gradients, weight, bias)
+    return rows @ rows.T
+
+
+def linear_covariance(
+    features: Float[Tensor, "n d"],
+    gradients: Float[Tensor, "t n c"],
+    weight: bool = True,
+    bias: bool = True,
+) -> Float[Tensor, "t t"]:
+    """Trace of the covariance of the per-sample gradients of two terms, in float64.
+
+        C_st = 1/(n - 1) sum_i <g_i^s - g^s, g_i^t - g^t>
+             = (sum_i <g_i^s, g_i^t> - n <g^s, g^t>) / (n - 1)
+
+    The diagonal holds the variances, summed over all parameters. Unbiased; NaN for one sample.
+    """
+    count = len(features)
+    within = linear_gram(features, gradients, weight, bias).sum(0)
+    between = count * linear_mean_gram(features, gradients, weight, bias)
+    return (within - between) / (count - 1) if count > 1 else torch.full_like(between, torch.nan)

@@ -1,0 +1,139 @@
+"""Which rows of a batch of logits can be analysed, and which batches are refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from kdanalysis.core.partition import check_target
+
+
+def check_batch(
+    teacher: Float[Tensor, "n c"],
+    student: Float[Tensor, "n c"] | None = None,
+    target: Int[Tensor, " n"] | None = None,
+    num_classes: int | None = None,
+) -> None:
+    """Refuse a batch that no analyzer can read.
+
+    Raises:
+        ValueError: no samples, fewer than two classes, another class count than ``num_classes``,
+            student and teacher of different shapes, or targets that are no class indices.
+    """
+    samples, classes = teacher.shape
+    check_classes(classes)
+    if num_classes is not None and classes != num_classes:
+        raise ValueError(f"the logits have {classes} classes, the analyzer expects {num_classes}")
+    if not samples:
+        raise ValueError("the batch holds no samples, need at least one row of logits")
+    if student is not None and student.shape != teacher.shape:
+        raise ValueError(
+            f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} "
+            f"must have the same shape"
+        )
+    if target is not None:
+        if len(target) != samples:
+            raise ValueError(f"got {len(target)} targets for {samples} samples, need one each")
+        check_target(target, classes)
+
+
+def check_classes(num_classes: int) -> None:
+    """Raise a ValueError unless there are two classes to compare."""
+    if num_classes < 2:
+        raise ValueError(f"need at least 2 classes, got {num_classes}: one class is always certain")
+
+
+def check_temperatures(temperatures: Sequence[float | int]) -> tuple[float, ...]:
+    """Return the temperatures as floats.
+
+    Raises:
+        ValueError: there is none, one appears twice, or one is not a finite number above 0.
+    """
+    values = tuple(float(t) for t in temperatures)
+    if not values:
+        raise ValueError("need at least one temperature, got none")
+    for t in values:
+        if not (isfinite(t) and t > 0):
+            raise ValueError(f"temperature must be a finite number above 0, got {t:g}")
+    if len(set(values)) != len(values):
+        raise ValueError(f"temperatures must differ from each other, got {values}")
+    return values
+
+
+def finite_rows(*logits: Float[Tensor, "n c"] | None) -> Bool[Tensor, " n"]:
+    """Return True for the samples without NaN or inf on any side."""
+    masks = [torch.isfinite(side).all(-1) for side in logits if side is not None]
+    return torch.stack(masks).all(0)
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Equal bins from ``low`` to ``high``, with one more below and one more above.
+
+    A value belongs to the bin whose lower edge it reaches; ``high`` itself is in the last bin.
+    Infinite values are legal and fall below or above. Counts have ``count + 2`` entries.
+    """
+
+    low: float
+    high: float
+    count: int
+
+    @property
+    def width(self) -> float:
+        """Width of a bin: the resolution of every quantile read from the counts."""
+        return (self.high - self.low) / self.count
+
+    @property
+    def size(self) -> int:
+        """Number of counters."""
+        return self.count + 2
+
+    def index(self, values: Float[Tensor, "*s"]) -> Int[Tensor, "*s"]:
+        """Counter of every value: 0 below, 1 to ``count`` inside, ``count + 1`` above."""
+        inside = ((values.double() - self.low) / self.width).floor().clamp(-1, self.count)
+        inside = torch.where(values == self.high, self.count - 1, inside)
+        return inside.long() + 1
+
+    def counts(
+        self, values: Float[Tensor, "*s"], group: Int[Tensor, "*s"], num_groups: int
+    ) -> Int[Tensor, "g b"]:
+        """Count the values of every group, shape (num_groups, count + 2)."""
+        flat = (group * self.size + self.index(values)).flatten()
+        return flat.bincount(minlength=num_groups * self.size).view(num_groups, self.size)
+
+    def quantile(self, counts: Float[Tensor, "*s b"], q: float) -> Float[Tensor, "*s"]:
+        """Value below which the share q lies, at most one bin width from the sample's own.
+
+        The bin is the one that holds the inverted empirical distribution at q; inside it the
+        values are taken as even. -inf where that bin is the one below ``low``, inf where it is the
+        one above ``high``, NaN where nothing was counted.
+        """
+        total = counts.cumsum(-1)
+        goal = q * total[..., -1:]
+        place = (total < goal).sum(-1, keepdim=True)
+        here = counts.gather(-1, place)
+        inside = (goal - (total.gather(-1, place) - here)) / here
+        value = self.low + self.width * (place - 1 + inside)
+        value = value.masked_fill(place == 0, -torch.inf)
+        value = value.masked_fill(place == self.size - 1, torch.inf)
+        return value.masked_fill(total[..., -1:] == 0, torch.nan).squeeze(-1)
+
+
+def sum_by_part(
+    values: Float[Tensor, "*t b"], samples: Float[Tensor, " b"], parts: int
+) -> Float[Tensor, "*t p"]:
+    """Sum the bins of equal parts of the samples, such as tenths, those of the lowest bins first.
+
+    A bin goes as a whole to the part of its middle sample.
+
+    Args:
+        values: what to sum, by bin.
+        samples: number of samples of every bin.
+        parts: how many.
+    """
+    middle = samples.cumsum(0) - samples / 2
+    place = (parts * middle / samples.sum().clamp(min=1)).long().clamp(max=parts - 1)
+    return values.new_zeros(*values.shape[:-1], parts).index_add(-1, place, values)

@@ -1,0 +1,1 @@
+"""The look of all figures: colours, panels, numbers as people read them."""

@@ -1,0 +1,90 @@
+"""Small multiples of what was recorded at layers: a panel a layer, one colour a term."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdanalysis.draw.look import PAGE, short, side_look, term_colour
+
+MOST_LAYERS = 6
+LOGITS = "logits"  # stands first among the layers, where it was recorded
+
+
+def layer_panels(rows: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
+    """Return a figure with the axes of each layer, which share both scales.
+
+    Of more than 6 layers 6 have one, evenly spaced; the title says so.
+    """
+    layers = drawn_layers(rows)
+    columns = min(3, len(layers))
+    lines = -(-len(layers) // columns)
+    figure, axes = plt.subplots(
+        lines,
+        columns,
+        figsize=(PAGE, 1.2 + 1.9 * lines),
+        layout="constrained",
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    for ax in axes.flat[len(layers) :]:
+        ax.remove()
+    for ax in axes.flat[max(0, len(layers) - columns) : len(layers)]:
+        ax.tick_params(labelbottom=True)
+    panels = dict(zip(layers, axes.flat, strict=False))
+    for layer, ax in panels.items():
+        ax.set_title(short(layer, 24), loc="left", parse_math=False)
+    title_of_some(figure, rows, layers)
+    return figure, panels
+
+
+def drawn_layers(rows: pd.DataFrame, most: int = MOST_LAYERS) -> list[str]:
+    """Return the layers in the order recorded, evenly spaced ones of too many."""
+    layers = list(dict.fromkeys(rows.layer))
+    places = np.linspace(0, len(layers) - 1, min(most, len(layers))).round().astype(int)
+    return [layers[place] for place in places]
+
+
+def title_of_some(figure: Figure, rows: pd.DataFrame, drawn: list[str]) -> None:
+    """Say how many of the layers are drawn, where it is not all of them."""
+    if (total := rows.layer.nunique()) > len(drawn):
+        figure.suptitle(f"{len(drawn)} of {total} layers", x=0.01, ha="left", fontsize=10)
+
+
+def draw_term(ax: Axes, x: pd.Series, y: pd.Series, term: str) -> None:
+    """Draw one term's line in its colour, with marks where they are few."""
+    marker = "o" if len(x) <= 12 else None
+    colour, dash = side_look(term) or (term_colour(term), "-")
+    look = {"color": colour, "linestyle": dash, "marker": marker}
+    ax.plot(x.to_numpy(), y.to_numpy(), label=term, **look)
+
+
+def terms_legend(figure: Figure) -> None:
+    """Legend of all terms above the panels; its texts are shown as they are."""
+    handles = {}
+    for ax in figure.axes:
+        found = zip(*ax.get_legend_handles_labels(), strict=True)
+        handles = {label: handle for handle, label in found} | handles
+    legend = figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="outside upper right",
+        ncols=min(4 if max(map(len, handles), default=0) > 12 else 6, len(handles)),
+        frameon=False,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def records_left_out(table: pd.DataFrame) -> str:
+    """Second line for an axis label that says how many records were left out, or nothing."""
+    count = int(table.groupby(["step", "layer"]).non_finite.max().sum())
+    return f"\n({count:,} records with NaN or inf left out)" if count else ""
+
+
+def by_epoch(rows: pd.DataFrame) -> tuple[pd.Series, str]:
+    """Return epoch, or the step where there is a single or no known epoch, and its name."""
+    known = rows.epoch.notna().all() and rows.epoch.nunique() > 1
+    return (rows.epoch, "epoch") if known else (rows.step, "training step")

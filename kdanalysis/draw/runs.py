@@ -1,0 +1,142 @@
+"""Runs together: one small panel a quantity, one line a run over the training steps."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kdanalysis.draw.look import (
+    CYCLE,
+    DASHES,
+    FAINT,
+    MARKERS,
+    PAGE,
+    plain_log,
+    require,
+    short,
+    state_left_out,
+    styled,
+)
+
+ACROSS = 3  # panels beside each other
+POINTS = 30  # of a line; more steps are put together, as a single batch is noisy
+
+
+@styled
+def lines_by_run(
+    table: pd.DataFrame,
+    value: str,
+    panel: str,
+    label: str,
+    log: bool = False,
+    limits: tuple[float | int, float | int | None] | None = None,
+) -> Figure:
+    """One panel for every entry of a column: one line a run, or a dot where runs have no steps.
+
+    Of more than 30 steps in any run neighbours are put together, weighted by their samples; the
+    axis says how many. Values of 0 have no place on a logarithmic axis and leave a gap.
+
+    Args:
+        table: columns run, step, n, and the two named next; rows without a step are left out.
+        value: the column to draw.
+        panel: the column that tells the panels apart.
+        label: what the values are.
+        log: whether the values stand on a logarithmic axis.
+        limits: of the axis of values, None for an open end.
+    """
+    require(table, "run", "step", "n", value, panel, number=value)
+    rows = table.dropna(subset="step")
+    runs, panels = list(dict.fromkeys(rows.run)), list(dict.fromkeys(rows[panel]))
+    over_steps = bool(rows.groupby("run").step.nunique().max() > 1)
+    rows, together = coarse(rows, value, panel) if over_steps else (rows, 1)
+    across = min(ACROSS, len(panels))
+    down = -(-len(panels) // across)
+    figure, grid = plt.subplots(
+        down,
+        across,
+        figsize=(PAGE * across / ACROSS + 1.0, 0.9 + 1.6 * down),
+        layout="constrained",
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    for ax, name in zip(grid.flat, panels, strict=False):
+        _draw_panel(ax, rows[rows[panel] == name], value, runs, over_steps)
+        ax.set_title(short(name, 26), loc="left", parse_math=False)
+    for ax in grid.flat[len(panels) :]:
+        ax.set_visible(False)
+    for ax in grid.flat[max(0, len(panels) - across) : len(panels)]:
+        ax.tick_params(labelbottom=True)
+    first = grid[0, 0]
+    if log:
+        plain_log(first)
+    if limits is not None:
+        first.set_ylim(*limits)
+    axis = step_label(together) if over_steps else ""
+    figure.supxlabel(axis + state_left_out(table), fontsize="medium")
+    figure.supylabel(label, fontsize="medium", parse_math=False)
+    _legend(figure, first, over_steps, runs)
+    return figure
+
+
+def coarse(rows: pd.DataFrame, value: str, panel: str) -> tuple[pd.DataFrame, int]:
+    """Put neighbouring steps of a run together, at most 30 points a line; and how many of them.
+
+    A point stands at the mean of its steps and holds the mean of its values by samples.
+    """
+    together = -(-rows.groupby("run").step.nunique().max() // POINTS)
+    place = rows.groupby("run").step.rank(method="dense").sub(1).astype(int) // together
+    known = rows.assign(place=place, step=rows.step.astype(float)).dropna(subset=value)
+    known = known.assign(total=known[value] * known.n)
+    keys = ["run", panel, "place"]
+    sums = known.groupby(keys, sort=False).agg({"total": "sum", "n": "sum", "step": "mean"})
+    return sums.assign(**{value: sums.total / sums.n}).reset_index(), int(together)
+
+
+def step_label(together: int) -> str:
+    """Label of an axis of steps, of which so many make a point."""
+    more = f" (points: means of {together} captured steps)" if together > 1 else ""
+    return f"training step{more}"
+
+
+def _draw_panel(
+    ax: Axes, rows: pd.DataFrame, value: str, runs: list[str], over_steps: bool
+) -> None:
+    ax.grid(axis="y", color=FAINT, linewidth=0.5)
+    for i, run in enumerate(runs):
+        part = rows[rows.run == run].sort_values("step")
+        ax.plot(
+            part.step if over_steps else [i] * len(part),
+            part[value],
+            color=CYCLE[i % len(CYCLE)],
+            linestyle=DASHES[i // len(CYCLE) % len(DASHES)] if over_steps else "none",
+            marker=None if over_steps and len(part) > 1 else MARKERS[i % len(MARKERS)],
+            markersize=6,
+            label=short(run, 24),
+        )
+        if not over_steps:
+            _write_values(ax, i, part[value])
+    if not over_steps:
+        ax.set_xticks([])
+        ax.margins(y=0.25)
+        ax.set_xlim(-0.7, len(runs) - 0.3)
+
+
+def _write_values(ax: Axes, x: int, values: pd.Series) -> None:
+    """Numbers beside the dots."""
+    for value in values.dropna():
+        ax.annotate(f"{value:.3g}", (x, value), xytext=(0, 5), textcoords="offset points",
+                    ha="center", fontsize=9)  # fmt: skip
+
+
+def _legend(figure: Figure, ax: Axes, over_steps: bool, runs: list[str]) -> None:
+    """One legend for all panels, above them."""
+    legend = figure.legend(
+        *ax.get_legend_handles_labels(),
+        loc="outside upper left",
+        ncols=min(len(runs), 4),
+        frameon=False,
+        handlelength=3 if over_steps else 1,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)

@@ -1,0 +1,242 @@
+"""Losses made of losses: a sum of terms, and standardised logits around any loss."""
+
+from collections.abc import Iterable
+from math import log, log1p
+from typing import TypeVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from kdanalysis.core.partition import check_target
+from kdanalysis.losses.base import Loss, Real, check_loss, check_number
+
+Value = TypeVar("Value", Tensor, Real)
+
+
+class Sum(Loss):
+    """Sum of losses with all their terms by name, such as ``Sum(CrossEntropy(), DKD())``.
+
+    Terms of equal name are added up, so that the total stays the sum of the losses. Beside a loss
+    on regions the others see the global region alone.
+
+    Args:
+        losses: at least one; those on regions with the same scales.
+    """
+
+    def __init__(self, *losses: Loss) -> None:
+        super().__init__()
+        if not losses:
+            raise ValueError("Sum needs at least one loss, got none")
+        self.losses = nn.ModuleList(map(check_loss, losses))
+        found = {loss.scales for loss in losses} - {None}
+        if len(found) > 1:
+            raise ValueError(f"losses on regions need the same scales, got {sorted(found)}")
+        self.scales = found.pop() if found else None
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weights of all terms; those of equal name added up."""
+        return _merge(loss.term_weights for loss in self.losses)
+
+    @property
+    def temperature(self) -> float | None:
+        """The temperature of all losses that have one, None where they differ."""
+        found = {loss.temperature for loss in self.losses} - {None}
+        return found.pop() if len(found) == 1 else None
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether one of the losses uses the labels."""
+        return any(loss.needs_target for loss in self.losses)
+
+    def values(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """Merge the losses' terms."""
+        sides = [self._seen_by(loss, student, teacher) for loss in self.losses]
+        parts = zip(self.losses, sides, strict=True)
+        return _merge(loss.values(*seen, target, ramp) for loss, seen in parts)
+
+    def slopes(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """Merge the gradients of the losses' terms."""
+        merged = []
+        for loss in self.losses:
+            part = loss.slopes(*self._seen_by(loss, student, teacher), target, ramp)
+            if self._is_global(loss):
+                part = {k: _in_region_0(slope, student.shape[-1]) for k, slope in part.items()}
+            merged.append(part)
+        return _merge(merged)
+
+    def _is_global(self, loss: Loss) -> bool:
+        return self.scales is not None and loss.scales is None
+
+    def _seen_by(self, loss: Loss, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        return (student[..., 0], teacher[..., 0]) if self._is_global(loss) else (student, teacher)
+
+    def __repr__(self) -> str:
+        return f"Sum({', '.join(map(repr, self.losses))})"
+
+
+def _in_region_0(gradient: Float[Tensor, "n c"], regions: int) -> Float[Tensor, "n c r"]:
+    return F.pad(gradient.unsqueeze(-1), (0, regions - 1))
+
+
+def _merge(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:
+    merged: dict[str, Value] = {}
+    for part in parts:
+        for name, value in part.items():
+            merged[name] = merged[name] + value if name in merged else value
+    return merged
+
+
+class LogitStandardized(Loss):
+    """Any loss on z-scored logits (Sun et al., CVPR 2024, arXiv 2403.01427).
+
+    Both sides become (z - mean) / (std + 1e-7) per sample, with the unbiased std over classes.
+    The gradient is in the student's own logits, through the standardisation.
+
+    Args:
+        loss: the loss that sees the standardised logits; its temperature applies to them.
+
+    Raises:
+        ValueError: when called with a sample whose logits are all equal: it has no direction.
+    """
+
+    epsilon = 1e-7
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__()
+        self.loss = check_loss(loss)
+        if loss.scales is not None:
+            raise ValueError(
+                f"standardise inside SDD instead: SDD(LogitStandardized(...)), not {loss}"
+            )
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weights of the inner loss's terms."""
+        return self.loss.term_weights
+
+    @property
+    def temperature(self) -> float | None:
+        """The inner loss's temperature, which applies to standardised logits."""
+        return self.loss.temperature
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether the inner loss uses the labels."""
+        return self.loss.needs_target
+
+    def values(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """The inner loss's terms on standardised logits."""
+        student, teacher = (self._standardize(x, side)[0] for x, side in _sides(student, teacher))
+        return self.loss.values(student, teacher, target, ramp)
+
+    def slopes(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """Pull the inner gradients back: (g - mean(g) - y <g, y> (s + e) / (s (c - 1))) / (s + e).
+
+        y are the standardised logits, s their std before, e the epsilon.
+        """
+        (y, spread), (t, _) = (self._standardize(x, side) for x, side in _sides(student, teacher))
+        scale = spread + self.epsilon
+        shrink = scale / (spread * (student.shape[-1] - 1))
+        inner = self.loss.slopes(y, t, target, ramp)
+        return {
+            name: (g - g.mean(-1, keepdim=True) - shrink * y * (g * y).sum(-1, keepdim=True))
+            / scale
+            for name, g in inner.items()
+        }
+
+    def _standardize(
+        self, logits: Float[Tensor, "n c"], side: str
+    ) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n 1"]]:
+        spread = logits.std(-1, keepdim=True)
+        if not (spread > 0).all():
+            sample = int((~(spread > 0)).nonzero()[0, 0])
+            raise ValueError(
+                f"{side} logits of sample {sample} have no spread over the classes; "
+                f"standardisation divides by it"
+            )
+        return (logits - logits.mean(-1, keepdim=True)) / (spread + self.epsilon), spread
+
+
+def _sides(student: Tensor, teacher: Tensor) -> tuple[tuple[Tensor, str], tuple[Tensor, str]]:
+    return (student, "student"), (teacher, "teacher")
+
+
+SIDES = ("sure", "unsure")
+
+
+class Confident(Loss):
+    """Any loss on the samples whose label the teacher gives more than a threshold, or on the rest.
+
+    Made for DKD's question which samples nckd teaches with (table 5, arXiv 2203.08679). The paper
+    ranks the training set and takes one half; here a sample's side depends on nothing but the
+    teacher's own p_label at T = 1, so that batches do not matter: the median p_label, which the
+    table ``nckd`` names, makes halves. The other samples have terms of 0 and still count in the
+    mean over the batch.
+
+    Args:
+        loss: the loss of the samples kept, on whole images.
+        threshold: of p_label, above 0 and below 1.
+        side: "sure" keeps p_label above the threshold, "unsure" the others.
+
+    Raises:
+        ValueError: a loss on regions, a threshold that is no probability, or an unknown side.
+    """
+
+    def __init__(self, loss: Loss, threshold: Real = 0.5, side: str = "sure") -> None:
+        super().__init__()
+        if check_loss(loss).scales is not None:
+            raise ValueError(f"Confident needs a loss on whole images, got {loss}")
+        if side not in SIDES:
+            raise ValueError(f"side is one of {SIDES}, got {side!r}")
+        self.loss, self.side = loss, side
+        self.threshold = check_number("threshold", threshold)
+        if not 0 < self.threshold < 1:
+            raise ValueError(
+                f"threshold must lie between 0 and 1, both excluded, got {threshold!r}"
+            )
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weights of the inner loss's terms."""
+        return self.loss.term_weights
+
+    @property
+    def temperature(self) -> float | None:
+        """The inner loss's temperature."""
+        return self.loss.temperature
+
+    def values(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """The inner loss's terms, 0 for the samples left out."""
+        kept = self._keep(teacher, target)
+        inner = self.loss.values(student, teacher, target, ramp)
+        return {name: term * kept for name, term in inner.items()}
+
+    def slopes(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """The inner loss's gradients, 0 for the samples left out."""
+        kept = self._keep(teacher, target).unsqueeze(-1)
+        inner = self.loss.slopes(student, teacher, target, ramp)
+        return {name: slope * kept for name, slope in inner.items()}
+
+    def _keep(self, teacher: Tensor, target: Tensor) -> Tensor:
+        """1 for the samples kept, 0 for the others; by log odds, which resolve p_label near 1."""
+        check_target(target, teacher.shape[-1])
+        label = target.long().unsqueeze(-1)
+        rest = teacher.scatter(-1, label, -torch.inf).logsumexp(-1)
+        odds = teacher.gather(-1, label).squeeze(-1) - rest
+        sure = odds > log(self.threshold) - log1p(-self.threshold)
+        return (sure if self.side == "sure" else ~sure).to(teacher.dtype)

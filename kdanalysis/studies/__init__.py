@@ -1,0 +1,1 @@
+"""Sources of logits, the one loop over them, and what users call."""

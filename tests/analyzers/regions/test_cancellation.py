@@ -1,0 +1,113 @@
+"""Cancellation agrees with autograd, image by image; its ends are those of the definition."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kdanalysis import KD, SDD
+from kdanalysis.analyzers.regions.cancellation import RegionCancellation
+from tests.analyzers.reference import regions, targets
+
+STUDENT, TEACHER, TARGET = regions(0), regions(1), targets(2, 40, 5)
+PARTS = {2: slice(1, 5), 4: slice(5, 21)}
+LOSS = KD(2.0)
+
+
+def filled(student=STUDENT, teacher=TEACHER, target=TARGET):
+    metric = RegionCancellation(LOSS, 5)
+    metric.update(student[:13], teacher[:13], target[:13])
+    metric.update(student[13:], teacher[13:], target[13:])
+    return metric
+
+
+def facts() -> pd.DataFrame:
+    """Ratio and number of differing cells of every image, gradients by autograd."""
+    z, rows = STUDENT.clone().requires_grad_(), []
+    flat = (x.permute(0, 2, 1).flatten(0, 1) for x in (z, TEACHER))
+    value = LOSS(*flat, TARGET.repeat_interleave(21))["kd"].sum()
+    (gradient,) = torch.autograd.grad(value, z)
+    top = TEACHER.argmax(1)
+    for n in range(40):
+        for m, part in PARTS.items():
+            g = gradient[n, :, part].numpy()
+            norms = [np.sqrt((g[:, r] ** 2).sum()) for r in range(m * m)]
+            mean = np.sqrt((g.mean(1) ** 2).sum())
+            differing = int((top[n, part] != top[n, 0]).sum())
+            ratio = mean / np.mean(norms)
+            rows.append(
+                {"scale": m, "differing": differing, "ratio": ratio, "norm": np.mean(norms)}
+            )
+    return pd.DataFrame(rows)
+
+
+def test_the_table_agrees_with_autograd():
+    table = filled().table().set_index(["scale", "differing"])
+    each = facts().groupby(["scale", "differing"])
+    counts = each.size()
+    for name in ("ratio", "norm"):
+        np.testing.assert_allclose(table.loc[counts.index, name], each[name].mean())
+    assert table.loc[counts.index, "n"].tolist() == counts.tolist()
+    several = counts.index[counts > 1]
+    np.testing.assert_allclose(table.loc[several, "ratio_se"], each.ratio.sem()[several])
+    assert table.loc[counts.index[counts < 2], "ratio_se"].isna().all()
+    assert table.n.sum() == 80
+    assert table.clear.tolist() == [True, *[False] * 4, True, *[False] * 16]
+    assert len(counts) > 10
+
+
+def test_cells_that_pull_one_way_keep_all_and_opposed_ones_nothing():
+    whole = torch.tensor([[1.0, 0.0, -1.0]], dtype=torch.float64)
+    student = torch.zeros(1, 3, 5, dtype=torch.float64)
+    one = RegionCancellation(KD(1.0), 3, (1, 2))
+    one.update(student, whole.unsqueeze(-1).expand(1, 3, 5), torch.tensor([0]))
+    assert one.table().ratio[0] == pytest.approx(1)
+    log_p = torch.tensor([[0.5, 0.3, 0.2], [1 / 6, 11 / 30, 7 / 15]], dtype=torch.float64).log()
+    cells = torch.stack([log_p[0], *log_p, *log_p], -1).unsqueeze(0)  # p - 1/3 sums to 0 by pairs
+    two = RegionCancellation(KD(1.0), 3, (1, 2))
+    two.update(student, cells, torch.tensor([0]))
+    row = two.table().query("n == 1").iloc[0]
+    assert (row.differing, row.clear) == (2, False)
+    assert row.ratio == pytest.approx(0, abs=1e-12)
+
+
+def test_a_student_that_equals_its_teacher_has_no_gradient_and_no_ratio():
+    metric = RegionCancellation(LOSS, 5)
+    metric.update(TEACHER, TEACHER, TARGET)
+    table = metric.table()
+    assert (table.n.sum(), table.no_gradient.sum()) == (0, 80)
+    assert table.ratio.isna().all()
+
+
+def test_the_mean_of_the_cells_gradients_is_what_reaches_the_global_logits():
+    """On maps that the scale divides the global logits are the mean of the cells'."""
+    loss = SDD(LOSS, (1, 2), 1.0)
+    by_region = loss.gradients(STUDENT[..., :5], TEACHER[..., :5], TARGET)
+    total = sum(by_region.values())[..., 1:5]
+    ratios = total.mean(-1).norm(dim=-1) / total.norm(dim=1).mean(-1)
+    each = facts().query("scale == 2").ratio
+    np.testing.assert_allclose(ratios, each)
+
+
+def test_non_finite_samples_are_counted_and_left_out():
+    student = STUDENT.clone()
+    student[7, 1, 3] = torch.inf
+    keep = torch.arange(40) != 7
+    rows = filled(student).table()
+    clean = filled(STUDENT[keep], TEACHER[keep], TARGET[keep]).table()
+    assert (rows.non_finite == 1).all()
+    same = rows.columns != "non_finite"
+    pd.testing.assert_frame_equal(rows.loc[:, same], clean.loc[:, same])
+
+
+def test_halves_merge_into_the_whole():
+    left, right = RegionCancellation(LOSS, 5), RegionCancellation(LOSS, 5)
+    left.update(STUDENT[:9], TEACHER[:9], TARGET[:9])
+    right.update(STUDENT[9:], TEACHER[9:], TARGET[9:])
+    left.merge_state(right)
+    pd.testing.assert_frame_equal(left.table(), filled().table())
+
+
+def test_the_whole_image_alone_has_no_cells_to_compare():
+    with pytest.raises(ValueError, match="need a scale of more than one cell"):
+        RegionCancellation(LOSS, 5, (1,))

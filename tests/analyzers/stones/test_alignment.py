@@ -1,0 +1,71 @@
+"""CKA agrees with its definition by Gram matrices of samples, in one piece or streamed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kdanalysis.analyzers.stones.alignment import FeatureAlignment
+
+G = torch.Generator().manual_seed(0)
+MAPS = torch.randn(40, 3, 4, 4, generator=G)
+TOKENS = torch.randn(40, 5, 6, generator=G) + MAPS.mean((2, 3)).repeat(1, 2).unsqueeze(1)
+VECTORS = torch.randn(40, 2, generator=G) + 50.0
+STUDENT, TEACHER = {"a": 3, "b": 2}, {"c": 6}
+
+
+def filled(ours=(MAPS, VECTORS), theirs=(TOKENS,), split=17) -> FeatureAlignment:
+    metric = FeatureAlignment(STUDENT, TEACHER)
+    for rows in (slice(None, split), slice(split, None)):
+        metric.update([x[rows] for x in ours], [y[rows] for y in theirs])
+    return metric
+
+
+def by_samples(x: torch.Tensor, y: torch.Tensor) -> float:
+    """HSIC of centred Gram matrices (n, n), as the paper defines it."""
+    x, y = x.double().numpy(), y.double().numpy()
+    centre = np.eye(len(x)) - 1 / len(x)
+    k, g = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
+    return float((k * g).sum() / np.sqrt((k * k).sum() * (g * g).sum()))
+
+
+def test_cka_agrees_with_gram_matrices_of_the_samples():
+    table = filled().table()
+    assert table.student_block.tolist() == ["a", "b"]
+    assert table.teacher_block.tolist() == ["c", "c"]
+    assert table.cka[0] == pytest.approx(by_samples(MAPS.mean((2, 3)), TOKENS.mean(1)))
+    assert table.cka[1] == pytest.approx(by_samples(VECTORS, TOKENS.mean(1)))
+    assert table.cka[0] > 0.2 > table.cka[1]
+    assert (table.n == 40).all()
+
+
+def test_a_rotation_and_a_scale_change_nothing_and_itself_is_one():
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=G)).Q
+    turned = filled(theirs=(3 * TOKENS @ turn,)).table()
+    np.testing.assert_allclose(turned.cka, filled().table().cka, rtol=1e-5)
+    metric = FeatureAlignment({"a": 3}, {"a": 3})
+    metric.update([MAPS], [MAPS])
+    assert metric.table().cka[0] == pytest.approx(1)
+
+
+def test_a_constant_block_has_no_alignment_and_bad_rows_are_counted():
+    constant = filled(ours=(torch.full_like(MAPS, 3.7), VECTORS)).table()
+    assert constant.cka.isna().tolist() == [True, False]
+    maps = MAPS.clone()
+    maps[4, 0, 0, 0] = torch.nan
+    table, kept = filled(ours=(maps, VECTORS)).table(), [i for i in range(40) if i != 4]
+    assert table.non_finite.tolist() == [1, 1]
+    assert table.cka[0] == pytest.approx(by_samples(MAPS.mean((2, 3))[kept], TOKENS.mean(1)[kept]))
+
+
+def test_halves_merge_into_the_whole():
+    left, right = FeatureAlignment(STUDENT, TEACHER), FeatureAlignment(STUDENT, TEACHER)
+    left.update([MAPS[:9], VECTORS[:9]], [TOKENS[:9]])
+    right.update([MAPS[9:], VECTORS[9:]], [TOKENS[9:]])
+    left.merge_state(right)
+    pd.testing.assert_frame_equal(left.table(), filled().table())
+
+
+def test_other_channels_than_announced_are_refused():
+    with pytest.raises(ValueError, match=r"the student's features have \[2, 3\] channels, annou"):
+        filled(ours=(VECTORS, MAPS))

@@ -1,0 +1,177 @@
+"""The ladder: lines and cells are the table's, and the words follow the numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kdanalysis.analyzers.stones import gradient_figure as heat
+from kdanalysis.analyzers.stones import ladder_figure as figure
+from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
+
+SIDES = ["teacher", "stone_1", "stone_2", "student"]
+TABLE = pd.DataFrame(
+    {
+        "side": SIDES,
+        "accuracy": [0.8, 0.7, 0.6, 0.5],
+        "agreement_teacher": [1.0, 0.9, 0.7, 0.4],
+        "agreement_student": [0.4, 0.5, 0.6, 1.0],
+        "divergence_teacher": [0.0, 0.1, 0.2, 0.3],
+        "divergence_student": [0.3, 0.25, 0.2, 0.0],
+        "overlap": [1.0, 0.8, 0.6, 0.4],
+        "relation": [1.0, 0.95, 0.9, 0.85],
+        "related": 10,
+        "k": 5,
+        "temperature": 2.0,
+        "n": 10,
+        "non_finite": 0,
+    }
+)
+GRADIENT = pd.DataFrame(
+    [
+        ("layer1", "student", 3.0, 0.9, 0.3, 7),
+        ("layer1", "stone_1", 4.0, 0.8, 0.5, 7),
+        ("layer1", "stone_2", 1.0, 0.4, 0.2, 7),
+        ("layer2", "student", 2.0, 0.9, 1.1, 7),
+        ("layer2", "stone_1", 0.0, np.nan, 0.0, 7),
+        ("layer2", "stone_2", 0.5, -0.2, -0.1, 7),
+    ],
+    columns=["block", "side", "norm", "cosine", "share", "n"],
+)
+ALIGNMENT = pd.DataFrame(
+    {
+        "student_block": ["a", "a", "b", "b"],
+        "teacher_block": ["c", "d", "c", "d"],
+        "cka": [0.9, 0.2, 0.6, 0.4],
+        "n": 12,
+    }
+)
+
+
+def test_lines_are_the_tables_columns():
+    drawn = figure.ladder_by_stone(TABLE)
+    shares, distances = drawn.axes
+    assert lines(shares)["right"] == (SIDES, [80, 70, 60, 50])
+    assert lines(shares)["says what the teacher says"][1] == [100, 90, 70, 40]
+    assert lines(shares)["top 5 shared with the teacher"][1] == [100, 80, 60, 40]
+    assert lines(shares)["rank correlation of the other logits"][1] == [100, 95, 90, 85]
+    assert lines(distances)["from the teacher"][1] == [0, 0.1, 0.2, 0.3]
+    assert lines(distances)["from the student"][1] == [0.3, 0.25, 0.2, 0]
+    assert "T = 2" in distances.get_ylabel()
+    assert [t.get_text() for t in distances.get_xticklabels()] == [
+        "teacher",
+        "stone 1",
+        "stone 2",
+        "student",
+    ]
+    assert smallest_font(drawn) >= 9
+    assert legend_is_beside(shares)
+
+
+def test_without_labels_no_accuracy_is_drawn():
+    frame = TABLE.assign(accuracy=np.nan, non_finite=3)
+    drawn = figure.ladder_by_stone(frame)
+    assert "right" not in lines(drawn.axes[0])
+    assert "3 samples with NaN or inf left out" in drawn.axes[1].get_xlabel()
+    assert figure.ladder_sentence(frame).endswith("than the student.")
+    assert figure.ladder_number(frame).startswith("teacher 0 nats from the teacher; stone 1 0.1")
+
+
+def test_training_is_drawn_by_side():
+    early = TABLE.assign(epoch=1, accuracy=TABLE.accuracy / 2)
+    drawn = figure.ladder_over_training(pd.concat([early, TABLE.assign(epoch=2)]))
+    accuracy, divergence = drawn.axes
+    assert lines(accuracy)["stone 1"] == ([1, 2], [35, 70])
+    assert list(lines(accuracy)) == ["teacher", "stone 1", "stone 2", "student"]
+    assert lines(divergence)["student"] == ([1, 2], [0.3, 0.3])
+    assert "teacher" not in lines(divergence)
+    assert [t.get_text() for t in drawn.legends[0].get_texts()] == list(lines(accuracy))
+    looks = [{one.get_label(): one.get_marker() for one in ax.lines} for ax in drawn.axes]
+    assert looks[0]["stone 2"] == looks[1]["stone 2"]
+    drawn.canvas.draw()
+    assert all(float(t.get_text()).is_integer() for t in accuracy.get_xticklabels())
+
+
+def test_words_follow_the_numbers():
+    assert figure.ladder_sentence(TABLE) == (
+        "Every stone is nearer to the teacher than the next one, and all than the student; the "
+        "most accurate stone, stone 1, is right on 70%, the student on 50%."
+    )
+    uneven = TABLE.assign(divergence_teacher=[0, 0.5, 0.2, 0.3])
+    assert "1 of 2 (stone 2) are nearer to the teacher" in figure.ladder_sentence(uneven)
+    far = TABLE.assign(divergence_teacher=[0, 0.5, 0.4, 0.3])
+    assert "none is nearer to the teacher than the student is" in figure.ladder_sentence(far)
+    one = TABLE[TABLE.side != "stone_2"]
+    assert figure.ladder_sentence(one).startswith(
+        "The one stone, stone 1, is nearer to the teacher"
+    )
+    same = one.assign(divergence_teacher=[0, 0.3, 0.3])
+    assert "stone 1, is not nearer to the teacher than the" in figure.ladder_sentence(same)
+    assert figure.ladder_number(TABLE).endswith("student 50.0% right, 0.3 nats from the teacher")
+    both = pd.concat([far.assign(epoch=1), TABLE.assign(epoch=2)])
+    assert figure.ladder_sentence(both) == figure.ladder_sentence(TABLE)
+
+
+def cells(ax) -> dict[tuple[float, float], str]:
+    return {text.get_position(): text.get_text() for text in ax.texts}
+
+
+def test_cells_are_norm_and_share_and_blocks_without_a_path_are_empty():
+    ax = heat.gradient_by_block(GRADIENT)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["stone 1", "stone 2", "student"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["layer1", "layer2"]
+    shown = ax.images[0].get_array()
+    np.testing.assert_allclose(shown.filled(-1), [[4, -1], [1, 0.5], [3, 2]])
+    assert cells(ax)[0, 0] == "4\n50 %"
+    assert cells(ax)[1, 0] == "no path"
+    assert cells(ax)[1, 1] == "0.5\n-10 %"
+    assert "(7 samples)" in ax.get_xlabel()
+    assert smallest_font(ax.figure) >= 9
+
+
+def test_words_of_the_gradients():
+    assert heat.gradient_number(GRADIENT) == "share of the stones: layer1 70%; layer2 -10%"
+    assert heat.gradient_sentence(GRADIENT) == (
+        "The stones make 70% of the step of the shallowest block layer1 and -10% of that of the "
+        "deepest, layer2: more in the shallow one; stone 2 pulls against the whole in layer2 "
+        "(cosine -0.20)."
+    )
+    even = GRADIENT.assign(cosine=0.5, share=0.3)
+    assert "no more in the shallow one; no side pulls" in heat.gradient_sentence(even)
+
+
+def test_shares_over_training_are_drawn_by_block():
+    early = GRADIENT.assign(epoch=1, share=0.5, cosine=0.1)
+    both = pd.concat([early, GRADIENT.assign(epoch=2)])
+    first, second = heat.gradient_over_training(both).axes
+    assert lines(first)["stone 1"] == ([1, 2], [50, 50])
+    assert lines(first)["student"] == ([1, 2], [50, 30])
+    assert list(lines(second)) == ["stone 2", "student"]  # stone 1 has no path to layer2
+    assert [ax.get_title(loc="left") for ax in (first, second)] == ["layer1", "layer2"]
+    assert heat.gradient_sentence(both) == heat.gradient_sentence(GRADIENT)
+    assert heat.gradient_number(both) == heat.gradient_number(GRADIENT)
+
+
+def test_alignment_is_drawn_and_told():
+    ax = heat.alignment_by_block(ALIGNMENT)
+    np.testing.assert_allclose(ax.images[0].get_array(), [[0.9, 0.2], [0.6, 0.4]])
+    assert cells(ax)[1, 0] == "0.20"
+    assert heat.alignment_number(ALIGNMENT) == "a and c 0.90; b and c 0.60"
+    assert heat.alignment_sentence(ALIGNMENT).startswith("1 of 2 blocks of the student are most")
+    own = ALIGNMENT.assign(cka=[0.9, 0.2, 0.3, 0.4])
+    assert heat.alignment_sentence(own).startswith("Every block of the student is most alike")
+
+
+def test_tables_that_cannot_be_drawn_are_refused():
+    with pytest.raises(ValueError, match=r"the table lacks \['overlap'\]"):
+        figure.ladder_by_stone(TABLE.drop(columns="overlap"))
+    with pytest.raises(ValueError, match="the table has no rows"):
+        heat.gradient_by_block(GRADIENT.iloc[:0])
+    with pytest.raises(ValueError, match="the table has no value of 'cka'"):
+        heat.alignment_by_block(ALIGNMENT.assign(cka=np.nan))
+
+
+def test_names_are_shown_as_they_are():
+    ax = heat.gradient_by_block(GRADIENT.replace({"layer2": "$x_1$"}))
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["layer1", "$x_1$"]
+    ax.figure.canvas.draw()
+    assert legend_texts(figure.ladder_by_stone(TABLE).axes[1])[0] == "from the teacher"

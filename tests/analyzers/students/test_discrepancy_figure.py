@@ -1,0 +1,238 @@
+"""Discrepancy maps: cells from the table, one colour scale a kind, and the number beside each."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kdanalysis.analyzers.students.discrepancy_figure import (
+    correlation_maps,
+    discrepancy_maps,
+    shared_limit,
+)
+from kdanalysis.analyzers.students.discrepancy_text import (
+    discrepancy_number,
+    discrepancy_sentence,
+    map_numbers,
+    root_mean_square,
+    students_number,
+    students_sentence,
+)
+from tests.analyzers.readback import smallest_font
+
+
+def table(classes: int = 5, scale: float = 1.0, se: float = 0.1, seed: int = 0) -> pd.DataFrame:
+    """Random means of size ``scale``; the students' correlations depart by a tenth of it."""
+    rng = np.random.default_rng(seed)
+    means = scale * rng.normal(size=(classes, classes))
+    teacher = np.corrcoef(rng.normal(size=(classes, 9)))
+    step = 0.1 * scale * (1 - np.eye(classes))
+    given, other = np.indices((classes, classes)).reshape(2, -1)
+    return pd.DataFrame(
+        {
+            "given": given,
+            "class": other,
+            "given_by": "target",
+            "logits": means.flatten(),
+            "logits_se": se * scale,
+            "probability": means.flatten() / 100,
+            "probability_se": se * scale / 100,
+            "student_correlation": (teacher + step).flatten(),
+            "teacher_correlation": teacher.flatten(),
+            "n": 20,
+            "temperature": 4.0,
+            "first_step": 0,
+            "non_finite": 0,
+        }
+    )
+
+
+def cells(ax) -> np.ndarray:
+    return np.asarray(ax.images[0].get_array().filled(np.nan))
+
+
+def square(frame: pd.DataFrame, column: str) -> np.ndarray:
+    return frame[column].to_numpy().reshape(5, 5)
+
+
+TWO = {"kd": table(), "dkd": table(scale=0.5, seed=1)}
+
+
+def test_rows_are_students_and_columns_are_kinds():
+    axes = discrepancy_maps(TWO).axes[:6]
+    for row, frame in enumerate(TWO.values()):
+        logits, probability, correlation = axes[3 * row : 3 * row + 3]
+        np.testing.assert_allclose(cells(logits), square(frame, "logits"))
+        np.testing.assert_allclose(cells(probability), square(frame, "probability"))
+        difference = square(frame, "student_correlation") - square(frame, "teacher_correlation")
+        np.testing.assert_allclose(cells(correlation), difference)
+    assert axes[0].get_ylabel() == "kd\ntrue class"
+    assert axes[3].get_ylabel() == "dkd\ntrue class"
+
+
+def test_all_maps_of_a_kind_share_one_symmetric_scale():
+    axes = discrepancy_maps(TWO).axes
+    for column in range(3):
+        upper, lower = (axes[column + row].images[0].get_clim() for row in (0, 3))
+        assert upper == lower
+        assert upper[0] == -upper[1]
+    both = np.abs(np.concatenate([square(frame, "logits") for frame in TWO.values()]))
+    assert axes[0].images[0].get_clim()[1] == pytest.approx(np.quantile(both, 0.995))
+
+
+def test_the_bar_has_pointed_ends_where_cells_lie_beyond_it():
+    bars = discrepancy_maps(TWO).axes[6:]
+    extends = [ax._colorbar.extend for ax in bars]
+    assert extends == ["both", "both", "neither"]  # all correlations depart by the same
+
+
+def test_the_limit_is_never_zero_or_nan():
+    assert shared_limit([np.zeros((2, 2))]) == 1
+    assert shared_limit([np.full((2, 2), np.nan)]) == 1
+    one = np.zeros((100, 100))
+    one[0, 0] = 2.0  # beyond the quantile, which is 0
+    assert shared_limit([one, np.full((1, 1), np.nan)]) == 2
+
+
+def test_the_number_beside_a_map_is_its_root_mean_square():
+    frame = table()
+    expected = np.sqrt((frame.logits**2).mean())
+    assert root_mean_square(frame, "logits") == pytest.approx(expected)
+    title = discrepancy_maps({"": frame}).axes[0].get_title(loc="left")
+    assert title == f"rms {expected:.2g} (chance 0.1)"
+
+
+def test_the_number_of_the_correlations_leaves_the_diagonal_out():
+    assert root_mean_square(table(), "correlation") == pytest.approx(0.1)
+    assert discrepancy_number(table()).endswith("correlation: rms 0.1")
+
+
+def test_empty_cells_are_left_out_of_the_number_and_shown_as_gaps():
+    frame = table()
+    empty = frame.given == 2
+    columns = ["logits", "logits_se", "probability", "probability_se"]
+    frame.loc[empty, columns] = np.nan
+    kept = frame.logits[~empty]
+    assert root_mean_square(frame, "logits") == pytest.approx(np.sqrt((kept**2).mean()))
+    assert np.isnan(cells(discrepancy_maps({"": frame}).axes[0])[2]).all()
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+def test_maps_of_few_and_of_many_classes_are_readable(classes):
+    tables = {name: table(classes, seed=i) for i, name in enumerate(("kd", "dkd", "gdkd"))}
+    names = [f"a long name {i}" for i in range(classes)]
+    for draw in (discrepancy_maps, correlation_maps):
+        figure = draw(tables, names)
+        assert smallest_font(figure) >= 9
+        labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+        assert ("a lon" in labels[0]) == (classes == 10)
+        assert len(labels) <= 12
+
+
+def test_names_are_not_read_as_math():
+    figure = discrepancy_maps({"$x$": table()}, ["$y$"] * 5)
+    ax = figure.axes[0]
+    assert not ax.yaxis.label.get_parse_math()
+    assert not any(text.get_parse_math() for text in ax.get_yticklabels())
+
+
+def test_the_teachers_correlation_stands_before_its_students():
+    same = table(scale=0.5)  # the seed of kd: the same teacher
+    axes = correlation_maps({"kd": table(), "dkd": same}).axes[:-1]
+    assert [ax.get_title(loc="left") for ax in axes] == ["teacher", "kd", "dkd"]
+    np.testing.assert_allclose(cells(axes[0]), square(same, "teacher_correlation"))
+    np.testing.assert_allclose(cells(axes[2]), square(same, "student_correlation"))
+    assert {ax.images[0].get_clim() for ax in axes} == {(-1.0, 1.0)}
+
+
+def test_another_teacher_is_shown_before_its_student():
+    axes = correlation_maps(TWO).axes[:-1]
+    titles = [ax.get_title(loc="left") for ax in axes]
+    assert titles == ["teacher", "kd", "teacher of dkd", "dkd"]
+
+
+def test_samples_left_out_and_the_kind_of_class_are_stated():
+    frame = table().assign(non_finite=1, given_by="teacher")
+    figure = discrepancy_maps({"": frame})
+    assert figure.get_supxlabel() == "(1 sample with NaN or inf left out)"
+    assert figure.axes[0].get_ylabel() == "teacher's class"
+
+
+def test_the_sentence_says_whether_more_than_chance_is_seen():
+    frame = table()
+    frame.loc[frame.given == frame["class"], "logits"] = -0.5
+    frame.loc[7, ["logits", "logits_se"]] = 9.0, 0.3
+    text = discrepancy_sentence(frame, list("abcde"))
+    assert text.startswith("The student departs from its teacher by class: class means")
+    assert "it gives that class 0.5 less than its teacher" in text
+    assert "9 more for c given b (standard error 0.3)" in text
+    chance = discrepancy_sentence(table(se=1.0))
+    assert chance.startswith("These data do not show the student depart")
+    assert "Where the teacher sees a class" in discrepancy_sentence(
+        frame.assign(given_by="teacher")
+    )
+
+
+def test_one_sample_a_class_has_no_chance_to_compare_with():
+    frame = table().assign(logits_se=np.nan, probability_se=np.nan)
+    assert "one sample a class shows no chance" in discrepancy_sentence(frame)
+    assert "chance" not in discrepancy_number(frame)
+
+
+def test_students_are_compared_kind_by_kind():
+    text = students_sentence(TWO)
+    assert text.startswith("dkd is closer to its teacher than kd in centred logits (")
+    assert "not in" not in text
+    swapped = students_sentence({"kd": TWO["dkd"], "dkd": TWO["kd"]})
+    assert swapped.startswith("These data do not show dkd closer to its teacher than kd: centred")
+    mixed = TWO["dkd"].assign(probability=9.0)
+    part = students_sentence({"kd": TWO["kd"], "dkd": mixed})
+    assert ", not in softmax (9 against" in part
+    assert "Closest to the teacher: dkd in centred logits, kd in softmax, dkd in corr" in part
+    assert students_number(TWO).startswith("centred logits: kd rms ")
+
+
+def test_students_at_chance_are_said_to_be():
+    text = students_sentence({name: frame.assign(logits_se=9.0) for name, frame in TWO.items()})
+    assert text.endswith("No student departs beyond chance in centred logits.")
+    assert "beyond chance" not in students_sentence(TWO)
+    one = {"kd": TWO["kd"].assign(logits_se=9.0), "dkd": TWO["dkd"]}
+    assert "beyond chance" not in students_sentence(one)
+
+
+def test_rounding_of_equal_correlations_is_no_difference():
+    frame = table(scale=0.0)
+    frame["student_correlation"] += 1e-15
+    assert root_mean_square(frame, "correlation") == 0
+
+
+def test_other_students_are_not_held_against_each_other():
+    text = students_sentence({"one": TWO["kd"], "two": TWO["dkd"]})
+    assert text.startswith("Closest to the teacher: two in centred logits")
+
+
+def test_tables_that_cannot_be_drawn_are_refused():
+    with pytest.raises(ValueError, match="need the table of at least one student"):
+        discrepancy_maps({})
+    with pytest.raises(ValueError, match=r"the tables have \[5, 6\] classes"):
+        discrepancy_maps({"kd": table(), "dkd": table(6)})
+    with pytest.raises(ValueError, match="the table has no value of 'logits'"):
+        discrepancy_maps({"kd": table().assign(logits=np.nan)})
+
+
+def test_cells_without_a_standard_error_are_held_against_no_chance():
+    frame = table()
+    frame.loc[frame.given == 2, "logits"] = 50.0  # a single sample
+    frame.loc[frame.given == 2, "logits_se"] = np.nan
+    kept = frame[frame.given != 2]
+    assert root_mean_square(frame, "logits") == pytest.approx(np.sqrt((kept.logits**2).mean()))
+    assert "widest gap is 50" not in discrepancy_sentence(frame)
+
+
+def test_the_table_of_numbers_is_that_of_the_maps():
+    rows = map_numbers(table()).set_index("map")
+    logits = table().logits
+    assert rows.loc["centred logits", "rms"] == pytest.approx(np.sqrt((logits**2).mean()))
+    assert rows.loc["centred logits", "mean_abs"] == pytest.approx(logits.abs().mean())
+    assert rows.loc["centred logits", "largest_abs"] == pytest.approx(logits.abs().max())
+    assert rows.loc["softmax", "chance"] == pytest.approx(0.001)
+    assert np.isnan(rows.loc["correlation", "chance"])

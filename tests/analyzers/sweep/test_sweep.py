@@ -1,0 +1,154 @@
+"""The table of the sweep agrees with a plain loop over autograd, merges, and refuses bad input."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kdanalysis.analyzers.sweep import sweep as module
+from kdanalysis.analyzers.sweep.sweep import COLUMNS, TermSweep
+from tests.analyzers.reference import autograd_gradients, logits, probabilities, top_mass
+
+N, C = 40, 8
+STUDENT, TEACHER = logits(0, N, C), logits(1, N, C)
+WEIGHTS = (0.5, 2.0, 8.0)
+
+
+def table(
+    student=STUDENT, teacher=TEACHER, temperatures=(1, 4), ks="all", splits=(13,), **settings
+) -> pd.DataFrame:
+    analyzer = TermSweep(teacher.shape[1], temperatures, ks, WEIGHTS, **settings)
+    for rows in np.split(np.arange(len(teacher)), splits):
+        analyzer.update(student[rows], teacher[rows])
+    return analyzer.table()
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean cosine over the samples in which both gradients are there."""
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    there = lengths > 1e-14
+    return ((a * b).sum(1)[there] / lengths[there]).mean() if there.any() else np.nan
+
+
+def expected_row(k: int, temperature: float) -> dict[str, float]:
+    """Means over samples from autograd's gradients, written out."""
+    g = autograd_gradients(STUDENT, TEACHER, TEACHER.argmax(1), k, temperature)
+    names = ("high", "low_top", "low_other")
+    norms = {name: np.linalg.norm(g[name], axis=1) for name in (*names, "kd")}
+    total = sum(w * g[name] for w, name in zip(WEIGHTS, names, strict=True))
+    mass = top_mass(TEACHER, k, temperature)
+    p = probabilities(TEACHER, temperature)
+    row = {"mass_top": mass.mean(), "mass_other": (1 - mass).mean()}
+    row |= {f"norm_{name}": norm.mean() for name, norm in norms.items()}
+    row |= {f"cosine_{name}_kd": cosine(g[name], g["kd"]) for name in names}
+    row |= {f"cosine_high_{name}": cosine(g["high"], g[name]) for name in names[1:]}
+    row["norm_total"] = np.linalg.norm(total, axis=1).mean()
+    row["cosine_total_kd"] = cosine(total, g["kd"])
+    row["entropy"] = -(p * np.log(p)).sum(1).mean()
+    for prefix, weights in (("share", WEIGHTS), ("kd_share", (1.0, mass, 1 - mass))):
+        lengths = np.stack([w * norms[name] for w, name in zip(weights, names, strict=True)])
+        shares = (lengths / lengths.sum(0)).mean(1)
+        row |= {f"{prefix}_{name}": s for name, s in zip(names, shares, strict=True)}
+    return row
+
+
+@pytest.mark.parametrize("temperature", [1, 4])
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_means_agree_with_a_loop_over_autograd(k, temperature):
+    rows = table().set_index(["temperature", "k"])
+    row, expected = rows.loc[(temperature, k)], expected_row(k, temperature)
+    assert set(expected) | {c for c in COLUMNS if c.startswith("value")} == set(COLUMNS)
+    for name, value in expected.items():
+        assert row[name] == pytest.approx(value, rel=1e-9, abs=1e-13, nan_ok=True), name
+
+
+def test_values_agree_with_numpy():
+    rows = table().set_index(["temperature", "k"])
+    p, q = (probabilities(side, 4) for side in (TEACHER, STUDENT))
+    order = (-TEACHER).argsort(dim=1).numpy()
+    p, q = (np.take_along_axis(x, order, 1) for x in (p, q))
+    for k in range(1, C):
+        groups = [slice(k), slice(k, None)]
+        big = [(p[:, g].sum(1), q[:, g].sum(1)) for g in groups]
+        high = sum(a * np.log(a / b) for a, b in big).mean()
+        low = [
+            (p[:, g] / a[:, None] * np.log(p[:, g] / a[:, None] / (q[:, g] / b[:, None]))).sum(1)
+            for g, (a, b) in zip(groups, big, strict=True)
+        ]
+        row = rows.loc[(4, k)]
+        assert row.value_high == pytest.approx(16 * high, rel=1e-10)
+        assert row.value_low_top == pytest.approx(16 * low[0].mean(), rel=1e-10, abs=1e-14)
+        assert row.value_low_other == pytest.approx(16 * low[1].mean(), rel=1e-10, abs=1e-14)
+        assert row.value_kd == pytest.approx(16 * (p * np.log(p / q)).sum(1).mean(), rel=1e-10)
+
+
+def test_rows_are_every_temperature_and_k():
+    frame = table(ks=(5, 2))
+    assert list(zip(frame.temperature, frame.k, strict=True)) == [(1, 2), (1, 5), (4, 2), (4, 5)]
+    whole = table()
+    rows = whole[whole.k.isin([2, 5])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(frame, rows)
+
+
+def test_halves_merge_into_the_whole():
+    left, right, whole = (TermSweep(C, (1, 4), "all", WEIGHTS) for _ in range(3))
+    left.update(STUDENT[:13], TEACHER[:13])
+    right.update(STUDENT[13:], TEACHER[13:])
+    whole.update(STUDENT, TEACHER)
+    left.merge_state(right)
+    pd.testing.assert_frame_equal(left.table(), whole.table(), rtol=1e-13)
+    other = TermSweep(C, (1, 4), "all", (1, 1, 8))
+    with pytest.raises(ValueError, match="cannot merge"):
+        left.merge_state(other)
+
+
+def test_chunks_and_threads_change_nothing(monkeypatch):
+    whole = table(splits=())
+    monkeypatch.setattr(module, "ENTRIES", {"cpu": 6 * C})
+    before = torch.get_num_threads()
+    frames = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        frames.append(table(splits=()))
+    torch.set_num_threads(before)
+    pd.testing.assert_frame_equal(*frames, check_exact=True)
+    pd.testing.assert_frame_equal(frames[0], whole, rtol=1e-12)
+
+
+def test_a_gradient_of_zero_enters_no_mean_of_directions():
+    student = STUDENT.clone()
+    student[:10] = TEACHER[:10]
+    rows, rest = table(student), table(STUDENT[10:], TEACHER[10:])
+    for name in (c for c in COLUMNS if c.startswith(("cosine", "share", "kd_share"))):
+        np.testing.assert_allclose(rows[name], rest[name], rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(rows.norm_kd, rest.norm_kd * 30 / 40, rtol=1e-12)
+
+
+def test_non_finite_rows_are_counted_and_left_out():
+    teacher = torch.cat((TEACHER, TEACHER[:2]))
+    teacher[-1, 0], teacher[-2, 1] = torch.nan, torch.inf
+    frame = table(torch.cat((STUDENT, STUDENT[:2])), teacher)
+    assert (frame.non_finite == 2).all()
+    assert (frame.n == N).all()
+    columns = [c for c in frame if c != "non_finite"]
+    pd.testing.assert_frame_equal(frame[columns], table()[columns])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((1,), "need at least 2 classes"),
+        ((8, (0,)), "temperature must be a finite number above 0, got 0"),
+        ((8, (1,), (0,)), "k must be a whole number from 1 to 7 where there are 8 classes, got 0"),
+        ((8, (1,), (2, 8)), "got 8: a group would be empty"),
+        ((8, (1,), ()), "need at least one k"),
+        ((8, (1,), (2, 2)), "every k is needed once"),
+        ((8, (1,), "some"), "ks is 'all' or a sequence of numbers, got 'some'"),
+        ((8, (1,), "all", (1.0, 2.0)), "need three weights of at least 0"),
+        ((8, (1,), "all", (1.0, -1.0, 1.0)), "need three weights of at least 0"),
+        ((8, (1,), "all", (0, 0, 0)), "not all 0"),
+    ],
+)
+def test_bad_settings_are_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        TermSweep(*arguments)

@@ -1,0 +1,178 @@
+"""Losses held against each other agree with a plain numpy loop over autograd's gradients."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.analyzers.terms.magnitude import TermMagnitude
+from kdanalysis.analyzers.terms.share import TermShare
+from kdanalysis.core.partition import TopK
+from kdanalysis.losses import DKD, GDKD, KD, NKD, CrossEntropy, LogitStandardized, Sum
+from kdanalysis.losses.parts import KDParts
+from kdanalysis.studies.stream import needed_columns
+from tests.analyzers.reference import logits, targets
+
+STUDENT, TEACHER = logits(0), logits(1)
+TARGET = torch.where(torch.arange(60) % 2 == 0, TEACHER.argmax(-1), targets(2))
+STEP, EPOCH = torch.arange(60) // 30 * 10, torch.arange(60) // 30
+ALL_STEPS = -1
+LOSSES = {
+    "kd": KD(2.0, weight=0.5),
+    "gdkd": GDKD(3, (1, 2, 8), 2.0),
+    "nkd": NKD(),
+    "ce+dkd": Sum(CrossEntropy(), DKD()),
+    "ls": LogitStandardized(KD(2.0)),
+}
+
+
+def table(student=STUDENT, teacher=TEACHER, losses=LOSSES, split: int = 13) -> pd.DataFrame:
+    metric = LossDirection(losses, (0, 10))
+    for rows in (slice(None, split), slice(split, None)):
+        metric.update(student[rows], teacher[rows], TARGET[rows], STEP[rows], EPOCH[rows])
+    return metric.table()
+
+
+def totals(losses=LOSSES) -> dict[str, np.ndarray]:
+    """Gradient of the summed loss by autograd, one row a sample."""
+    found = {}
+    for name, loss in losses.items():
+        leaf = STUDENT.clone().requires_grad_()
+        sum(loss(leaf, TEACHER, TARGET).values()).sum().backward()
+        found[name] = leaf.grad.numpy()
+    return found
+
+
+def row_of(frame, step, teacher, pair):
+    frame = frame.assign(step=frame.step.fillna(ALL_STEPS))
+    return frame.set_index(["step", "teacher", "loss_a", "loss_b"]).loc[(step, teacher, *pair)]
+
+
+def test_every_column_agrees_with_a_loop():
+    gradients, frame = totals(), table()
+    right = (TEACHER.argmax(-1) == TARGET).numpy()
+    split = {"right": right, "wrong": ~right, "all": np.ones(60, dtype=bool)}
+    assert len(frame) == 3 * 3 * 10
+    for step in (0, 10, ALL_STEPS):
+        for name, members in split.items():
+            chosen = np.flatnonzero(members & np.isin(STEP, [0, 10] if step < 0 else [step]))
+            assert len(chosen) > 0
+            for pair in combinations(LOSSES, 2):
+                a, b = (gradients[loss][chosen] for loss in pair)
+                row = row_of(frame, step, name, pair)
+                long = [(np.sqrt(x @ x), np.sqrt(y @ y)) for x, y in zip(a, b, strict=True)]
+                cosines = [x @ y / p / q for x, y, (p, q) in zip(a, b, long, strict=True)]
+                norm_a, norm_b = np.mean(long, axis=0)
+                assert row.cosine == pytest.approx(np.mean(cosines), abs=1e-12)
+                assert row.conflict == pytest.approx(np.mean([c < 0 for c in cosines]))
+                whole = (a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b)
+                assert row.cosine_batch == pytest.approx(whole, abs=1e-12)
+                assert (row.norm_a, row.norm_b) == pytest.approx((norm_a, norm_b))
+                assert row.multiplier == pytest.approx(norm_b / norm_a)
+                ratios = [q / p for p, q in long]
+                for q in (25, 50, 75):
+                    found = row[{25: "ratio_q25", 50: "ratio_median", 75: "ratio_q75"}[q]]
+                    exact = np.percentile(ratios, q, method="inverted_cdf")
+                    assert found == pytest.approx(exact, rel=0.038)
+                assert (row.n, row.no_gradient) == (len(chosen), 0)
+
+
+def test_a_scaled_loss_only_steps_further():
+    losses = {"kd": KD(), "more": KD(weight=3.0), "less": KD(weight=-0.5)}
+    rows = table(losses=losses).query("loss_a == 'kd'").set_index("loss_b")
+    for loss, factor, sign in (("more", 3.0, 1), ("less", 0.5, -1)):
+        part = rows.loc[loss]
+        np.testing.assert_allclose(part.cosine, sign, rtol=1e-12)
+        np.testing.assert_allclose(part.cosine_batch, sign, rtol=1e-12)
+        np.testing.assert_allclose(part.multiplier, factor, rtol=1e-12)
+        np.testing.assert_allclose(part.ratio_q75, factor, rtol=0.038)
+    assert (rows.loc["less"].conflict == 1).all()
+
+
+def test_samples_weighed_otherwise_show_only_in_the_batch():
+    """A loss that scales one sample by 1 and the other by 9 keeps every direction."""
+
+    class Reweighed:
+        terms = ("kd",)
+
+        def gradients(self, student, teacher, target, ramp=1.0):
+            factor = torch.tensor([[1.0], [9.0]], dtype=torch.float64)
+            return {"kd": factor * KD().gradients(student, teacher, target)["kd"]}
+
+    metric = LossDirection({"kd": KD(), "re": Reweighed()})
+    metric.update(STUDENT[:2], TEACHER[:2], TARGET[:2])
+    row = metric.table().iloc[-1]
+    assert row.cosine == pytest.approx(1)
+    a = KD().gradients(STUDENT[:2], TEACHER[:2], TARGET[:2])["kd"].square().sum(-1).numpy()
+    expected = (a[0] + 9 * a[1]) / np.sqrt((a[0] + a[1]) * (a[0] + 81 * a[1]))
+    assert row.cosine_batch == pytest.approx(expected)
+    assert row.cosine_batch < 0.95
+
+
+def test_a_zero_gradient_has_no_direction_but_counts_in_the_norm():
+    teacher = TEACHER.clone()
+    teacher[:10] = STUDENT[:10]  # KD's and GDKD's gradients are zero there
+    losses = {"kd": KD(2.0), "gdkd": GDKD(3), "ce": CrossEntropy()}
+    frame = table(teacher=teacher, losses=losses)
+    whole = row_of(frame, 0, "all", ("kd", "ce"))
+    assert (whole.n, whole.no_gradient) == (30, 10)
+    norms = KD(2.0).gradients(STUDENT[:30], teacher[:30], TARGET[:30])["kd"].norm(dim=-1)
+    assert whole.norm_a == pytest.approx(norms.sum().item() / 30)
+    assert whole.ratio_q75 == np.inf  # in 10 of 30 cross-entropy steps where KD does not
+    assert row_of(frame, 0, "all", ("kd", "gdkd")).ratio_q75 < np.inf  # both zero: no ratio
+
+
+def test_without_labels_there_are_only_all_samples():
+    losses = {"kd": KD(), "gdkd": GDKD(3)}
+    metric = LossDirection(losses)
+    metric.update(STUDENT, TEACHER)
+    whole = LossDirection(losses)
+    whole.update(STUDENT, TEACHER, TARGET)
+    expected = whole.table().query("teacher == 'all'").reset_index(drop=True)
+    pd.testing.assert_frame_equal(metric.table(), expected)
+
+
+def test_non_finite_rows_are_counted_and_left_out():
+    student, teacher = STUDENT.clone(), TEACHER.clone()
+    student[1, 0], teacher[40, 4] = torch.nan, torch.inf
+    rows = table(student, teacher).query("teacher == 'all' and step >= 0")
+    assert (rows.non_finite == 2).all()
+    assert (rows.n == 29).all()
+
+
+def test_halves_merge_into_the_whole():
+    left, right = (LossDirection(LOSSES, (0, 10)) for _ in range(2))
+    left.update(STUDENT[:33], TEACHER[:33], TARGET[:33], STEP[:33], EPOCH[:33])
+    right.update(STUDENT[33:], TEACHER[33:], TARGET[33:], STEP[33:], EPOCH[33:])
+    left.merge_state(right)
+    pd.testing.assert_frame_equal(left.table(), table())
+
+
+def test_epochs_follow_the_steps():
+    assert table().groupby("step").epoch.first().to_dict() == {0: 0, 10: 1}
+    assert table().epoch.isna().sum() == 3 * 10  # all steps together have none
+
+
+def test_one_loss_has_nothing_to_be_held_against():
+    with pytest.raises(ValueError, match=r"need at least two losses to compare, got \['kd'\]"):
+        LossDirection({"kd": KD()})
+
+
+@pytest.mark.parametrize("analyzer", [LossDirection, TermMagnitude, TermShare])
+def test_labels_are_asked_for_where_a_loss_needs_them(analyzer):
+    without = analyzer({"kd": KDParts(TopK(3)), "gdkd": GDKD(3)})
+    assert needed_columns(without)[0] == {"student_logits", "teacher_logits"}
+    without.update(STUDENT, TEACHER)
+    labelled = analyzer({"kd": KDParts(TopK(3)), "gdkd": GDKD(3)})
+    labelled.update(STUDENT, TEACHER, TARGET)
+    shown = labelled.table()
+    if "teacher" in shown:
+        shown = shown[shown.teacher == "all"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(without.table(), shown)
+    needing = analyzer({"gdkd": GDKD(3), "dkd": DKD()})
+    assert "target" in needed_columns(needing)[0]
+    with pytest.raises(ValueError, match="the loss 'dkd' needs labels"):
+        needing.update(STUDENT, TEACHER)

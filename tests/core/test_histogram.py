@@ -1,0 +1,41 @@
+"""Histograms: every value in the right bin, and quantiles within a bin of the sample's own."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kdanalysis.core.streams import Bins
+
+BINS = Bins(-2.0, 2.0, 40)
+
+
+def test_counts_agree_with_numpy():
+    values = torch.linspace(-1.97, 1.97, 301, dtype=torch.float64) + 1e-4  # off the edges
+    counts = BINS.counts(values, torch.zeros(301, dtype=torch.long), 1)[0]
+    expected, _ = np.histogram(values, bins=40, range=(-2, 2))
+    assert counts[1:-1].tolist() == expected.tolist()
+
+
+def test_edges_and_infinities_have_their_places():
+    values = torch.tensor([-torch.inf, -2.1, -2.0, 0.0, 2.0, 2.1, torch.inf])
+    assert BINS.index(values).tolist() == [0, 0, 1, 21, 40, 41, 41]
+
+
+@given(st.integers(0, 999), st.integers(1, 80), st.sampled_from([0.25, 0.5, 0.75, 0.99]))
+def test_quantile_is_within_a_bin_of_the_inverted_distribution(seed, n, q):
+    values = torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    values = values.clamp(-1.99, 1.99)
+    counts = BINS.counts(values, torch.zeros(n, dtype=torch.long), 1).double()
+    exact = np.quantile(values.numpy(), q, method="inverted_cdf")
+    assert abs(BINS.quantile(counts, q).item() - exact) <= BINS.width + 1e-12
+
+
+def test_quantiles_outside_are_infinite_and_without_samples_nan():
+    values = torch.tensor([-5.0, -5.0, 5.0, 5.0, 0.0])
+    counts = BINS.counts(values, torch.tensor([0, 0, 1, 1, 3]), 4).double()
+    low, high, none, one = BINS.quantile(counts, 0.5).tolist()
+    assert (low, high) == (-np.inf, np.inf)
+    assert np.isnan(none)
+    assert one == pytest.approx(0.05)

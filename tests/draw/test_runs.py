@@ -1,0 +1,89 @@
+"""Runs stand in one picture: a panel a quantity, a line a run, neighbouring steps put together."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kdanalysis.draw.runs import POINTS, lines_by_run
+from tests.analyzers.readback import lines, smallest_font
+
+
+def table(steps: int = 4, runs=("kd", "gdkd"), panels=("a", "b")) -> pd.DataFrame:
+    rows = [
+        (run, 10 * step, panel, 1.0 + r + step + 100 * p, 8 + step)
+        for r, run in enumerate(runs)
+        for p, panel in enumerate(panels)
+        for step in range(steps)
+    ]
+    return pd.DataFrame(rows, columns=["run", "step", "panel", "value", "n"]).assign(non_finite=0)
+
+
+def draw(frame: pd.DataFrame, **more):
+    return lines_by_run(frame, "value", "panel", "a value", **more)
+
+
+def test_a_panel_holds_one_line_a_run():
+    figure = draw(table())
+    first, second = figure.axes
+    assert [ax.get_title(loc="left") for ax in (first, second)] == ["a", "b"]
+    assert lines(first)["kd"] == ([0, 10, 20, 30], [1, 2, 3, 4])
+    assert lines(second)["gdkd"] == ([0, 10, 20, 30], [102, 103, 104, 105])
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["kd", "gdkd"]
+    assert figure.get_supxlabel() == "training step"
+    assert smallest_font(figure) >= 9
+
+
+def test_many_steps_are_means_weighted_by_their_samples():
+    frame = table(steps=70, panels=("a",))
+    drawn = lines(draw(frame).axes[0])
+    rows = frame[frame.run == "kd"]
+    assert len(drawn["kd"][0]) == 24 <= POINTS
+    assert drawn["kd"][0][0] == 10  # the mean of 0, 10, 20
+    assert drawn["kd"][1][0] == pytest.approx(np.average(rows.value[:3], weights=rows.n[:3]))
+    assert drawn["kd"][1][-1] == pytest.approx(rows.value.iloc[-1])  # the 70th stands alone
+    assert draw(frame).get_supxlabel() == "training step (points: means of 3 captured steps)"
+
+
+def test_a_value_that_is_missing_is_left_out_of_its_mean():
+    frame = table(steps=60, panels=("a",))
+    frame.loc[(frame.run == "kd") & (frame.step == 10), "value"] = np.nan
+    drawn = lines(draw(frame).axes[0])
+    assert drawn["kd"][1][0] == 1.0  # of steps 0 and 10 only the first has a value
+
+
+def test_runs_without_steps_are_dots_with_their_numbers():
+    figure = draw(table(steps=1))
+    first = figure.axes[0]
+    assert lines(first) == {"kd": ([0], [1.0]), "gdkd": ([1], [2.0])}
+    assert [text.get_text() for text in first.texts] == ["1", "2"]
+    assert len(first.get_xticks()) == 0
+    assert figure.get_supxlabel() == ""
+
+
+def test_rows_over_all_steps_are_no_point():
+    frame = table().astype({"step": "Int64"})
+    whole = frame.iloc[:1].assign(step=pd.NA, value=99.0)
+    assert lines(draw(pd.concat([frame, whole])).axes[0])["kd"][1] == [1, 2, 3, 4]
+
+
+def test_the_axis_can_be_logarithmic_and_limited():
+    assert draw(table(), log=True).axes[0].get_yscale() == "log"
+    assert draw(table(), limits=(0, None)).axes[0].get_ylim()[0] == 0
+    assert draw(table(), limits=(-1, 1)).axes[0].get_ylim() == (-1, 1)
+
+
+def test_seven_panels_stand_in_three_rows_and_the_last_have_their_steps():
+    figure = draw(table(panels=tuple("abcdefg")))
+    shown = [ax for ax in figure.axes if ax.get_visible()]
+    assert len(shown) == 7
+    assert figure.axes[0].get_gridspec().nrows == 3
+    figure.canvas.draw()
+    labelled = [ax.get_title(loc="left") for ax in shown if any(
+        label.get_visible() and label.get_text() for label in ax.get_xticklabels())]  # fmt: skip
+    assert labelled == ["e", "f", "g"]
+
+
+def test_a_table_without_values_is_refused():
+    with pytest.raises(ValueError, match="the table has no value of 'value'"):
+        draw(table().assign(value=np.nan))

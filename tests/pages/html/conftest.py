@@ -1,0 +1,23 @@
+"""Sections with hostile texts in every place where a text can stand."""
+
+import pandas as pd
+import pytest
+from page_reader import HOSTILE, draw
+
+from kdanalysis.pages.html import Section, Tile
+
+
+@pytest.fixture
+def sections() -> list[Section]:
+    frame = pd.DataFrame({"class": [HOSTILE, "plain"], "value": [0.25, float("nan")]})
+    return [
+        Section("card", f"Card {HOSTILE}", tiles=[Tile("Accuracy", "81 %", HOSTILE)]),
+        Section(
+            "norms",
+            "Norms",
+            f"Read {HOSTILE}.",
+            "n = 2",
+            figures=[("first", draw(label=HOSTILE)), ("second", draw())],
+            tables=[(f"Values {HOSTILE}", frame)],
+        ),
+    ]

@@ -1,0 +1,113 @@
+"""The page is one file: nothing from users becomes markup, nothing is fetched, bytes repeat."""
+
+import base64
+import hashlib
+import re
+
+import pandas as pd
+import pytest
+from page_reader import HOSTILE, Reader, draw
+
+from kdanalysis.pages.html import Section, build
+
+
+@pytest.fixture
+def page(sections) -> str:
+    return build(sections, f"Title {HOSTILE}", {"run": HOSTILE, "losses": ["kd", HOSTILE]})
+
+
+def test_texts_of_users_show_as_written_and_never_as_tags(page):
+    reader = Reader(page)
+    assert reader.all("img") == []
+    assert len(reader.all("script")) == 1
+    # title twice, two facts, heading in page and navigation, tile, sentence, caption, cell
+    assert reader.text.count(HOSTILE) == 10
+
+
+def test_the_reader_would_see_a_raw_tag():
+    assert Reader(f"<p>{HOSTILE}</p>").all("img") == [{"src": "x", "onerror": "alert(1)"}]
+
+
+def test_no_address_leads_out_of_the_page(page):
+    reader = Reader(page)
+    links = [v for _, a in reader.tags for k, v in a.items() if k in {"src", "href", "xlink:href"}]
+    assert links
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
+    assert "url(" not in reader.raw["style"]
+    assert "@import" not in reader.raw["style"]
+    assert not re.search(r"fetch|XMLHttpRequest|import\(|https?:", reader.raw["script"])
+
+
+def test_the_policy_allows_this_style_and_this_script_only(page):
+    reader = Reader(page)
+    policy = next(a["content"] for a in reader.all("meta") if "http-equiv" in a)
+    for kind in ("style", "script"):
+        digest = base64.b64encode(hashlib.sha256(reader.raw[kind].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not [a for _, a in reader.tags if "style" in a or any(k.startswith("on") for k in a)]
+
+
+def test_equal_input_gives_equal_bytes(sections, page):
+    again = build(sections, f"Title {HOSTILE}", {"run": HOSTILE, "losses": ["kd", HOSTILE]})
+    assert again == page
+    assert build(sections, "Other", {}) != page
+
+
+def test_ids_are_unique_and_every_reference_has_one(page):
+    reader = Reader(page)
+    ids = [a["id"] for _, a in reader.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    wanted = set(re.findall(r"url\(#([^)]+)\)", page)) | {
+        a["href"][1:] for _, a in reader.tags if a.get("href", "").startswith("#")
+    }
+    assert wanted
+    assert wanted <= set(ids)
+
+
+def test_headings_are_in_order_and_pictures_have_texts(page):
+    reader = Reader(page)
+    assert [tag for tag, _ in reader.tags if re.fullmatch(r"h\d", tag)] == ["h1", "h2", "h2"]
+    labels = [a["aria-label"] for a in reader.all("div") if a.get("role") == "img"]
+    assert labels == [f"first. Read {HOSTILE}.", f"second. Read {HOSTILE}."]
+
+
+def test_too_many_marks_become_a_png_with_a_text():
+    reader = Reader(build([Section("s", "S", "Read.", figures=[("many", draw(5001))])], "T", {}))
+    (image,) = reader.all("img")
+    assert image["alt"] == "many. Read."
+    assert base64.b64decode(image["src"].partition(",")[2]).startswith(b"\x89PNG")
+    few = Reader(build([Section("s", "S", "Read.", figures=[("few", draw(4900))])], "T", {}))
+    assert few.all("img") == []
+
+
+def test_long_tables_fold_after_the_first_rows():
+    frame = pd.DataFrame({"x": range(1500)})
+    page = build([Section("s", "S", tables=[("long", frame)])], "T", {})
+    reader = Reader(page)
+    rows = reader.all("tr")[1:]
+    assert [row.get("class") for row in rows] == [None] * 8 + ["more"] * 992
+    assert "1,500 rows, the first 1,000 on this page" in reader.text
+
+
+def test_a_table_hardly_longer_does_not_fold():
+    page = build([Section("s", "S", tables=[("t", pd.DataFrame({"x": range(10)}))])], "T", {})
+    assert [row for row in Reader(page).all("tr") if row.get("class")] == []
+
+
+def test_numbers_are_right_aligned_and_sorted_by_their_full_precision():
+    frame = pd.DataFrame({"x": [1 / 3], "name": ["a"]})
+    reader = Reader(build([Section("s", "S", tables=[("t", frame)])], "T", {}))
+    assert reader.all("td") == [{"class": "n", "data-value": repr(1 / 3)}, {}]
+    assert [h.get("class") for h in reader.all("th")] == ["n", None]
+
+
+def test_two_sections_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two sections are named 'a'"):
+        build([Section("a", "A"), Section("a", "B")], "T", {})
+
+
+def test_a_name_that_is_no_anchor_is_refused():
+    with pytest.raises(ValueError, match="section name 'a b' cannot be an anchor"):
+        Section("a b", "A")

@@ -1,0 +1,116 @@
+"""Every noun's picture of several runs shows the rows of each, and leaves out what repeats."""
+
+from itertools import combinations
+
+import pandas as pd
+import pytest
+
+from kdanalysis.pages.together import (
+    agreement_by_run,
+    conflict_by_run,
+    direction_by_run,
+    magnitude_by_run,
+    multiplier_by_run,
+    relation_by_run,
+    share_by_run,
+)
+from tests.analyzers.readback import legend_texts, lines
+
+RUNS = ("one", "two")
+
+
+def magnitudes() -> pd.DataFrame:
+    terms = [("kd", "kd", 1.0), ("gdkd", "high", 2.0), ("gdkd", "low_other", 3.0)]
+    terms += [("kd parts", "high", 2.0), ("kd parts", "low_other", 0.5)]
+    return pd.DataFrame(
+        [
+            (run, loss, term, step, mean * (1 + r) * (1 + step), 5)
+            for r, run in enumerate(RUNS)
+            for loss, term, mean in terms
+            for step in (0, 1)
+        ],
+        columns=["run", "loss", "term", "step", "mean", "n"],
+    )
+
+
+def cosines(a: str, b: str, names: tuple[str, ...]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            (run, step, teacher, x, y, 0.1 * i + (teacher == "right"), 2.0 + i, 5)
+            for run in RUNS
+            for step in (0, 1)
+            for teacher in ("right", "all")
+            for i, (x, y) in enumerate(combinations(names, 2))
+        ],
+        columns=["run", "step", "teacher", a, b, "cosine", "multiplier", "n"],
+    )
+
+
+def titles(figure) -> list[str]:
+    return [ax.get_title(loc="left") for ax in figure.axes if ax.get_visible()]
+
+
+def test_terms_with_equal_norms_are_drawn_once():
+    figure = magnitude_by_run(magnitudes())
+    assert titles(figure) == ["kd", "gdkd: high", "gdkd: low_other", "kd parts: low_other"]
+    assert lines(figure.axes[2])["two"] == ([0, 1], [6.0, 12.0])
+    changed = magnitudes()
+    changed.loc[6, "mean"] = 7.0  # kd parts: high differs at one step of one run
+    assert "kd parts: high" in titles(magnitude_by_run(changed))
+
+
+def test_conflict_shows_the_pairs_with_cross_entropy_over_all_samples():
+    figure = conflict_by_run(cosines("term_a", "term_b", ("ce", "kd", "high")))
+    assert titles(figure) == ["ce / kd", "ce / high"]
+    assert lines(figure.axes[1])["one"] == ([0, 1], [0.1, 0.1])
+    other = conflict_by_run(cosines("term_a", "term_b", tuple("abcdef")))
+    assert len(titles(other)) == 9  # of 15 pairs
+    assert "a / b" in titles(other)
+    assert "e / f" not in titles(other)
+
+
+def test_directions_are_held_against_the_first_loss():
+    frame = cosines("loss_a", "loss_b", ("kd", "dkd", "gdkd"))
+    assert titles(direction_by_run(frame)) == ["dkd", "gdkd"]
+    assert lines(direction_by_run(frame).axes[1])["two"] == ([0, 1], [0.1, 0.1])
+    assert lines(multiplier_by_run(frame).axes[0])["two"] == ([0, 1], [2.0, 2.0])
+    assert multiplier_by_run(frame).axes[0].get_yscale() == "log"
+
+
+def test_agreement_is_in_percent_and_without_labels_alone():
+    frame = pd.DataFrame({"run": RUNS, "step": 0, "n": 5, "agreement": [0.5, 0.25]})
+    frame = frame.assign(student_accuracy=float("nan"), teacher_accuracy=float("nan"))
+    figure = agreement_by_run(frame)
+    assert titles(figure) == ["agrees with its teacher"]
+    assert lines(figure.axes[0]) == {"one": ([0], [50]), "two": ([1], [25])}
+
+
+def test_bars_of_a_loss_stand_together():
+    frame = pd.DataFrame(
+        {
+            "run": ["one", "one", "two", "two"],
+            "loss": ["kd", "gdkd", "kd", "gdkd"],
+            "term": ["high", "high", "high", "high"],
+            "share": [0.1, 0.2, 0.3, 0.4],
+        }
+    )
+    ax = share_by_run(frame)
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert labels == ["kd, one", "kd, two", "gdkd, one", "gdkd, two"]
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx([10, 30, 20, 40])
+    assert legend_texts(ax) == ["high"]
+
+
+def test_relations_are_kendalls_by_notion():
+    frame = pd.DataFrame(
+        [
+            (run, 0, notion, measure, mean + (measure == "order"), 5)
+            for run in RUNS
+            for notion, mean in (("target", 0.5), ("top-5", 0.25))
+            for measure in ("kendall", "order")
+        ],
+        columns=["run", "step", "notion", "measure", "mean", "n"],
+    )
+    figure = relation_by_run(frame)
+    assert titles(figure) == ["all but the target", "all but the top-5"]
+    assert lines(figure.axes[1]) == {"one": ([0], [0.25]), "two": ([1], [0.25])}
