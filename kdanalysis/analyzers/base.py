@@ -1,50 +1,91 @@
-"""Analyzer: a torchmetrics Metric whose states are sums and whose result is a tidy table."""
+"""Analyzer: float64 sums over samples that end in one tidy table."""
 
-from zlib import crc32
+from typing import Any, ClassVar
 
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torchmetrics import Metric
 
+from kdanalysis.analyzers.noun import Noun
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import check_batch, finite_rows
 
 COUNTS = ("n", "no_gradient", "no_relation", "non_finite")
 
 
-class Analyzer(Metric):
-    """Streams over batches, merges across ranks and runs, ends in one pandas table.
+class Analyzer(Noun):
+    """Streams over batches, merges across batches, ranks and runs, ends in one pandas table.
 
-    ``compute`` sees the states of all ranks; ``table`` is made from what it returns and from
-    nothing else, so that every rank gets the same table.
+    Its only states are float64 sums, so that merging is adding: halves give the table of the
+    whole, in any order. ``needs`` names the columns that ``update`` takes in this order, ``takes``
+    those it is given by name where they are there; ``kind`` says of what: "samples", "layers" or
+    "regions". ``for_setting`` makes the analyzer that a run or file asks for.
 
     Rows whose logits hold NaN or inf enter no number: they are counted in ``non_finite``, which
     every table repeats, and left out. They are never set to zero.
 
     Args:
-        configuration: whatever tells this analyzer from another of its class. It becomes the name
-            of an empty state, so that ``MetricCollection`` and ``merge_state`` keep differently
-            configured analyzers apart even when their numbers agree.
+        configuration: whatever tells this analyzer from another of its class, which it is then
+            not merged with.
     """
 
-    full_state_update = False
-    also_needed: frozenset[str] = frozenset()  # columns optional in ``update``, but needed here
+    kind: ClassVar[str] = "samples"
+    needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
 
     def __init__(self, *configuration: object) -> None:
-        super().__init__(compute_with_cache=False)
-        self.add_sum(f"configuration_{crc32(repr(configuration).encode()):08x}")
+        self.configuration = repr(configuration)
+        self.state_names: tuple[str, ...] = ()
         self.add_sum("non_finite")
 
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "Analyzer | None":
+        """Return the analyzer for these data; None where they have no such table."""
+        return cls()
+
+    def update(self, *columns: Tensor, **more: Tensor) -> None:
+        """Add one batch of columns."""
+        raise NotImplementedError(f"{type(self).__name__} lacks update")
+
+    def table(self) -> pd.DataFrame:
+        """One observation a row, one variable a column; units in the column's docstring."""
+        raise NotImplementedError(f"{type(self).__name__} lacks table")
+
     def add_sum(self, name: str, *shape: int) -> None:
-        """Add a float64 state starting at zero; with sums as the only states, merging is exact."""
-        self.add_state(name, torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
+        """Add a float64 state of this name, starting at zero."""
+        setattr(self, name, torch.zeros(shape, dtype=torch.float64))
+        self.state_names = (*self.state_names, name)
+
+    @property
+    def states(self) -> dict[str, Tensor]:
+        """The sums by name: all that the table is made from."""
+        return {name: getattr(self, name) for name in self.state_names}
 
     def accumulate(self, **sums: Tensor) -> None:
         """Add one batch's sums to the states of the same names."""
         for name, value in sums.items():
             state = getattr(self, name)
             state += value.to(state)
+
+    def to(self, device: Any) -> "Analyzer":
+        """Move the sums to a device, and return the analyzer."""
+        for name, state in self.states.items():
+            setattr(self, name, state.to(device))
+        return self
+
+    def merge_state(self, other: "Analyzer") -> None:
+        """Add another analyzer's sums to this one's.
+
+        Raises:
+            ValueError: the other is of another class, or was configured otherwise.
+        """
+        if type(other) is not type(self) or other.configuration != self.configuration:
+            raise ValueError(
+                f"cannot merge {type(other).__name__} into {type(self).__name__}: "
+                f"class and arguments must be the same on both sides"
+            )
+        self.accumulate(**other.states)
 
     def keep(
         self,
@@ -62,35 +103,6 @@ class Analyzer(Metric):
         kept = finite_rows(teacher, student)
         self.accumulate(non_finite=(~kept).sum())
         return kept
-
-    def hold_all(self) -> None:
-        """Say that the sums are those of all ranks already, so that none is gathered again."""
-        self._update_count = max(self._update_count, 1)  # this rank may have had no rows
-        self.distributed_available_fn = nothing_to_gather
-
-    def merge_state(self, incoming_state: "dict | Metric") -> None:
-        """Add another analyzer's sums to this one's.
-
-        Raises:
-            ValueError: the other is of another class, or was configured otherwise.
-        """
-        if isinstance(incoming_state, Metric):
-            if incoming_state._defaults.keys() != self._defaults.keys():
-                raise ValueError(
-                    f"cannot merge {type(incoming_state).__name__} into {type(self).__name__}: "
-                    f"class and arguments must be the same on both sides"
-                )
-            self._update_count += incoming_state._update_count
-        super().merge_state(incoming_state)
-
-    def table(self) -> pd.DataFrame:
-        """One observation a row, one variable a column; units in the column's docstring."""
-        raise NotImplementedError
-
-
-def nothing_to_gather() -> bool:
-    """Answer torchmetrics' question whether there are other ranks to gather from."""
-    return False
 
 
 def flat_columns(values: dict[str, Tensor]) -> dict[str, list]:

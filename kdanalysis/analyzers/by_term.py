@@ -28,10 +28,10 @@ def term_labels(losses: Mapping[str, HasGradients]) -> tuple[str, ...]:
     return tuple(term if uses[term] == 1 else f"{loss}:{term}" for loss, term in names)
 
 
-def label_columns(losses: Mapping[str, HasGradients]) -> frozenset[str]:
-    """Return {"target"} where a loss uses the labels, else nothing."""
+def label_columns(losses: Mapping[str, HasGradients]) -> tuple[str, ...]:
+    """Return ("target",) where a loss uses the labels, else nothing."""
     needing = any(getattr(loss, "needs_target", True) for loss in losses.values())
-    return frozenset({"target"} if needing else ())
+    return ("target",) if needing else ()
 
 
 def labels_for(

@@ -111,14 +111,12 @@ class Ranks:
         from torch import distributed
 
         analyzers = list(analyzers)
-        states = [state for one in analyzers for state in one.metric_state.values()]
+        states = [state for one in analyzers for state in one.states.values()]
         flat = torch.cat([state.reshape(-1) for state in states])
         self.agree(f"{num_rows} rows and {len(flat)} sums on {flat.device.type}")
         self._collectively(distributed.all_reduce, flat)
         for state, total in zip(states, flat.split([s.numel() for s in states]), strict=True):
             state.copy_(total.view_as(state))
-        for one in analyzers:
-            one.hold_all()
 
     @contextmanager
     def training(self) -> Iterator[None]:

@@ -4,13 +4,16 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.ticker import LogFormatter
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+else:  # loaded when something is drawn, for a table needs no matplotlib
+    Axes = Axis = Figure = Any
 
 COLUMN, PAGE = 5.0, 7.0  # widths in inches; readable when printed at half of them
 
@@ -66,15 +69,32 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        import matplotlib as mpl
+
         with mpl.rc_context(RC):
             return draw(*args, **kwargs)
 
     return wrapped
 
 
+def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
+    """A figure that nobody has to close, sizes in inches; a notebook shows it by itself."""
+    from kdanalysis.draw.figure import Drawing
+
+    return Drawing(figsize=(width, height), layout=layout)
+
+
 def new_axes(width: float = COLUMN, height: float = 3.2) -> Axes:
     """Axes of a new figure, sizes in inches."""
-    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+    return new_figure(width, height).subplots()
+
+
+def new_panels(
+    rows: int, columns: int, figsize: tuple[float, float], **shared: Any
+) -> tuple[Figure, Any]:
+    """A new figure with a grid of axes; ``shared`` as matplotlib's ``Figure.subplots`` takes it."""
+    figure = new_figure(*figsize)
+    return figure, figure.subplots(rows, columns, **shared)
 
 
 def term_colour(term: str) -> str:
@@ -97,22 +117,32 @@ def ink_on(colour: str) -> str:
     return INK if colour in (ORANGE, SKY, PURPLE, OLIVE, FAINT) else "white"
 
 
-class _PlainFormatter(LogFormatter):
-    """Chooses as its parent does which numbers have a place, and writes 0.6 instead of 6e-01."""
-
-    def _num_to_string(self, x: float, vmin: float, vmax: float) -> str:
-        return f"{x:g}"
-
-
 def plain_log(ax: Axes) -> None:
     """Make the vertical axis logarithmic, its numbers written as they are: 0.5, 20."""
+    from kdanalysis.draw.figure import PlainFormatter
+
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_formatter(_PlainFormatter(minor_thresholds=(1.2, 0.4)))
+    ax.yaxis.set_minor_formatter(PlainFormatter(minor_thresholds=(1.2, 0.4)))
+
+
+def few_ticks(axis: Axis, most: int, integer: bool = False) -> None:
+    """Let an axis have at most so many intervals between its ticks."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(most, integer=integer))
+
+
+def slant_ticks(ax: Axes) -> None:
+    """Turn the labels below the axes, where they are too long to stand side by side."""
+    for label in ax.get_xticklabels():
+        label.set(rotation=35, ha="right", rotation_mode="anchor")
 
 
 def ladder_colours(values: Iterable[float | int]) -> dict[float | int, tuple]:
     """Colours of an ordered series such as temperatures, dark to light."""
+    import matplotlib as mpl
+
     ordered = sorted(set(values))
     scale = mpl.colormaps["viridis"]
     return {v: scale(0.05 + 0.75 * i / max(len(ordered) - 1, 1)) for i, v in enumerate(ordered)}

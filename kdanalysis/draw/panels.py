@@ -1,12 +1,9 @@
 """Small multiples of what was recorded at layers: a panel a layer, one colour a term."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from kdanalysis.draw.look import PAGE, short, side_look, term_colour
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, short, side_look, term_colour
 
 MOST_LAYERS = 6
 LOGITS = "logits"  # stands first among the layers, where it was recorded
@@ -20,11 +17,10 @@ def layer_panels(rows: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
     layers = drawn_layers(rows)
     columns = min(3, len(layers))
     lines = -(-len(layers) // columns)
-    figure, axes = plt.subplots(
+    figure, axes = new_panels(
         lines,
         columns,
         figsize=(PAGE, 1.2 + 1.9 * lines),
-        layout="constrained",
         sharex=True,
         sharey=True,
         squeeze=False,

@@ -1,9 +1,6 @@
 """Runs together: one small panel a quantity, one line a run over the training steps."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.draw.look import (
     CYCLE,
@@ -11,6 +8,9 @@ from kdanalysis.draw.look import (
     FAINT,
     MARKERS,
     PAGE,
+    Axes,
+    Figure,
+    new_panels,
     plain_log,
     require,
     short,
@@ -51,11 +51,10 @@ def lines_by_run(
     rows, together = coarse(rows, value, panel) if over_steps else (rows, 1)
     across = min(ACROSS, len(panels))
     down = -(-len(panels) // across)
-    figure, grid = plt.subplots(
+    figure, grid = new_panels(
         down,
         across,
         figsize=(PAGE * across / ACROSS + 1.0, 0.9 + 1.6 * down),
-        layout="constrained",
         sharex=True,
         sharey=True,
         squeeze=False,

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+from kdanalysis.draw.look import Axes, Figure
 
 
 def save_figure(

@@ -92,8 +92,6 @@ def study_ladder(
         fit.update(connected, [theirs[i - 1].cpu() for i in ladder.numbers])
     if analyzers is None:
         raise ValueError("there are no images to look at the ladder with")
-    for analyzer in analyzers:
-        analyzer.hold_all()  # a single process looks, also after a training in several
     profile, alignment, fit = (analyzer.table() for analyzer in analyzers)
     return {
         "ladder": profile,

@@ -1,213 +1,44 @@
-"""Which pictures, which sentence and which number belong to the table of a noun."""
+"""The section of a noun: its sentence, its number, its pictures, its table."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 import pandas as pd
-from matplotlib.axes import Axes
 
-from kdanalysis.analyzers.students import agreement_figure as agreement
-from kdanalysis.analyzers.sweep import spread_figure as spread
-from kdanalysis.analyzers.sweep import sweep_figure as sweep
-from kdanalysis.analyzers.teacher import calibration_figure as calibration
-from kdanalysis.analyzers.teacher import calibration_text
-from kdanalysis.analyzers.teacher import mass_figure as mass
-from kdanalysis.analyzers.teacher import modality_figure as modality
-from kdanalysis.analyzers.teacher import profile_figure as profile
-from kdanalysis.analyzers.teacher import reliability_figure as reliability
-from kdanalysis.analyzers.teacher import suppression_figure as suppression
-from kdanalysis.analyzers.terms import amplification_figure as amplification
-from kdanalysis.analyzers.terms import confidence_figure as confidence
-from kdanalysis.analyzers.terms import conflict_figure as conflict
-from kdanalysis.analyzers.terms import direction_figure as direction
-from kdanalysis.analyzers.terms import direction_text
-from kdanalysis.analyzers.terms import magnitude_figure as magnitude
-from kdanalysis.analyzers.terms import nckd_figure as nckd
-from kdanalysis.analyzers.terms import share_figure as share
+from kdanalysis.analyzers import load_nouns
+from kdanalysis.analyzers.noun import Names, Noun
 from kdanalysis.pages.html import Section
-from kdanalysis.pages.layers import LAYER_NOUNS
-from kdanalysis.pages.noun import Joint, Names, Noun, as_figure, named
-from kdanalysis.pages.regions import REGION_NOUNS
-from kdanalysis.pages.stones import STONES
-from kdanalysis.pages.students import DISCREPANCY, RELATION
+from kdanalysis.pages.old_nouns import OLD
 
 
-def amplification_of(loss: str) -> Callable[[pd.DataFrame], Axes]:
-    """Return the drawing of one loss's amplification."""
-    return partial(amplification.amplification_over_kd, loss=loss)
-
-
-NOUNS = {
-    "mass": Noun(
-        "Top-k mass",
-        (("Teacher probability held by the k most probable classes", mass.mass_by_k),),
-        mass.mass_sentence,
-        mass.mass_number,
-    ),
-    "profile": Noun(
-        "Class profiles",
-        (("Mean teacher probability for every class, by true class", profile.class_profiles),),
-        profile.profile_sentence,
-        profile.profile_number,
-    ),
-    "modality": Noun(
-        "Modality",
-        (("k that auto-k chooses, by true class", modality.modality_by_class),),
-        modality.modality_sentence,
-        modality.modality_number,
-    ),
-    "calibration": Noun(
-        "Calibration against temperature",
-        (
-            ("Accuracy against confidence", reliability.reliability_by_confidence),
-            (
-                "Calibration error, NLL and Brier score over the temperature",
-                calibration.calibration_over_temperature,
-            ),
-        ),
-        calibration_text.calibration_sentence,
-        calibration_text.calibration_number,
-        Joint(
-            (
-                ("Accuracy against confidence", reliability.reliability_of_networks),
-                (
-                    "Calibration error, NLL and Brier score over the temperature",
-                    calibration.calibration_of_networks,
-                ),
-            ),
-            calibration_text.networks_sentence,
-            calibration_text.networks_number,
-            beside=False,
-        ),
-        calibration.scores_by_temperature,
-    ),
-    "suppression": Noun(
-        "Suppression of the other classes",
-        (("1 - p, KD's factor on the non-target term", suppression.suppression_by_teacher),),
-        suppression.suppression_sentence,
-        suppression.suppression_number,
-        Joint(
-            (("1 - p, KD's factor on the non-target term", suppression.suppression_of_teachers),),
-            suppression.teachers_sentence,
-            suppression.teachers_number,
-            beside=False,
-        ),
-    ),
-    "magnitude": Noun(
-        "Gradient norms of the terms over training",
-        (("Per-sample norm of every term's logit gradient", magnitude.magnitude_over_training),),
-        magnitude.magnitude_sentence,
-        magnitude.magnitude_number,
-    ),
-    "share": Noun(
-        "Share of each term",
-        (("What part of each loss's gradient every term is", share.share_of_terms),),
-        share.share_sentence,
-        share.share_number,
-    ),
-    "confidence": Noun(
-        "Share against teacher confidence",
-        (("Share of the non-top gradient by confidence", confidence.share_by_confidence),),
-        confidence.confidence_sentence,
-        confidence.confidence_number,
-    ),
-    "nckd": Noun(
-        "NCKD by teacher confidence",
-        (("Value and gradient norm of nckd, least sure samples first", nckd.nckd_by_confidence),),
-        nckd.nckd_sentence,
-        nckd.nckd_number,
-    ),
-    "amplification": Noun(
-        "Amplification over plain KD",
-        (
-            ("Weight of DKD's non-target term over its weight in KD", amplification_of("dkd")),
-            ("Weight of GDKD's non-top term over its weight in KD", amplification_of("gdkd")),
-        ),
-        amplification.amplification_sentence,
-        amplification.amplification_number,
-    ),
-    "conflict": Noun(
-        "Conflict of the terms",
-        (
-            (
-                "Cosines where the teacher is right, and where it is wrong",
-                conflict.conflict_by_teacher,
-            ),
-            ("Cosine of every pair of terms over training", conflict.conflict_over_training),
-        ),
-        conflict.conflict_sentence,
-        conflict.conflict_number,
-    ),
-    "spread": Noun(
-        "Spread over samples, by the teacher's confidence",
-        (("Relation shares and cosine for unsure and confident teachers", spread.spread_over_k),),
-        spread.spread_sentence,
-        spread.spread_number,
-    ),
-    **LAYER_NOUNS,
-    **REGION_NOUNS,
-    "relation": RELATION,
-    "discrepancy": DISCREPANCY,
-    **STONES,
-    "direction": Noun(
-        "Direction or step",
-        (
-            (
-                "Cosines of the losses' gradients, and how far each steps",
-                direction.direction_or_step,
-            ),
-            (
-                "Cosines where the teacher is right, and where it is wrong",
-                direction.direction_by_teacher,
-            ),
-            ("Direction and step over training", direction.direction_over_training),
-        ),
-        direction_text.direction_sentence,
-        direction_text.direction_number,
-    ),
-    "agreement": Noun(
-        "Agreement with the teacher",
-        (("Agreement and accuracy on the captured samples", agreement.agreement_over_training),),
-        agreement.agreement_sentence,
-        agreement.agreement_number,
-    ),
-    "sweep": Noun(
-        "Every k, every temperature",
-        (
-            ("Norms, shares and cosines of the terms over k", sweep.sweep_over_k),
-            ("Norms, entropy and shares over the temperature", sweep.sweep_over_temperature),
-        ),
-        sweep.sweep_sentence,
-        sweep.sweep_number,
-    ),
-}
+def find(noun: str) -> type[Noun] | None:
+    """Return what belongs to a noun; None where nothing but its table is known."""
+    return load_nouns().get(noun) or OLD.get(noun)
 
 
 def noun_section(
     noun: str,
     tables: Mapping[str, pd.DataFrame],
     classes: Names = None,
-    known: Noun | None = None,
+    known: type[Noun] | None = None,
 ) -> Section:
     """Return the section of one noun, with one table or one a run.
 
     Args:
-        noun: a key of ``NOUNS``; of another noun the tables alone are shown.
+        noun: its name; of an unknown one the tables alone are shown.
         tables: by run; the name ``""`` for a single one, which then needs no name.
         classes: a name for every class.
-        known: what to show; that of ``NOUNS`` if None.
+        known: what to show instead of what belongs to the noun.
     """
-    known = known or NOUNS.get(noun)
+    known = known or find(noun)
     if known is None:
         return Section(noun, noun.capitalize(), tables=list(tables.items()))
     text, number, figures = [], [], []
-    for where, table, shown in readings(known, tables):
+    for where, table, reading, pictures in shown(known, tables):
         try:
-            drawn = [
-                (f"{where}{c}", as_figure(named(d, table, classes))) for c, d in shown.pictures
-            ]
-            text.append(where + named(shown.sentence, table, classes))
-            number.append(where + named(shown.number, table, classes))
+            drawn = [(f"{where}{p.caption}", p.figure(table, classes)) for p in pictures]
+            read = reading(table, classes)
+            text.append(where + read.sentence)
+            number.append(where + read.number)
             figures += drawn
         except ValueError as error:
             text.append(f"{where}Not to be drawn from these data: {error}.")
@@ -218,14 +49,16 @@ def noun_section(
     return Section(noun, known.title, "\n".join(text), "\n".join(number), figures, captions)
 
 
-def readings(
-    known: Noun, tables: Mapping[str, pd.DataFrame]
-) -> list[tuple[str, object, Noun | Joint]]:
-    """Return what is drawn and told: a beginning of the line, one or all tables, and how."""
-    single = [(f"{run}: " if run else "", table, known) for run, table in tables.items()]
-    if known.joint is None or len(tables) == 1:
+def shown(known: type[Noun], tables: Mapping[str, pd.DataFrame]) -> list[tuple]:
+    """Return what is told: the line's beginning, one or all tables, reading and pictures."""
+    single = [
+        (f"{run}: " if run else "", table, known.reading, known.pictures)
+        for run, table in tables.items()
+    ]
+    if known.reading_of_all is None or len(tables) == 1:
         return single
-    return [("", tables, known.joint), *(single if known.joint.beside else [])]
+    of_all = ("", tables, known.reading_of_all, known.pictures_of_all)
+    return [of_all, *(single if known.beside else [])]
 
 
 def joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -1,12 +1,10 @@
 """The figures of several runs in one: what each noun shows of them, side by side."""
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.analyzers.students.agreement_figure import QUANTITIES
 from kdanalysis.analyzers.terms.share_figure import share_of_terms
-from kdanalysis.draw.look import require
+from kdanalysis.draw.look import Axes, Figure, require
 from kdanalysis.draw.runs import lines_by_run
 
 MOST_PAIRS = 9

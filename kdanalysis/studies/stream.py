@@ -1,6 +1,5 @@
 """One pass over batches of columns that feeds any number of analyzers."""
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,9 +14,7 @@ Batches = Iterable[Mapping[str, np.ndarray]]
 
 def needed_columns(analyzer: Analyzer) -> tuple[set[str], set[str]]:
     """Return the columns an analyzer needs, and those it takes where they are there."""
-    parameters = inspect.signature(analyzer.update).parameters.values()
-    needed = {p.name for p in parameters if p.default is p.empty} | analyzer.also_needed
-    return needed, {p.name for p in parameters} - needed
+    return set(analyzer.needs), set(analyzer.takes) - set(analyzer.needs)
 
 
 def runnable(analyzers: Mapping[str, Analyzer], columns: Sequence[str]) -> dict[str, Analyzer]:
@@ -74,10 +71,7 @@ def feed(
     analyzers: Iterable[Analyzer],
     device: torch.device | str = "cpu",
 ) -> None:
-    """Give every analyzer the columns its ``update`` names, batch by batch.
-
-    Its table is then that of these batches; in a process of a distributed training nothing is
-    gathered from the others.
+    """Give every analyzer the columns it declares, batch by batch.
 
     Args:
         batches: numpy columns by name, as the store reads them.
@@ -98,6 +92,5 @@ def feed(
             absent = sorted(needed - columns.keys())
             if absent:
                 raise KeyError(f"{type(analyzer).__name__} needs the column {absent[0]!r}")
-            analyzer.update(**{n: columns[n] for n in (needed | optional) & columns.keys()})
-    for analyzer, _, _ in wanted:
-        analyzer.hold_all()
+            more = {name: columns[name] for name in optional & columns.keys()}
+            analyzer.update(*(columns[name] for name in analyzer.needs), **more)

@@ -107,7 +107,6 @@ class TrainedLadder:
                 found = self.ladder(images) if known else gradients.add(images, target=target)
                 logits, taught = (side.float().cpu() for side in found)
                 profile.update(logits, taught, target.cpu())
-        profile.hold_all()  # the other ranks are not here
         self._append(TRAINING, profile.table())
         table = gradient_table(gradients.grams(), gradients.sides, gradients.count)
         self._append(GRADIENT, table)

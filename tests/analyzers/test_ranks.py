@@ -1,7 +1,5 @@
 """Every analyzer's table is that of all ranks, on every rank."""
 
-from inspect import signature
-
 import pandas as pd
 import pytest
 import torch
@@ -71,33 +69,34 @@ COLUMNS["teacher_logits"][[4, 50]] = torch.nan
 
 def fed(make, rows: slice):
     metric = make()
-    names = signature(metric.update).parameters
-    metric.update(**{name: COLUMNS[name][rows] for name in names})
+    more = {name: COLUMNS[name][rows] for name in metric.takes if name not in metric.needs}
+    metric.update(*(COLUMNS[name][rows] for name in metric.needs), **more)
     return metric
 
 
 @pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
-def test_a_rank_sees_the_samples_of_the_others(make):
+def test_parts_merge_into_the_whole_in_any_order(make):
     here, there = fed(make, slice(0, 25)), fed(make, slice(25, 60))
-    states = [there.metric_state[name] for name in here._defaults]
-    # What all_gather would bring, in the order in which torchmetrics asks for the states.
-    remote = iter(states)
-    here.distributed_available_fn = lambda: True
-    here.dist_sync_fn = lambda state, group=None: [state, next(remote)]
-    pd.testing.assert_frame_equal(here.table(), fed(make, slice(None)).table())
+    there.merge_state(here)
+    pd.testing.assert_frame_equal(there.table(), fed(make, slice(None)).table())
 
 
 @pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
 def test_states_are_float64_sums(make):
-    metric = make()
-    for name, state in metric.metric_state.items():
+    for state in make().states.values():
         assert state.dtype == torch.float64
-        assert metric._reductions[name].__name__ == "dim_zero_sum"
         assert not state.any()
 
 
 @pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
 def test_the_state_does_not_grow_with_the_samples(make):
     one, two = fed(make, slice(0, 10)), fed(make, slice(None))
-    sizes = [{n: s.shape for n, s in metric.metric_state.items()} for metric in (one, two)]
+    sizes = [{n: s.shape for n, s in analyzer.states.items()} for analyzer in (one, two)]
     assert sizes[0] == sizes[1]
+
+
+def test_only_analyzers_of_one_kind_and_configuration_merge():
+    with pytest.raises(ValueError, match="cannot merge TopKMass into TopKMass: class and argum"):
+        TopKMass(12).merge_state(TopKMass(12, temperatures=(1,)))
+    with pytest.raises(ValueError, match="cannot merge Modality into TopKMass"):
+        TopKMass(12).merge_state(Modality(12))

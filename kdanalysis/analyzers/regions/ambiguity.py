@@ -32,6 +32,9 @@ class RegionAmbiguity(Regional):
         ValueError: there are no cells to compare.
     """
 
+    kind = "regions"
+    needs = ("teacher_regions", "target")
+
     def __init__(self, num_classes: int, scales: Sequence[int] = (1, 2, 4)) -> None:
         super().__init__(num_classes, scales)
         check_cells(self.scales)

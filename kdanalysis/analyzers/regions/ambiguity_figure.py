@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.draw.look import (
     BLUE,
     GREY,
     PAGE,
     VERMILION,
+    Axes,
+    Figure,
     class_names,
+    new_panels,
     require,
     short,
     state_left_out,
@@ -38,9 +38,7 @@ def ambiguity_by_class(table: pd.DataFrame, names: Sequence[str] | None = None) 
         names: a name for every class.
     """
     require(table, "part", "teacher", "class", "scale", "n", "entropy", number="entropy")
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(PAGE, 4.2), layout="constrained", width_ratios=(1, 1.15)
-    )
+    figure, (left, right) = new_panels(1, 2, figsize=(PAGE, 4.2), width_ratios=(1, 1.15))
     _teachers(left, table[table.part == "teacher"])
     _classes(right, table, names)
     left.set_ylabel(f"cells that differ from the image (%){state_left_out(table)}")

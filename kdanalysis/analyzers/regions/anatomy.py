@@ -39,6 +39,10 @@ class RegionAnatomy(Regional):
         epochs: every epoch; a single one for regions that come from no training.
     """
 
+    kind = "regions"
+    needs = ("student_regions", "teacher_regions", "target")
+    takes = ("epoch",)
+
     def __init__(
         self,
         loss: RegionLoss,

@@ -1,11 +1,8 @@
 """Figures of the anatomy of regions (figure 15; SDD): what the cases are, weigh and pull."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
 from kdanalysis.draw.look import (
     BLUE,
@@ -14,7 +11,10 @@ from kdanalysis.draw.look import (
     PURPLE,
     SKY,
     VERMILION,
+    Axes,
+    Figure,
     ink_on,
+    new_panels,
     require,
     state_left_out,
     styled,
@@ -55,11 +55,10 @@ def anatomy_by_scale(table: pd.DataFrame) -> Figure:
     """
     sums = scale_sums(table)
     scales = sums.index.unique("scale").tolist()
-    figure, axes = plt.subplots(
+    figure, axes = new_panels(
         len(scales),
         1,
         figsize=(PAGE, 1.2 + 1.15 * len(scales)),
-        layout="constrained",
         sharex=True,
         squeeze=False,
     )
@@ -85,9 +84,7 @@ def anatomy_of_cells(table: pd.DataFrame) -> Figure:
     """
     rows = _cell_rows(table)
     scales = [scale for scale in rows.scale.unique().tolist() if scale > 1] or [1]
-    figure, axes = plt.subplots(
-        3, len(scales), figsize=(PAGE, 6.4), layout="constrained", squeeze=False
-    )
+    figure, axes = new_panels(3, len(scales), figsize=(PAGE, 6.4), squeeze=False)
     maps = {name: [_map(rows, scale, name) for scale in scales] for name in (*SPLITS, "norm")}
     shared = Normalize(0, max(float(x.max()) for name in SPLITS for x in maps[name]) or 1.0)
     own = Normalize(min(x.min() for x in maps["norm"]), max(x.max() for x in maps["norm"]))

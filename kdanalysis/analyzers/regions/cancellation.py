@@ -35,6 +35,9 @@ class RegionCancellation(Regional):
         ValueError: there are no cells to compare.
     """
 
+    kind = "regions"
+    needs = ("student_regions", "teacher_regions", "target")
+
     def __init__(
         self, loss: RegionLoss, num_classes: int, scales: Sequence[int] = (1, 2, 4)
     ) -> None:

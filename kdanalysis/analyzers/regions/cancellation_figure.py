@@ -1,12 +1,20 @@
 """Figures of cancellation (figure 16): whether the cells of ambiguous images pull apart."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from kdanalysis.draw.look import BLUE, GREY, PAGE, VERMILION, require, state_left_out, styled
+from kdanalysis.draw.look import (
+    BLUE,
+    GREY,
+    PAGE,
+    VERMILION,
+    Axes,
+    Figure,
+    new_panels,
+    require,
+    state_left_out,
+    styled,
+)
 
 FEW = 10  # fewer images make no point of the line
 CLEARLY = 1.96  # standard errors of a difference
@@ -26,11 +34,10 @@ def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
     """
     require(table, "scale", "differing", "clear", "n", "ratio", "ratio_se", number="ratio")
     scales = table.scale.unique().tolist()
-    figure, axes = plt.subplots(
+    figure, axes = new_panels(
         2,
         len(scales),
         figsize=(PAGE, 4.6),
-        layout="constrained",
         sharex="col",
         sharey="row",
         squeeze=False,

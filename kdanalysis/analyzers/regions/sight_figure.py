@@ -2,21 +2,14 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
-from kdanalysis.draw.look import PAGE, class_names, require, short, styled
+from kdanalysis.draw.look import PAGE, Axes, Figure, class_names, new_figure, require, short, styled
 
 COLUMNS = ("sample_id", "label", "scale", "row", "column", "class", "confidence", "differs")
-SCALE = plt.get_cmap("cividis")
-CERTAIN = Normalize(0, 1)
+SCALE = "cividis"
 WIDTH, HEIGHT = PAGE + 0.6, 4.3  # inches, as all below
 PLACES = ((1.75, 1.9), (3.8, 3.7))  # left edge and side of the coarser and of the finer cells
 WRITTEN = 5  # at finer scales no name fits into a cell
@@ -53,13 +46,16 @@ def sight_of_image(
     scales = drawn_scales(rows.scale.unique().tolist())
     if not scales:
         raise ValueError(f"there is no scale from 2 to {WRITTEN}, in whose cells a name can stand")
-    figure = plt.figure(figsize=(WIDTH, HEIGHT))
+    figure = new_figure(WIDTH, HEIGHT, layout=None)
     _plain(_axes(figure, 0.1, 1.5), image, rows, labels)
     for scale, (left, side) in zip(scales, PLACES[-len(scales) :], strict=True):
         of_scale = rows[rows.scale == scale]
         _cells(_axes(figure, left, side), image, of_scale, scale, labels)
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     bar = figure.add_axes((0.2 / WIDTH, 0.62 / HEIGHT, 3.2 / WIDTH, 0.12 / HEIGHT))
-    figure.colorbar(ScalarMappable(CERTAIN, SCALE), cax=bar, orientation="horizontal")
+    figure.colorbar(ScalarMappable(Normalize(0, 1), SCALE), cax=bar, orientation="horizontal")
     bar.set_xlabel("teacher's probability of the class in a cell")
     return figure
 
@@ -126,11 +122,14 @@ def _cells(
     scale: int,
     labels: list[str],
 ) -> None:
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
+
     extent = (0, scale, scale, 0)
     grey = image.mean(-1)
     ax.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest", extent=extent)
     values = rows.sort_values(["row", "column"]).confidence.to_numpy().reshape(scale, scale)
-    ax.imshow(SCALE(CERTAIN(values)), alpha=0.6, extent=extent, interpolation="nearest")
+    ax.imshow(values, cmap=SCALE, vmin=0, vmax=1, alpha=0.6, extent=extent, interpolation="nearest")
     for row in rows.itertuples():
         name = labels[rows.loc[row.Index, "class"]]
         text = ax.text(
@@ -146,7 +145,7 @@ def _cells(
         text.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
         if row.differs:
             inset = (row.column + 0.03, row.row + 0.03)
-            frame = plt.Rectangle(inset, 0.94, 0.94, fill=False, edgecolor="white", linewidth=1.5)
+            frame = Rectangle(inset, 0.94, 0.94, fill=False, edgecolor="white", linewidth=1.5)
             ax.add_patch(frame)
     ax.set_title(f"{scale} x {scale} cells", loc="left")
     _bare(ax)

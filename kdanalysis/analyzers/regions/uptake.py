@@ -31,6 +31,10 @@ class RegionUptake(Regional):
         epochs: every epoch; a single one for regions that come from no training.
     """
 
+    kind = "regions"
+    needs = ("student_regions", "teacher_regions", "target")
+    takes = ("epoch",)
+
     def __init__(
         self, num_classes: int, scales: Sequence[int] = (1, 2, 4), epochs: Sequence[int] = (0,)
     ) -> None:

@@ -1,10 +1,7 @@
 """Figures of uptake: whether the student says in a cell what its teacher says there."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.analyzers.regions.anatomy_figure import CASE_COLOURS
 from kdanalysis.draw.look import (
@@ -13,6 +10,9 @@ from kdanalysis.draw.look import (
     GREY,
     PAGE,
     VERMILION,
+    Axes,
+    Figure,
+    new_panels,
     require,
     state_left_out,
     styled,
@@ -39,11 +39,10 @@ def uptake_by_case(table: pd.DataFrame) -> Figure:
     require(table, *COLUMNS, number="local")
     scales = [m for m in table.scale.unique().tolist() if m > 1] or [1]
     several = table.epoch.nunique() > 1
-    figure, axes = plt.subplots(
+    figure, axes = new_panels(
         1 + several,
         len(scales),
         figsize=(PAGE, 3.0 + 2.4 * several),
-        layout="constrained",
         sharey="row",
         squeeze=False,
     )

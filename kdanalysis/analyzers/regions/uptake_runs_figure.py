@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 
 from kdanalysis.analyzers.regions.uptake_figure import SAYS, last_epoch
-from kdanalysis.draw.look import BLUE, GREY, PAGE, VERMILION, short, styled
+from kdanalysis.draw.look import BLUE, GREY, PAGE, VERMILION, Figure, new_panels, short, styled
 
 KINDS = {"same": ("where cell and image agree", BLUE), "other": ("where not", VERMILION)}
 
@@ -27,7 +25,7 @@ def uptake_of_runs(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """
     rows = run_shares(tables)
     runs = list(tables)
-    figure, ax = plt.subplots(figsize=(PAGE, 1.3 + 0.42 * len(runs)), layout="constrained")
+    figure, ax = new_panels(1, 1, figsize=(PAGE, 1.3 + 0.42 * len(runs)))
     for row in rows.itertuples():
         colour = KINDS[row.kind][1]
         for name, (fill, _) in SAYS.items():

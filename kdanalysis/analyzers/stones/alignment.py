@@ -24,6 +24,8 @@ class FeatureAlignment(Analyzer):
         teacher: likewise.
     """
 
+    needs = ("student_features", "teacher_features")
+
     def __init__(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
         super().__init__(tuple(student.items()), tuple(teacher.items()))
         self.student, self.teacher = dict(student), dict(teacher)

@@ -22,6 +22,8 @@ class ConnectorFit(Analyzer):
         stones: channels of the teacher's features, by the stone's name.
     """
 
+    needs = ("connected", "teacher_features")
+
     def __init__(self, stones: Mapping[str, int]) -> None:
         super().__init__(tuple(stones.items()))
         self.stones = dict(stones)

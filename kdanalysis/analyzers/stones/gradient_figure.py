@@ -1,13 +1,20 @@
 """Figures of what stones send into the student's blocks (figure 18), and of aligned features."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.analyzers.stones.ladder_figure import last_epoch, said, side_lines
-from kdanalysis.draw.look import FAINT, INK, new_axes, require, short, styled
+from kdanalysis.draw.look import (
+    FAINT,
+    INK,
+    Axes,
+    Figure,
+    new_axes,
+    require,
+    short,
+    slant_ticks,
+    styled,
+)
 from kdanalysis.draw.panels import layer_panels, terms_legend
 
 COLUMNS = ("block", "side", "norm", "cosine", "share")
@@ -168,6 +175,6 @@ def _name(ax: Axes, rows: list[str], columns: list[str]) -> None:
     ax.set_yticks(range(len(rows)), labels=[short(name) for name in rows], parse_math=False)
     ax.set_xticks(range(len(columns)), labels=[short(name) for name in columns], parse_math=False)
     if max(map(len, columns)) > 9:
-        plt.setp(ax.get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor")
+        slant_ticks(ax)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)

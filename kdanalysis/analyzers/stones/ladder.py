@@ -45,6 +45,9 @@ class LadderProfile(Analyzer):
         ValueError: no sides, k not from 1 to c - 1, or a T that is not above 0.
     """
 
+    needs = ("stacked_logits", "teacher_logits")
+    takes = ("target",)
+
     def __init__(
         self,
         sides: Sequence[str],

@@ -2,10 +2,7 @@
 
 from itertools import pairwise
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kdanalysis.draw.look import (
@@ -16,7 +13,10 @@ from kdanalysis.draw.look import (
     ORANGE,
     PAGE,
     VERMILION,
+    Axes,
+    Figure,
     ladder_colours,
+    new_panels,
     plain_log,
     require,
     side_legend,
@@ -45,7 +45,7 @@ def ladder_by_stone(table: pd.DataFrame) -> Figure:
             divergence_student, relation, k, temperature, n, non_finite (``LadderProfile``).
     """
     require(table, "side", *SHARES, *DISTANCES, RELATION, "k", "temperature", number="overlap")
-    figure, axes = plt.subplots(2, 1, figsize=(PAGE, 5.0), layout="constrained", sharex=True)
+    figure, axes = new_panels(2, 1, figsize=(PAGE, 5.0), sharex=True)
     shares = axes[0]
     for (name, (label, colour)), marker in zip(SHARES.items(), MARKERS, strict=False):
         if table[name].notna().any():
@@ -75,7 +75,7 @@ def ladder_over_training(table: pd.DataFrame) -> Figure:
         table: as for ``ladder_by_stone``, with a column epoch.
     """
     require(table, "epoch", "side", "accuracy", "divergence_teacher", number="divergence_teacher")
-    figure, axes = plt.subplots(1, 2, figsize=(PAGE + 1.5, 3.2), layout="constrained")
+    figure, axes = new_panels(1, 2, figsize=(PAGE + 1.5, 3.2))
     side_lines(axes[0], table, "accuracy", 100)
     axes[0].set_ylabel("accuracy (%)")
     side_lines(axes[1], table[table.side != "teacher"], "divergence_teacher", 1)

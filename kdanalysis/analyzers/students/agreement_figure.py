@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from kdanalysis.draw.look import (
     BLUE,
@@ -10,6 +9,7 @@ from kdanalysis.draw.look import (
     GREY,
     ORANGE,
     PAGE,
+    Axes,
     new_axes,
     require,
     side_legend,

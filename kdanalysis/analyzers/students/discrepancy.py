@@ -36,6 +36,9 @@ class ClassDiscrepancy(Analyzer):
         first_step: samples of earlier training steps are passed over.
     """
 
+    needs = ("student_logits", "teacher_logits")
+    takes = ("target", "step")
+
     def __init__(
         self, num_classes: int, temperature: float | int = 4.0, first_step: int = 0
     ) -> None:

@@ -2,14 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.analyzers.students.discrepancy_text import KINDS, check_students, matrix, numbers
-from kdanalysis.draw.look import FAINT, PAGE, class_names, short, state_left_out, styled
+from kdanalysis.draw.look import (
+    FAINT,
+    PAGE,
+    Axes,
+    Figure,
+    class_names,
+    few_ticks,
+    new_panels,
+    short,
+    state_left_out,
+    styled,
+)
 
 NAMED = 12  # more classes than this are numbered
 CLIP = 0.995  # of all cells of a kind lie within the colour scale
@@ -33,11 +41,10 @@ def discrepancy_maps(
         names: a name for every class.
     """
     classes = check_students(tables)
-    figure, grid = plt.subplots(
+    figure, grid = new_panels(
         len(tables),
         len(KINDS),
         figsize=(PAGE, 1.6 + PANEL * len(tables)),
-        layout="constrained",
         squeeze=False,
         sharex=True,
         sharey=True,
@@ -78,11 +85,10 @@ def correlation_maps(
     panels = correlations(tables)
     columns = min(len(panels), 4)
     rows = -(-len(panels) // columns)
-    figure, grid = plt.subplots(
+    figure, grid = new_panels(
         rows,
         columns,
         figsize=(max(4.0, 0.6 + 1.6 * columns), 1.2 + 1.5 * rows),
-        layout="constrained",
         squeeze=False,
         sharex=True,
         sharey=True,
@@ -150,7 +156,7 @@ def _mark_classes(ax: Axes, labels: list[str]) -> None:
     """Names of few classes, numbers of many."""
     if len(labels) > NAMED:
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(plt.MaxNLocator(5, integer=True))
+            few_ticks(axis, 5, integer=True)
         return
     texts = [short(label, 10) for label in labels]
     turned = 90 if max(map(len, texts)) > 2 else 0

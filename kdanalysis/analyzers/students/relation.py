@@ -41,6 +41,9 @@ class NonTopRelation(Analyzer):
         steps: every captured step; a single one for logits that come from no training.
     """
 
+    needs = ("student_logits", "teacher_logits")
+    takes = ("target", "step", "epoch")
+
     def __init__(self, k: int = 5, steps: Sequence[int] = (0,)) -> None:
         ordered = check_steps(steps)
         super().__init__(k, ordered)

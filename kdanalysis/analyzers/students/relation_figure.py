@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.analyzers.students.relation_text import (
     MEASURES,
@@ -22,6 +19,10 @@ from kdanalysis.draw.look import (
     ORANGE,
     PAGE,
     VERMILION,
+    Axes,
+    Figure,
+    few_ticks,
+    new_panels,
     short,
     state_left_out,
     styled,
@@ -64,7 +65,7 @@ def relation_over_training(table: pd.DataFrame) -> Figure:
         if rows[time].nunique() == 1:
             ax.set_xticks(rows[time].unique())
         else:
-            ax.xaxis.set_major_locator(plt.MaxNLocator(6, integer=True))
+            few_ticks(ax.xaxis, 6, integer=True)
     _legend(figure, axes[0], table, "band")
     return figure
 
@@ -90,7 +91,7 @@ def relation_by_method(tables: Mapping[str, pd.DataFrame]) -> Figure:
     for ax in axes[::2]:
         ax.set_yticks(range(len(tables)), labels=[short(n) for n in tables], parse_math=False)
     for ax in axes:
-        ax.xaxis.set_major_locator(plt.MaxNLocator(5))
+        few_ticks(ax.xaxis, 5)
     _legend(figure, axes[0], pd.concat(tables.values()), "bar")
     return figure
 
@@ -115,7 +116,7 @@ def _points(
 
 
 def _panels(height: float, **shared: bool) -> tuple[Figure, Sequence[Axes]]:
-    figure, grid = plt.subplots(2, 2, figsize=(PAGE, height), layout="constrained", **shared)
+    figure, grid = new_panels(2, 2, figsize=(PAGE, height), **shared)
     axes = grid.flatten().tolist()
     for ax, title in zip(axes, MEASURES.values(), strict=True):
         ax.set_title(title, loc="left")

@@ -39,6 +39,8 @@ class SweepSpread(Analyzer):
         edges: ascending confidences in (0, 1) between the groups.
     """
 
+    needs = ("student_logits", "teacher_logits")
+
     def __init__(
         self,
         num_classes: int,

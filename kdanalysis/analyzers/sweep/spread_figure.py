@@ -1,14 +1,14 @@
 """Figures of the sweep's spread: the same quantities for unsure and for confident teachers."""
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 
 from kdanalysis.analyzers.sweep.sweep_figure import USUAL_K, USUAL_T, lay_out_k
 from kdanalysis.draw.look import (
     DASHES,
     PAGE,
+    Figure,
     ladder_colours,
+    new_panels,
     require,
     side_legend,
     state_left_out,
@@ -38,7 +38,7 @@ def spread_over_k(table: pd.DataFrame, temperature: float | int | None = None) -
     groups = [g for g in rows.confidence.unique() if g != "all"]
     drawn = [g for g in groups if _samples(rows, g) >= FEW]
     colours = dict(zip(groups, ladder_colours(range(len(groups))).values(), strict=True))
-    figure, axes = plt.subplots(3, 1, figsize=(PAGE, 6.0), layout="constrained", sharex=True)
+    figure, axes = new_panels(3, 1, figsize=(PAGE, 6.0), sharex=True)
     axes[0].set_title(f"T = {chosen:g}", loc="left")
     for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
         scale = 100 if "share" in quantity else 1

@@ -56,6 +56,8 @@ class TermSweep(Analyzer):
         dtype: torch.float64, or torch.float32 for a quicker and rougher sweep.
     """
 
+    needs = ("student_logits", "teacher_logits")
+
     def __init__(
         self,
         num_classes: int,

@@ -1,16 +1,16 @@
 """Figures of the sweep (figures 10 and 11): what k and the temperature do to the terms."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.draw.look import (
     DASHES,
     GREY,
     INK,
     PAGE,
+    Axes,
+    Figure,
+    new_panels,
     require,
     side_legend,
     state_left_out,
@@ -192,9 +192,7 @@ def _at(
 
 
 def _panels(title: str) -> tuple[Figure, np.ndarray]:
-    figure, axes = plt.subplots(
-        3, 1, figsize=(PAGE, 6.6), layout="constrained", sharex=True, height_ratios=(1.3, 1, 1)
-    )
+    figure, axes = new_panels(3, 1, figsize=(PAGE, 6.6), sharex=True, height_ratios=(1.3, 1, 1))
     axes[0].set_title(title, loc="left")
     return figure, axes
 

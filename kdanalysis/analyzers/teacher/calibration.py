@@ -36,6 +36,8 @@ class Calibration(Analyzer):
         temperatures: the ladder of T > 0; 25 from 0.25 to 16 unless given.
     """
 
+    needs = ("teacher_logits", "target")
+
     def __init__(
         self,
         num_classes: int,
@@ -52,11 +54,8 @@ class Calibration(Analyzer):
         for name in ("count", "confidence", "correct"):
             self.add_sum(name, len(ladder), BINS)
 
-    def update(self, teacher_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"]) -> None:
+    def update(self, logits: Float[Tensor, "n c"], target: Int[Tensor, " n"]) -> None:
         """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
-        self._add(teacher_logits, target)
-
-    def _add(self, logits: Float[Tensor, "n c"], target: Int[Tensor, " n"]) -> None:
         kept = self.keep(logits, target=target, num_classes=self.num_classes)
         rows = max(1, ENTRIES.get(logits.device.type, MANY) // self.num_classes)
         parts = zip(logits[kept].split(rows), target[kept].long().split(rows), strict=True)
@@ -99,9 +98,7 @@ class Calibration(Analyzer):
 class StudentCalibration(Calibration):
     """Calibration of the student's side, everything else being equal."""
 
-    def update(self, student_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"]) -> None:
-        """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
-        self._add(student_logits, target)
+    needs = ("student_logits", "target")
 
 
 def calibration_sums(

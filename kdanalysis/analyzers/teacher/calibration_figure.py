@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.draw.look import (
     CYCLE,
     DASHES,
     GREY,
     PAGE,
+    Axes,
+    Figure,
+    new_panels,
     require,
     side_legend,
     state_left_out,
@@ -46,7 +46,7 @@ def calibration_over_temperature(table: pd.DataFrame) -> Figure:
             them apart, a line each.
     """
     networks = by_network(table)
-    figure, axes = plt.subplots(3, 1, figsize=(PAGE, 6.0), layout="constrained", sharex=True)
+    figure, axes = new_panels(3, 1, figsize=(PAGE, 6.0), sharex=True)
     for ax, (score, label) in zip(axes, SCORES.items(), strict=True):
         for place, (name, scores) in enumerate(networks.items()):
             found = least(scores, score)

@@ -56,6 +56,9 @@ class TeacherDistribution(Analyzer):
         temperatures: every T > 0 of the card.
     """
 
+    needs = ("teacher_logits",)
+    takes = ("target",)
+
     def __init__(
         self, num_classes: int, temperatures: Sequence[float | int] = (1, 2, 4, 8)
     ) -> None:

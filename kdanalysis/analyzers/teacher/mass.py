@@ -1,4 +1,4 @@
-"""Top-k mass: how much of the teacher's probability the k most probable classes hold."""
+"""Top-k mass (figure 7): how many classes the teacher's probability spreads over."""
 
 from collections.abc import Sequence
 
@@ -8,9 +8,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import Bins, check_classes, check_temperatures
+from kdanalysis.draw.look import (
+    GREY,
+    PAGE,
+    Axes,
+    ladder_colours,
+    new_axes,
+    require,
+    side_legend,
+    state_left_out,
+)
 
 BINS = Bins(0.0, 1.0, 500)  # quantiles of a mass are good to 0.002
+QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
+LOGARITHMIC = 20  # more classes than this are laid out on a logarithmic axis
 
 
 class TopKMass(Analyzer):
@@ -24,6 +38,9 @@ class TopKMass(Analyzer):
         temperatures: every T > 0 to look at.
     """
 
+    noun, title = "mass", "Top-k mass"
+    needs = ("teacher_logits",)
+
     def __init__(self, num_classes: int, temperatures: Sequence[float | int] = (1, 2, 4, 8)):
         check_classes(num_classes)
         ladder = check_temperatures(temperatures)
@@ -31,6 +48,11 @@ class TopKMass(Analyzer):
         self.num_classes, self.temperatures = num_classes, ladder
         self.add_sum("mass", len(ladder), num_classes)
         self.add_sum("counts", len(ladder), num_classes, BINS.size)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "TopKMass":
+        """Return the analyzer for these classes."""
+        return cls(setting.num_classes)
 
     def update(self, teacher_logits: Float[Tensor, "n c"]) -> None:
         """Add one batch of logits (n, c); raises ValueError as :meth:`Analyzer.keep`."""
@@ -59,4 +81,87 @@ class TopKMass(Analyzer):
         return frame.assign(non_finite=non_finite)
 
 
-QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
+@TopKMass.reads()
+def mass_reading(table: pd.DataFrame) -> Reading:
+    """Whether the knee moves to the right as T grows; knee k and its mean mass, by temperature."""
+    knees, mass = knee_by_temperature(table), table.set_index(["temperature", "k"])["mean"]
+    ladder = list(knees.values())
+    number = "; ".join(f"T = {t:g}: k = {k} holds {mass[(t, k)]:.2f}" for t, k in knees.items())
+    listed = ", ".join(f"{k} at T = {t:g}" for t, k in knees.items())
+    if len(ladder) < 2:
+        return Reading(f"The knee of the top-k mass lies at k = {listed}.", number)
+    if ladder == sorted(ladder) and ladder[0] < ladder[-1]:
+        claim = f"The knee of the top-k mass moves right with the temperature: k = {listed}."
+    else:
+        claim = f"These data do not show the knee moving right with the temperature: k = {listed}."
+    return Reading(claim, number)
+
+
+def knee_by_temperature(table: pd.DataFrame) -> dict[float, int]:
+    """The smallest k at which the mean mass stands highest above k / c, by temperature."""
+    require(table, "temperature", "k", "mean", number="mean")
+    classes = table.k.max()
+    above = table.assign(above=table["mean"] - table.k / classes)
+    knees = {}
+    for temperature, rows in above.groupby("temperature"):
+        near = rows[rows.above >= rows.above.max() - 1e-12]
+        knees[temperature] = int(near.k.min())
+    return knees
+
+
+@TopKMass.picture("Teacher probability held by the k most probable classes")
+def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Mean mass of the k most probable classes against k, one curve a temperature.
+
+    The band is the middle half of the samples, the dashed line a uniform teacher. A ring marks
+    the knee, the k at which a curve stands highest above the uniform line.
+
+    Args:
+        table: columns temperature, k, mean, q25, q75, non_finite (``TopKMass``).
+        ax: axes to draw on; a new figure when None.
+    """
+    require(table, "q25", "q75")
+    ax = ax or new_axes(PAGE, 3.3)
+    classes = int(table.k.max())
+    colours = ladder_colours(table.temperature)
+    knees = knee_by_temperature(table)
+    for temperature, rows in table.groupby("temperature"):
+        rows, colour, knee = rows.sort_values("k"), colours[temperature], knees[temperature]
+        ax.fill_between(rows.k, rows.q25, rows.q75, color=colour, alpha=0.13, linewidth=0)
+        label = f"T = {temperature:g}: k = {knee}"
+        ax.plot(rows.k, rows["mean"], color=colour, label=label)
+        height = rows["mean"][rows.k == knee]
+        ax.plot(
+            [knee],
+            height,
+            marker="o",
+            markersize=7,
+            markerfacecolor="none",
+            color=colour,
+            markeredgewidth=1.6,
+            linestyle="none",
+        )
+    first = table[table.temperature == table.temperature.iloc[0]].sort_values("k")
+    ax.plot(first.k, first.k / classes, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+    _lay_out(ax, classes)
+    ax.set_xlabel(
+        "k, the number of most probable classes\n"
+        f"(line: mean; band: middle half of the samples; dashed: uniform){state_left_out(table)}"
+    )
+    ax.set_ylabel("teacher mass of the top k")
+    side_legend(ax, "knee (ring): largest\ngap to uniform")
+    return ax
+
+
+def _lay_out(ax: Axes, classes: int) -> None:
+    ax.set_ylim(0, 1.02)
+    if classes <= LOGARITHMIC:
+        ax.set_xticks(range(1, classes + 1))
+        return
+    ax.set_xscale("log")
+    marks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if k < classes]
+    close = marks[-1] > 0.7 * classes
+    ax.set_xticks([*marks[: -1 if close else None], classes])
+    ax.set_xticks([], minor=True)
+    ax.xaxis.set_major_formatter("{x:.0f}")
+    ax.set_xlim(0.95, classes * 1.05)

@@ -18,6 +18,8 @@ class Modality(Analyzer):
         rule: GDKD's auto-k with its ratio, cap and temperature.
     """
 
+    needs = ("teacher_logits", "target")
+
     def __init__(self, num_classes: int, rule: AutoK | None = None) -> None:
         check_classes(num_classes)
         rule = rule or AutoK()

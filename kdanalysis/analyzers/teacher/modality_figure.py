@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from kdanalysis.draw.look import (
     PAGE,
     VERMILION,
+    Axes,
     class_names,
     new_axes,
     require,

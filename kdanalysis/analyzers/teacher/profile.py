@@ -19,6 +19,8 @@ class ClassProfile(Analyzer):
         temperature: T > 0.
     """
 
+    needs = ("teacher_logits", "target")
+
     def __init__(self, num_classes: int, temperature: float | int = 4.0) -> None:
         check_classes(num_classes)
         (temperature,) = check_temperatures((temperature,))

@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from kdanalysis.draw.look import (
@@ -14,7 +11,11 @@ from kdanalysis.draw.look import (
     FAINT,
     PAGE,
     VERMILION,
+    Axes,
+    Figure,
     class_names,
+    few_ticks,
+    new_panels,
     require,
     short,
     state_left_out,
@@ -124,11 +125,10 @@ def _percent(share: float) -> str:
 def _grid(panels: int, bars: int, whole: bool) -> tuple[Figure, list[Axes]]:
     columns = min(panels, (5 if panels in (5, 9, 10) else 4) if whole else 3)
     rows = -(-panels // columns)
-    figure, axes = plt.subplots(
+    figure, axes = new_panels(
         rows,
         columns,
         figsize=(PAGE, rows * (0.55 + 0.16 * bars) + 0.9),
-        layout="constrained",
         squeeze=False,
         sharex=True,
         sharey=whole,
@@ -153,7 +153,7 @@ def _panel(
     ax.set_yticks(places, labels=[short(labels[c], 13) for c in shown["class"]], parse_math=False)
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.set_title(short(labels[target], 15 if whole else 22), loc="left", parse_math=False)
-    ax.xaxis.set_major_locator(plt.MaxNLocator(3))
+    few_ticks(ax.xaxis, 3)
     if not whole:
         rest = 1 - shown.probability.sum()
         ax.text(0.98, 0.03, f"others {rest:.2f}", transform=ax.transAxes, ha="right", fontsize=9)

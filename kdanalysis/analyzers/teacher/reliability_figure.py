@@ -2,14 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.analyzers.teacher.calibration_figure import join_networks, one_network
-from kdanalysis.draw.look import BLUE, FAINT, GREY, PAGE, VERMILION, short, state_left_out, styled
+from kdanalysis.draw.look import (
+    BLUE,
+    FAINT,
+    GREY,
+    PAGE,
+    VERMILION,
+    Axes,
+    Figure,
+    new_panels,
+    short,
+    state_left_out,
+    styled,
+)
 
 FEW = 20  # samples of a bin: the accuracy of fewer is chance to .1 and more
 
@@ -59,11 +68,10 @@ def _panels(panels: Sequence[tuple[str, pd.DataFrame]], note: str) -> Figure:
     """One diagram with the histogram below it for every (title, rows)."""
     columns = 2 if len(panels) == 4 else min(len(panels), 3)
     bands = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
+    figure, axes = new_panels(
         2 * bands,
         columns,
         figsize=(max(PAGE * columns / 3, 3.6), 0.3 + 3.6 * bands),
-        layout="constrained",
         squeeze=False,
         sharex=True,
         height_ratios=(2.4, 1) * bands,

@@ -27,6 +27,9 @@ class Suppression(Analyzer):
         temperatures: every T > 0 to look at.
     """
 
+    needs = ("teacher_logits",)
+    takes = ("target",)
+
     def __init__(self, num_classes: int, temperatures: Sequence[float | int] = (1, 4)) -> None:
         check_classes(num_classes)
         ladder = check_temperatures(temperatures)

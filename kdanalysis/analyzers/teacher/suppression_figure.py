@@ -2,13 +2,21 @@
 
 from collections.abc import Mapping
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from kdanalysis.draw.look import CYCLE, DASHES, PAGE, require, side_legend, state_left_out, styled
+from kdanalysis.draw.look import (
+    CYCLE,
+    DASHES,
+    PAGE,
+    Axes,
+    Figure,
+    new_panels,
+    require,
+    side_legend,
+    state_left_out,
+    styled,
+)
 
 MOST_BINS = 40
 LOW, HIGH = -13.8, 9.2  # log odds of 1e-6 and .9999; what lies beyond is in the outermost bins
@@ -42,11 +50,10 @@ def suppression_by_teacher(table: pd.DataFrame) -> Figure:
     rows, what = _comparable(table)
     edges = _edges(rows)
     ladder = sorted(rows.temperature.unique())
-    figure, axes = plt.subplots(
+    figure, axes = new_panels(
         len(ladder),
         1,
         figsize=(PAGE, 0.8 + 1.7 * len(ladder)),
-        layout="constrained",
         sharex=True,
         squeeze=False,
     )

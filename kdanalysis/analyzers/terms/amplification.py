@@ -29,6 +29,8 @@ class Amplification(Analyzer):
         ValueError: a loss without a partition, such as KD.
     """
 
+    needs = ("teacher_logits", "target")
+
     def __init__(
         self,
         losses: Mapping[str, object],

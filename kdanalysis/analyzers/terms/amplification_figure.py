@@ -2,12 +2,12 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from kdanalysis.draw.look import (
     GREY,
     NON_TOP,
     PAGE,
+    Axes,
     ladder_colours,
     new_axes,
     require,

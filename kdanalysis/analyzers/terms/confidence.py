@@ -29,6 +29,8 @@ class ShareByConfidence(Analyzer):
         temperature: T > 0 at which max p is read.
     """
 
+    needs = ("student_logits", "teacher_logits", "target")
+
     def __init__(self, losses: Mapping[str, HasGradients], temperature: float | int = 1.0) -> None:
         (temperature,) = check_temperatures((temperature,))
         names = term_names(losses)

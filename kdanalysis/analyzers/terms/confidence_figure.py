@@ -1,13 +1,13 @@
 """Figures of shares by teacher confidence (figure 3; DKD, equation 6)."""
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from kdanalysis.draw.look import (
     CYCLE,
     MARKERS,
     NON_TOP,
     PAGE,
+    Axes,
     new_axes,
     require,
     side_legend,

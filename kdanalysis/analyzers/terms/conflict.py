@@ -29,6 +29,9 @@ class GradientConflict(Analyzer):
         steps: every captured step; a single one for logits that come from no training.
     """
 
+    needs = ("student_logits", "teacher_logits", "target")
+    takes = ("step", "epoch")
+
     def __init__(self, losses: Mapping[str, HasGradients], steps: Sequence[int] = (0,)) -> None:
         labels, ordered = term_labels(losses), check_steps(steps)
         if len(labels) < 2:

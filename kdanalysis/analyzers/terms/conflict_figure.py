@@ -1,10 +1,7 @@
 """Figures of gradient conflict (figure 19): do the terms of a loss pull against each other."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.draw.look import (
     CYCLE,
@@ -12,9 +9,13 @@ from kdanalysis.draw.look import (
     GREY,
     INK,
     PAGE,
+    Axes,
+    Figure,
     new_axes,
+    new_panels,
     require,
     side_legend,
+    slant_ticks,
     state_left_out,
     styled,
 )
@@ -51,7 +52,7 @@ def conflict_matrix(
                       extent=(-0.5, len(terms) - 1.5, len(terms) - 0.5, 0.5))  # fmt: skip
     ax.set_xticks(range(len(terms) - 1), labels=terms[:-1], parse_math=False)
     if max(map(len, terms[:-1])) > 9:
-        plt.setp(ax.get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor")
+        slant_ticks(ax)
     ax.set_yticks(range(1, len(terms)), labels=terms[1:], parse_math=False)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -69,9 +70,7 @@ def conflict_by_teacher(table: pd.DataFrame) -> Figure:
     terms = len(set(table.term_a) | set(table.term_b))
     grid = (1, 2) if terms <= BESIDE else (2, 1)
     size = (1.6 + max(3.0, 0.72 * terms) * grid[1], (1.1 + 0.55 * terms) * grid[0])
-    figure, axes = plt.subplots(
-        *grid, figsize=size, layout="constrained", sharex=grid[1] == 1, sharey=grid[0] == 1
-    )
+    figure, axes = new_panels(*grid, figsize=size, sharex=grid[1] == 1, sharey=grid[0] == 1)
     for ax, teacher in zip(axes, ("right", "wrong"), strict=True):
         conflict_matrix(table, ax, teacher, bar=False)
     figure.colorbar(axes[0].images[0], ax=axes, aspect=30, label="mean cosine of the gradients")

@@ -48,13 +48,16 @@ class LossDirection(Analyzer):
         steps: every captured step; a single one for logits that come from no training.
     """
 
+    needs = ("student_logits", "teacher_logits")
+    takes = ("target", "step", "epoch")
+
     def __init__(self, losses: Mapping[str, HasGradients], steps: Sequence[int] = (0,)) -> None:
         if len(losses) < 2:
             raise ValueError(f"need at least two losses to compare, got {list(losses)}")
         ordered, count = check_steps(steps), len(losses)
         super().__init__(list(losses.items()), ordered)
         self.losses, self.steps = dict(losses), ordered
-        self.also_needed = label_columns(losses)
+        self.needs = (*self.needs, *label_columns(losses))
         self.pairs = list(combinations(losses, 2))
         for state in MATRICES:
             self.add_sum(state, len(ordered), len(TEACHER), count, count)

@@ -1,10 +1,7 @@
 """Figures of direction and step (figure 21): which losses pull elsewhere, which only further."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from kdanalysis.analyzers.terms.conflict_figure import conflict_by_teacher
@@ -26,10 +23,14 @@ from kdanalysis.draw.look import (
     ORANGE,
     PAGE,
     SKY,
+    Axes,
+    Figure,
+    new_panels,
     plain_log,
     require,
     short,
     side_legend,
+    slant_ticks,
     state_left_out,
     styled,
 )
@@ -57,8 +58,8 @@ def direction_or_step(table: pd.DataFrame, teacher: str = "all") -> Figure:
     """
     rows, losses = against_first(table, teacher), losses_of(table)
     width = max(2.6, 0.75 * len(losses))
-    figure, (cells, bars) = plt.subplots(
-        1, 2, figsize=(4.2 + width, 2.0 + 0.52 * len(losses)), layout="constrained",
+    figure, (cells, bars) = new_panels(
+        1, 2, figsize=(4.2 + width, 2.0 + 0.52 * len(losses)),
         width_ratios=(width, 3.0), sharey=True,
     )  # fmt: skip
     _cells(cells, over_all_steps(table).query("teacher == @teacher"), losses)
@@ -87,9 +88,7 @@ def direction_over_training(table: pd.DataFrame, teacher: str = "all") -> Figure
     require(table, "step", "teacher", "loss_a", "loss_b", "cosine", "multiplier", number="cosine")
     first = short(table.loss_a.iloc[0])
     rows = table[(table.teacher == teacher) & (table.loss_a == table.loss_a.iloc[0])]
-    figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(PAGE, 4.4), layout="constrained", sharex=True
-    )
+    figure, (top, bottom) = new_panels(2, 1, figsize=(PAGE, 4.4), sharex=True)
     for i, (loss, part) in enumerate(rows.dropna(subset="step").groupby("loss_b", sort=False)):
         part = part.sort_values("step")
         look = {
@@ -122,7 +121,7 @@ def _cells(ax: Axes, rows: pd.DataFrame, losses: list[str]) -> None:
     names = [short(loss) for loss in losses]
     ax.set_xticks(range(len(losses)), labels=names, parse_math=False)
     if max(map(len, names)) > 8:
-        plt.setp(ax.get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor")
+        slant_ticks(ax)
     ax.set_yticks(range(len(losses)), labels=names, parse_math=False)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)

@@ -1,13 +1,10 @@
 """Figures of conflict at layers (figure 19): where, and when, the terms pull against each other."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.analyzers.terms.conflict_figure import conflict_matrix
-from kdanalysis.draw.look import INK, PAGE, require, short, styled
+from kdanalysis.draw.look import INK, PAGE, Axes, Figure, new_panels, require, short, styled
 from kdanalysis.draw.panels import LOGITS, by_epoch, drawn_layers, records_left_out, title_of_some
 
 MOST_PERIODS = 6
@@ -29,7 +26,7 @@ def conflict_by_layer(table: pd.DataFrame) -> Figure:
     columns = min(len(layers), max(1, 9 // terms))
     lines = -(-len(layers) // columns)
     size = (1.5 + (0.3 + 0.72 * terms) * columns, 0.5 + (0.75 + 0.5 * terms) * lines)
-    figure, axes = plt.subplots(lines, columns, figsize=size, layout="constrained", squeeze=False)
+    figure, axes = new_panels(lines, columns, figsize=size, squeeze=False)
     for ax in axes.flat[len(layers) :]:
         ax.remove()
     for layer, ax in zip(layers, axes.flat, strict=False):
@@ -63,11 +60,10 @@ def layer_conflict_over_epochs(table: pd.DataFrame) -> Figure:
     layers = drawn_layers(rows)
     columns = min(2, len(layers))
     lines = -(-len(layers) // columns)
-    figure, axes = plt.subplots(
+    figure, axes = new_panels(
         lines,
         columns,
         figsize=(PAGE, 1.0 + lines * (0.45 + 0.24 * len(pairs))),
-        layout="constrained",
         sharex=True,
         sharey=True,
         squeeze=False,

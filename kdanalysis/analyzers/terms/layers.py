@@ -20,6 +20,10 @@ class LayerGradients(LayerAnalyzer):
     is zero has none.
     """
 
+    kind = "layers"
+    needs = ("gram", "layer", "step")
+    takes = ("epoch",)
+
     def __init__(self, layers: Sequence[str], terms: Sequence[str], steps: Sequence[int]) -> None:
         super().__init__(layers, terms, steps)
         shape = (len(self.steps), len(self.layers), len(self.terms), len(self.terms))

@@ -1,9 +1,8 @@
 """Figures of the terms' gradient norms at layers (figure 1): who pulls hardest, and where."""
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from kdanalysis.draw.look import require, styled
+from kdanalysis.draw.look import Figure, require, styled
 from kdanalysis.draw.panels import (
     LOGITS,
     draw_term,

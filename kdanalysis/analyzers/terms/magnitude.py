@@ -32,11 +32,14 @@ class TermMagnitude(Analyzer):
         steps: every captured step; a single one for logits that come from no training.
     """
 
+    needs = ("student_logits", "teacher_logits")
+    takes = ("target", "step", "epoch")
+
     def __init__(self, losses: Mapping[str, HasGradients], steps: Sequence[int] = (0,)) -> None:
         names, ordered = term_names(losses), check_steps(steps)
         super().__init__(list(losses.items()), ordered)
         self.losses, self.names, self.steps = dict(losses), names, ordered
-        self.also_needed = label_columns(losses)
+        self.needs = (*self.needs, *label_columns(losses))
         self.add_sum("norm", len(ordered), len(names))
         self.add_sum("counts", len(ordered), len(names), BINS.size)
         self.add_sum("epochs", 2, len(ordered))

@@ -33,6 +33,8 @@ class NCKDByConfidence(Analyzer):
         temperature: T > 0 of the term.
     """
 
+    needs = ("student_logits", "teacher_logits", "target")
+
     def __init__(self, temperature: float | int = 4.0) -> None:
         (temperature,) = check_temperatures((temperature,))
         super().__init__(temperature)

@@ -1,10 +1,7 @@
 """Figures of NCKD by confidence (figure 6; DKD, table 5): which samples the term teaches with."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from kdanalysis.analyzers.terms.confidence_figure import short_confidence
 from kdanalysis.draw.look import (
@@ -12,6 +9,9 @@ from kdanalysis.draw.look import (
     FAINT,
     GREY,
     PAGE,
+    Axes,
+    Figure,
+    new_panels,
     require,
     side_legend,
     state_left_out,
@@ -34,7 +34,7 @@ def nckd_by_confidence(table: pd.DataFrame) -> Figure:
         table: as ``NCKDByConfidence.table`` gives it.
     """
     rows = _rows(table, "tenth")
-    figure, axes = plt.subplots(2, 1, figsize=(PAGE, 4.8), layout="constrained", sharex=True)
+    figure, axes = new_panels(2, 1, figsize=(PAGE, 4.8), sharex=True)
     shares = half_shares(table)
     for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
         for prefix, name, colour, dash, marker in (

@@ -35,11 +35,14 @@ class TermShare(Analyzer):
         losses: the losses by a name of your own.
     """
 
+    needs = ("student_logits", "teacher_logits")
+    takes = ("target",)
+
     def __init__(self, losses: Mapping[str, HasGradients]) -> None:
         names = term_names(losses)
         super().__init__(list(losses.items()))
         self.losses, self.names = dict(losses), names
-        self.also_needed = label_columns(losses)
+        self.needs = (*self.needs, *label_columns(losses))
         for state in ("share", "count", "zero"):
             self.add_sum(state, len(names))
 

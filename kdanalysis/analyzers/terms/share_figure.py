@@ -1,11 +1,11 @@
 """Figures of gradient shares (figure 2): what part of each loss every term is."""
 
 import pandas as pd
-from matplotlib.axes import Axes
 
 from kdanalysis.draw.look import (
     NON_TOP,
     PAGE,
+    Axes,
     ink_on,
     new_axes,
     require,

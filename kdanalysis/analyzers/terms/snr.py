@@ -31,6 +31,10 @@ class SignalToNoise(LayerAnalyzer):
     samples of a batch, which biases both a little.
     """
 
+    kind = "layers"
+    needs = ("gram", "covariance", "count", "layer", "step")
+    takes = ("epoch",)
+
     def __init__(self, layers: Sequence[str], terms: Sequence[str], steps: Sequence[int]) -> None:
         super().__init__(layers, terms, steps)
         for state in ("signal", "noise"):

@@ -1,9 +1,8 @@
 """Figures of the gradients' signal-to-noise ratio (figure 20): which terms carry signal, where."""
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from kdanalysis.draw.look import GREY, require, styled
+from kdanalysis.draw.look import GREY, Figure, require, styled
 from kdanalysis.draw.panels import (
     by_epoch,
     draw_term,

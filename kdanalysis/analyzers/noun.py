@@ -1,0 +1,151 @@
+"""Noun: one idea with its heading, its pictures, its sentence and its number, known by its name.
+
+Whoever imports the file of a noun adds it to ``NOUNS``: the tables of runs and files, the command
+line and the pages find it there. A noun that sums over samples is an ``Analyzer``; others read a
+table that something else makes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, ClassVar, NamedTuple
+
+import pandas as pd
+
+from kdanalysis.draw.look import Axes, Figure, styled
+
+NOUNS: dict[str, type["Noun"]] = {}
+Names = Sequence[str] | None
+Tables = Mapping[str, pd.DataFrame]
+
+
+class Reading(NamedTuple):
+    """What to read in a table, and the number behind it with its unit, from one computation."""
+
+    sentence: str
+    number: str = ""
+
+
+class Picture(NamedTuple):
+    """A caption and a drawing, ``draw(table, ax=None)``; whether it takes ``names`` of classes.
+
+    A drawing of several axes takes no ``ax``.
+    """
+
+    caption: str
+    draw: Callable[..., Axes | Figure]
+    names: bool = False
+    panels: bool = False
+
+    def of(self, table: Any, names: Names = None, ax: Axes | None = None) -> Axes | Figure:
+        """Draw a table, or tables by name, on the axes given or in a figure of its own.
+
+        Raises:
+            ValueError: the table holds nothing to draw, or axes are given to a drawing of several.
+        """
+        if ax is not None and self.panels:
+            raise ValueError(f"{self.draw.__name__} draws several axes, so it takes no ax")
+        given = {} if ax is None else {"ax": ax}
+        return self.draw(table, **given, **({"names": names} if self.names and names else {}))
+
+    def figure(self, table: Any, names: Names = None) -> Figure:
+        """Draw a table, or tables by name, and return the figure."""
+        drawn = self.of(table, names)
+        return getattr(drawn, "figure", None) or drawn
+
+
+class Noun:
+    """What belongs to one table: set ``noun`` and ``title``, attach readings and pictures.
+
+        class Distance(Analyzer):
+            noun, title = "distance", "Distance of the logits"
+
+        @Distance.reads()
+        def distance_reading(table): ...
+
+        @Distance.picture("Distance over training")
+        def distance_over_training(table, ax=None): ...
+
+    What is attached ``of_all`` takes the tables of several runs by their names, and stands before
+    what each table shows alone, or in its place where ``beside`` is False.
+    """
+
+    noun: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    beside: ClassVar[bool] = True
+    pictures: ClassVar[tuple[Picture, ...]] = ()
+    pictures_of_all: ClassVar[tuple[Picture, ...]] = ()
+    reading: ClassVar[Callable[..., Reading] | None] = None
+    reading_of_all: ClassVar[Callable[..., Reading] | None] = None
+    excerpt: ClassVar[Callable[[pd.DataFrame], pd.DataFrame] | None] = None
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if name := vars(cls).get("noun"):
+            known = NOUNS.get(name)
+            if known is not None and known.__qualname__ != cls.__qualname__:
+                raise ValueError(f"{cls.__name__} and {known.__name__} are both named {name!r}")
+            NOUNS[name] = cls
+
+    @classmethod
+    def picture(
+        cls, caption: str, *, of_all: bool = False, names: bool = False, panels: bool = False
+    ) -> Callable[[Callable], Callable]:
+        """Attach a drawing; it runs under the settings that all figures share.
+
+        Args:
+            caption: what it shows.
+            of_all: it draws the tables of several runs, by name.
+            names: it takes ``names``, one a class.
+            panels: it draws several axes, so takes no ``ax``, and returns the figure.
+        """
+
+        def attach(draw: Callable) -> Callable:
+            drawn = styled(draw)
+            place = "pictures_of_all" if of_all else "pictures"
+            setattr(cls, place, (*getattr(cls, place), Picture(caption, drawn, names, panels)))
+            return drawn
+
+        return attach
+
+    @classmethod
+    def reads(cls, *, of_all: bool = False, names: bool = False) -> Callable[[Callable], Callable]:
+        """Attach the function that reads a table, or with ``of_all`` the tables of several runs."""
+
+        def attach(read: Callable) -> Callable:
+            def reading(table: Any, classes: Names = None) -> Reading:
+                return read(table, names=classes) if names and classes else read(table)
+
+            setattr(cls, "reading_of_all" if of_all else "reading", staticmethod(reading))
+            return read
+
+        return attach
+
+    @classmethod
+    def shortens(cls, excerpt: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable:
+        """Attach what a page shows of a table that is too long for it."""
+        cls.excerpt = staticmethod(excerpt)
+        return excerpt
+
+    @classmethod
+    def draw(cls, table: pd.DataFrame, ax: Axes | None = None, names: Names = None) -> Any:
+        """Draw the first picture of a table; see :meth:`Picture.of`.
+
+        Raises:
+            ValueError: there is no picture, or as the drawing.
+        """
+        if not cls.pictures:
+            raise ValueError(f"the table {cls.noun!r} has no picture")
+        return cls.pictures[0].of(table, names, ax)
+
+
+def find_noun(name: str, known: Sequence[str]) -> type[Noun]:
+    """Return the noun of a name.
+
+    Raises:
+        ValueError: it is none of those known; the nearest is offered.
+    """
+    if name not in known:
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"no table {name!r}; {hint}there are: {', '.join(known)}")
+    return NOUNS[name]

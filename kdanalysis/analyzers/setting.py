@@ -1,0 +1,74 @@
+"""Setting: what is known of logits before they are read, and the losses they are looked at with.
+
+The losses compared are KD, DKD (1/8) and GDKD (1/1/8) at one temperature and k: those a run was
+trained with, 4 and 5 where its loss has none, so that runs of different losses show the same
+quantities. Gradients follow from the logits in closed form, without the warm-up ramp.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from kdanalysis.core.partition import Target, TopK
+from kdanalysis.losses import DKD, GDKD, KD, CrossEntropy, Loss
+from kdanalysis.losses.parts import KDParts
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an analyzer is made for.
+
+    Args:
+        num_classes: of the logits.
+        steps: captured steps, each of which stands for those up to the next; of region logits the
+            epochs. (0,) where the logits come from no training.
+        temperature: T of the losses compared.
+        k: size of GDKD's top group.
+        trained: the loss that was trained, by the name "trained", where it is none of those
+            compared and has several terms.
+        region_loss: of one region.
+        scales: of region logits.
+        layers: names of the layers recorded.
+        terms: names of the terms recorded at layers.
+    """
+
+    num_classes: int
+    steps: tuple[int, ...] = (0,)
+    temperature: float = 4.0
+    k: int = 5
+    trained: Mapping[str, Loss] = field(default_factory=dict)
+    region_loss: Loss | None = None
+    scales: tuple[int, ...] = ()
+    layers: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
+
+    @cached_property
+    def bare(self) -> dict[str, Loss]:
+        """Cross-entropy, KD, DKD and GDKD, every weight 1."""
+        return {
+            "ce": CrossEntropy(),
+            "kd": KD(self.temperature),
+            "dkd": DKD(1.0, 1.0, self.temperature),
+            "gdkd": GDKD(self.k, (1.0, 1.0, 1.0), self.temperature),
+        }
+
+    @cached_property
+    def inside(self) -> dict[str, KDParts]:
+        """Plain KD in parts: as GDKD splits it, and as DKD does."""
+        return {
+            "kd": KDParts(TopK(self.k), self.temperature),
+            "kd by target": KDParts(Target(), self.temperature, ("tckd", None, "nckd")),
+        }
+
+    @cached_property
+    def decoupled(self) -> dict[str, Loss]:
+        """DKD and GDKD with the papers' weights."""
+        return {
+            "dkd": DKD(temperature=self.temperature),
+            "gdkd": GDKD(self.k, temperature=self.temperature),
+        }
+
+    @property
+    def last_quarter(self) -> int:
+        """The first step of the last quarter of the captured ones; 0 where there are none."""
+        return self.steps[3 * len(self.steps) // 4] if self.steps else 0
