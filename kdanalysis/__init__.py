@@ -43,15 +43,26 @@ _HOMES = {
     "region_logits": "kdanalysis.core.regions",
     "feature_gradients": "kdanalysis.core.regions",
     "open_run": "kdanalysis.studies.run",
+    "Analyzer": "kdanalysis.analyzers.base",
+    "Reading": "kdanalysis.analyzers.noun",
+    "Setting": "kdanalysis.analyzers.setting",
+    "compare": "kdanalysis.pages.compare",
+    "diagnose": "kdanalysis.pages.teacher",
+    "ladder": "kdanalysis.pages.ladder",
+    "open": "kdanalysis.pages.opened",
+    "regions": "kdanalysis.pages.regions",
+    "sweep_study": "kdanalysis.pages.sweep",
     "sweep": "kdanalysis.studies.sweeps",
     "sweep_samples": "kdanalysis.studies.sweeps",
 }
 
-__all__ = [*_HOMES, "__version__"]
+__all__ = [*_HOMES, "analyzers", "__version__"]
 
 
 def __getattr__(name: str) -> object:
     """Load a public name from the module it lives in."""
+    if name == "analyzers":  # the room itself is the mapping of nouns by name
+        return import_module("kdanalysis.analyzers")
     if name not in _HOMES:
         raise AttributeError(f"module 'kdanalysis' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)

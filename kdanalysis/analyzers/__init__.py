@@ -1,7 +1,13 @@
-"""What is summed over samples: its table, its reading and its pictures, a file a noun."""
+"""What is summed over samples: its table, its reading and its pictures, a file a noun.
 
+The package is itself the mapping of all nouns by name: ``kd.analyzers["magnitude"]`` is the class.
+"""
+
+import sys
+from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import walk_packages
+from types import ModuleType
 
 
 def load_nouns() -> dict:
@@ -9,3 +15,23 @@ def load_nouns() -> dict:
     for module in walk_packages(__path__, f"{__name__}."):
         import_module(module.name)
     return import_module(f"{__name__}.noun").NOUNS
+
+
+class Nouns(ModuleType):
+    """A module with the nouns by name."""
+
+    def __getitem__(self, name: str) -> type:
+        return load_nouns()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(load_nouns())
+
+    def __len__(self) -> int:
+        return len(load_nouns())
+
+    def keys(self) -> list[str]:
+        """Names of the nouns."""
+        return list(load_nouns())
+
+
+sys.modules[__name__].__class__ = Nouns

@@ -20,7 +20,8 @@ class Analyzer(Noun):
     Its only states are float64 sums, so that merging is adding: halves give the table of the
     whole, in any order. ``needs`` names the columns that ``update`` takes in this order, ``takes``
     those it is given by name where they are there; ``kind`` says of what: "samples", "layers" or
-    "regions". ``for_setting`` makes the analyzer that a run or file asks for.
+    "regions". ``for_setting`` makes the analyzer that a run or file asks for; one that is made
+    otherwise has ``of_runs`` False.
 
     Rows whose logits hold NaN or inf enter no number: they are counted in ``non_finite``, which
     every table repeats, and left out. They are never set to zero.
@@ -31,6 +32,7 @@ class Analyzer(Noun):
     """
 
     kind: ClassVar[str] = "samples"
+    of_runs: ClassVar[bool] = True
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
 

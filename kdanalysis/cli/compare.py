@@ -1,6 +1,5 @@
 """``kdanalysis compare``: loss against loss on the same logits, or run against run."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +9,11 @@ from kdanalysis.cli.options import Device, Out, Overwrite, Seed, prepare
 from kdanalysis.core.ranks import RANKS
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Mapping
+
     import torch
 
-    from kdanalysis.pages.page import Page
+    from kdanalysis.pages.study import Study
     from kdanalysis.studies.source import Source
 
 
@@ -57,7 +57,7 @@ def compare(
     Example: kdanalysis compare runs/kd runs/gdkd --out compared
     """
     check_request(paths, losses, match_norm)
-    from kdanalysis.cli.output import card_folder
+    from kdanalysis.pages.publish import card_folder
 
     with card_folder(out, overwrite) as folder:
         where = prepare(seed, device)
@@ -84,113 +84,52 @@ def carry_out(
     folder: Path | None,
 ) -> None:
     """Read every path once, print the summary, and fill the folder where there is one."""
+    from kdanalysis.cli.progress import watching
     from kdanalysis.cli.terminal import warn_of_skipped
-
-    for path in paths if RANKS.first else []:
-        warn_of_skipped(path)
-    if losses is None:
-        compare_runs(paths, temperature, device, folder)
-    else:
-        compare_losses(paths, losses, match_norm, temperature, device, folder)
-
-
-def compare_losses(
-    paths: list[Path],
-    texts: list[str],
-    match_norm: bool,
-    temperature: float | None,
-    device: "torch.device",
-    folder: Path | None,
-) -> None:
-    """Compare losses on every path."""
-    from kdanalysis.cli.terminal import print_frame
     from kdanalysis.losses import parse_losses
-    from kdanalysis.pages.compare import MOST_STEPS, loss_page, study_losses
-    from kdanalysis.pages.norms import matching_sentence, summary
-    from kdanalysis.studies.source import open_sources
+    from kdanalysis.pages.compare import compare as study_of
+    from kdanalysis.pages.compare import open_all
 
-    losses = parse_losses(texts, temperature)
-    if len(losses) < 2:
+    found = None if losses is None else parse_losses(losses, temperature)
+    if found is not None and len(found) < 2:
         raise ValueError(
-            f"--losses names {next(iter(losses))} alone: give at least two, such as kd,dkd,gdkd"
+            f"--losses names {next(iter(found))} alone: give at least two, such as kd,dkd,gdkd"
         )
-    sources = open_sources(paths, MOST_STEPS)
-    tables = {
-        name: study_losses(source, losses, device, watch(source))
-        for name, source in sources.items()
-    }
+    sources = open_all(paths, found)
+    for source in sources.values():
+        warn_of_skipped(source.run)
+    study = study_of(sources, found, match_norm, temperature, device, watching("Reading {}"))
     if not RANKS.first:
         return
-    for name, source in sources.items():
-        frame = summary(tables[name], losses, match_norm)
-        title = f"{name}: {source.logits.num_rows:,} samples, {source.info.num_classes} classes"
-        print_frame(frame, title=title + left_out(tables[name]["direction"]))
+    print_runs(study, sources) if found is None else print_losses(study, sources, match_norm)
+    if folder is not None:
+        study.write(folder)
+
+
+def print_losses(study: "Study", sources: "Mapping[str, Source]", match_norm: bool) -> None:
+    """Print how far each loss steps on every source, and where it points."""
+    from kdanalysis.cli.terminal import print_frame
+    from kdanalysis.pages.norms import matching_sentence
+    from kdanalysis.studies.compute import left_out
+
+    for name, frame in study.parts["losses"].items():
+        source = sources[name]
+        title = f"{name}: {source.num_rows:,} samples, {source.info.num_classes} classes"
+        print_frame(frame, title=title + left_out(study.parts["direction"][name]))
         if match_norm:
             typer.echo(matching_sentence(frame))
-    if folder is not None:
-        write(loss_page(sources, tables, losses, match_norm), folder)
 
 
-def compare_runs(
-    paths: list[Path],
-    temperature: float | None,
-    device: "torch.device",
-    folder: Path | None,
-) -> None:
-    """Compare runs, or the students of several files."""
+def print_runs(study: "Study", sources: "Mapping[str, Source]") -> None:
+    """Print how often every student agrees with its teacher and is right."""
     from kdanalysis.cli.terminal import print_frame
-    from kdanalysis.pages.compare_runs import (
-        overview,
-        overview_sentence,
-        runs_page,
-        settings_of,
-        study_runs,
-    )
-    from kdanalysis.studies.run import MOST_STEPS
-    from kdanalysis.studies.source import open_sources
+    from kdanalysis.pages.compare_runs import overview_sentence
+    from kdanalysis.studies.compute import left_out
 
-    sources = open_sources(paths, MOST_STEPS)
-    settings = settings_of(sources, temperature)
-    tables = {
-        name: study_runs(source, settings, device, watch(source))
-        for name, source in sources.items()
-    }
-    if not RANKS.first:
-        return
-    frame = overview(sources, tables)
-    title = f"{len(sources)} students, {next(iter(sources.values())).info.num_classes} classes"
-    print_frame(frame, title=title)
-    for name, of_one in tables.items():
-        if note := left_out(of_one["agreement"]):
-            typer.echo(f"{name}: {sources[name].logits.num_rows:,} samples{note}")
+    frame = study.tables["runs"]
+    classes = next(iter(sources.values())).info.num_classes
+    print_frame(frame, title=f"{len(sources)} students, {classes} classes")
+    for name, table in study.parts["agreement"].items():
+        if note := left_out(table):
+            typer.echo(f"{name}: {sources[name].num_rows:,} samples{note}")
     typer.echo(overview_sentence(frame))
-    if folder is not None:
-        write(runs_page(sources, tables, settings), folder)
-
-
-def left_out(table: "pd.DataFrame") -> str:
-    """Return how many samples had NaN or inf, as a clause for a title; nothing where none had."""
-    count = int(table.non_finite.max())
-    return f", {count:,} of them with NaN or inf and left out" if count else ""
-
-
-def watch(source: "Source") -> Callable:
-    """Return what draws the progress of reading a source."""
-    from kdanalysis.cli.progress import track
-
-    return lambda batches: track(
-        batches,
-        f"Reading {source.name}",
-        len(RANKS.share(source.logits.num_rows)),
-        lambda batch: len(batch["student_logits"]),
-    )
-
-
-def write(page: "Page", folder: Path) -> None:
-    """Fill the folder with the page and what belongs to it."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from kdanalysis.pages.page import write_folder
-
-    write_folder(page, folder)

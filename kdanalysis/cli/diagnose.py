@@ -44,7 +44,7 @@ def diagnose(
     Example: kdanalysis diagnose teacher.npz --out card --temperatures 1,4
     """
     ladder = parse_temperatures(temperatures)
-    from kdanalysis.cli.output import card_folder
+    from kdanalysis.pages.publish import card_folder
 
     with card_folder(out, overwrite) as folder:
         examine(file, ladder, prepare(seed, device), folder)
@@ -54,39 +54,23 @@ def examine(
     file: Path, temperatures: tuple[float, ...], device: "torch.device", folder: Path | None
 ) -> None:
     """Read the logits once, print the card, and fill the folder where there is one."""
-    from kdanalysis.cli.progress import track
+    from kdanalysis.cli.progress import watching
     from kdanalysis.cli.terminal import print_frame, warn_of_skipped
     from kdanalysis.core.ranks import RANKS
     from kdanalysis.pages.card import wide_card
-    from kdanalysis.pages.teacher import study_teacher, teacher_page
-    from kdanalysis.store.sources import load_logits
+    from kdanalysis.pages.teacher import diagnose as study_teacher
+    from kdanalysis.studies.opening import open_source
 
-    if RANKS.first:
-        warn_of_skipped(file)
-    logits = load_logits(file)
-    tables = study_teacher(
-        logits,
-        temperatures,
-        device,
-        lambda batches: track(
-            batches,
-            "Reading",
-            len(RANKS.share(logits.num_rows)),
-            lambda batch: len(batch["teacher_logits"]),
-        ),
-    )
+    source = open_source(file)
+    warn_of_skipped(source.run)
+    study = study_teacher(source, temperatures, device, watching("Reading"))
     if not RANKS.first:
         return
-    title = f"{file}: {logits.num_rows:,} samples, {logits.num_classes} classes"
-    print_frame(wide_card(tables["teacher"]), title=title)
-    print_suggestions(tables["suggestion"])
+    title = f"{file}: {source.num_rows:,} samples, {source.info.num_classes} classes"
+    print_frame(wide_card(study.tables["teacher"]), title=title)
+    print_suggestions(study.tables["suggestion"])
     if folder is not None:
-        import matplotlib as mpl
-
-        mpl.use("Agg")
-        from kdanalysis.pages.page import write_folder
-
-        write_folder(teacher_page(logits, file.name, tables), folder)
+        study.write(folder)
 
 
 def print_suggestions(table: "pd.DataFrame") -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kdanalysis.cli.output import CARD, check_folder
 from kdanalysis.core.ranks import RANKS
+from kdanalysis.pages.publish import CARD, check_folder
 
 if TYPE_CHECKING:
     import torch
@@ -117,16 +117,11 @@ def check_plan(out: Path, plan: dict[str, object]) -> None:
 
 def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
     """Write report.html, tables and figures, all of them or none."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from kdanalysis.cli.progress import track
-    from kdanalysis.cli.report import rows
-    from kdanalysis.pages.experiment import experiment_page
+    from kdanalysis.cli.progress import watching
+    from kdanalysis.pages.experiment import experiment_study
     from kdanalysis.pages.facts import stated
-    from kdanalysis.pages.page import write_folder
 
-    page = experiment_page(
+    study = experiment_study(
         f"What {', '.join(outcome.runs)} teach",
         stated({name: plan[name] for name in plan if name not in ("images", "teacher weights")}),
         outcome.students,
@@ -134,11 +129,11 @@ def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
         outcome.runs,
         {name: outcome.logits[name] for name in outcome.runs},
         device,
-        lambda batches: track(batches, "Analysing", None, rows),
+        watching("Analysing {}"),
         outcome.ladders,
     )
     with tempfile.TemporaryDirectory(prefix=".page.", dir=out) as building:
-        write_folder(page, Path(building))
+        study.write(Path(building))
         for part in sorted(Path(building).iterdir()):
             old = out / part.name
             if old.is_dir():

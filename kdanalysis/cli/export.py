@@ -26,11 +26,12 @@ def export(
 
     Example: kdanalysis export runs/gdkd --logits npz -o gdkd.npz
     """
-    from kdanalysis.cli.output import output_file
     from kdanalysis.cli.terminal import warn_of_skipped
+    from kdanalysis.pages.publish import output_file
     from kdanalysis.store.export import export as write
+    from kdanalysis.store.run import StoredRun
 
-    warn_of_skipped(run)
+    warn_of_skipped(StoredRun(run))
     with output_file(out, overwrite) as file:
         write(run, file, logits)
     typer.echo(f"wrote {out}")

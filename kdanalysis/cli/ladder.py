@@ -1,6 +1,5 @@
 """``kdanalysis ladder``: the stepping stones between two trained networks, without training."""
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +19,7 @@ from kdanalysis.cli.options import (
 )
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 CHECKPOINT = "A checkpoint that kdanalysis train wrote."
 
@@ -58,62 +57,32 @@ def ladder(
     """
     if fit_images < 1:
         raise ValueError(f"--fit-images {fit_images}: need 1 or more")
-    from kdanalysis.cli.output import card_folder
+    from kdanalysis.cli.progress import watching_images
+    from kdanalysis.pages.publish import card_folder
 
     with card_folder(out, overwrite) as folder:
+        from kdanalysis.cli.terminal import print_frame
         from kdanalysis.data import load_data
-        from kdanalysis.losses import Blockwise, parse_loss
-        from kdanalysis.pages.ladder import fitted_ladder, study_ladder
+        from kdanalysis.pages.ladder import ladder as climb
 
-        base, where = parse_loss(loss), prepare(seed, device)
-        blocks = parse_names(student_blocks), parse_names(teacher_blocks)
-        splits = load_data(data, image_size=image_size, seed=seed, limit=limit)
-        fitted = min(fit_images, len(splits.train))
-        shuffled = splits.train.batches(batch_size, shuffle=True, seed=seed)
-        fit = batches(shuffled, fitted, where, "Fitting")
-        look = batches(splits.valid.batches(batch_size), len(splits.valid), where, "Climbing")
-        made, r2 = fitted_ladder(student, teacher, splits, fit, *blocks, strength, where)
-        whole = Blockwise(base, made.blocks)
-        tables = study_ladder(made, whole, look, r2, temperature)
-        facts = {
-            "student": f"{student}: {', '.join(made.student_blocks)}",
-            "teacher": f"{teacher}: {', '.join(made.teacher_blocks)}",
-            "data": splits.name,
-            "images of the fit": f"{fitted:,}",
-            "strength of the ridge regression": strength,
-            "validation images": f"{len(splits.valid):,}",
-            "loss of the gradients": repr(whole),
-        }
-        show(tables, facts, folder)
-
-
-def show(tables: dict, facts: dict, folder: Path | None) -> None:
-    """Print the ladder, and fill the folder where there is one."""
-    from kdanalysis.cli.terminal import print_frame
-
-    title = f"{facts['validation images']} validation images of {facts['data']}"
-    hidden = ["k", "temperature", "related", "n", "non_finite"]
-    print_frame(tables["ladder"].drop(columns=hidden), title=title)
-    if folder is not None:
-        import matplotlib as mpl
-
-        mpl.use("Agg")
-        from kdanalysis.pages.ladder import ladder_page
-        from kdanalysis.pages.page import write_folder
-
-        write_folder(ladder_page("A ladder of stepping stones", facts, tables), folder)
-
-
-def batches(
-    found: Iterable[tuple], most: int, device: "torch.device", label: str
-) -> Iterator[tuple["torch.Tensor", "torch.Tensor"]]:
-    """Yield the first images with their labels, on a device, under a progress bar."""
-    from kdanalysis.cli.progress import progress
-
-    with progress(label, most) as advance:
-        for x, y, _ in found:
-            yield x[:most].to(device), y[:most].to(device)
-            advance(len(y[:most]))
-            most -= len(y)
-            if most <= 0:
-                return
+        where = prepare(seed, device)
+        study = climb(
+            student,
+            teacher,
+            load_data(data, image_size=image_size, seed=seed, limit=limit),
+            loss=loss,
+            student_blocks=parse_names(student_blocks),
+            teacher_blocks=parse_names(teacher_blocks),
+            strength=strength,
+            temperature=temperature,
+            fit_images=fit_images,
+            batch_size=batch_size,
+            seed=seed,
+            device=where,
+            watch=watching_images,
+        )
+        title = f"{study.facts['validation images']} validation images of {study.facts['data']}"
+        hidden = ["k", "temperature", "related", "n", "non_finite"]
+        print_frame(study.tables["ladder"].drop(columns=hidden), title=title)
+        if folder is not None:
+            study.write(folder)

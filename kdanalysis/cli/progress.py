@@ -1,9 +1,9 @@
 """Progress of long work: how much is done, how fast, and how long it still takes."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kdanalysis.core.ranks import RANKS
 
@@ -47,3 +47,22 @@ def track(
         for item in items:
             yield item
             advance(size(item))
+
+
+def watching(label: str) -> Callable[[Iterable[Mapping], Any], Iterable[Mapping]]:
+    """Return what draws the progress of reading a source, batch by batch."""
+
+    def watch(batches: Iterable[Mapping], source: Any) -> Iterable[Mapping]:
+        shown, total = label.format(source.name), len(RANKS.share(source.num_rows))
+        return track(batches, shown, total, lambda batch: len(next(iter(batch.values()))))
+
+    return watch
+
+
+def watching_images(batches: Iterable[tuple], label: str, total: int) -> Iterable[tuple]:
+    """Draw the progress of looking at images."""
+
+    def size(batch: Any) -> int:
+        return len(batch["target"] if isinstance(batch, Mapping) else batch[1])
+
+    return track(batches, label, total, size)

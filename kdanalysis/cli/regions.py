@@ -19,11 +19,7 @@ from kdanalysis.cli.options import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import torch
-
-    from kdanalysis.data import DataSplits
-    from kdanalysis.losses import Loss
+    pass
 
 CHECKPOINT = "A checkpoint that kdanalysis train wrote."
 
@@ -72,105 +68,23 @@ def regions(
             f"{teacher}: a checkpoint needs --data with its images, a file of region logits needs "
             "neither --data nor --student"
         )
-    from kdanalysis.cli.output import card_folder
+    from kdanalysis.analyzers import load_nouns
+    from kdanalysis.cli.progress import watching_images
+    from kdanalysis.losses import parse_loss
+    from kdanalysis.pages.publish import card_folder
 
     with card_folder(out, overwrite) as folder:
-        from kdanalysis.losses import parse_loss
+        base, where = parse_loss(loss), prepare(seed, device)
+        from kdanalysis.pages.regions import regions as look
 
-        settings = parse_loss(loss), chosen, batch_size
-        where = prepare(seed, device)
+        splits = None
         if network:
             from kdanalysis.data import load_data
 
             splits = load_data(data, image_size=image_size, seed=seed, limit=limit)
-            show(*of_networks(teacher, student, splits, images, where, *settings), splits, folder)
-        else:
-            show(*of_file(teacher, *settings), None, folder)
-
-
-def of_networks(
-    teacher: Path,
-    student: Path | None,
-    splits: "DataSplits",
-    images: int,
-    device: "torch.device",
-    loss: "Loss",
-    scales: tuple[int, ...],
-    batch_size: int,
-) -> tuple[dict, dict]:
-    """Return the tables of two checkpoints over the validation images, and the facts."""
-    from kdanalysis.cli.progress import track
-    from kdanalysis.pages.region_study import study_regions
-    from kdanalysis.training.checkpoint import load_network
-
-    networks = [
-        None if path is None else load_network(path, splits.classes).to(device)
-        for path in (teacher, student)
-    ]
-    count = len(splits.valid)
-    tables = study_regions(
-        splits,
-        *networks,
-        loss,
-        scales,
-        images,
-        batch_size,
-        lambda found: track(found, "Looking", count, lambda batch: len(batch[1])),
-    )
-    facts = {
-        "teacher": str(teacher),
-        "student": None if student is None else str(student),
-        "data": splits.name,
-        "validation images": f"{count:,}",
-        "scales": ", ".join(map(str, scales)),
-        "loss of a region": None if student is None else repr(loss),
-    }
-    return tables, facts
-
-
-def of_file(
-    path: Path, loss: "Loss", scales: tuple[int, ...], batch_size: int
-) -> tuple[dict, dict]:
-    """Return the tables of a file of region logits, and the facts."""
-    from kdanalysis.cli.progress import track
-    from kdanalysis.pages.region_study import study_file
-    from kdanalysis.store import load_regions
-
-    found = load_regions(path)
-    tables = study_file(
-        found,
-        loss,
-        scales,
-        batch_size,
-        lambda batches: track(batches, "Reading", found.num_rows, lambda b: len(b["target"])),
-    )
-    facts = {
-        "regions": str(path),
-        "images": f"{found.num_rows:,}",
-        "classes": found.num_classes,
-        "scales": ", ".join(map(str, scales)),
-        "loss of a region": repr(loss) if "student_regions" in found.columns else None,
-    }
-    return tables, facts
-
-
-def show(
-    tables: dict[str, "pd.DataFrame"],
-    facts: dict,
-    splits: "DataSplits | None",
-    folder: Path | None,
-) -> None:
-    """Print what the tables say, and fill the folder where there is one."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from kdanalysis.pages.page import close_figures, write_folder
-    from kdanalysis.pages.region_study import regions_page
-
-    page = regions_page("What is seen in the regions of images", facts, tables, splits)
-    for section in page.sections:
-        typer.echo(f"{section.title}: {section.text}\n")
-    if folder is None:
-        close_figures(page.sections)
-    else:
-        write_folder(page, folder)
+        settings = {"loss": base, "scales": chosen, "images": images, "batch_size": batch_size}
+        study = look(teacher, splits, student, **settings, device=where, watch=watching_images)
+        for noun, reading in study.readings.items():
+            typer.echo(f"{load_nouns()[noun].title}: {reading.sentence}\n")
+        if folder is not None:
+            study.write(folder)

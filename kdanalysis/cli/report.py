@@ -24,7 +24,7 @@ def report(
 
     Example: kdanalysis report runs/kd runs/gdkd -o report.html
     """
-    from kdanalysis.cli.output import output_file
+    from kdanalysis.pages.publish import output_file
 
     if out.suffix != ".html":
         raise ValueError(f"--out {out}: need a name that ends in .html")
@@ -35,24 +35,15 @@ def report(
 
 def page_of(paths: list[Path], device: "torch.device") -> str:
     """Open the runs, read each once, and return their page."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from kdanalysis.cli.progress import track
+    from kdanalysis.cli.progress import watching
     from kdanalysis.cli.terminal import warn_of_skipped
-    from kdanalysis.pages.page import close_figures
-    from kdanalysis.pages.run import run_page, short_names
+    from kdanalysis.pages.run import run_study, run_tables
+    from kdanalysis.studies.opening import short_names
     from kdanalysis.studies.run import open_run
+    from kdanalysis.studies.source import Source
 
-    for path in paths:
-        warn_of_skipped(path)
     runs = {name: open_run(path) for name, path in short_names(paths).items()}
-    page = run_page(runs, device, lambda batches: track(batches, "Reading", None, rows))
-    html = page.html()
-    close_figures(page.sections)
-    return html
-
-
-def rows(batch: dict) -> int:
-    """Return the number of samples of a batch."""
-    return len(next(iter(batch.values())))
+    for run in runs.values():
+        warn_of_skipped(run)
+    tables = {n: run_tables(run, device, watching("Reading {}")) for n, run in runs.items()}
+    return run_study({n: Source(n, None, run) for n, run in runs.items()}, tables).html()

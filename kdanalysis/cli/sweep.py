@@ -49,7 +49,7 @@ def sweep(
     Example: kdanalysis sweep logits.npz --ks 1,2,5,10-20 --temperatures 1,4 --out sweep
     """
     settings = parse_temperatures(temperatures), parse_ks(ks), parse_weights(weights)
-    from kdanalysis.cli.output import card_folder
+    from kdanalysis.pages.publish import card_folder
 
     with card_folder(out, overwrite) as folder:
         run_sweep(file, settings, prepare(seed, device), folder)
@@ -57,34 +57,21 @@ def sweep(
 
 def run_sweep(file: Path, settings: tuple, device: "torch.device", folder: Path | None) -> None:
     """Read the logits once, print an excerpt, and fill the folder where there is one."""
-    from kdanalysis.cli.progress import track
-    from kdanalysis.cli.terminal import print_frame
+    from kdanalysis.cli.progress import watching
+    from kdanalysis.cli.terminal import print_frame, warn_of_skipped
     from kdanalysis.core.ranks import RANKS
-    from kdanalysis.pages.sweep import excerpt, study_sweep, sweep_page
-    from kdanalysis.store.sources import load_logits
+    from kdanalysis.pages.sweep import excerpt, sweep_study
+    from kdanalysis.studies.compute import left_out
+    from kdanalysis.studies.opening import open_source
 
-    logits = load_logits(file)
-    tables = study_sweep(
-        logits,
-        *settings,
-        device,
-        lambda batches: track(
-            batches,
-            "Sweeping",
-            len(RANKS.share(logits.num_rows)),
-            lambda batch: len(batch["teacher_logits"]),
-        ),
-    )
+    source = open_source(file)
+    warn_of_skipped(source.run)
+    study = sweep_study(source, *settings, device, watching("Sweeping"))
     if not RANKS.first:
         return
-    title = f"{file}: {logits.num_rows:,} samples, {logits.num_classes} classes"
-    if left_out := int(tables["sweep"].non_finite.iloc[0]):
-        title += f", {left_out:,} of them with NaN or inf and left out"
-    print_frame(excerpt(tables["sweep"]), title=f"{title}; an excerpt, --out writes all of it")
+    table = study.tables["sweep"]
+    title = f"{file}: {source.num_rows:,} samples, {source.info.num_classes} classes"
+    title += f"{left_out(table)}; an excerpt, --out writes all of it"
+    print_frame(excerpt(table), title=title)
     if folder is not None:
-        import matplotlib as mpl
-
-        mpl.use("Agg")
-        from kdanalysis.pages.page import write_folder
-
-        write_folder(sweep_page(logits, file.name, tables, settings[2]), folder)
+        study.write(folder)

@@ -34,8 +34,9 @@ def table(
     from kdanalysis.studies.run import open_run
 
     prepare(seed, device)
-    warn_of_skipped(run)
-    frame = open_run(run).table(name)
+    opened = open_run(run)
+    warn_of_skipped(opened)
+    frame = opened.table(name)
     if out is None:
         print_frame(frame, title=f"{name} of {run}")
     else:
@@ -45,7 +46,7 @@ def table(
 
 def write(frame: "pd.DataFrame", out: Path, overwrite: bool) -> None:
     """Write the frame with every digit, in the format the file's name asks for."""
-    from kdanalysis.cli.output import output_file
+    from kdanalysis.pages.publish import output_file
 
     with output_file(out, overwrite) as file:
         if out.suffix == ".csv":

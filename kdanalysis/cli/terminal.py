@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
     from rich.text import Text
+
+    from kdanalysis.store.run import StoredRun
 
 
 def print_frame(frame: "pd.DataFrame", title: str = "") -> None:
@@ -58,15 +59,15 @@ def make_console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
 
 
-def warn_of_skipped(path: Path) -> None:
-    """Say on stderr which parts of a run cannot be read; silent for a whole run or a file."""
+def warn_of_skipped(run: "StoredRun | None") -> None:
+    """Say on stderr which parts of a run cannot be read; silent for a whole run, or none."""
+    from kdanalysis.core.ranks import RANKS
     from kdanalysis.pages.facts import skipped_fact
-    from kdanalysis.store.run import StoredRun
 
-    skipped = StoredRun(path).skipped if path.is_dir() else []
+    skipped = run.skipped if run is not None and RANKS.first else []
     if skipped:
-        noun = "part is" if len(skipped) == 1 else "parts are"
+        noun, which = "part is" if len(skipped) == 1 else "parts are", skipped_fact(skipped)
         print(
-            f"kdanalysis: warning: {path} is not whole, {noun} left out: {skipped_fact(skipped)}",
+            f"kdanalysis: warning: {run.path} is not whole, {noun} left out: {which}",
             file=sys.stderr,
         )

@@ -1,241 +1,72 @@
-"""The page of losses held against each other on the same logits, of one file or of several."""
+"""compare: losses on the same logits, or students with each other."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import torch
-from matplotlib.axes import Axes
 
-from kdanalysis.analyzers.terms import direction_figure as direction
-from kdanalysis.analyzers.terms import magnitude_figure as magnitude
-from kdanalysis.analyzers.terms.conflict import GradientConflict
-from kdanalysis.analyzers.terms.direction import LossDirection
-from kdanalysis.analyzers.terms.magnitude import TermMagnitude
-from kdanalysis.analyzers.terms.share import TermShare
-from kdanalysis.core.partition import Target, TopK
-from kdanalysis.losses import DKD, GDKD, KD, Loss
-from kdanalysis.losses.parts import KDParts
-from kdanalysis.pages.compare_runs import drawn_together
-from kdanalysis.pages.facts import class_fact, stated
-from kdanalysis.pages.html import Section
-from kdanalysis.pages.norms import Tables, at_matched_norm, matching_sentence, summary
-from kdanalysis.pages.noun import Noun
-from kdanalysis.pages.nouns import NOUNS, joined, noun_section
-from kdanalysis.pages.page import Page
-from kdanalysis.pages.run import by_file
-from kdanalysis.studies.source import Source, Watch, study
-
-MOST_STEPS = 100  # beyond, steps are put together: the memory of a table grows with them
+from kdanalysis.losses import Loss, parse_losses
+from kdanalysis.pages.compare_losses import MOST_STEPS, losses_study
+from kdanalysis.pages.compare_runs import runs_study
+from kdanalysis.pages.study import Study
+from kdanalysis.studies.compute import Watch, unwatched
+from kdanalysis.studies.opening import open_sources
+from kdanalysis.studies.source import MOST, Source
 
 
-def study_losses(
-    source: Source,
-    losses: Mapping[str, Loss],
+def compare(
+    sources: Any,
+    losses: str | Iterable[str] | Mapping[str, Loss] | None = None,
+    match_norm: bool = False,
+    temperature: float | None = None,
     device: torch.device | str = "cpu",
-    watch: Watch = iter,
-) -> dict[str, pd.DataFrame]:
-    """Read the logits once and return the tables of the losses on them: direction first.
+    watch: Watch = unwatched,
+) -> Study:
+    """Compare the gradients of losses on the same logits, or runs and students with each other.
+
+    With losses: cosines of their gradients in the student's logits and how far each steps, term by
+    term; the first one is what the others are held against. Without: every table of each source,
+    in one, over the steps.
 
     Args:
-        source: the logits.
-        losses: at least two by their labels; the others are held against the first.
+        sources: a file of logits, a run folder or arrays, or several of them, by name or not.
+        losses: at least two, as ``kd,dkd,gdkd:k=5`` or by labels of your own.
+        match_norm: show the terms with the factors that make every loss step as far as the first.
+        temperature: of every loss that names none of its own, or of the losses that runs are looked
+            at with.
         device: where to compute.
         watch: wraps the batches, for a progress bar.
 
     Raises:
-        ValueError: a loss needs labels and there are none, works on regions, or does not fit the
-            classes.
+        FileNotFoundError: there is nothing at a path.
+        ValueError: there is nothing to compare, or a source does not serve a loss.
     """
-    check_losses(source, losses)
-    whole = with_parts(losses)
-    split = {owner for owner, _ in in_parts(losses).values()}
-    analyzers = {
-        "direction": LossDirection(losses, source.marks),
-        "magnitude": TermMagnitude(whole, source.marks),
-        "share": TermShare({n: one for n, one in whole.items() if n not in split}),
-        "conflict": GradientConflict(losses, source.marks),
-    }
-    return study(source, analyzers, device, watch)
-
-
-def check_losses(source: Source, losses: Mapping[str, Loss]) -> None:
-    """Refuse a loss that these logits cannot serve.
-
-    Raises:
-        ValueError: the loss works on regions, or needs labels that are not there.
-    """
-    for name, loss in losses.items():
-        if loss.scales is not None:
+    opened = open_all(sources, losses)
+    if losses is None:
+        first = next(iter(opened.values()))
+        if match_norm:
+            raise ValueError("matching norms is for losses: name some")
+        if len(opened) < 2:
             raise ValueError(
-                f"the loss {name!r} works on the logits of regions, and {source.name} holds those "
-                f"of whole images: compare its base loss instead"
+                f"{first.path} alone has nothing to be compared with: name losses to compare on "
+                f"it, or another run or file"
             )
-        if loss.needs_target and not source.has_target:
-            raise ValueError(
-                f"the loss {name!r} needs labels, and {source.name} holds none: add target (or "
-                f"labels) to it, or compare losses without labels, such as kd, gdkd and gdkd3"
-            )
-
-
-def in_parts(losses: Mapping[str, Loss]) -> dict[str, tuple[str, KDParts]]:
-    """Return plain KD in parts, with the label of the loss that they belong to.
-
-    It is split as the first GDKD and as the first DKD by the label among the losses, so that the
-    terms of those can be held against KD's own; empty where there are none.
-    """
-    found = {}
-    top = next((loss.partition for loss in losses.values() if is_top(loss)), None)
-    label = next((loss.partition for loss in losses.values() if is_dkd(loss)), None)
-    for name, loss in losses.items():
-        if isinstance(loss, KD) and top is not None:
-            parts = KDParts(top, loss.temperature, weight=loss.weight)
-            found[f"{name} parts"] = name, parts
-        if isinstance(loss, KD) and label is not None:
-            parts = KDParts(label, loss.temperature, ("tckd", None, "nckd"), loss.weight)
-            found[f"{name} parts by target"] = name, parts
-    return found
-
-
-def with_parts(losses: Mapping[str, Loss]) -> dict[str, Loss | KDParts]:
-    """Return the losses, after each its parts."""
-    parts, found = in_parts(losses), {}
-    for name, loss in losses.items():
-        found[name] = loss
-        found |= {part: one for part, (owner, one) in parts.items() if owner == name}
-    return found
-
-
-def is_top(loss: Loss) -> bool:
-    """Whether the loss sets apart the teacher's top k."""
-    return isinstance(loss, GDKD) and isinstance(loss.partition, TopK)
-
-
-def is_dkd(loss: Loss) -> bool:
-    """Whether the loss sets apart the label."""
-    return isinstance(loss, DKD) and isinstance(loss.partition, Target)
-
-
-def loss_page(
-    sources: Mapping[str, Source],
-    tables: Mapping[str, Tables],
-    losses: Mapping[str, Loss],
-    match: bool = False,
-) -> Page:
-    """Return the page of the losses.
-
-    Args:
-        sources: by name.
-        tables: by source and by noun, as :func:`study_losses` returns them.
-        losses: by label.
-        match: show the terms at matched norm.
-    """
-    overview = {name: summary(of_one, losses, match) for name, of_one in tables.items()}
-    owners = {part: owner for part, (owner, _) in in_parts(losses).items()}
-    if match:
-        tables = {name: at_matched_norm(of_one, owners) for name, of_one in tables.items()}
-    whole = {name: {"losses": overview[name], **of_one} for name, of_one in tables.items()}
-    nouns = dict.fromkeys(noun for of_one in tables.values() for noun in of_one)
-    first = next(iter(losses)) if match else ""
-    sections = [overview_section({sources[n].label: frame for n, frame in overview.items()}, match)]
-    for noun in nouns:
-        of_noun = {sources[n]: of_one[noun] for n, of_one in tables.items() if noun in of_one}
-        sections.append(loss_section(noun, of_noun, first))
-    title = f"Losses on {next(iter(sources))}" if len(sources) == 1 else "Losses on several logits"
-    return Page(title, source_facts(sources, losses), sections, by_file(whole), ("csv", "parquet"))
-
-
-def loss_section(noun: str, tables: Mapping[Source, pd.DataFrame], matched: str = "") -> Section:
-    """Return the section of one noun; of several sources with the direction of all in one picture.
-
-    Args:
-        noun: a key of ``NOUNS``.
-        tables: by source.
-        matched: the loss whose norm all losses were brought to, if any.
-    """
-    known = shown(noun, list(tables), matched)
-    if len(tables) == 1:
-        return noun_section(noun, {"": next(iter(tables.values()))}, known=known)
-    labelled = {source.label: table for source, table in tables.items()}
-    section = noun_section(noun, labelled, known=known)
-    whole = joined({source.name: table for source, table in tables.items()})
-    section = replace(section, tables=[(f"Table {noun}", whole)])
-    if noun != "direction":
-        return section
-    return replace(section, figures=[*drawn_together(noun, labelled), *section.figures])
-
-
-def overview_section(overview: Mapping[str, pd.DataFrame], match: bool) -> Section:
-    """Return the section to read first: what the losses are, and how far each steps."""
-    alone = len(overview) == 1
-    lines = [
-        f"{'' if alone else f'{name}: '}{matching_sentence(frame)}"
-        for name, frame in overview.items()
-        if match
-    ]
-    text = (
-        "Norms are means over samples of L2 norms of gradients in the student's logits, T² "
-        "included; multiplier is a norm over that of the first loss. Cosines are to the first "
-        "loss: by sample, and over the batch, where all samples' gradients are laid end to end. "
-        "What shared parameters make of the gradients, logits do not tell."
-    )
-    tables = [
-        (f"Losses{'' if alone else f' on {name}'}", frame.drop(columns="definition"))
-        for name, frame in overview.items()
-    ]
-    return Section("losses", "The losses", text, "\n".join(lines), tables=tables)
-
-
-def shown(noun: str, sources: Sequence[Source], matched: str = "") -> Noun:
-    """Return what to show of a noun: pictures over steps where there are any.
-
-    Args:
-        noun: a key of ``NOUNS``.
-        sources: the logits.
-        matched: the loss whose norm all losses were brought to, if any.
-    """
-    known, steps = NOUNS[noun], all(source.over_steps for source in sources)
-    if noun == "direction":
-        keep = {
-            direction.direction_or_step: True,
-            direction.direction_by_teacher: all(source.has_target for source in sources),
-            direction.direction_over_training: steps and len(sources) == 1,  # else together
-        }
-        pictures = tuple(picture for picture in known.pictures if keep[picture[1]])
-        return replace(known, pictures=pictures)
-    if noun == "magnitude":
-        return terms_noun(matched)
-    return known if steps else replace(known, pictures=known.pictures[:1])
-
-
-def terms_noun(matched: str) -> Noun:
-    """Return what to show of the terms' norms: over steps or at once, matched or not."""
-    where = f"with every loss brought to the mean norm of {matched}"
-    caption = f"Every term, {where}" if matched else "Every term, as its loss weighs it"
-
-    def draw(table: pd.DataFrame) -> Axes:
-        """Draw lines over the steps, or a single step's dots."""
-        several = table.step.nunique() > 1
-        return (magnitude.magnitude_over_training if several else magnitude.magnitude_of_terms)(
-            table
+        return runs_study(opened, temperature, device, watch)
+    if not isinstance(losses, Mapping):
+        losses = parse_losses(losses, temperature)
+    if len(losses) < 2:
+        raise ValueError(
+            f"{next(iter(losses), 'nothing')} alone cannot be compared: give at least two losses, "
+            f"such as kd,dkd,gdkd"
         )
-
-    def sentence(table: pd.DataFrame) -> str:
-        """Say where the table's sentence holds."""
-        claim = magnitude.magnitude_sentence(table)
-        return f"These norms are {where}. {claim}" if matched else claim
-
-    title = "Gradient norms of the terms"
-    return replace(NOUNS["magnitude"], title=title, pictures=((caption, draw),), sentence=sentence)
+    return losses_study(opened, losses, match_norm, device, watch)
 
 
-def source_facts(sources: Mapping[str, Source], losses: Mapping[str, Loss]) -> dict[str, object]:
-    """Return what was read, one fact a source, and what the losses are."""
-    first = next(iter(sources.values()))
-    read = {x.label: f"{x.logits.num_rows:,} samples" for x in sources.values()}
-    without = [name for name, source in sources.items() if not source.has_target]
-    facts = {
-        "classes": class_fact(first.info.num_classes, first.logits.classes),
-        "without labels": ", ".join(without),
-    }
-    return read | stated(facts) | {f"loss {name}": repr(loss) for name, loss in losses.items()}
+def open_all(sources: Any, losses: object = None) -> dict[str, Source]:
+    """Open what is to be compared, by name; errors as for :func:`compare`."""
+    if isinstance(sources, (str, Path)):
+        sources = [sources]
+    if isinstance(sources, Mapping) and "teacher_logits" in sources:
+        sources = {"arrays": sources}
+    return open_sources(sources, MOST["samples"] if losses is None else MOST_STEPS)

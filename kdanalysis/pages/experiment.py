@@ -8,30 +8,27 @@ import pandas as pd
 
 from kdanalysis.analyzers.teacher.calibration import StudentCalibration
 from kdanalysis.pages.html import Section
-from kdanalysis.pages.ladder import study_ladder
-from kdanalysis.pages.layers import with_conflict
-from kdanalysis.pages.nouns import joined, noun_section
-from kdanalysis.pages.page import Page
-from kdanalysis.pages.run import BY_PAIR, Watch, by_file, run_tables
+from kdanalysis.pages.nouns import noun_section, with_conflict
+from kdanalysis.pages.run import run_tables
+from kdanalysis.pages.study import Study
 from kdanalysis.pages.suggestion import suggestion_section
-from kdanalysis.pages.teacher import MOST_CLASSES, card_section, study_teacher
-from kdanalysis.store.info import RunInfo
-from kdanalysis.store.sources import load_logits
-from kdanalysis.studies.run import open_run
-from kdanalysis.studies.stream import feed
-from kdanalysis.studies.tables import LAYER_TABLES, REGION_TABLES, analyzer
+from kdanalysis.pages.teacher import card_section, teacher_tables
+from kdanalysis.studies.compute import Watch, by_noun, compute, unwatched
+from kdanalysis.studies.ladder import ladder_tables
+from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.run import ORDER, Run, analyzer, possible
+from kdanalysis.studies.source import Source
 from kdanalysis.training.stones import TrainedLadder
 
 TEACHER = ("mass", "suppression", "amplification", "profile", "modality")
 TRAINING = (
     *("magnitude", "share", "confidence", "nckd", "conflict", "direction", "relation"),
-    *LAYER_TABLES,
-    *REGION_TABLES,
+    *("layers", "snr", "anatomy", "ambiguity", "cancellation", "uptake"),
 )
 VALIDATION = ("discrepancy",)
 
 
-def experiment_page(
+def experiment_study(
     title: str,
     facts: Mapping[str, object],
     students: pd.DataFrame,
@@ -39,10 +36,10 @@ def experiment_page(
     runs: Mapping[str, Path],
     learned: Mapping[str, Path],
     device: Any = "cpu",
-    watch: Watch = iter,
+    watch: Watch = unwatched,
     ladders: Mapping[str, TrainedLadder] | None = None,
-) -> Page:
-    """Read the teacher's logits and every run once, and return the page.
+) -> Study:
+    """Read the teacher's logits and every run once, and return the study.
 
     Args:
         title: heading of the page.
@@ -55,64 +52,62 @@ def experiment_page(
         watch: wraps the batches, for a progress bar.
         ladders: of students with stepping stones, by loss.
     """
-    logits = load_logits(teacher)
-    of_teacher = study_teacher(logits, device=device, watch=watch)
-    of_runs = {name: run_tables(open_run(path), device, watch) for name, path in runs.items()}
-    of_students = {
-        name: study_student(load_logits(path), open_run(runs[name]).info, device, watch)
-        for name, path in learned.items()
-    }
-    classes = open_run(next(iter(runs.values()))).info.classes
-    sections = [students_section(students), card_section(of_teacher["teacher"])]
-    sections.append(suggestion_section(of_teacher["suggestion"]))
-    for noun in TEACHER:
-        if noun in of_teacher:
-            sections.append(noun_section(noun, {"": of_teacher[noun]}, classes))
-    for noun, tables in with_conflict(TRAINING, of_runs).items():
-        sections.append(noun_section(noun, tables, classes))
-    networks = {"teacher": of_teacher} | of_students
-    calibrations = {name: tables["calibration"] for name, tables in networks.items()}
-    sections.append(noun_section("calibration", calibrations))
-    for noun in VALIDATION:
-        tables = {name: tables[noun] for name, tables in of_students.items() if noun in tables}
-        if tables:
-            sections.append(noun_section(noun, tables, classes))
-    of_ladders = ladder_tables(ladders or {})
-    sections += [noun_section(noun, tables) for noun, tables in of_ladders.items()]
-    written = {"students": students} | of_teacher
-    written |= {noun: joined(tables) for noun, tables in of_ladders.items()}
-    written |= {noun: table for noun, table in by_file(of_runs).items() if noun in TRAINING}
-    written |= by_file(of_students) | {"calibration": joined(calibrations)}
-    return Page(title, facts, sections, written)
+    opened = {name: Run(path) for name, path in runs.items()}
+    classes = next(iter(opened.values())).info.classes
+    of_teacher = teacher_tables(open_source(teacher), device=device, watch=watch)
+    of_runs = by_noun({name: run_tables(run, device, watch) for name, run in opened.items()})
+    of_students = by_noun(
+        {
+            name: student_tables(open_source(path), opened[name], device, watch)
+            for name, path in learned.items()
+        }
+    )
+    calibration = {"teacher": of_teacher["calibration"]} | of_students["calibration"]
+    of_ladders = by_noun({name: trained_tables(one) for name, one in (ladders or {}).items()})
+    further = [noun for noun in of_runs if noun not in ORDER]
+    training = {noun: of_runs[noun] for noun in (*TRAINING, *further) if noun in of_runs}
+    validation = {noun: of_students[noun] for noun in VALIDATION if noun in of_students}
+
+    def sections() -> list[Section]:
+        shown = {noun: {"": of_teacher[noun]} for noun in TEACHER if noun in of_teacher}
+        shown |= with_conflict(training) | {"calibration": calibration} | validation
+        unnamed = ("calibration", *of_ladders)
+        return [
+            students_section(students),
+            card_section(of_teacher["teacher"]),
+            suggestion_section(of_teacher["suggestion"]),
+            *(
+                noun_section(noun, tables, None if noun in unnamed else classes)
+                for noun, tables in (shown | of_ladders).items()
+            ),
+        ]
+
+    parts = {"students": {"": students}} | {n: {"": table} for n, table in of_teacher.items()}
+    parts |= of_ladders | training | validation | {"calibration": calibration}
+    return Study(title, facts, parts, sections, classes)
 
 
-def ladder_tables(ladders: Mapping[str, TrainedLadder]) -> dict[str, dict[str, pd.DataFrame]]:
-    """Return the tables of trained ladders over the validation images, by noun and loss."""
-    found: dict[str, dict[str, pd.DataFrame]] = {}
-    for name, trained in ladders.items():
-        tables = study_ladder(trained.ladder, trained.loss, trained.batches())
-        for noun, table in (trained.history() | tables).items():
-            found.setdefault(noun, {})[name] = table
-    return found
+def trained_tables(trained: TrainedLadder) -> dict[str, pd.DataFrame]:
+    """Return the tables of a trained ladder over the validation images, and of its epochs."""
+    return trained.history() | ladder_tables(trained.ladder, trained.loss, trained.batches())
 
 
-def study_student(
-    logits: Any, info: RunInfo, device: Any = "cpu", watch: Watch = iter
+def student_tables(
+    source: Source, run: Run, device: Any = "cpu", watch: Watch = unwatched
 ) -> dict[str, pd.DataFrame]:
     """Read the logits of both sides once; return the student's calibration and ``VALIDATION``.
 
     Args:
-        logits: what ``load_logits`` returns.
-        info: of the student's run: the tables are those of its loss.
+        source: the logits.
+        run: of the student: the tables are those of its loss.
         device: where to compute.
         watch: wraps the batches, for a progress bar.
     """
-    wanted = [n for n in VALIDATION if n not in BY_PAIR or info.num_classes <= MOST_CLASSES]
-    analyzers = {noun: analyzer(noun, info, []) for noun in wanted}
-    analyzers["calibration"] = StudentCalibration(info.num_classes)
-    columns = ("teacher_logits", "student_logits", "target")
-    feed(watch(logits.batches(4096, columns)), analyzers.values(), device)
-    return {noun: one.table() for noun, one in analyzers.items()}
+    as_trained = Source(source.name, source.logits, run)
+    nouns = [noun for noun in VALIDATION if possible(source, noun)]
+    analyzers = {noun: analyzer(as_trained, noun) for noun in nouns}
+    analyzers["calibration"] = StudentCalibration(source.info.num_classes)
+    return compute(source, analyzers, device, watch)
 
 
 def students_section(students: pd.DataFrame) -> Section:

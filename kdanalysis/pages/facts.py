@@ -5,7 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from kdanalysis.store.grams import gram_index
+from kdanalysis.studies.source import Source
+
+
+def source_facts(source: Source) -> dict[str, object]:
+    """Return what a source is: of a run what its run.json and its parts say."""
+    if source.run is not None:
+        return run_facts(source.run)
+    return stated(
+        {
+            "logits": source.name,
+            "samples": f"{source.num_rows:,}",
+            "classes": class_fact(source.info.num_classes, source.info.classes),
+        }
+    )
 
 
 def run_facts(run: Any) -> dict[str, object]:
@@ -15,6 +28,7 @@ def run_facts(run: Any) -> dict[str, object]:
         run: a ``StoredRun``, or what ``open_run`` gives.
     """
     info, steps = run.info, run.steps()
+    layers = Source("", None, run).layers.layers
     facts = {
         "loss": info.loss,
         "terms": ", ".join(info.terms),
@@ -24,7 +38,7 @@ def run_facts(run: Any) -> dict[str, object]:
         "samples": f"{run.num_rows:,}",
         "captured steps": step_fact(steps),
         "columns": ", ".join(run.columns),
-        "layers": ", ".join(gram_index(run).layers),
+        "layers": ", ".join(layers),
         "regions": region_fact(run),
         "ranks": info.world_size,
         "seed": info.seed,

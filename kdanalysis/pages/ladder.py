@@ -1,138 +1,115 @@
-"""The page of a ladder: two networks, the stones between them, and what these would teach."""
+"""ladder: the stepping stones between a student and its teacher, both trained already."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kdanalysis.analyzers.stones.alignment import FeatureAlignment
-from kdanalysis.analyzers.stones.connector import ConnectorFit
-from kdanalysis.analyzers.stones.gradient import gradient_table
-from kdanalysis.analyzers.stones.ladder import LadderProfile
-from kdanalysis.data import DataSplits
-from kdanalysis.losses import Blockwise
+from kdanalysis.data import DataSplits, load_data
+from kdanalysis.losses import Blockwise, Loss, parse_loss
 from kdanalysis.pages.facts import stated
 from kdanalysis.pages.nouns import noun_section
-from kdanalysis.pages.page import Page
+from kdanalysis.pages.study import Study
 from kdanalysis.stones import Ladder, fit_connectors
-from kdanalysis.stones.gradients import StoneGradients
+from kdanalysis.studies.ladder import ladder_tables
 from kdanalysis.training.checkpoint import load_network
 
-Batch = tuple[Tensor, Tensor]
+BATCH = 250
 
 
-def fitted_ladder(
-    student: Path,
-    teacher: Path,
-    data: DataSplits,
-    batches: Iterable[Batch],
+def ladder(
+    student: str | Path | nn.Module,
+    teacher: str | Path | nn.Module,
+    data: str | DataSplits,
+    *,
+    loss: str | Loss = "kd",
     student_blocks: Sequence[str] | None = None,
     teacher_blocks: Sequence[str] | None = None,
-    strength: float | int = 1e-3,
+    strength: float = 1e-3,
+    temperature: float = 1.0,
+    fit_images: int = 4000,
+    batch_size: int = BATCH,
+    seed: int = 0,
     device: torch.device | str = "cpu",
-) -> tuple[Ladder, list[float]]:
-    """Return the ladder of two checkpoints with fitted connectors, and the R^2 of their fit.
+    watch: Callable[[Iterable, str, int], Iterable] = lambda batches, label, total: batches,
+) -> Study:
+    """Look at the stepping stones between a student and its teacher (arXiv 2411.01547).
+
+    Connectors are fitted on training images by ridge regression; what the stones say, and what
+    each would send into the student's blocks, is read off the validation images.
 
     Args:
-        student: checkpoint.
+        student: a network, or a checkpoint that ``train`` wrote.
         teacher: likewise.
-        data: for the classes, and for an example.
-        batches: images of the fit, on the device, and labels, which do not count.
-        student_blocks: as for ``Ladder``.
-        teacher_blocks: likewise.
-        strength: of the ridge regression.
+        data: the images, as ``load_data`` takes them or gives them.
+        loss: base of the loss whose gradients are taken.
+        student_blocks: names, in the order they run; as for ``Ladder``.
+        teacher_blocks: as many.
+        strength: of the ridge regression, from 0.
+        temperature: T > 0 of the divergences.
+        fit_images: training images for the fit, drawn by the seed.
+        batch_size: images looked at together.
+        seed: of the drawing.
         device: where to compute.
+        watch: wraps batches of images with a label and their number, for a progress bar.
 
     Raises:
         FileNotFoundError: a checkpoint is not there.
         ValueError: one is of another kind or of other classes, or as ``fit_connectors``.
     """
-    networks = [load_network(path, data.classes).to(device).eval() for path in (student, teacher)]
+    if fit_images < 1:
+        raise ValueError(f"fit_images {fit_images}: need 1 or more")
+    base = parse_loss(loss) if isinstance(loss, str) else loss
+    splits = load_data(data) if isinstance(data, str) else data
+    networks = [_network(one, splits, device) for one in (student, teacher)]
     blocks = student_blocks, teacher_blocks
-    fitted = fit_connectors(*networks, (x for x, _ in batches), *blocks, strength=strength)
-    example = next(data.valid.batches(2))[0].to(device)
-    return Ladder(*networks, example, *blocks, connectors=fitted.connectors), fitted.r2
-
-
-def study_ladder(
-    ladder: Ladder,
-    loss: Blockwise,
-    batches: Iterable[Batch],
-    r2_fit: Sequence[float] | None = None,
-    temperature: float | int = 1.0,
-) -> dict[str, pd.DataFrame]:
-    """Run a ladder over images once; return ladder, ladder_gradient, alignment and connector.
-
-    Student and connectors run in evaluation mode, in which the ladder is left.
-
-    Args:
-        ladder: of the two networks.
-        loss: whose gradients are taken, on the same stones.
-        batches: images and labels, on the ladder's device.
-        r2_fit: what ``fit_connectors`` says of its own images, if it made the connectors.
-        temperature: of the divergences.
-
-    Raises:
-        ValueError: there are no images, or as the ladder.
-    """
-    ladder.eval()
-    gradients, analyzers = StoneGradients(ladder, loss), None
-    for images, target in batches:
-        logits, taught = gradients.add(images, target=target)
-        ours, theirs = ladder.features(images)
-        if analyzers is None:
-            analyzers = _analyzers(ladder, gradients.sides, temperature, taught, ours, theirs)
-        profile, alignment, fit = analyzers
-        profile.update(logits.cpu(), taught.cpu(), target.cpu())
-        alignment.update([x.cpu() for x in ours], [y.cpu() for y in theirs])
-        with torch.no_grad():
-            connected = [c(ours[i - 1]).cpu() for i, c in ladder.numbered_connectors()]
-        fit.update(connected, [theirs[i - 1].cpu() for i in ladder.numbers])
-    if analyzers is None:
-        raise ValueError("there are no images to look at the ladder with")
-    profile, alignment, fit = (analyzer.table() for analyzer in analyzers)
-    return {
-        "ladder": profile,
-        "ladder_gradient": gradient_table(gradients.grams(), gradients.sides, gradients.count),
-        "alignment": alignment,
-        "connector": fit.assign(
-            student_block=[ladder.student_blocks[i - 1] for i in ladder.numbers],
-            teacher_block=[ladder.teacher_blocks[i - 1] for i in ladder.numbers],
-            r2_fit=[float("nan")] * len(fit) if r2_fit is None else list(r2_fit),
-        ),
+    fitted = min(fit_images, len(splits.train))
+    shuffled = splits.train.batches(batch_size, shuffle=True, seed=seed)
+    fit = watch(_first(shuffled, fitted, device), "Fitting", fitted)
+    found = fit_connectors(*networks, (x for x, _ in fit), *blocks, strength=strength)
+    example = next(splits.valid.batches(2))[0].to(device)
+    made = Ladder(*networks, example, *blocks, connectors=found.connectors)
+    whole, count = Blockwise(base, made.blocks), len(splits.valid)
+    look = watch(_first(splits.valid.batches(batch_size), count, device), "Climbing", count)
+    facts = {
+        "student": f"{_called(student)}: {', '.join(made.student_blocks)}",
+        "teacher": f"{_called(teacher)}: {', '.join(made.teacher_blocks)}",
+        "data": splits.name,
+        "images of the fit": f"{fitted:,}",
+        "strength of the ridge regression": strength,
+        "validation images": f"{count:,}",
+        "loss of the gradients": repr(whole),
     }
+    return ladder_study(facts, ladder_tables(made, whole, look, found.r2, temperature))
 
 
-def ladder_page(
-    title: str, facts: Mapping[str, object], tables: Mapping[str, pd.DataFrame]
-) -> Page:
-    """Return the page of a ladder's tables."""
-    sections = [noun_section(noun, {"": table}) for noun, table in tables.items()]
-    return Page(title, stated(facts), sections, dict(tables))
-
-
-def _analyzers(
-    ladder: Ladder,
-    sides: Sequence[str],
-    temperature: float | int,
-    taught: Tensor,
-    ours: Sequence[Tensor],
-    theirs: Sequence[Tensor],
-) -> tuple[LadderProfile, FeatureAlignment, ConnectorFit]:
-    widths = [
-        {name: width(x) for name, x in zip(names, features, strict=True)}
-        for names, features in ((ladder.student_blocks, ours), (ladder.teacher_blocks, theirs))
-    ]
-    stones = {f"stone_{i}": width(theirs[i - 1]) for i in ladder.numbers}
-    return (
-        LadderProfile(sides, taught.shape[1], temperature=temperature),
-        FeatureAlignment(*widths),
-        ConnectorFit(stones),
+def ladder_study(facts: Mapping[str, object], tables: Mapping[str, pd.DataFrame]) -> Study:
+    """Return the study of a ladder's tables."""
+    parts = {noun: {"": table} for noun, table in tables.items()}
+    return Study(
+        "A ladder of stepping stones",
+        stated(facts),
+        parts,
+        lambda: [noun_section(noun, tables) for noun, tables in parts.items()],
     )
 
 
-def width(features: Tensor) -> int:
-    """Channels of maps (n, d, h, w), tokens (n, p, d) or vectors (n, d)."""
-    return features.shape[1] if features.dim() == 4 else features.shape[-1]
+def _network(one: Any, splits: DataSplits, device: Any) -> nn.Module:
+    network = one if isinstance(one, nn.Module) else load_network(Path(one), splits.classes)
+    return network.to(device).eval()
+
+
+def _called(network: Any) -> str:
+    return type(network).__name__ if isinstance(network, nn.Module) else str(network)
+
+
+def _first(found: Iterable[tuple], most: int, device: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the first images with their labels, on a device."""
+    for x, y, _ in found:
+        yield x[:most].to(device), y[:most].to(device)
+        most -= len(y)
+        if most <= 0:
+            return

@@ -1,13 +1,16 @@
 """The section of a noun: its sentence, its number, its pictures, its table."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
 from kdanalysis.analyzers import load_nouns
-from kdanalysis.analyzers.noun import Names, Noun
+from kdanalysis.analyzers.noun import Names, Noun, Picture, Reading
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.old_nouns import OLD
+from kdanalysis.studies.compute import joined
+
+Tables = Mapping[str, Mapping[str, pd.DataFrame]]
 
 
 def find(noun: str) -> type[Noun] | None:
@@ -19,7 +22,12 @@ def noun_section(
     noun: str,
     tables: Mapping[str, pd.DataFrame],
     classes: Names = None,
-    known: type[Noun] | None = None,
+    *,
+    title: str = "",
+    pictures: Sequence[Picture] | None = None,
+    reading: Callable[..., Reading] | None = None,
+    together: Sequence[Picture] = (),
+    labels: Mapping[str, str] | None = None,
 ) -> Section:
     """Return the section of one noun, with one table or one a run.
 
@@ -27,43 +35,57 @@ def noun_section(
         noun: its name; of an unknown one the tables alone are shown.
         tables: by run; the name ``""`` for a single one, which then needs no name.
         classes: a name for every class.
-        known: what to show instead of what belongs to the noun.
+        title: in place of the noun's own.
+        pictures: of one table, likewise.
+        reading: of one table, likewise.
+        together: pictures of all tables in one frame with a column ``run``, after the others.
+        labels: what runs are called in those pictures; their names if not given.
     """
-    known = known or find(noun)
+    known = find(noun)
     if known is None:
         return Section(noun, noun.capitalize(), tables=list(tables.items()))
     text, number, figures = [], [], []
-    for where, table, reading, pictures in shown(known, tables):
+    pictures = known.pictures if pictures is None else pictures
+    parts = [
+        (f"{run}: " if run else "", table, reading or known.reading, pictures)
+        for run, table in tables.items()
+    ]
+    if len(tables) > 1 and known.reading_of_all is not None:
+        of_all = ("", tables, known.reading_of_all, known.pictures_of_all)
+        parts = [of_all, *(parts if known.beside else [])]
+    for where, table, read, drawings in parts:
         try:
-            drawn = [(f"{where}{p.caption}", p.figure(table, classes)) for p in pictures]
-            read = reading(table, classes)
-            text.append(where + read.sentence)
-            number.append(where + read.number)
+            drawn = [(f"{where}{p.caption}", p.figure(table, classes)) for p in drawings]
+            said = read(table, classes)
+            text.append(where + said.sentence)
+            number.append(where + said.number)
             figures += drawn
         except ValueError as error:
             text.append(f"{where}Not to be drawn from these data: {error}.")
+    try:
+        if together:
+            called = [t.assign(run=(labels or {}).get(r, r)) for r, t in tables.items()]
+            frame = pd.concat(called, ignore_index=True)
+            figures += [(picture.caption, picture.figure(frame)) for picture in together]
+    except ValueError as error:
+        text.append(f"Not to be drawn from these data: {error}.")
     captions = [(f"Table {noun}", joined(tables))]
     if known.excerpt:
         parts = {run: known.excerpt(table) for run, table in tables.items()}
         captions = [(f"Numbers of the table {noun}, which is too long for a page", joined(parts))]
-    return Section(noun, known.title, "\n".join(text), "\n".join(number), figures, captions)
+    title = title or known.title
+    return Section(noun, title, "\n".join(text), "\n".join(number), figures, captions)
 
 
-def shown(known: type[Noun], tables: Mapping[str, pd.DataFrame]) -> list[tuple]:
-    """Return what is told: the line's beginning, one or all tables, reading and pictures."""
-    single = [
-        (f"{run}: " if run else "", table, known.reading, known.pictures)
-        for run, table in tables.items()
-    ]
-    if known.reading_of_all is None or len(tables) == 1:
-        return single
-    of_all = ("", tables, known.reading_of_all, known.pictures_of_all)
-    return [of_all, *(single if known.beside else [])]
+def with_conflict(parts: Tables) -> dict[str, dict[str, pd.DataFrame]]:
+    """Return the tables by noun and run; after ``layers`` those of its conflict.
 
-
-def joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the tables as one, with a first column ``run`` where there are several."""
-    if len(tables) == 1:
-        return next(iter(tables.values()))
-    frame = pd.concat(tables, names=["run"]).reset_index("run")
-    return frame.reset_index(drop=True)
+    Runs of a single term are left out of the conflict, which goes where no run is left.
+    """
+    found = {}
+    for noun, tables in parts.items():
+        found[noun] = dict(tables)
+        if noun == "layers":
+            several = {r: t for r, t in tables.items() if (t.term_a != t.term_b).any()}
+            found |= {"layer_conflict": several} if several else {}
+    return found

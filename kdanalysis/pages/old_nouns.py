@@ -26,7 +26,7 @@ from kdanalysis.analyzers.terms import nckd_figure as nckd
 from kdanalysis.analyzers.terms import share_figure as share
 from kdanalysis.pages.layers import LAYER_NOUNS
 from kdanalysis.pages.noun import Joint, Noun
-from kdanalysis.pages.regions import REGION_NOUNS
+from kdanalysis.pages.old_regions import REGION_NOUNS
 from kdanalysis.pages.stones import STONES
 from kdanalysis.pages.students import DISCREPANCY, RELATION
 

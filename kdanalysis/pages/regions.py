@@ -1,66 +1,148 @@
-"""What is shown of region logits: their anatomy, ambiguity, cancellation and uptake."""
+"""regions: what a teacher sees in the cells of images, and a student with it."""
 
-from kdanalysis.analyzers.regions import ambiguity_figure as ambiguity
-from kdanalysis.analyzers.regions import anatomy_figure as anatomy
-from kdanalysis.analyzers.regions import anatomy_text
-from kdanalysis.analyzers.regions import cancellation_figure as cancellation
-from kdanalysis.analyzers.regions import uptake_figure as uptake
-from kdanalysis.analyzers.regions import uptake_runs_figure as uptake_runs
-from kdanalysis.pages.noun import Joint, Noun
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
-REGION_NOUNS = {
-    "anatomy": Noun(
-        "Anatomy of the regions",
-        (
-            (
-                "Pairs of image and cell, their loss and gradient, by case; G and L are the "
-                "teacher's class of the image and of the cell, T right and W wrong",
-                anatomy.anatomy_by_scale,
-            ),
-            ("Complementary cells, and the gradient norm, by cell", anatomy.anatomy_of_cells),
-        ),
-        anatomy_text.anatomy_sentence,
-        anatomy_text.anatomy_number,
-        excerpt=anatomy.scale_means,
-    ),
-    "ambiguity": Noun(
-        "Ambiguity of the images",
-        (
-            (
-                "Cells that differ from the image, and how many classes an image's cells name",
-                ambiguity.ambiguity_by_class,
-            ),
-        ),
-        ambiguity.ambiguity_sentence,
-        ambiguity.ambiguity_number,
-        excerpt=lambda table: table[table.part == "teacher"].drop(columns=["part", "class"]),
-    ),
-    "cancellation": Noun(
-        "Cancellation of the cells' gradients",
-        (
-            (
-                "Norm of the cells' mean gradient over their mean norm, by ambiguity of the image",
-                cancellation.cancellation_by_ambiguity,
-            ),
-        ),
-        cancellation.cancellation_sentence,
-        cancellation.cancellation_number,
-    ),
-    "uptake": Noun(
-        "Uptake of the cells' classes",
-        (("Cells in which the student names its teacher's class", uptake.uptake_by_case),),
-        uptake.uptake_sentence,
-        uptake.uptake_number,
-        Joint(
-            (
-                (
-                    "Cells in which each student names its teacher's class",
-                    uptake_runs.uptake_of_runs,
-                ),
-            ),
-            uptake_runs.uptake_runs_sentence,
-            uptake_runs.uptake_runs_number,
-        ),
-        excerpt=lambda table: table[table.epoch == table.epoch.max()],
-    ),
-}
+import pandas as pd
+import torch
+from torch import nn
+
+from kdanalysis.analyzers.regions.sight_figure import (
+    drawn_scales,
+    sight_number,
+    sight_of_image,
+    sight_sentence,
+)
+from kdanalysis.data import DataSplits, load_data
+from kdanalysis.draw.look import class_names, short
+from kdanalysis.losses import Loss, parse_loss
+from kdanalysis.pages.facts import stated
+from kdanalysis.pages.html import Section
+from kdanalysis.pages.nouns import noun_section
+from kdanalysis.pages.study import Study
+from kdanalysis.store import load_regions
+from kdanalysis.studies.regions import tables_of_file, tables_of_networks
+from kdanalysis.training.checkpoint import load_network
+
+TITLE = "What is seen in the regions of images"
+
+
+def regions(
+    teacher: str | Path | nn.Module,
+    data: str | DataSplits | None = None,
+    student: str | Path | nn.Module | None = None,
+    *,
+    loss: str | Loss = "kd",
+    scales: Sequence[int] = (1, 2, 4),
+    images: int = 6,
+    batch_size: int = 250,
+    device: torch.device | str = "cpu",
+    watch: Callable[[Iterable, str, int], Iterable] = lambda batches, label, total: batches,
+) -> Study:
+    """Look at what a teacher sees in the regions of images, without training.
+
+    With a student also what a loss on the regions (SDD, arXiv 2403.13512) would teach it: loss and
+    gradient of every case, cancellation, and whether the student says in a cell what its teacher
+    says there.
+
+    Args:
+        teacher: a network, a checkpoint that ``train`` wrote, or a file of region logits:
+            teacher_regions (n, c, r), target and perhaps student_regions.
+        data: whose validation images are looked at, as ``load_data`` takes it or gives it; None
+            with a file of region logits.
+        student: a network or a checkpoint.
+        loss: of one region.
+        scales: m x m cells for each m, rising from 1.
+        images: how many to show with their cells.
+        batch_size: images looked at together.
+        device: where to compute.
+        watch: wraps batches with a label and the number of images, for a progress bar.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: a network without images or a file with them, other scales than the file's, or
+            as ``read_regions``.
+    """
+    base = parse_loss(loss) if isinstance(loss, str) else loss
+    network = isinstance(teacher, nn.Module) or Path(teacher).suffix in (".pt", ".pth")
+    if network != (data is not None) or (student is not None and not network):
+        raise ValueError(
+            f"{_called(teacher)}: a checkpoint needs data with its images, a file of region logits "
+            f"needs neither data nor a student"
+        )
+    if not network:
+        return _of_file(Path(teacher), base, scales, batch_size, watch)
+    splits = load_data(data) if isinstance(data, str) else data
+    networks = [None if x is None else _network(x, splits, device) for x in (teacher, student)]
+    count = len(splits.valid)
+    batches = watch(splits.valid.batches(batch_size), "Looking", count)
+    shown = images if drawn_scales(scales) else 0
+    tables = tables_of_networks(
+        splits.valid, len(splits.classes), *networks, base, scales, shown, batches
+    )
+    facts = {
+        "teacher": _called(teacher),
+        "student": None if student is None else _called(student),
+        "data": splits.name,
+        "validation images": f"{count:,}",
+        "scales": ", ".join(map(str, scales)),
+        "loss of a region": None if student is None else repr(base),
+    }
+    return _study(facts, tables, splits)
+
+
+def _of_file(
+    path: Path, loss: Loss, scales: Sequence[int], batch_size: int, watch: Callable
+) -> Study:
+    found = load_regions(path)
+    batches = watch(found.batches(batch_size), "Reading", found.num_rows)
+    tables = tables_of_file(found, loss, scales, batches)
+    facts = {
+        "regions": str(path),
+        "images": f"{found.num_rows:,}",
+        "classes": found.num_classes,
+        "scales": ", ".join(map(str, scales)),
+        "loss of a region": repr(loss) if "student_regions" in found.columns else None,
+    }
+    return _study(facts, tables, None)
+
+
+def _study(facts: dict, tables: dict[str, pd.DataFrame], data: DataSplits | None) -> Study:
+    classes = None if data is None else data.classes
+
+    def sections() -> list[Section]:
+        return [
+            sight_section(table, data)
+            if noun == "sight"
+            else noun_section(noun, {"": table}, classes)
+            for noun, table in tables.items()
+        ]
+
+    parts = {noun: {"": table} for noun, table in tables.items()}
+    return Study(TITLE, stated(facts), parts, sections, classes)
+
+
+def sight_section(table: pd.DataFrame, data: DataSplits) -> Section:
+    """Return the section with a picture of every image in the table."""
+    names, figures = class_names(len(data.classes), data.classes), []
+    for sample_id, rows in table.groupby("sample_id", sort=False):
+        pixels = data.valid[int(sample_id)][0].permute(1, 2, 0).numpy()
+        figure = sight_of_image(table, pixels, int(sample_id), data.classes)
+        what = short(names[int(rows.label.iloc[0])], 40)
+        figures.append((f"Validation image {sample_id}, {what}", figure))
+    text = (
+        f"{sight_sentence(table)} From the clearest image to the most ambiguous, in even ranks of "
+        f"the entropy of the cells' classes; framed cells name another class than the image."
+    )
+    captions = [("Table sight", table.assign(label=[names[int(label)] for label in table.label]))]
+    return Section("sight", "What a region sees", text, sight_number(table), figures, captions)
+
+
+def _network(one: Any, splits: DataSplits, device: Any) -> nn.Module:
+    network = one if isinstance(one, nn.Module) else load_network(Path(one), splits.classes)
+    return network.to(device)
+
+
+def _called(network: Any) -> str:
+    return type(network).__name__ if isinstance(network, nn.Module) else str(network)

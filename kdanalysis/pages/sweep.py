@@ -1,6 +1,6 @@
-"""The page of a sweep: what every k and every temperature would do to the terms' gradients."""
+"""The study of a sweep: what every k and every temperature would do to the terms' gradients."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +10,11 @@ import torch
 from kdanalysis.analyzers.sweep.spread import SweepSpread
 from kdanalysis.analyzers.sweep.sweep import TermSweep, check_ks
 from kdanalysis.pages.facts import class_fact, stated
+from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
-from kdanalysis.pages.page import Page
-from kdanalysis.studies.stream import Batches, feed_share
+from kdanalysis.pages.study import Study
+from kdanalysis.studies.compute import Watch, compute, unwatched
+from kdanalysis.studies.opening import open_source
 
 MOST_ROWS = 400  # of the table on the page; the files hold all
 BATCH = 16_384
@@ -22,20 +24,21 @@ SHORT = (
 )
 
 
-def study_sweep(
-    logits: Any,
+def sweep_study(
+    source: Any,
     temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
     ks: str | Sequence[int] = "all",
     weights: Sequence[float] = (1.0, 1.0, 8.0),
     device: torch.device | str = "cpu",
-    watch: Callable[[Batches], Batches] = iter,
-) -> dict[str, pd.DataFrame]:
-    """Read the logits of both sides once, batch by batch; return the tables sweep and spread.
+    watch: Watch = unwatched,
+) -> Study:
+    """Sweep every k and several temperatures over a file, a run or arrays; ``sweep`` gives a frame.
 
-    The spread over samples is that of a few k.
+    Read once, batch by batch; the tables are sweep and spread, the spread over samples being that
+    of a few k.
 
     Args:
-        logits: what ``load_logits`` returns.
+        source: logits of both sides, as for ``diagnose``.
         temperatures: every T > 0.
         ks: "all", or the sizes of the top group.
         weights: of high, low_top and low_other in the total and the shares.
@@ -43,42 +46,41 @@ def study_sweep(
         watch: wraps the batches, for a progress bar.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: there are no student logits, or a k, a temperature or a weight is out of range.
     """
-    if not logits.has_student:
+    source = open_source(source)
+    if "student_logits" not in source.columns():
         raise ValueError(
-            f"{logits.path} holds teacher logits alone: a sweep compares a student with its "
+            f"{source.path} holds teacher logits alone: a sweep compares a student with its "
             f"teacher, so student_logits are needed beside them"
         )
-    classes = logits.num_classes
+    classes = source.info.num_classes
     settings = temperatures, check_ks(ks, classes), weights
     analyzers = {
         "sweep": TermSweep(classes, *settings),
         "spread": SweepSpread(classes, temperatures, few(settings[1]), weights),
     }
-    columns = ("teacher_logits", "student_logits")
-    feed_share(logits, columns, analyzers.values(), device, watch, BATCH)
-    return {noun: analyzer.table() for noun, analyzer in analyzers.items()}
-
-
-def sweep_page(
-    logits: Any, name: str, tables: Mapping[str, pd.DataFrame], weights: Sequence[float]
-) -> Page:
-    """Return the page of a sweep's tables; ``name`` says of which logits."""
+    tables = compute(source, analyzers, device, watch, BATCH)
     table = tables["sweep"]
     facts = {
-        "logits": name,
-        "samples": f"{logits.num_rows:,}",
-        "classes": class_fact(logits.num_classes, logits.classes),
+        "logits": source.name,
+        "samples": f"{source.num_rows:,}",
+        "classes": class_fact(classes, source.info.classes),
         "weights": "high {:g}, low_top {:g}, low_other {:g}".format(*weights),
         "samples left out (NaN or inf)": int(table.non_finite.iloc[0]) or None,
     }
-    section = noun_section("sweep", {"": table})
-    if len(table) > MOST_ROWS:
-        captions = [("Excerpt of the sweep; its files hold every k", excerpt(table))]
-        section = replace(section, tables=captions)
-    sections = [section, noun_section("spread", {"": tables["spread"]})]
-    return Page(f"Sweep: {name}", stated(facts), sections, dict(tables), ("csv", "parquet"))
+
+    def sections() -> list[Section]:
+        section = noun_section("sweep", {"": table})
+        if len(table) > MOST_ROWS:
+            captions = [("Excerpt of the sweep; its files hold every k", excerpt(table))]
+            section = replace(section, tables=captions)
+        return [section, noun_section("spread", {"": tables["spread"]})]
+
+    parts = {noun: {"": frame} for noun, frame in tables.items()}
+    formats = ("csv", "parquet")
+    return Study(f"Sweep: {source.name}", stated(facts), parts, sections, None, formats)
 
 
 def excerpt(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
-"""The teacher's page: its card, and what the card's numbers come from."""
+"""A teacher's page: its card, what the card's numbers come from, and settings to start from."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,33 +19,61 @@ from kdanalysis.pages.card import make_tiles, wide_card
 from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
-from kdanalysis.pages.page import Page
+from kdanalysis.pages.study import Study
 from kdanalysis.pages.suggestion import suggestion_section
-from kdanalysis.studies.stream import Batches, feed_share, runnable
+from kdanalysis.studies.compute import Watch, compute, unwatched
+from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.run import MOST_CLASSES
+from kdanalysis.studies.source import Source
 
-MOST_CLASSES = 200  # of tables with a row for every pair of classes
-COLUMNS = ("teacher_logits", "target")
 
-
-def study_teacher(
-    logits: Any,
+def diagnose(
+    source: Any,
     temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
     device: torch.device | str = "cpu",
-    watch: Callable[[Batches], Batches] = iter,
-) -> dict[str, pd.DataFrame]:
-    """Read the logits once, batch by batch, and return the tables of a teacher by their nouns.
+    watch: Watch = unwatched,
+) -> Study:
+    """Diagnose a teacher's predictive distribution: its card, and settings to start from.
 
     Args:
-        logits: what ``load_logits`` returns; labels are used where there are some.
+        source: a file of logits, a run folder, or arrays by name (teacher_logits, and target where
+            there are labels); labels are used where there are some.
         temperatures: every T > 0 of the card.
         device: where to compute.
         watch: wraps the batches, for a progress bar.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: one class only, no samples, probabilities instead of logits, or a temperature
             that is not above 0.
     """
-    classes = logits.num_classes
+    source = open_source(source)
+    tables = teacher_tables(source, temperatures, device, watch)
+    facts = {
+        "logits": source.name,
+        "samples": f"{source.num_rows:,}",
+        "classes": class_fact(source.info.num_classes, source.info.classes),
+        "labels": "yes" if source.has_target else "none: nothing about accuracy or calibration",
+    }
+
+    def sections() -> list[Section]:
+        lead = [card_section(tables["teacher"]), suggestion_section(tables["suggestion"])]
+        rest = [noun for noun in tables if noun not in ("teacher", "suggestion")]
+        return lead + [noun_section(n, {"": tables[n]}, source.info.classes) for n in rest]
+
+    parts = {noun: {"": table} for noun, table in tables.items()}
+    title = f"Teacher card: {source.name}"
+    return Study(title, stated(facts), parts, sections, source.info.classes)
+
+
+def teacher_tables(
+    source: Source,
+    temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+    device: torch.device | str = "cpu",
+    watch: Watch = unwatched,
+) -> dict[str, pd.DataFrame]:
+    """Read the teacher's side once and return its tables by their nouns; see :func:`diagnose`."""
+    classes = source.info.num_classes
     wanted = {
         "teacher": TeacherDistribution(classes, temperatures),
         "mass": TopKMass(classes, temperatures),
@@ -57,27 +85,10 @@ def study_teacher(
     if classes > 2:
         losses = {"dkd": DKD(), "gdkd": GDKD(k=min(5, classes - 1))}
         wanted["amplification"] = Amplification(losses, temperatures)
-    columns = COLUMNS if logits.has_target else COLUMNS[:1]
-    analyzers = runnable(wanted, columns)
-    feed_share(logits, columns, analyzers.values(), device, watch)
-    tables = {noun: analyzer.table() for noun, analyzer in analyzers.items()}
+    tables = compute(source, wanted, device, watch)
     evidence = (tables.get(noun) for noun in ("modality", "calibration"))
     suggestion = suggest(tables["teacher"], tables["mass"], *evidence)
     return {"teacher": tables.pop("teacher"), "suggestion": suggestion, **tables}
-
-
-def teacher_page(logits: Any, name: str, tables: Mapping[str, pd.DataFrame]) -> Page:
-    """Return the page of a teacher's tables; ``name`` says which teacher it is."""
-    facts = {
-        "logits": name,
-        "samples": f"{logits.num_rows:,}",
-        "classes": class_fact(logits.num_classes, logits.classes),
-        "labels": "yes" if logits.has_target else "none: nothing about accuracy or calibration",
-    }
-    lead = [card_section(tables["teacher"]), suggestion_section(tables["suggestion"])]
-    rest = [n for n in tables if n not in ("teacher", "suggestion")]
-    sections = lead + [noun_section(noun, {"": tables[noun]}, logits.classes) for noun in rest]
-    return Page(f"Teacher card: {name}", stated(facts), sections, dict(tables))
 
 
 def card_section(card: pd.DataFrame, run: str = "", place: int = 1) -> Section:

@@ -42,7 +42,8 @@ class Logits:
     def __init__(self, path: Path, places: dict[str, tuple[Table, str]]) -> None:
         self.path, self._places = path, places
         self.columns = tuple(places)
-        self.classes = places["teacher_logits"][0].classes
+        self.table = places["teacher_logits"][0]
+        self.classes = self.table.classes
         self.num_rows, self.num_classes = self._check_logits("teacher_logits")
         for name in self.columns[1:]:
             self._check(name)

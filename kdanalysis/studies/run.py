@@ -1,31 +1,42 @@
 """Run: a captured run, open for reading and for analysis."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Int64
 
-from kdanalysis.core.regions import count_regions
-from kdanalysis.store.grams import gram_batches, gram_index
+from kdanalysis.analyzers import load_nouns
+from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.noun import find_noun
 from kdanalysis.store.run import StoredRun
-from kdanalysis.studies.region_tables import loss_of_region, region_analyzer, region_tables
-from kdanalysis.studies.stream import feed, needed_columns
-from kdanalysis.studies.tables import LAYER_TABLES, REGION_TABLES, TABLES, analyzer, layer_analyzer
+from kdanalysis.studies.compute import Watch, compute, unwatched
+from kdanalysis.studies.source import Source
 
-MOST_STEPS = 400
-MOST_EPOCHS = 40  # in the tables of regions
-BATCH = 2**20  # numbers in a batch of region logits
-Watch = Callable[[Iterable[Mapping]], Iterable[Mapping]]
+MOST_CLASSES = 200  # of tables with a row for every pair of classes
+BY_PAIR = ("profile", "modality", "discrepancy")
+ORDER = (  # in which tables stand on pages and in lists; others follow
+    *("teacher", "mass", "profile", "modality", "calibration", "suppression", "magnitude"),
+    *("share", "confidence", "nckd", "amplification", "conflict", "relation", "discrepancy"),
+    *("direction", "agreement", "layers", "snr", "anatomy", "ambiguity", "cancellation", "uptake"),
+)
+LACKS = {
+    "layers": "gradients at layers, which {path} lacks: record them with "
+    'Recorder(keep=kd.Layers("logits", ...))',
+    "regions": "region logits, which {path} lacks: record them with "
+    "Recorder(keep=kd.Regions((1, 2, 4))) or train --record-regions",
+}
+NOISE = (
+    "the variance of the gradients at layers, which {path} lacks: record it with "
+    "kd.Layers(..., noise=True)"
+)
 
 
 class Run(StoredRun):
     """A run folder with its rows (see ``StoredRun``) and its tables."""
 
     def table(self, name: str) -> pd.DataFrame:
-        """Compute one table from all rows; see ``kdanalysis.studies.tables`` for the names.
+        """Compute one table from all rows; :func:`table_names` lists the names.
 
         Raises:
             ValueError: no such table, or the run lacks a column that it needs.
@@ -33,116 +44,87 @@ class Run(StoredRun):
         return self.tables([name])[name]
 
     def tables(
-        self,
-        names: Sequence[str] = TABLES,
-        device: Any = "cpu",
-        watch: Watch = iter,
+        self, names: Sequence[str] | None = None, device: Any = "cpu", watch: Watch = unwatched
     ) -> dict[str, pd.DataFrame]:
-        """Compute several tables in one pass over the rows, one over layers, and one over regions.
-
-        Tables by step have a row for every captured step. Beyond 400 of them a row stands for the
-        steps from its own to the next row's, so that memory does not grow with the training; so
-        does a row of the regions' tables for several epochs beyond 40.
+        """Compute several tables in one pass over the rows of each kind; see :class:`Source`.
 
         Args:
-            names: which tables.
+            names: which tables; if not given all that the recorded columns allow, but those with a
+                row for every pair of classes where there are more than 200.
             device: where to compute.
             watch: wraps the batches, for a progress bar.
 
         Raises:
             ValueError: no such table, or the run lacks a column that it needs.
         """
-        frames = {}
-        apart = (*LAYER_TABLES, *REGION_TABLES)
-        if of_samples := [name for name in names if name not in apart]:
-            frames |= self._sample_tables(of_samples, device, watch)
-        if of_layers := [name for name in names if name in LAYER_TABLES]:
-            frames |= self._layer_tables(of_layers, device, watch)
-        if of_regions := [name for name in names if name in REGION_TABLES]:
-            frames |= self._region_tables(of_regions, device, watch)
-        return {name: frames[name] for name in names}
-
-    def _sample_tables(
-        self, names: Sequence[str], device: Any, watch: Watch
-    ) -> dict[str, pd.DataFrame]:
-        marks = thinned(self.steps(), MOST_STEPS)
-        analyzers = {name: analyzer(name, self.info, marks.tolist()) for name in names}
-        wanted = set()
-        for name, one in analyzers.items():
-            needed, optional = needed_columns(one)
-            if missing := sorted(needed - set(self.columns)):
-                raise ValueError(
-                    f"table {name!r} needs the column {missing[0]!r}, which {self.path} lacks; "
-                    f"it has: {', '.join(self.columns) or 'no rows at all'}"
-                )
-            wanted |= needed | (optional & set(self.columns))
-        batches = (on_marks(batch, marks) for batch in self.batches(sorted(wanted)))
-        feed(watch(batches), analyzers.values(), device)
-        return {name: one.table() for name, one in analyzers.items()}
-
-    def _layer_tables(
-        self, names: Sequence[str], device: Any, watch: Watch
-    ) -> dict[str, pd.DataFrame]:
-        if not self.layer_columns:
-            raise ValueError(
-                f"table {names[0]!r} needs gradients at layers, which {self.path} lacks: record "
-                f"them with Recorder(layers=...)"
-            )
-        if "snr" in names and "covariance" not in self.layer_columns:
-            raise ValueError(
-                f"table 'snr' needs the variance of the gradients at layers, which {self.path} "
-                f"lacks: record it with Recorder(layers=..., noise=True)"
-            )
-        index = gram_index(self)
-        marks = thinned(index.steps, MOST_STEPS)
-        analyzers = {name: layer_analyzer(name, index, marks.tolist()) for name in names}
-        batches = (on_marks(batch, marks) for batch in gram_batches(self, index))
-        feed(watch(batches), analyzers.values(), device)
-        return {name: one.table() for name, one in analyzers.items()}
-
-    def _region_tables(
-        self, names: Sequence[str], device: Any, watch: Watch
-    ) -> dict[str, pd.DataFrame]:
-        if not self.region_columns:
-            raise ValueError(
-                f"table {names[0]!r} needs region logits, which {self.path} lacks: record them "
-                f"with Recorder(regions=...) or train --record-regions"
-            )
-        scales, classes = self.info.scales, self.info.num_classes
-        epochs = [np.unique(batch["epoch"]) for batch in self.region_batches(["epoch"], 65_536)]
-        marks = thinned(np.unique(np.concatenate(epochs)).astype(np.int64), MOST_EPOCHS)
-        setting = loss_of_region(self.info), classes, scales, marks.tolist()
-        analyzers = {name: region_analyzer(name, *setting) for name in names}
-        columns = set().union(*(part for a in analyzers.values() for part in needed_columns(a)))
-        size = max(1, BATCH // (classes * count_regions(scales)))
-        batches = self.region_batches(sorted(columns), size)
-        marked = (on_marks(batch, marks, "epoch") for batch in batches)
-        feed(watch(marked), analyzers.values(), device)
-        return {name: one.table() for name, one in analyzers.items()}
-
-    @property
-    def region_tables(self) -> tuple[str, ...]:
-        """Those of ``REGION_TABLES`` that the recorded regions have."""
-        return region_tables(self.info.scales) if self.region_columns else ()
-
-    @property
-    def layer_tables(self) -> tuple[str, ...]:
-        """Those of ``LAYER_TABLES`` that were recorded."""
-        known = {"layers": "dot", "snr": "covariance"}
-        return tuple(name for name in LAYER_TABLES if known[name] in self.layer_columns)
+        return tables_of(Source(self.path.name, None, self), names, device, watch)
 
 
-def thinned(steps: Int64[np.ndarray, " s"], most: int) -> Int64[np.ndarray, " t"]:
-    """Return at most ``most`` of the ascending steps, evenly spread, the first one included."""
-    return steps[:: max(1, -(-len(steps) // most))]
+def tables_of(
+    source: Source,
+    names: Sequence[str] | None = None,
+    device: Any = "cpu",
+    watch: Watch = unwatched,
+    compared: tuple[float, int] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Compute tables of a source by their names; see :meth:`Run.tables`.
+
+    Args:
+        source: the rows.
+        names: which tables; all that there can be if None.
+        device: where to compute.
+        watch: wraps the batches.
+        compared: temperature and k of the losses compared; those of the run's loss if None.
+    """
+    if names is None:
+        names = [name for name in table_names() if possible(source, name)]
+    analyzers = {name: analyzer(source, name, compared) for name in names}
+    frames = compute(source, analyzers, device, watch)
+    return {name: frames[name] for name in names}
 
 
-def on_marks(batch: Mapping, marks: Int64[np.ndarray, " t"], column: str = "step") -> dict:
-    """Replace every step, or epoch, by the last mark that is not after it."""
-    if column not in batch:
-        return dict(batch)
-    place = np.searchsorted(marks, batch[column], side="right") - 1
-    return {**batch, column: marks[place]}
+def table_names() -> tuple[str, ...]:
+    """Return the names of all tables that runs can have, those of other packages last."""
+    known = load_nouns()
+    of_runs = [n for n, k in known.items() if issubclass(k, Analyzer) and k.of_runs]
+    return tuple(n for n in ORDER if n in of_runs) + tuple(n for n in of_runs if n not in ORDER)
+
+
+def possible(source: Source, name: str) -> bool:
+    """Whether a source has what a table needs, and not so many classes that it would be huge."""
+    if name in BY_PAIR and source.info.num_classes > MOST_CLASSES:
+        return False
+    try:
+        analyzer(source, name)
+    except ValueError:
+        return False
+    return True
+
+
+def analyzer(source: Source, name: str, compared: tuple[float, int] | None = None) -> Analyzer:
+    """Make the analyzer of a table for a source.
+
+    Raises:
+        ValueError: no such table (the nearest name is offered), or the source lacks what it needs.
+    """
+    kind = find_noun(name, table_names())
+    there = source.columns(kind.kind)
+    if not there and kind.kind in LACKS:
+        raise ValueError(f"table {name!r} needs {LACKS[kind.kind].format(path=source.path)}")
+    made = kind.for_setting(source.setting(kind.kind, compared))
+    if made is None:
+        raise ValueError(
+            f"there is no table {name!r} of {source.path}: with {source.info.num_classes} classes "
+            f"and scales {tuple(source.info.scales)} it would be empty"
+        )
+    if missing := sorted({*made.needs} - {*there}):
+        if "covariance" in missing:
+            raise ValueError(f"table {name!r} needs {NOISE.format(path=source.path)}")
+        raise ValueError(
+            f"table {name!r} needs the column {missing[0]!r}, which {source.path} lacks; "
+            f"it has: {', '.join(there) or 'no rows at all'}"
+        )
+    return made
 
 
 def open_run(path: str | Path) -> Run:

@@ -1,42 +1,65 @@
-"""Files and runs to compare: opened, held against each other, and read once in batches."""
+"""Source: a run, a file of logits, a file of regions or arrays, as columns in batches."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
+from jaxtyping import Int64
 
-from kdanalysis.analyzers.base import Analyzer
-from kdanalysis.pages.run import short_names
-from kdanalysis.store.info import RunInfo, read_info
-from kdanalysis.store.sources import Logits, load_logits
-from kdanalysis.studies.run import on_marks, thinned
-from kdanalysis.studies.stream import Batches, feed_share, needed_columns, runnable
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.core.regions import count_regions
+from kdanalysis.store.grams import GramIndex, gram_batches, gram_index
+from kdanalysis.store.info import RunInfo
+from kdanalysis.store.regions import Regions
+from kdanalysis.store.run import StoredRun
+from kdanalysis.store.sources import Logits
+from kdanalysis.studies.setting import setting_of
 
-Watch = Callable[[Batches], Batches]
+MOST = {"samples": 400, "layers": 400, "regions": 40}  # steps, or epochs, that tables tell apart
+BY = {"samples": "step", "layers": "step", "regions": "epoch"}
 ENTRIES = {"cpu": 2**17}  # rows x classes of a batch: some copies of it are alive at a time
 MANY = 2**22  # on other devices
+REGION_ENTRIES = 2**20  # numbers in a batch of region logits
+LOOK = 65_536  # rows of a batch of steps
 
 
-@dataclass(frozen=True, eq=False)
 class Source:
-    """Logits of a student and its teacher, with the training steps to tell apart.
+    """Columns of what is analysed, by kind: rows of samples, of layers, of regions.
 
-    ``marks`` are captured steps: a row of a table stands for the steps from its own to the next.
-    They are (0,) where the logits come from no training.
+    Beyond 400 captured steps a row of a table stands for the steps from its own to the next row's,
+    so that memory does not grow with the training; so it does for several epochs beyond 40 in the
+    tables of regions. The first of each are ``marks``; (0,) where rows come from no training.
+
+    Args:
+        name: for readers.
+        logits: as ``load_logits`` gives them, or None.
+        run: the stored run, where they are a run's.
+        regions: as ``load_regions`` gives them, in place of logits.
+        scales: of the regions, where no run says them.
+        most_steps: captured steps beyond this number are put together.
     """
 
-    name: str
-    logits: Logits
-    info: RunInfo
-    marks: tuple[int, ...]
+    def __init__(
+        self,
+        name: str,
+        logits: Logits | None,
+        run: StoredRun | None = None,
+        regions: Regions | None = None,
+        scales: tuple[int, ...] = (),
+        most_steps: int = MOST["samples"],
+    ) -> None:
+        self.name, self.logits, self.run, self.regions = name, logits, run, regions
+        self.most = MOST | {"samples": most_steps}
+        held = logits or regions
+        self.path = held.path if run is None else run.path
+        classes = getattr(held, "classes", None)
+        self.info = run.info if run else RunInfo(held.num_classes, classes, scales=scales)
 
     @property
     def over_steps(self) -> bool:
         """Whether the logits come from the steps of a training."""
-        return "step" in self.logits.columns
+        return "step" in self.columns("samples")
 
     @property
     def label(self) -> str:
@@ -46,81 +69,108 @@ class Source:
     @property
     def has_target(self) -> bool:
         """Whether there are labels."""
-        return self.logits.has_target
+        return "target" in self.columns("samples")
 
-    def on_marks(self, batches: Batches) -> Iterator[Mapping[str, np.ndarray]]:
-        """Yield the batches with their steps replaced by their marks."""
-        marks = np.array(self.marks)
-        return (on_marks(batch, marks) for batch in batches)
+    @cached_property
+    def num_rows(self) -> int:
+        """Rows of samples, or of regions where there are no others."""
+        return (self.logits or self.regions or self.run).num_rows
+
+    def columns(self, kind: str = "samples") -> tuple[str, ...]:
+        """Names of the columns of a kind; none where there are no such rows."""
+        if kind == "regions":
+            held = self.regions.columns if self.regions else ()
+            return self.run.region_columns if self.run else held
+        if kind == "layers":
+            there = self.run.layer_columns if self.run else ()
+            matrices = ("covariance", "count") if "covariance" in there else ()
+            return ("step", "epoch", "layer", "gram", *matrices) if there else ()
+        return self.logits.columns if self.logits else self.run.columns if self.run else ()
+
+    @cached_property
+    def layers(self) -> GramIndex:
+        """What a run recorded at layers."""
+        return gram_index(self.run)
+
+    @cached_property
+    def _marks(self) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def marks(self, kind: str = "samples") -> tuple[int, ...]:
+        """The steps, of regions the epochs, that tables tell apart; (0,) where there are none."""
+        if kind not in self._marks:
+            found = self._captured(kind)
+            marks = thinned(found, self.most[kind]).tolist() if len(found) else [0]
+            self._marks[kind] = tuple(marks)
+        return self._marks[kind]
+
+    def _captured(self, kind: str) -> Int64[np.ndarray, " s"]:
+        if BY[kind] not in self.columns(kind):
+            return np.zeros(0, np.int64)
+        if kind == "layers":
+            return self.layers.steps
+        if kind == "samples" and self.run is not None:
+            return self.run.steps()
+        parts = [np.unique(b[BY[kind]]) for b in self._read(kind, [BY[kind]], LOOK, None)]
+        return np.unique(np.concatenate(parts)).astype(np.int64)
+
+    def batches(
+        self, kind: str, columns: Sequence[str], size: int, rows: range | None = None
+    ) -> Iterator[Mapping[str, np.ndarray]]:
+        """Yield batches of columns, their steps or epochs replaced by marks.
+
+        Args:
+            kind: of the rows.
+            columns: names.
+            size: rows in a batch.
+            rows: consecutive ones of the samples; all if None.
+        """
+        marks = np.array(self.marks(kind))
+        for batch in self._read(kind, columns, size, rows):
+            yield on_marks(batch, marks, BY[kind])
+
+    def _read(
+        self, kind: str, columns: Sequence[str], size: int, rows: range | None
+    ) -> Iterator[Mapping[str, np.ndarray]]:
+        if kind == "layers":
+            return gram_batches(self.run, self.layers, size)
+        if kind == "regions" and self.regions is None:
+            return self.run.region_batches(columns, size)
+        if kind == "regions":
+            return self.regions.batches(size)
+        return (self.logits or self.run).batches(batch_size=size, columns=columns, rows=rows)
+
+    def batch_size(self, kind: str, device: str = "cpu") -> int:
+        """Rows of a kind that a device can look at together."""
+        if kind == "layers":
+            return LOOK
+        if kind == "regions":
+            count = count_regions(self.info.scales)
+            return max(1, REGION_ENTRIES // (self.info.num_classes * count))
+        entries = ENTRIES.get(device, MANY)
+        return int(np.clip(entries // self.info.num_classes, 64, 4096))
+
+    def setting(self, kind: str = "samples", compared: tuple[float, int] | None = None) -> Setting:
+        """Return what the analyzers of a kind are made for.
+
+        Args:
+            kind: of the rows.
+            compared: temperature and k of the losses compared; those of the run's loss if None.
+        """
+        recorded: dict[str, Any] = {"steps": self.marks(kind), "scales": tuple(self.info.scales)}
+        if kind == "layers" and self.columns(kind):
+            recorded |= {"layers": self.layers.layers, "terms": self.layers.terms}
+        return setting_of(self.info, compared, **recorded)
 
 
-def open_sources(paths: Sequence[Path], most_steps: int) -> dict[str, Source]:
-    """Open every path under a short name.
-
-    Args:
-        paths: run folders and files of logits.
-        most_steps: captured steps beyond this number are put together.
-
-    Raises:
-        FileNotFoundError: there is nothing at a path.
-        ValueError: a path is given twice, a file cannot be read, holds no student, or has another
-            number of classes than the first.
-    """
-    sources = {
-        name: open_source(name, path, most_steps) for name, path in short_names(paths).items()
-    }
-    first, *others = sources.values()
-    for other in others:
-        if other.info.num_classes != first.info.num_classes:
-            raise ValueError(
-                f"{first.name} has {first.info.num_classes} classes and {other.name} has "
-                f"{other.info.num_classes}: only logits over the same classes can be compared"
-            )
-    return sources
+def thinned(steps: Int64[np.ndarray, " s"], most: int) -> Int64[np.ndarray, " t"]:
+    """Return at most ``most`` of the ascending steps, evenly spread, the first one included."""
+    return steps[:: max(1, -(-len(steps) // most))]
 
 
-def open_source(name: str, path: Path, most_steps: int) -> Source:
-    """Open one path; see :func:`open_sources`."""
-    logits = load_logits(path)
-    if not logits.has_student:
-        raise ValueError(
-            f"{path} holds teacher logits alone: the losses' gradients are in the student's "
-            f"logits, so student_logits are needed beside them"
-        )
-    folder = path.expanduser()
-    info = read_info(folder) if folder.is_dir() else RunInfo(logits.num_classes, logits.classes)
-    return Source(name, logits, info, captured_steps(logits, most_steps))
-
-
-def captured_steps(logits: Logits, most: int) -> tuple[int, ...]:
-    """Return the steps of the rows, thinned to ``most``; (0,) where they have none."""
-    if "step" not in logits.columns:
-        return (0,)
-    parts = [np.unique(batch["step"]) for batch in logits.batches(65_536, ["step"])]
-    return tuple(thinned(np.unique(np.concatenate(parts)), most).tolist())
-
-
-def study(
-    source: Source,
-    analyzers: Mapping[str, Analyzer],
-    device: torch.device | str = "cpu",
-    watch: Watch = iter,
-) -> dict[str, pd.DataFrame]:
-    """Read a source once and return the tables that its columns allow.
-
-    Under several ranks each reads its share of the rows, and all have the tables of all rows.
-    """
-    able = runnable(analyzers, source.logits.columns)
-    wanted = set().union(*(part for one in able.values() for part in needed_columns(one)))
-    columns = [name for name in source.logits.columns if name in wanted]
-    entries = ENTRIES.get(torch.device(device).type, MANY)
-    rows = int(np.clip(entries // source.info.num_classes, 64, 4096))
-    feed_share(
-        source.logits,
-        columns,
-        able.values(),
-        device,
-        lambda batches: watch(source.on_marks(batches)),
-        rows,
-    )
-    return {name: one.table() for name, one in able.items()}
+def on_marks(batch: Mapping, marks: Int64[np.ndarray, " t"], column: str = "step") -> dict:
+    """Replace every step, or epoch, by the last mark that is not after it."""
+    if column not in batch:
+        return dict(batch)
+    place = np.searchsorted(marks, batch[column], side="right") - 1
+    return {**batch, column: marks[place]}

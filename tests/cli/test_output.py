@@ -2,7 +2,7 @@
 
 import pytest
 
-from kdanalysis.cli.output import output_file, output_folder
+from kdanalysis.pages.publish import output_file, output_folder
 
 
 def names(folder) -> list[str]:

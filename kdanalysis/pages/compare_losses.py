@@ -1,0 +1,246 @@
+"""The study of losses held against each other on the same logits, of one file or of several."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import torch
+
+from kdanalysis.analyzers.noun import Picture, Reading
+from kdanalysis.analyzers.terms import magnitude_figure as magnitude
+from kdanalysis.analyzers.terms.conflict import GradientConflict
+from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.analyzers.terms.magnitude import TermMagnitude
+from kdanalysis.analyzers.terms.share import TermShare
+from kdanalysis.core.partition import Target, TopK
+from kdanalysis.draw.look import Axes
+from kdanalysis.losses import DKD, GDKD, KD, Loss
+from kdanalysis.losses.parts import KDParts
+from kdanalysis.pages.compare_runs import BY_RUN
+from kdanalysis.pages.facts import class_fact, stated
+from kdanalysis.pages.html import Section
+from kdanalysis.pages.norms import at_matched_norm, matching_sentence, summary
+from kdanalysis.pages.nouns import find, noun_section
+from kdanalysis.pages.study import Study
+from kdanalysis.studies.compute import Watch, by_noun, compute, joined, unwatched
+from kdanalysis.studies.source import Source
+
+MOST_STEPS = 100  # beyond, steps are put together: the memory of a table grows with them
+
+
+def losses_study(
+    sources: Mapping[str, Source],
+    losses: Mapping[str, Loss],
+    match: bool = False,
+    device: torch.device | str = "cpu",
+    watch: Watch = unwatched,
+) -> Study:
+    """Read the sources once each, and return the study of the losses on them.
+
+    Args:
+        sources: by name.
+        losses: at least two by label; the others are held against the first.
+        match: show the terms at matched norm.
+        device: where to compute.
+        watch: wraps the batches, for a progress bar.
+
+    Raises:
+        ValueError: as :func:`loss_tables`.
+    """
+    tables = {name: loss_tables(one, losses, device, watch) for name, one in sources.items()}
+    overview = {name: summary(of_one, losses, match) for name, of_one in tables.items()}
+    if match:
+        owners = {part: owner for part, (owner, _) in in_parts(losses).items()}
+        tables = {name: at_matched_norm(of_one, owners) for name, of_one in tables.items()}
+    parts = by_noun({name: {"losses": overview[name], **tables[name]} for name in sources})
+    first = next(iter(losses)) if match else ""
+
+    def sections() -> list[Section]:
+        labelled = {sources[name].label: frame for name, frame in overview.items()}
+        rest = [noun for noun in parts if noun != "losses"]
+        return [
+            overview_section(labelled, match),
+            *(loss_section(n, {sources[s]: t for s, t in parts[n].items()}, first) for n in rest),
+        ]
+
+    title = f"Losses on {next(iter(sources))}" if len(sources) == 1 else "Losses on several logits"
+    return Study(title, source_facts(sources, losses), parts, sections, None, ("csv", "parquet"))
+
+
+def loss_tables(
+    source: Source,
+    losses: Mapping[str, Loss],
+    device: torch.device | str = "cpu",
+    watch: Watch = unwatched,
+) -> dict[str, pd.DataFrame]:
+    """Read the logits once and return the tables of the losses on them: direction first.
+
+    Raises:
+        ValueError: a loss needs labels and there are none, works on regions, or does not fit the
+            classes.
+    """
+    check_losses(source, losses)
+    whole, steps = with_parts(losses), source.marks()
+    split = {owner for owner, _ in in_parts(losses).values()}
+    analyzers = {
+        "direction": LossDirection(losses, steps),
+        "magnitude": TermMagnitude(whole, steps),
+        "share": TermShare({n: one for n, one in whole.items() if n not in split}),
+        "conflict": GradientConflict(losses, steps),
+    }
+    return compute(source, analyzers, device, watch)
+
+
+def check_losses(source: Source, losses: Mapping[str, Loss]) -> None:
+    """Refuse a loss that these logits cannot serve.
+
+    Raises:
+        ValueError: the loss works on regions, or needs labels that are not there.
+    """
+    for name, loss in losses.items():
+        if loss.scales is not None:
+            raise ValueError(
+                f"the loss {name!r} works on the logits of regions, and {source.name} holds those "
+                f"of whole images: compare its base loss instead"
+            )
+        if loss.needs_target and not source.has_target:
+            raise ValueError(
+                f"the loss {name!r} needs labels, and {source.name} holds none: add target (or "
+                f"labels) to it, or compare losses without labels, such as kd, gdkd and gdkd3"
+            )
+
+
+def in_parts(losses: Mapping[str, Loss]) -> dict[str, tuple[str, KDParts]]:
+    """Return plain KD in parts, with the label of the loss that they belong to.
+
+    It is split as the first GDKD and as the first DKD by the label among the losses, so that the
+    terms of those can be held against KD's own; empty where there are none.
+    """
+    found = {}
+    top = next((loss.partition for loss in losses.values() if is_top(loss)), None)
+    label = next((loss.partition for loss in losses.values() if is_dkd(loss)), None)
+    for name, loss in losses.items():
+        if isinstance(loss, KD) and top is not None:
+            parts = KDParts(top, loss.temperature, weight=loss.weight)
+            found[f"{name} parts"] = name, parts
+        if isinstance(loss, KD) and label is not None:
+            parts = KDParts(label, loss.temperature, ("tckd", None, "nckd"), loss.weight)
+            found[f"{name} parts by target"] = name, parts
+    return found
+
+
+def with_parts(losses: Mapping[str, Loss]) -> dict[str, Loss]:
+    """Return the losses, after each its parts."""
+    parts, found = in_parts(losses), {}
+    for name, loss in losses.items():
+        found[name] = loss
+        found |= {part: one for part, (owner, one) in parts.items() if owner == name}
+    return found
+
+
+def is_top(loss: Loss) -> bool:
+    """Whether the loss sets apart the teacher's top k."""
+    return isinstance(loss, GDKD) and isinstance(loss.partition, TopK)
+
+
+def is_dkd(loss: Loss) -> bool:
+    """Whether the loss sets apart the label."""
+    return isinstance(loss, DKD) and isinstance(loss.partition, Target)
+
+
+def loss_section(noun: str, tables: Mapping[Source, pd.DataFrame], matched: str = "") -> Section:
+    """Return the section of one noun; of several sources with the direction of all in one picture.
+
+    Args:
+        noun: name of the table.
+        tables: by source.
+        matched: the loss whose norm all losses were brought to, if any.
+    """
+    told = {} if noun != "magnitude" else {"title": "Gradient norms of the terms"}
+    if noun == "magnitude" and matched:
+        told["reading"] = matched_reading(matched)
+    pictures = drawn(noun, list(tables), matched)
+    if len(tables) == 1:
+        return noun_section(noun, {"": next(iter(tables.values()))}, pictures=pictures, **told)
+    labelled = {source.label: table for source, table in tables.items()}
+    section = noun_section(noun, labelled, pictures=pictures, **told)
+    whole = joined({source.name: table for source, table in tables.items()})
+    section = replace(section, tables=[(f"Table {noun}", whole)])
+    if noun != "direction":
+        return section
+    together = noun_section(noun, labelled, pictures=(), together=BY_RUN[noun]).figures
+    return replace(section, figures=[*together, *section.figures])
+
+
+def overview_section(overview: Mapping[str, pd.DataFrame], match: bool) -> Section:
+    """Return the section to read first: what the losses are, and how far each steps."""
+    alone = len(overview) == 1
+    lines = [
+        f"{'' if alone else f'{name}: '}{matching_sentence(frame)}"
+        for name, frame in overview.items()
+        if match
+    ]
+    text = (
+        "Norms are means over samples of L2 norms of gradients in the student's logits, T² "
+        "included; multiplier is a norm over that of the first loss. Cosines are to the first "
+        "loss: by sample, and over the batch, where all samples' gradients are laid end to end. "
+        "What shared parameters make of the gradients, logits do not tell."
+    )
+    tables = [
+        (f"Losses{'' if alone else f' on {name}'}", frame.drop(columns="definition"))
+        for name, frame in overview.items()
+    ]
+    return Section("losses", "The losses", text, "\n".join(lines), tables=tables)
+
+
+def drawn(noun: str, sources: Sequence[Source], matched: str = "") -> Sequence[Picture]:
+    """Return the pictures of a noun: those over steps where there are any.
+
+    Args:
+        noun: name of the table.
+        sources: the logits.
+        matched: the loss whose norm all losses were brought to, if any.
+    """
+    pictures, steps = find(noun).pictures, all(source.over_steps for source in sources)
+    if noun == "magnitude":
+        where = f", with every loss brought to the mean norm of {matched}"
+        caption = f"Every term{where if matched else ', as its loss weighs it'}"
+        return (Picture(caption, draw_terms),)
+    if noun != "direction":
+        return pictures if steps else pictures[:1]
+    first, by_teacher, over_training = pictures
+    shown = [first]
+    shown += [by_teacher] * all(source.has_target for source in sources)
+    return shown + [over_training] * (steps and len(sources) == 1)  # else together
+
+
+def draw_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Draw lines over the steps, or a single step's dots."""
+    several = table.step.nunique() > 1
+    return (magnitude.magnitude_over_training if several else magnitude.magnitude_of_terms)(
+        table, ax
+    )
+
+
+def matched_reading(first: str) -> Any:
+    """Return the reading of magnitude that says which norm all losses were brought to."""
+
+    def reading(table: pd.DataFrame, names: object = None) -> Reading:
+        said = find("magnitude").reading(table)
+        where = f"These norms are with every loss brought to the mean norm of {first}."
+        return Reading(f"{where} {said.sentence}", said.number)
+
+    return reading
+
+
+def source_facts(sources: Mapping[str, Source], losses: Mapping[str, Loss]) -> dict[str, object]:
+    """Return what was read, one fact a source, and what the losses are."""
+    first = next(iter(sources.values()))
+    read = {x.label: f"{x.num_rows:,} samples" for x in sources.values()}
+    without = [name for name, source in sources.items() if not source.has_target]
+    facts = {
+        "classes": class_fact(first.info.num_classes, first.info.classes),
+        "without labels": ", ".join(without),
+    }
+    return read | stated(facts) | {f"loss {name}": repr(loss) for name, loss in losses.items()}

@@ -1,0 +1,76 @@
+"""open: a run or a file, with every table and picture that it allows."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kdanalysis.draw.look import Axes, Figure
+from kdanalysis.pages.run import run_study
+from kdanalysis.pages.study import Study
+from kdanalysis.studies.compute import Watch, unwatched
+from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.run import Run, possible, table_names, tables_of
+from kdanalysis.studies.source import Source
+
+
+class Opened:
+    """What was opened: ``table`` and ``figure`` by name, all ``tables``, ``report`` as one page.
+
+    ``names`` are those of the tables that its columns allow. A table is computed once.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.path, self.info = source, source.path, source.info
+        self._tables: dict[str, pd.DataFrame] = {}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the tables that can be had."""
+        return tuple(name for name in table_names() if possible(self.source, name))
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Compute one table.
+
+        Raises:
+            ValueError: no such table (the nearest is offered), or it needs what is not there.
+        """
+        return self.tables([name])[name]
+
+    def tables(
+        self, names: Sequence[str] | None = None, device: Any = "cpu", watch: Watch = unwatched
+    ) -> dict[str, pd.DataFrame]:
+        """Compute several tables in one pass, all that can be had if no names are given."""
+        names = self.names if names is None else tuple(names)
+        if missing := [name for name in names if name not in self._tables]:
+            self._tables |= tables_of(self.source, missing, device, watch)
+        return {name: self._tables[name] for name in names}
+
+    def figure(self, name: str, ax: Axes | None = None, *, picture: int = 0) -> Axes | Figure:
+        """Draw a picture of a table, on axes of your own or in a new figure."""
+        return self._study([name]).figure(name, ax, picture=picture)
+
+    def report(self, path: str | Path) -> None:
+        """Write one page of all tables as a single HTML file."""
+        Path(path).write_text(self._study(self.names).html(), encoding="utf-8")
+
+    def _study(self, names: Sequence[str]) -> Study:
+        name = self.source.name
+        return run_study({name: self.source}, {name: self.tables(names)})
+
+    def __repr__(self) -> str:
+        return f"<{self.source.name}: {self.source.num_rows:,} samples; {', '.join(self.names)}>"
+
+
+def open(path: Any) -> Opened:
+    """Open a run folder, a file of logits, or arrays by the names of their columns.
+
+    Raises:
+        FileNotFoundError: there is nothing at a path.
+        ValueError: it cannot be read.
+    """
+    if isinstance(path, (str, Path)) and Path(path).expanduser().is_dir():
+        path = Run(Path(path).expanduser())
+    return Opened(open_source(path))

@@ -1,0 +1,162 @@
+"""Study: what was found in logits, as tables, sentences, pictures, a page and a folder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kdanalysis.analyzers import load_nouns
+from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.draw.look import Axes, Figure
+from kdanalysis.draw.save import save_figure
+from kdanalysis.pages.html import Section, build
+from kdanalysis.pages.publish import output_folder
+from kdanalysis.studies.compute import joined
+
+Tables = Mapping[str, Mapping[str, pd.DataFrame]]
+
+
+class Study:
+    """What was found: ``tables`` by name, ``readings``, pictures, and a page of all of it.
+
+    Nothing is drawn before a figure or the page is asked for. A notebook shows title, facts and
+    readings; ``save`` writes the page with its tables and pictures.
+
+    Args:
+        title: heading of the page.
+        facts: what the numbers come from, as (label, value) pairs.
+        parts: tables by noun, then by run; the name ``""`` for a single one.
+        sections: makes the sections of the page.
+        classes: a name for every class.
+        formats: of the tables in a folder, "csv" and "parquet".
+    """
+
+    def __init__(
+        self,
+        title: str,
+        facts: Mapping[str, object],
+        parts: Tables,
+        sections: Callable[[], Sequence[Section]],
+        classes: Sequence[str] | None = None,
+        formats: tuple[str, ...] = ("csv",),
+    ) -> None:
+        self.title, self.facts, self.parts, self._sections = title, facts, parts, sections
+        self.classes, self.formats = classes, formats
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables by name, with a first column ``run`` where they are of several."""
+        return {noun: joined(of_noun) for noun, of_noun in self.parts.items()}
+
+    @cached_property
+    def readings(self) -> dict[str, Reading]:
+        """Sentence and number of every table that has them; of several runs those of each."""
+        found = {}
+        for noun, of_noun in self.parts.items():
+            known = load_nouns().get(noun)
+            if known is not None and known.reading is not None:
+                found[noun] = self._read(known, of_noun)
+        return found
+
+    def figure(
+        self, name: str, ax: Axes | None = None, *, run: str = "", picture: int = 0
+    ) -> Axes | Figure:
+        """Draw a picture of a table; the axes or the figure drawn on can be changed and saved.
+
+        Args:
+            name: of the table.
+            ax: axes to draw on; a figure of its own if None.
+            run: which of several; all in one picture, or the first, if not given.
+            picture: which of the table's pictures.
+
+        Raises:
+            ValueError: no such table, run or picture, or nothing in it to draw.
+        """
+        known, of_noun = load_nouns().get(name), self.parts.get(name, {})
+        together = known is not None and len(of_noun) > 1 and not run and known.pictures_of_all
+        drawn = known.pictures_of_all if together else known.pictures if known else ()
+        table = of_noun if together else of_noun.get(run or next(iter(of_noun), ""))
+        if table is None or picture >= len(drawn):
+            there = ", ".join(noun for noun in self.parts if getattr(_known(noun), "pictures", ()))
+            raise ValueError(
+                f"there is no picture {picture} of {name!r}{f' of {run}' if run else ''}; "
+                f"there are pictures of: {there}"
+            )
+        return drawn[picture].of(table, self.classes, ax)
+
+    @cached_property
+    def sections(self) -> Sequence[Section]:
+        """The sections of the page, their pictures drawn."""
+        return self._sections()
+
+    def html(self) -> str:
+        """Return the page as one self-contained file."""
+        return build(self.sections, self.title, self.facts)
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Write report.html, tables and figures into a new folder, all of it or nothing.
+
+        Args:
+            folder: where; it must not exist unless ``overwrite``.
+            overwrite: replace what an earlier call wrote.
+
+        Raises:
+            FileExistsError: the folder is in use.
+        """
+        with output_folder(Path(folder).expanduser(), overwrite) as building:
+            self.write(building)
+
+    def write(self, folder: Path) -> None:
+        """Write report.html, tables/NAME.csv, figures/NAME.png and .svg into an empty folder.
+
+        Tables also as .parquet where the study has that format. A figure has the name of its
+        section; a second one of the same section ends in ``-2``.
+        """
+        for name in ("tables", "figures"):
+            (folder / name).mkdir()
+        for name, table in self.tables.items():
+            table.to_csv(folder / "tables" / f"{name}.csv", index=False)
+            if "parquet" in self.formats:
+                table.to_parquet(folder / "tables" / f"{name}.parquet", index=False)
+        (folder / "report.html").write_text(self.html(), encoding="utf-8")
+        for section in self.sections:
+            for place, (_, figure) in enumerate(section.figures, start=1):
+                name = section.name if place == 1 else f"{section.name}-{place}"
+                save_figure(figure, folder / "figures" / name)
+
+    def _read(self, known: type[Noun], of_noun: Mapping[str, pd.DataFrame]) -> Reading:
+        try:
+            if len(of_noun) > 1 and known.reading_of_all is not None:
+                return known.reading_of_all(of_noun, self.classes)
+            found = {run: known.reading(table, self.classes) for run, table in of_noun.items()}
+        except ValueError as error:
+            return Reading(f"Not to be read from these data: {error}.")
+        lines = zip(*(
+            (f"{run}: {text}" if len(found) > 1 and text else text for text in reading)
+            for run, reading in found.items()
+        ), strict=True)  # fmt: skip
+        return Reading(*("\n".join(texts) for texts in lines))
+
+    def _repr_html_(self) -> str:
+        rows = [
+            f"<dt>{escape(_known(noun).title)} <code>{noun}</code></dt>"
+            f"<dd>{escape(reading.sentence)}<br><small>{escape(reading.number)}</small></dd>"
+            for noun, reading in self.readings.items()
+        ]
+        facts = "; ".join(f"{label} {value}" for label, value in self.facts.items())
+        names = ", ".join(self.tables)
+        return (
+            f"<h3>{escape(self.title)}</h3><p>{escape(facts)}</p><dl>{''.join(rows)}</dl>"
+            f"<p><code>.tables</code>: {escape(names)}. <code>.figure(name)</code> draws one, "
+            f"<code>.save(folder)</code> writes the page.</p>"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Study {self.title!r}: tables {', '.join(self.tables)}>"
+
+
+def _known(noun: str) -> Any:
+    return load_nouns().get(noun)

@@ -1,0 +1,128 @@
+"""The one loop: choose analyzers, read the columns they need in batches, feed them, make tables."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.core.ranks import RANKS
+from kdanalysis.studies.source import Source
+
+Batches = Iterable[Mapping[str, np.ndarray]]
+Watch = Callable[[Batches, Source], Batches]
+
+
+def unwatched(batches: Batches, source: Source) -> Batches:
+    """Return the batches as they are."""
+    return batches
+
+
+def compute(
+    source: Source,
+    analyzers: Mapping[str, Analyzer],
+    device: torch.device | str = "cpu",
+    watch: Watch = unwatched,
+    batch_size: int | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Read a source once for each kind of rows, and return the tables that its columns allow.
+
+    Under several ranks each reads its share of the rows, and all have the tables of all rows; in
+    one process the share is every row.
+
+    Args:
+        source: where the columns come from.
+        analyzers: by name; one that needs a column which is not there is left out.
+        device: where to compute.
+        watch: wraps the batches of a source, for a progress bar.
+        batch_size: rows in a batch; some copies of it are alive at a time.
+
+    Raises:
+        ValueError: a side holds probabilities instead of logits, or as an analyzer.
+    """
+    able = {
+        name: one for name, one in analyzers.items() if {*one.needs} <= {*source.columns(one.kind)}
+    }
+    for kind in dict.fromkeys(one.kind for one in able.values()):
+        group = [one for one in able.values() if one.kind == kind]
+        wanted = {name for one in group for name in (*one.needs, *one.takes)}
+        columns = [name for name in source.columns(kind) if name in wanted]
+        rows = RANKS.share(source.num_rows) if kind == "samples" else None
+        size = batch_size or source.batch_size(kind, torch.device(device).type)
+        feed(watch(source.batches(kind, columns, size, rows), source), group, device)
+        RANKS.unite(group, source.num_rows)
+    return {name: one.table() for name, one in able.items()}
+
+
+def feed(
+    batches: Batches,
+    analyzers: Iterable[Analyzer],
+    device: torch.device | str = "cpu",
+) -> None:
+    """Give every analyzer the columns it declares, batch by batch.
+
+    Args:
+        batches: numpy columns by name, as the store reads them.
+        analyzers: each gets the columns it takes; its sums stay on ``device``.
+        device: where to compute.
+
+    Raises:
+        KeyError: a needed column is missing from a batch.
+        ValueError: a side holds probabilities instead of logits.
+    """
+    analyzers = [one.to(device) for one in analyzers]
+    names = {name for one in analyzers for name in (*one.needs, *one.takes)}
+    for batch in map(refuse_probabilities, batches):
+        columns = {
+            name: torch.from_numpy(np.ascontiguousarray(batch[name])).to(device)
+            for name in sorted(names & batch.keys())
+        }
+        for one in analyzers:
+            if absent := [name for name in one.needs if name not in columns]:
+                raise KeyError(f"{type(one).__name__} needs the column {absent[0]!r}")
+            more = {n: columns[n] for n in one.takes if n in columns and n not in one.needs}
+            one.update(*(columns[name] for name in one.needs), **more)
+
+
+def refuse_probabilities(batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Return the batch; a ValueError where a side's rows are probabilities instead of logits."""
+    for name in {"teacher_logits", "student_logits"} & batch.keys():
+        logits = batch[name]
+        if (logits >= 0).all() and np.allclose(logits.sum(-1, dtype=np.float64), 1.0, atol=1e-3):
+            raise ValueError(
+                f"{name} are not negative and sum to 1 in every row, so they are probabilities: "
+                f"give logits (the logarithm of the probabilities will do)"
+            )
+    return batch
+
+
+def joined(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the tables as one, with a first column ``run`` where there are several."""
+    if len(tables) == 1:
+        return next(iter(tables.values()))
+    frame = pd.concat(tables, names=["run"]).reset_index("run")
+    return frame.reset_index(drop=True)
+
+
+def by_noun(
+    tables: Mapping[str, Mapping[str, pd.DataFrame]], nouns: Sequence[str] | None = None
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Turn tables by run and noun into tables by noun and run; a noun without any is left out.
+
+    Args:
+        tables: by run, then by noun.
+        nouns: which, in order; all if not given.
+    """
+    nouns = nouns or dict.fromkeys(noun for of_run in tables.values() for noun in of_run)
+    found = {
+        noun: {run: of_run[noun] for run, of_run in tables.items() if noun in of_run}
+        for noun in nouns
+    }
+    return {noun: of_noun for noun, of_noun in found.items() if of_noun}
+
+
+def left_out(table: pd.DataFrame) -> str:
+    """Return how many samples had NaN or inf, as a clause for a title; nothing where none had."""
+    count = int(table.non_finite.max())
+    return f", {count:,} of them with NaN or inf and left out" if count else ""

@@ -1,0 +1,136 @@
+"""What users name, opened as a Source: paths, what was opened already, or arrays."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdanalysis.store.formats.run_folder import RunFolder
+from kdanalysis.store.formats.table import ArrayInfo, Table
+from kdanalysis.store.run import StoredRun
+from kdanalysis.store.sources import KEYS, Logits, load_logits
+from kdanalysis.studies.source import MOST, Source
+
+
+class Arrays(Table):
+    """Arrays or tensors in memory, seen as a file of logits."""
+
+    classes = None
+
+    def __init__(self, arrays: Mapping[str, Any]) -> None:
+        self.path = Path("arrays")
+        self._arrays = {
+            name: np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+            for name, values in arrays.items()
+        }
+        self.keys = tuple(self._arrays)
+
+    def info(self, key: str) -> ArrayInfo:
+        """Shape and dtype of an array."""
+        return ArrayInfo(self._arrays[key].shape, self._arrays[key].dtype.name)
+
+    def batches(
+        self, keys: Sequence[str], batch_size: int, rows: range
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yield rows."""
+        for start in range(rows.start, rows.stop, batch_size):
+            part = slice(start, min(start + batch_size, rows.stop))
+            yield {key: self._arrays[key][part] for key in keys}
+
+
+def open_logits(path: Any) -> Logits:
+    """Open a file of logits, a run folder, or arrays by the names of their columns.
+
+    Raises:
+        ValueError: as ``load_logits``, or arrays without teacher_logits.
+    """
+    if not isinstance(path, Mapping):
+        return load_logits(path)
+    if "teacher_logits" not in path or {*path} - {*KEYS}:
+        given = ", ".join(map(str, path)) or "nothing"
+        raise ValueError(f"need teacher_logits among arrays of {', '.join(KEYS)}; got {given}")
+    table = Arrays(path)
+    return Logits(table.path, {name: (table, name) for name in KEYS if name in path})
+
+
+def open_source(
+    path: Any, name: str = "", most_steps: int = MOST["samples"], student: bool = False
+) -> Source:
+    """Open a run folder, a file of logits, or arrays by name.
+
+    Args:
+        path: a path, what ``load_logits`` or ``open_run`` returned, or arrays (or tensors) by the
+            names of their columns: teacher_logits, student_logits, target.
+        name: for readers; of the file if not given.
+        most_steps: captured steps beyond this number are put together.
+        student: whether student logits are needed.
+
+    Raises:
+        FileNotFoundError: there is nothing at a path.
+        ValueError: a file cannot be read, or holds no student where one is needed.
+    """
+    if isinstance(path, Source):
+        return path
+    if isinstance(path, StoredRun):
+        logits, run = None, path
+    else:
+        logits = path if isinstance(path, Logits) else open_logits(path)
+        run = _run_of(logits)
+    source = Source(name or _name_of(logits or run), logits, run, most_steps=most_steps)
+    if student and "student_logits" not in source.columns():
+        raise ValueError(
+            f"{source.path} holds teacher logits alone: the losses' gradients are in the student's "
+            f"logits, so student_logits are needed beside them"
+        )
+    return source
+
+
+def open_sources(paths: Iterable[Any], most_steps: int) -> dict[str, Source]:
+    """Open every path under a short name, to compare the students in them.
+
+    Args:
+        paths: run folders and files of logits; or them by names of your own.
+        most_steps: captured steps beyond this number are put together.
+
+    Raises:
+        FileNotFoundError: there is nothing at a path.
+        ValueError: a path is given twice, a file cannot be read, holds no student, or has another
+            number of classes than the first.
+    """
+    named = paths if isinstance(paths, Mapping) else short_names(map(Path, paths))
+    sources = {name: open_source(path, name, most_steps, True) for name, path in named.items()}
+    first, *others = sources.values()
+    for other in others:
+        if other.info.num_classes != first.info.num_classes:
+            raise ValueError(
+                f"{first.name} has {first.info.num_classes} classes and {other.name} has "
+                f"{other.info.num_classes}: only logits over the same classes can be compared"
+            )
+    return sources
+
+
+def short_names(paths: Iterable[Path]) -> dict[str, Path]:
+    """Name runs by their folder, or by their whole path where two folders share a name.
+
+    Raises:
+        ValueError: one of them is given twice.
+    """
+    paths = [Path(path).expanduser() for path in paths]
+    whole = [path.resolve() for path in paths]
+    if twice := [path for path in paths if whole.count(path.resolve()) > 1]:
+        raise ValueError(f"{twice[0]} is given twice: every run or file must be another one")
+    last = [path.name for path in whole]
+    return {
+        path.name if last.count(path.name) == 1 else str(given): given
+        for path, given in zip(whole, paths, strict=True)
+    }
+
+
+def _run_of(logits: Logits) -> StoredRun | None:
+    table = logits.table
+    return table.run if isinstance(table, RunFolder) else None
+
+
+def _name_of(held: Any) -> str:
+    return Path(held.path).resolve().name

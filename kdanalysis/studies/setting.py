@@ -1,0 +1,124 @@
+"""Which losses a run is looked at with: those it was trained with, or what they have in common."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.losses import (
+    KD,
+    SDD,
+    Blockwise,
+    CrossEntropy,
+    LogitStandardized,
+    Loss,
+    Sum,
+    restore_loss,
+)
+from kdanalysis.store.info import RunInfo
+
+DEFAULTS = (4.0, 5)  # temperature and k where no loss says any
+
+
+def setting_of(
+    info: RunInfo, compared: tuple[float, int] | None = None, **recorded: Any
+) -> Setting:
+    """Return the setting of a run.
+
+    Args:
+        info: what the run says of itself.
+        compared: temperature and k of the losses compared; those of the run's loss if None.
+        **recorded: steps, scales, layers and terms, as :class:`Setting` has them.
+    """
+    temperature, k = compared or common_settings([info])
+    plain = Setting(info.num_classes, temperature=temperature, k=k)
+    return Setting(
+        info.num_classes,
+        temperature=temperature,
+        k=k,
+        trained=distilled_with(info, plain.decoupled),
+        region_loss=region_loss_of(info),
+        **recorded,
+    )
+
+
+def common_settings(
+    infos: Iterable[RunInfo], temperature: float | int | None = None
+) -> tuple[float, int]:
+    """Return one temperature and one k for several runs: of each the first that a run states.
+
+    4 and 5 where no run states any; k below the number of classes.
+
+    Args:
+        infos: the runs, of equal class counts.
+        temperature: the one to take, if not a run's.
+    """
+    infos = list(infos)
+    stated = [(temperature, None), *map(_stated, infos), DEFAULTS]
+    temperature, k = (
+        next(x for x in of_all if x is not None) for of_all in zip(*stated, strict=True)
+    )
+    return float(temperature), max(1, min(k, infos[0].num_classes - 1))
+
+
+def distilled_with(info: RunInfo, known: Mapping[str, Loss]) -> dict[str, Loss]:
+    """Return the run's own distillation loss as "trained", without its cross-entropy.
+
+    Empty where it has a single term, whose share is 1, is one of the known losses, or is on
+    regions, whose logits a run does not hold.
+    """
+    loss = trained_loss(info)
+    parts = list(loss.losses) if isinstance(loss, Sum) else [loss] if loss is not None else []
+    parts = [part for part in parts if not isinstance(part, CrossEntropy)]
+    if not parts or Sum(*parts).scales or repr(parts) in {repr([one]) for one in known.values()}:
+        return {}
+    own = Sum(*parts)
+    return {"trained": own} if len(own.terms) > 1 else {}
+
+
+def trained_loss(info: RunInfo) -> Loss | None:
+    """Return the run's loss; None for a loss of the user's own, or none at all.
+
+    Of a student and its stones it is the base loss, because a run holds the student's logits.
+    """
+    try:
+        loss = restore_loss(info.loss)
+        return loss.base if isinstance(loss, Blockwise) else loss
+    except ValueError:
+        return None
+
+
+def region_loss_of(info: RunInfo) -> Loss:
+    """Return the loss of a region: the base of the run's SDD, else KD at the run's temperature.
+
+    So runs that do not distil regions show what SDD would have done to them.
+    """
+    base = _base(trained_loss(info))
+    return KD(common_settings([info])[0]) if base is None else base
+
+
+def _stated(info: RunInfo) -> tuple[float | None, int | None]:
+    """Return temperature and k of the run's loss, None where it has none.
+
+    Of several losses the last one counts. A temperature of standardised logits does not: it
+    means nothing for the logits as they are.
+    """
+    temperature, k = None, None
+    for loss in _parts(trained_loss(info)):
+        temperature = temperature if loss.temperature is None else loss.temperature
+        k = loss.k if isinstance(getattr(loss, "k", None), int) else k
+    return temperature, k
+
+
+def _parts(loss: Loss | None) -> list[Loss]:
+    if isinstance(loss, Sum):
+        return [part for inner in loss.losses for part in _parts(inner)]
+    if isinstance(loss, SDD):
+        return _parts(loss.base)
+    return [] if loss is None or isinstance(loss, LogitStandardized) else [loss]
+
+
+def _base(loss: Loss | None) -> Loss | None:
+    if isinstance(loss, SDD):
+        return loss.base
+    inner = loss.losses if isinstance(loss, Sum) else ()
+    return next((base for one in inner if (base := _base(one)) is not None), None)
