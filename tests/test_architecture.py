@@ -17,14 +17,17 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "draw": (set(), {"matplotlib", *PLAIN}),
     "networks": ({"core"}, {"torch"}),
     "losses": ({"core"}, {"torch"}),
-    "analyzers": ({"core", "losses", "draw"}, {"torch", "torchmetrics", "matplotlib", *PLAIN}),
+    "analyzers": ({"core", "losses", "draw"}, {"torch", "matplotlib", *PLAIN}),
     "capture": ({"core", "networks", "losses", "store"}, {"torch", "numpy", "pyarrow"}),
     "stones": ({"core", "networks", "losses"}, {"torch"}),
     "studies": (
         {"analyzers", "losses", "store", "stones", "capture", "core", "draw"},
         {"torch", *PLAIN},
     ),
-    "integrations": ({"capture", "losses", "core"}, {"torch", "lightning", "transformers"}),
+    "integrations": (
+        {"capture", "losses", "core"},
+        {"torch", "lightning", "transformers", "torchmetrics"},
+    ),
     "training": (
         {"capture", "stones", "analyzers", "data", "networks", "losses", "store", "core"},
         {"torch", *PLAIN},
