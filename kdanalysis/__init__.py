@@ -49,6 +49,7 @@ _HOMES = {
     "compare": "kdanalysis.pages.compare",
     "diagnose": "kdanalysis.pages.teacher",
     "ladder": "kdanalysis.pages.ladder",
+    "new_axes": "kdanalysis.draw.look",
     "open": "kdanalysis.pages.opened",
     "regions": "kdanalysis.pages.regions",
     "sweep_study": "kdanalysis.pages.sweep",

@@ -1,5 +1,10 @@
 """``kdanalysis COMMAND``: the list of commands and the entry point."""
 
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from kdanalysis.cli.boundary import Boundary, Together
@@ -21,9 +26,35 @@ app = typer.Typer(cls=Boundary, add_completion=False, rich_markup_mode="rich")
 
 @app.callback(epilog="kdanalysis COMMAND --help shows the options of a command with an example.")
 def kdanalysis(
-    debug: bool = typer.Option(False, "--debug", help="Show where an error was raised."),
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error was raised.")] = False,
+    imports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import",
+            metavar="MODULE",
+            help="Import a module with analyzers or losses of your own first; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Show what a knowledge-distillation loss really teaches."""
+    for module in imports or ():
+        import_own(module)
+
+
+def import_own(module: str) -> None:
+    """Import a module, also from the folder that the command is called in.
+
+    Raises:
+        ValueError: there is no such module.
+    """
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"--import {module}: {error}; looked in {here} and where Python does"
+        ) from error
 
 
 TOGETHER = (train, diagnose, sweep, compare)  # under torchrun these share the work

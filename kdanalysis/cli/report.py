@@ -37,13 +37,11 @@ def page_of(paths: list[Path], device: "torch.device") -> str:
     """Open the runs, read each once, and return their page."""
     from kdanalysis.cli.progress import watching
     from kdanalysis.cli.terminal import warn_of_skipped
-    from kdanalysis.pages.run import run_study, run_tables
+    from kdanalysis.pages.run import report as study_of
     from kdanalysis.studies.opening import short_names
     from kdanalysis.studies.run import open_run
-    from kdanalysis.studies.source import Source
 
     runs = {name: open_run(path) for name, path in short_names(paths).items()}
     for run in runs.values():
         warn_of_skipped(run)
-    tables = {n: run_tables(run, device, watching("Reading {}")) for n, run in runs.items()}
-    return run_study({n: Source(n, None, run) for n, run in runs.items()}, tables).html()
+    return study_of(runs, device, watching("Reading {}")).html()

@@ -15,6 +15,21 @@ from kdanalysis.studies.run import Run
 from kdanalysis.studies.source import Source
 
 
+def report(runs: Mapping[str, Run], device: Any = "cpu", watch: Watch = unwatched) -> Study:
+    """Read every run once and return the study of all tables its columns allow.
+
+    Args:
+        runs: open runs by the name that readers see.
+        device: where to compute.
+        watch: wraps the batches of a run, for a progress bar.
+
+    Raises:
+        ValueError: no runs, or one without samples.
+    """
+    tables = {name: run_tables(run, device, watch) for name, run in runs.items()}
+    return run_study({name: Source(name, None, run) for name, run in runs.items()}, tables)
+
+
 def run_study(
     sources: Mapping[str, Source], tables: Mapping[str, Mapping[str, pd.DataFrame]]
 ) -> Study:

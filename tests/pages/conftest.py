@@ -1,6 +1,5 @@
 """Logits and runs small enough to look at."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -8,12 +7,6 @@ from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
 
 CLASSES = ["<b>cat</b>", "$dog$", "owl", "ant", "bee", "cow", "eel"]
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture

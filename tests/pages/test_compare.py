@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from kdanalysis.losses import DKD, GDKD, KD, NKD, SDD, CrossEntropy, Sum, parse_losses
-from kdanalysis.pages.compare import loss_page, study_losses, with_parts
+from kdanalysis.pages.compare_losses import loss_tables, losses_study, with_parts
 from kdanalysis.pages.norms import at_matched_norm, matching_sentence, matching_weights, summary
-from kdanalysis.studies.source import open_sources
+from kdanalysis.studies.opening import open_sources
 
 LOSSES = {"kd": KD(2.0, weight=0.5), "dkd": DKD(), "gdkd": GDKD(3), "nkd": NKD()}
 
@@ -42,7 +42,7 @@ def norm(loss, logits) -> float:
 
 
 def test_the_tables_are_those_of_the_losses(write, logits):
-    tables = study_losses(open_one(write()), LOSSES)
+    tables = loss_tables(open_one(write()), LOSSES)
     assert list(tables) == ["direction", "magnitude", "share", "conflict"]
     frame = summary(tables, LOSSES)
     assert frame.loss.tolist() == list(LOSSES)
@@ -58,7 +58,7 @@ def test_the_tables_are_those_of_the_losses(write, logits):
 
 def test_matching_weights_bring_every_norm_to_the_first(write, logits):
     losses = {"kd": KD(2.0), "dkd": DKD(), "gdkd": GDKD(3)}
-    weights = matching_weights(study_losses(open_one(write()), losses)["direction"])
+    weights = matching_weights(loss_tables(open_one(write()), losses)["direction"])
     matched = {
         "dkd": DKD(alpha=weights["dkd"], beta=8 * weights["dkd"]),
         "gdkd": GDKD(3, (weights["gdkd"], weights["gdkd"], 8 * weights["gdkd"])),
@@ -68,7 +68,7 @@ def test_matching_weights_bring_every_norm_to_the_first(write, logits):
 
 
 def test_terms_at_matched_norm_are_scaled_with_the_parts_of_kd(write):
-    tables = study_losses(open_one(write()), {"gdkd": GDKD(3), "kd": KD(2.0)})
+    tables = loss_tables(open_one(write()), {"gdkd": GDKD(3), "kd": KD(2.0)})
     owners = {"kd parts": "kd"}
     scaled = at_matched_norm(tables, owners)
     weight = 1 / tables["direction"].query("teacher == 'all'").multiplier.iloc[0]
@@ -90,7 +90,7 @@ def test_the_sentence_of_matching_names_the_factors():
 def test_a_loss_without_gradient_cannot_be_matched(tmp_path, logits):
     teacher, _, target = logits
     np.savez(tmp_path / "same.npz", teacher_logits=teacher, student_logits=teacher, target=target)
-    tables = study_losses(
+    tables = loss_tables(
         open_one(tmp_path / "same.npz"), {"ce": CrossEntropy(), "kd": KD(), "nkd": NKD()}
     )
     with pytest.raises(ValueError, match="the loss 'kd' has no gradient on these logits"):
@@ -99,9 +99,9 @@ def test_a_loss_without_gradient_cannot_be_matched(tmp_path, logits):
 
 def test_without_labels_the_losses_that_need_none_are_compared(write):
     losses = {"kd": KD(2.0), "gdkd": GDKD(3)}
-    bare = study_losses(open_one(write("bare.npz", labels=False)), losses)
+    bare = loss_tables(open_one(write("bare.npz", labels=False)), losses)
     assert list(bare) == ["direction", "magnitude", "share"]
-    whole = study_losses(open_one(write()), losses)
+    whole = loss_tables(open_one(write()), losses)
     for noun in ("magnitude", "share"):
         pd.testing.assert_frame_equal(bare[noun], whole[noun])
     assert set(bare["direction"].teacher) == {"all"}
@@ -113,13 +113,13 @@ def test_a_loss_that_needs_labels_is_named(write, text):
     needing = next(name for name in losses if name not in ("kd", "gdkd"))
     words = re.escape(f"the loss '{needing}' needs labels, and bare.npz holds none")
     with pytest.raises(ValueError, match=words):
-        study_losses(open_one(write("bare.npz", labels=False)), losses)
+        loss_tables(open_one(write("bare.npz", labels=False)), losses)
 
 
 def test_a_loss_on_regions_is_named(write):
     losses = {"kd": KD(), "sdd-kd": SDD(KD())}
     with pytest.raises(ValueError, match="the loss 'sdd-kd' works on the logits of regions, and b"):
-        study_losses(open_one(write()), losses)
+        loss_tables(open_one(write()), losses)
 
 
 def test_kd_is_split_as_the_first_decoupled_losses_are():
@@ -135,9 +135,7 @@ def test_kd_is_split_as_the_first_decoupled_losses_are():
 
 
 def page(paths, losses=LOSSES, match: bool = False):
-    sources = open_sources(paths, 100)
-    tables = {name: study_losses(source, losses) for name, source in sources.items()}
-    return loss_page(sources, tables, losses, match)
+    return losses_study(open_sources(paths, 100), losses, match)
 
 
 def test_the_page_of_one_file(write):
@@ -189,8 +187,8 @@ def test_several_sources_stand_in_one_table_and_one_picture(write, make_run):
 
 
 def test_many_steps_are_put_together(make_run):
-    assert open_one(make_run("kd")).marks == (0, 10)
+    assert open_one(make_run("kd")).marks() == (0, 10)
     thinned = open_one(make_run("again"), most_steps=1)
-    assert thinned.marks == (0,)
-    table = study_losses(thinned, LOSSES)["direction"]
+    assert thinned.marks() == (0,)
+    table = loss_tables(thinned, LOSSES)["direction"]
     assert table.query("teacher == 'all'").n.tolist() == [60] * 6

@@ -4,19 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kdanalysis.analyzers import load_nouns
 from kdanalysis.pages.compare_runs import (
-    COMPARED,
+    BY_RUN,
     chance,
-    overview,
     overview_sentence,
-    runs_page,
+    runs_study,
     settings_of,
-    study_runs,
 )
-from kdanalysis.pages.nouns import NOUNS
-from kdanalysis.studies.run import open_run
-from kdanalysis.studies.source import open_sources
-from kdanalysis.studies.tables import TABLES
+from kdanalysis.studies.opening import open_sources
+from kdanalysis.studies.run import open_run, table_names
 
 GDKD3 = "GDKD(k=3, weights=(1.0, 1.0, 8.0), temperature=8.0, strategy='best', divergence='forward')"
 
@@ -26,39 +23,32 @@ def sources(make_run):
     return open_sources([make_run("kd"), make_run("gdkd", GDKD3)], 400)
 
 
-def studied(sources):
-    settings = settings_of(sources)
-    return {name: study_runs(source, settings) for name, source in sources.items()}, settings
-
-
-def test_every_noun_compared_is_a_table_of_runs_with_words():
-    assert set(COMPARED) <= set(TABLES)
-    assert set(COMPARED) <= set(NOUNS)
+def test_every_noun_compared_is_a_table_of_runs():
+    assert set(BY_RUN) <= set(table_names())
 
 
 def test_all_runs_are_looked_at_with_the_first_settings_stated(sources, make_run):
     assert settings_of(sources) == (2.0, 3)
     assert settings_of(sources, temperature=1) == (1.0, 3)
-    tables, _ = studied(sources)
+    parts = runs_study(sources).parts
     alone = open_run(make_run("same", GDKD3.replace("8.0, s", "2.0, s"))).table("magnitude")
-    pd.testing.assert_frame_equal(tables["gdkd"]["magnitude"], alone)
+    pd.testing.assert_frame_equal(parts["magnitude"]["gdkd"], alone)
 
 
 def test_the_page_joins_the_tables_and_draws_all_runs_in_each_picture(sources):
-    tables, settings = studied(sources)
-    page = runs_page(sources, tables, settings)
-    assert [section.name for section in page.sections] == ["runs", *COMPARED]
-    assert list(page.tables) == ["runs", *COMPARED]
-    for noun in COMPARED:
+    page = runs_study(sources)
+    assert [section.name for section in page.sections] == ["runs", *BY_RUN]
+    assert list(page.tables) == ["runs", *BY_RUN]
+    for noun in BY_RUN:
         assert page.tables[noun].run.unique().tolist() == ["kd", "gdkd"]
         for run in ("kd", "gdkd"):
             part = page.tables[noun].query("run == @run").drop(columns="run").reset_index(drop=True)
-            pd.testing.assert_frame_equal(part, tables[run][noun], check_dtype=False)
+            pd.testing.assert_frame_equal(part, page.parts[noun][run], check_dtype=False)
     for section in page.sections[1:]:
-        joint = NOUNS[section.name].joint
-        own = () if joint is None else joint.pictures
-        assert len(section.figures) == len(own) + len(COMPARED[section.name]) > 0, section.name
-        if joint is None:
+        known = load_nouns()[section.name]
+        own = known.pictures_of_all
+        assert len(section.figures) == len(own) + len(BY_RUN[section.name]) > 0, section.name
+        if known.reading_of_all is None:
             for line in section.text.splitlines():
                 assert line.startswith(("run kd: ", "run gdkd: "))
     magnitude = next(section for section in page.sections if section.name == "magnitude")
@@ -70,8 +60,7 @@ def test_the_page_joins_the_tables_and_draws_all_runs_in_each_picture(sources):
 
 
 def test_the_overview_holds_the_shares_of_the_last_epoch(sources, logits):
-    tables, _ = studied(sources)
-    frame = overview(sources, tables)
+    frame = runs_study(sources).tables["runs"]
     teacher, student, target = (values[30:] for values in logits)
     accuracy = (student.argmax(1) == target).mean()
     assert frame.student_accuracy.tolist() == pytest.approx([accuracy] * 2)
@@ -101,12 +90,11 @@ def test_without_labels_only_agreement_is_left(tmp_path, logits):
     for name in ("a", "b"):
         np.savez(tmp_path / f"{name}.npz", teacher_logits=logits[0], student_logits=logits[1])
     sources = open_sources([tmp_path / "a.npz", tmp_path / "b.npz"], 400)
-    tables, settings = studied(sources)
-    assert list(tables["a.npz"]) == ["agreement", "relation", "discrepancy", "suppression"]
-    text = overview_sentence(overview(sources, tables))
-    assert "is right" not in text
-    sections = runs_page(sources, tables, settings).sections
-    assert [section.name for section in sections] == ["runs", *tables["a.npz"]]
+    study = runs_study(sources)
+    assert list(study.tables) == ["runs", "agreement", "relation", "discrepancy", "suppression"]
+    assert "is right" not in overview_sentence(study.tables["runs"])
+    sections = study.sections
+    assert [section.name for section in sections] == list(study.tables)
     pictures = {section.name: len(section.figures) for section in sections}
     assert pictures["relation"] == 1  # all at the end: there are no steps
 
@@ -127,6 +115,6 @@ def test_tables_of_pairs_of_classes_are_left_out_where_there_are_too_many(tmp_pa
     sides = np.random.default_rng(0).normal(size=(2, 20, 201)).astype(np.float32)
     for name in ("a", "b"):
         np.savez(tmp_path / f"{name}.npz", teacher_logits=sides[0], student_logits=sides[1])
-    tables, _ = studied(open_sources([tmp_path / "a.npz", tmp_path / "b.npz"], 400))
-    assert "discrepancy" not in tables["a.npz"]
-    assert "relation" in tables["a.npz"]
+    tables = runs_study(open_sources([tmp_path / "a.npz", tmp_path / "b.npz"], 400)).tables
+    assert "discrepancy" not in tables
+    assert "relation" in tables

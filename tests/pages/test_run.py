@@ -3,39 +3,44 @@
 import pytest
 from page_reader import Reader
 
-from kdanalysis.pages.nouns import NOUNS, noun_section
-from kdanalysis.pages.run import run_page, short_names
-from kdanalysis.studies.run import open_run
-from kdanalysis.studies.tables import TABLES
+from kdanalysis.analyzers import load_nouns
+from kdanalysis.pages.nouns import noun_section
+from kdanalysis.pages.run import report
+from kdanalysis.studies.opening import short_names
+from kdanalysis.studies.run import ORDER, open_run
+
+TABLES = [name for name in ORDER if load_nouns()[name].kind == "samples"]
 
 
 def test_one_run_shows_every_table(make_run):
-    page = run_page({"kd": open_run(make_run("kd"))})
-    assert [section.name for section in page.sections] == list(TABLES)
-    assert list(page.tables) == list(TABLES)
+    page = report({"kd": open_run(make_run("kd"))})
+    assert [section.name for section in page.sections] == TABLES
+    assert list(page.tables) == TABLES
     assert page.facts["loss"] == "KD(temperature=2.0)"
     for section in page.sections[1:]:
         assert section.figures, section.text
 
 
-def test_every_table_has_pictures():
-    assert set(NOUNS) | {"teacher"} >= set(TABLES)
+def test_every_table_has_pictures_and_a_reading():
+    for name in ORDER[1:]:
+        assert load_nouns()[name].pictures, name
+        assert load_nouns()[name].reading, name
 
 
 def test_class_names_show_as_written(make_run):
-    reader = Reader(run_page({"kd": open_run(make_run("kd"))}).html())
+    reader = Reader(report({"kd": open_run(make_run("kd"))}).html())
     assert reader.all("b") == []
     assert "<b>cat</b>" in reader.text
 
 
 def test_the_same_run_gives_the_same_page(make_run):
     path = make_run("kd")
-    assert run_page({"kd": open_run(path)}).html() == run_page({"kd": open_run(path)}).html()
+    assert report({"kd": open_run(path)}).html() == report({"kd": open_run(path)}).html()
 
 
 def test_several_runs_stand_beside_each_other(make_run):
     runs = {name: open_run(make_run(name)) for name in ("kd", "gdkd")}
-    page = run_page(runs)
+    page = report(runs)
     names = [section.name for section in page.sections]
     assert names == ["teacher", "teacher-2", *TABLES[1:]]
     (share,) = (section for section in page.sections if section.name == "share")
@@ -45,7 +50,7 @@ def test_several_runs_stand_beside_each_other(make_run):
 
 def test_students_of_several_runs_are_drawn_in_one_picture(make_run):
     runs = {name: open_run(make_run(name)) for name in ("kd", "gdkd")}
-    page = run_page(runs)
+    page = report(runs)
     by_name = {section.name: section for section in page.sections}
     relation, discrepancy = by_name["relation"], by_name["discrepancy"]
     starts = [caption.partition(":")[0] for caption, _ in relation.figures]
@@ -64,13 +69,13 @@ def test_students_of_several_runs_are_drawn_in_one_picture(make_run):
 
 
 def test_tables_of_all_pairs_of_many_classes_are_left_out(make_run, monkeypatch):
-    monkeypatch.setattr("kdanalysis.pages.run.MOST_CLASSES", 6)
-    page = run_page({"kd": open_run(make_run("kd"))})
+    monkeypatch.setattr("kdanalysis.studies.run.MOST_CLASSES", 6)
+    page = report({"kd": open_run(make_run("kd"))})
     assert set(TABLES) - set(page.tables) == {"profile", "modality", "discrepancy"}
 
 
 def test_tables_without_their_columns_are_left_out(make_run):
-    page = run_page({"student": open_run(make_run("student", teacher=False))})
+    page = report({"student": open_run(make_run("student", teacher=False))})
     assert page.sections == []
 
 
@@ -92,4 +97,4 @@ def test_runs_are_named_by_their_folders_where_that_tells_them_apart(tmp_path):
 
 def test_no_runs_are_refused():
     with pytest.raises(ValueError, match="a page needs at least one run"):
-        run_page({})
+        report({})

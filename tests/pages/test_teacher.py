@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from page_reader import Reader
 
-from kdanalysis.pages.page import write_folder
-from kdanalysis.pages.teacher import study_teacher, teacher_page
+from kdanalysis.pages.teacher import diagnose
 from kdanalysis.store.sources import load_logits
+from kdanalysis.studies.opening import open_source
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def source(tmp_path, logits):
 
 
 def test_the_card_is_that_of_the_logits(source, logits):
-    card = study_teacher(source)["teacher"].set_index("quantity").value
+    card = diagnose(source).tables["teacher"].set_index("quantity").value
     assert card["accuracy"] == pytest.approx((logits[0].argmax(1) == logits[2]).mean())
     assert card["n"] == 60
 
@@ -24,16 +24,17 @@ def test_the_card_is_that_of_the_logits(source, logits):
 def test_without_labels_what_needs_them_is_absent(tmp_path, logits):
     np.save(tmp_path / "bare.npy", logits[0])
     bare = load_logits(tmp_path / "bare.npy")
-    tables = study_teacher(bare, (1.0, 4.0))
+    study = diagnose(bare, (1.0, 4.0))
+    tables = study.tables
     assert sorted(tables) == ["mass", "suggestion", "suppression", "teacher"]
     assert "accuracy" not in tables["teacher"].quantity.tolist()
-    assert teacher_page(bare, "bare", tables).facts["labels"].startswith("none")
+    assert study.facts["labels"].startswith("none")
 
 
 def test_every_table_is_a_section_with_its_sentence_and_number(source):
-    tables = study_teacher(source)
-    sections = teacher_page(source, "both.npz", tables).sections
-    assert [section.name for section in sections] == list(tables)
+    study = diagnose(source)
+    sections = study.sections
+    assert [section.name for section in sections] == list(study.tables)
     for section in sections[2:]:
         assert section.text
         assert section.number
@@ -47,15 +48,14 @@ def test_samples_left_out_are_stated(tmp_path, logits):
     logits[0][3, 2] = np.nan
     np.save(tmp_path / "bad.npy", logits[0])
     bad = load_logits(tmp_path / "bad.npy")
-    card, *_ = teacher_page(bad, "bad", study_teacher(bad)).sections
+    card, *_ = diagnose(bad).sections
     assert card.number == "1 sample holds NaN or inf and enters no number."
     assert card.tiles[-1].value == "1"
 
 
 def test_the_folder_holds_all_tables_figures_and_one_page(source, tmp_path):
     out = tmp_path / "out"
-    out.mkdir()
-    write_folder(teacher_page(source, "<b>", study_teacher(source)), out)
+    diagnose(open_source(source, "<b>")).save(out)
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
     nouns = ("amplification", "calibration", "mass", "modality", "profile", "suppression")
     drawn = (*nouns, "amplification-2", "calibration-2")

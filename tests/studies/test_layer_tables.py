@@ -6,11 +6,12 @@ import pytest
 from toy import Training, batches
 
 from kdanalysis import GDKD, KD, CrossEntropy, Recorder, Sum, every, open_run
-from kdanalysis.pages.run import run_page
+from kdanalysis.pages.run import report
 from kdanalysis.store.grams import gram_index
-from kdanalysis.studies.tables import LAYER_TABLES
+from kdanalysis.studies.source import MOST
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2))
+LAYER_TABLES = ("layers", "snr")
 LAYERS = ("logits", "0", "4")
 
 
@@ -73,9 +74,9 @@ def test_signal_and_noise_follow_from_the_stored_columns(make_run):
 
 def test_beyond_the_most_steps_rows_stand_for_several(make_run, monkeypatch):
     run = make_run()
-    monkeypatch.setattr("kdanalysis.studies.run.MOST_STEPS", 3)
+    monkeypatch.setitem(MOST, "layers", 3)
     thinned, whole = run.tables(LAYER_TABLES), None
-    monkeypatch.setattr("kdanalysis.studies.run.MOST_STEPS", 400)
+    monkeypatch.setitem(MOST, "layers", 400)
     whole = run.tables(LAYER_TABLES)
     assert thinned["layers"].step.unique().tolist() == [0, 2, 4]
     assert (thinned["layers"].n == 2).all()
@@ -89,16 +90,19 @@ def test_beyond_the_most_steps_rows_stand_for_several(make_run, monkeypatch):
 def test_tables_of_samples_and_layers_come_in_one_call_in_the_order_asked(make_run):
     run = make_run()
     assert list(run.tables(["snr", "conflict", "layers"])) == ["snr", "conflict", "layers"]
-    assert run.layer_tables == ("layers", "snr")
+    assert {"layers", "snr"} <= {*run.tables()}
 
 
 def test_what_was_not_recorded_is_said(make_run):
     bare, quiet = make_run("bare", layers=()), make_run("quiet", noise=False)
-    with pytest.raises(ValueError, match=r"'layers' needs gradients at layers, .*layers=\.\.\."):
+    with pytest.raises(ValueError, match=r"'layers' needs gradients at layers, .*kd\.Layers"):
         bare.table("layers")
-    with pytest.raises(ValueError, match=r"'snr' needs the variance .*layers=\.\.\., noise=True"):
+    with pytest.raises(
+        ValueError, match=r"'snr' needs the variance .*kd\.Layers\(\.\.\., noise=True\)"
+    ):
         quiet.table("snr")
-    assert (bare.layer_tables, quiet.layer_tables) == ((), ("layers",))
+    assert {*bare.tables()} & {*LAYER_TABLES} == set()
+    assert {*quiet.tables()} & {*LAYER_TABLES} == {"layers"}
     assert len(quiet.table("layers")) == 180
     with pytest.raises(ValueError, match=r"no table 'layer'; did you mean 'layers'\?"):
         bare.table("layer")
@@ -121,7 +125,7 @@ def test_a_resumed_run_with_other_layers_has_them_where_they_were_recorded(make_
 
 
 def test_the_page_shows_norms_conflict_and_signal_after_the_tables_of_samples(make_run):
-    page = run_page({"run": make_run()})
+    page = report({"run": make_run()})
     by_name = {section.name: section for section in page.sections}
     assert {"layers", "layer_conflict", "snr"} <= set(by_name)
     for name, pictures in (("layers", 1), ("layer_conflict", 2), ("snr", 1)):
@@ -139,7 +143,7 @@ def test_the_page_shows_norms_conflict_and_signal_after_the_tables_of_samples(ma
 def test_runs_with_and_without_layers_stand_on_one_page(make_run):
     runs = {"gdkd": make_run("gdkd"), "bare": make_run("bare", layers=())}
     runs["kd"] = make_run("kd", loss=KD(), layers="4", noise=False)
-    page = run_page(runs)
+    page = report(runs)
     by_name = {section.name: section for section in page.sections}
     starts = {
         name: [caption.partition(":")[0] for caption, _ in by_name[name].figures]

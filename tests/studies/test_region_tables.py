@@ -8,12 +8,12 @@ import torch
 from kdanalysis import DKD, GDKD, KD, SDD, CrossEntropy, Sum
 from kdanalysis.analyzers.regions.anatomy import RegionAnatomy
 from kdanalysis.pages.facts import run_facts
-from kdanalysis.pages.run import run_page
+from kdanalysis.pages.run import report
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
-from kdanalysis.studies.region_tables import loss_of_region
+from kdanalysis.studies.regions import REGIONS as REGION_TABLES
 from kdanalysis.studies.run import open_run
-from kdanalysis.studies.tables import REGION_TABLES
+from kdanalysis.studies.setting import region_loss_of
 
 LOSS = Sum(CrossEntropy(), SDD(GDKD(k=2, temperature=2.0), (1, 2)))
 SIDES = ("teacher_regions", "student_regions")
@@ -78,22 +78,25 @@ def test_many_epochs_are_put_together(make_run):
 )
 def test_the_loss_of_a_region_is_the_base_that_was_trained_with_or_kd(loss, expected):
     info = RunInfo(7, loss=repr(loss), terms=loss.terms)
-    assert repr(loss_of_region(info)) == repr(expected)
+    assert repr(region_loss_of(info)) == repr(expected)
 
 
 def test_a_run_without_regions_says_so_and_a_single_scale_has_no_cells(make_run):
     bare, one = make_run("bare", regions=False), make_run("one", scales=(1,))
-    assert (bare.region_tables, one.region_tables) == ((), ("anatomy", "uptake"))
+    assert {*bare.tables()} & {*REGION_TABLES} == set()
+    assert {*one.tables()} & {*REGION_TABLES} == {"anatomy", "uptake"}
     with pytest.raises(ValueError, match=r"table 'anatomy' needs region logits, which .* record"):
         bare.table("anatomy")
-    with pytest.raises(ValueError, match="need a scale of more than one cell"):
+    with pytest.raises(
+        ValueError, match=r"no table 'cancellation' of .* scales \(1,\) it would be empty"
+    ):
         one.table("cancellation")
     with pytest.raises(ValueError, match=r"no table 'anatom'; did you mean 'anatomy'\?"):
         bare.table("anatom")
 
 
 def test_the_page_shows_every_table_of_the_regions(make_run):
-    page = run_page({"run": make_run()})
+    page = report({"run": make_run()})
     by_name = {section.name: section for section in page.sections}
     for name in REGION_TABLES:
         section = by_name[name]
@@ -106,7 +109,7 @@ def test_the_page_shows_every_table_of_the_regions(make_run):
 
 def test_runs_with_and_without_regions_stand_on_one_page(make_run):
     runs = {"sdd": make_run("sdd"), "bare": make_run("bare", regions=False)}
-    page = run_page(runs | {"one": make_run("one", scales=(1,))})
+    page = report(runs | {"one": make_run("one", scales=(1,))})
     by_name = {section.name: section for section in page.sections}
     starts = {n: [c.partition(":")[0] for c, _ in by_name[n].figures] for n in REGION_TABLES}
     assert starts["anatomy"] == ["sdd", "sdd", "one", "one"]

@@ -5,10 +5,16 @@ import pytest
 from problems import LOSSES
 
 from kdanalysis import GDKD, KD, SDD, CrossEntropy, LogitStandardized, Sum
+from kdanalysis.analyzers import load_nouns
+from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.noun import find_noun
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
-from kdanalysis.studies.run import open_run
-from kdanalysis.studies.tables import TABLES, analyzer, common_settings, compared, trained_with
+from kdanalysis.studies.run import ORDER, open_run, table_names
+from kdanalysis.studies.setting import common_settings, setting_of
+
+TABLES = [name for name in ORDER if load_nouns()[name].kind == "samples"]
 
 FURTHER = [
     Sum(GDKD(k=3), CrossEntropy()),
@@ -21,10 +27,19 @@ def info(loss) -> RunInfo:
     return RunInfo(7, loss=repr(loss), terms=loss.terms)
 
 
+def analyzer(name: str, run: RunInfo, steps=(0,), compared=None) -> Analyzer:
+    return load_nouns()[name].for_setting(setting_of(run, compared, steps=tuple(steps)))
+
+
+def trained_with(run: RunInfo) -> tuple[float, int]:
+    found = setting_of(run)
+    return found.temperature, found.k
+
+
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("loss", [*LOSSES, *FURTHER], ids=repr)
 def test_every_loss_has_every_table(loss, name):
-    analyzer(name, info(loss), [0])
+    assert analyzer(name, info(loss)).noun == name
 
 
 @pytest.mark.parametrize(
@@ -69,7 +84,8 @@ def test_directions_are_held_against_plain_kd_and_name_the_trained_loss():
 
 
 def test_the_losses_compared_are_at_that_temperature_and_k():
-    bare, inside, decoupled = compared(2.0, 3)
+    found = Setting(7, temperature=2.0, k=3)
+    bare, inside, decoupled = found.bare, found.inside, found.decoupled
     assert [repr(bare[name]) for name in ("kd", "gdkd")] == [
         "KD(temperature=2.0, weight=1.0)",
         repr(GDKD(3, (1, 1, 1), 2.0)),
@@ -123,4 +139,4 @@ def test_relation_leaves_out_the_k_of_training():
 
 def test_an_unknown_table_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match="no table 'magnitudes'; did you mean 'magnitude'"):
-        analyzer("magnitudes", info(KD()), [0])
+        find_noun("magnitudes", table_names())

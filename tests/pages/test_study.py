@@ -1,0 +1,107 @@
+"""What users call gives a Study: tables, readings, pictures, a page and a folder."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import kdanalysis as kd
+
+
+@pytest.fixture
+def arrays(logits):
+    return dict(zip(("teacher_logits", "student_logits", "target"), logits, strict=True))
+
+
+def test_a_teacher_is_diagnosed_from_arrays_and_from_files_alike(arrays, tmp_path):
+    np.savez(tmp_path / "both.npz", **arrays)
+    from_file, from_arrays = kd.diagnose(tmp_path / "both.npz"), kd.diagnose(arrays)
+    assert list(from_file.tables) == list(from_arrays.tables)
+    for name, table in from_file.tables.items():
+        pd.testing.assert_frame_equal(table, from_arrays.tables[name])
+
+
+def test_readings_are_those_of_the_nouns(arrays):
+    study = kd.diagnose(arrays)
+    assert study.readings["mass"] == kd.analyzers["mass"].reading(study.tables["mass"])
+    assert set(study.readings) <= set(study.tables)
+
+
+def test_a_figure_is_drawn_on_the_axes_given_or_in_a_figure_of_its_own(arrays):
+    study, ax = kd.diagnose(arrays), kd.new_axes()
+    assert study.figure("mass", ax) is ax
+    assert ax.lines
+    assert study.figure("mass").figure is not ax.figure
+    drawn = study.figure("amplification", picture=1)
+    assert drawn is not None
+    with pytest.raises(
+        ValueError, match=r"no picture 0 of 'nothing'; there are pictures of: .*mass"
+    ):
+        study.figure("nothing")
+    with pytest.raises(ValueError, match="no picture 7 of 'mass'"):
+        study.figure("mass", picture=7)
+
+
+def test_a_notebook_shows_the_sentences_escaped(arrays):
+    shown = kd.diagnose(arrays)._repr_html_()
+    assert "Top-k mass" in shown
+    assert "<script" not in shown
+    assert kd.diagnose(arrays).readings["mass"].number in shown
+
+
+def test_a_study_is_saved_whole_or_refused(arrays, tmp_path):
+    study = kd.diagnose(arrays)
+    study.save(tmp_path / "card")
+    assert (tmp_path / "card" / "report.html").read_text().startswith("<!doctype html>")
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "card" / "tables" / "mass.csv"), study.tables["mass"]
+    )
+    with pytest.raises(FileExistsError, match="exists already"):
+        study.save(tmp_path / "card")
+    study.save(tmp_path / "card", overwrite=True)
+
+
+@pytest.mark.parametrize("losses", ["kd,gdkd:k=3", ["kd", "gdkd:k=3"], None])
+def test_losses_are_compared_by_text_or_by_name(arrays, losses):
+    losses = losses or {"kd": kd.KD(), "gdkd": kd.GDKD(k=3)}
+    study = kd.compare(arrays, losses=losses)
+    assert study.tables["losses"].loss.tolist() == ["kd", "gdkd"]
+    assert list(study.tables) == ["losses", "direction", "magnitude", "share", "conflict"]
+
+
+def test_nothing_to_compare_is_said(arrays):
+    with pytest.raises(ValueError, match="arrays alone has nothing to be compared with"):
+        kd.compare(arrays)
+    with pytest.raises(ValueError, match="kd alone cannot be compared"):
+        kd.compare(arrays, losses="kd")
+    with pytest.raises(ValueError, match="matching norms is for losses"):
+        kd.compare({"a": arrays, "b": arrays}, match_norm=True)
+
+
+def test_students_are_compared_by_names_of_your_own(arrays):
+    study = kd.compare({"kd": arrays, "gdkd": arrays})
+    assert study.tables["runs"].run.tolist() == ["kd", "gdkd"]
+    assert study.tables["agreement"].run.unique().tolist() == ["kd", "gdkd"]
+    assert study.readings["relation"].sentence.startswith("GDKD > KD does not hold")
+
+
+def test_what_was_opened_has_tables_figures_and_a_report(make_run, tmp_path):
+    opened = kd.open(make_run("kd"))
+    assert "magnitude" in opened.names
+    assert "layers" not in opened.names
+    alone = kd.open_run(tmp_path / "kd").table("magnitude")
+    pd.testing.assert_frame_equal(opened.table("magnitude"), alone)
+    assert opened.table("magnitude") is opened.table("magnitude")
+    assert opened.figure("share").patches
+    opened.report(tmp_path / "page.html")
+    assert "Share of each term" in (tmp_path / "page.html").read_text()
+
+
+def test_a_file_of_logits_is_opened_too(arrays, tmp_path):
+    np.savez(tmp_path / "teacher.npz", logits=arrays["teacher_logits"])
+    opened = kd.open(tmp_path / "teacher.npz")
+    assert set(opened.names) >= {"teacher", "mass", "suppression"}
+    assert "share" not in opened.names
+    with pytest.raises(ValueError, match="table 'share' needs the column 'student_logits'"):
+        opened.table("share")
+    with pytest.raises(ValueError, match="did you mean 'mass'"):
+        opened.table("mas")

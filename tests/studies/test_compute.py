@@ -1,0 +1,93 @@
+"""One pass feeds every analyzer the columns that it declares."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kdanalysis.analyzers.teacher.card import TeacherDistribution
+from kdanalysis.analyzers.teacher.mass import TopKMass
+from kdanalysis.analyzers.teacher.profile import ClassProfile
+from kdanalysis.studies.compute import compute, feed
+from kdanalysis.studies.opening import open_source
+
+
+def batches(rows: int, size: int, *columns: str) -> list[dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    whole = {
+        "teacher_logits": rng.normal(size=(rows, 5)).astype(np.float16),
+        "target": rng.integers(0, 5, rows),
+        "step": np.arange(rows),
+    }
+    starts = range(0, rows, size)
+    return [{name: whole[name][i : i + size] for name in columns} for i in starts]
+
+
+def arrays(rows: int = 20, target: bool = True) -> dict[str, np.ndarray]:
+    (whole,) = batches(rows, rows, "teacher_logits", *(["target"] if target else []))
+    return whole
+
+
+def test_an_analyzer_whose_column_is_missing_has_no_table():
+    wanted = {"teacher": TeacherDistribution(5), "profile": ClassProfile(5)}
+    assert list(compute(open_source(arrays(target=False)), wanted)) == ["teacher"]
+    wanted = {"teacher": TeacherDistribution(5), "profile": ClassProfile(5)}
+    assert list(compute(open_source(arrays()), wanted)) == ["teacher", "profile"]
+
+
+@pytest.mark.parametrize("size", [None, 6])
+def test_the_tables_do_not_depend_on_the_batches(size):
+    tables = compute(open_source(arrays()), {"mass": TopKMass(5)}, batch_size=size)
+    alone = TopKMass(5)
+    alone.update(torch.tensor(arrays()["teacher_logits"]))
+    pd.testing.assert_frame_equal(tables["mass"], alone.table(), rtol=1e-12)
+
+
+def test_what_is_read_is_watched_with_its_source():
+    seen = []
+
+    def watch(batches, source):
+        for batch in batches:
+            seen.append((source.name, len(batch["teacher_logits"])))
+            yield batch
+
+    compute(open_source(arrays(), "here"), {"mass": TopKMass(5)}, watch=watch, batch_size=8)
+    assert seen == [("here", 8), ("here", 8), ("here", 4)]
+
+
+def test_probabilities_are_refused():
+    softmax = torch.tensor(arrays()["teacher_logits"]).float().softmax(-1)
+    with pytest.raises(ValueError, match="teacher_logits are not negative and sum to 1"):
+        compute(open_source({"teacher_logits": softmax}), {"mass": TopKMass(5)})
+
+
+def test_arrays_are_named_by_their_columns():
+    with pytest.raises(ValueError, match="need teacher_logits among arrays of .*; got logits"):
+        open_source({"logits": arrays()["teacher_logits"]})
+
+
+def test_each_analyzer_sees_every_batch_once():
+    fed = (TeacherDistribution(5), TopKMass(5))
+    feed(batches(20, 6, "teacher_logits", "target", "step"), fed)
+    by_hand = (TeacherDistribution(5), TopKMass(5))
+    (whole,) = batches(20, 20, "teacher_logits", "target")
+    logits, target = torch.tensor(whole["teacher_logits"]), torch.tensor(whole["target"])
+    by_hand[0].update(logits, target)
+    by_hand[1].update(logits)
+    for one, other in zip(fed, by_hand, strict=True):
+        left, right = one.table(), other.table()
+        assert left.shape == right.shape
+        np.testing.assert_allclose(
+            left.select_dtypes("number"), right.select_dtypes("number"), rtol=1e-12
+        )
+
+
+def test_optional_columns_are_given_only_where_they_are():
+    analyzer = TeacherDistribution(5)
+    feed(batches(4, 4, "teacher_logits"), [analyzer])
+    assert "accuracy" not in analyzer.table().quantity.tolist()
+
+
+def test_a_missing_column_is_named():
+    with pytest.raises(KeyError, match="ClassProfile needs the column 'target'"):
+        feed(batches(4, 4, "teacher_logits"), [ClassProfile(5)])
