@@ -36,8 +36,12 @@ class Picture(NamedTuple):
     names: bool = False
     panels: bool = False
 
-    def of(self, table: Any, names: Names = None, ax: Axes | None = None) -> Axes | Figure:
+    def of(
+        self, table: Any, names: Names = None, ax: Axes | None = None, **options: Any
+    ) -> Axes | Figure:
         """Draw a table, or tables by name, on the axes given or in a figure of its own.
+
+        Options are those of the drawing, such as ``temperature`` of a sweep.
 
         Raises:
             ValueError: the table holds nothing to draw, or axes are given to a drawing of several.
@@ -45,7 +49,8 @@ class Picture(NamedTuple):
         if ax is not None and self.panels:
             raise ValueError(f"{self.draw.__name__} draws several axes, so it takes no ax")
         given = {} if ax is None else {"ax": ax}
-        return self.draw(table, **given, **({"names": names} if self.names and names else {}))
+        given |= {"names": names} if self.names and names else {}
+        return self.draw(table, **given, **options)
 
     def figure(self, table: Any, names: Names = None) -> Figure:
         """Draw a table, or tables by name, and return the figure."""
@@ -127,15 +132,17 @@ class Noun:
         return excerpt
 
     @classmethod
-    def draw(cls, table: pd.DataFrame, ax: Axes | None = None, names: Names = None) -> Any:
-        """Draw the first picture of a table; see :meth:`Picture.of`.
+    def draw(
+        cls, table: Any, ax: Axes | None = None, names: Names = None, *, picture: int = 0
+    ) -> Any:
+        """Draw a picture of a table, the first if not said; see :meth:`Picture.of`.
 
         Raises:
             ValueError: there is no picture, or as the drawing.
         """
         if not cls.pictures:
             raise ValueError(f"the table {cls.noun!r} has no picture")
-        return cls.pictures[0].of(table, names, ax)
+        return cls.pictures[picture].of(table, names, ax)
 
 
 def find_noun(name: str, known: Sequence[str]) -> type[Noun]:

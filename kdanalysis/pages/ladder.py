@@ -22,7 +22,7 @@ BATCH = 250
 
 def ladder(
     student: str | Path | nn.Module,
-    teacher: str | Path | nn.Module,
+    teacher: str | Path | nn.Module | None,
     data: str | DataSplits,
     *,
     loss: str | Loss = "kd",
@@ -42,8 +42,9 @@ def ladder(
     each would send into the student's blocks, is read off the validation images.
 
     Args:
-        student: a network, or a checkpoint that ``train`` wrote.
-        teacher: likewise.
+        student: a network, or a checkpoint that ``train`` wrote; or a :class:`Ladder` with
+            connectors of its own, of which nothing is fitted.
+        teacher: likewise; None beside a ladder.
         data: the images, as ``load_data`` takes them or gives them.
         loss: base of the loss whose gradients are taken.
         student_blocks: names, in the order they run; as for ``Ladder``.
@@ -64,26 +65,29 @@ def ladder(
         raise ValueError(f"fit_images {fit_images}: need 1 or more")
     base = parse_loss(loss) if isinstance(loss, str) else loss
     splits = load_data(data) if isinstance(data, str) else data
-    networks = [_network(one, splits, device) for one in (student, teacher)]
-    blocks = student_blocks, teacher_blocks
-    fitted = min(fit_images, len(splits.train))
-    shuffled = splits.train.batches(batch_size, shuffle=True, seed=seed)
-    fit = watch(_first(shuffled, fitted, device), "Fitting", fitted)
-    found = fit_connectors(*networks, (x for x, _ in fit), *blocks, strength=strength)
-    example = next(splits.valid.batches(2))[0].to(device)
-    made = Ladder(*networks, example, *blocks, connectors=found.connectors)
+    if isinstance(student, Ladder):
+        made, r2, fitted = student, None, 0
+    else:
+        networks = [_network(one, splits, device) for one in (student, teacher)]
+        blocks = student_blocks, teacher_blocks
+        fitted = min(fit_images, len(splits.train))
+        shuffled = splits.train.batches(batch_size, shuffle=True, seed=seed)
+        fit = watch(_first(shuffled, fitted, device), "Fitting", fitted)
+        found = fit_connectors(*networks, (x for x, _ in fit), *blocks, strength=strength)
+        example = next(splits.valid.batches(2))[0].to(device)
+        made, r2 = Ladder(*networks, example, *blocks, connectors=found.connectors), found.r2
     whole, count = Blockwise(base, made.blocks), len(splits.valid)
     look = watch(_first(splits.valid.batches(batch_size), count, device), "Climbing", count)
     facts = {
         "student": f"{_called(student)}: {', '.join(made.student_blocks)}",
         "teacher": f"{_called(teacher)}: {', '.join(made.teacher_blocks)}",
         "data": splits.name,
-        "images of the fit": f"{fitted:,}",
-        "strength of the ridge regression": strength,
+        "images of the fit": f"{fitted:,}" if fitted else None,
+        "strength of the ridge regression": strength if fitted else None,
         "validation images": f"{count:,}",
         "loss of the gradients": repr(whole),
     }
-    return ladder_study(facts, ladder_tables(made, whole, look, found.r2, temperature))
+    return ladder_study(facts, ladder_tables(made, whole, look, r2, temperature))
 
 
 def ladder_study(facts: Mapping[str, object], tables: Mapping[str, pd.DataFrame]) -> Study:

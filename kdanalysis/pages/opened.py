@@ -48,9 +48,11 @@ class Opened:
             self._tables |= tables_of(self.source, missing, device, watch)
         return {name: self._tables[name] for name in names}
 
-    def figure(self, name: str, ax: Axes | None = None, *, picture: int = 0) -> Axes | Figure:
+    def figure(
+        self, name: str, ax: Axes | None = None, *, picture: int = 0, **options: Any
+    ) -> Axes | Figure:
         """Draw a picture of a table, on axes of your own or in a new figure."""
-        return self._study([name]).figure(name, ax, picture=picture)
+        return self._study([name]).figure(name, ax, picture=picture, **options)
 
     def report(self, path: str | Path) -> None:
         """Write one page of all tables as a single HTML file."""

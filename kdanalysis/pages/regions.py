@@ -1,6 +1,8 @@
 """regions: what a teacher sees in the cells of images, and a student with it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kdanalysis.analyzers.regions.sight_figure import (
-    drawn_scales,
-    sight_number,
-    sight_of_image,
-    sight_sentence,
-)
+from kdanalysis.analyzers.noun import Picture
+from kdanalysis.analyzers.regions.sight import drawn_scales, sight_of_image
 from kdanalysis.data import DataSplits, load_data
 from kdanalysis.draw.look import class_names, short
 from kdanalysis.losses import Loss, parse_loss
@@ -22,6 +20,8 @@ from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.store import load_regions
+from kdanalysis.store.regions import Regions
+from kdanalysis.studies.opening import Arrays
 from kdanalysis.studies.regions import tables_of_file, tables_of_networks
 from kdanalysis.training.checkpoint import load_network
 
@@ -29,7 +29,7 @@ TITLE = "What is seen in the regions of images"
 
 
 def regions(
-    teacher: str | Path | nn.Module,
+    teacher: str | Path | nn.Module | Mapping[str, Any],
     data: str | DataSplits | None = None,
     student: str | Path | nn.Module | None = None,
     *,
@@ -47,8 +47,8 @@ def regions(
     says there.
 
     Args:
-        teacher: a network, a checkpoint that ``train`` wrote, or a file of region logits:
-            teacher_regions (n, c, r), target and perhaps student_regions.
+        teacher: a network, a checkpoint that ``train`` wrote, or region logits in a file or as
+            arrays by name: teacher_regions (n, c, r), target and perhaps student_regions.
         data: whose validation images are looked at, as ``load_data`` takes it or gives it; None
             with a file of region logits.
         student: a network or a checkpoint.
@@ -65,14 +65,18 @@ def regions(
             as ``read_regions``.
     """
     base = parse_loss(loss) if isinstance(loss, str) else loss
-    network = isinstance(teacher, nn.Module) or Path(teacher).suffix in (".pt", ".pth")
+    held = isinstance(teacher, Mapping)
+    network = not held and (
+        isinstance(teacher, nn.Module) or Path(teacher).suffix in (".pt", ".pth")
+    )
     if network != (data is not None) or (student is not None and not network):
         raise ValueError(
             f"{_called(teacher)}: a checkpoint needs data with its images, a file of region logits "
             f"needs neither data nor a student"
         )
     if not network:
-        return _of_file(Path(teacher), base, scales, batch_size, watch)
+        found = Regions(Arrays(teacher)) if held else load_regions(Path(teacher))
+        return _of_file(found, base, scales, batch_size, watch)
     splits = load_data(data) if isinstance(data, str) else data
     networks = [None if x is None else _network(x, splits, device) for x in (teacher, student)]
     count = len(splits.valid)
@@ -93,13 +97,12 @@ def regions(
 
 
 def _of_file(
-    path: Path, loss: Loss, scales: Sequence[int], batch_size: int, watch: Callable
+    found: Regions, loss: Loss, scales: Sequence[int], batch_size: int, watch: Callable
 ) -> Study:
-    found = load_regions(path)
     batches = watch(found.batches(batch_size), "Reading", found.num_rows)
     tables = tables_of_file(found, loss, scales, batches)
     facts = {
-        "regions": str(path),
+        "regions": str(found.path),
         "images": f"{found.num_rows:,}",
         "classes": found.num_classes,
         "scales": ", ".join(map(str, scales)),
@@ -110,33 +113,41 @@ def _of_file(
 
 def _study(facts: dict, tables: dict[str, pd.DataFrame], data: DataSplits | None) -> Study:
     classes = None if data is None else data.classes
+    sight = sight_pictures(tables["sight"], data) if "sight" in tables else []
 
     def sections() -> list[Section]:
         return [
-            sight_section(table, data)
+            sight_section(table, sight, classes)
             if noun == "sight"
             else noun_section(noun, {"": table}, classes)
             for noun, table in tables.items()
         ]
 
     parts = {noun: {"": table} for noun, table in tables.items()}
-    return Study(TITLE, stated(facts), parts, sections, classes)
+    pictures = {"sight": sight} if sight else {}
+    return Study(TITLE, stated(facts), parts, sections, classes, pictures=pictures)
 
 
-def sight_section(table: pd.DataFrame, data: DataSplits) -> Section:
-    """Return the section with a picture of every image in the table."""
-    names, figures = class_names(len(data.classes), data.classes), []
+def sight_pictures(table: pd.DataFrame, data: DataSplits) -> list[Picture]:
+    """Return a picture of every validation image in the table."""
+    names, pictures = class_names(len(data.classes), data.classes), []
     for sample_id, rows in table.groupby("sample_id", sort=False):
         pixels = data.valid[int(sample_id)][0].permute(1, 2, 0).numpy()
-        figure = sight_of_image(table, pixels, int(sample_id), data.classes)
+        draw = partial(sight_of_image, image=pixels, sample_id=int(sample_id))
         what = short(names[int(rows.label.iloc[0])], 40)
-        figures.append((f"Validation image {sample_id}, {what}", figure))
-    text = (
-        f"{sight_sentence(table)} From the clearest image to the most ambiguous, in even ranks of "
-        f"the entropy of the cells' classes; framed cells name another class than the image."
-    )
+        caption = f"Validation image {sample_id}, {what}"
+        pictures.append(Picture(caption, draw, names=True, panels=True))
+    return pictures
+
+
+def sight_section(
+    table: pd.DataFrame, pictures: Sequence[Picture], classes: Sequence[str]
+) -> Section:
+    """Return the section with a picture of every image in the table."""
+    names = class_names(len(classes), classes)
+    shown = noun_section("sight", {"": table}, classes, pictures=pictures)
     captions = [("Table sight", table.assign(label=[names[int(label)] for label in table.label]))]
-    return Section("sight", "What a region sees", text, sight_number(table), figures, captions)
+    return replace(shown, tables=captions)
 
 
 def _network(one: Any, splits: DataSplits, device: Any) -> nn.Module:
@@ -145,4 +156,6 @@ def _network(one: Any, splits: DataSplits, device: Any) -> nn.Module:
 
 
 def _called(network: Any) -> str:
+    if isinstance(network, Mapping):
+        return "arrays"
     return type(network).__name__ if isinstance(network, nn.Module) else str(network)

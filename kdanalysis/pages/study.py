@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from kdanalysis.analyzers import load_nouns
-from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.analyzers.noun import Noun, Picture, Reading
 from kdanalysis.draw.look import Axes, Figure
 from kdanalysis.draw.save import save_figure
 from kdanalysis.pages.html import Section, build
@@ -32,6 +32,7 @@ class Study:
         sections: makes the sections of the page.
         classes: a name for every class.
         formats: of the tables in a folder, "csv" and "parquet".
+        pictures: of nouns, in place of their own.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class Study:
         sections: Callable[[], Sequence[Section]],
         classes: Sequence[str] | None = None,
         formats: tuple[str, ...] = ("csv",),
+        pictures: Mapping[str, Sequence[Picture]] | None = None,
     ) -> None:
         self.title, self.facts, self.parts, self._sections = title, facts, parts, sections
-        self.classes, self.formats = classes, formats
+        self.classes, self.formats, self._pictures = classes, formats, pictures or {}
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -62,7 +64,13 @@ class Study:
         return found
 
     def figure(
-        self, name: str, ax: Axes | None = None, *, run: str = "", picture: int = 0
+        self,
+        name: str,
+        ax: Axes | None = None,
+        *,
+        run: str = "",
+        picture: int = 0,
+        **options: Any,
     ) -> Axes | Figure:
         """Draw a picture of a table; the axes or the figure drawn on can be changed and saved.
 
@@ -71,21 +79,22 @@ class Study:
             ax: axes to draw on; a figure of its own if None.
             run: which of several; all in one picture, or the first, if not given.
             picture: which of the table's pictures.
+            **options: of the drawing, such as ``temperature`` of a sweep.
 
         Raises:
             ValueError: no such table, run or picture, or nothing in it to draw.
         """
         known, of_noun = load_nouns().get(name), self.parts.get(name, {})
         together = known is not None and len(of_noun) > 1 and not run and known.pictures_of_all
-        drawn = known.pictures_of_all if together else known.pictures if known else ()
+        drawn = known.pictures_of_all if together else self._pictures_of(name)
         table = of_noun if together else of_noun.get(run or next(iter(of_noun), ""))
         if table is None or picture >= len(drawn):
-            there = ", ".join(noun for noun in self.parts if getattr(_known(noun), "pictures", ()))
+            there = ", ".join(noun for noun in self.parts if self._pictures_of(noun))
             raise ValueError(
                 f"there is no picture {picture} of {name!r}{f' of {run}' if run else ''}; "
                 f"there are pictures of: {there}"
             )
-        return drawn[picture].of(table, self.classes, ax)
+        return drawn[picture].of(table, self.classes, ax, **options)
 
     @cached_property
     def sections(self) -> Sequence[Section]:
@@ -127,6 +136,9 @@ class Study:
                 name = section.name if place == 1 else f"{section.name}-{place}"
                 save_figure(figure, folder / "figures" / name)
 
+    def _pictures_of(self, noun: str) -> Sequence[Picture]:
+        return self._pictures.get(noun, getattr(load_nouns().get(noun), "pictures", ()))
+
     def _read(self, known: type[Noun], of_noun: Mapping[str, pd.DataFrame]) -> Reading:
         try:
             if len(of_noun) > 1 and known.reading_of_all is not None:
@@ -142,7 +154,7 @@ class Study:
 
     def _repr_html_(self) -> str:
         rows = [
-            f"<dt>{escape(_known(noun).title)} <code>{noun}</code></dt>"
+            f"<dt>{escape(load_nouns()[noun].title)} <code>{noun}</code></dt>"
             f"<dd>{escape(reading.sentence)}<br><small>{escape(reading.number)}</small></dd>"
             for noun, reading in self.readings.items()
         ]
@@ -156,7 +168,3 @@ class Study:
 
     def __repr__(self) -> str:
         return f"<Study {self.title!r}: tables {', '.join(self.tables)}>"
-
-
-def _known(noun: str) -> Any:
-    return load_nouns().get(noun)

@@ -62,7 +62,7 @@ def test_probabilities_are_refused():
 
 
 def test_arrays_are_named_by_their_columns():
-    with pytest.raises(ValueError, match="need teacher_logits among arrays of .*; got logits"):
+    with pytest.raises(ValueError, match=r"need teacher_logits among arrays of .*; got logits"):
         open_source({"logits": arrays()["teacher_logits"]})
 
 

@@ -97,9 +97,7 @@ def test_what_was_not_recorded_is_said(make_run):
     bare, quiet = make_run("bare", layers=()), make_run("quiet", noise=False)
     with pytest.raises(ValueError, match=r"'layers' needs gradients at layers, .*kd\.Layers"):
         bare.table("layers")
-    with pytest.raises(
-        ValueError, match=r"'snr' needs the variance .*kd\.Layers\(\.\.\., noise=True\)"
-    ):
+    with pytest.raises(ValueError, match=r"'snr' needs the variance .*kd\.Layers\(.*noise=True"):
         quiet.table("snr")
     assert {*bare.tables()} & {*LAYER_TABLES} == set()
     assert {*quiet.tables()} & {*LAYER_TABLES} == {"layers"}
