@@ -54,8 +54,12 @@ class Picture(NamedTuple):
 
     def figure(self, table: Any, names: Names = None) -> Figure:
         """Draw a table, or tables by name, and return the figure."""
-        drawn = self.of(table, names)
-        return getattr(drawn, "figure", None) or drawn
+        return figure_of(self.of(table, names))
+
+
+def figure_of(drawn: Axes | Figure) -> Figure:
+    """Return the figure that was drawn, or in which the axes stand."""
+    return getattr(drawn, "figure", None) or drawn
 
 
 class Noun:
@@ -135,14 +139,15 @@ class Noun:
     def draw(
         cls, table: Any, ax: Axes | None = None, names: Names = None, *, picture: int = 0
     ) -> Any:
-        """Draw a picture of a table, the first if not said; see :meth:`Picture.of`.
+        """Draw a picture of a table, the first if not said, on axes or in a figure of its own.
 
         Raises:
             ValueError: there is no picture, or as the drawing.
         """
         if not cls.pictures:
             raise ValueError(f"the table {cls.noun!r} has no picture")
-        return cls.pictures[picture].of(table, names, ax)
+        drawn = cls.pictures[picture].of(table, names, ax)
+        return drawn if ax is not None else figure_of(drawn)
 
 
 def find_noun(name: str, known: Sequence[str]) -> type[Noun]:

@@ -69,12 +69,22 @@ def noun_section(
             figures += [(picture.caption, picture.figure(frame)) for picture in together]
     except ValueError as error:
         text.append(f"Not to be drawn from these data: {error}.")
-    captions = [(f"Table {noun}", joined(tables))]
-    if known.excerpt:
-        parts = {run: known.excerpt(table) for run, table in tables.items()}
-        captions = [(f"Numbers of the table {noun}, which is too long for a page", joined(parts))]
     title = title or known.title
-    return Section(noun, title, "\n".join(text), "\n".join(number), figures, captions)
+    words = "\n".join(text), "\n".join(number)
+    return Section(noun, title, *words, figures, [excerpt(known, noun, tables)])
+
+
+def excerpt(
+    known: type[Noun], noun: str, tables: Mapping[str, pd.DataFrame]
+) -> tuple[str, pd.DataFrame]:
+    """Return what a page shows of the tables, with its caption: numbers of one too long for it."""
+    try:
+        if known.excerpt:
+            parts = {run: known.excerpt(table) for run, table in tables.items()}
+            return f"Numbers of the table {noun}, which is too long for a page", joined(parts)
+    except ValueError:  # nothing in it to sum up, as the section says
+        pass
+    return f"Table {noun}", joined(tables)
 
 
 def with_conflict(parts: Tables) -> dict[str, dict[str, pd.DataFrame]]:

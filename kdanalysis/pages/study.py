@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from kdanalysis.analyzers import load_nouns
-from kdanalysis.analyzers.noun import Noun, Picture, Reading
+from kdanalysis.analyzers.noun import Noun, Picture, Reading, figure_of
 from kdanalysis.draw.look import Axes, Figure
 from kdanalysis.draw.save import save_figure
 from kdanalysis.pages.html import Section, build
@@ -72,7 +72,7 @@ class Study:
         picture: int = 0,
         **options: Any,
     ) -> Axes | Figure:
-        """Draw a picture of a table; the axes or the figure drawn on can be changed and saved.
+        """Draw a picture of a table; return the axes given, or a figure that a notebook shows.
 
         Args:
             name: of the table.
@@ -94,7 +94,8 @@ class Study:
                 f"there is no picture {picture} of {name!r}{f' of {run}' if run else ''}; "
                 f"there are pictures of: {there}"
             )
-        return drawn[picture].of(table, self.classes, ax, **options)
+        shown = drawn[picture].of(table, self.classes, ax, **options)
+        return shown if ax is not None else figure_of(shown)
 
     @cached_property
     def sections(self) -> Sequence[Section]:

@@ -71,7 +71,7 @@ def test_its_table_and_figure_are_there(toy, run, sides):
     table = opened.table("distance")
     assert table.step.tolist() == [0, 10]
     assert table.distance.tolist() == pytest.approx(expected(*sides))
-    ax = opened.figure("distance")
+    (ax,) = opened.figure("distance").axes
     assert ax.lines[0].get_ydata().tolist() == table.distance.tolist()
 
 

@@ -30,9 +30,10 @@ def test_a_figure_is_drawn_on_the_axes_given_or_in_a_figure_of_its_own(arrays):
     study, ax = kd.diagnose(arrays), kd.new_axes()
     assert study.figure("mass", ax) is ax
     assert ax.lines
-    assert study.figure("mass").figure is not ax.figure
-    drawn = study.figure("amplification", picture=1)
-    assert drawn is not None
+    alone = study.figure("mass")
+    assert alone is not ax.figure
+    assert alone._repr_png_().startswith(b"\x89PNG")
+    assert study.figure("amplification", picture=1).axes
     with pytest.raises(
         ValueError, match=r"no picture 0 of 'nothing'; there are pictures of: .*mass"
     ):
@@ -91,7 +92,7 @@ def test_what_was_opened_has_tables_figures_and_a_report(make_run, tmp_path):
     alone = kd.open_run(tmp_path / "kd").table("magnitude")
     pd.testing.assert_frame_equal(opened.table("magnitude"), alone)
     assert opened.table("magnitude") is opened.table("magnitude")
-    assert opened.figure("share").patches
+    assert opened.figure("share").axes[0].patches
     opened.report(tmp_path / "page.html")
     assert "Share of each term" in (tmp_path / "page.html").read_text()
 
