@@ -14,8 +14,7 @@ from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.partition import Target, TopK
-from kdanalysis.losses import DKD, GDKD, KD, Loss
-from kdanalysis.losses.parts import KDParts
+from kdanalysis.losses import DKD, GDKD, KD, KDParts, Loss
 from kdanalysis.pages.compare_runs import drawn_together
 from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.html import Section

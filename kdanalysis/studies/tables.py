@@ -38,12 +38,12 @@ from kdanalysis.losses import (
     SDD,
     Blockwise,
     CrossEntropy,
+    KDParts,
     LogitStandardized,
     Loss,
     Sum,
     restore_loss,
 )
-from kdanalysis.losses.parts import KDParts
 from kdanalysis.store.grams import GramIndex
 from kdanalysis.store.info import RunInfo
 

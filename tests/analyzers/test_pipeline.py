@@ -42,8 +42,7 @@ from kdanalysis.analyzers.terms.magnitude import TermMagnitude
 from kdanalysis.analyzers.terms.nckd import NCKDByConfidence
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.partition import TopK
-from kdanalysis.losses import DKD, GDKD, CrossEntropy
-from kdanalysis.losses.parts import KDParts
+from kdanalysis.losses import DKD, GDKD, CrossEntropy, KDParts
 from tests.analyzers.readback import smallest_font
 
 

@@ -43,7 +43,7 @@ def test_text_gives_the_loss(text, loss):
         ("", "unknown loss ''; known: ce, kd, dkd, gdkd, gdkd3, nkd"),
         ("gdkd:temprature=4", "loss 'gdkd' has no option 'temprature'; did you mean 'temperature'"),
         ("gdkd:k", "option 'k' of loss 'gdkd' needs a value"),
-        ("gdkd:k=five", "gdkd:k=five is not of the kind of its default 5"),
+        ("gdkd:k=five", "k of GDKD is a number, 'auto' or an AutoK, got 'five'"),
         ("gdkd:weights=1,2,8", "has no option '2' .several numbers are written 1/2/8."),
         ("gdkd:k=3,k=4", "option 'k' of loss 'gdkd' is given twice"),
         ("gdkd3:k=auto", "gdkd3:k=auto is not of the kind of its default 4"),
@@ -56,7 +56,7 @@ def test_text_gives_the_loss(text, loss):
         ("sure-kd:treshold=0.9", "loss 'kd' has no option 'treshold'; did you mean 'threshold'"),
         ("sure-kd:side=unsure", "loss 'kd' has no option 'side'"),
         ("unsure-kd:threshold=1", "threshold must lie between 0 and 1, both excluded, got 1.0"),
-        ("sure-sdd-kd", "unknown loss 'sure-sdd-kd'"),
+        ("sure-sdd-kd", "Confident needs a loss on whole images, got SDD"),
         ("gdkd:divergence=sideways", "divergence is one of .* got 'sideways'"),
     ],
 )

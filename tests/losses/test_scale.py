@@ -273,7 +273,7 @@ def test_text_gives_the_loss(text, loss):
     ("call", "message"),
     [
         (lambda: parse_loss("sdd"), "unknown loss 'sdd'; did you mean 'sdd-kd'"),
-        (lambda: parse_loss("ls-sdd-kd"), "unknown loss 'ls-sdd-kd'; did you mean 'sdd-kd'"),
+        (lambda: parse_loss("ls-sdd-kd"), r"standardise inside SDD instead: SDD\(LogitStandar"),
         (lambda: parse_loss("sdd-kd:scale=1/2"), "no option 'scale'; did you mean 'scales'"),
         (lambda: parse_loss("sdd-kd:base=kd"), "no option 'base'"),
         (lambda: parse_loss("kd:scales=1/2"), "loss 'kd' has no option 'scales'"),

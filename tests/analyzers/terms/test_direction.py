@@ -11,8 +11,7 @@ from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.partition import TopK
-from kdanalysis.losses import DKD, GDKD, KD, NKD, CrossEntropy, LogitStandardized, Sum
-from kdanalysis.losses.parts import KDParts
+from kdanalysis.losses import DKD, GDKD, KD, NKD, CrossEntropy, KDParts, LogitStandardized, Sum
 from kdanalysis.studies.stream import needed_columns
 from tests.analyzers.reference import logits, targets
 
