@@ -23,6 +23,7 @@ _HOMES = {
     "GDKD3": "kdanalysis.losses",
     "KD": "kdanalysis.losses",
     "LogitStandardized": "kdanalysis.losses",
+    "Loss": "kdanalysis.losses",
     "NKD": "kdanalysis.losses",
     "SDD": "kdanalysis.losses",
     "Sum": "kdanalysis.losses",

@@ -7,11 +7,13 @@ for every class of every sample, shape (n, c). Group 0 is the top group and no g
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from operator import index
-from typing import ClassVar, SupportsIndex
+from typing import Any, ClassVar, SupportsIndex
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+RULES: dict[str, type["Partition"]] = {}  # every rule by its class name, which a repr begins with
 
 
 class Partition(ABC):
@@ -22,6 +24,10 @@ class Partition(ABC):
 
     num_groups: int
     needs_target: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        RULES[cls.__name__] = cls
 
     @abstractmethod
     def __call__(

@@ -5,8 +5,9 @@ from kdanalysis.losses.base import Loss, linear_ramp
 from kdanalysis.losses.blocks import Blockwise
 from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3, Decoupled
 from kdanalysis.losses.nkd import NKD
-from kdanalysis.losses.plain import KD, CrossEntropy
+from kdanalysis.losses.plain import KD, CrossEntropy, KDParts
 from kdanalysis.losses.regions import SDD
+from kdanalysis.losses.registry import non_top_terms, term_colour_of
 from kdanalysis.losses.text import parse_loss, parse_losses, restore_loss
 
 __all__ = [
@@ -20,11 +21,14 @@ __all__ = [
     "Confident",
     "CrossEntropy",
     "Decoupled",
+    "KDParts",
     "LogitStandardized",
     "Loss",
     "Sum",
     "linear_ramp",
+    "non_top_terms",
     "parse_loss",
     "parse_losses",
     "restore_loss",
+    "term_colour_of",
 ]

@@ -1,4 +1,4 @@
-"""Losses made of losses: a sum of terms, and standardised logits around any loss."""
+"""Losses made of losses: a sum, standardised logits and one side of a threshold around any loss."""
 
 from collections.abc import Iterable
 from math import log, log1p
@@ -93,7 +93,28 @@ def _merge(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:
     return merged
 
 
-class LogitStandardized(Loss):
+class Around(Loss):
+    """A loss around another: its terms, their weights and its temperature are the inner loss's."""
+
+    loss: Loss
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weights of the inner loss's terms."""
+        return self.loss.term_weights
+
+    @property
+    def temperature(self) -> float | None:
+        """The inner loss's temperature."""
+        return self.loss.temperature
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether the inner loss uses the labels."""
+        return self.loss.needs_target
+
+
+class LogitStandardized(Around, prefixes={"ls-": {}}):
     """Any loss on z-scored logits (Sun et al., CVPR 2024, arXiv 2403.01427).
 
     Both sides become (z - mean) / (std + 1e-7) per sample, with the unbiased std over classes.
@@ -115,21 +136,6 @@ class LogitStandardized(Loss):
             raise ValueError(
                 f"standardise inside SDD instead: SDD(LogitStandardized(...)), not {loss}"
             )
-
-    @property
-    def term_weights(self) -> dict[str, float]:
-        """Weights of the inner loss's terms."""
-        return self.loss.term_weights
-
-    @property
-    def temperature(self) -> float | None:
-        """The inner loss's temperature, which applies to standardised logits."""
-        return self.loss.temperature
-
-    @property
-    def needs_target(self) -> bool:
-        """Whether the inner loss uses the labels."""
-        return self.loss.needs_target
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
@@ -175,7 +181,7 @@ def _sides(student: Tensor, teacher: Tensor) -> tuple[tuple[Tensor, str], tuple[
 SIDES = ("sure", "unsure")
 
 
-class Confident(Loss):
+class Confident(Around, prefixes={f"{side}-": {"side": side} for side in SIDES}):
     """Any loss on the samples whose label the teacher gives more than a threshold, or on the rest.
 
     Made for DKD's question which samples nckd teaches with (table 5, arXiv 2203.08679). The paper
@@ -193,6 +199,8 @@ class Confident(Loss):
         ValueError: a loss on regions, a threshold that is no probability, or an unknown side.
     """
 
+    needs_target = True
+
     def __init__(self, loss: Loss, threshold: Real = 0.5, side: str = "sure") -> None:
         super().__init__()
         if check_loss(loss).scales is not None:
@@ -205,16 +213,6 @@ class Confident(Loss):
             raise ValueError(
                 f"threshold must lie between 0 and 1, both excluded, got {threshold!r}"
             )
-
-    @property
-    def term_weights(self) -> dict[str, float]:
-        """Weights of the inner loss's terms."""
-        return self.loss.term_weights
-
-    @property
-    def temperature(self) -> float | None:
-        """The inner loss's temperature."""
-        return self.loss.temperature
 
     def values(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real

@@ -1,22 +1,29 @@
 """Loss: named terms per sample, and the closed-form gradient of every term."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from math import isfinite, nan
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kdanalysis.core.regions import count_regions
+from kdanalysis.losses.registry import register
 
 Real = int | float
 
 
 class Loss(nn.Module, ABC):
     """Maps (student, teacher, target) to weighted terms per sample, T^2 included.
+
+    A subclass keeps the constructor's arguments as attributes of their names, which can be set
+    once: the repr gives them, and ``restore_loss`` makes the loss from it. It is known as soon as
+    it is defined: ``class JSD(Loss, name="jsd")`` to ``parse_loss``, a loss around another by its
+    ``prefixes``, each with the arguments that it stands for. ``colours`` of terms and the
+    ``non_top`` ones, which teach the relations among the other classes, are for figures.
 
     The training loss is the mean over samples of the sum of the terms. Logits in half precision
     are computed in float32 inside; float64 stays float64.
@@ -33,6 +40,28 @@ class Loss(nn.Module, ABC):
     needs_target: bool = True
     scales: tuple[int, ...] | None = None
     stacked: int | None = None
+
+    name: ClassVar[str] = ""
+    prefixes: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    colours: ClassVar[Mapping[str, str]] = {}
+    non_top: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(
+        cls,
+        name: str = "",
+        prefixes: Mapping[str, Mapping[str, object]] | None = None,
+        **rest: Any,
+    ) -> None:
+        super().__init_subclass__(**rest)
+        cls.name, cls.prefixes = name, prefixes or {}
+        register(cls)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set it; the constructor's arguments once, so that a loss stays what its repr says."""
+        known = name in vars(self) or name in vars(self).get("_modules", ())
+        if known and name in signature(type(self)).parameters:
+            raise AttributeError(f"{name} of a loss cannot be changed: make another one")
+        super().__setattr__(name, value)
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -130,7 +159,12 @@ def check_temperature(temperature: Real) -> float:
 
 
 def check_number(name: str, number: object) -> float:
-    """Return it as a float; a ValueError where it is no finite number."""
+    """Return it as a float; a ValueError where it is no finite number, or one that learns."""
+    if getattr(number, "requires_grad", False):
+        raise ValueError(
+            f"{name} must be a constant, got a tensor that requires a gradient: a loss keeps a "
+            f"plain number, which would never learn"
+        )
     try:
         value = float(number)
     except (TypeError, ValueError):

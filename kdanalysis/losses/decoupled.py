@@ -8,6 +8,7 @@ from torch import Tensor
 from kdanalysis.core.divergence import DIVERGENCES, decompose, slopes, slopes_of_chosen
 from kdanalysis.core.partition import AutoK, Chosen, Partition, Target, Top1, Top1TopK, TopK
 from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
+from kdanalysis.losses.plain import KDParts
 
 
 class Decoupled(Loss):
@@ -30,6 +31,8 @@ class Decoupled(Loss):
         ValueError: a weight or a name too many or too few, or an impossible temperature.
     """
 
+    colours, non_top = KDParts.colours, KDParts.non_top  # the same terms, weighed otherwise
+
     def __init__(
         self,
         partition: Partition,
@@ -48,18 +51,13 @@ class Decoupled(Loss):
         if divergence not in DIVERGENCES:
             raise ValueError(f"divergence is one of {DIVERGENCES}, got {divergence!r}")
         self.partition, self.names = partition, tuple(names)
-        self._weights = tuple(check_number("a weight", weight) for weight in weights)
+        self.weights = tuple(check_number("a weight", weight) for weight in weights)
         self.temperature, self.divergence = check_temperature(temperature), divergence
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """Weights of the high term and of every group's low term."""
-        return self._weights
 
     @property
     def term_weights(self) -> dict[str, float]:
         """Weight of every named term."""
-        return self._name(self._weights)
+        return self._name(self.weights)
 
     @property
     def needs_target(self) -> bool:
@@ -103,7 +101,7 @@ def as_sequence(weights: Iterable[SupportsFloat]) -> tuple[SupportsFloat, ...]:
         raise ValueError(f"weights are one number a term, got {weights!r}") from None
 
 
-class DKD(Decoupled):
+class DKD(Decoupled, name="dkd"):
     """Decoupled knowledge distillation (Zhao et al., CVPR 2022, arXiv 2203.08679).
 
         L = T^2 (alpha KL(b_p || b_q) + beta KL(p|rest || q|rest))
@@ -149,7 +147,7 @@ class DKD(Decoupled):
         )
 
 
-class GDKD(Decoupled):
+class GDKD(Decoupled, name="gdkd"):
     """Generalized decoupled knowledge distillation (Zheng and Cheng, arXiv 2512.04625).
 
         L = T^2 (w0 KL(P || Q) + w1 D(p|top, q|top) + w2 D(p|other, q|other))
@@ -195,7 +193,7 @@ class GDKD(Decoupled):
         return self.partition.strategy if isinstance(self.partition, TopK) else "best"
 
 
-class GDKD3(Decoupled):
+class GDKD3(Decoupled, name="gdkd3"):
     """GDKD over three groups: the teacher's top class, its ranks 2 to k, the rest (2512.04625).
 
     ``high`` compares the three masses; ``low_top`` is the divergence inside ranks 2 to k. The

@@ -1,5 +1,7 @@
 """Normalized knowledge distillation: a target term and a non-target cross-entropy."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,7 @@ from kdanalysis.core.partition import check_target
 from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
 
 
-class NKD(Loss):
+class NKD(Loss, name="nkd"):
     """Normalized KD (Yang et al., ICCV 2023, arXiv 2303.13005), without its cross-entropy.
 
         L = -p_t log q_t  -  gamma T^2 sum_{i != t} p_i|rest log q_i|rest
@@ -23,17 +25,14 @@ class NKD(Loss):
             second term, so that it runs over all classes.
     """
 
+    colours: ClassVar = {"nkd_target": "olive", "nkd_other": "wine"}
+
     def __init__(self, temperature: Real = 1.0, gamma: Real = 1.5, official: bool = False) -> None:
         super().__init__()
         if not isinstance(official, bool):
             raise ValueError(f"official is True or False, got {official!r}")
         self.temperature, self.official = check_temperature(temperature), official
-        self._gamma = check_number("gamma", gamma)
-
-    @property
-    def gamma(self) -> float:
-        """Weight of the second term."""
-        return self._gamma
+        self.gamma = check_number("gamma", gamma)
 
     @property
     def term_weights(self) -> dict[str, float]:

@@ -13,7 +13,7 @@ REDUCTIONS = ("mean", "sum")
 CONSISTENT, COMPLEMENTARY = "consistent", "complementary"
 
 
-class SDD(Loss):
+class SDD(Loss, prefixes={"sdd-": {}}):
     r"""Scale decoupled distillation around any loss (Wei et al., CVPR 2024, arXiv 2403.13512).
 
     .. math:: L = v \sum_{r\ consistent} D(z_r, t_r) + w \sum_{r\ complementary} D(z_r, t_r)

@@ -1,37 +1,29 @@
-"""Losses written as text: ``gdkd:k=5,temperature=4``, as the command line takes them."""
+"""Losses as text: as the command line takes them, ``gdkd:k=5,temperature=4``, and as their repr.
+
+Which names, prefixes and options there are is said by the losses themselves, see ``registry``.
+"""
 
 import ast
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
-from functools import partial
 from inspect import Parameter, signature
+from typing import get_args
 
-from kdanalysis.core.partition import AutoK, Groups, Target, Top1, Top1TopK, TopK
-from kdanalysis.losses.around import Confident, LogitStandardized, Sum
+from kdanalysis.core.partition import RULES
+from kdanalysis.losses.around import Sum
 from kdanalysis.losses.base import Loss
-from kdanalysis.losses.blocks import Blockwise
-from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3, Decoupled
-from kdanalysis.losses.nkd import NKD
-from kdanalysis.losses.plain import KD, CrossEntropy
-from kdanalysis.losses.regions import SDD
-
-_LOSSES = {"ce": CrossEntropy, "kd": KD, "dkd": DKD, "gdkd": GDKD, "gdkd3": GDKD3, "nkd": NKD}
-_STANDARDIZED = "ls-"
-_AROUND = {
-    "sdd-": SDD,
-    "sure-": partial(Confident, side="sure"),
-    "unsure-": partial(Confident, side="unsure"),
-}
-_NAMES = (*_LOSSES, *(f"sdd-{name}" for name in _LOSSES if name != "ce"))
+from kdanalysis.losses.registry import KINDS, named, prefixed
 
 
 def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
     """Read a loss from ``name:key=value,key=value``; ``+`` between several adds them up.
 
-    Names: ce, kd, dkd, gdkd, gdkd3, nkd, each also behind ``ls-`` for standardised logits, and
-    then behind ``sdd-`` for the regions of several scales, or ``sure-`` or ``unsure-`` for the
-    samples whose label the teacher gives more than ``threshold``, or less. The keys are the
+    Names: ce, kd, dkd, gdkd, gdkd3, nkd, each also behind ``ls-`` for standardised logits, behind
+    ``sdd-`` for the regions of several scales, or behind ``sure-`` or ``unsure-`` for the samples
+    whose label the teacher gives more than ``threshold``, or less; of several prefixes the first
+    is outermost. Losses of your own go by the names they are defined with. The keys are the
     constructors' arguments; several numbers are separated by ``/``. A loss that has a temperature
     and names none takes ``temperature`` where that is given.
 
@@ -52,58 +44,73 @@ def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
 
 
 def _parse_one(text: str, temperature: float | int | None) -> Loss:
-    name, _, options = text.partition(":")
-    prefix = next((one for one in _AROUND if name.lower().startswith(one)), "")
-    inner = name.lower().removeprefix(prefix)
-    plain = inner.removeprefix(_STANDARDIZED)
-    if plain not in _LOSSES:
-        names = [prefix + known for known in _LOSSES] if prefix else _NAMES
-        raise ValueError(f"unknown loss {name!r}{_nearest(name.lower(), names)}")
-    around = _parameters(_AROUND[prefix]) if prefix else {}
-    arguments = _arguments(plain, options, _parameters(_LOSSES[plain]) | around, temperature)
-    outside = {key: arguments.pop(key) for key in around if key in arguments}
-    loss = _LOSSES[plain](**arguments)
-    loss = loss if plain == inner else LogitStandardized(loss)
-    return _AROUND[prefix](loss, **outside) if prefix else loss
+    whole, _, written = text.partition(":")
+    around, plain = _unwrapped(whole.lower())
+    if plain not in named():
+        raise ValueError(f"unknown loss {whole!r}{_nearest_loss(whole.lower(), plain)}")
+    inner = _parameters(named()[plain])
+    outer = [(kind, fixed, _parameters(kind, fixed)) for kind, fixed in around]
+    valid = inner | {key: one for _, _, keys in outer for key, one in keys.items()}
+    options = _options(plain, written, valid)
+    if temperature is not None and "temperature" in valid:
+        options.setdefault("temperature", temperature)
+    own = [{key: options.pop(key) for key in keys if key in options} for _, _, keys in outer]
+    loss = named()[plain](**options)
+    for (kind, fixed, _), given in zip(reversed(outer), reversed(own), strict=True):
+        loss = kind(loss, **given, **fixed)
+    return loss
 
 
-def _parameters(kind: Callable[..., Loss]) -> dict[str, Parameter]:
-    """What may be written as an option: all but the inner loss, and the side, which is a prefix."""
+def _unwrapped(text: str) -> tuple[list[tuple], str]:
+    """Return the losses around another by their prefixes, outermost first, and the inner name."""
+    for prefix, kind in prefixed().items():
+        if text.startswith(prefix):
+            rest, plain = _unwrapped(text.removeprefix(prefix))
+            return [kind, *rest], plain
+    return [], text
+
+
+def _parameters(kind: type[Loss], fixed: Iterable[str] = ()) -> dict[str, Parameter]:
+    """What may be written as an option: all that has a default and that no prefix stands for."""
     known = signature(kind).parameters.items()
-    return {key: one for key, one in known if key not in ("base", "loss", "side")}
+    return {k: one for k, one in known if one.default is not Parameter.empty and k not in fixed}
 
 
-def _arguments(
-    name: str, options: str, valid: Mapping[str, Parameter], temperature: float | int | None
-) -> dict[str, object]:
-    arguments = {}
-    for option in filter(None, options.split(",")):
+def _options(name: str, text: str, valid: Mapping[str, Parameter]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for option in filter(None, text.split(",")):
         key, equals, value = (piece.strip() for piece in option.partition("="))
         if key not in valid:
             listed = "" if equals else " (several numbers are written 1/2/8)"
             raise ValueError(f"loss {name!r} has no option {key!r}{listed}{_nearest(key, valid)}")
-        if key in arguments:
+        if key in found:
             raise ValueError(f"option {key!r} of loss {name!r} is given twice")
         if not equals or not value:
             raise ValueError(f"option {key!r} of loss {name!r} needs a value: {key}=...")
-        arguments[key] = _read(f"{name}:{key}", value, valid[key].default)
-    if temperature is not None and "temperature" in valid:
-        arguments.setdefault("temperature", temperature)
-    return arguments
+        found[key] = _read(f"{name}:{key}", value, valid[key])
+    return found
 
 
-def _read(where: str, text: str, default: object) -> object:
-    """Read a value of the default's type; a k may be a number or the word auto."""
-    try:
-        if isinstance(default, bool):
-            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-        if isinstance(default, tuple):
-            return tuple(type(default[0])(number) for number in text.split("/"))
-        if isinstance(default, int):
-            return text.lower() if where == "gdkd:k" and text.lower() == "auto" else int(text)
-        return float(text) if isinstance(default, float) else text
-    except (KeyError, ValueError):
-        raise ValueError(f"{where}={text} is not of the kind of its default {default}") from None
+def _read(where: str, text: str, option: Parameter) -> object:
+    """Read a value of the default's type, or of another that the option is annotated with."""
+    default = option.default
+    kinds: list[Callable] = [type(default)]
+    kinds += [k for k in (int, float, str) if k in get_args(option.annotation)]
+    if isinstance(default, bool):
+        kinds = [{"true": True, "1": True, "false": False, "0": False}.__getitem__]
+        text = text.lower()
+    elif isinstance(default, tuple):
+        kinds = [lambda whole: tuple(type(default[0])(number) for number in whole.split("/"))]
+    for kind in kinds:
+        with suppress(KeyError, TypeError, ValueError):
+            return kind(text)
+    raise ValueError(f"{where}={text} is not of the kind of its default {default}")
+
+
+def _nearest_loss(name: str, plain: str) -> str:
+    before = name.removesuffix(plain)
+    known = [before + other for other in named()]
+    return _nearest(name, known if before else known + [p + n for p in prefixed() for n in named()])
 
 
 def _nearest(name: str, valid: Iterable[str]) -> str:
@@ -170,16 +177,6 @@ def labels(written: Iterable[str]) -> list[str]:
     ]
 
 
-_KNOWN = {
-    kind.__name__: kind
-    for kind in (
-        *(KD, CrossEntropy, DKD, GDKD, GDKD3, NKD, Decoupled, LogitStandardized, Sum, SDD),
-        *(Confident, Blockwise),
-        *(AutoK, Groups, Target, Top1, Top1TopK, TopK),
-    )
-}
-
-
 def restore_loss(text: str) -> Loss:
     """Build the loss whose ``repr`` the text is.
 
@@ -204,4 +201,4 @@ def _build(node: ast.expr) -> object:
     if not isinstance(node.func, ast.Name):
         raise ValueError("only plain names are called")
     keywords = {keyword.arg: _build(keyword.value) for keyword in node.keywords}
-    return _KNOWN[node.func.id](*map(_build, node.args), **keywords)
+    return (RULES | KINDS)[node.func.id](*map(_build, node.args), **keywords)

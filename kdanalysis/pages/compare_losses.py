@@ -16,7 +16,7 @@ from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.partition import Target, TopK
 from kdanalysis.draw.look import Axes
 from kdanalysis.losses import DKD, GDKD, KD, Loss
-from kdanalysis.losses.parts import KDParts
+from kdanalysis.losses.plain import KDParts
 from kdanalysis.pages.compare_runs import BY_RUN
 from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.html import Section

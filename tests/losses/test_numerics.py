@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from problems import LOSSES, batch
+from problems import batch
+from torch import nn
 
 from kdanalysis import DKD, GDKD, KD, NKD, CrossEntropy, LogitStandardized
-from kdanalysis.losses.base import checked
-
-GAPS = [10.0, 100.0, 1e3, 1e4]
+from kdanalysis.losses.base import check_number, checked
 
 
 def confident(gap: float, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
@@ -17,23 +16,6 @@ def confident(gap: float, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
     teacher[torch.arange(5), target] += gap
     student[torch.arange(5), (target + 1) % 7] += gap
     return student.to(dtype), teacher.to(dtype), target
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("gap", GAPS)
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_low_precision_input_gives_the_float64_result(loss, gap, dtype):
-    student, teacher, target = confident(gap, dtype)
-    exact = (student.double(), teacher.double(), target)
-
-    values, gradients = loss(student, teacher, target), loss.gradients(student, teacher, target)
-
-    for name, value in loss(*exact).items():
-        assert value.isfinite().all()
-        assert values[name].dtype == torch.float32
-        torch.testing.assert_close(values[name].double(), value, rtol=2e-5, atol=2e-5)
-    for name, gradient in loss.gradients(*exact).items():
-        torch.testing.assert_close(gradients[name].double(), gradient, rtol=2e-4, atol=2e-4)
 
 
 def test_masked_softmax_of_the_published_kind_fails_where_ours_does_not():
@@ -63,19 +45,6 @@ def test_the_high_gradient_keeps_its_digits_where_both_sides_are_sure(loss, gap)
     exact = loss.gradients(student, teacher, target)[loss.terms[0]]
     single = loss.gradients(student.float(), teacher.float(), target)[loss.terms[0]]
     assert ((single - exact).norm(dim=-1) < 1e-5 * exact.norm(dim=-1)).all()
-
-
-@pytest.mark.parametrize("side", [0, 1])
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_non_finite_logits_are_an_error_that_names_sample_and_side(loss, bad, side):
-    problem = batch(3)
-    problem[side][2, 4] = bad
-    problem[side].requires_grad_()
-    name = ("student", "teacher")[side]
-    for call in (loss, loss.gradients):
-        with pytest.raises(ValueError, match=rf"{name} logits of sample 2 hold .* at class 4"):
-            call(*problem)
 
 
 @pytest.mark.parametrize("loss", [DKD(), GDKD(k=1)], ids=repr)
@@ -117,6 +86,14 @@ def test_targets_that_are_no_indices_are_refused(dtype):
         (lambda: NKD(gamma=float("nan")), "gamma must be a finite number, got nan"),
         (lambda: CrossEntropy(weight=float("nan")), "weight must be a finite number"),
         (lambda: KD(1e-40), "temperature must lie between 0.001 and 10000"),
+        (
+            lambda: check_number("temperature", nn.Parameter(torch.tensor(4.0))),
+            "temperature must be a constant, got a tensor that requires a gradient",
+        ),
+        (
+            lambda: GDKD(weights=(1, nn.Parameter(torch.tensor(1.0)), 8)),
+            "a weight must be a constant, got a tensor that requires a gradient",
+        ),
         (lambda: KD(float("nan")), "temperature must be a finite number, got nan"),
         (lambda: KD()(*batch(0), ramp=float("nan")), "ramp must be a finite number from 0"),
     ],
@@ -124,15 +101,6 @@ def test_targets_that_are_no_indices_are_refused(dtype):
 def test_numbers_that_no_loss_can_use_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-@pytest.mark.parametrize(
-    ("loss", "name"),
-    [(DKD(), "beta"), (GDKD(), "k"), (GDKD(), "weights"), (KD(), "weight"), (NKD(), "gamma")],
-)
-def test_what_a_loss_is_cannot_be_changed_behind_its_back(loss, name):
-    with pytest.raises(AttributeError):
-        setattr(loss, name, 3)
 
 
 def test_integers_of_other_libraries_become_plain_ones():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kdanalysis.core.partition import Target, TopK
-from kdanalysis.losses.parts import KDParts
+from kdanalysis.losses import KDParts
 from tests.analyzers.reference import autograd_gradients, logits, probabilities, targets, top_mass
 
 STUDENT, TEACHER, TARGET = logits(0), logits(1), targets(2)
@@ -42,4 +42,4 @@ def test_a_weight_scales_every_part():
     )
     for name, part in single.items():
         np.testing.assert_allclose(double[name], 2 * part)
-    assert repr(KDParts(TopK(3), weight=2)).endswith(", weight=2)")
+    assert repr(KDParts(TopK(3), weight=2)).endswith(", weight=2.0)")

@@ -6,14 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kdanalysis.studies.stream import needed_columns
 
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.partition import TopK
-from kdanalysis.losses import DKD, GDKD, KD, NKD, CrossEntropy, LogitStandardized, Sum
-from kdanalysis.losses.parts import KDParts
-from kdanalysis.studies.stream import needed_columns
+from kdanalysis.losses import DKD, GDKD, KD, NKD, CrossEntropy, KDParts, LogitStandardized, Sum
 from tests.analyzers.reference import logits, targets
 
 STUDENT, TEACHER = logits(0), logits(1)

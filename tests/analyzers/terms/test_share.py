@@ -8,8 +8,7 @@ import torch
 from kdanalysis.analyzers.terms.confidence import ShareByConfidence
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.partition import TopK
-from kdanalysis.losses import DKD, GDKD
-from kdanalysis.losses.parts import KDParts
+from kdanalysis.losses import DKD, GDKD, KDParts
 from tests.analyzers.reference import autograd_gradients, logits, probabilities, targets, top_mass
 
 STUDENT, TEACHER, TARGET = logits(0), logits(1), targets(2)

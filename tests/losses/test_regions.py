@@ -8,7 +8,6 @@ import pytest
 import torch
 from problems import batch
 from scipy.special import log_softmax, softmax
-from torch.autograd import gradcheck
 
 from kdanalysis import (
     DKD,
@@ -23,7 +22,6 @@ from kdanalysis import (
     parse_loss,
     region_logits,
 )
-from kdanalysis.losses import Loss, restore_loss
 from kdanalysis.losses.base import checked
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -32,23 +30,6 @@ ROWS = [
     for row in json.loads((GOLDEN / "reference_losses.json").read_text())
     if row.get("method", "").startswith("sdd")
 ]
-BASES = [
-    KD(2.0),
-    DKD(),
-    GDKD(k=3),
-    GDKD(k="auto"),
-    NKD(),
-    NKD(temperature=2.0, official=True),
-    CrossEntropy(),
-    LogitStandardized(KD()),
-    Sum(CrossEntropy(), DKD(temperature=1.0)),
-]
-LOSSES = [SDD(base, (1, 2)) for base in BASES] + [
-    SDD(KD(), (1, 3), 5.0, "correctness", "sum"),
-    SDD(KD(), (1, 2), 1.0, consistent_weight=0.5),
-    SDD(DKD(), (1,)),
-    Sum(CrossEntropy(), SDD(GDKD(k=2), (1, 2), split="correctness")),
-]
 
 
 def regions(seed: int, count: int = 5, n: int = 6, c: int = 7) -> tuple[torch.Tensor, ...]:
@@ -56,10 +37,6 @@ def regions(seed: int, count: int = 5, n: int = 6, c: int = 7) -> tuple[torch.Te
     student, teacher, target = batch(seed, n=n * count, c=c)
     sides = (x.unflatten(0, (n, count)).mT.contiguous() for x in (student, teacher))
     return *sides, target[:n]
-
-
-def count(loss: Loss) -> int:
-    return sum(scale**2 for scale in loss.scales)
 
 
 @pytest.fixture(scope="module")
@@ -132,26 +109,6 @@ def test_the_published_nkd_differs_from_the_right_one_inside_sdd():
     assert gap.abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("scale", [0.3, 3.0, 30.0])
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_closed_forms_equal_autograd(loss, scale):
-    student, teacher, target = regions(1, count(loss))
-    student, teacher = (scale * student).requires_grad_(), scale * teacher
-    values = loss(student, teacher, target, 0.7)
-    closed = loss.gradients(student, teacher, target, 0.7)
-    assert list(closed) == list(values) == list(loss.terms)
-    for name, value in values.items():
-        (expected,) = torch.autograd.grad(value.sum(), student, retain_graph=True)
-        torch.testing.assert_close(closed[name], expected, rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_values_agree_with_finite_differences(loss):
-    student, teacher, target = regions(2, count(loss), n=3)
-    student.div_(3).requires_grad_()
-    assert gradcheck(lambda s: tuple(loss(s, teacher, target).values()), student)
-
-
 def test_the_gradient_in_the_feature_map_is_the_closed_form_pulled_through_the_head():
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(4, 6, 7, 5, dtype=torch.float64, generator=generator).requires_grad_()
@@ -216,14 +173,6 @@ def test_weights_and_terms_have_the_bases_names():
     assert loss.temperature == 4.0
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_needs_target_says_whether_the_labels_matter(loss):
-    student, teacher, target = regions(7, count(loss))
-    other = loss(student, teacher, (target + 1) % 7)
-    same = all(torch.equal(x, other[k]) for k, x in loss(student, teacher, target).items())
-    assert same is not loss.needs_target
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_low_precision_input_gives_the_float64_result(dtype):
     student, teacher, target = regions(7)
@@ -249,12 +198,6 @@ def test_nan_is_an_error_that_names_sample_class_and_region_and_never_zero(side)
             call(*problem)
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_repr_gives_the_loss_back(loss):
-    assert repr(restore_loss(repr(loss))) == repr(loss)
-    assert restore_loss(repr(loss)).terms == loss.terms
-
-
 @pytest.mark.parametrize(
     ("text", "loss"),
     [
@@ -273,7 +216,7 @@ def test_text_gives_the_loss(text, loss):
     ("call", "message"),
     [
         (lambda: parse_loss("sdd"), "unknown loss 'sdd'; did you mean 'sdd-kd'"),
-        (lambda: parse_loss("ls-sdd-kd"), "unknown loss 'ls-sdd-kd'; did you mean 'sdd-kd'"),
+        (lambda: parse_loss("ls-sdd-kd"), r"standardise inside SDD instead: SDD\(LogitStandar"),
         (lambda: parse_loss("sdd-kd:scale=1/2"), "no option 'scale'; did you mean 'scales'"),
         (lambda: parse_loss("sdd-kd:base=kd"), "no option 'base'"),
         (lambda: parse_loss("kd:scales=1/2"), "loss 'kd' has no option 'scales'"),

@@ -1,0 +1,74 @@
+"""docs/loss.md: the loss that it adds in one file is known everywhere and keeps every claim."""
+
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from problems import batch
+
+import kdanalysis as kd
+from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.analyzers.terms.magnitude import TermMagnitude
+from kdanalysis.losses import non_top_terms, restore_loss, term_colour_of
+from kdanalysis.losses.registry import KINDS
+from tests.losses.claims import CLAIMS
+
+PAGE = Path(__file__).parents[2] / "docs" / "loss.md"
+SOURCE = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
+
+
+@pytest.fixture
+def jsd():
+    """The class, defined by the page's code in a module of its own."""
+    before, module = dict(KINDS), ModuleType("jsd")
+    exec(compile(SOURCE, "jsd.py", "exec"), vars(module))
+    yield module.JSD
+    KINDS.clear()
+    KINDS.update(before)
+
+
+def test_it_is_one_file_of_few_lines():
+    assert sum(bool(line.strip()) for line in SOURCE.splitlines()) <= 40
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)
+def test_it_keeps_the_claims_of_every_loss(jsd, claim):
+    for text in ("jsd:k=3", "jsd:weights=0.5/2,temperature=1", "sdd-jsd:k=2,scales=1/2"):
+        claim(kd.parse_loss(text))
+
+
+def test_the_command_lines_grammar_knows_it(jsd):
+    assert repr(kd.parse_loss("JSD:k=3,weights=1/4")) == repr(jsd(3, (1.0, 4.0)))
+    assert kd.parse_loss("ce+ls-jsd").terms == ("ce", "jsd_high", "jsd_rest")
+    with pytest.raises(ValueError, match="unknown loss 'jds'; did you mean 'jsd'"):
+        kd.parse_loss("jds")
+
+
+def test_its_repr_gives_it_back(jsd):
+    found = restore_loss("Sum(CrossEntropy(weight=1.0), JSD(k=3, weights=(1.0, 4.0)))")
+    assert type(found.losses[1]) is jsd
+
+
+def test_figures_know_its_terms(jsd):
+    assert term_colour_of("jsd_high") == "sky"
+    assert "jsd_rest" in non_top_terms()
+
+
+def test_defining_it_again_replaces_it_as_in_a_notebook(jsd):
+    exec(compile(SOURCE, "jsd.py", "exec"), vars(again := ModuleType("jsd")))
+    assert type(kd.parse_loss("jsd")) is again.JSD is not jsd
+
+
+def test_without_it_nothing_knows_it():
+    with pytest.raises(ValueError, match="unknown loss 'jsd'"):
+        kd.parse_loss("jsd")
+
+
+@pytest.mark.parametrize("analyzer", [TermMagnitude, LossDirection])
+def test_an_analyzer_compares_it_with_others_without_labels(jsd, analyzer):
+    student, teacher, _ = batch(0, n=40)
+    compared = analyzer({"kd": kd.KD(), "jsd": kd.parse_loss("jsd:k=3")})
+    compared.update(student, teacher)
+    table = compared.table()
+    assert {"kd", "jsd"} <= set(table.filter(like="loss").to_numpy().flatten())

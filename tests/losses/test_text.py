@@ -1,0 +1,131 @@
+"""Losses as text: every name and option is read, lists are split, typos get the nearest name."""
+
+import pytest
+
+from kdanalysis import (
+    DKD,
+    GDKD,
+    GDKD3,
+    KD,
+    NKD,
+    Confident,
+    CrossEntropy,
+    LogitStandardized,
+    Sum,
+    parse_loss,
+)
+from kdanalysis.losses import parse_losses, restore_loss
+
+TEXTS = {
+    "kd": KD(),
+    "ce": CrossEntropy(),
+    "kd:temperature=2,weight=0.9": KD(2.0, 0.9),
+    "dkd:alpha=0.5,beta=2,temperature=1,partition=top1": DKD(0.5, 2.0, 1.0, "top1"),
+    "gdkd:k=3,weights=1/2/8,strategy=worst": GDKD(3, (1.0, 2.0, 8.0), strategy="worst"),
+    "gdkd:k=Auto,divergence=both": GDKD("auto", divergence="both"),
+    "GDKD3:k=5": GDKD3(5),
+    "nkd:gamma=2,official=true": NKD(gamma=2.0, official=True),
+    "ls-dkd": LogitStandardized(DKD()),
+    "sure-dkd:alpha=0,threshold=0.9": Confident(DKD(alpha=0.0), 0.9),
+    "Unsure-ls-kd:temperature=2": Confident(LogitStandardized(KD(2.0)), 0.5, "unsure"),
+    "ce + gdkd": Sum(CrossEntropy(), GDKD()),
+}
+
+
+@pytest.mark.parametrize(("text", "loss"), TEXTS.items(), ids=list(TEXTS))
+def test_text_gives_the_loss(text, loss):
+    assert repr(parse_loss(text)) == repr(loss)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gdk", "unknown loss 'gdk'; did you mean 'gdkd'?"),
+        ("", "unknown loss ''; known: ce, kd, dkd, gdkd, gdkd3, nkd"),
+        ("gdkd:temprature=4", "loss 'gdkd' has no option 'temprature'; did you mean 'temperature'"),
+        ("gdkd:k", "option 'k' of loss 'gdkd' needs a value"),
+        ("gdkd:k=five", "k of GDKD is a number, 'auto' or an AutoK, got 'five'"),
+        ("gdkd:weights=1,2,8", "has no option '2' .several numbers are written 1/2/8."),
+        ("gdkd:k=3,k=4", "option 'k' of loss 'gdkd' is given twice"),
+        ("gdkd3:k=auto", "gdkd3:k=auto is not of the kind of its default 4"),
+        ("kd:weight=nan", "weight must be a finite number, got nan"),
+        ("gdkd:weights=1/2", r"needs 3 weights and names, got \(1.0, 2.0\)"),
+        ("nkd:official=maybe", "nkd:official=maybe is not of the kind of its default False"),
+        ("kd:temperature=0", "temperature must lie between 0.001 and 10000, got 0.0"),
+        ("dkd:partition=top2", "partition of DKD is 'target' or 'top1', got 'top2'"),
+        ("sure-gdk", "unknown loss 'sure-gdk'; did you mean 'sure-gdkd'"),
+        ("sure-kd:treshold=0.9", "loss 'kd' has no option 'treshold'; did you mean 'threshold'"),
+        ("sure-kd:side=unsure", "loss 'kd' has no option 'side'"),
+        ("unsure-kd:threshold=1", "threshold must lie between 0 and 1, both excluded, got 1.0"),
+        ("sure-sdd-kd", "Confident needs a loss on whole images, got SDD"),
+        ("gdkd:divergence=sideways", "divergence is one of .* got 'sideways'"),
+    ],
+)
+def test_a_typo_is_answered(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_loss(text)
+
+
+LISTS = {
+    "kd,dkd,gdkd:k=5,temperature=2,nkd": {
+        "kd": KD(),
+        "dkd": DKD(),
+        "gdkd": GDKD(5, temperature=2),
+        "nkd": NKD(),
+    },
+    "kd , gdkd3:k=3, weights=1/2/4 ,ce": {
+        "kd": KD(),
+        "gdkd3": GDKD3(3, (1, 2, 4)),
+        "ce": CrossEntropy(),
+    },
+    "dkd:beta=1,dkd:beta=8,alpha=2": {"dkd:beta=1": DKD(beta=1), "dkd:beta=8,alpha=2": DKD(2, 8)},
+    "ce+gdkd:k=3,temperature=2+kd:weight=2,kd": {
+        "ce+gdkd+kd": Sum(CrossEntropy(), GDKD(3, temperature=2), KD(weight=2)),
+        "kd": KD(),
+    },
+    "KD,ls-kd": {"kd": KD(), "ls-kd": LogitStandardized(KD())},
+    "kd,kd:temperature=1": {"kd": KD(), "kd:temperature=1": KD(1)},
+}
+
+
+@pytest.mark.parametrize(("text", "losses"), LISTS.items(), ids=list(LISTS))
+def test_a_list_gives_its_losses(text, losses):
+    found = parse_losses(text)
+    assert {label: repr(loss) for label, loss in found.items()} == {
+        label: repr(loss) for label, loss in losses.items()
+    }
+
+
+def test_several_lists_are_read_as_one():
+    assert list(parse_losses(["kd,dkd", "gdkd:k=2"])) == ["kd", "dkd", "gdkd"]
+
+
+def test_a_temperature_goes_to_the_losses_that_name_none():
+    found = parse_losses("kd,gdkd:temperature=2,ce,ce+nkd", temperature=3)
+    assert [loss.temperature for loss in found.values()] == [3, 2, None, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kd,gdk:k=5", "unknown loss 'gdk'; did you mean 'gdkd'?"),
+        ("kd,gdkd:k=5,temprature=2", "loss 'gdkd' has no option 'temprature'; did you mean 'temp"),
+        ("gdkd:weights=1,2,8", "has no option '2' .several numbers are written 1/2/8."),
+        ("k=5,kd", "the list of losses 'k=5,kd' begins with an option: need a name"),
+        ("kd,,dkd", "unknown loss ''; known: ce, kd"),
+        ("kd,", "unknown loss ''"),
+        ("kd,dkd,kd:temperature=4", "'kd' and 'kd:temperature=4' are both KD.*every loss is ne"),
+    ],
+)
+def test_a_mistake_in_a_list_is_answered(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_losses(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "KD(", "KDX()", "KD(tau=1)", "TopK(k=3)", "__import__('os').getcwd()", "KD(4.0)(1)", "5"],
+)
+def test_what_is_no_repr_of_a_loss_is_never_evaluated(text):
+    with pytest.raises(ValueError, match="not the repr of a loss of this package"):
+        restore_loss(text)
