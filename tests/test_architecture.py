@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "kdanalysis"
 PLAIN = {"numpy", "pandas"}
-FILES = {"numpy", "pyarrow", "torch", "safetensors", "filelock"}
+FILES = {"numpy", "ml_dtypes", "pyarrow", "torch", "safetensors", "filelock"}
 # room: the rooms below that it may import, and which heavy packages (None: any)
 ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "core": (set(), {"torch", "numpy", "numba"}),
@@ -36,8 +36,8 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
     "cli": ({"pages", "studies", "training", "data", "store", "losses", "core", "draw"}, None),
 }
 HEAVY = {  # without jaxtyping, which only annotates
-    *("torch", "numpy", "numba", "pandas", "matplotlib", "seaborn", "pyarrow", "torchmetrics"),
-    *("sklearn", "scipy", "safetensors", "filelock", "jinja2", "typer", "rich", "PIL"),
+    *("torch", "numpy", "numba", "pandas", "matplotlib", "pyarrow", "torchmetrics"),
+    *("sklearn", "scipy", "ml_dtypes", "safetensors", "filelock", "jinja2", "typer", "rich", "PIL"),
     *("lightning", "transformers"),
 }
 TORCH_AT_THE_EDGE = ("store", "core/ranks.py")  # only inside functions

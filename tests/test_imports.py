@@ -6,7 +6,7 @@ import sys
 import pytest
 
 HEAVY = (
-    *("torch", "matplotlib", "pandas", "seaborn", "pyarrow", "torchmetrics", "sklearn", "scipy"),
+    *("torch", "matplotlib", "pandas", "pyarrow", "torchmetrics", "sklearn", "scipy"),
     *("lightning", "transformers"),
 )
 

@@ -15,15 +15,15 @@ from kdanalysis.capture.place import place
 from kdanalysis.capture.schedule import Schedule
 from kdanalysis.core.regions import check_scales
 from kdanalysis.losses import Loss
+from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.folder import refuse_existing
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.queue import QueueWriter
 from kdanalysis.store.run import StoredRun
-from kdanalysis.store.schema import BITS
 from kdanalysis.store.writer import PartWriter
 
 CHOICES = {
-    "dtype": (*BITS, "same"),
+    "dtype": (*DTYPES, "same"),
     "existing": ("error", "overwrite", "resume"),
     "full": ("block", "drop"),
     "on_error": ("raise", "warn"),

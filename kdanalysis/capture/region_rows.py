@@ -12,7 +12,7 @@ from kdanalysis.capture.options import Options
 from kdanalysis.capture.seen import Seen, side_regions
 from kdanalysis.capture.tap import Pass
 from kdanalysis.core.regions import check_scales, count_regions
-from kdanalysis.store.schema import BITS
+from kdanalysis.store.floats import DTYPES
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def region_bytes(
     Raises:
         ValueError: scales that do not rise from 1, or an unknown dtype.
     """
-    if dtype not in BITS:
-        raise ValueError(f"dtype is one of {tuple(BITS)}, got {dtype!r}")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is one of {tuple(DTYPES)}, got {dtype!r}")
     values = 2 * rows * num_classes * count_regions(check_scales(scales))
-    return values * np.dtype(BITS[dtype]).itemsize
+    return values * DTYPES[dtype].itemsize
 
 
 def region_rows(

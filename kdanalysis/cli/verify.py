@@ -13,7 +13,7 @@ def verify(run: Run, seed: Seed = 0, device: Device = "auto") -> None:
 
     Example: kdanalysis verify runs/gdkd
     """
-    from kdanalysis.store.verify import verify as find
+    from kdanalysis.store.inventory import verify as find
 
     findings = find(run)
     for finding in findings:

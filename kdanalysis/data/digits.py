@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from kdanalysis.data.resize import resize
+from kdanalysis.data.pixels import resize
 from kdanalysis.data.splits import DataSplits, make_splits
 from kdanalysis.data.strata import choose
 

@@ -8,8 +8,8 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from kdanalysis.data.augment import crop_and_flip
 from kdanalysis.data.encoded import Encoded
+from kdanalysis.data.pixels import crop_and_flip
 
 Pixels = UInt8[Tensor, "_ 3 _ _"] | Encoded
 Batch = tuple[Float[Tensor, "b 3 h w"], Int[Tensor, " b"], Int[Tensor, " b"]]

@@ -54,10 +54,9 @@ def run_facts(run: Any) -> dict[str, object]:
 
 def region_fact(run: Any) -> str | None:
     """Return how many samples have region logits, and the scales; None where none have."""
-    if not run.region_columns:
+    if not run.columns_of("regions"):
         return None
-    count = sum(len(batch["step"]) for batch in run.region_batches(["step"], 65536))
-    return f"{count:,} samples at scales {', '.join(map(str, run.info.scales))}"
+    return f"{run.count('regions'):,} samples at scales {', '.join(map(str, run.info.scales))}"
 
 
 def residual_fact(run: Any) -> str | None:

@@ -19,9 +19,8 @@ from kdanalysis.pages.facts import stated
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
-from kdanalysis.store import load_regions
-from kdanalysis.store.regions import Regions
-from kdanalysis.studies.opening import Arrays
+from kdanalysis.store.sources import Regions
+from kdanalysis.studies.opening import open_regions
 from kdanalysis.studies.regions import tables_of_file, tables_of_networks
 from kdanalysis.training.checkpoint import load_network
 
@@ -75,8 +74,7 @@ def regions(
             f"needs neither data nor a student"
         )
     if not network:
-        found = Regions(Arrays(teacher)) if held else load_regions(Path(teacher))
-        return _of_file(found, base, scales, batch_size, watch)
+        return _of_file(open_regions(teacher), base, scales, batch_size, watch)
     splits = load_data(data) if isinstance(data, str) else data
     networks = [None if x is None else _network(x, splits, device) for x in (teacher, student)]
     count = len(splits.valid)

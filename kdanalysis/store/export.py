@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdanalysis.store.commit import TEMPORARY, sync_folder
+from kdanalysis.store.files import TEMPORARY, sync_folder
 from kdanalysis.store.formats.safetensors import DTYPES
+from kdanalysis.store.kinds import KINDS
 from kdanalysis.store.run import StoredRun
-from kdanalysis.store.schema import LOGITS, NUMPY, SAMPLE_SCALARS
 
 Format = Literal["list", "npz", "safetensors"]
 _BATCH = 1024
+_KIND = KINDS["samples"]
 SUFFIX = {"list": ".parquet", "npz": ".npz", "safetensors": ".safetensors"}
 
 
@@ -60,30 +61,26 @@ def _whole(out: Path, write: Callable[[BinaryIO], None]) -> None:
 
 
 def _names(run: StoredRun) -> tuple[str, ...]:
-    return tuple(name for name in run.columns if name in LOGITS or name in SAMPLE_SCALARS)
-
-
-def _dtype(run: StoredRun, name: str) -> np.dtype:
-    return run.dtype(name) if name in LOGITS else np.dtype(NUMPY[SAMPLE_SCALARS[name]])
+    return tuple(name for name in run.columns if name != "rank")
 
 
 def _shape(run: StoredRun, name: str) -> tuple[int, ...]:
-    return (run.num_rows, run.info.num_classes) if name in LOGITS else (run.num_rows,)
+    axes = _KIND.columns[name].axes
+    return (run.num_rows, *(run.info.sizes[axis] for axis in axes))
 
 
 def _column(run: StoredRun, name: str) -> Iterator[memoryview]:
-    dtype = _dtype(run, name)
+    dtype = run.dtype(name)
     for batch in run.batches([name], _BATCH):
         yield memoryview(np.ascontiguousarray(batch[name], dtype)).cast("B")
 
 
 def _write_list(run: StoredRun, file: BinaryIO) -> None:
     names, c = _names(run), run.info.num_classes
-    wide = {
-        name: np.promote_types(_dtype(run, name), np.float32) for name in names if name in LOGITS
-    }
+    wide = {n: np.promote_types(run.dtype(n), np.float32) for n in names if n in _KIND.cells}
     types = {
-        n: pa.list_(pa.from_numpy_dtype(wide[n])) if n in wide else SAMPLE_SCALARS[n] for n in names
+        n: pa.list_(pa.from_numpy_dtype(wide[n])) if n in wide else _KIND.columns[n].type
+        for n in names
     }
     schema = pa.schema([pa.field(name, types[name]) for name in names])
     with pq.ParquetWriter(file, schema, use_dictionary=False, write_page_checksum=True) as writer:
@@ -106,7 +103,7 @@ def _write_npz(run: StoredRun, file: BinaryIO) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in _names(run):
             header = {
-                "descr": np.lib.format.dtype_to_descr(_dtype(run, name)),
+                "descr": np.lib.format.dtype_to_descr(run.dtype(name)),
                 "fortran_order": False,
                 "shape": _shape(run, name),
             }
@@ -117,12 +114,13 @@ def _write_npz(run: StoredRun, file: BinaryIO) -> None:
 
 
 def _write_safetensors(run: StoredRun, file: BinaryIO) -> None:
-    codes = {np.dtype(code): key for key, (name, code) in DTYPES.items() if name != "bfloat16"}
+    # by hand, in batches: the library's own writer takes whole arrays
+    codes = {name: code for code, name in DTYPES.items()}
     header, end = {}, 0
-    for name in sorted(_names(run), key=lambda n: -_dtype(run, n).itemsize):  # keeps alignment
-        dtype, shape = _dtype(run, name), _shape(run, name)
+    for name in sorted(_names(run), key=lambda n: -run.dtype(n).itemsize):  # keeps alignment
+        dtype, shape = run.dtype(name), _shape(run, name)
         begin, end = end, end + dtype.itemsize * int(np.prod(shape))
-        header[name] = {"dtype": codes[dtype], "shape": shape, "data_offsets": (begin, end)}
+        header[name] = {"dtype": codes[dtype.name], "shape": shape, "data_offsets": (begin, end)}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)

@@ -1,75 +1,62 @@
 """Casts between the float types of the store; a finite value never becomes an infinity."""
 
+import ml_dtypes
 import numpy as np
-from jaxtyping import Bool, Float, Shaped, UInt16
+from jaxtyping import Bool, Shaped
 
-from kdanalysis.store.schema import BITS
-
-INFINITY = {"float16": 0x7C00, "bfloat16": 0x7F80}  # the bits without the sign
-LARGEST = {
-    "float16": 65504.0,
-    "bfloat16": 3.3895313892515355e38,
-    "float32": 3.4028234663852886e38,
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+DTYPES = {
+    "float16": np.dtype("<f2"),
+    "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
+    "bfloat16": BFLOAT16,
 }
 
 
-def widen_bfloat16(bits: UInt16[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Return the float32 values of bfloat16 bit patterns; exact for all 65 536 of them."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+def widen(values: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
+    """Return bfloat16 as float32, exactly, because torch and numpy do not read it; others as is."""
+    return values.astype(np.float32) if values.dtype == BFLOAT16 else values
 
 
-def round_to_bfloat16(values: Float[np.ndarray, "*shape"]) -> UInt16[np.ndarray, "*shape"]:
-    """Round float32 to the nearest bfloat16, ties to even; a NaN stays a NaN."""
-    bits = values.astype(np.float32).view(np.uint32)
-    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    quiet = ((bits >> 16) | 0x40).astype(np.uint16)
-    return np.where(np.isnan(values), quiet, rounded)
-
-
-def to_bits(
-    values: Shaped[np.ndarray, "n c *r"], source: str, stored: str, column: str
-) -> Shaped[np.ndarray, "n c *r"]:
-    """Copy logits of dtype ``source`` into the little-endian bits of dtype ``stored``.
+def narrow(
+    values: Shaped[np.ndarray, "*shape"], stored: str, column: str
+) -> Shaped[np.ndarray, "*shape"]:
+    """Copy floats into little-endian rows of dtype ``stored``, rounded to the nearest.
 
     Equal dtypes keep every bit (NaN payloads, -0, subnormals); inf and NaN pass any cast.
 
     Raises:
         ValueError: where a finite value exceeds the largest value of ``stored``.
     """
-    if source == stored:
-        return np.array(values, dtype=BITS[stored], order="C")
-    wide = widen_bfloat16(values) if source == "bfloat16" else values
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        bits = _narrow(wide, stored)
-    if _infinite(bits, stored).any():
-        _refuse_overflow(wide, _infinite(bits, stored), stored, column)
-    return bits
+        cast = values.astype(DTYPES[stored], order="C")
+    if values.dtype.name != stored:
+        infinite = _infinite(cast)
+        if infinite.any():
+            _refuse_overflow(values, infinite, stored, column)
+    return cast
 
 
-def _narrow(values: Float[np.ndarray, "n c *r"], stored: str) -> Shaped[np.ndarray, "n c *r"]:
-    if stored == "bfloat16":
-        return np.ascontiguousarray(round_to_bfloat16(values))
-    return values.astype(BITS[stored], order="C")
-
-
-def _infinite(bits: Shaped[np.ndarray, "n c *r"], stored: str) -> Bool[np.ndarray, "n c *r"]:
-    """Compare bits: ``np.isinf`` of float16 takes as long as the cast."""
-    if stored not in INFINITY:
-        return np.isinf(bits)
-    return (bits.view(np.uint16) & 0x7FFF) == INFINITY[stored]
+def _infinite(values: Shaped[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
+    """Compare bits of the short types: ``np.isinf`` of float16 takes as long as the cast."""
+    if values.itemsize > 2:
+        return np.isinf(values)
+    infinity = np.array(np.inf, values.dtype).view(np.uint16)
+    return (values.view(np.uint16) & 0x7FFF) == infinity
 
 
 def _refuse_overflow(
-    values: Float[np.ndarray, "n c *r"],
-    infinite: Bool[np.ndarray, "n c *r"],
+    values: Shaped[np.ndarray, "*shape"],
+    infinite: Bool[np.ndarray, "*shape"],
     stored: str,
     column: str,
 ) -> None:
-    lost = infinite & np.isfinite(values)
+    wide = widen(values)
+    lost = infinite & np.isfinite(wide)
     if lost.any():
-        largest = np.abs(values[lost]).max()
-        wider = "float32" if largest <= LARGEST["float32"] else "float64"
+        largest = np.abs(wide[lost]).max()
+        wider = "float32" if largest <= ml_dtypes.finfo("float32").max else "float64"
         raise ValueError(
-            f"{column} reach {largest:g}, beyond {LARGEST[stored]:g}, the largest {stored}, "
-            f"in {lost.sum()} values: store this run as {wider!r}"
+            f"{column} reach {largest:g}, beyond {float(ml_dtypes.finfo(DTYPES[stored]).max):g}, "
+            f"the largest {stored}, in {lost.sum()} values: store this run as {wider!r}"
         )

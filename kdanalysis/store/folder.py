@@ -5,11 +5,19 @@ import shutil
 from pathlib import Path
 from typing import Literal, get_args
 
-from kdanalysis.store.commit import make_folder, remove_temporary, sync_folder
+from kdanalysis.store.files import (
+    LOCKS,
+    RankLock,
+    inside,
+    is_start,
+    make_folder,
+    rank_number,
+    remove_temporary,
+    run_folder,
+    sync_folder,
+)
 from kdanalysis.store.info import RUN_JSON, RunInfo, read_info, write_info
-from kdanalysis.store.lock import LOCKS, RankLock
-from kdanalysis.store.names import inside, is_start, rank_number, run_folder
-from kdanalysis.store.schema import KINDS
+from kdanalysis.store.kinds import KINDS
 
 Existing = Literal["error", "overwrite", "resume"]
 _TRASH = ".trash-"

@@ -23,7 +23,7 @@ class GramIndex(NamedTuple):
 def gram_index(run: StoredRun) -> GramIndex:
     """Read once through the layers table; everything is empty where there is none."""
     layers, terms, steps = {}, {}, [np.zeros(0, np.int64)]
-    for batch in run.layer_batches(65_536):
+    for batch in run.batches(("step", "layer", "term_a", "term_b"), 65_536, kind="layers"):
         layers |= dict.fromkeys(batch["layer"])
         terms |= dict.fromkeys(batch["term_a"]) | dict.fromkeys(batch["term_b"])
         steps.append(np.unique(batch["step"]))
@@ -37,7 +37,8 @@ def gram_batches(run: StoredRun, index: GramIndex, batch_size: int = 65_536) -> 
     and, where the run has them, covariance (m, t, t) and count, the samples of the batch. A pair
     of terms without a row is NaN.
     """
-    for block in _whole_steps(run.layer_batches(batch_size)):
+    columns = run.columns_of("layers")
+    for block in _whole_steps(run.batches(columns, batch_size, kind="layers")):
         yield _dense(block, index)
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kdanalysis.store.commit import commit_file
+from kdanalysis.store.files import commit_file
 from kdanalysis.store.schema import SCHEMA_VERSION
 
 RUN_JSON = "run.json"
@@ -47,6 +47,11 @@ class RunInfo:
             raise ValueError(f"got {self.num_classes} class, need at least 2 to compare classes")
         if self.classes is not None and len(self.classes) != self.num_classes:
             raise ValueError(f"got {len(self.classes)} class names for {self.num_classes} classes")
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Length of each axis that a cell of the run may have."""
+        return {"classes": self.num_classes, "regions": sum(scale**2 for scale in self.scales)}
 
 
 def write_info(root: Path, info: RunInfo, rank: int = 0) -> None:

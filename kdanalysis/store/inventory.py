@@ -3,18 +3,27 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdanalysis.store.floats import widen_bfloat16
-from kdanalysis.store.names import inside, is_start, part_name, part_number, rank_number
+from kdanalysis.store.files import inside, is_start, part_name, part_number, rank_number
+from kdanalysis.store.info import read_info
+from kdanalysis.store.kinds import KINDS
 from kdanalysis.store.part import checksum, open_parquet
-from kdanalysis.store.record import Entry, Record, read_record
-from kdanalysis.store.schema import Cells, decode_cells, decode_numbers, read_cells
+from kdanalysis.store.schema import Cells, decode, read_cells
+from kdanalysis.store.shard import RECORD, Entry, Record, read_record
 
 Block = dict[str, np.ndarray]
+
+
+class Finding(NamedTuple):
+    """Something that is not as it was written."""
+
+    part: str  # path inside the run folder
+    problem: str
 
 
 class Part:
@@ -87,7 +96,7 @@ class Part:
                 groups = _groups_from(file.metadata, first_step)
                 for batch in file.iter_batches(batch_size, columns=stored, row_groups=groups):
                     if first_step is not None:
-                        steps = decode_numbers(batch["step"])
+                        steps = decode(batch["step"], None)
                         batch = batch.slice(int(np.searchsorted(steps, first_step)))
                     block = {name: self._decode(name, batch[name]) for name in stored}
                     ranks = np.full(len(batch), self.rank, np.int32)
@@ -96,10 +105,7 @@ class Part:
             raise OSError(f"{self.name} changed while it was read: {error}") from error
 
     def _decode(self, name: str, array: pa.Array) -> np.ndarray:
-        if name not in self.cells:
-            return decode_numbers(array)
-        values = decode_cells(array, self.cells[name])
-        return widen_bfloat16(values) if self.cells[name].dtype == "bfloat16" else values
+        return decode(array, self.cells.get(name))
 
 
 def _groups_from(metadata: pq.FileMetaData, first_step: int | None) -> list[int]:
@@ -150,3 +156,24 @@ def list_starts(root: Path, kind: str) -> list[Start]:
         if is_start(path.name) and path.is_dir()
     ]
     return [Start(root, path, -rank) for _, rank, path in sorted(folders, reverse=True)]
+
+
+def verify(path: str | Path) -> list[Finding]:
+    """Read every byte of a run and name truncated, altered, replaced and missing parts.
+
+    An empty list says that everything acknowledged by a writer is there, bit for bit.
+
+    Raises:
+        FileNotFoundError: where the folder is no run folder.
+        ValueError: where run.json is damaged or from a newer version.
+    """
+    root = Path(path)
+    read_info(root)
+    findings = []
+    for start in (start for kind in KINDS for start in list_starts(root, kind)):
+        if start.record_problem is not None:
+            record = (start.folder / RECORD).relative_to(root).as_posix()
+            findings.append(Finding(record, start.record_problem))
+        found = ((part.name, part.problem) for part in start.parts)
+        findings += [Finding(name, problem) for name, problem in found if problem is not None]
+    return sorted(findings)

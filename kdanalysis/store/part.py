@@ -17,7 +17,6 @@ _END = 8  # footer length and PAR1
 _TRAILER = len(_MAGIC) + 4
 _GROUP_BYTES = 8 << 20
 _READ_BYTES = 1 << 20
-_TEXT = ("layer", "term_a", "term_b")
 
 
 class Serialised(NamedTuple):
@@ -45,7 +44,7 @@ def serialise(table: pa.Table) -> Serialised:
         sink,
         table.schema,
         compression="NONE",
-        use_dictionary=[name for name in names if name in _TEXT],
+        use_dictionary=[name for name, dtype in names.items() if pa.types.is_string(dtype)],
         write_statistics=[n for n, t in names.items() if not pa.types.is_fixed_size_binary(t)],
         column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
         write_page_checksum=True,

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from kdanalysis.store.batch import Columns
-from kdanalysis.store.schema import KINDS
+from kdanalysis.store.kinds import KINDS, find_kind
+from kdanalysis.store.schema import Columns
 from kdanalysis.store.writer import PartWriter
 
 _COMMIT = ""  # stands in the queue instead of a kind
@@ -51,21 +51,33 @@ class QueueWriter:
         self._process = os.getpid()
         atexit.register(self._close_at_exit)
 
-    def put(self, columns: Columns, dtype: str | None = None) -> bool:
-        """Queue a batch of samples; False where it was dropped.
+    def put(self, columns: Columns, dtype: str | None = None, kind: str = "samples") -> bool:
+        """Queue a batch of rows of a kind; False where it was dropped.
 
         Raises:
             OSError, ValueError: the writer thread's error, with ``on_error="raise"``.
         """
-        return self._put("samples", columns, dtype)
+        find_kind(kind)
+        if self._closed:
+            raise ValueError("the queue is closed: open a new writer to add rows")
+        self._tell()
+        if self._error is None:
+            try:
+                self._queue.put((kind, columns, dtype), block=self._full == "block")
+                return True
+            except queue.Full:
+                pass
+        self._dropped[kind] += _rows(columns)
+        self.dropped_rows = self._dropped["samples"]
+        return False
 
     def put_layers(self, columns: Columns) -> bool:
-        """Queue rows of a layers table; False where they were dropped. Errors as for ``put``."""
-        return self._put("layers", columns)
+        """Queue rows of the kind "layers"."""
+        return self.put(columns, kind="layers")
 
     def put_regions(self, columns: Columns, dtype: str | None = None) -> bool:
-        """Queue region logits; False where they were dropped. Errors as for ``put``."""
-        return self._put("regions", columns, dtype)
+        """Queue rows of the kind "regions"."""
+        return self.put(columns, dtype, "regions")
 
     def flush(self) -> None:
         """Wait until everything put so far is committed.
@@ -76,7 +88,7 @@ class QueueWriter:
         if self._closed:
             return
         done = threading.Event()
-        self._queue.put((_COMMIT, done))
+        self._queue.put((_COMMIT, done, None))
         done.wait()
         self._tell()
 
@@ -109,20 +121,6 @@ class QueueWriter:
         if os.getpid() == self._process:  # a forked child has no writer thread
             self.close()
 
-    def _put(self, kind: str, columns: Columns, *rest: str | None) -> bool:
-        if self._closed:
-            raise ValueError("the queue is closed: open a new writer to add rows")
-        self._tell()
-        if self._error is None:
-            try:
-                self._queue.put((kind, columns, *rest), block=self._full == "block")
-                return True
-            except queue.Full:
-                pass
-        self._dropped[kind] += _rows(columns)
-        self.dropped_rows = self._dropped["samples"]
-        return False
-
     def _tell(self) -> None:
         if self._error is None or self._told:
             return
@@ -132,7 +130,7 @@ class QueueWriter:
         warnings.warn(
             f"recording into {self._writer.root} stopped, training goes on: {self._error}",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
     def _commit(self, done: threading.Event) -> None:
@@ -147,26 +145,22 @@ class QueueWriter:
     def _work(self) -> None:
         lost = dict.fromkeys(KINDS, 0)
         while (item := self._queue.get()) is not None:
-            kind, columns, *rest = item
+            kind, columns, dtype = item
             del item
             if kind == _COMMIT:
                 self._commit(columns)
             elif self._error is not None:
                 lost[kind] += _rows(columns)
             else:
-                lost[kind] += self._write(kind, columns, *rest)
+                lost[kind] += self._write(kind, columns, dtype)
             del columns
         self._finish(lost)
 
-    def _write(self, kind: str, columns: Columns, *rest: str | None) -> int:
+    def _write(self, kind: str, columns: Columns, dtype: str | None) -> int:
         """Write a batch; return how many of its rows were lost to an error, which is kept."""
         before = self._writer.pending(kind)
         try:
-            {
-                "samples": self._writer.write,
-                "layers": self._writer.write_layers,
-                "regions": self._writer.write_regions,
-            }[kind](columns, *rest)
+            self._writer.write(columns, dtype, kind)
         except BaseException as error:
             self._error = error
             return _rows(columns) - (self._writer.pending(kind) - before)

@@ -1,26 +1,37 @@
 """StoredRun: what is whole in a run folder, as batches of columns."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
 
 from kdanalysis.store.info import RunInfo, read_info
 from kdanalysis.store.inventory import Block, Part, Start, list_starts
-from kdanalysis.store.merge import Stream, check_rows, cut, merge, rebatch
-from kdanalysis.store.schema import LAYER_COLUMNS, LAYER_NOISE, REGION_COLUMNS, SAMPLE_COLUMNS
+from kdanalysis.store.kinds import KINDS, find_kind
+from kdanalysis.store.merge import Key, Stream, check_rows, cut, merge, rebatch
 
 _FEWEST = 256  # rows of a block: fewer cost more in calls than they save in memory
+
+
+class _Scan(NamedTuple):
+    """What one pass over the steps of a kind finds."""
+
+    num_rows: int
+    duplicates: int
+    steps: Int64[np.ndarray, " s"]  # ascending
+    ends: Int64[np.ndarray, " s"]  # rows up to and with each step
 
 
 class StoredRun:
     """A run folder, open for reading; a live writer's later parts are not seen.
 
-    Damaged and missing parts are left out and listed in ``skipped``. A row is named by (step,
-    sample_id): copies from padded samplers and resumed runs are read once, the newest process
-    start first, and counted in ``duplicates``.
+    It holds rows of several kinds (see ``kinds``), samples above all. Damaged and missing parts
+    are left out and listed in ``skipped``; every part is checked once, whatever is read of it. A
+    row is named by its step and key, a sample by (step, sample_id): copies from padded samplers
+    and resumed runs are read once, the newest process start first, and counted in ``duplicates``.
 
     Raises:
         FileNotFoundError: where the folder is no run folder.
@@ -30,158 +41,175 @@ class StoredRun:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.info: RunInfo = read_info(self.path)
-        self._samples = list_starts(self.path, "samples")
-        self._layers = list_starts(self.path, "layers")
-        self._regions = list_starts(self.path, "regions")
+        self._starts = {kind: list_starts(self.path, kind) for kind in KINDS}
+        self._scans: dict[str, _Scan] = {}
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the parts of samples that are whole."""
-        return tuple(part.name for part in _all(self._samples) if part.problem is None)
+        return tuple(part.name for part in self._whole("samples"))
 
-    @property
+    @cached_property
     def skipped(self) -> list[tuple[str, str]]:
-        """Parts that are not read, with the reason; samples, layers and regions."""
-        parts = _all([*self._samples, *self._layers, *self._regions])
+        """Parts of any kind that are not read, with the reason."""
+        parts = [part for starts in self._starts.values() for part in _all(starts)]
         return [(part.name, part.problem) for part in parts if part.problem is not None]
 
     @property
     def dropped_rows(self) -> int:
         """Samples that the writers had to leave out, as their records count them."""
-        return sum(start.record.dropped_rows for start in self._samples if start.record)
+        starts = self._starts["samples"]
+        return sum(start.record.dropped_rows for start in starts if start.record)
 
-    @cached_property
+    @property
     def columns(self) -> tuple[str, ...]:
-        """Columns that every readable part has, ``rank`` included."""
-        return _common_columns(self._samples, SAMPLE_COLUMNS)
+        """Columns of the samples; see ``columns_of``."""
+        return self.columns_of("samples")
 
-    @cached_property
-    def layer_columns(self) -> tuple[str, ...]:
-        """Columns that every readable part of layers has, ``rank`` included; () without parts."""
-        return _common_columns(self._layers, (*LAYER_COLUMNS, *LAYER_NOISE))
+    def columns_of(self, kind: str) -> tuple[str, ...]:
+        """Return the columns that every readable part of a kind has, ``rank`` included.
 
-    @cached_property
-    def region_columns(self) -> tuple[str, ...]:
-        """Columns that every readable part of regions has, ``rank`` included; () without parts."""
-        return _common_columns(self._regions, REGION_COLUMNS)
+        There are none where the run holds no rows of that kind.
+        """
+        names, parts = (*find_kind(kind).columns, "rank"), self._whole(kind)
+        return tuple(n for n in names if parts and all(n in part.columns for part in parts))
 
     @property
     def num_rows(self) -> int:
-        """Rows without duplicates."""
-        return self._scan[0]
+        """Samples without duplicates."""
+        return self.count("samples")
+
+    def count(self, kind: str) -> int:
+        """Return the rows of a kind without duplicates."""
+        return self._scan(kind).num_rows
 
     @property
     def duplicates(self) -> int:
-        """Rows left out because (step, sample_id) was there already."""
-        return self._scan[1]
+        """Samples left out because (step, sample_id) was there already."""
+        return self._scan("samples").duplicates
 
-    def steps(self) -> Int64[np.ndarray, " s"]:
-        """Return the captured steps, ascending."""
-        return self._scan[2].copy()
+    def steps(self, kind: str = "samples") -> Int64[np.ndarray, " s"]:
+        """Return the steps that a kind was recorded at, ascending."""
+        return self._scan(kind).steps.copy()
 
-    def dtype(self, column: str) -> np.dtype:
-        """Return the dtype in which ``batches`` gives a logits column, whatever the part."""
-        parts = [part for part in _all(self._samples) if part.problem is None]
+    def dtype(self, column: str, kind: str = "samples") -> np.dtype:
+        """Return the dtype in which ``batches`` gives a column, whatever the part."""
+        if column == "rank":
+            return np.dtype(np.int32)
+        parts = self._whole(kind)
         found = {part.cells[column].dtype for part in parts if column in part.cells}
-        return np.result_type(*(d.replace("bfloat16", "float32") for d in found))
+        if found:
+            return np.result_type(*(d.replace("bfloat16", "float32") for d in found))
+        return np.dtype(find_kind(kind).columns[column].type.to_pandas_dtype())
 
     def batches(
-        self, columns: Sequence[str], batch_size: int = 4096, rows: range | None = None
+        self,
+        columns: Sequence[str],
+        batch_size: int = 4096,
+        rows: range | None = None,
+        kind: str = "samples",
     ) -> Iterator[Block]:
         """Yield columns ordered by step, ``batch_size`` rows at a time, the last batch shorter.
 
-        Logits come in their stored dtype, bfloat16 as float32. Memory is bounded by the batch.
+        Cells, such as logits (n, c) and region logits (n, c, r), come in their stored dtype,
+        bfloat16 as float32. Memory is bounded by the batch.
 
         Args:
-            columns: names.
+            columns: some of ``columns_of(kind)``.
             batch_size: rows in a batch.
             rows: consecutive ones of the rows without duplicates; all if not given. Row groups
                 that end before their first step are not read.
+            kind: what the rows are of.
 
         Raises:
             ValueError: for a column that a part lacks, and rows that are not there.
             OSError: where a part changes while it is read.
         """
-        unknown = [name for name in columns if name not in self.columns]
-        if unknown and self.parts:
+        there = self.columns_of(kind)
+        unknown = [name for name in columns if name not in there]
+        if unknown and there:
             raise ValueError(
                 f"{self.path} has no column {', '.join(unknown)} in every part: "
-                f"it has {', '.join(self.columns)}"
+                f"it has {', '.join(there)}"
             )
-        for batch in rebatch(self._blocks(tuple(columns), batch_size, rows), batch_size):
+        for batch in rebatch(self._blocks(kind, tuple(columns), batch_size, rows), batch_size):
             yield {name: batch[name] for name in columns}
+
+    @property
+    def layer_columns(self) -> tuple[str, ...]:
+        """Columns of the kind "layers"."""
+        return self.columns_of("layers")
+
+    @property
+    def region_columns(self) -> tuple[str, ...]:
+        """Columns of the kind "regions"."""
+        return self.columns_of("regions")
 
     def layer_batches(self, batch_size: int = 4096) -> Iterator[Block]:
-        """Yield the layers table: step, epoch, layer, term_a, term_b, dot, rank.
-
-        Beside them covariance and count, where ``layer_columns`` has them.
-        """
-        streams = _streams(self._layers, self.layer_columns, batch_size)
-        yield from rebatch((block for block, _ in merge(streams, _layer_key)), batch_size)
+        """Yield all columns of the kind "layers"."""
+        return self.batches(self.layer_columns, batch_size, kind="layers")
 
     def region_batches(self, columns: Sequence[str], batch_size: int = 256) -> Iterator[Block]:
-        """Yield columns of the region logits, ordered by step, without duplicates.
+        """Yield columns of the kind "regions"."""
+        return self.batches(columns, batch_size, kind="regions")
 
-        Region logits (n, c, r) come in their stored dtype, bfloat16 as float32; the scales of
-        their regions are ``info.scales``.
+    def _whole(self, kind: str) -> list[Part]:
+        find_kind(kind)
+        return [part for part in _all(self._starts[kind]) if part.problem is None]
 
-        Args:
-            columns: some of ``region_columns``.
-            batch_size: rows in a batch.
-        """
-        names = tuple(dict.fromkeys((*columns, "step", "sample_id")))
-        streams = _streams(self._regions, names, batch_size)
-        blocks = (block for block, _ in merge(streams, _sample_key))
-        for batch in rebatch(blocks, batch_size):
-            yield {name: batch[name] for name in columns}
-
-    @cached_property
-    def _scan(self) -> tuple[int, int, np.ndarray, np.ndarray]:
-        """Rows, duplicates, ascending steps, and the rows up to and with each step."""
-        duplicates, found = 0, [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
-        for block, removed in self._merged((), 65536):
-            duplicates += removed
-            found.append(np.unique(block["step"], return_counts=True))
-        each, counts = (np.concatenate(part) for part in zip(*found, strict=True))
-        steps, place = np.unique(each, return_inverse=True)
-        rows = np.zeros(len(steps), np.int64)
-        np.add.at(rows, place, counts)
-        return int(rows.sum()), duplicates, steps, rows.cumsum()
+    def _scan(self, kind: str) -> _Scan:
+        if kind not in self._scans:
+            duplicates, found = 0, [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+            for block, removed in self._merged(kind, (), 65536):
+                duplicates += removed
+                found.append(np.unique(block["step"], return_counts=True))
+            each, counts = (np.concatenate(part) for part in zip(*found, strict=True))
+            steps, place = np.unique(each, return_inverse=True)
+            rows = np.zeros(len(steps), np.int64)
+            np.add.at(rows, place, counts)
+            self._scans[kind] = _Scan(int(rows.sum()), duplicates, steps, rows.cumsum())
+        return self._scans[kind]
 
     def _blocks(
-        self, columns: tuple[str, ...], batch_size: int, rows: range | None
+        self, kind: str, columns: tuple[str, ...], batch_size: int, rows: range | None
     ) -> Iterator[Block]:
         """Blocks of the rows asked for, from the step of the first one on.
 
-        Rows are told apart by step and sample id, so that no duplicate of theirs stands before.
+        Rows are told apart by step and key, so that no duplicate of theirs stands before.
         """
         if rows is None:
-            return (block for block, _ in self._merged(columns, batch_size))
-        rows = check_rows(rows, self.num_rows)
+            return (block for block, _ in self._merged(kind, columns, batch_size))
+        num_rows, _, steps, ends = self._scan(kind)
+        rows = check_rows(rows, num_rows)
         if not rows:
             return iter(())
-        _, _, steps, ends = self._scan
         place = int(np.searchsorted(ends, rows.start, side="right"))
-        blocks = (block for block, _ in self._merged(columns, batch_size, int(steps[place])))
+        blocks = (b for b, _ in self._merged(kind, columns, batch_size, int(steps[place])))
         return cut(blocks, rows.start - int(ends[place - 1] if place else 0), len(rows))
 
     def _merged(
-        self, columns: tuple[str, ...], batch_size: int, first_step: int | None = None
+        self, kind: str, columns: tuple[str, ...], batch_size: int, first_step: int | None = None
     ) -> Iterator[tuple[Block, int]]:
-        names = tuple(dict.fromkeys((*columns, "step", "sample_id")))
-        streams = _streams(self._samples, names, batch_size, first_step)
-        return merge(streams, _sample_key)
+        key = find_kind(kind).key
+        names = tuple(dict.fromkeys((*columns, "step", *key)))
+        streams = _streams(self._starts[kind], names, batch_size, first_step)
+        return merge(streams, _sortable(key))
+
+
+def _sortable(key: Sequence[str]) -> Key:
+    """One value a row: a column, or the texts of several joined."""
+
+    def value(block: Block) -> np.ndarray:
+        if len(key) == 1:
+            return block[key[0]]
+        parts = zip(*(block[name] for name in key), strict=True)
+        return np.array(["\0".join(map(str, row)) for row in parts], dtype=object)
+
+    return value
 
 
 def _all(starts: Sequence[Start]) -> Iterator[Part]:
     return (part for start in reversed(starts) for part in start.parts)
-
-
-def _common_columns(starts: Sequence[Start], known: Sequence[str]) -> tuple[str, ...]:
-    parts = [part for part in _all(starts) if part.problem is None]
-    return tuple(
-        name for name in (*known, "rank") if parts and all(name in part.columns for part in parts)
-    )
 
 
 def _streams(
@@ -192,28 +220,16 @@ def _streams(
     for start in starts:
         first = next((part for part in start.parts if part.problem is None), None)
         if first is not None:
-            streams.append(Stream(first.first_step, _Blocks(start, names, size, first_step)))
+            streams.append(
+                Stream(first.first_step, partial(_blocks_of, start, names, size, first_step))
+            )
     return streams
 
 
-class _Blocks:
-    """Opens the blocks of one start's whole parts."""
-
-    def __init__(
-        self, start: Start, names: Sequence[str], size: int, first_step: int | None
-    ) -> None:
-        self._start, self._names, self._size, self._first_step = start, names, size, first_step
-
-    def __call__(self) -> Iterator[Block]:
-        for part in self._start.parts:
-            if part.problem is None:
-                yield from part.blocks(self._names, self._size, self._first_step)
-
-
-def _sample_key(block: Block) -> np.ndarray:
-    return block["sample_id"]
-
-
-def _layer_key(block: Block) -> np.ndarray:
-    parts = zip(block["rank"], block["layer"], block["term_a"], block["term_b"], strict=True)
-    return np.array(["\0".join(map(str, row)) for row in parts], dtype=object)
+def _blocks_of(
+    start: Start, names: Sequence[str], size: int, first_step: int | None
+) -> Iterator[Block]:
+    """Blocks of one start's whole parts."""
+    for part in start.parts:
+        if part.problem is None:
+            yield from part.blocks(names, size, first_step)

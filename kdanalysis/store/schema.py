@@ -1,59 +1,30 @@
-"""The contract of a part: column types, and logits rows as fixed-size binary cells.
+"""The contract of a part: batches of columns as Arrow tables of their kind, and back.
 
 A row of logits is one binary cell of ``num_classes * itemsize`` bytes, little-endian, a row of
 region logits one of ``num_classes * num_regions * itemsize``; dtype, shape and byte order stand in
-the file's metadata under the key ``kdanalysis``. bfloat16, which numpy does not know, is stored as
-its bits (uint16). Cells are written six times faster than Parquet lists.
+the file's metadata under the key ``kdanalysis``. Cells are written six times faster than Parquet
+lists.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Shaped
 
+from kdanalysis.store.floats import BFLOAT16, DTYPES, narrow, widen
+from kdanalysis.store.kinds import TEXT, Kind, find_kind
+
 SCHEMA_VERSION = 1
-KINDS = ("samples", "layers", "regions")
-LOGITS = ("teacher_logits", "student_logits")
-REGIONS = ("teacher_regions", "student_regions")
-SAMPLE_SCALARS = {
-    "step": pa.int64(),
-    "epoch": pa.int32(),
-    "sample_id": pa.int64(),
-    "target": pa.int64(),
-    "residual": pa.float32(),
-}
-SAMPLE_COLUMNS = ("step", "epoch", "sample_id", "target", *LOGITS, "residual")
-REQUIRED_COLUMNS = ("step", "epoch", "sample_id", "student_logits")
-REGION_COLUMNS = ("step", "epoch", "sample_id", "target", *REGIONS)
-LAYER_COLUMNS = {
-    "step": pa.int64(),
-    "epoch": pa.int32(),
-    "layer": pa.string(),
-    "term_a": pa.string(),
-    "term_b": pa.string(),
-    "dot": pa.float64(),
-}
-LAYER_NOISE = {"covariance": pa.float64(), "count": pa.int64()}  # optional, beside the others
-NUMPY = {
-    pa.int64(): "int64",
-    pa.int32(): "int32",
-    pa.float32(): "float32",
-    pa.float64(): "float64",
-}
-BITS = {"float16": "<f2", "float32": "<f4", "float64": "<f8", "bfloat16": "<u2"}
 _KEY = b"kdanalysis"
+Columns = Mapping[str, np.ndarray | Sequence]
 
 
-@dataclass(frozen=True)
-class Cells:
-    """How one logits column is stored: the dtype of a value and the shape of a row.
-
-    The shape is (c,), of region logits (c, r).
-    """
+class Cells(NamedTuple):
+    """How a column of cells is stored: the dtype of a value and the shape of a row."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -61,48 +32,53 @@ class Cells:
     @property
     def width(self) -> int:
         """Bytes of one cell."""
-        return np.dtype(BITS[self.dtype]).itemsize * prod(self.shape)
+        return DTYPES[self.dtype].itemsize * prod(self.shape)
 
     def describe(self) -> dict[str, object]:
         """Return what the file's metadata says about the column."""
         return {"dtype": self.dtype, "shape": list(self.shape), "byte_order": "little"}
 
 
-def samples_schema(scalars: tuple[str, ...], cells: Mapping[str, Cells]) -> pa.Schema:
-    """Schema of a samples part, columns in the fixed order, none nullable."""
-    types = {name: SAMPLE_SCALARS[name] for name in scalars}
-    types |= {name: pa.binary(cell.width) for name, cell in cells.items()}
-    logits = {name: cell.describe() for name, cell in cells.items()}
-    return _schema(
-        {name: types[name] for name in SAMPLE_COLUMNS if name in types}, "samples", logits
-    )
+def encode(
+    kind: str,
+    columns: Columns,
+    sizes: Mapping[str, int],
+    stored: str = "same",
+    dtype: str | None = None,
+) -> pa.Table:
+    """Copy a batch of rows of one kind into a table, its columns in the order of the kind.
 
+    Args:
+        kind: one of ``KINDS``.
+        columns: those it requires, and any of its others.
+        sizes: length of each axis that a cell may have; see ``RunInfo.sizes``.
+        stored: float dtype of cells on the disk, or "same" for their own.
+        dtype: "bfloat16" where cells come as uint16 bit patterns; others may be floats.
 
-def regions_schema(cells: Mapping[str, Cells]) -> pa.Schema:
-    """Schema of a regions part: region logits of some samples, with what identifies them."""
-    types = {name: SAMPLE_SCALARS[name] for name in REGION_COLUMNS if name in SAMPLE_SCALARS}
-    types |= {name: pa.binary(cell.width) for name, cell in cells.items()}
-    described = {name: cell.describe() for name, cell in cells.items()}
-    return _schema({name: types[name] for name in REGION_COLUMNS}, "regions", described)
-
-
-def layers_schema(noise: tuple[str, ...] = ()) -> pa.Schema:
-    """Schema of a layers part: dot products of the gradients of two terms in one layer.
-
-    ``noise`` names the columns of ``LAYER_NOISE`` beside them: the covariance of the two terms'
-    per-sample gradients, and the number of samples whose mean gradient ``dot`` is made of.
+    Raises:
+        ValueError: for missing, unknown, uneven or wrongly typed columns, and for finite values
+            beyond the range of ``stored``.
     """
-    return _schema(LAYER_COLUMNS | {n: LAYER_NOISE[n] for n in noise}, "layers", {})
-
-
-def _schema(types: Mapping[str, pa.DataType], kind: str, logits: dict[str, object]) -> pa.Schema:
-    fields = [pa.field(name, dtype, nullable=False) for name, dtype in types.items()]
-    text = json.dumps({"schema_version": SCHEMA_VERSION, "kind": kind, "logits": logits})
-    return pa.schema(fields, metadata={_KEY: text.encode()})
+    known = find_kind(kind)
+    _check_names(columns, known)
+    count = _common_length(columns)
+    arrays, cells = {}, {}
+    for name, column in known.columns.items():
+        if name not in columns:
+            continue
+        if column.axes:
+            shape = (count, *(sizes[axis] for axis in column.axes))
+            rows = _floats(columns[name], name, shape, dtype)
+            cells[name] = Cells(rows.dtype.name if stored == "same" else stored, shape[1:])
+            arrays[name] = _encode_cells(narrow(rows, cells[name].dtype, name), cells[name])
+        else:
+            arrays[name] = _encode_scalars(columns[name], name, column.type)
+    schema = _schema({name: array.type for name, array in arrays.items()}, kind, cells)
+    return pa.Table.from_arrays(list(arrays.values()), schema=schema)
 
 
 def read_cells(schema: pa.Schema) -> dict[str, Cells] | None:
-    """Return the logits columns of a part; None where the file was not written by this package.
+    """Return the columns of cells of a part; None where this package did not write the file.
 
     Raises:
         ValueError: for a newer schema version, or metadata that disagrees with the columns.
@@ -110,51 +86,100 @@ def read_cells(schema: pa.Schema) -> dict[str, Cells] | None:
     text = (schema.metadata or {}).get(_KEY)
     if text is None:
         return None
-    stated = json.loads(text)
-    if stated["schema_version"] > SCHEMA_VERSION:
-        raise ValueError(
-            f"schema version {stated['schema_version']} is newer than {SCHEMA_VERSION}, "
-            "the newest this package reads: update kdanalysis"
-        )
-    return {name: _cells(schema, name, entry) for name, entry in stated["logits"].items()}
+    try:
+        stated = json.loads(text)
+        version, kind, entries = (stated[name] for name in ("schema_version", "kind", "logits"))
+        if version > SCHEMA_VERSION:
+            raise ValueError(
+                f"schema version {version} is newer than {SCHEMA_VERSION}, "
+                "the newest this package reads: update kdanalysis"
+            )
+        known = find_kind(kind)
+        return {name: _stated_cells(schema, known, name, entry) for name, entry in entries.items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"the metadata of the file cannot be read: {error!r}") from error
 
 
-def _cells(schema: pa.Schema, name: str, entry: Mapping[str, object]) -> Cells:
-    known = entry["dtype"] in BITS and entry["byte_order"] == "little"
-    if known and name in schema.names and len(entry["shape"]) == 1 + (name in REGIONS):
+def decode(array: pa.Array, cells: Cells | None) -> Shaped[np.ndarray, " n *c"]:
+    """View a column as numbers, read-only; cells as rows of their dtype, bfloat16 as float32.
+
+    Texts and truth values are copied into a row of Python objects.
+    """
+    if cells is not None:
+        count = len(array) * prod(cells.shape)
+        offset, dtype = array.offset * cells.width, DTYPES[cells.dtype]
+        flat = np.frombuffer(array.buffers()[1], dtype, count, offset=offset)
+        return widen(flat.reshape(len(array), *cells.shape))
+    if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
+        return np.from_dlpack(array)  # ``to_numpy`` would import pandas
+    return np.array(array.to_pylist(), dtype=object)
+
+
+def _schema(types: Mapping[str, pa.DataType], kind: str, cells: Mapping[str, Cells]) -> pa.Schema:
+    fields = [pa.field(name, dtype, nullable=False) for name, dtype in types.items()]
+    described = {name: cell.describe() for name, cell in cells.items()}
+    text = json.dumps({"schema_version": SCHEMA_VERSION, "kind": kind, "logits": described})
+    return pa.schema(fields, metadata={_KEY: text.encode()})
+
+
+def _stated_cells(schema: pa.Schema, kind: Kind, name: str, entry: Mapping[str, object]) -> Cells:
+    plain = entry["dtype"] in DTYPES and entry["byte_order"] == "little"
+    if plain and name in schema.names and name in kind.cells:
         cells = Cells(entry["dtype"], tuple(entry["shape"]))
-        if schema.field(name).type == pa.binary(cells.width):
+        fits = len(cells.shape) == len(kind.columns[name].axes)
+        if fits and schema.field(name).type == pa.binary(cells.width):
             return cells
     raise ValueError(f"the metadata of column {name} ({entry}) does not fit its type")
 
 
-def encode_cells(bits: Shaped[np.ndarray, "n c *r"]) -> pa.FixedSizeBinaryArray:
-    """Wrap contiguous little-endian rows as cells, without a copy."""
-    width = prod(bits.shape[1:]) * bits.itemsize
-    return pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(width), len(bits), [None, pa.py_buffer(bits)]
-    )
+def _check_names(columns: Columns, kind: Kind) -> None:
+    missing = [name for name in kind.required if name not in columns]
+    unknown = [name for name in columns if name not in kind.columns]
+    if missing or unknown:
+        raise ValueError(
+            f"got the columns {sorted(columns)}, missing {missing}, unknown {unknown}: "
+            f"need {list(kind.required)} and at most {list(kind.columns)}"
+        )
 
 
-def encode_numbers(values: Shaped[np.ndarray, " n"]) -> pa.Array:
-    """Wrap a contiguous row of numbers without a copy (``pa.array`` would import pandas)."""
-    dtype = pa.from_numpy_dtype(values.dtype)
-    return pa.Array.from_buffers(dtype, len(values), [None, pa.py_buffer(values)])
+def _common_length(columns: Columns) -> int:
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"columns of a batch need one length, got {lengths}")
+    return next(iter(lengths.values()))
 
 
-def decode_numbers(array: pa.Array) -> Shaped[np.ndarray, " n"]:
-    """View a column of numbers without nulls (``to_numpy`` would import pandas).
+def _floats(
+    values: np.ndarray, name: str, shape: tuple[int, ...], dtype: str | None
+) -> Shaped[np.ndarray, "n c *r"]:
+    if values.shape != shape:
+        raise ValueError(f"{name} have shape {values.shape}, need {shape}")
+    if dtype == "bfloat16" and values.dtype == np.uint16:
+        return values.view(BFLOAT16)
+    if values.dtype.name not in DTYPES:
+        raise ValueError(
+            f"{name} are {values.dtype}{f' said to be {dtype}' if dtype else ''}: need float16, "
+            "float32, float64, bfloat16, or uint16 bit patterns with dtype='bfloat16'"
+        )
+    return values
 
-    Texts and truth values are copied into a row of Python objects.
-    """
-    if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
-        return np.from_dlpack(array)
-    return np.array(array.to_pylist(), dtype=object)
+
+def _encode_cells(rows: Shaped[np.ndarray, "n c *r"], cells: Cells) -> pa.FixedSizeBinaryArray:
+    """Wrap contiguous rows without a copy, as bytes because Arrow does not know bfloat16."""
+    content = pa.py_buffer(rows.reshape(-1).view(np.uint8))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(cells.width), len(rows), [None, content])
 
 
-def decode_cells(array: pa.FixedSizeBinaryArray, cells: Cells) -> Shaped[np.ndarray, "n c *r"]:
-    """View cells as rows of their stored dtype, read-only; bfloat16 as its bits (uint16)."""
-    bits = np.dtype(BITS[cells.dtype])
-    count = len(array) * prod(cells.shape)
-    flat = np.frombuffer(array.buffers()[1], bits, count, offset=array.offset * cells.width)
-    return flat.reshape(len(array), *cells.shape)
+def _encode_scalars(values: np.ndarray | Sequence, name: str, dtype: pa.DataType) -> pa.Array:
+    if dtype == TEXT:
+        return pa.array([str(value) for value in values], dtype)
+    given, wanted = np.asarray(values), np.dtype(dtype.to_pandas_dtype())
+    if given.ndim != 1 or given.dtype.kind not in ("iu" if wanted.kind == "i" else "iuf"):
+        raise ValueError(f"{name} is {given.dtype} of shape {given.shape}, need a row of {wanted}")
+    if wanted.kind == "i" and len(given):
+        limits = np.iinfo(wanted)
+        if int(given.min()) < limits.min or int(given.max()) > limits.max:
+            raise ValueError(f"{name} goes up to {given.max()}, beyond the range of {wanted}")
+    # ``pa.array`` would import pandas
+    content = pa.py_buffer(np.array(given, dtype=wanted))
+    return pa.Array.from_buffers(dtype, len(given), [None, content])

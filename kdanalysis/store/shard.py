@@ -1,14 +1,38 @@
-"""One shard: the parts that one process writes of one kind."""
+"""One shard: the parts that one process writes of one kind, and its record of them.
 
+The record, record.jsonl, has one line a committed part, written after the part is durable:
+``part, rows, bytes, crc32`` and the rows dropped so far; a last line says that the writer was
+closed, or why it stopped. A torn last line is what a sudden death leaves, and is ignored.
+"""
+
+import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from kdanalysis.store.commit import commit_file
+from kdanalysis.store.files import append_line, commit_file, part_name, part_number
 from kdanalysis.store.folder import make_start
-from kdanalysis.store.names import part_name
 from kdanalysis.store.part import serialise
-from kdanalysis.store.record import RecordFile
+
+RECORD = "record.jsonl"
+
+
+class Entry(NamedTuple):
+    """What the record says about a part."""
+
+    rows: int
+    num_bytes: int
+    crc32: int
+
+
+class Record(NamedTuple):
+    """A record as read; ``damage`` names the first line that is no record line."""
+
+    parts: dict[str, Entry]
+    dropped_rows: int
+    closed: bool
+    damage: str | None
 
 
 class Shard:
@@ -19,8 +43,7 @@ class Shard:
     """
 
     def __init__(self, root: Path, kind: str, rank: int, start: str) -> None:
-        self._place = (root, kind, rank, start)
-        self._record: RecordFile | None = None
+        self._place, self._record_end = (root, kind, rank, start), 0
         self._tables: list[pa.Table] = []
         self.folder: Path | None = None
         self.num_rows = self.num_bytes = self.committed = 0
@@ -45,7 +68,7 @@ class Shard:
         part = serialise(pa.concat_tables(self._tables))
         name = part_name(self.committed + 1)
         commit_file(self.folder / name, part.chunks)
-        self._record.append(
+        self._note(
             part=name,
             rows=self.num_rows,
             bytes=part.num_bytes,
@@ -63,9 +86,37 @@ class Shard:
             self._tables, self.num_rows, self.num_bytes = [], 0, 0
             reason = {} if stopped is None else {"stopped": stopped}
             closed = stopped is None
-            self._record.append(closed=closed, dropped_rows=self.dropped_rows, **reason)
+            self._note(closed=closed, dropped_rows=self.dropped_rows, **reason)
 
     def _open(self) -> None:
-        if self._record is None:
+        if self.folder is None:
             self.folder = make_start(*self._place)
-            self._record = RecordFile(self.folder)
+
+    def _note(self, **values: Any) -> None:
+        """Add a line to the record; after an OSError the next takes the place of the failed one."""
+        line = json.dumps(values, allow_nan=False).encode() + b"\n"
+        self._record_end = append_line(self.folder / RECORD, self._record_end, line)
+
+
+def read_record(folder: Path) -> Record | None:
+    """Read the record of one start; None where there is none."""
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    *lines, _torn = path.read_bytes().split(b"\n")
+    parts, dropped, closed = {}, 0, False
+    for number, line in enumerate(lines, 1):
+        try:
+            values = json.loads(line)
+            if (part := values.get("part")) is not None:
+                parts[_name(part)] = Entry(values["rows"], values["bytes"], values["crc32"])
+            dropped, closed = int(values["dropped_rows"]), bool(values.get("closed", False))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return Record(parts, dropped, False, f"line {number} is damaged")
+    return Record(parts, dropped, closed, None)
+
+
+def _name(part: str) -> str:
+    if part_number(part) is None:
+        raise ValueError(f"{part} is no part name")
+    return part

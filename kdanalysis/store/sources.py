@@ -1,17 +1,15 @@
-"""load_logits: teacher logits, and what stands beside them, from every kind of file."""
+"""load_logits and load_regions: columns of logits from every kind of file."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
-
+from kdanalysis.store.columns import Columns
 from kdanalysis.store.formats.npy import NpyFile, NpzFile
 from kdanalysis.store.formats.parquet import ParquetTable
-from kdanalysis.store.formats.run_folder import RunFolder
 from kdanalysis.store.formats.safetensors import SafetensorsFile
-from kdanalysis.store.formats.table import UNNAMED, Table
+from kdanalysis.store.formats.table import UNNAMED, RunFolder, Table
 from kdanalysis.store.formats.torch_file import TorchFile
-from kdanalysis.store.merge import check_rows
+from kdanalysis.store.kinds import KINDS
 
 OPENERS: dict[str, Callable[[Path], Table]] = {
     ".npz": NpzFile,
@@ -29,24 +27,17 @@ KEYS = {
     "step": (),
     "epoch": (),
 }
-_FLOATS = ("float16", "float32", "float64", "bfloat16")
+REGIONS = ("teacher_regions", "student_regions", "target", "sample_id")
 
 
-class Logits:
+class Logits(Columns):
     """Columns of logits, read in batches; made by ``load_logits``.
 
     ``columns`` names what there is: teacher_logits always, student_logits, target, sample_id,
     step and epoch where the file has them. ``classes`` are the class names of a run folder.
     """
 
-    def __init__(self, path: Path, places: dict[str, tuple[Table, str]]) -> None:
-        self.path, self._places = path, places
-        self.columns = tuple(places)
-        self.table = places["teacher_logits"][0]
-        self.classes = self.table.classes
-        self.num_rows, self.num_classes = self._check_logits("teacher_logits")
-        for name in self.columns[1:]:
-            self._check(name)
+    kind, batch_size = KINDS["samples"], 4096
 
     @property
     def has_student(self) -> bool:
@@ -58,91 +49,20 @@ class Logits:
         """Whether there are labels."""
         return "target" in self.columns
 
-    def batches(
-        self,
-        batch_size: int = 4096,
-        columns: Sequence[str] | None = None,
-        rows: range | None = None,
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """Yield dicts of arrays with ``batch_size`` rows, the last one shorter.
 
-        Logits come in their stored dtype (bfloat16 as float32) and keep NaN and inf; the others
-        as int64. Memory is bounded by the batch.
+class Regions(Columns):
+    """Columns of region logits, read in batches; made by ``load_regions``.
 
-        Args:
-            batch_size: rows in a batch.
-            columns: all of them if not given.
-            rows: consecutive rows to read, such as ``range(1000, 2000)``; all if not given.
+    ``columns`` names what there is: teacher_regions and target always, student_regions and
+    sample_id where the file has them.
+    """
 
-        Raises:
-            ValueError: for a column or a row that is not there, a label outside the classes, a
-                damaged file.
-        """
-        names = self.columns if columns is None else tuple(columns)
-        missing = [name for name in names if name not in self.columns]
-        if missing or not names or batch_size < 1:
-            raise ValueError(
-                f"{self.path} has {', '.join(self.columns)}, not {missing}; "
-                f"batches need at least one row and one column, got {batch_size}"
-            )
-        rows = check_rows(rows, self.num_rows)
-        parts = [self._of_table(t, names, batch_size, rows) for t in self._tables(names)]
-        row = rows.start
-        for found in zip(*parts, strict=True):
-            joined = {name: values for part in found for name, values in part.items()}
-            batch = {name: self._convert(name, joined[name], row) for name in names}
-            yield batch
-            row += len(batch[names[0]])
+    kind, batch_size = KINDS["regions"], 256
 
-    def _tables(self, names: Sequence[str]) -> list[Table]:
-        return list(dict.fromkeys(self._places[name][0] for name in names))
-
-    def _of_table(
-        self, table: Table, names: Sequence[str], batch_size: int, rows: range
-    ) -> Iterator[dict[str, np.ndarray]]:
-        keys = {name: self._places[name][1] for name in names if self._places[name][0] is table}
-        for batch in table.batches(tuple(dict.fromkeys(keys.values())), batch_size, rows):
-            yield {name: batch[key] for name, key in keys.items()}
-
-    def _convert(self, name: str, values: np.ndarray, row: int) -> np.ndarray:
-        if name.endswith("_logits"):
-            return values.astype(values.dtype.newbyteorder("="), copy=False)
-        values = values.astype(np.int64)
-        outside = (values < 0) | (values >= self.num_classes)
-        if name == "target" and outside.any():
-            first = int(np.flatnonzero(outside)[0])
-            raise ValueError(
-                f"{self.path} has target {values[first]} in row {row + first}, "
-                f"need 0 to {self.num_classes - 1}, the {self.num_classes} classes of its logits"
-            )
-        return values
-
-    def _check_logits(self, name: str) -> tuple[int, int]:
-        table, key = self._places[name]
-        shape, dtype = table.info(key)
-        what = f"{name} of {table.path}"
-        if dtype not in _FLOATS:
-            raise ValueError(f"{what} are {dtype}, need one of {', '.join(_FLOATS)}")
-        if len(shape) != 2 or shape[0] < 1:
-            raise ValueError(f"{what} have shape {shape}, need (samples, classes) with samples")
-        if shape[1] < 2:
-            raise ValueError(f"{what} have {shape[1]} class, need at least 2 to compare classes")
-        return shape
-
-    def _check(self, name: str) -> None:
-        if name.endswith("_logits"):
-            found, need = self._check_logits(name), (self.num_rows, self.num_classes)
-        else:
-            table, key = self._places[name]
-            (found, dtype), need = table.info(key), (self.num_rows,)
-            if not dtype.startswith(("int", "uint")):
-                raise ValueError(f"{name} of {table.path} is {dtype}, need integers")
-        if found != need:
-            path = self._places[name][0].path
-            raise ValueError(
-                f"{name} of {path} has shape {found}, need {need} "
-                f"to fit the teacher logits of {self.path}"
-            )
+    @property
+    def num_regions(self) -> int:
+        """Regions of a sample, over all scales."""
+        return self.shape[2]
 
 
 def load_logits(
@@ -177,10 +97,35 @@ def load_logits(
     return Logits(path, {name: places[name] for name in KEYS if name in places})
 
 
-def open_table(path: Path) -> Table:
-    """Open any accepted file; nothing of the size of its arrays is allocated."""
+def load_regions(path: str | Path) -> Regions:
+    """Open region logits in a run folder, .npz, .pt, .safetensors or .parquet.
+
+    Args:
+        path: a run with regions, or a file with teacher_regions (n, c, r), target (n,) and, where
+            there is a student, student_regions: what ``read_regions`` yields.
+
+    Raises:
+        FileNotFoundError: where there is no such file, or a folder is no run folder.
+        ValueError: for unknown kinds, missing columns, shapes that do not fit, damaged or forged
+            files, and files that would run code.
+    """
+    table = open_table(Path(path).expanduser(), "regions")
+    for name in ("teacher_regions", "target"):
+        if name not in table.keys:
+            raise ValueError(
+                f"{table.path} has no {name}: regions are teacher_regions (n, c, r), target and, "
+                f"where there is one, student_regions"
+            )
+    return Regions(table.path, {name: (table, name) for name in REGIONS if name in table.keys})
+
+
+def open_table(path: Path, kind: str = "samples") -> Table:
+    """Open any accepted file, or one kind of rows in a run.
+
+    Nothing of the size of the arrays is allocated.
+    """
     if path.is_dir():
-        return RunFolder(path)
+        return RunFolder(path, kind)
     kinds = f"a run folder or one of {', '.join(OPENERS)}"
     if path.suffix.lower() not in OPENERS:
         raise ValueError(f"{path} is of a kind we do not read: need {kinds}")

@@ -7,12 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from kdanalysis.store.batch import Columns, encode_layers, encode_regions, encode_samples
+from kdanalysis.store.files import RankLock, new_start, run_folder
 from kdanalysis.store.folder import Existing, prepare, refuse_foreign, start_ids
 from kdanalysis.store.info import RunInfo
-from kdanalysis.store.lock import RankLock
-from kdanalysis.store.names import new_start, run_folder
-from kdanalysis.store.schema import KINDS
+from kdanalysis.store.kinds import KINDS
+from kdanalysis.store.schema import Columns, encode
 from kdanalysis.store.shard import Shard
 
 FloatDtype = Literal["float16", "float32", "float64", "bfloat16", "same"]
@@ -55,7 +54,6 @@ class PartWriter:
             raise ValueError(f"got rank {rank}, {rows_per_part} rows a part: need >= 0 and >= 1")
         self.root, self.rank, self.info = run_folder(root), rank, info
         self.float_dtype, self.rows_per_part = float_dtype, rows_per_part
-        self._last_step: int | None = None
         refuse_foreign(self.root)
         self._lock = RankLock(self.root, rank)
         try:
@@ -66,6 +64,7 @@ class PartWriter:
             raise
         self._shards = {kind: Shard(self.root, kind, rank, self.start) for kind in KINDS}
         self._samples = self._shards["samples"]
+        self._last_step: dict[str, int] = {}
         self._closed = False
 
     @property
@@ -87,31 +86,26 @@ class PartWriter:
         """Samples that were not and will not be written."""
         return self._samples.dropped_rows
 
-    def write(self, columns: Columns, dtype: str | None = None) -> None:
-        """Append a batch of samples (copied); see ``encode_samples`` for columns and ``dtype``.
+    def write(self, columns: Columns, dtype: str | None = None, kind: str = "samples") -> None:
+        """Append a batch of rows of a kind (copied); see ``encode`` for columns and ``dtype``.
 
         Raises:
             ValueError: for columns the contract does not know, values out of range, or a step
                 that goes back.
             OSError: where a full part cannot be committed; its rows stay in memory.
         """
-        self._refuse_closed()
-        table = encode_samples(columns, self.info.num_classes, self.float_dtype, dtype)
-        self._check_steps(np.asarray(columns["step"]))
-        self._append(self._samples, table)
-
-    def write_layers(self, columns: Columns) -> None:
-        """Append rows of step, epoch, layer, term_a, term_b, dot; see ``encode_layers``."""
-        self._refuse_closed()
-        self._append(self._shards["layers"], encode_layers(columns))
-
-    def write_regions(self, columns: Columns, dtype: str | None = None) -> None:
-        """Append region logits of samples; see ``encode_regions``. Errors as for ``write``."""
-        self._refuse_closed()
-        shape = self.info.num_classes, sum(scale * scale for scale in self.info.scales)
-        self._append(
-            self._shards["regions"], encode_regions(columns, *shape, self.float_dtype, dtype)
-        )
+        if self._closed:
+            raise ValueError(f"the writer of {self.root} is closed: open a new one to add rows")
+        table = encode(kind, columns, self.info.sizes, self.float_dtype, dtype)
+        if not len(table):
+            return
+        self._check_steps(kind, np.asarray(columns["step"]))
+        shard = self._shards[kind]
+        if shard.schema is not None and shard.schema != table.schema:
+            shard.commit()
+        shard.add(table)
+        if shard.num_rows >= self.rows_per_part or shard.num_bytes >= _PART_BYTES:
+            shard.commit()
 
     def count_dropped(self, rows: Mapping[str, int]) -> None:
         """Note rows, by kind, that were never written; the records keep the sums."""
@@ -159,29 +153,14 @@ class PartWriter:
     ) -> None:
         self.close()
 
-    def _append(self, shard: Shard, table) -> None:
-        if not len(table):
-            return
-        if shard.schema is not None and shard.schema != table.schema:
-            shard.commit()
-        shard.add(table)
-        if shard.num_rows >= self.rows_per_part or shard.num_bytes >= _PART_BYTES:
-            shard.commit()
-
-    def _check_steps(self, step: np.ndarray) -> None:
-        if not len(step):
-            return
-        before = step[0] if self._last_step is None else self._last_step
+    def _check_steps(self, kind: str, step: np.ndarray) -> None:
+        before = self._last_step.get(kind, step[0])
         if (np.diff(step, prepend=before) < 0).any():
             raise ValueError(
                 f"step goes back after {before}: give the global step, which never falls, "
-                "because (step, sample_id) names a row"
+                f"because (step, {', '.join(KINDS[kind].key)}) names a row"
             )
-        self._last_step = int(step[-1])
-
-    def _refuse_closed(self) -> None:
-        if self._closed:
-            raise ValueError(f"the writer of {self.root} is closed: open a new one to add rows")
+        self._last_step[kind] = int(step[-1])
 
     def _let_go(self) -> None:
         self._closed = True

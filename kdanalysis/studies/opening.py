@@ -1,20 +1,26 @@
 """What users name, opened as a Source: paths, what was opened already, or arrays."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kdanalysis.store.formats.run_folder import RunFolder
-from kdanalysis.store.formats.table import ArrayInfo, Table
+from kdanalysis.store.formats.table import ArrayInfo, RunFolder, Sliced
 from kdanalysis.store.run import StoredRun
-from kdanalysis.store.sources import KEYS, Logits, load_logits
+from kdanalysis.store.sources import (
+    KEYS,
+    REGIONS,
+    Logits,
+    Regions,
+    load_logits,
+    load_regions,
+)
 from kdanalysis.studies.source import MOST, Source
 
 
-class Arrays(Table):
-    """Arrays or tensors in memory, seen as a file of logits."""
+class Arrays(Sliced):
+    """Arrays or tensors in memory, seen as a file."""
 
     classes = None
 
@@ -30,13 +36,9 @@ class Arrays(Table):
         """Shape and dtype of an array."""
         return ArrayInfo(self._arrays[key].shape, self._arrays[key].dtype.name)
 
-    def batches(
-        self, keys: Sequence[str], batch_size: int, rows: range
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """Yield rows."""
-        for start in range(rows.start, rows.stop, batch_size):
-            part = slice(start, min(start + batch_size, rows.stop))
-            yield {key: self._arrays[key][part] for key in keys}
+    def rows(self, key: str, start: int, stop: int) -> np.ndarray:
+        """Return some rows."""
+        return self._arrays[key][start:stop]
 
 
 def open_logits(path: Any) -> Logits:
@@ -45,13 +47,26 @@ def open_logits(path: Any) -> Logits:
     Raises:
         ValueError: as ``load_logits``, or arrays without teacher_logits.
     """
-    if not isinstance(path, Mapping):
-        return load_logits(path)
-    if "teacher_logits" not in path or {*path} - {*KEYS}:
-        given = ", ".join(map(str, path)) or "nothing"
-        raise ValueError(f"need teacher_logits among arrays of {', '.join(KEYS)}; got {given}")
-    table = Arrays(path)
-    return Logits(table.path, {name: (table, name) for name in KEYS if name in path})
+    return Logits(*_arrays(path, KEYS)) if isinstance(path, Mapping) else load_logits(path)
+
+
+def open_regions(path: Any) -> Regions:
+    """Open a file of region logits, or arrays by the names of their columns.
+
+    Raises:
+        ValueError: as ``load_regions``, or arrays without teacher_regions.
+    """
+    return Regions(*_arrays(path, REGIONS)) if isinstance(path, Mapping) else load_regions(path)
+
+
+def _arrays(arrays: Mapping[str, Any], known: Iterable[str]) -> tuple[Path, dict]:
+    """Return what columns are made of; a ValueError where the first is missing, or one unknown."""
+    known = list(known)
+    if known[0] not in arrays or {*arrays} - {*known}:
+        given = ", ".join(map(str, arrays)) or "nothing"
+        raise ValueError(f"need {known[0]} among arrays of {', '.join(known)}; got {given}")
+    table = Arrays(arrays)
+    return table.path, {name: (table, name) for name in known if name in arrays}
 
 
 def open_source(

@@ -11,9 +11,8 @@ from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.regions import count_regions
 from kdanalysis.store.grams import GramIndex, gram_batches, gram_index
 from kdanalysis.store.info import RunInfo
-from kdanalysis.store.regions import Regions
 from kdanalysis.store.run import StoredRun
-from kdanalysis.store.sources import Logits
+from kdanalysis.store.sources import Logits, Regions
 from kdanalysis.studies.setting import setting_of
 
 MOST = {"samples": 400, "layers": 400, "regions": 40}  # steps, or epochs, that tables tell apart
@@ -78,14 +77,14 @@ class Source:
 
     def columns(self, kind: str = "samples") -> tuple[str, ...]:
         """Names of the columns of a kind; none where there are no such rows."""
-        if kind == "regions":
-            held = self.regions.columns if self.regions else ()
-            return self.run.region_columns if self.run else held
-        if kind == "layers":
-            there = self.run.layer_columns if self.run else ()
-            matrices = ("covariance", "count") if "covariance" in there else ()
-            return ("step", "epoch", "layer", "gram", *matrices) if there else ()
-        return self.logits.columns if self.logits else self.run.columns if self.run else ()
+        held = self.logits if kind == "samples" else self.regions if kind == "regions" else None
+        if held is not None:
+            return held.columns
+        there = self.run.columns_of(kind) if self.run else ()
+        if kind != "layers" or not there:
+            return there
+        matrices = ("covariance", "count") if "covariance" in there else ()
+        return ("step", "epoch", "layer", "gram", *matrices)
 
     @cached_property
     def layers(self) -> GramIndex:
@@ -107,10 +106,8 @@ class Source:
     def _captured(self, kind: str) -> Int64[np.ndarray, " s"]:
         if BY[kind] not in self.columns(kind):
             return np.zeros(0, np.int64)
-        if kind == "layers":
-            return self.layers.steps
-        if kind == "samples" and self.run is not None:
-            return self.run.steps()
+        if BY[kind] == "step" and self.run is not None:
+            return self.run.steps(kind)
         parts = [np.unique(b[BY[kind]]) for b in self._read(kind, [BY[kind]], LOOK, None)]
         return np.unique(np.concatenate(parts)).astype(np.int64)
 
@@ -134,11 +131,10 @@ class Source:
     ) -> Iterator[Mapping[str, np.ndarray]]:
         if kind == "layers":
             return gram_batches(self.run, self.layers, size)
-        if kind == "regions" and self.regions is None:
-            return self.run.region_batches(columns, size)
-        if kind == "regions":
-            return self.regions.batches(size)
-        return (self.logits or self.run).batches(batch_size=size, columns=columns, rows=rows)
+        held = self.logits if kind == "samples" else self.regions
+        if held is not None:
+            return held.batches(size, columns, rows)
+        return self.run.batches(columns, size, rows, kind)
 
     def batch_size(self, kind: str, device: str = "cpu") -> int:
         """Rows of a kind that a device can look at together."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from kdanalysis.networks.zoo import build_model
-from kdanalysis.store.commit import sync_folder
+from kdanalysis.store.files import sync_folder
 
 
 def save_checkpoint(path: Path, model: nn.Module, facts: dict[str, Any], **state: Any) -> None:

@@ -16,7 +16,7 @@ from kdanalysis.core.regions import region_logits
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import CrossEntropy, Loss, Sum, parse_loss
 from kdanalysis.networks.zoo import Network, build_model
-from kdanalysis.store.names import run_folder
+from kdanalysis.store.files import run_folder
 from kdanalysis.training.checkpoint import load_network
 from kdanalysis.training.fit import Progress, silent
 from kdanalysis.training.networks import train_student, train_teacher

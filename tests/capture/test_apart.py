@@ -14,7 +14,7 @@ import pytest
 from record_apart import KILLED, SAMPLES, padded, record
 
 from kdanalysis import open_run
-from kdanalysis.store.verify import verify
+from kdanalysis.store.inventory import verify
 
 PROGRAM = Path(__file__).parents[1] / "record_apart.py"
 

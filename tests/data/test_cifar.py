@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdanalysis.data.cifar import load_cifar
-from kdanalysis.data.unpickle import read_batch
+from kdanalysis.data.cifar import load_cifar, read_batch
 
 RANDOM = np.random.default_rng(0)
 DATA = RANDOM.integers(0, 256, (6, 3072)).astype(np.uint8)

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kdanalysis.data.augment import crop_and_flip
 from kdanalysis.data.images import Images
+from kdanalysis.data.pixels import crop_and_flip
 
 MEAN, STD = torch.tensor([0.5, 0.25, 0.75]), torch.tensor([0.5, 0.125, 0.25])
 

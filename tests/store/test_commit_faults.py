@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdanalysis.store.commit import append_line
+from kdanalysis.store.files import append_line
 from kdanalysis.store.info import RunInfo
+from kdanalysis.store.inventory import verify
 from kdanalysis.store.run import StoredRun
-from kdanalysis.store.verify import verify
 from kdanalysis.store.writer import PartWriter
 
 CALLS = ("write", "fsync", "replace")
@@ -112,7 +112,7 @@ def test_an_error_at_any_call_loses_nothing_acknowledged(tmp_path, monkeypatch, 
 EXIT = """
 import os, sys
 import numpy as np
-from kdanalysis.store.commit import append_line
+from kdanalysis.store.files import append_line
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
 
@@ -173,7 +173,7 @@ def test_sudden_death_at_any_call_loses_nothing_acknowledged(tmp_path):
 KILLED = """
 import sys
 import numpy as np
-from kdanalysis.store.commit import append_line
+from kdanalysis.store.files import append_line
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
 

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kdanalysis.store.info import RunInfo
+from kdanalysis.store.inventory import verify
 from kdanalysis.store.run import StoredRun
-from kdanalysis.store.verify import verify
 from kdanalysis.store.writer import PartWriter
 
 
@@ -119,7 +119,7 @@ def test_a_torn_last_line_of_the_record_is_what_a_death_leaves(parts):
 def test_damaged_layers_are_named(tmp_path):
     with PartWriter(tmp_path / "run", 0, RunInfo(6)) as writer:
         row = {"step": [0], "epoch": [0], "layer": ["a"], "term_a": ["x"], "term_b": ["y"]}
-        writer.write_layers(row | {"dot": [0.5]})
+        writer.write(row | {"dot": [0.5]}, kind="layers")
     (path,) = (tmp_path / "run" / "layers").rglob("*.parquet")
     data = bytearray(path.read_bytes())
     data[40] ^= 1

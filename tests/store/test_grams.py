@@ -36,7 +36,7 @@ def write(root, steps, rank=0, noise=True, existing="error", skip=()):
             }
             if noise:
                 columns |= {"covariance": -dots, "count": np.full(len(cells), 64 + rank)}
-            writer.write_layers(columns)
+            writer.write(columns, kind="layers")
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 18, 19, 65_536])

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from kdanalysis.store.files import run_folder
 from kdanalysis.store.info import RunInfo
-from kdanalysis.store.names import run_folder
 from kdanalysis.store.sources import load_logits
 from kdanalysis.store.writer import PartWriter
 
@@ -149,10 +149,17 @@ def forged_files(folder):
     return sorted(folder.iterdir())
 
 
-@pytest.mark.parametrize("name", ["a.npy", "c.npz", "d.npz", "h.pt", "f.safetensors"])
+@pytest.mark.parametrize("name", ["a.npy", "c.npz", "d.npz", "h.pt"])
 def test_a_false_size_is_named(tmp_path, name):
     forged_files(tmp_path)
     with pytest.raises(ValueError, match="claims 4000000000000 bytes"):
+        load_logits(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["f.safetensors", "g.safetensors"])
+def test_a_false_header_is_refused(tmp_path, name):
+    forged_files(tmp_path)
+    with pytest.raises(ValueError, match="is truncated, forged or no safetensors file"):
         load_logits(tmp_path / name)
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-MODULES = ["writer", "queue", "run", "verify", "export", "sources"]
+MODULES = ["writer", "queue", "run", "inventory", "export", "sources"]
 CODE = """
 import importlib, sys
 for name in sys.argv[1:]:

@@ -11,9 +11,9 @@ from itertools import product
 import numpy as np
 import pytest
 
+from kdanalysis.store.files import new_start
 from kdanalysis.store.folder import refuse_existing
 from kdanalysis.store.info import RunInfo
-from kdanalysis.store.names import new_start
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.writer import PartWriter
 

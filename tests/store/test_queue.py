@@ -90,9 +90,9 @@ def record_of(root, kind):
 def test_drop_counts_rows_of_layers_in_their_own_record(tmp_path, batch, slow_disk):
     with open_queue(tmp_path, max_batches=2, full="drop") as queue:
         queue.put(batch(0))
-        taken = [queue.put_layers(LAYER | {"step": [step]}) for step in range(20)]
+        taken = [queue.put(LAYER | {"step": [step]}, kind="layers") for step in range(20)]
     run = StoredRun(tmp_path / "run")
-    kept = sum(len(table["step"]) for table in run.layer_batches())
+    kept = run.count("layers")
     assert 0 < kept == taken.count(True) < 20
     assert record_of(run.path, "layers") == {"closed": True, "dropped_rows": 20 - kept}
     assert run.dropped_rows == queue.dropped_rows == 0
@@ -104,7 +104,7 @@ def test_rows_of_layers_after_an_error_are_counted(tmp_path, batch, full_disk):
     def train():
         for step in range(3):
             queue.put(batch(step))
-            queue.put_layers(LAYER | {"step": [step]})
+            queue.put(LAYER | {"step": [step]}, kind="layers")
             wait_for(lambda step=step: step == 0 or queue._error is not None)
         queue.close()
 
@@ -118,8 +118,8 @@ def test_rows_of_layers_after_an_error_are_counted(tmp_path, batch, full_disk):
 
 def test_rows_of_layers_that_are_refused_are_counted(tmp_path):
     queue = open_queue(tmp_path)
-    queue.put_layers(LAYER)
-    queue.put_layers(LAYER | {"dot": ["x"]})
+    queue.put(LAYER, kind="layers")
+    queue.put(LAYER | {"dot": ["x"]}, kind="layers")
     with pytest.raises(ValueError, match="dot is"):
         queue.close()
     assert record_of(tmp_path / "run", "layers")["dropped_rows"] == 1

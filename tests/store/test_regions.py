@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from kdanalysis.store.info import RunInfo
+from kdanalysis.store.inventory import verify
 from kdanalysis.store.queue import QueueWriter
 from kdanalysis.store.run import StoredRun
-from kdanalysis.store.verify import verify
 from kdanalysis.store.writer import PartWriter
 
 INFO = RunInfo(6, scales=(1, 2))
@@ -33,12 +33,12 @@ def make(step: int, rows: int = 5, dtype: str = "float16", first: int = 0) -> di
 def write(root, steps, rank=0, **options):
     with PartWriter(root, rank, INFO, rows_per_part=8, **options) as writer:
         for step in steps:
-            writer.write_regions(make(step, first=100 * rank))
+            writer.write(make(step, first=100 * rank), kind="regions")
     return StoredRun(root)
 
 
 def read(run, batch_size=3) -> dict:
-    batches = list(run.region_batches(ALL, batch_size))
+    batches = list(run.batches(ALL, batch_size, kind="regions"))
     return {name: np.concatenate([batch[name] for batch in batches]) for name in ALL}
 
 
@@ -50,7 +50,7 @@ def test_region_logits_come_back_bit_for_bit_whatever_the_batch(tmp_path):
         for name in ALL:
             whole = np.concatenate([batch[name] for batch in expected])
             assert found[name].tobytes() == whole.astype(found[name].dtype).tobytes(), name
-    assert run.region_columns == (*ALL, "rank")
+    assert run.columns_of("regions") == (*ALL, "rank")
     assert run.info.scales == (1, 2)
 
 
@@ -67,7 +67,7 @@ def test_bfloat16_bits_are_widened_on_reading(tmp_path):
     values = torch.randn(5, 6, 5).bfloat16()
     bits = values.view(torch.uint16).numpy()
     with PartWriter(tmp_path / "run", 0, INFO, "bfloat16") as writer:
-        writer.write_regions(make(0) | dict.fromkeys(SIDES, bits), "bfloat16")
+        writer.write(make(0) | dict.fromkeys(SIDES, bits), "bfloat16", "regions")
     found = read(StoredRun(tmp_path / "run"))
     np.testing.assert_array_equal(found["student_regions"], values.float().numpy())
 
@@ -75,7 +75,7 @@ def test_bfloat16_bits_are_widened_on_reading(tmp_path):
 def test_a_run_without_regions_has_no_region_columns_and_no_batches(tmp_path):
     PartWriter(tmp_path / "run", 0, RunInfo(6)).close()
     run = StoredRun(tmp_path / "run")
-    assert (run.region_columns, list(run.region_batches(ALL))) == ((), [])
+    assert (run.columns_of("regions"), list(run.batches(ALL, kind="regions"))) == ((), [])
     assert run.info.scales == ()
 
 
@@ -101,7 +101,7 @@ def test_a_damaged_part_of_regions_is_named_and_left_out(tmp_path):
 def test_a_kind_of_its_own_survives_overwriting_and_counts_what_a_queue_drops(tmp_path):
     write(tmp_path / "run", range(3))
     queue = QueueWriter(PartWriter(tmp_path / "run", 0, INFO, existing="overwrite"))
-    queue.put_regions(make(7))
+    queue.put(make(7), kind="regions")
     queue.close()
     assert set(read(StoredRun(tmp_path / "run"))["step"]) == {7}
     (record,) = (tmp_path / "run" / "regions").rglob("record.jsonl")
@@ -110,8 +110,8 @@ def test_a_kind_of_its_own_survives_overwriting_and_counts_what_a_queue_drops(tm
 
 def test_rows_after_an_error_are_counted_as_lost(tmp_path):
     queue = QueueWriter(PartWriter(tmp_path / "run", 0, INFO), on_error="warn")
-    queue.put_regions(make(0))
-    queue.put_regions(make(1) | {"student_regions": np.zeros((5, 6, 4), np.float16)})
+    queue.put(make(0), kind="regions")
+    queue.put(make(1) | {"student_regions": np.zeros((5, 6, 4), np.float16)}, kind="regions")
     with pytest.warns(RuntimeWarning, match="training goes on"):
         fill(queue)
     (record,) = (tmp_path / "run" / "regions").rglob("record.jsonl")
@@ -120,7 +120,7 @@ def test_rows_after_an_error_are_counted_as_lost(tmp_path):
 
 def fill(queue):
     """Put a batch before or after the thread met its error, then close."""
-    queue.put_regions(make(2))
+    queue.put(make(2), kind="regions")
     queue.close()
 
 
@@ -139,7 +139,7 @@ def test_what_does_not_fit_is_refused(tmp_path, change, message):
         PartWriter(tmp_path / "run", 0, INFO) as writer,
         pytest.raises(ValueError, match=message),
     ):
-        writer.write_regions(columns)
+        writer.write(columns, kind="regions")
 
 
 def test_a_run_is_not_resumed_at_other_scales(tmp_path):

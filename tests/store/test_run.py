@@ -13,6 +13,10 @@ from kdanalysis.store.writer import PartWriter
 COLUMNS = ("step", "epoch", "sample_id", "target", "teacher_logits", "student_logits")
 
 
+def layers(run):
+    return run.batches(run.columns_of("layers"), kind="layers")
+
+
 def read(path, columns=COLUMNS, batch_size=50):
     batches = list(StoredRun(path).batches(columns, batch_size))
     return {name: np.concatenate([b[name] for b in batches]) for name in columns}
@@ -144,8 +148,8 @@ def test_layers_are_read_once_a_step_and_rank(tmp_path):
         with PartWriter(root, rank, RunInfo(6), existing=existing) as writer:
             for step in steps:
                 dot = 10.0 * step + rank + 100 * (existing == "resume")
-                writer.write_layers(rows(step, dot))
-    (table,) = StoredRun(root).layer_batches()
+                writer.write(rows(step, dot), kind="layers")
+    (table,) = layers(StoredRun(root))
     assert table["step"].tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
     assert table["layer"].tolist() == ["a", "b"] * 4
     found = zip(table["step"], table["rank"], table["dot"], strict=True)
@@ -159,25 +163,25 @@ def test_layers_bring_their_noise_where_every_part_has_it(tmp_path):
     row = {"step": [0], "epoch": [0], "layer": ["fc"], "term_a": ["ce"], "term_b": ["kd"]}
     row |= {"dot": [0.5]}
     with PartWriter(tmp_path / "run", 0, RunInfo(6)) as writer:
-        writer.write_layers(row | {"covariance": [np.nan], "count": [64]})
-        writer.write_layers(row | {"step": [1], "covariance": [0.25], "count": [32]})
+        writer.write(row | {"covariance": [np.nan], "count": [64]}, kind="layers")
+        writer.write(row | {"step": [1], "covariance": [0.25], "count": [32]}, kind="layers")
     run = StoredRun(tmp_path / "run")
-    assert run.layer_columns == (*row, "covariance", "count", "rank")
-    (table,) = run.layer_batches()
+    assert run.columns_of("layers") == (*row, "covariance", "count", "rank")
+    (table,) = layers(run)
     np.testing.assert_array_equal(table["covariance"], [np.nan, 0.25])
     assert table["count"].tolist() == [64, 32]
 
     with PartWriter(tmp_path / "run", 0, RunInfo(6), existing="resume") as writer:
-        writer.write_layers(row | {"step": [2]})
+        writer.write(row | {"step": [2]}, kind="layers")
     run = StoredRun(tmp_path / "run")
-    assert run.layer_columns == (*row, "rank")
-    assert [table["step"].tolist() for table in run.layer_batches()] == [[0, 1, 2]]
+    assert run.columns_of("layers") == (*row, "rank")
+    assert [table["step"].tolist() for table in layers(run)] == [[0, 1, 2]]
 
 
 def test_a_run_without_layers_has_no_columns_of_them(tmp_path):
     PartWriter(tmp_path / "run", 0, RunInfo(6)).close()
-    assert StoredRun(tmp_path / "run").layer_columns == ()
-    assert list(StoredRun(tmp_path / "run").layer_batches()) == []
+    assert StoredRun(tmp_path / "run").columns_of("layers") == ()
+    assert list(layers(StoredRun(tmp_path / "run"))) == []
 
 
 def test_run_json_comes_back_equal(tmp_path):

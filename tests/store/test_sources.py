@@ -220,14 +220,16 @@ def test_missing_files_and_folders_are_named(tmp_path):
 
 
 def test_safetensors_with_false_offsets_are_refused(tmp_path):
-    entry = {"dtype": "F32", "shape": [4, 3], "data_offsets": [8, 56]}
-    header = json.dumps({"logits": entry}).encode()
     path = tmp_path / "x.safetensors"
-    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(48))
-    with pytest.raises(ValueError, match="truncated or forged"):
-        load_logits(path)
-    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(56))
-    assert load_logits(path).num_rows == 4
+    for begin, size in ((8, 48), (8, 56), (0, 40), (0, 56), (0, 48)):
+        entry = {"dtype": "F32", "shape": [4, 3], "data_offsets": [begin, begin + 48]}
+        header = json.dumps({"logits": entry}).encode()
+        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(size))
+        if (begin, size) == (0, 48):  # the control
+            assert load_logits(path).num_rows == 4
+            continue
+        with pytest.raises(ValueError, match="truncated, forged or no safetensors file"):
+            load_logits(path)
 
 
 STREAM = """

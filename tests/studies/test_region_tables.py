@@ -38,7 +38,7 @@ def make_run(tmp_path):
                 logits = {f"{n[:7]}_logits": batch[n][..., 0] for n in SIDES}
                 writer.write({n: v for n, v in batch.items() if n not in SIDES} | logits)
                 if regions:
-                    writer.write_regions(batch)
+                    writer.write(batch, kind="regions")
         return open_run(tmp_path / name)
 
     return make

@@ -8,11 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kdanalysis.store.floats import widen_bfloat16
 from kdanalysis.store.formats.table import ArrayInfo, Table
 from kdanalysis.store.merge import rebatch
 from kdanalysis.store.part import checksum, open_parquet
-from kdanalysis.store.schema import decode_cells, decode_numbers, read_cells
+from kdanalysis.store.schema import decode, read_cells
 
 
 class ParquetTable(Table):
@@ -87,13 +86,9 @@ class ParquetTable(Table):
         return self._width[key]
 
     def _decode(self, key: str, array: pa.Array, row: int) -> np.ndarray:
-        if key in self._cells:
-            values = decode_cells(array, self._cells[key])
-            bits = self._cells[key].dtype == "bfloat16"
-            return widen_bfloat16(values) if bits else values
         if not _is_list(array.type):
             self._refuse_null(key, array, row)
-            return decode_numbers(array)
+            return decode(array, self._cells.get(key))
         width = self._row_length(key)
         lengths = _lengths(array)
         if (lengths != width).any():
@@ -102,7 +97,7 @@ class ParquetTable(Table):
             raise ValueError(f"{self.path} ({key}) has {found} in row {row + bad}, need {width}")
         flat = array.flatten()
         self._refuse_null(key, flat, row, width)
-        return decode_numbers(flat).reshape(len(array), width)
+        return decode(flat, None).reshape(len(array), width)
 
     def _refuse_null(self, key: str, array: pa.Array, row: int, width: int = 1) -> None:
         if array.null_count:
@@ -122,7 +117,7 @@ def _lengths(array: pa.Array) -> np.ndarray:
     """Values in each row, -1 for a null."""
     lengths = pc.list_value_length(array)
     if not lengths.null_count:
-        return decode_numbers(lengths)
+        return decode(lengths, None)
     return np.array([-1 if length is None else length for length in lengths.to_pylist()])
 
 

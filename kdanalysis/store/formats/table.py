@@ -1,4 +1,4 @@
-"""What every file of arrays offers: names, shapes, and batches of rows."""
+"""What every file of arrays, and a run folder, offers: names, shapes, and batches of rows."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from kdanalysis.store.kinds import KINDS
+from kdanalysis.store.run import StoredRun
 
 UNNAMED = ""  # the key of a file that holds one array without a name
 
@@ -23,6 +26,7 @@ class Table(ABC):
     path: Path
     keys: tuple[str, ...]
     classes: list[str] | None = None
+    skipped: Sequence[tuple[str, str]] = ()  # parts of a run that cannot be read, with the reason
 
     @abstractmethod
     def info(self, key: str) -> ArrayInfo:
@@ -58,3 +62,35 @@ class Sliced(Table):
         for start in range(rows.start, rows.stop, batch_size):
             stop = min(start + batch_size, rows.stop)
             yield {key: self.rows(key, start, stop) for key in keys}
+
+
+class RunFolder(Table):
+    """The rows of one kind in a run, duplicates left out, ordered by step.
+
+    Raises:
+        ValueError: where there are none of that kind.
+    """
+
+    def __init__(self, path: Path, kind: str = "samples") -> None:
+        self.path, self.kind, self.run = path, kind, StoredRun(path)
+        self.keys = self.run.columns_of(kind)
+        self.classes = self.run.info.classes
+        if not self.keys:
+            raise ValueError(f"{path} holds no readable {kind}: see `kdanalysis verify {path}`")
+
+    @property
+    def skipped(self) -> Sequence[tuple[str, str]]:
+        """Parts of the run that cannot be read; what was read of it is not read again."""
+        return self.run.skipped
+
+    def info(self, key: str) -> ArrayInfo:
+        """Shape without duplicates, and the dtype that batches have."""
+        axes = KINDS[self.kind].columns[key].axes if key != "rank" else ()
+        shape = (self.run.count(self.kind), *(self.run.info.sizes[axis] for axis in axes))
+        return ArrayInfo(shape, self.run.dtype(key, self.kind).name)
+
+    def batches(
+        self, keys: Sequence[str], batch_size: int, rows: range
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yield rows."""
+        yield from self.run.batches(keys, batch_size, rows, self.kind)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from kdanalysis.store.floats import widen_bfloat16
 from kdanalysis.store.formats.table import UNNAMED, ArrayInfo, Sliced
 
 _LARGEST_PICKLE = 64 << 20
@@ -50,9 +49,7 @@ class TorchFile(Sliced):
         import torch
 
         rows = _tensors(self.path)[key].detach()[start:stop].resolve_conj().contiguous()
-        if rows.dtype == torch.bfloat16:
-            return widen_bfloat16(rows.view(torch.int16).numpy().view(np.uint16))
-        return rows.numpy().copy()
+        return rows.float().numpy() if rows.dtype == torch.bfloat16 else rows.numpy().copy()
 
 
 def _check_archive(path: Path) -> None:

@@ -1,8 +1,19 @@
-"""Random crops and mirrored images, for a whole batch of bytes at once."""
+"""Images that are already bytes, many at once: another size, random crops, mirrored."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
+
+
+def resize(
+    pixels: UInt8[Tensor, "n channels h w"], image_size: int | None
+) -> UInt8[Tensor, "n channels rows columns"]:
+    """Resize to ``image_size`` squared, bilinear and smoothed where it shrinks; None: unchanged."""
+    if image_size is None or pixels.shape[2:] == (image_size, image_size):
+        return pixels
+    size = (image_size, image_size)
+    return F.interpolate(pixels, size, mode="bilinear", antialias=True)
 
 
 def crop_and_flip(

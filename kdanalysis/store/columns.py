@@ -1,0 +1,137 @@
+"""Columns of logits or regions over the same rows, from one file or several."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kdanalysis.store.floats import DTYPES
+from kdanalysis.store.formats.table import Table
+from kdanalysis.store.kinds import Kind
+from kdanalysis.store.merge import check_rows
+
+Place = tuple[Table, str]  # a file, and the name of a column in it
+
+
+class Columns:
+    """Columns over the same rows, read in batches from one file or several.
+
+    The first one, of the teacher, says how many rows and classes there are; the others must fit.
+
+    Args:
+        path: what errors call the whole.
+        places: where each column is, the teacher's first.
+    """
+
+    kind: Kind
+    batch_size: int
+
+    def __init__(self, path: Path, places: Mapping[str, Place]) -> None:
+        self.path, self._places = path, dict(places)
+        self.columns = tuple(places)
+        self._axes = self.kind.columns[self.columns[0]].axes
+        self.shape = self._check_cells(self.columns[0])
+        self.num_rows, self.num_classes = self.shape[:2]
+        for name in self.columns[1:]:
+            self._check(name)
+
+    @property
+    def classes(self) -> list[str] | None:
+        """Class names, of a run folder that has them."""
+        return self.table.classes
+
+    @property
+    def skipped(self) -> Sequence[tuple[str, str]]:
+        """Parts of a run folder that cannot be read, with the reason; nothing is read again."""
+        return self.table.skipped
+
+    def batches(
+        self,
+        batch_size: int | None = None,
+        columns: Sequence[str] | None = None,
+        rows: range | None = None,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yield dicts of arrays with ``batch_size`` rows, the last one shorter.
+
+        Logits come in their stored dtype (bfloat16 as float32) and keep NaN and inf; the others
+        as int64. Memory is bounded by the batch.
+
+        Args:
+            batch_size: rows in a batch; 4096 of logits, 256 of regions if not given.
+            columns: all of them if not given.
+            rows: consecutive rows to read, such as ``range(1000, 2000)``; all if not given.
+
+        Raises:
+            ValueError: for a column or a row that is not there, a label outside the classes, a
+                number beyond int64, a damaged file.
+        """
+        names = self.columns if columns is None else tuple(columns)
+        batch_size = self.batch_size if batch_size is None else batch_size
+        missing = [name for name in names if name not in self.columns]
+        if missing or not names or batch_size < 1:
+            raise ValueError(
+                f"{self.path} has {', '.join(self.columns)}, not {missing}; "
+                f"batches need at least one row and one column, got {batch_size}"
+            )
+        rows = check_rows(rows, self.num_rows)
+        tables = dict.fromkeys(self._places[name][0] for name in names)
+        parts = [self._of_table(table, names, batch_size, rows) for table in tables]
+        row = rows.start
+        for found in zip(*parts, strict=True):
+            joined = {name: values for part in found for name, values in part.items()}
+            yield {name: self._convert(name, joined[name], row) for name in names}
+            row += len(joined[names[0]])
+
+    @property
+    def table(self) -> Table:
+        """The file of the teacher's column."""
+        return self._places[self.columns[0]][0]
+
+    def _of_table(
+        self, table: Table, names: Sequence[str], batch_size: int, rows: range
+    ) -> Iterator[dict[str, np.ndarray]]:
+        keys = {name: self._places[name][1] for name in names if self._places[name][0] is table}
+        for batch in table.batches(tuple(dict.fromkeys(keys.values())), batch_size, rows):
+            yield {name: batch[key] for name, key in keys.items()}
+
+    def _convert(self, name: str, values: np.ndarray, row: int) -> np.ndarray:
+        if name in self.kind.cells:
+            return values.astype(values.dtype.newbyteorder("="), copy=False)
+        whole = values.astype(np.int64)
+        if name == "target":
+            wrong, noun = (whole < 0) | (whole >= self.num_classes), self.columns[0].split("_")[1]
+            need = f"0 to {self.num_classes - 1}, the {self.num_classes} classes of its {noun}"
+        else:
+            wrong, need = whole != values, "a number that int64 holds"  # of uint64
+        if wrong.any():
+            first = int(np.flatnonzero(wrong)[0])
+            raise ValueError(
+                f"{self.path} has {name} {values[first]} in row {row + first}, need {need}"
+            )
+        return whole
+
+    def _check_cells(self, name: str) -> tuple[int, ...]:
+        table, key = self._places[name]
+        shape, dtype = table.info(key)
+        what, axes = f"{name} of {table.path}", ", ".join(("samples", *self._axes))
+        if dtype not in DTYPES:
+            raise ValueError(f"{what} are {dtype}, need one of {', '.join(DTYPES)}")
+        if len(shape) != 1 + len(self._axes) or shape[0] < 1:
+            raise ValueError(f"{what} have shape {shape}, need ({axes}) with samples")
+        if shape[1] < 2:
+            raise ValueError(f"{what} have {shape[1]} class, need at least 2 to compare classes")
+        return tuple(shape)
+
+    def _check(self, name: str) -> None:
+        table, key = self._places[name]
+        if name in self.kind.cells:
+            found, need = self._check_cells(name), self.shape
+        else:
+            (found, dtype), need = table.info(key), (self.num_rows,)
+            if not dtype.startswith(("int", "uint")):
+                raise ValueError(f"{name} of {table.path} is {dtype}, need integers")
+        if tuple(found) != need:
+            raise ValueError(
+                f"{name} of {table.path} has shape {tuple(found)}, need {need} "
+                f"to fit the {self.columns[0].replace('_', ' ')} of {self.path}"
+            )

@@ -1,0 +1,110 @@
+"""What a run can hold: one table of columns for every kind of rows.
+
+Writers, readers, ``verify`` and the clearing of old runs go by this table alone. To record another
+kind of rows, add its entry here and something that fills it.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pyarrow as pa
+
+INTEGER, SHORT, REAL, SINGLE = pa.int64(), pa.int32(), pa.float64(), pa.float32()
+TEXT = pa.string()
+
+
+class Column(NamedTuple):
+    """A scalar of an Arrow type; or a cell, whose floats lie along ``axes`` (see ``RunInfo``)."""
+
+    type: pa.DataType | None = None
+    axes: tuple[str, ...] = ()
+    required: bool = True
+
+
+class Kind(NamedTuple):
+    """The columns of a kind, as they are stored, and what tells the rows of a step apart.
+
+    Every kind has the integer columns step and epoch. ``key`` may name ``rank``, which stands in
+    the folder's name. Of several rows with the same step and key one is read.
+    """
+
+    columns: Mapping[str, Column]
+    key: tuple[str, ...]
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Columns that every row has."""
+        return tuple(name for name, column in self.columns.items() if column.required)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Columns of cells."""
+        return tuple(name for name, column in self.columns.items() if column.axes)
+
+
+_STEP = {"step": Column(INTEGER), "epoch": Column(SHORT)}
+_LOGITS, _REGIONS = Column(axes=("classes",)), Column(axes=("classes", "regions"))
+
+KINDS: dict[str, Kind] = {
+    "samples": Kind(
+        _STEP
+        | {
+            "sample_id": Column(INTEGER),
+            "target": Column(INTEGER, required=False),
+            "teacher_logits": _LOGITS._replace(required=False),
+            "student_logits": _LOGITS,
+            "residual": Column(SINGLE, required=False),
+        },
+        key=("sample_id",),
+    ),
+    # dot products of the gradients of two terms in one layer; covariance is that of their
+    # per-sample gradients, count the samples whose mean gradient they are
+    "layers": Kind(
+        _STEP
+        | {
+            "layer": Column(TEXT),
+            "term_a": Column(TEXT),
+            "term_b": Column(TEXT),
+            "dot": Column(REAL),
+            "covariance": Column(REAL, required=False),
+            "count": Column(INTEGER, required=False),
+        },
+        key=("rank", "layer", "term_a", "term_b"),
+    ),
+    "regions": Kind(
+        _STEP
+        | {
+            "sample_id": Column(INTEGER),
+            "target": Column(INTEGER),
+            "teacher_regions": _REGIONS,
+            "student_regions": _REGIONS,
+        },
+        key=("sample_id",),
+    ),
+    # one row a side of the ladder: the columns of the table ``ladder``
+    "stones": Kind(
+        _STEP
+        | {"side": Column(TEXT), "accuracy": Column(REAL)}
+        | {f"agreement_{of}": Column(REAL) for of in ("teacher", "student")}
+        | {f"divergence_{of}": Column(REAL) for of in ("teacher", "student")}
+        | {"overlap": Column(REAL), "relation": Column(REAL), "related": Column(INTEGER)}
+        | {"k": Column(INTEGER), "temperature": Column(REAL)}
+        | {"n": Column(INTEGER), "non_finite": Column(INTEGER)},
+        key=("side",),
+    ),
+    # one row a block of the student and side: the columns of the table ``ladder_gradient``
+    "stone_gradients": Kind(
+        _STEP
+        | {"block": Column(TEXT), "side": Column(TEXT)}
+        | {name: Column(REAL) for name in ("norm", "cosine", "cosine_student", "share")}
+        | {"n": Column(INTEGER)},
+        key=("block", "side"),
+    ),
+}
+
+
+def find_kind(name: str) -> Kind:
+    """Return a kind by its name; ValueError where there is none."""
+    if name not in KINDS:
+        raise ValueError(f"{name!r} is no kind of rows: need one of {', '.join(KINDS)}")
+    return KINDS[name]
