@@ -29,6 +29,7 @@ class Columns:
     def __init__(self, path: Path, places: Mapping[str, Place]) -> None:
         self.path, self._places = path, dict(places)
         self.columns = tuple(places)
+        self.table = places[self.columns[0]][0]  # of the teacher
         self._axes = self.kind.columns[self.columns[0]].axes
         self.shape = self._check_cells(self.columns[0])
         self.num_rows, self.num_classes = self.shape[:2]
@@ -81,11 +82,6 @@ class Columns:
             joined = {name: values for part in found for name, values in part.items()}
             yield {name: self._convert(name, joined[name], row) for name in names}
             row += len(joined[names[0]])
-
-    @property
-    def table(self) -> Table:
-        """The file of the teacher's column."""
-        return self._places[self.columns[0]][0]
 
     def _of_table(
         self, table: Table, names: Sequence[str], batch_size: int, rows: range

@@ -84,20 +84,35 @@ KINDS: dict[str, Kind] = {
     # one row a side of the ladder: the columns of the table ``ladder``
     "stones": Kind(
         _STEP
-        | {"side": Column(TEXT), "accuracy": Column(REAL)}
-        | {f"agreement_{of}": Column(REAL) for of in ("teacher", "student")}
-        | {f"divergence_{of}": Column(REAL) for of in ("teacher", "student")}
-        | {"overlap": Column(REAL), "relation": Column(REAL), "related": Column(INTEGER)}
-        | {"k": Column(INTEGER), "temperature": Column(REAL)}
-        | {"n": Column(INTEGER), "non_finite": Column(INTEGER)},
+        | {
+            "side": Column(TEXT),
+            "accuracy": Column(REAL),
+            "agreement_teacher": Column(REAL),
+            "agreement_student": Column(REAL),
+            "divergence_teacher": Column(REAL),
+            "divergence_student": Column(REAL),
+            "overlap": Column(REAL),
+            "relation": Column(REAL),
+            "related": Column(INTEGER),
+            "k": Column(INTEGER),
+            "temperature": Column(REAL),
+            "n": Column(INTEGER),
+            "non_finite": Column(INTEGER),
+        },
         key=("side",),
     ),
     # one row a block of the student and side: the columns of the table ``ladder_gradient``
     "stone_gradients": Kind(
         _STEP
-        | {"block": Column(TEXT), "side": Column(TEXT)}
-        | {name: Column(REAL) for name in ("norm", "cosine", "cosine_student", "share")}
-        | {"n": Column(INTEGER)},
+        | {
+            "block": Column(TEXT),
+            "side": Column(TEXT),
+            "norm": Column(REAL),
+            "cosine": Column(REAL),
+            "cosine_student": Column(REAL),
+            "share": Column(REAL),
+            "n": Column(INTEGER),
+        },
         key=("block", "side"),
     ),
 }

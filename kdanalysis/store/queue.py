@@ -175,7 +175,7 @@ class QueueWriter:
                 self._writer.close()
         except BaseException as error:
             self._error = self._error or error
-        self.dropped_rows = self._writer.dropped_rows
+        self.dropped_rows = self._writer.dropped()
 
 
 def _rows(columns: Columns) -> int:

@@ -31,7 +31,6 @@ class Record(NamedTuple):
 
     parts: dict[str, Entry]
     dropped_rows: int
-    closed: bool
     damage: str | None
 
 
@@ -104,16 +103,16 @@ def read_record(folder: Path) -> Record | None:
     if not path.is_file():
         return None
     *lines, _torn = path.read_bytes().split(b"\n")
-    parts, dropped, closed = {}, 0, False
+    parts, dropped = {}, 0
     for number, line in enumerate(lines, 1):
         try:
             values = json.loads(line)
             if (part := values.get("part")) is not None:
                 parts[_name(part)] = Entry(values["rows"], values["bytes"], values["crc32"])
-            dropped, closed = int(values["dropped_rows"]), bool(values.get("closed", False))
+            dropped = int(values["dropped_rows"])
         except (AttributeError, KeyError, TypeError, ValueError):
-            return Record(parts, dropped, False, f"line {number} is damaged")
-    return Record(parts, dropped, closed, None)
+            return Record(parts, dropped, f"line {number} is damaged")
+    return Record(parts, dropped, None)
 
 
 def _name(part: str) -> str:

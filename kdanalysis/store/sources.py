@@ -59,6 +59,15 @@ class Regions(Columns):
 
     kind, batch_size = KINDS["regions"], 256
 
+    def __init__(self, table: Table) -> None:
+        for name in ("teacher_regions", "target"):
+            if name not in table.keys:
+                raise ValueError(
+                    f"{table.path} has no {name}: regions are teacher_regions (n, c, r), target "
+                    f"and, where there is one, student_regions"
+                )
+        super().__init__(table.path, {n: (table, n) for n in REGIONS if n in table.keys})
+
     @property
     def num_regions(self) -> int:
         """Regions of a sample, over all scales."""
@@ -109,14 +118,7 @@ def load_regions(path: str | Path) -> Regions:
         ValueError: for unknown kinds, missing columns, shapes that do not fit, damaged or forged
             files, and files that would run code.
     """
-    table = open_table(Path(path).expanduser(), "regions")
-    for name in ("teacher_regions", "target"):
-        if name not in table.keys:
-            raise ValueError(
-                f"{table.path} has no {name}: regions are teacher_regions (n, c, r), target and, "
-                f"where there is one, student_regions"
-            )
-    return Regions(table.path, {name: (table, name) for name in REGIONS if name in table.keys})
+    return Regions(open_table(Path(path).expanduser(), "regions"))
 
 
 def open_table(path: Path, kind: str = "samples") -> Table:

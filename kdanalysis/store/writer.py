@@ -63,28 +63,16 @@ class PartWriter:
             self._lock.release()
             raise
         self._shards = {kind: Shard(self.root, kind, rank, self.start) for kind in KINDS}
-        self._samples = self._shards["samples"]
         self._last_step: dict[str, int] = {}
         self._closed = False
 
-    @property
-    def committed(self) -> int:
-        """Parts of samples that are safe on the disk."""
-        return self._samples.committed
-
-    @property
-    def pending_rows(self) -> int:
-        """Samples in memory, not yet safe."""
-        return self._samples.num_rows
-
-    def pending(self, kind: str) -> int:
+    def pending(self, kind: str = "samples") -> int:
         """Rows of a kind in memory, not yet safe."""
         return self._shards[kind].num_rows
 
-    @property
-    def dropped_rows(self) -> int:
-        """Samples that were not and will not be written."""
-        return self._samples.dropped_rows
+    def dropped(self, kind: str = "samples") -> int:
+        """Rows of a kind that were not and will not be written."""
+        return self._shards[kind].dropped_rows
 
     def write(self, columns: Columns, dtype: str | None = None, kind: str = "samples") -> None:
         """Append a batch of rows of a kind (copied); see ``encode`` for columns and ``dtype``.

@@ -6,8 +6,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from kdanalysis.store import inventory, load_logits
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.inventory import verify
+from kdanalysis.store.part import checksum
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.writer import PartWriter
 
@@ -152,3 +154,21 @@ def test_a_part_of_a_newer_schema_is_skipped_with_the_reason(parts, monkeypatch)
     assert "rank-1" in name
     assert "schema version 2 is newer than 1" in reason
     assert json.loads((root / "run.json").read_bytes())["schema_version"] == 1
+
+
+def test_every_part_is_checked_once_whatever_is_read(parts, monkeypatch):
+    root, (_, second, _) = parts
+    second.write_bytes(second.read_bytes()[:-9])
+    checked = []
+    monkeypatch.setattr(inventory, "checksum", lambda path: checked.append(path) or checksum(path))
+    logits = load_logits(root)
+    assert sum(len(batch["step"]) for batch in logits.batches(50)) == logits.num_rows == 128
+    ((name, reason),) = logits.skipped
+    assert name == second.relative_to(root).as_posix()
+    assert "truncated" in reason
+    assert sorted(checked) == sorted(root.rglob("*.parquet"))
+
+
+def test_files_are_never_skipped(tmp_path):
+    np.save(tmp_path / "logits.npy", np.zeros((3, 4)))
+    assert load_logits(tmp_path / "logits.npy").skipped == ()

@@ -187,7 +187,7 @@ def test_a_bad_batch_is_refused_and_nothing_of_it_kept(tmp_path, batch, change, 
     with PartWriter(tmp_path / "run", 0, RunInfo(6)) as writer:
         with pytest.raises(ValueError, match=message):
             writer.write({k: v for k, v in (batch(0) | change).items() if v is not None})
-        assert writer.pending_rows == 0
+        assert writer.pending() == 0
         writer.write(batch(0))
     assert StoredRun(tmp_path / "run").num_rows == 16
 

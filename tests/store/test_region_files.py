@@ -6,6 +6,8 @@ import torch
 from safetensors.numpy import save_file
 
 from kdanalysis import load_regions
+from kdanalysis.store.info import RunInfo
+from kdanalysis.store.writer import PartWriter
 
 
 def columns(n: int = 10, c: int = 4, r: int = 5) -> dict[str, np.ndarray]:
@@ -67,3 +69,22 @@ def test_what_does_not_fit_is_said_in_one_sentence(tmp_path, change, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         load_regions(tmp_path / "none.npz")
+
+
+def test_the_regions_of_a_run_are_read_like_a_file_of_them(tmp_path):
+    whole, scales = columns(), (1, 2)
+    stamped = whole | {"step": np.arange(10) // 4, "epoch": np.zeros(10, np.int32)}
+    with PartWriter(tmp_path / "run", 0, RunInfo(4, list("abcd"), scales=scales)) as writer:
+        writer.write(stamped, kind="regions")
+    regions = load_regions(tmp_path / "run")
+    assert (regions.num_rows, regions.num_classes, regions.num_regions) == (10, 4, 5)
+    assert (regions.columns, regions.classes) == (tuple(whole), list("abcd"))
+    (batch,) = regions.batches()
+    for name, values in whole.items():
+        np.testing.assert_array_equal(batch[name], values)
+
+
+def test_a_run_without_regions_is_named(tmp_path):
+    PartWriter(tmp_path / "run", 0, RunInfo(4)).close()
+    with pytest.raises(ValueError, match="holds no readable regions: see `kdanalysis verify"):
+        load_regions(tmp_path / "run")

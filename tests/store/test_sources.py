@@ -163,6 +163,23 @@ def test_what_does_not_fit_is_said_in_one_sentence(tmp_path, arrays, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_number_beyond_int64_is_refused_and_not_wrapped(tmp_path):
+    ids = np.array([7, 2**63 - 1, 2**63, 5], np.uint64)
+    np.savez(tmp_path / "x.npz", teacher_logits=Z, sample_id=ids)
+    logits = load_logits(tmp_path / "x.npz")
+    (first, *_) = logits.batches(2, rows=range(2))
+    assert first["sample_id"].tolist() == [7, 2**63 - 1]
+    with pytest.raises(ValueError, match=r"sample_id 9223372036854775808 in row 2, need a number"):
+        list(logits.batches(2))
+
+
+@pytest.mark.parametrize("name", ["sample_id", "step", "epoch"])
+def test_no_column_of_fractions_is_cut_to_whole_numbers(tmp_path, name):
+    np.savez(tmp_path / "x.npz", teacher_logits=Z, **{name: np.full(4, 0.5)})
+    with pytest.raises(ValueError, match=rf"{name} of .* is float64, need integers"):
+        load_logits(tmp_path / "x.npz")
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
