@@ -4,6 +4,65 @@ Names are loaded on first use, so that ``import kdanalysis`` costs next to nothi
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the same names for type checkers and editors
+    # isort: off
+    from kdanalysis.analyzers import Nouns
+    from kdanalysis.analyzers.base import Analyzer as Analyzer
+    from kdanalysis.analyzers.noun import Reading as Reading
+    from kdanalysis.analyzers.setting import Setting as Setting
+    from kdanalysis.capture import (
+        Recorder as Recorder,
+        RegionTap as RegionTap,
+        at as at,
+        every as every,
+        logarithmic as logarithmic,
+        read_regions as read_regions,
+        region_bytes as region_bytes,
+    )
+    from kdanalysis.core.cases import region_cases as region_cases
+    from kdanalysis.core.partition import (
+        AutoK as AutoK,
+        Groups as Groups,
+        Target as Target,
+        Top1 as Top1,
+        Top1TopK as Top1TopK,
+        TopK as TopK,
+    )
+    from kdanalysis.core.regions import (
+        feature_gradients as feature_gradients,
+        region_logits as region_logits,
+    )
+    from kdanalysis.losses import (
+        Blockwise as Blockwise,
+        Confident as Confident,
+        CrossEntropy as CrossEntropy,
+        DKD as DKD,
+        Decoupled as Decoupled,
+        GDKD as GDKD,
+        GDKD3 as GDKD3,
+        KD as KD,
+        LogitStandardized as LogitStandardized,
+        NKD as NKD,
+        SDD as SDD,
+        Sum as Sum,
+        linear_ramp as linear_ramp,
+        parse_loss as parse_loss,
+    )
+    from kdanalysis.pages.compare import compare as compare
+    from kdanalysis.pages.ladder import ladder as ladder
+    from kdanalysis.pages.opened import open as open
+    from kdanalysis.pages.regions import regions as regions
+    from kdanalysis.pages.sweep import sweep_study as sweep_study
+    from kdanalysis.pages.teacher import diagnose as diagnose
+    from kdanalysis.stones import Ladder as Ladder, fit_connectors as fit_connectors
+    from kdanalysis.store import load_logits as load_logits, load_regions as load_regions
+    from kdanalysis.studies.run import open_run as open_run
+    from kdanalysis.studies.sweeps import sweep as sweep, sweep_samples as sweep_samples
+    # isort: on
+
+    analyzers: Nouns
 
 __version__ = "0.1.0"
 
@@ -61,15 +120,17 @@ _HOMES = {
 __all__ = [*_HOMES, "analyzers", "__version__"]
 
 
-def __getattr__(name: str) -> object:
-    """Load a public name from the module it lives in."""
-    if name == "analyzers":  # the room itself is the mapping of nouns by name
-        return import_module("kdanalysis.analyzers")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'kdanalysis' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # where a misspelt name must be none
+
+    def __getattr__(name: str) -> object:
+        """Load a public name from the module it lives in."""
+        if name == "analyzers":  # the room itself is the mapping of nouns by name
+            return import_module("kdanalysis.analyzers")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'kdanalysis' has no attribute {name!r}")
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -16,16 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from measures.students import CPU, print_spreads, train_students, train_teacher
+import torch
+from measures.students import print_spreads, train_students, train_teacher
 
-from kdanalysis.analyzers.teacher.suggestion import loss_text
-from kdanalysis.data import load_data
-from kdanalysis.data.images import Images
-from kdanalysis.pages.teacher import study_teacher
-from kdanalysis.store.sources import load_logits
-from kdanalysis.training import Settings
-from kdanalysis.training.fit import Fit
-from kdanalysis.training.predict import predict, save_logits
+import kdanalysis as kd
+from kdanalysis.data import Images, load_data
+from kdanalysis.training import Fit, Settings
 
 DEFAULTS = (
     "kd:temperature=4",
@@ -34,14 +30,23 @@ DEFAULTS = (
 )
 
 
-def suggestions(teacher: Fit, path: Path) -> pd.DataFrame:
+@torch.inference_mode()
+def suggestions(teacher: Fit) -> pd.DataFrame:
     """Diagnose the teacher on letters that were drawn with another seed."""
     count, size = len(teacher.data.train), teacher.data.train.image_shape[-1]
     other = load_data("glyphs", image_size=size, seed=1, limit=count).valid
     fresh = Images(other.pixels, other.labels, teacher.data.mean, teacher.data.std, mirror=False)
-    logits = predict(teacher.model, fresh, CPU)
-    save_logits(path, teacher_logits=logits, target=fresh.labels)
-    return study_teacher(load_logits(path))["suggestion"]
+    model = teacher.model.eval()
+    logits = torch.cat([model(x) for x, _, _ in fresh.batches(500)])
+    study = kd.diagnose({"teacher_logits": logits.numpy(), "target": fresh.labels})
+    return study.tables["suggestion"]
+
+
+def loss_text(table: pd.DataFrame) -> str:
+    """The suggested settings as a loss."""
+    value = table.set_index("setting").value
+    weights = "/".join(f"{value[f'w_{term}']:g}" for term in ("high", "low_top", "low_other"))
+    return f"gdkd:k={value.k:g},weights={weights},temperature={value.temperature:g}"
 
 
 def main() -> None:
@@ -62,7 +67,7 @@ def main() -> None:
         path = Path(folder) / "teacher.pt"
         taught = Settings(options.teacher_epochs, learning_rate=0.1, augment=False)
         teacher = train_teacher(data, "resnet14", taught, path)
-        table = suggestions(teacher, Path(folder) / "teacher.npz")
+        table = suggestions(teacher)
         suggested = loss_text(table)
         print(table[["setting", "value", "evidence"]].to_string(index=False))
         print(f"teacher {teacher.history[-1]:.2%}; suggested: {suggested}", flush=True)

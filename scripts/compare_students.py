@@ -24,11 +24,8 @@ import pandas as pd
 import torch
 from measures.students import print_spreads, train_students, train_teacher
 
-from kdanalysis.data import DataSplits, load_data
-from kdanalysis.data.images import Images
-from kdanalysis.data.splits import make_splits
-from kdanalysis.training import Settings
-from kdanalysis.training.stones import Stones
+from kdanalysis.data import DataSplits, Images, load_data, make_splits
+from kdanalysis.training import Settings, Stones
 
 REGIONS = (
     "kd",  # scales {1}

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import walk_packages
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kdanalysis.analyzers.noun import Noun
 
 
-def load_nouns() -> dict:
+def load_nouns() -> "dict[str, type[Noun]]":
     """Import every noun of this package, and return all that are known by now, by name."""
     for module in walk_packages(__path__, f"{__name__}."):
         import_module(module.name)
@@ -20,7 +24,7 @@ def load_nouns() -> dict:
 class Nouns(ModuleType):
     """A module with the nouns by name."""
 
-    def __getitem__(self, name: str) -> type:
+    def __getitem__(self, name: str) -> "type[Noun]":
         return load_nouns()[name]
 
     def __iter__(self) -> Iterator[str]:

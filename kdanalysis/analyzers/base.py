@@ -46,7 +46,7 @@ class Analyzer(Noun):
         """Return the analyzer for these data; None where they have no such table."""
         return cls()
 
-    def update(self, *columns: Tensor, **more: Tensor) -> None:
+    def update(self, *columns: Any, **more: Any) -> None:
         """Add one batch of columns."""
         raise NotImplementedError(f"{type(self).__name__} lacks update")
 

@@ -2,6 +2,6 @@
 
 from kdanalysis.data.images import Images
 from kdanalysis.data.load import load_data
-from kdanalysis.data.splits import DataSplits
+from kdanalysis.data.splits import DataSplits, make_splits
 
-__all__ = ["DataSplits", "Images", "load_data"]
+__all__ = ["DataSplits", "Images", "load_data", "make_splits"]

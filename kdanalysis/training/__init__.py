@@ -1,8 +1,17 @@
 """Training of teachers and students on image data, as the ``train`` command does it."""
 
 from kdanalysis.training.experiment import Experiment, Outcome, run_experiment
+from kdanalysis.training.fit import Fit
 from kdanalysis.training.regions import announce_regions
 from kdanalysis.training.settings import Settings
 from kdanalysis.training.stones import Stones
 
-__all__ = ["Experiment", "Outcome", "Settings", "Stones", "announce_regions", "run_experiment"]
+__all__ = [
+    "Experiment",
+    "Fit",
+    "Outcome",
+    "Settings",
+    "Stones",
+    "announce_regions",
+    "run_experiment",
+]

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 import kdanalysis as kd
-from kdanalysis.core.gradients import term_gradients
 from kdanalysis.core.parameters import layer_grams
 from kdanalysis.networks.layers import find_layers
 from measures.capture import Step
@@ -37,7 +36,7 @@ def _probe(device: torch.device, repetitions: int, names: tuple[str, ...]) -> di
     parameters = list(step.student.parameters())
 
     def ours() -> dict[str, torch.Tensor]:
-        closed = term_gradients(loss, logits.detach(), teacher, step.y)
+        closed = torch.stack([*loss.gradients(logits.detach(), teacher, step.y).values()])
         return layer_grams(logits, closed, layers)
 
     def plain(keep: Callable[[], object] = lambda: None) -> list:

@@ -11,9 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from kdanalysis.data import DataSplits
 from kdanalysis.networks.zoo import build_model
-from kdanalysis.training import Experiment, Settings, run_experiment
-from kdanalysis.training.fit import Fit
-from kdanalysis.training.stones import Stones
+from kdanalysis.training import Experiment, Fit, Settings, Stones, run_experiment
 
 CPU = torch.device("cpu")
 

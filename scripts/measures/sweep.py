@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 
 import kdanalysis as kd
-from kdanalysis.analyzers.sweep.sweep import TermSweep
 from measures.closed_form import plain_gdkd
 from measures.timing import alternate, seconds
 
@@ -94,7 +93,7 @@ def imagenet(device: torch.device, repetitions: int) -> dict[str, dict]:
     student = teacher + 2 * torch.randn(batch, 1000, device=device, generator=generator)
 
     def whole() -> None:
-        analyzer = TermSweep(1000).to(device)
+        analyzer = kd.analyzers["sweep"](1000).to(device)
         for start in range(0, rows, batch):
             size = min(batch, rows - start)
             analyzer.update(student[:size], teacher[:size])
