@@ -47,7 +47,10 @@ def open_logits(path: Any) -> Logits:
     Raises:
         ValueError: as ``load_logits``, or arrays without teacher_logits.
     """
-    return Logits(*_arrays(path, KEYS)) if isinstance(path, Mapping) else load_logits(path)
+    if not isinstance(path, Mapping):
+        return load_logits(path)
+    table = _arrays(path, KEYS)
+    return Logits(table.path, {name: (table, name) for name in KEYS if name in path})
 
 
 def open_regions(path: Any) -> Regions:
@@ -56,17 +59,16 @@ def open_regions(path: Any) -> Regions:
     Raises:
         ValueError: as ``load_regions``, or arrays without teacher_regions.
     """
-    return Regions(*_arrays(path, REGIONS)) if isinstance(path, Mapping) else load_regions(path)
+    return Regions(_arrays(path, REGIONS)) if isinstance(path, Mapping) else load_regions(path)
 
 
-def _arrays(arrays: Mapping[str, Any], known: Iterable[str]) -> tuple[Path, dict]:
-    """Return what columns are made of; a ValueError where the first is missing, or one unknown."""
+def _arrays(arrays: Mapping[str, Any], known: Iterable[str]) -> Arrays:
+    """Return them as a file; a ValueError where the first is missing, or one is unknown."""
     known = list(known)
     if known[0] not in arrays or {*arrays} - {*known}:
         given = ", ".join(map(str, arrays)) or "nothing"
         raise ValueError(f"need {known[0]} among arrays of {', '.join(known)}; got {given}")
-    table = Arrays(arrays)
-    return table.path, {name: (table, name) for name in known if name in arrays}
+    return Arrays(arrays)
 
 
 def open_source(
