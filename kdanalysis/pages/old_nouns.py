@@ -7,7 +7,6 @@ from inspect import signature
 import pandas as pd
 from matplotlib.axes import Axes
 
-from kdanalysis.analyzers.students import agreement_figure as agreement
 from kdanalysis.analyzers.sweep import spread_figure as spread
 from kdanalysis.analyzers.sweep import sweep_figure as sweep
 from kdanalysis.analyzers.teacher import calibration_figure as calibration
@@ -157,12 +156,6 @@ OLD = {
         ),
         direction_text.direction_sentence,
         direction_text.direction_number,
-    ),
-    "agreement": Noun(
-        "Agreement with the teacher",
-        (("Agreement and accuracy on the captured samples", agreement.agreement_over_training),),
-        agreement.agreement_sentence,
-        agreement.agreement_number,
     ),
     "sweep": Noun(
         "Every k, every temperature",

@@ -7,11 +7,14 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 
-from kdanalysis.analyzers.students import agreement_figure as agreement
 from kdanalysis.analyzers.students import discrepancy_figure as discrepancy
 from kdanalysis.analyzers.students import discrepancy_text, relation_text
 from kdanalysis.analyzers.students import relation_figure as relation
-from kdanalysis.analyzers.students.agreement import Agreement
+from kdanalysis.analyzers.students.agreement import (
+    Agreement,
+    agreement_over_training,
+    agreement_reading,
+)
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.relation import NonTopRelation
 from kdanalysis.analyzers.teacher import calibration_figure as calibration
@@ -117,12 +120,13 @@ def analyzers(c: int, k: int) -> dict:
             direction_text.direction_sentence,
             direction_text.direction_number,
         ),
-        agreement.agreement_over_training: (
-            Agreement(),
-            agreement.agreement_sentence,
-            agreement.agreement_number,
-        ),
+        agreement_over_training: (Agreement(), *parts(agreement_reading)),
     }
+
+
+def parts(reading) -> tuple:
+    """The sentence and the number of a reading, each as a function of the table."""
+    return (lambda table: reading(table).sentence), (lambda table: reading(table).number)
 
 
 def relations(k: int) -> dict:
