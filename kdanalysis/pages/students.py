@@ -6,8 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from kdanalysis.analyzers.students import discrepancy_figure as discrepancy
-from kdanalysis.analyzers.students import discrepancy_text, relation_text
-from kdanalysis.analyzers.students import relation_figure as relation
+from kdanalysis.analyzers.students import discrepancy_text
 from kdanalysis.pages.noun import Joint, Noun
 
 BY_CLASS = (
@@ -26,27 +25,6 @@ def one_of(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return drawn
 
 
-RELATION = Noun(
-    "Relations among the non-top classes",
-    (
-        (
-            "How alike student and teacher relate the non-top classes, over training",
-            relation.relation_over_training,
-        ),
-    ),
-    relation_text.relation_sentence,
-    relation_text.relation_number,
-    Joint(
-        (
-            (
-                "How alike every student and its teacher relate the non-top classes, at the end",
-                relation.relation_by_method,
-            ),
-        ),
-        relation_text.methods_sentence,
-        relation_text.methods_number,
-    ),
-)
 DISCREPANCY = Noun(
     "Class-mean discrepancy",
     (

@@ -8,15 +8,19 @@ import torch
 from matplotlib.axes import Axes
 
 from kdanalysis.analyzers.students import discrepancy_figure as discrepancy
-from kdanalysis.analyzers.students import discrepancy_text, relation_text
-from kdanalysis.analyzers.students import relation_figure as relation
+from kdanalysis.analyzers.students import discrepancy_text
 from kdanalysis.analyzers.students.agreement import (
     Agreement,
     agreement_over_training,
     agreement_reading,
 )
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
-from kdanalysis.analyzers.students.relation import NonTopRelation
+from kdanalysis.analyzers.students.relation import NonTopRelation, relation_reading
+from kdanalysis.analyzers.students.relation_students import (
+    relation_by_method,
+    relation_over_training,
+    students_reading,
+)
 from kdanalysis.analyzers.teacher import calibration_figure as calibration
 from kdanalysis.analyzers.teacher import calibration_text
 from kdanalysis.analyzers.teacher import mass_figure as mass
@@ -131,15 +135,10 @@ def parts(reading) -> tuple:
 
 def relations(k: int) -> dict:
     return {
-        relation.relation_over_training: (
+        relation_over_training: (NonTopRelation(k), *parts(relation_reading)),
+        lambda table: relation_by_method({"kd": table, "dkd": table}): (
             NonTopRelation(k),
-            relation_text.relation_sentence,
-            relation_text.relation_number,
-        ),
-        lambda table: relation.relation_by_method({"kd": table, "dkd": table}): (
-            NonTopRelation(k),
-            lambda table: relation_text.methods_sentence({"kd": table, "dkd": table}),
-            lambda table: relation_text.methods_number({"kd": table, "dkd": table}),
+            *parts(lambda table: students_reading({"kd": table, "dkd": table})),
         ),
     }
 

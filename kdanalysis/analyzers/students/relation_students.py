@@ -1,14 +1,17 @@
-"""Figures of relations among the non-top logits (figure 12): over training, and by method."""
+"""Relations (figure 12) drawn over training and student by student, and read for several."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import pandas as pd
 
-from kdanalysis.analyzers.students.relation_text import (
-    MEASURES,
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.students.method import METHODS, name_by_method
+from kdanalysis.analyzers.students.relation import (
+    NonTopRelation,
     at_end,
+    interval,
     pooled,
-    shared_notions,
     time_of,
 )
 from kdanalysis.draw.look import (
@@ -23,32 +26,108 @@ from kdanalysis.draw.look import (
     Figure,
     few_ticks,
     new_panels,
+    require,
     short,
     state_left_out,
-    styled,
 )
+from kdanalysis.draw.runs import lines_by_run
 
+TITLES = {
+    "spearman": "Spearman's rank correlation",
+    "kendall": "Kendall's tau-b",
+    "cosine": "cosine of centred logits",
+    "order": "pairs in the same order",
+}
 COLOURS = (BLUE, VERMILION, ORANGE)
 MARGIN = 0.04  # of the scale, so that no marker is cut
 WIDEST = 0.55  # of the height of a method's row, taken by its notions
 
 
-@styled
+@NonTopRelation.reads(of_all=True)
+def students_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+    """Whether GDKD is above DKD and DKD above KD in these data.
+
+    One student is above another where their intervals are apart. The claim is checked for every
+    notion and measure, and the numbers given are Kendall's tau-b outside the last notion that all
+    tables have. Students whose names do not tell KD, DKD and GDKD apart are ranked.
+    """
+    notions = shared_notions(tables)
+    ends = {name: at_end(table) for name, table in tables.items()}
+    rows = {name: end.loc[(notions[-1], "kendall")] for name, end in ends.items()}
+    said = {name: f"{name} {interval(row)}" for name, row in rows.items()}
+    number = f"tau-b without {notions[-1]}: {', '.join(said.values())}"
+    students = name_by_method(tables)
+    if len(students) < 2:
+        highest = sorted(rows, key=lambda name: -rows[name]["mean"])
+        listed = ", ".join(said[name] for name in highest)
+        return Reading(f"Tau-b without {notions[-1]}, highest first: {listed}.", number)
+    ranked = list(students.values())
+    cells = [(notion, measure) for notion in notions for measure in TITLES]
+    held = [_in_order([ends[name].loc[cell] for name in ranked]) for cell in cells]
+    sentence = (
+        f"{_how_often(students, held)}. Tau-b without {notions[-1]}: "
+        f"{', '.join(said[name] for name in ranked)}; "
+        f"{_pair_claims(ranked, [rows[name] for name in ranked])}. The 95 % intervals are over "
+        f"samples, of one student each: they do not say what another training would give."
+    )
+    return Reading(sentence, number)
+
+
+def shared_notions(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Notions that every table has numbers of, in the order of the first.
+
+    Raises:
+        ValueError: there are none, or no tables.
+    """
+    if not tables:
+        raise ValueError("need the table of at least one student, got none")
+    found = []
+    for table in tables.values():
+        time_of(table)
+        found.append(list(table.notion[table.n > 0].unique()))
+    shared = [notion for notion in found[0] if all(notion in other for other in found)]
+    if not shared:
+        raise ValueError(f"the tables share no notion of non-top classes, they have {found}")
+    return shared
+
+
+def _in_order(rows: Sequence[pd.Series]) -> bool:
+    return all(a.low > b.high for a, b in pairwise(rows))
+
+
+def _how_often(students: Mapping[str, str], held: Sequence[bool]) -> str:
+    claim = " > ".join(method.upper() for method in students)
+    absent = " and ".join(method.upper() for method in METHODS if method not in students)
+    missing = f" ({absent} left out: not exactly one student)" if absent else ""
+    holds, some = ("holds", sum(held)) if any(held) else ("does not hold", "none")
+    return (
+        f"{claim} {holds} in these data{missing}, in {some} of {len(held)} combinations of "
+        f"classes left out and measure"
+    )
+
+
+def _pair_claims(names: Sequence[str], rows: Sequence[pd.Series]) -> str:
+    claims = []
+    for (name, a), (other, b) in pairwise(zip(names, rows, strict=True)):
+        word = "above" if a.low > b.high else "below" if a.high < b.low else "not apart from"
+        claims.append(f"{name} is {word} {other}")
+    return ", ".join(claims)
+
+
+@NonTopRelation.picture(
+    "How alike student and teacher relate the non-top classes, over training", panels=True
+)
 def relation_over_training(table: pd.DataFrame) -> Figure:
     """Four panels, a measure each: its mean over training, one line a notion of non-top.
 
     Bands are 95 % intervals of the mean over samples. Captured steps are put together by epoch
     where there are several epochs. The scale of the pairs in the same order is that of the
     correlations, moved so that chance (a half) stands where 0 does.
-
-    Args:
-        table: columns step, epoch, notion, measure, mean, std, n, no_relation, non_finite
-            (``NonTopRelation``).
     """
     time = time_of(table)
     rows = pooled(table, time)
     figure, axes = _panels(4.8, sharex=True)
-    for ax, measure in zip(axes, MEASURES, strict=True):
+    for ax, measure in zip(axes, TITLES, strict=True):
         part = rows[rows.measure == measure]
         for i, (notion, line) in enumerate(part.groupby("notion", sort=False)):
             x, low, high = (line[column].to_numpy(dtype=float) for column in (time, "low", "high"))
@@ -70,20 +149,21 @@ def relation_over_training(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@styled
+@NonTopRelation.picture(
+    "How alike every student and its teacher relate the non-top classes, at the end",
+    of_all=True,
+    panels=True,
+)
 def relation_by_method(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Four panels, a measure each: every student's mean and its 95 % interval over samples.
 
     Students with steps stand with those of their last epoch. Only notions that all tables have
     are drawn. Every panel has a scale of its own.
-
-    Args:
-        tables: of ``NonTopRelation``, by the name of the student or method.
     """
     notions = shared_notions(tables)
     ends = {name: at_end(table) for name, table in tables.items()}
     figure, axes = _panels(1.9 + 0.62 * len(tables), sharey=True)
-    for ax, measure in zip(axes, MEASURES, strict=True):
+    for ax, measure in zip(axes, TITLES, strict=True):
         for i, notion in enumerate(notions):
             _points(ax, ends, (notion, measure), i, len(notions))
         ax.set_ylim(len(tables) - 0.5, -0.5)
@@ -94,6 +174,14 @@ def relation_by_method(tables: Mapping[str, pd.DataFrame]) -> Figure:
         few_ticks(ax.xaxis, 5)
     _legend(figure, axes[0], pd.concat(tables.values()), "bar")
     return figure
+
+
+def relation_by_run(table: pd.DataFrame) -> Figure:
+    """Mean of Kendall's tau-b outside every notion's classes; of ``NonTopRelation`` with a run."""
+    require(table, "run", "step", "notion", "measure", "mean", "n")
+    rows = table[table.measure == "kendall"]
+    rows = rows.assign(left="all but the " + rows.notion)
+    return lines_by_run(rows, "mean", "left", "mean of Kendall's tau-b")
 
 
 def _points(
@@ -118,7 +206,7 @@ def _points(
 def _panels(height: float, **shared: bool) -> tuple[Figure, Sequence[Axes]]:
     figure, grid = new_panels(2, 2, figsize=(PAGE, height), **shared)
     axes = grid.flatten().tolist()
-    for ax, title in zip(axes, MEASURES.values(), strict=True):
+    for ax, title in zip(axes, TITLES.values(), strict=True):
         ax.set_title(title, loc="left")
     return figure, axes
 
