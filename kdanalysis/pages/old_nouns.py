@@ -27,7 +27,6 @@ from kdanalysis.pages.layers import LAYER_NOUNS
 from kdanalysis.pages.noun import Joint, Noun
 from kdanalysis.pages.regions import REGION_NOUNS
 from kdanalysis.pages.stones import STONES
-from kdanalysis.pages.students import DISCREPANCY
 
 
 def amplification_of(loss: str) -> Callable[[pd.DataFrame], Axes]:
@@ -138,7 +137,6 @@ OLD = {
     ),
     **LAYER_NOUNS,
     **REGION_NOUNS,
-    "discrepancy": DISCREPANCY,
     **STONES,
     "direction": Noun(
         "Direction or step",

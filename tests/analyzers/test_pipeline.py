@@ -7,20 +7,20 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 
-from kdanalysis.analyzers.students import discrepancy_figure as discrepancy
-from kdanalysis.analyzers.students import discrepancy_text
 from kdanalysis.analyzers.students.agreement import (
     Agreement,
     agreement_over_training,
     agreement_reading,
 )
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
-from kdanalysis.analyzers.students.relation import NonTopRelation, relation_reading
-from kdanalysis.analyzers.students.relation_students import (
+from kdanalysis.analyzers.students.discrepancy_pictures import correlation_maps, discrepancy_maps
+from kdanalysis.analyzers.students.discrepancy_reading import discrepancy_reading, students_reading
+from kdanalysis.analyzers.students.relation import NonTopRelation
+from kdanalysis.analyzers.students.relation_pictures import (
     relation_by_method,
     relation_over_training,
-    students_reading,
 )
+from kdanalysis.analyzers.students.relation_reading import methods_reading, relation_reading
 from kdanalysis.analyzers.teacher import calibration_figure as calibration
 from kdanalysis.analyzers.teacher import calibration_text
 from kdanalysis.analyzers.teacher import mass_figure as mass
@@ -88,15 +88,13 @@ def analyzers(c: int, k: int) -> dict:
         **{
             (lambda table, draw=draw: draw({"kd": table, "dkd": table})): (
                 ClassDiscrepancy(c),
-                lambda table: discrepancy_text.students_sentence({"kd": table, "dkd": table}),
-                lambda table: discrepancy_text.students_number({"kd": table, "dkd": table}),
+                *parts(lambda table: students_reading({"kd": table, "dkd": table})),
             )
-            for draw in (discrepancy.discrepancy_maps, discrepancy.correlation_maps)
+            for draw in (discrepancy_maps, correlation_maps)
         },
-        lambda table: discrepancy.discrepancy_maps({"": table}): (
+        lambda table: discrepancy_maps({"": table}): (
             ClassDiscrepancy(c),
-            discrepancy_text.discrepancy_sentence,
-            discrepancy_text.discrepancy_number,
+            *parts(discrepancy_reading),
         ),
         magnitude.magnitude_over_training: (
             TermMagnitude(losses),
@@ -138,7 +136,7 @@ def relations(k: int) -> dict:
         relation_over_training: (NonTopRelation(k), *parts(relation_reading)),
         lambda table: relation_by_method({"kd": table, "dkd": table}): (
             NonTopRelation(k),
-            *parts(lambda table: students_reading({"kd": table, "dkd": table})),
+            *parts(lambda table: methods_reading({"kd": table, "dkd": table})),
         ),
     }
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -10,17 +9,13 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.by_step import check_steps, epoch_column, epoch_sums, place_steps
-from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.association import MEASURES, associations
 from kdanalysis.core.partition import Partition, Target, Top1, TopK
 from kdanalysis.core.streams import Bins
-from kdanalysis.draw.look import require
 
 BINS = Bins(-1.0, 1.0, 200)  # quartiles are good to 0.01
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
-Z = 1.96  # standard errors to either side of a 95 % interval
-COURSE = 4  # fewer epochs than this show no course: the steps do
 ENTRIES = 100_000  # logits of a chunk: its arrays stay in the cache
 
 
@@ -140,89 +135,3 @@ class NonTopRelation(Analyzer):
         frame = pd.DataFrame(index, columns=["step", "notion", "measure"])
         frame.insert(1, "epoch", epoch_column(epoch, len(self.notions) * len(MEASURES)))
         return frame.assign(**flat_columns(values), non_finite=non_finite)
-
-
-@NonTopRelation.reads()
-def relation_reading(table: pd.DataFrame) -> Reading:
-    """How much of the teacher's order the student has, and whether it grew.
-
-    The number is every measure at the end, all but the target / the top-1 / the top-k.
-    """
-    end, time = at_end(table), time_of(table)
-    notions = list(end.index.get_level_values("notion").unique())
-    means = (
-        f"{measure} " + " / ".join(f"{v:.3f}" for v in end["mean"].xs(measure, level="measure"))
-        for measure in MEASURES
-    )
-    seen = table[table.n > 0]
-    when, notion = _named(_last_of(table), seen.iloc[-1]), seen.notion.unique()[-1]
-    number = f"{when}, without {' / '.join(notions)}: {', '.join(means)}"
-    row, order = end.loc[(notion, "kendall")], end.loc[(notion, "order")]
-    claim = (
-        f"outside the teacher's {notion} the student orders {order['mean']:.1%} of the pairs of "
-        f"classes as its teacher does (tau-b {interval(row)})"
-    )
-    course = pooled(table, time).query("measure == 'kendall' and notion == @notion")
-    if len(course) < 2:
-        return Reading(f"{claim[0].upper()}{claim[1:]}.", number)
-    first = course.iloc[0]
-    told = "These data do not show the student take over the non-top relations"
-    if row.low > first.high:
-        told = "The student takes over the teacher's non-top relations"
-    before = f"{when}, against {interval(first)} {_named(time, first)}"
-    return Reading(f"{told}: {claim} {before}.", number)
-
-
-def time_of(table: pd.DataFrame) -> str:
-    """``epoch`` where the table has a course of them, else ``step``.
-
-    Raises:
-        ValueError: the table lacks a column, or no sample in it has a relation.
-    """
-    require(table, "step", "epoch", "notion", "measure", "mean", "std", "n")
-    if table["mean"].isna().all():
-        raise ValueError(
-            "the table has no value of 'mean': all samples hold NaN or inf, leave fewer than two "
-            "classes, or have equal logits on a side"
-        )
-    return "epoch" if table.epoch.notna().all() and table.epoch.nunique() >= COURSE else "step"
-
-
-def at_end(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean, interval (low, high) and n by notion and measure, over the last epoch.
-
-    Over the last step where epochs are not known.
-    """
-    time_of(table)
-    time, seen = _last_of(table), table[table.n > 0]
-    last = seen[seen[time] == seen[time].max()]
-    return pooled(last, time).set_index(["notion", "measure"])
-
-
-def pooled(table: pd.DataFrame, time: str) -> pd.DataFrame:
-    """Columns time, notion, measure, mean, low, high, n: all samples of an epoch or step together.
-
-    ``low`` to ``high`` is the 95 % interval of the mean; NaN for a single sample.
-    """
-    rows = table[table.n > 0]
-    total = rows["mean"] * rows.n
-    spread = (rows["std"] ** 2 * (rows.n - 1)).fillna(0)  # of one sample: 0, not NaN
-    sums = rows.assign(total=total, squares=spread + rows["mean"] * total)
-    sums = sums.groupby([time, "notion", "measure"], sort=False)[["n", "total", "squares"]].sum()
-    mean = sums.total / sums.n
-    variance = (sums.squares - mean * sums.total).clip(lower=0) / (sums.n - 1).replace(0, np.nan)
-    half = Z * (variance / sums.n) ** 0.5
-    return sums.assign(mean=mean, low=mean - half, high=mean + half).reset_index()
-
-
-def interval(row: pd.Series) -> str:
-    """A mean with half of its interval, as it is read."""
-    return f"{row['mean']:.3f} ± {row.high - row['mean']:.3f}"
-
-
-def _last_of(table: pd.DataFrame) -> str:
-    return "epoch" if table.epoch.notna().all() else "step"
-
-
-def _named(time: str, row: pd.Series) -> str:
-    return f"{'in' if time == 'epoch' else 'at'} {time} {row[time]:,}"

@@ -1,19 +1,11 @@
-"""Relations (figure 12) drawn over training and student by student, and read for several."""
+"""Relations among the non-top logits drawn (figure 12): over training, and by method."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 import pandas as pd
 
-from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.students.method import METHODS, name_by_method
-from kdanalysis.analyzers.students.relation import (
-    NonTopRelation,
-    at_end,
-    interval,
-    pooled,
-    time_of,
-)
+from kdanalysis.analyzers.students.relation import NonTopRelation
+from kdanalysis.analyzers.students.relation_reading import at_end, pooled, shared_notions, time_of
 from kdanalysis.draw.look import (
     BLUE,
     DASHES,
@@ -41,77 +33,6 @@ TITLES = {
 COLOURS = (BLUE, VERMILION, ORANGE)
 MARGIN = 0.04  # of the scale, so that no marker is cut
 WIDEST = 0.55  # of the height of a method's row, taken by its notions
-
-
-@NonTopRelation.reads(of_all=True)
-def students_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
-    """Whether GDKD is above DKD and DKD above KD in these data.
-
-    One student is above another where their intervals are apart. The claim is checked for every
-    notion and measure, and the numbers given are Kendall's tau-b outside the last notion that all
-    tables have. Students whose names do not tell KD, DKD and GDKD apart are ranked.
-    """
-    notions = shared_notions(tables)
-    ends = {name: at_end(table) for name, table in tables.items()}
-    rows = {name: end.loc[(notions[-1], "kendall")] for name, end in ends.items()}
-    said = {name: f"{name} {interval(row)}" for name, row in rows.items()}
-    number = f"tau-b without {notions[-1]}: {', '.join(said.values())}"
-    students = name_by_method(tables)
-    if len(students) < 2:
-        highest = sorted(rows, key=lambda name: -rows[name]["mean"])
-        listed = ", ".join(said[name] for name in highest)
-        return Reading(f"Tau-b without {notions[-1]}, highest first: {listed}.", number)
-    ranked = list(students.values())
-    cells = [(notion, measure) for notion in notions for measure in TITLES]
-    held = [_in_order([ends[name].loc[cell] for name in ranked]) for cell in cells]
-    sentence = (
-        f"{_how_often(students, held)}. Tau-b without {notions[-1]}: "
-        f"{', '.join(said[name] for name in ranked)}; "
-        f"{_pair_claims(ranked, [rows[name] for name in ranked])}. The 95 % intervals are over "
-        f"samples, of one student each: they do not say what another training would give."
-    )
-    return Reading(sentence, number)
-
-
-def shared_notions(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    """Notions that every table has numbers of, in the order of the first.
-
-    Raises:
-        ValueError: there are none, or no tables.
-    """
-    if not tables:
-        raise ValueError("need the table of at least one student, got none")
-    found = []
-    for table in tables.values():
-        time_of(table)
-        found.append(list(table.notion[table.n > 0].unique()))
-    shared = [notion for notion in found[0] if all(notion in other for other in found)]
-    if not shared:
-        raise ValueError(f"the tables share no notion of non-top classes, they have {found}")
-    return shared
-
-
-def _in_order(rows: Sequence[pd.Series]) -> bool:
-    return all(a.low > b.high for a, b in pairwise(rows))
-
-
-def _how_often(students: Mapping[str, str], held: Sequence[bool]) -> str:
-    claim = " > ".join(method.upper() for method in students)
-    absent = " and ".join(method.upper() for method in METHODS if method not in students)
-    missing = f" ({absent} left out: not exactly one student)" if absent else ""
-    holds, some = ("holds", sum(held)) if any(held) else ("does not hold", "none")
-    return (
-        f"{claim} {holds} in these data{missing}, in {some} of {len(held)} combinations of "
-        f"classes left out and measure"
-    )
-
-
-def _pair_claims(names: Sequence[str], rows: Sequence[pd.Series]) -> str:
-    claims = []
-    for (name, a), (other, b) in pairwise(zip(names, rows, strict=True)):
-        word = "above" if a.low > b.high else "below" if a.high < b.low else "not apart from"
-        claims.append(f"{name} is {word} {other}")
-    return ", ".join(claims)
 
 
 @NonTopRelation.picture(

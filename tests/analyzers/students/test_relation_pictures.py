@@ -4,12 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdanalysis.analyzers.students.relation import at_end, pooled, relation_reading
-from kdanalysis.analyzers.students.relation_students import (
+from kdanalysis.analyzers.students.relation_pictures import (
     TITLES,
     relation_by_method,
     relation_over_training,
-    students_reading,
+)
+from kdanalysis.analyzers.students.relation_reading import (
+    at_end,
+    methods_reading,
+    pooled,
+    relation_reading,
 )
 from tests.analyzers.readback import lines, smallest_font
 
@@ -122,7 +126,7 @@ def test_the_end_is_the_last_epoch():
 def test_only_notions_that_all_have_are_compared():
     tables = {"kd": table(), "gdkd": table(notions=("target", "top-1", "top-5"))}
     assert len(relation_by_method(tables).axes[0].containers) == 2
-    assert students_reading(tables).number.startswith("tau-b without top-1: kd 0.750 ± 0.0")
+    assert methods_reading(tables).number.startswith("tau-b without top-1: kd 0.750 ± 0.0")
     gone = table().assign(n=lambda t: t.n.where(t.notion != "target", 0))
     assert len(relation_by_method({"kd": table(), "gdkd": gone}).axes[0].containers) == 2
     with pytest.raises(ValueError, match="share no notion"):
@@ -180,24 +184,24 @@ CLAIM = "GDKD > DKD > KD"
 )
 def test_the_papers_order_is_claimed_only_where_intervals_are_apart(ends, expected):
     tables = dict(zip(("kd", "dkd", "gdkd"), map(table, ends), strict=True))
-    assert expected in students_reading(tables).sentence
-    assert "one student each" in students_reading(tables).sentence
+    assert expected in methods_reading(tables).sentence
+    assert "one student each" in methods_reading(tables).sentence
 
 
 def test_a_claim_that_holds_in_part_says_in_how_many():
     gdkd = table(0.7)
     gdkd.loc[gdkd.notion == "target", "mean"] = 0.1
     tables = {"kd": table(0.5), "dkd": table(0.6), "gdkd": gdkd}
-    assert f"{CLAIM} holds in these data, in 8 of 12" in students_reading(tables).sentence
+    assert f"{CLAIM} holds in these data, in 8 of 12" in methods_reading(tables).sentence
 
 
 def test_two_of_the_methods_are_compared_and_the_third_named():
-    text = students_reading({"kd": table(0.5), "gdkd": table(0.7)}).sentence
+    text = methods_reading({"kd": table(0.5), "gdkd": table(0.7)}).sentence
     assert text.startswith("GDKD > KD holds in these data (DKD left out: not exactly one student)")
 
 
 def test_students_of_other_names_are_ranked():
-    text = students_reading({"one": table(0.5), "two": table(0.7)}).sentence
+    text = methods_reading({"one": table(0.5), "two": table(0.7)}).sentence
     assert text.startswith("Tau-b without top-3, highest first: two 0.645 ±")
 
 
