@@ -25,7 +25,6 @@ from kdanalysis.analyzers.terms import nckd_figure as nckd
 from kdanalysis.analyzers.terms import share_figure as share
 from kdanalysis.pages.layers import LAYER_NOUNS
 from kdanalysis.pages.noun import Joint, Noun
-from kdanalysis.pages.stones import STONES
 
 
 def amplification_of(loss: str) -> Callable[[pd.DataFrame], Axes]:
@@ -135,7 +134,6 @@ OLD = {
         spread.spread_number,
     ),
     **LAYER_NOUNS,
-    **STONES,
     "direction": Noun(
         "Direction or step",
         (
