@@ -1,15 +1,19 @@
 """What the analyzers of regions share: checked batches of region logits, scales and cells."""
 
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
-from kdanalysis.core.cases import region_pairs
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.core.cases import COMPLEMENTARY, region_pairs
 from kdanalysis.core.regions import check_scales, count_regions
 from kdanalysis.core.streams import check_batch, check_classes, finite_rows
+from kdanalysis.losses import KD
 
 
 @runtime_checkable
@@ -34,6 +38,8 @@ class Regional(Analyzer):
     Raises:
         ValueError: fewer than two classes, or scales that do not rise from 1.
     """
+
+    kind: ClassVar[str] = "regions"
 
     def __init__(self, num_classes: int, scales: Any, *configuration: object) -> None:
         check_classes(num_classes)
@@ -63,6 +69,46 @@ class Regional(Analyzer):
         kept = finite_rows(*(side.flatten(1) for side in sides))
         self.accumulate(non_finite=(~kept).sum())
         return kept
+
+    def add_rows(self, name: str, place: Int[Tensor, "..."], rows: Float[Tensor, "p q"]) -> None:
+        """Add each row to a state, at a place among its first dimensions laid out in one."""
+        state = getattr(self, name)
+        flat = rows.new_zeros(state[..., 0].numel(), state.shape[-1])
+        self.accumulate(**{name: flat.index_add(0, place.flatten(), rows).view(state.shape)})
+
+    def scale_places(self) -> Int[Tensor, " r"]:
+        """Return the place of every region's scale among the scales."""
+        return torch.tensor([self.scales.index(m) for m, _, _ in cells(self.scales)])
+
+
+def loss_for(setting: Setting) -> RegionLoss:
+    """Return the loss of one region; plain KD at the setting's temperature where none is known."""
+    return KD(setting.temperature) if setting.region_loss is None else setting.region_loss
+
+
+def check_cells(scales: tuple[int, ...]) -> None:
+    """Raise a ValueError where there is nothing but the whole image."""
+    if len(scales) < 2:
+        raise ValueError(f"need a scale of more than one cell to compare cells, got {scales}")
+
+
+def inner_scales(table: pd.DataFrame) -> list[int]:
+    """Return the scales of a table beyond the whole image, or [1] where there are none."""
+    return [scale for scale in table.scale.unique().tolist() if scale > 1] or [1]
+
+
+def tell_complementary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns by_class and by_correctness: whether ``case`` is complementary."""
+    return frame.assign(**{f"by_{split}": frame.case.isin(k) for split, k in COMPLEMENTARY.items()})
+
+
+def with_means(
+    frame: pd.DataFrame, sums: Float[Tensor, "p q"], names: Sequence[str]
+) -> pd.DataFrame:
+    """Add n, the first of the sums, and the means that the others come to; NaN where n is 0."""
+    n, *totals = sums.unbind(-1)
+    means = {name: (total / n).tolist() for name, total in zip(names, totals, strict=True)}
+    return frame.assign(n=n.long().tolist(), **means)
 
 
 def cells(scales: tuple[int, ...]) -> list[tuple[int, int, int]]:

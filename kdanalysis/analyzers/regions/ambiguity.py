@@ -2,15 +2,33 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.by_region import Regional, scale_slices
+from kdanalysis.analyzers.by_region import Regional, check_cells, scale_slices, with_means
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.draw.look import (
+    BLUE,
+    GREY,
+    PAGE,
+    VERMILION,
+    Axes,
+    Figure,
+    class_names,
+    new_panels,
+    require,
+    short,
+    state_left_out,
+)
 
 MEANS = ("entropy", "differing", "divergence", "clear")
-TEACHER = ("right", "wrong")
+TEACHER = {"right": BLUE, "wrong": VERMILION}
+MOST = 8  # classes drawn at either end
+IMAGES = 10  # groups of fewer are not compared, nor their classes named or drawn beside larger
 
 
 class RegionAmbiguity(Regional):
@@ -32,13 +50,18 @@ class RegionAmbiguity(Regional):
         ValueError: there are no cells to compare.
     """
 
-    kind = "regions"
+    noun, title = "ambiguity", "Ambiguity of the images"
     needs = ("teacher_regions", "target")
 
     def __init__(self, num_classes: int, scales: Sequence[int] = (1, 2, 4)) -> None:
         super().__init__(num_classes, scales)
         check_cells(self.scales)
         self.add_sum("sums", num_classes, 2, len(self.scales) - 1, 1 + len(MEANS))
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "RegionAmbiguity | None":
+        """Return the analyzer for these scales; None where there are no cells."""
+        return cls(setting.num_classes, setting.scales) if len(setting.scales) > 1 else None
 
     def update(self, teacher_regions: Float[Tensor, "n c r"], target: Int[Tensor, " n"]) -> None:
         """Add one batch; ValueError as :meth:`Regional.keep_regions`."""
@@ -48,12 +71,9 @@ class RegionAmbiguity(Regional):
         found = torch.stack([measures(teacher, part) for part in parts], 1)  # (n, scales, means)
         rows = torch.cat([torch.ones_like(found[..., :1]), found], -1)
         wrong = teacher[..., 0].argmax(1) != label
-        flat = rows.new_zeros(2 * self.num_classes, *rows.shape[1:])
-        self.accumulate(sums=flat.index_add(0, 2 * label + wrong, rows).view(self.sums.shape))
-
-    def compute(self) -> dict[str, Tensor]:
-        """Sums (class, teacher right/wrong, scale, [n, *MEANS]) and non_finite."""
-        return {"sums": self.sums.clone(), "non_finite": self.non_finite.clone()}
+        scales = torch.arange(len(parts), device=label.device)
+        place = (2 * label + wrong).unsqueeze(-1) * len(parts) + scales
+        self.add_rows("sums", place, rows.flatten(0, 1))
 
     def table(self) -> pd.DataFrame:
         """Columns part, teacher, class, scale, n, entropy, differing, divergence, clear, ...
@@ -62,18 +82,15 @@ class RegionAmbiguity(Regional):
         or "class", by true class over all images. Means over images, NaN where there is none; the
         last column is non_finite.
         """
-        values = self.compute()
-        sums = values["sums"].cpu()
+        sums = self.sums.cpu()
         scales = self.scales[1:]
         of_teacher = torch.cat([sums.sum(0), sums.sum((0, 1)).unsqueeze(0)])
         index = [("teacher", t, pd.NA, m) for t in (*TEACHER, "all") for m in scales]
         index += [("class", "all", c, m) for c in range(self.num_classes) for m in scales]
         rows = torch.cat([of_teacher.flatten(0, 1), sums.sum(1).flatten(0, 1)])
         frame = pd.DataFrame(index, columns=["part", "teacher", "class", "scale"])
-        frame = frame.astype({"class": "Int64"}).assign(n=rows[:, 0].long().tolist())
-        for place, name in enumerate(MEANS, start=1):
-            frame[name] = (rows[:, place] / rows[:, 0]).tolist()
-        return frame.assign(non_finite=int(values["non_finite"]))
+        frame = with_means(frame.astype({"class": "Int64"}), rows, MEANS)
+        return frame.assign(non_finite=int(self.non_finite))
 
 
 def measures(teacher: Float[Tensor, "n c r"], part: slice) -> Float[Tensor, "n q"]:
@@ -95,7 +112,106 @@ def measures(teacher: Float[Tensor, "n c r"], part: slice) -> Float[Tensor, "n q
     )
 
 
-def check_cells(scales: tuple[int, ...]) -> None:
-    """Raise a ValueError where there is nothing but the whole image."""
-    if len(scales) < 2:
-        raise ValueError(f"need a scale of more than one cell to compare cells, got {scales}")
+@RegionAmbiguity.reads(names=True)
+def ambiguity_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -> Reading:
+    """How much of a teacher's image is ambiguous, and where it is more so.
+
+    Images that the teacher gets right and wrong are compared where there are 10 of either. The
+    number is the means over all images at every scale.
+    """
+    require(table, "part", "teacher", "scale", "entropy", "differing", "clear", number="entropy")
+    of_teacher = table[table.part == "teacher"]
+    whole = of_teacher[of_teacher.teacher == "all"]
+    number = "; ".join(
+        f"scale {row.scale}: {row.differing:.1%} of the cells differ, {row.clear:.1%} of the "
+        f"images are clear, entropy {row.entropy:.3f} nats, divergence {row.divergence:.3f} nats"
+        for row in whole.itertuples()
+    )
+    fine = whole.iloc[-1]
+    told = (
+        f"At scale {fine.scale}, {fine.differing:.0%} of the cells name another class than the "
+        f"whole image, and {fine.clear:.0%} of the images are clear; the entropy of the cells' "
+        f"classes is {fine.entropy:.2f} nats of at most {np.log(fine.scale**2):.2f}."
+    )
+    rows = of_teacher[(of_teacher.scale == fine.scale) & (of_teacher.n >= IMAGES)]
+    differing = rows.set_index("teacher").differing
+    if TEACHER.keys() <= set(differing.index):
+        more = "more" if differing["wrong"] > differing["right"] else "not more"
+        told += (
+            f" Images that the teacher gets wrong are {more} ambiguous: {differing['wrong']:.0%} "
+            f"of their cells differ, {differing['right']:.0%} where it is right."
+        )
+    ranked = _ranked(table)
+    if len(ranked) < 2 or ranked.n.min() < IMAGES:
+        return Reading(told, number)
+    labels = class_names(int(table["class"].max()) + 1, names)
+    first, last = (short(labels[int(place)], 24) for place in ranked["class"].iloc[[0, -1]])
+    return Reading(f"{told} The clearest class is {first}, the most ambiguous {last}.", number)
+
+
+def _ranked(table: pd.DataFrame) -> pd.DataFrame:
+    """Classes of 10 images or more at the finest scale, clearest first; all where few have them."""
+    rows = table[(table.part == "class") & (table.scale == table.scale.max()) & (table.n > 0)]
+    rows = rows.sort_values("entropy", kind="stable")
+    large = rows[rows.n >= IMAGES]
+    return large if len(large) > 1 else rows
+
+
+@RegionAmbiguity.picture(
+    "Cells that differ from the image, and how many classes an image's cells name",
+    names=True,
+    panels=True,
+)
+def ambiguity_by_class(table: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
+    """Share of differing cells where the teacher is right and wrong; entropy of the classes.
+
+    Left, the mean share of cells that name another class than the whole image, with the share of
+    clear images written in the bar. Right, the mean entropy of the cells' classes at the finest
+    scale, of the 8 classes with the least and the 8 with the most.
+    """
+    require(table, "part", "teacher", "class", "scale", "n", "entropy", number="entropy")
+    figure, (left, right) = new_panels(1, 2, figsize=(PAGE, 4.2), width_ratios=(1, 1.15))
+    _teachers(left, table[table.part == "teacher"])
+    _classes(right, table, names)
+    left.set_ylabel(f"cells that differ from the image (%){state_left_out(table)}")
+    return figure
+
+
+def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
+    scales = list(rows.scale.unique())
+    for place, (teacher, colour) in enumerate(TEACHER.items()):
+        some = rows[rows.teacher == teacher].set_index("scale").loc[scales]
+        label = f"teacher {teacher} (n = {int(some.n.iloc[0]):,})"
+        at = np.arange(len(scales)) + 0.4 * (place - 0.5)
+        bars = ax.bar(at, 100 * some.differing, width=0.38, color=colour, label=label)
+        texts = [f"{x:.0%}\nclear" if x == x else "" for x in some.clear]
+        ax.bar_label(bars, texts, padding=2, fontsize=9)
+    ax.set_xticks(range(len(scales)), labels=[f"{m} x {m} cells" for m in scales])
+    ax.set_ylim(0, 125)
+    ax.set_yticks(range(0, 101, 20))
+    ax.legend(loc="upper left", frameon=False)
+
+
+def _classes(ax: Axes, table: pd.DataFrame, names: Sequence[str] | None) -> None:
+    ranked = _ranked(table)
+    some = ranked if len(ranked) <= 2 * MOST else pd.concat([ranked[:MOST], ranked[-MOST:]])
+    labels = class_names(int(table["class"].max()) + 1, names)
+    texts = [short(labels[int(place)], 22) for place in some["class"]]
+    ax.hlines(range(len(some)), 0, some.entropy, color=GREY, linewidth=1)
+    ax.plot(some.entropy, range(len(some)), "o", color=BLUE)
+    ax.set_yticks(range(len(some)), labels=texts, parse_math=False)
+    ax.tick_params(axis="y", labelsize=9, length=0)
+    if len(ranked) > len(some):
+        ax.axhline(MOST - 0.5, color=GREY, linestyle=":", linewidth=1.2)
+    scale = int(table.scale.max())
+    ax.set_xlim(0, np.log(scale**2))
+    what = f"entropy of the classes of {scale} x {scale} cells"
+    sizes = f"{some.n.min()} to {some.n.max()}" if len(some) else "no"
+    ax.set_xlabel(f"{what}\n(nats, up to log {scale**2}; classes of {sizes} images)")
+    ax.invert_yaxis()
+
+
+@RegionAmbiguity.shortens
+def teacher_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The means by what the teacher says of the image, without those by class."""
+    return table[table.part == "teacher"].drop(columns=["part", "class"])

@@ -1,17 +1,27 @@
 """Uptake: whether the student's region says what its teacher's region says, by case."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.by_region import Regional, cells
+from kdanalysis.analyzers.by_region import (
+    Regional,
+    inner_scales,
+    tell_complementary,
+    with_means,
+)
 from kdanalysis.analyzers.by_step import check_steps, place_steps
-from kdanalysis.core.cases import COMPLEMENTARY, KINDS, region_kinds
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.core.cases import KINDS, region_kinds
+from kdanalysis.draw.look import require
 
 SHARES = ("local", "whole", "own", "label")
+SAID = ("local", "whole")  # what is read and drawn
+COLUMNS = ("epoch", "scale", "case", "by_class", "n", *SAID)
 
 
 class RegionUptake(Regional):
@@ -31,7 +41,7 @@ class RegionUptake(Regional):
         epochs: every epoch; a single one for regions that come from no training.
     """
 
-    kind = "regions"
+    noun, title = "uptake", "Uptake of the cells' classes"
     needs = ("student_regions", "teacher_regions", "target")
     takes = ("epoch",)
 
@@ -43,6 +53,13 @@ class RegionUptake(Regional):
         self.epochs = ordered
         shape = len(ordered), len(self.scales), len(KINDS), 1 + len(SHARES)
         self.add_sum("sums", *shape)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "RegionUptake | None":
+        """Return the analyzer for these scales and epochs; None without regions."""
+        if not setting.scales:
+            return None
+        return cls(setting.num_classes, setting.scales, setting.steps)
 
     def update(
         self,
@@ -60,14 +77,8 @@ class RegionUptake(Regional):
         rivals = teacher, teacher[:, :1], student[:, :1], label
         same = [torch.ones_like(student), *(student == rival for rival in rivals)]
         rows = torch.stack([x.double() for x in same], -1).flatten(0, 1)
-        scale = torch.tensor([self.scales.index(m) for m, _, _ in cells(self.scales)]).to(kind)
-        key = (place * len(self.scales) + scale) * len(KINDS) + kind
-        flat = rows.new_zeros(self.sums[..., 0].numel(), rows.shape[-1])
-        self.accumulate(sums=flat.index_add(0, key.flatten(), rows).view(self.sums.shape))
-
-    def compute(self) -> dict[str, Tensor]:
-        """Sums (epoch, scale, kind, [n, *SHARES]) and non_finite."""
-        return {"sums": self.sums.clone(), "non_finite": self.non_finite.clone()}
+        scale = self.scale_places().to(kind)
+        self.add_rows("sums", (place * len(self.scales) + scale) * len(KINDS) + kind, rows)
 
     def table(self) -> pd.DataFrame:
         """Columns epoch, scale, case, by_class, by_correctness, n, local, whole, own, label, ...
@@ -75,13 +86,112 @@ class RegionUptake(Regional):
         ``by_class`` and ``by_correctness`` tell whether the case is complementary; n counts
         (sample, cell) pairs, and a share of none is NaN. The last column is non_finite.
         """
-        values = self.compute()
-        rows = values["sums"].cpu().flatten(0, 2)
         index = [(e, m, kind) for e in self.epochs for m in self.scales for kind in KINDS]
-        frame = pd.DataFrame(index, columns=["epoch", "scale", "case"])
-        for split, kinds in COMPLEMENTARY.items():
-            frame[f"by_{split}"] = frame.case.isin(kinds)
-        frame["n"] = rows[:, 0].long().tolist()
-        for place, name in enumerate(SHARES, start=1):
-            frame[name] = (rows[:, place] / rows[:, 0]).tolist()
-        return frame.assign(non_finite=int(values["non_finite"]))
+        frame = tell_complementary(pd.DataFrame(index, columns=["epoch", "scale", "case"]))
+        frame = with_means(frame, self.sums.cpu().flatten(0, 2), SHARES)
+        return frame.assign(non_finite=int(self.non_finite))
+
+
+@RegionUptake.reads()
+def uptake_reading(table: pd.DataFrame) -> Reading:
+    """Whether the student takes up the local class where it is not the image's.
+
+    At the last epoch; the number is how often it names the teacher's class of the cell, by scale.
+    """
+    found = last_epoch(table)
+    number = "; ".join(f"scale {m}: {_told(*parts)}" for m, parts in found.items())
+    scale = max(found)
+    same, other = found[scale]
+    if not other["n"]:
+        return Reading(f"At scale {scale} no cell names another class than its image.", number)
+    first = (
+        f"Where the teacher's cell at scale {scale} names another class than the image, the "
+        f"student names that class in {other['local']:.0%} of these {other['n']:,} cells and the "
+        f"image's in {other['whole']:.0%}"
+    )
+    rest = f"; where cell and image agree, it follows in {same['local']:.0%}." if same["n"] else "."
+    return Reading(f"{first}{rest} {_verdict(other['local'], other['whole'])}", number)
+
+
+def _told(same: Mapping, other: Mapping) -> str:
+    told = [f"{same['local']:.1%} where it is the image's"] if same["n"] else []
+    if other["n"]:
+        told.append(
+            f"{other['local']:.1%} where it is another (the image's class {other['whole']:.1%})"
+        )
+    return ", ".join(told)
+
+
+def _verdict(local: float, whole: float) -> str:
+    if local == whole:
+        return "The local class and the image's are named equally often."
+    if local > whole:
+        return "The local class is taken up more often than the image's."
+    return "The image's class is named more often than the local one."
+
+
+def last_epoch(table: pd.DataFrame) -> dict[int, tuple[dict, dict]]:
+    """Return by scale n, local and whole where the cell names the image's class, and another.
+
+    Scales beyond the whole image, where there are any; shares weigh the cases by their pairs.
+    """
+    require(table, *COLUMNS, number="local")
+    rows = table[table.epoch == table.epoch.max()]
+    return {
+        m: tuple(
+            pooled(rows[(rows.scale == m) & (rows.by_class == other)]) for other in (False, True)
+        )
+        for m in inner_scales(rows)
+    }
+
+
+def pooled(rows: pd.DataFrame) -> dict[str, int | float]:
+    """Return n, local and whole over the pairs of all rows; NaN where there are none."""
+    n = int(rows.n.sum())
+    sums = {name: float((rows[name].fillna(0.0) * rows.n).sum()) for name in SAID}
+    return {"n": n} | {name: total / n if n else float("nan") for name, total in sums.items()}
+
+
+@RegionUptake.reads(of_all=True)
+def runs_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+    """Which student takes up most of what its teacher says in cells of their own.
+
+    The number is the share of cells of another class in which each student names that class.
+    """
+    rows = run_shares(tables)
+    other = rows[(rows.kind == "other") & (rows.n > 0)]
+    number = "; ".join(
+        f"{row.run}: {row.local:.1%}, the image's class {row.whole:.1%} (n = {row.n:,})"
+        for row in other.itertuples()
+    )
+    if len(other) < 2:
+        told = "There are no two students with cells that name another class than their image."
+        return Reading(told, number)
+    ranked = other.sort_values("local", kind="stable")
+    least, most = ranked.iloc[0], ranked.iloc[-1]
+    told = (
+        f"Where a cell names another class than the whole image at scale {most.scale}, "
+        f"{most.run} says so most often, in {most.local:.1%} of the cells, and {least.run} least "
+        f"often, in {least.local:.1%}. Between single trainings a small difference is chance."
+    )
+    return Reading(told, number)
+
+
+def run_shares(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return run, scale, kind ("same" or "other"), n, local, whole, at the finest common scale."""
+    found = {run: last_epoch(table) for run, table in tables.items()}
+    common = set.intersection(*(set(scales) for scales in found.values()))
+    if not common:
+        raise ValueError("the students' regions have no scale in common")
+    scale = max(common)
+    return pd.DataFrame(
+        {"run": run, "scale": scale, "kind": kind, **part}
+        for run, scales in found.items()
+        for kind, part in zip(("same", "other"), scales[scale], strict=True)
+    )
+
+
+@RegionUptake.shortens
+def last_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the last epoch."""
+    return table[table.epoch == table.epoch.max()]

@@ -8,6 +8,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.stones.block_map import block_map
+from kdanalysis.draw.look import Axes, new_axes, require
 
 
 class FeatureAlignment(Analyzer):
@@ -24,6 +28,7 @@ class FeatureAlignment(Analyzer):
         teacher: likewise.
     """
 
+    noun, title = "alignment", "Alignment of the features"
     needs = ("student_features", "teacher_features")
 
     def __init__(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
@@ -37,6 +42,10 @@ class FeatureAlignment(Analyzer):
         for i, d in enumerate(self.student.values()):
             for j, e in enumerate(self.teacher.values()):
                 self.add_sum(f"xy{i}_{j}", d, e)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> None:
+        """None: a run has no features."""
 
     def update(
         self,
@@ -116,3 +125,46 @@ def pooled(values: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
 
 def _finite(features: Sequence[Tensor]) -> Bool[Tensor, " n"]:
     return torch.stack([value.isfinite().all(-1) for value in features]).all(0)
+
+
+@FeatureAlignment.reads()
+def alignment_reading(table: pd.DataFrame) -> Reading:
+    """Whether each block of the student is most alike the teacher's block of its own place.
+
+    The number is the CKA of every student block with its nearest teacher block.
+    """
+    require(table, "student_block", "teacher_block", "cka", number="cka")
+    known = table[table.cka.notna()]
+    best = known.loc[known.groupby("student_block", sort=False).cka.idxmax()]
+    number = "; ".join(
+        f"{r.student_block} and {r.teacher_block} {r.cka:.2f}" for r in best.itertuples()
+    )
+    ours = list(dict.fromkeys(table.student_block))
+    theirs = list(dict.fromkeys(table.teacher_block))
+    own = [
+        ours.index(row.student_block) == theirs.index(row.teacher_block)
+        for row in best.itertuples()
+    ]
+    if all(own):
+        told = "Every block of the student is most alike the teacher's block of its own place."
+        return Reading(told, number)
+    told = (
+        f"{sum(own)} of {len(own)} blocks of the student are most alike the teacher's block of "
+        f"their own place; the others are nearer to another."
+    )
+    return Reading(told, number)
+
+
+@FeatureAlignment.picture("Linear CKA of the blocks")
+def alignment_by_block(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Heat map: linear CKA of every student block with every teacher block."""
+    require(table, "student_block", "teacher_block", "cka", "n", number="cka")
+    cells = table.pivot(index="student_block", columns="teacher_block", values="cka")
+    cells = cells.loc[list(dict.fromkeys(table.student_block))]
+    cells = cells[list(dict.fromkeys(table.teacher_block))]
+    ax = ax or new_axes(2.6 + 0.9 * cells.shape[1], 1.3 + 0.55 * len(cells))
+    texts = [[f"{value:.2f}" for value in row] for row in cells.to_numpy()]
+    block_map(ax, cells, texts, "linear CKA", most=1.0)
+    ax.set_xlabel(f"block of the teacher ({table.n.iloc[0]:,} samples)")
+    ax.set_ylabel("block of the student")
+    return ax

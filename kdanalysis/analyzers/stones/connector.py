@@ -8,6 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.stones.ladder import said
 
 
 class ConnectorFit(Analyzer):
@@ -22,6 +25,7 @@ class ConnectorFit(Analyzer):
         stones: channels of the teacher's features, by the stone's name.
     """
 
+    noun, title = "connector", "Connectors"
     needs = ("connected", "teacher_features")
 
     def __init__(self, stones: Mapping[str, int]) -> None:
@@ -31,6 +35,10 @@ class ConnectorFit(Analyzer):
             self.add_sum(state, len(self.stones))
         for place, width in enumerate(self.stones.values()):
             self.add_sum(f"sum{place}", width)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> None:
+        """None: a run has no features."""
 
     def update(
         self,
@@ -81,3 +89,32 @@ class ConnectorFit(Analyzer):
                 "non_finite": values["non_finite"].long().tolist(),
             }
         )
+
+
+@ConnectorFit.reads()
+def connector_reading(table: pd.DataFrame) -> Reading:
+    """How far the student's features can stand in for the teacher's; R^2 of every connector.
+
+    Only connectors that were fitted to the features (column r2_fit) say what follows from them;
+    trained ones learn from the stones' loss, and say how near to the features they came.
+    """
+    number = "; ".join(f"{said(row.side)} R² {row.r2:.2f}" for row in table.itertuples())
+    known = table[table.r2.notna()]
+    if known.empty:
+        told = "The teacher's features do not vary, so that nothing of them can be explained."
+        return Reading(told, number)
+    worst, best = known.loc[known.r2.idxmin()], known.r2.max()
+    if pd.isna(worst.r2_fit):
+        farther = f"{(known.r2 < 0).sum()} of {len(known)}"
+        told = (
+            f"These connectors learnt from the stones' loss, not from the teacher's features: R² "
+            f"is {worst.r2:.2f} ({said(worst.side)}) to {best:.2f}, and {farther} are "
+            f"farther from these features than their own mean is."
+        )
+    else:
+        told = (
+            f"From {worst.r2:.0%} ({said(worst.side)}, {worst.r2_fit:.0%} on the images of the "
+            f"fit) to {best:.0%} of the variance of the teacher's features follows linearly from "
+            f"the student's; what a stone lacks may be what its connector lacks."
+        )
+    return Reading(told, number)

@@ -1,11 +1,33 @@
-"""What the stones of a ladder send into the student's blocks, from inner products of gradients."""
+"""What the stones of a ladder send into the student's blocks (figure 18), from inner products."""
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.analyzers.stones.block_map import block_map
+from kdanalysis.analyzers.stones.ladder import last_epoch, said
+from kdanalysis.analyzers.stones.ladder_pictures import side_lines
+from kdanalysis.draw.look import FAINT, Axes, Figure, new_axes, require
+from kdanalysis.draw.panels import layer_panels, terms_legend
+
+COLUMNS = ("block", "side", "norm", "cosine", "share")
+
+
+class LadderGradient(Noun):
+    """What every stone sends: the table of ``gradient_table``."""
+
+    noun, title = "ladder_gradient", "What every stone sends into the student's blocks"
+
+
+class LadderGradientTraining(Noun):
+    """The table of ``gradient_table`` with a column epoch."""
+
+    noun, title = "ladder_gradient_training", "What every stone sends, over training"
 
 
 def gradient_table(
@@ -49,3 +71,84 @@ def gradient_table(
 
 def _cosine(product: Tensor, norms: Tensor) -> Tensor:
     return (product / norms.where(norms > 0, torch.nan)).clamp(-1, 1)
+
+
+@LadderGradient.reads()
+@LadderGradientTraining.reads()
+def gradient_reading(table: pd.DataFrame) -> Reading:
+    """Whether shallow blocks are fed by many stones, and who pulls back.
+
+    In the last epoch, where there are several; the number is the share of the stones together in
+    every block.
+    """
+    require(table, *COLUMNS, number="norm")
+    table = last_epoch(table)
+    shares = table[table.side != "student"].groupby("block", sort=False).share.sum()
+    number = "share of the stones: " + "; ".join(f"{b} {s:.0%}" for b, s in shares.items())
+    first, last = shares.index[0], shares.index[-1]
+    word = "more" if shares[first] > shares[last] else "no more"
+    claim = (
+        f"The stones make {shares[first]:.0%} of the step of the shallowest block {first} and "
+        f"{shares[last]:.0%} of that of the deepest, {last}: {word} in the shallow one"
+    )
+    against = table[table.cosine < 0]
+    if against.empty:
+        return Reading(f"{claim}; no side pulls against the whole in any block.", number)
+    worst = against.loc[against.cosine.idxmin()]
+    told = (
+        f"{claim}; {said(worst.side)} pulls against the whole in {worst.block} "
+        f"(cosine {worst.cosine:.2f})."
+    )
+    return Reading(told, number)
+
+
+@LadderGradient.picture("Gradient norm by side and block")
+def gradient_by_block(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Heat map: the norm of every side's gradient in every student block, and its share there.
+
+    Blocks that a side has no path to are left empty.
+    """
+    require(table, *COLUMNS, "n", number="norm")
+    norms = _grid(table, "norm")
+    shares = _grid(table, "share")
+    norms.index = [said(side) for side in norms.index]
+    ax = ax or new_axes(2.6 + 1.0 * norms.shape[1], 1.3 + 0.62 * len(norms))
+    texts = [
+        [f"{norm:.2g}\n{100 * share:.0f} %" if norm > 0 else "no path" for norm, share in row]
+        for row in np.dstack([norms, shares])
+    ]
+    block_map(ax, norms.where(norms > 0), texts, "norm of the gradient (nats)")
+    ax.set_xlabel(
+        f"block of the student\ncell: norm; share of the step ({table.n.iloc[0]:,} samples)"
+    )
+    return ax
+
+
+def _grid(table: pd.DataFrame, values: str) -> pd.DataFrame:
+    """Sides as rows, the stones in their order and the student last; blocks as columns."""
+    sides = list(dict.fromkeys(table.side))
+    order = [side for side in sides if side != "student"] + ["student"] * ("student" in sides)
+    grid = table.pivot(index="side", columns="block", values=values)
+    return grid.loc[order, list(dict.fromkeys(table.block))]
+
+
+@LadderGradientTraining.picture("Share of every side in the step, by epoch", panels=True)
+def gradient_over_training(table: pd.DataFrame) -> Figure:
+    """Share of every side in the step of each student block, against the epoch; a panel a block."""
+    require(table, "epoch", "block", "side", "share", number="share")
+    reached = table[(table.norm > 0) | (table.side == "student")]
+    rows = ordered(reached.rename(columns={"block": "layer"}))
+    figure, panels = layer_panels(rows)
+    for block, ax in panels.items():
+        side_lines(ax, rows[rows.layer == block], "share", 100)
+        ax.axhline(0, color=FAINT, linewidth=1, zorder=0)
+    figure.supxlabel("epoch", fontsize=10)
+    figure.supylabel("share of the step (%)", fontsize=10)
+    terms_legend(figure)
+    return figure
+
+
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Put the student's rows last, as it stands at the end of the ladder."""
+    student = table.side == "student"
+    return pd.concat([table[~student], table[student]])

@@ -1,6 +1,7 @@
-"""The ladder: how right each stepping stone is, and how near to its teacher and its student."""
+"""The ladder (figure 18): how right each stone is, how near to its teacher and its student."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pandas as pd
 import torch
@@ -8,9 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.association import associations
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.streams import check_batch, check_classes, check_temperatures, finite_rows
+from kdanalysis.draw.look import require
 
 TEACHER = "teacher"
 SUMS = ("right", "same_teacher", "same_student", "kl_teacher", "kl_student", "overlap")
@@ -45,6 +49,7 @@ class LadderProfile(Analyzer):
         ValueError: no sides, k not from 1 to c - 1, or a T that is not above 0.
     """
 
+    noun, title = "ladder", "The ladder of stepping stones"
     needs = ("stacked_logits", "teacher_logits")
     takes = ("target",)
 
@@ -69,6 +74,10 @@ class LadderProfile(Analyzer):
             self.add_sum(state, len(self.sides))
         self.add_sum("labelled")
         self.add_sum("n")
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> None:
+        """None: a run has no stacked logits."""
 
     def update(
         self,
@@ -140,3 +149,68 @@ class LadderProfile(Analyzer):
         order = [len(frame) - 1, *range(1, len(frame) - 1), 0]
         frame = frame.iloc[order].reset_index(drop=True)
         return frame.assign(k=self.k, temperature=self.temperature, **counts)
+
+
+class LadderTraining(Noun):
+    """The table of ``LadderProfile`` with a column epoch."""
+
+    noun, title = "ladder_training", "The ladder over training"
+
+
+@LadderProfile.reads()
+@LadderTraining.reads()
+def ladder_reading(table: pd.DataFrame) -> Reading:
+    """Whether the stones lie between teacher and student, one after the other.
+
+    In the last epoch, where there are several; the number is accuracy and divergence from the
+    teacher, side by side.
+    """
+    require(table, "side", "accuracy", "divergence_teacher", number="divergence_teacher")
+    rows = last_epoch(table)
+    number = "; ".join(
+        f"{said(row.side)} "
+        + ("" if pd.isna(row.accuracy) else f"{row.accuracy:.1%} right, ")
+        + f"{row.divergence_teacher:.3g} nats from the teacher"
+        for row in rows.itertuples()
+    )
+    stones = rows[rows.side.str.startswith("stone")]
+    student = rows[rows.side == "student"].iloc[0]
+    if stones.empty:
+        return Reading("There are no stones between teacher and student.", number)
+    claim = _order(stones, student)
+    if stones.accuracy.isna().all():
+        return Reading(f"{claim}.", number)
+    best = stones.loc[stones.accuracy.idxmax()]
+    told = (
+        f"{claim}; the most accurate stone, {said(best.side)}, is right on {best.accuracy:.0%}, "
+        f"the student on {student.accuracy:.0%}."
+    )
+    return Reading(told, number)
+
+
+def _order(stones: pd.DataFrame, student: pd.Series) -> str:
+    path = [*stones.divergence_teacher, student.divergence_teacher]
+    nearer = stones[stones.divergence_teacher < student.divergence_teacher]
+    if len(stones) == 1:
+        more = "nearer" if len(nearer) else "not nearer"
+        only = said(stones.side.iloc[0])
+        return f"The one stone, {only}, is {more} to the teacher than the student is"
+    if all(a <= b for a, b in pairwise(path)):
+        return "Every stone is nearer to the teacher than the next one, and all than the student"
+    if nearer.empty:
+        return "These stones are no steps: none is nearer to the teacher than the student is"
+    names = ", ".join(said(side) for side in nearer.side)
+    return (
+        f"The stones are no even steps: {len(nearer)} of {len(stones)} ({names}) are nearer to "
+        f"the teacher than the student is"
+    )
+
+
+def said(side: str) -> str:
+    """A side's name as it is read: stone 1."""
+    return side.replace("_", " ")
+
+
+def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the last epoch, or all where there are no epochs."""
+    return table[table.epoch == table.epoch.max()] if "epoch" in table else table

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +10,29 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.by_step import check_steps, epoch_column, epoch_sums, place_steps
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.draw.look import (
+    BLUE,
+    DASHES,
+    GREY,
+    ORANGE,
+    PAGE,
+    Axes,
+    Figure,
+    new_axes,
+    require,
+    side_legend,
+    state_left_out,
+)
+from kdanalysis.draw.runs import coarse, lines_by_run, step_label
+
+QUANTITIES = {
+    "agreement": ("agrees with its teacher", ORANGE, DASHES[0]),
+    "student_accuracy": ("student right", BLUE, DASHES[0]),
+    "teacher_accuracy": ("teacher right", GREY, DASHES[1]),
+}
+SAID = {name: name if name == "agreement" else label for name, (label, *_) in QUANTITIES.items()}
 
 
 class Agreement(Analyzer):
@@ -24,6 +48,7 @@ class Agreement(Analyzer):
         steps: every captured step; a single one for logits that come from no training.
     """
 
+    noun, title = "agreement", "Agreement with the teacher"
     needs = ("student_logits", "teacher_logits")
     takes = ("target", "step", "epoch")
 
@@ -34,6 +59,11 @@ class Agreement(Analyzer):
         for state in ("agreed", "student_right", "teacher_right", "labelled", "n"):
             self.add_sum(state, len(ordered))
         self.add_sum("epochs", 2, len(ordered))
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "Agreement":
+        """Return the analyzer for these steps."""
+        return cls(setting.steps)
 
     def update(
         self,
@@ -73,3 +103,70 @@ class Agreement(Analyzer):
         epoch, non_finite = values.pop("epoch"), int(values.pop("non_finite"))
         frame = pd.DataFrame({"step": self.steps, "epoch": epoch_column(epoch, 1)})
         return frame.assign(**flat_columns(values), non_finite=non_finite)
+
+
+@Agreement.reads()
+def agreement_reading(table: pd.DataFrame) -> Reading:
+    """How often the student repeats its teacher at the end, and which of the two is right."""
+    last = at_the_end(table)
+    known = [(said, last[name]) for name, said in SAID.items() if not np.isnan(last[name])]
+    number = ", ".join(f"{said} {share:.1%}" for said, share in known)
+    claim = f"{last.when} the student says what its teacher says on {last.agreement:.0%} of samples"
+    if np.isnan(last.student_accuracy):
+        return Reading(f"{claim}; without labels nothing is known of who is right.", number)
+    student, teacher = last.student_accuracy, last.teacher_accuracy
+    order = "behind" if student < teacher else "not behind"
+    return Reading(
+        f"{claim}, and is right on {student:.0%}, {order} the teacher's {teacher:.0%}.", number
+    )
+
+
+def at_the_end(table: pd.DataFrame) -> pd.Series:
+    """Shares over the samples of the last epoch, or of the last step where epochs are unknown.
+
+    ``when`` says which it is; where there is one step alone, it is all samples.
+    """
+    require(table, "step", "epoch", "n", *QUANTITIES, number="agreement")
+    last, when = table[table.step == table.step.max()], "at the last captured step"
+    if len(table) == 1:
+        when = "over all samples"
+    elif table.epoch.notna().all():
+        last = table[table.epoch == table.epoch.max()]
+        when = f"over the captured samples of epoch {last.epoch.iloc[0]}"
+    known = last[last.n > 0]
+    means = {name: np.average(known[name], weights=known.n) for name in QUANTITIES}
+    return pd.Series({"when": when.capitalize(), "n": int(known.n.sum()), **means})
+
+
+@Agreement.picture("Agreement and accuracy on the captured samples")
+def agreement_over_training(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Shares of samples on which the student agrees with its teacher, and on which each is right.
+
+    Takes a table of ``Agreement``.
+    """
+    require(table, "step", "n", *QUANTITIES, number="agreement")
+    ax = ax or new_axes(PAGE, 3.2)
+    together = 1
+    for name, (label, colour, dash) in QUANTITIES.items():
+        if table[name].isna().all():
+            continue
+        rows, together = coarse(table.assign(run="", quantity=name), name, "quantity")
+        marker = "o" if len(rows) < 40 else None
+        ax.plot(
+            rows.step, 100 * rows[name], label=label, color=colour, linestyle=dash, marker=marker
+        )
+    ax.set_ylim(0, None)
+    ax.set_xlabel(step_label(together) + state_left_out(table))
+    ax.set_ylabel("share of samples (%)")
+    side_legend(ax)
+    return ax
+
+
+def agreement_by_run(table: pd.DataFrame) -> Figure:
+    """Agreement and accuracies of every run, in percent; of ``Agreement`` with a column run."""
+    require(table, "run", "step", "n", *QUANTITIES)
+    known = [name for name in QUANTITIES if table[name].notna().any()]
+    parts = [table.assign(share=100 * table[name], quantity=QUANTITIES[name][0]) for name in known]
+    return lines_by_run(
+        pd.concat(parts), "share", "quantity", "share of samples (%)", limits=(0, None)
+    )

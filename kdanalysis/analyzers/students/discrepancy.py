@@ -1,4 +1,4 @@
-"""Class-mean discrepancy: how student and teacher differ over the images of every class."""
+"""Class-mean discrepancy (figure 13): how student and teacher differ over the images of a class."""
 
 import pandas as pd
 import torch
@@ -6,6 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import check_classes, check_temperatures
 
 CONSTANT = 1e-12  # of the largest second moment: less variance than this is rounding
@@ -36,6 +37,8 @@ class ClassDiscrepancy(Analyzer):
         first_step: samples of earlier training steps are passed over.
     """
 
+    noun, title = "discrepancy", "Class-mean discrepancy"
+    beside = False
     needs = ("student_logits", "teacher_logits")
     takes = ("target", "step")
 
@@ -55,6 +58,11 @@ class ClassDiscrepancy(Analyzer):
             self.add_sum(f"{side}_products", num_classes, num_classes)
         self.add_sum("count", num_classes)
         self.add_sum("labelled")
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "ClassDiscrepancy":
+        """Return the analyzer of the last quarter of these steps."""
+        return cls(setting.num_classes, setting.temperature, setting.last_quarter)
 
     def update(
         self,

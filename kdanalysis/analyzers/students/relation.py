@@ -1,4 +1,4 @@
-"""How alike student and teacher relate the non-top classes to each other."""
+"""Relations (figure 12): how alike student and teacher relate the non-top classes."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.by_step import check_steps, epoch_column, epoch_sums, place_steps
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.association import MEASURES, associations
 from kdanalysis.core.partition import Partition, Target, Top1, TopK
 from kdanalysis.core.streams import Bins
@@ -41,6 +42,7 @@ class NonTopRelation(Analyzer):
         steps: every captured step; a single one for logits that come from no training.
     """
 
+    noun, title = "relation", "Relations among the non-top classes"
     needs = ("student_logits", "teacher_logits")
     takes = ("target", "step", "epoch")
 
@@ -55,6 +57,11 @@ class NonTopRelation(Analyzer):
             self.add_sum(state, *shape, len(MEASURES))
         self.add_sum("counts", *shape, len(MEASURES), BINS.size)
         self.add_sum("epochs", 2, len(ordered))
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "NonTopRelation":
+        """Return the analyzer for this k and these steps."""
+        return cls(setting.k, setting.steps)
 
     def update(
         self,

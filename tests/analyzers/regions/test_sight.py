@@ -1,12 +1,22 @@
-"""Sights hold the teacher's class and confidence of every cell; nobody chooses the images."""
+"""Sights hold the teacher's class and confidence of every cell; pictures show them."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from matplotlib.patches import Rectangle
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from kdanalysis.analyzers.regions.sight import image_entropy, sight_table, spread_places
+from kdanalysis.analyzers.regions.sight import (
+    image_entropy,
+    sight_of_image,
+    sight_reading,
+    sight_table,
+    spread_places,
+    wrapped,
+)
+from tests.analyzers.readback import smallest_font
 from tests.analyzers.reference import regions, targets
 
 TEACHER, TARGET = regions(1)[:6], targets(2, 40, 5)[:6]
@@ -39,3 +49,97 @@ def test_images_are_spread_from_the_clearest_to_the_most_ambiguous():
     assert spread_places(found, 5) == [1, 4, 0, 5, 3]
     assert spread_places(found, 50) == [1, 4, 0, 5, 3]
     assert spread_places(torch.zeros(4), 2) == [0, 3]
+
+
+NAMES = ["cat", "dog", "Egyptian mongoose", "<b>$x$</b>"]
+IMAGE = np.arange(12 * 12 * 3, dtype=np.uint8).reshape(12, 12, 3)
+
+
+def drawable(scales=(1, 2, 4), sample_ids=(7, 9)) -> pd.DataFrame:
+    rows = []
+    for sample in sample_ids:
+        for m in scales:
+            for i, j in np.ndindex(m, m):
+                place = {"sample_id": sample, "label": 1, "scale": m, "row": i, "column": j}
+                cell = (i + j + sample - 7) % 4 if m > 1 else 0
+                rows.append(place | {"class": cell, "confidence": (1 + i + 4 * j) / 20})
+    frame = pd.DataFrame(rows)
+    return frame.assign(differs=frame["class"] != 0)
+
+
+def panels(figure):
+    return {ax.get_title(loc="left"): ax for ax in figure.axes}
+
+
+def test_names_colours_and_frames_are_the_tables():
+    frame = drawable()
+    axes = panels(sight_of_image(frame, IMAGE, 9, NAMES))
+    assert set(axes) == {"label:\ndog", "2 x 2 cells", "4 x 4 cells", ""}
+    for m in (2, 4):
+        rows = frame[(frame.sample_id == 9) & (frame.scale == m)]
+        ax = axes[f"{m} x {m} cells"]
+        texts = [t.get_text() for t in ax.texts]
+        assert texts == [
+            f"{wrapped(NAMES[c])}\n{p:.0%}"
+            for c, p in zip(rows["class"], rows.confidence, strict=True)
+        ]
+        overlay = ax.images[1]
+        expected = rows.confidence.to_numpy().reshape(m, m)
+        np.testing.assert_allclose(overlay.get_array(), expected)
+        assert (overlay.get_cmap().name, overlay.get_clim()) == ("cividis", (0, 1))
+        frames = [p for p in ax.patches if isinstance(p, Rectangle)]
+        assert [(p.get_x() // 1, p.get_y() // 1) for p in frames] == [
+            (row.column, row.row) for row in rows[rows.differs].itertuples()
+        ]
+        assert not any(t.get_parse_math() for t in ax.texts)
+
+
+def test_the_image_stands_beside_with_its_label_and_the_teachers_class():
+    ax = panels(sight_of_image(drawable(), IMAGE, 7, NAMES))["label:\ndog"]
+    np.testing.assert_array_equal(ax.images[0].get_array(), IMAGE)
+    assert ax.get_xlabel() == "the teacher reads:\ncat\n5%"
+
+
+def test_texts_stay_readable_and_scales_too_fine_for_names_are_left_out():
+    figure = sight_of_image(drawable((1, 2, 4, 8)), IMAGE, 7, NAMES)
+    assert smallest_font(figure) >= 9
+    assert {"2 x 2 cells", "4 x 4 cells"} <= set(panels(figure))
+    assert "8 x 8 cells" not in panels(figure)
+    assert "2 x 2 cells" in panels(sight_of_image(drawable((1, 2)), IMAGE, 7, NAMES))
+
+
+@pytest.mark.parametrize(
+    ("scales", "sample", "message"),
+    [((1, 2), 8, "the table has no sample 8"), ((1,), 7, "no scale from 2 to 5")],
+)
+def test_what_cannot_be_drawn_is_refused(scales, sample, message):
+    with pytest.raises(ValueError, match=message):
+        sight_of_image(drawable(scales), IMAGE, sample, NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cat", "cat"),
+        ("Egyptian mongoose", "Egyptian\nmongoose"),
+        ("brown bear", "brown bear"),
+        ("confectionery", "confect…nery"),
+    ],
+)
+def test_long_names_stand_on_two_lines_or_lose_their_middle(name, text):
+    assert wrapped(name) == text
+
+
+def test_sentence_and_number_count_the_finest_cells():
+    frame = drawable()
+    assert sight_reading(frame).sentence == (
+        "In 2 of these 2 images a cell of scale 4 names another class than the whole image; their "
+        "cells name 4 to 4 classes. In 2 of them a cell names the label and the whole image is "
+        "read otherwise."
+    )
+    assert sight_reading(frame).number == (
+        "sample 7: 12 of 16 cells differ; sample 9: 12 of 16 cells differ"
+    )
+    same = frame.assign(**{"class": 0}, differs=False)
+    assert sight_reading(same).sentence.startswith("In 0 of these 2 images")
+    assert "names the label" not in sight_reading(same).sentence

@@ -1,11 +1,19 @@
-"""Uptake agrees with a loop over (image, cell) pairs."""
+"""Uptake agrees with a loop over (image, cell) pairs; its figures and words follow the table."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from kdanalysis.analyzers.regions.uptake import RegionUptake
+from kdanalysis.analyzers.regions.uptake import (
+    RegionUptake,
+    last_epoch,
+    run_shares,
+    runs_reading,
+    uptake_reading,
+)
+from kdanalysis.analyzers.regions.uptake_pictures import uptake_by_case, uptake_of_runs
+from tests.analyzers.readback import lines, smallest_font
 from tests.analyzers.reference import region_facts, regions, targets
 
 TEACHER, TARGET = regions(1), targets(2, 40, 5)
@@ -73,3 +81,128 @@ def test_halves_merge_into_the_whole():
 def test_epochs_are_needed_where_several_were_announced():
     with pytest.raises(ValueError, match="expects 3 steps"):
         RegionUptake(5, epochs=(0, 1, 2)).update(STUDENT, TEACHER, TARGET)
+
+
+KINDS = ("GT-LT", "GW-LW same", "GW-LW other", "GT-LW", "GW-LT")
+COUNTS = (40, 10, 20, 25, 5)
+
+
+def drawable(whole=0.2, epochs=(0, 3), scales=(1, 2)) -> pd.DataFrame:
+    rows = []
+    for epoch in epochs:
+        for m in scales:
+            for place, (case, n) in enumerate(zip(KINDS, COUNTS, strict=True)):
+                local = 0.3 + 0.1 * epoch + 0.01 * place
+                other = place > 1
+                empty = m == 1 and other
+                row = {"epoch": epoch, "scale": m, "case": case, "n": 0 if empty else n}
+                row |= {"by_class": other, "by_correctness": place > 2}
+                row |= {"local": local, "whole": whole if other else local}
+                rows.append(row | dict.fromkeys(("local", "whole"), np.nan) if empty else row)
+    return pd.DataFrame(rows).assign(own=0.5, label=0.5, non_finite=0)
+
+
+def points(ax) -> list[tuple]:
+    drawn = [line for line in ax.lines if len(line.get_xdata()) == 1]
+    return [(x.get_xdata()[0], round(x.get_ydata()[0], 6), x.get_fillstyle()) for x in drawn]
+
+
+def test_marks_are_the_shares_of_the_last_epoch():
+    figure = uptake_by_case(drawable())
+    drawn = points(figure.axes[0])
+    assert [p for p in drawn if p[2] == "full"] == [
+        (place, round(60 + place, 6), "full") for place in range(5)
+    ]
+    assert [p for p in drawn if p[2] == "none"] == [(place, 20, "none") for place in (2, 3, 4)]
+    assert figure.axes[0].get_title(loc="left") == "2 x 2 cells"
+    assert smallest_font(figure) >= 9
+
+
+def test_lines_over_epochs_weigh_the_cases_by_their_pairs():
+    ax = uptake_by_case(drawable()).axes[1]
+    drawn = lines(ax)
+    same = (40 * 0.3 + 10 * 0.31) / 50
+    other = (20 * 0.32 + 25 * 0.33 + 5 * 0.34) / 50
+    assert drawn["consistent: the class"][1] == pytest.approx([100 * same, 100 * same + 30])
+    assert drawn["other: the cell's class"][1] == pytest.approx([100 * other, 100 * other + 30])
+    assert drawn["other: the image's class"] == ([0, 3], pytest.approx([20, 20]))
+
+
+def test_a_single_epoch_has_no_lines():
+    assert len(uptake_by_case(drawable(epochs=(0,))).axes) == 1
+
+
+def test_pooled_shares_are_of_the_last_epoch():
+    same, other = last_epoch(drawable())[2]
+    assert same["local"] == pytest.approx((40 * 0.6 + 10 * 0.61) / 50)
+    assert other == {"n": 50, "local": pytest.approx(0.627), "whole": pytest.approx(0.2)}
+
+
+def test_the_sentence_follows_the_table():
+    assert uptake_reading(drawable()).sentence.endswith("is taken up more often than the image's.")
+    assert uptake_reading(drawable(0.9)).sentence.endswith(
+        "class is named more often than the local one."
+    )
+    even = drawable(epochs=(0,)).assign(local=0.25, whole=0.25)
+    assert uptake_reading(even).sentence.endswith("and the image's are named equally often.")
+    assert (
+        "in 63% of these 50 cells and the image's in 20%; where cell"
+        in uptake_reading(drawable()).sentence
+    )
+    assert uptake_reading(drawable(scales=(1,))).sentence == (
+        "At scale 1 no cell names another class than its image."
+    )
+    assert uptake_reading(drawable()).number == (
+        "scale 2: 60.2% where it is the image's, 62.7% where it is another (the image's class "
+        "20.0%)"
+    )
+
+
+def students() -> dict:
+    slow = drawable(whole=0.3, epochs=(0,))
+    return {"kd": slow, "sdd": drawable(whole=0.1), "fine": drawable(scales=(1, 2, 4))}
+
+
+def test_marks_are_the_shares_of_every_student_at_the_finest_common_scale():
+    tables = students()
+    figure = uptake_of_runs(tables)
+    (ax,) = figure.axes
+    drawn = [
+        (line.get_ydata()[0], round(line.get_xdata()[0], 6), line.get_fillstyle())
+        for line in ax.lines
+        if len(line.get_xdata())
+    ]
+    expected = []
+    for place, each in enumerate(tables.values()):
+        same, other = last_epoch(each)[2]
+        expected += [(place, same["local"], "full"), (place, other["local"], "full")]
+        expected += [(place, other["whole"], "none")]
+    assert drawn == [(place, round(100 * x, 6), fill) for place, x, fill in expected]
+    assert [t.get_text() for t in ax.get_yticklabels()] == list(tables)
+    assert ax.get_xlabel().startswith("2 x 2 cells")
+    assert smallest_font(figure) >= 9
+
+
+def test_sentence_and_number_follow_the_tables():
+    tables = students()
+    shares = run_shares(tables).query("kind == 'other'").set_index("run").local
+    told = runs_reading(tables).sentence
+    assert f"sdd says so most often, in {shares['sdd']:.1%}" not in told  # equal to fine's
+    assert f"fine says so most often, in {shares['fine']:.1%} of the cells, and kd least" in told
+    assert runs_reading(tables).number.startswith(
+        f"kd: {shares['kd']:.1%}, the image's class 30.0%"
+    )
+
+
+def test_students_without_a_scale_in_common_are_refused():
+    with pytest.raises(ValueError, match="no scale in common"):
+        uptake_of_runs({"a": drawable(scales=(1, 2)), "b": drawable(scales=(1, 3))})
+
+
+def test_a_single_student_has_nobody_to_be_compared_with():
+    assert runs_reading({"kd": drawable()}).sentence.startswith("There are no two students")
+
+
+def test_students_that_say_nothing_of_it_are_drawn_too():
+    silent = drawable().assign(local=0.0, whole=0.0)
+    assert uptake_of_runs({"a": silent, "b": silent}).axes[0].get_xlim() == (0, 1)

@@ -1,11 +1,18 @@
-"""Accuracies and agreement agree with sklearn's accuracy of the arg max, step by step."""
+"""Accuracies and agreement are sklearn's accuracy of the arg max; lines and words follow them."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import accuracy_score
 
-from kdanalysis.analyzers.students.agreement import Agreement
+from kdanalysis.analyzers.students.agreement import (
+    Agreement,
+    agreement_over_training,
+    agreement_reading,
+    at_the_end,
+)
+from tests.analyzers.readback import legend_is_beside, lines, smallest_font
 from tests.analyzers.reference import logits, targets
 
 TEACHER = logits(1)
@@ -58,3 +65,57 @@ def test_halves_merge_into_the_whole():
     right.update(STUDENT[33:], TEACHER[33:], TARGET[33:], STEP[33:], EPOCH[33:])
     left.merge_state(right)
     pd.testing.assert_frame_equal(left.table(), filled().table())
+
+
+TABLE = pd.DataFrame(
+    {
+        "step": [0, 10, 20, 30],
+        "epoch": [0, 0, 1, 1],
+        "agreement": [0.1, 0.2, 0.4, 0.8],
+        "student_accuracy": [0.0, 0.1, 0.2, 0.4],
+        "teacher_accuracy": [0.5, 0.5, 0.5, 0.5],
+        "n": [10, 10, 30, 10],
+        "non_finite": 0,
+    }
+)
+
+
+def test_lines_are_the_shares_in_percent():
+    ax = agreement_over_training(TABLE)
+    drawn = lines(ax)
+    assert drawn["agrees with its teacher"] == ([0, 10, 20, 30], [10, 20, 40, 80])
+    assert drawn["student right"][1] == pytest.approx([0, 10, 20, 40])
+    assert drawn["teacher right"][1] == [50] * 4
+    assert smallest_font(ax.figure) >= 9
+    assert legend_is_beside(ax)
+
+
+def test_without_labels_there_is_one_line():
+    frame = TABLE.assign(student_accuracy=np.nan, teacher_accuracy=np.nan)
+    assert list(lines(agreement_over_training(frame))) == ["agrees with its teacher"]
+    assert "without labels nothing is known" in agreement_reading(frame).sentence
+    assert agreement_reading(frame).number == "agreement 50.0%"
+
+
+def test_the_end_is_the_last_epoch_weighted_by_samples():
+    last = at_the_end(TABLE)
+    assert last.agreement == pytest.approx((0.4 * 30 + 0.8 * 10) / 40)
+    assert last.n == 40
+    assert last.when == "Over the captured samples of epoch 1"
+    unknown = TABLE.assign(epoch=pd.array([pd.NA] * 4, dtype="Int64"))
+    assert at_the_end(unknown).agreement == 0.8
+    assert at_the_end(unknown).when == "At the last captured step"
+    assert at_the_end(TABLE.iloc[:1]).when == "Over all samples"
+
+
+def test_words_follow_the_numbers():
+    assert agreement_reading(TABLE).sentence == (
+        "Over the captured samples of epoch 1 the student says what its teacher says on 50% of "
+        "samples, and is right on 25%, behind the teacher's 50%."
+    )
+    better = agreement_reading(TABLE.assign(teacher_accuracy=0.2)).sentence
+    assert "is right on 25%, not behind the teacher's 20%" in better
+    assert (
+        agreement_reading(TABLE).number
+        == "agreement 50.0%, student right 25.0%, teacher right 50.0%"
+    )

@@ -1,9 +1,12 @@
-"""Figures of the anatomy of regions (figure 15; SDD): what the cases are, weigh and pull."""
+"""Anatomy of regions drawn (figure 15; SDD): what the cases are, weigh and pull."""
+
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import Normalize
 
+from kdanalysis.analyzers.by_region import inner_scales
+from kdanalysis.analyzers.regions.anatomy import RegionAnatomy, cell_rows, scale_sums
 from kdanalysis.draw.look import (
     BLUE,
     ORANGE,
@@ -15,9 +18,7 @@ from kdanalysis.draw.look import (
     Figure,
     ink_on,
     new_panels,
-    require,
     state_left_out,
-    styled,
 )
 
 CASE_COLOURS = {
@@ -35,23 +36,23 @@ MEANING = {
     "GW-LT": "image wrong, cell right:\ncomplementary",
 }
 SHARES = {"n": "pairs", "value": "loss", "norm": "gradient"}
-SPLITS = {
+LABELS = {
     "by_class": "complementary\nby class",
     "by_correctness": "complementary\nby correctness",
 }
 WRITTEN = 0.06  # narrower segments have no room for their number
-COLUMNS = ("part", "epoch", "scale", "row", "column", "case", "n", "value", "norm")
 
 
-@styled
+@RegionAnatomy.picture(
+    "Pairs of image and cell, their loss and gradient, by case; G and L are the teacher's class of "
+    "the image and of the cell, T right and W wrong",
+    panels=True,
+)
 def anatomy_by_scale(table: pd.DataFrame) -> Figure:
     """What part of the (sample, cell) pairs, of the loss and of the gradient norms every case is.
 
     A line of bars a scale beyond the whole image, all epochs together. Where a case's part of the
     loss is wider than its part of the pairs, its cells are harder than the mean.
-
-    Args:
-        table: as ``RegionAnatomy.table`` gives it.
     """
     sums = scale_sums(table)
     scales = sums.index.unique("scale").tolist()
@@ -73,57 +74,31 @@ def anatomy_by_scale(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@styled
+@RegionAnatomy.picture("Complementary cells, and the gradient norm, by cell", panels=True)
 def anatomy_of_cells(table: pd.DataFrame) -> Figure:
     """Every cell of every scale: how often it is complementary, and its mean gradient norm.
 
     The first two lines share one colour scale, the third has its own.
-
-    Args:
-        table: as ``RegionAnatomy.table`` gives it.
     """
-    rows = _cell_rows(table)
-    scales = [scale for scale in rows.scale.unique().tolist() if scale > 1] or [1]
+    from matplotlib.colors import Normalize
+
+    rows = cell_rows(table)
+    scales = inner_scales(rows)
     figure, axes = new_panels(3, len(scales), figsize=(PAGE, 6.4), squeeze=False)
-    maps = {name: [_map(rows, scale, name) for scale in scales] for name in (*SPLITS, "norm")}
-    shared = Normalize(0, max(float(x.max()) for name in SPLITS for x in maps[name]) or 1.0)
+    maps = {name: [_map(rows, scale, name) for scale in scales] for name in (*LABELS, "norm")}
+    shared = Normalize(0, max(float(x.max()) for name in LABELS for x in maps[name]) or 1.0)
     own = Normalize(min(x.min() for x in maps["norm"]), max(x.max() for x in maps["norm"]))
     for line, (name, values) in zip(axes, maps.items(), strict=True):
         norm = own if name == "norm" else shared
         for ax, of_scale in zip(line, values, strict=True):
             image = _heat(ax, of_scale, norm, name == "norm")
-        line[0].set_ylabel(SPLITS.get(name, "gradient norm"))
+        line[0].set_ylabel(LABELS.get(name, "gradient norm"))
         label = "mean L2 norm" if name == "norm" else "share of images (%)"
         bar = figure.colorbar(image, ax=line.tolist(), shrink=0.9, label=label)
         bar.outline.set_visible(False)
     for ax, scale in zip(axes[0], scales, strict=True):
         ax.set_title(_cells(scale))
     return figure
-
-
-def scale_sums(table: pd.DataFrame) -> pd.DataFrame:
-    """Sums over epochs and cells by (scale, case), scales beyond the whole image where any.
-
-    Columns n, value and norm are sums over pairs, ``by_class`` and ``by_correctness`` as in the
-    table.
-    """
-    rows = _cell_rows(table)
-    rows = rows[rows.scale > 1] if (rows.scale > 1).any() else rows
-    rows = rows.assign(**{name: (rows[name] * rows.n).fillna(0.0) for name in ("value", "norm")})
-    each = rows.groupby(["scale", "case"], sort=False)
-    told = each[list(SPLITS)].first()
-    return each[["n", "value", "norm"]].sum().join(told)
-
-
-def scale_means(table: pd.DataFrame) -> pd.DataFrame:
-    """Return ``scale_sums`` as a table, value and norm being means over pairs."""
-    sums = scale_sums(table)
-    return sums.assign(value=sums.value / sums.n, norm=sums.norm / sums.n).reset_index()
-
-
-def _cell_rows(table: pd.DataFrame) -> pd.DataFrame:
-    require(table, *COLUMNS, *SPLITS, number="value")
-    return table[table.part == "cell"]
 
 
 def _bars(ax: Axes, sums: pd.DataFrame) -> None:
@@ -160,7 +135,7 @@ def _map(rows: pd.DataFrame, scale: int, name: str) -> np.ndarray:
     return (sums.found / sums.n).to_numpy().reshape(scale, scale)
 
 
-def _heat(ax: Axes, values: np.ndarray, norm: Normalize, precise: bool):
+def _heat(ax: Axes, values: np.ndarray, norm: Callable, precise: bool):
     image = ax.imshow(values, cmap="cividis", norm=norm)
     for (row, column), value in np.ndenumerate(values):
         ink = "white" if norm(value) < 0.55 else "black"

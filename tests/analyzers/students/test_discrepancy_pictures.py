@@ -4,18 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdanalysis.analyzers.students.discrepancy_figure import (
+from kdanalysis.analyzers.students.discrepancy_pictures import (
     correlation_maps,
     discrepancy_maps,
     shared_limit,
 )
-from kdanalysis.analyzers.students.discrepancy_text import (
-    discrepancy_number,
-    discrepancy_sentence,
+from kdanalysis.analyzers.students.discrepancy_reading import (
+    discrepancy_reading,
     map_numbers,
-    root_mean_square,
-    students_number,
-    students_sentence,
+    size,
+    students_reading,
 )
 from tests.analyzers.readback import smallest_font
 
@@ -96,14 +94,14 @@ def test_the_limit_is_never_zero_or_nan():
 def test_the_number_beside_a_map_is_its_root_mean_square():
     frame = table()
     expected = np.sqrt((frame.logits**2).mean())
-    assert root_mean_square(frame, "logits") == pytest.approx(expected)
+    assert size(frame, "logits").rms == pytest.approx(expected)
     title = discrepancy_maps({"": frame}).axes[0].get_title(loc="left")
     assert title == f"rms {expected:.2g} (chance 0.1)"
 
 
 def test_the_number_of_the_correlations_leaves_the_diagonal_out():
-    assert root_mean_square(table(), "correlation") == pytest.approx(0.1)
-    assert discrepancy_number(table()).endswith("correlation: rms 0.1")
+    assert size(table(), "correlation").rms == pytest.approx(0.1)
+    assert discrepancy_reading(table()).number.endswith("correlation: rms 0.1")
 
 
 def test_empty_cells_are_left_out_of_the_number_and_shown_as_gaps():
@@ -112,7 +110,7 @@ def test_empty_cells_are_left_out_of_the_number_and_shown_as_gaps():
     columns = ["logits", "logits_se", "probability", "probability_se"]
     frame.loc[empty, columns] = np.nan
     kept = frame.logits[~empty]
-    assert root_mean_square(frame, "logits") == pytest.approx(np.sqrt((kept**2).mean()))
+    assert size(frame, "logits").rms == pytest.approx(np.sqrt((kept**2).mean()))
     assert np.isnan(cells(discrepancy_maps({"": frame}).axes[0])[2]).all()
 
 
@@ -161,52 +159,55 @@ def test_the_sentence_says_whether_more_than_chance_is_seen():
     frame = table()
     frame.loc[frame.given == frame["class"], "logits"] = -0.5
     frame.loc[7, ["logits", "logits_se"]] = 9.0, 0.3
-    text = discrepancy_sentence(frame, list("abcde"))
+    text = discrepancy_reading(frame, list("abcde")).sentence
     assert text.startswith("The student departs from its teacher by class: class means")
     assert "it gives that class 0.5 less than its teacher" in text
     assert "9 more for c given b (standard error 0.3)" in text
-    chance = discrepancy_sentence(table(se=1.0))
+    chance = discrepancy_reading(table(se=1.0)).sentence
     assert chance.startswith("These data do not show the student depart")
-    assert "Where the teacher sees a class" in discrepancy_sentence(
-        frame.assign(given_by="teacher")
+    assert (
+        "Where the teacher sees a class"
+        in discrepancy_reading(frame.assign(given_by="teacher")).sentence
     )
 
 
 def test_one_sample_a_class_has_no_chance_to_compare_with():
     frame = table().assign(logits_se=np.nan, probability_se=np.nan)
-    assert "one sample a class shows no chance" in discrepancy_sentence(frame)
-    assert "chance" not in discrepancy_number(frame)
+    assert "one sample a class shows no chance" in discrepancy_reading(frame).sentence
+    assert "chance" not in discrepancy_reading(frame).number
 
 
 def test_students_are_compared_kind_by_kind():
-    text = students_sentence(TWO)
+    text = students_reading(TWO).sentence
     assert text.startswith("dkd is closer to its teacher than kd in centred logits (")
     assert "not in" not in text
-    swapped = students_sentence({"kd": TWO["dkd"], "dkd": TWO["kd"]})
+    swapped = students_reading({"kd": TWO["dkd"], "dkd": TWO["kd"]}).sentence
     assert swapped.startswith("These data do not show dkd closer to its teacher than kd: centred")
     mixed = TWO["dkd"].assign(probability=9.0)
-    part = students_sentence({"kd": TWO["kd"], "dkd": mixed})
+    part = students_reading({"kd": TWO["kd"], "dkd": mixed}).sentence
     assert ", not in softmax (9 against" in part
     assert "Closest to the teacher: dkd in centred logits, kd in softmax, dkd in corr" in part
-    assert students_number(TWO).startswith("centred logits: kd rms ")
+    assert students_reading(TWO).number.startswith("centred logits: kd rms ")
 
 
 def test_students_at_chance_are_said_to_be():
-    text = students_sentence({name: frame.assign(logits_se=9.0) for name, frame in TWO.items()})
+    text = students_reading(
+        {name: frame.assign(logits_se=9.0) for name, frame in TWO.items()}
+    ).sentence
     assert text.endswith("No student departs beyond chance in centred logits.")
-    assert "beyond chance" not in students_sentence(TWO)
+    assert "beyond chance" not in students_reading(TWO).sentence
     one = {"kd": TWO["kd"].assign(logits_se=9.0), "dkd": TWO["dkd"]}
-    assert "beyond chance" not in students_sentence(one)
+    assert "beyond chance" not in students_reading(one).sentence
 
 
 def test_rounding_of_equal_correlations_is_no_difference():
     frame = table(scale=0.0)
     frame["student_correlation"] += 1e-15
-    assert root_mean_square(frame, "correlation") == 0
+    assert size(frame, "correlation").rms == 0
 
 
 def test_other_students_are_not_held_against_each_other():
-    text = students_sentence({"one": TWO["kd"], "two": TWO["dkd"]})
+    text = students_reading({"one": TWO["kd"], "two": TWO["dkd"]}).sentence
     assert text.startswith("Closest to the teacher: two in centred logits")
 
 
@@ -224,8 +225,8 @@ def test_cells_without_a_standard_error_are_held_against_no_chance():
     frame.loc[frame.given == 2, "logits"] = 50.0  # a single sample
     frame.loc[frame.given == 2, "logits_se"] = np.nan
     kept = frame[frame.given != 2]
-    assert root_mean_square(frame, "logits") == pytest.approx(np.sqrt((kept.logits**2).mean()))
-    assert "widest gap is 50" not in discrepancy_sentence(frame)
+    assert size(frame, "logits").rms == pytest.approx(np.sqrt((kept.logits**2).mean()))
+    assert "widest gap is 50" not in discrepancy_reading(frame).sentence
 
 
 def test_the_table_of_numbers_is_that_of_the_maps():

@@ -1,10 +1,8 @@
-"""Figures of a ladder (figure 18): from the teacher over its stepping stones to the student."""
-
-from itertools import pairwise
+"""A ladder drawn (figure 18): from the teacher over its stepping stones to the student."""
 
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
 
+from kdanalysis.analyzers.stones.ladder import LadderProfile, LadderTraining, said
 from kdanalysis.draw.look import (
     BLUE,
     GREEN,
@@ -15,13 +13,13 @@ from kdanalysis.draw.look import (
     VERMILION,
     Axes,
     Figure,
+    few_ticks,
     ladder_colours,
     new_panels,
     plain_log,
     require,
     side_legend,
     state_left_out,
-    styled,
 )
 
 SHARES = {
@@ -36,14 +34,9 @@ DISTANCES = {
 RELATION = "relation"
 
 
-@styled
+@LadderProfile.picture("From the teacher over its stones to the student", panels=True)
 def ladder_by_stone(table: pd.DataFrame) -> Figure:
-    """Shares of samples, divergences and non-top relation for every side, the teacher's first.
-
-    Args:
-        table: columns side, accuracy, agreement_teacher, overlap, divergence_teacher,
-            divergence_student, relation, k, temperature, n, non_finite (``LadderProfile``).
-    """
+    """Shares of samples, divergences and non-top relation for every side, the teacher's first."""
     require(table, "side", *SHARES, *DISTANCES, RELATION, "k", "temperature", number="overlap")
     figure, axes = new_panels(2, 1, figsize=(PAGE, 5.0), sharex=True)
     shares = axes[0]
@@ -67,13 +60,9 @@ def ladder_by_stone(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@styled
+@LadderTraining.picture("Accuracy and divergence of every side by epoch", panels=True)
 def ladder_over_training(table: pd.DataFrame) -> Figure:
-    """Accuracy and divergence from the teacher of every side against the epoch.
-
-    Args:
-        table: as for ``ladder_by_stone``, with a column epoch.
-    """
+    """Accuracy and divergence from the teacher of every side against the epoch."""
     require(table, "epoch", "side", "accuracy", "divergence_teacher", number="divergence_teacher")
     figure, axes = new_panels(1, 2, figsize=(PAGE + 1.5, 3.2))
     side_lines(axes[0], table, "accuracy", 100)
@@ -99,64 +88,4 @@ def side_lines(ax: Axes, table: pd.DataFrame, name: str, factor: int) -> None:
             marker = MARKERS[place % len(MARKERS)] if len(rows) <= 40 else None
             look = {"color": colours[place], "marker": marker}
         ax.plot(rows.epoch, factor * rows[name], label=said(side), **look)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def said(side: str) -> str:
-    """A side's name as it is read: stone 1."""
-    return side.replace("_", " ")
-
-
-def ladder_number(table: pd.DataFrame) -> str:
-    """Accuracy and divergence from the teacher, side by side."""
-    rows = at_the_end(table)
-    return "; ".join(
-        f"{said(row.side)} "
-        + ("" if pd.isna(row.accuracy) else f"{row.accuracy:.1%} right, ")
-        + f"{row.divergence_teacher:.3g} nats from the teacher"
-        for row in rows.itertuples()
-    )
-
-
-def ladder_sentence(table: pd.DataFrame) -> str:
-    """What to read: whether the stones lie between teacher and student, one after the other."""
-    rows = at_the_end(table)
-    stones = rows[rows.side.str.startswith("stone")]
-    student = rows[rows.side == "student"].iloc[0]
-    if stones.empty:
-        return "There are no stones between teacher and student."
-    path = [*stones.divergence_teacher, student.divergence_teacher]
-    rises = all(a <= b for a, b in pairwise(path))
-    nearer = stones[stones.divergence_teacher < student.divergence_teacher]
-    if len(stones) == 1:
-        more = "nearer" if len(nearer) else "not nearer"
-        only = said(stones.side.iloc[0])
-        claim = f"The one stone, {only}, is {more} to the teacher than the student is"
-    elif rises:
-        claim = "Every stone is nearer to the teacher than the next one, and all than the student"
-    elif len(nearer):
-        names = ", ".join(said(side) for side in nearer.side)
-        claim = (
-            f"The stones are no even steps: {len(nearer)} of {len(stones)} ({names}) are nearer to "
-            f"the teacher than the student is"
-        )
-    else:
-        claim = "These stones are no steps: none is nearer to the teacher than the student is"
-    if stones.accuracy.isna().all():
-        return f"{claim}."
-    best = stones.loc[stones.accuracy.idxmax()]
-    return (
-        f"{claim}; the most accurate stone, {said(best.side)}, is right on {best.accuracy:.0%}, "
-        f"the student on {student.accuracy:.0%}."
-    )
-
-
-def at_the_end(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the last epoch, or all where there are no epochs."""
-    require(table, "side", "accuracy", "divergence_teacher", number="divergence_teacher")
-    return last_epoch(table)
-
-
-def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the last epoch, or all where there are no epochs."""
-    return table[table.epoch == table.epoch.max()] if "epoch" in table else table
+    few_ticks(ax.xaxis, 10, integer=True)

@@ -1,16 +1,11 @@
-"""Figures of relations among the non-top logits (figure 12): over training, and by method."""
+"""Relations among the non-top logits drawn (figure 12): over training, and by method."""
 
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from kdanalysis.analyzers.students.relation_text import (
-    MEASURES,
-    at_end,
-    pooled,
-    shared_notions,
-    time_of,
-)
+from kdanalysis.analyzers.students.relation import NonTopRelation
+from kdanalysis.analyzers.students.relation_reading import at_end, pooled, shared_notions, time_of
 from kdanalysis.draw.look import (
     BLUE,
     DASHES,
@@ -23,32 +18,37 @@ from kdanalysis.draw.look import (
     Figure,
     few_ticks,
     new_panels,
+    require,
     short,
     state_left_out,
-    styled,
 )
+from kdanalysis.draw.runs import lines_by_run
 
+TITLES = {
+    "spearman": "Spearman's rank correlation",
+    "kendall": "Kendall's tau-b",
+    "cosine": "cosine of centred logits",
+    "order": "pairs in the same order",
+}
 COLOURS = (BLUE, VERMILION, ORANGE)
 MARGIN = 0.04  # of the scale, so that no marker is cut
 WIDEST = 0.55  # of the height of a method's row, taken by its notions
 
 
-@styled
+@NonTopRelation.picture(
+    "How alike student and teacher relate the non-top classes, over training", panels=True
+)
 def relation_over_training(table: pd.DataFrame) -> Figure:
     """Four panels, a measure each: its mean over training, one line a notion of non-top.
 
     Bands are 95 % intervals of the mean over samples. Captured steps are put together by epoch
     where there are several epochs. The scale of the pairs in the same order is that of the
     correlations, moved so that chance (a half) stands where 0 does.
-
-    Args:
-        table: columns step, epoch, notion, measure, mean, std, n, no_relation, non_finite
-            (``NonTopRelation``).
     """
     time = time_of(table)
     rows = pooled(table, time)
     figure, axes = _panels(4.8, sharex=True)
-    for ax, measure in zip(axes, MEASURES, strict=True):
+    for ax, measure in zip(axes, TITLES, strict=True):
         part = rows[rows.measure == measure]
         for i, (notion, line) in enumerate(part.groupby("notion", sort=False)):
             x, low, high = (line[column].to_numpy(dtype=float) for column in (time, "low", "high"))
@@ -70,20 +70,21 @@ def relation_over_training(table: pd.DataFrame) -> Figure:
     return figure
 
 
-@styled
+@NonTopRelation.picture(
+    "How alike every student and its teacher relate the non-top classes, at the end",
+    of_all=True,
+    panels=True,
+)
 def relation_by_method(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Four panels, a measure each: every student's mean and its 95 % interval over samples.
 
     Students with steps stand with those of their last epoch. Only notions that all tables have
     are drawn. Every panel has a scale of its own.
-
-    Args:
-        tables: of ``NonTopRelation``, by the name of the student or method.
     """
     notions = shared_notions(tables)
     ends = {name: at_end(table) for name, table in tables.items()}
     figure, axes = _panels(1.9 + 0.62 * len(tables), sharey=True)
-    for ax, measure in zip(axes, MEASURES, strict=True):
+    for ax, measure in zip(axes, TITLES, strict=True):
         for i, notion in enumerate(notions):
             _points(ax, ends, (notion, measure), i, len(notions))
         ax.set_ylim(len(tables) - 0.5, -0.5)
@@ -94,6 +95,14 @@ def relation_by_method(tables: Mapping[str, pd.DataFrame]) -> Figure:
         few_ticks(ax.xaxis, 5)
     _legend(figure, axes[0], pd.concat(tables.values()), "bar")
     return figure
+
+
+def relation_by_run(table: pd.DataFrame) -> Figure:
+    """Mean of Kendall's tau-b outside every notion's classes; of ``NonTopRelation`` with a run."""
+    require(table, "run", "step", "notion", "measure", "mean", "n")
+    rows = table[table.measure == "kendall"]
+    rows = rows.assign(left="all but the " + rows.notion)
+    return lines_by_run(rows, "mean", "left", "mean of Kendall's tau-b")
 
 
 def _points(
@@ -118,7 +127,7 @@ def _points(
 def _panels(height: float, **shared: bool) -> tuple[Figure, Sequence[Axes]]:
     figure, grid = new_panels(2, 2, figsize=(PAGE, height), **shared)
     axes = grid.flatten().tolist()
-    for ax, title in zip(axes, MEASURES.values(), strict=True):
+    for ax, title in zip(axes, TITLES.values(), strict=True):
         ax.set_title(title, loc="left")
     return figure, axes
 

@@ -4,8 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdanalysis.analyzers.stones import gradient_figure as heat
-from kdanalysis.analyzers.stones import ladder_figure as figure
+from kdanalysis.analyzers.stones.alignment import alignment_by_block, alignment_reading
+from kdanalysis.analyzers.stones.gradient import (
+    gradient_by_block,
+    gradient_over_training,
+    gradient_reading,
+)
+from kdanalysis.analyzers.stones.ladder import ladder_reading
+from kdanalysis.analyzers.stones.ladder_pictures import ladder_by_stone, ladder_over_training
 from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
 
 SIDES = ["teacher", "stone_1", "stone_2", "student"]
@@ -48,7 +54,7 @@ ALIGNMENT = pd.DataFrame(
 
 
 def test_lines_are_the_tables_columns():
-    drawn = figure.ladder_by_stone(TABLE)
+    drawn = ladder_by_stone(TABLE)
     shares, distances = drawn.axes
     assert lines(shares)["right"] == (SIDES, [80, 70, 60, 50])
     assert lines(shares)["says what the teacher says"][1] == [100, 90, 70, 40]
@@ -69,16 +75,16 @@ def test_lines_are_the_tables_columns():
 
 def test_without_labels_no_accuracy_is_drawn():
     frame = TABLE.assign(accuracy=np.nan, non_finite=3)
-    drawn = figure.ladder_by_stone(frame)
+    drawn = ladder_by_stone(frame)
     assert "right" not in lines(drawn.axes[0])
     assert "3 samples with NaN or inf left out" in drawn.axes[1].get_xlabel()
-    assert figure.ladder_sentence(frame).endswith("than the student.")
-    assert figure.ladder_number(frame).startswith("teacher 0 nats from the teacher; stone 1 0.1")
+    assert ladder_reading(frame).sentence.endswith("than the student.")
+    assert ladder_reading(frame).number.startswith("teacher 0 nats from the teacher; stone 1 0.1")
 
 
 def test_training_is_drawn_by_side():
     early = TABLE.assign(epoch=1, accuracy=TABLE.accuracy / 2)
-    drawn = figure.ladder_over_training(pd.concat([early, TABLE.assign(epoch=2)]))
+    drawn = ladder_over_training(pd.concat([early, TABLE.assign(epoch=2)]))
     accuracy, divergence = drawn.axes
     assert lines(accuracy)["stone 1"] == ([1, 2], [35, 70])
     assert list(lines(accuracy)) == ["teacher", "stone 1", "stone 2", "student"]
@@ -92,23 +98,23 @@ def test_training_is_drawn_by_side():
 
 
 def test_words_follow_the_numbers():
-    assert figure.ladder_sentence(TABLE) == (
+    assert ladder_reading(TABLE).sentence == (
         "Every stone is nearer to the teacher than the next one, and all than the student; the "
         "most accurate stone, stone 1, is right on 70%, the student on 50%."
     )
     uneven = TABLE.assign(divergence_teacher=[0, 0.5, 0.2, 0.3])
-    assert "1 of 2 (stone 2) are nearer to the teacher" in figure.ladder_sentence(uneven)
+    assert "1 of 2 (stone 2) are nearer to the teacher" in ladder_reading(uneven).sentence
     far = TABLE.assign(divergence_teacher=[0, 0.5, 0.4, 0.3])
-    assert "none is nearer to the teacher than the student is" in figure.ladder_sentence(far)
+    assert "none is nearer to the teacher than the student is" in ladder_reading(far).sentence
     one = TABLE[TABLE.side != "stone_2"]
-    assert figure.ladder_sentence(one).startswith(
+    assert ladder_reading(one).sentence.startswith(
         "The one stone, stone 1, is nearer to the teacher"
     )
     same = one.assign(divergence_teacher=[0, 0.3, 0.3])
-    assert "stone 1, is not nearer to the teacher than the" in figure.ladder_sentence(same)
-    assert figure.ladder_number(TABLE).endswith("student 50.0% right, 0.3 nats from the teacher")
+    assert "stone 1, is not nearer to the teacher than the" in ladder_reading(same).sentence
+    assert ladder_reading(TABLE).number.endswith("student 50.0% right, 0.3 nats from the teacher")
     both = pd.concat([far.assign(epoch=1), TABLE.assign(epoch=2)])
-    assert figure.ladder_sentence(both) == figure.ladder_sentence(TABLE)
+    assert ladder_reading(both).sentence == ladder_reading(TABLE).sentence
 
 
 def cells(ax) -> dict[tuple[float, float], str]:
@@ -116,7 +122,7 @@ def cells(ax) -> dict[tuple[float, float], str]:
 
 
 def test_cells_are_norm_and_share_and_blocks_without_a_path_are_empty():
-    ax = heat.gradient_by_block(GRADIENT)
+    ax = gradient_by_block(GRADIENT)
     assert [t.get_text() for t in ax.get_yticklabels()] == ["stone 1", "stone 2", "student"]
     assert [t.get_text() for t in ax.get_xticklabels()] == ["layer1", "layer2"]
     shown = ax.images[0].get_array()
@@ -129,49 +135,49 @@ def test_cells_are_norm_and_share_and_blocks_without_a_path_are_empty():
 
 
 def test_words_of_the_gradients():
-    assert heat.gradient_number(GRADIENT) == "share of the stones: layer1 70%; layer2 -10%"
-    assert heat.gradient_sentence(GRADIENT) == (
+    assert gradient_reading(GRADIENT).number == "share of the stones: layer1 70%; layer2 -10%"
+    assert gradient_reading(GRADIENT).sentence == (
         "The stones make 70% of the step of the shallowest block layer1 and -10% of that of the "
         "deepest, layer2: more in the shallow one; stone 2 pulls against the whole in layer2 "
         "(cosine -0.20)."
     )
     even = GRADIENT.assign(cosine=0.5, share=0.3)
-    assert "no more in the shallow one; no side pulls" in heat.gradient_sentence(even)
+    assert "no more in the shallow one; no side pulls" in gradient_reading(even).sentence
 
 
 def test_shares_over_training_are_drawn_by_block():
     early = GRADIENT.assign(epoch=1, share=0.5, cosine=0.1)
     both = pd.concat([early, GRADIENT.assign(epoch=2)])
-    first, second = heat.gradient_over_training(both).axes
+    first, second = gradient_over_training(both).axes
     assert lines(first)["stone 1"] == ([1, 2], [50, 50])
     assert lines(first)["student"] == ([1, 2], [50, 30])
     assert list(lines(second)) == ["stone 2", "student"]  # stone 1 has no path to layer2
     assert [ax.get_title(loc="left") for ax in (first, second)] == ["layer1", "layer2"]
-    assert heat.gradient_sentence(both) == heat.gradient_sentence(GRADIENT)
-    assert heat.gradient_number(both) == heat.gradient_number(GRADIENT)
+    assert gradient_reading(both).sentence == gradient_reading(GRADIENT).sentence
+    assert gradient_reading(both).number == gradient_reading(GRADIENT).number
 
 
 def test_alignment_is_drawn_and_told():
-    ax = heat.alignment_by_block(ALIGNMENT)
+    ax = alignment_by_block(ALIGNMENT)
     np.testing.assert_allclose(ax.images[0].get_array(), [[0.9, 0.2], [0.6, 0.4]])
     assert cells(ax)[1, 0] == "0.20"
-    assert heat.alignment_number(ALIGNMENT) == "a and c 0.90; b and c 0.60"
-    assert heat.alignment_sentence(ALIGNMENT).startswith("1 of 2 blocks of the student are most")
+    assert alignment_reading(ALIGNMENT).number == "a and c 0.90; b and c 0.60"
+    assert alignment_reading(ALIGNMENT).sentence.startswith("1 of 2 blocks of the student are most")
     own = ALIGNMENT.assign(cka=[0.9, 0.2, 0.3, 0.4])
-    assert heat.alignment_sentence(own).startswith("Every block of the student is most alike")
+    assert alignment_reading(own).sentence.startswith("Every block of the student is most alike")
 
 
 def test_tables_that_cannot_be_drawn_are_refused():
     with pytest.raises(ValueError, match=r"the table lacks \['overlap'\]"):
-        figure.ladder_by_stone(TABLE.drop(columns="overlap"))
+        ladder_by_stone(TABLE.drop(columns="overlap"))
     with pytest.raises(ValueError, match="the table has no rows"):
-        heat.gradient_by_block(GRADIENT.iloc[:0])
+        gradient_by_block(GRADIENT.iloc[:0])
     with pytest.raises(ValueError, match="the table has no value of 'cka'"):
-        heat.alignment_by_block(ALIGNMENT.assign(cka=np.nan))
+        alignment_by_block(ALIGNMENT.assign(cka=np.nan))
 
 
 def test_names_are_shown_as_they_are():
-    ax = heat.gradient_by_block(GRADIENT.replace({"layer2": "$x_1$"}))
+    ax = gradient_by_block(GRADIENT.replace({"layer2": "$x_1$"}))
     assert [t.get_text() for t in ax.get_xticklabels()] == ["layer1", "$x_1$"]
     ax.figure.canvas.draw()
-    assert legend_texts(figure.ladder_by_stone(TABLE).axes[1])[0] == "from the teacher"
+    assert legend_texts(ladder_by_stone(TABLE).axes[1])[0] == "from the teacher"

@@ -4,13 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdanalysis.analyzers.regions.anatomy_figure import (
-    anatomy_by_scale,
-    anatomy_of_cells,
-    scale_means,
-    scale_sums,
-)
-from kdanalysis.analyzers.regions.anatomy_text import anatomy_number, anatomy_sentence, shares
+from kdanalysis.analyzers.regions.anatomy import anatomy_reading, scale_means, scale_sums, shares
+from kdanalysis.analyzers.regions.anatomy_pictures import anatomy_by_scale, anatomy_of_cells
 from tests.analyzers.readback import smallest_font
 
 KINDS = ("GT-LT", "GW-LW same", "GW-LW other", "GT-LW", "GW-LT")
@@ -110,39 +105,38 @@ def test_maps_show_every_cell_under_both_definitions_and_its_norm():
     ],
 )
 def test_the_sentence_says_whether_they_are_few_and_large(value, other, claim):
-    told = anatomy_sentence(table(value, COUNTS | {"GW-LW other": other}))
+    told = anatomy_reading(table(value, COUNTS | {"GW-LW other": other})).sentence
     assert f"By class the complementary cells of scale 2 {claim}" in told
 
 
 def test_a_large_loss_with_a_mean_gradient_is_not_called_large():
     frame = table((1, 1, 2, 2, 2), COUNTS | {"GW-LW other": 10})
     frame.loc[frame.n > 0, "norm"] = 1.0
-    assert "are few and about as large as the mean: 44%" in anatomy_sentence(frame)
+    assert "are few and about as large as the mean: 44%" in anatomy_reading(frame).sentence
 
 
 def test_a_student_that_is_its_teacher_has_pairs_but_no_size():
-    still = table(value=(0.0,) * 5)
-    told = anatomy_sentence(still), anatomy_number(still)
-    assert "of scale 2 are many: 50% of the pairs; no pair has a gradient." in told[0]
-    assert "scale 2 by class: 50.0% of the pairs, no pair has a gradient;" in told[1]
+    told = anatomy_reading(table(value=(0.0,) * 5))
+    assert "of scale 2 are many: 50% of the pairs; no pair has a gradient." in told.sentence
+    assert "scale 2 by class: 50.0% of the pairs, no pair has a gradient;" in told.number
     assert "nan" not in "".join(told)
-    assert "nan" not in "".join((anatomy_sentence(table()), anatomy_number(table())))
+    assert "nan" not in "".join(anatomy_reading(table()))
 
 
 def test_the_sentence_names_where_the_definitions_disagree_and_the_classes():
-    told = anatomy_sentence(table(), names=["cat", "dog"])
+    told = anatomy_reading(table(), names=["cat", "dog"]).sentence
     assert "The definitions disagree about 20.0% of these pairs" in told
     assert told.endswith("By class they are most frequent in dog (41%), least in cat (21%).")
-    assert anatomy_sentence(table(scales=(1,))).startswith("There is only the whole image")
+    assert anatomy_reading(table(scales=(1,))).sentence.startswith("There is only the whole image")
     few = table()
     few.loc[few["class"] == 1, "n"] //= 10
-    assert "By class they are" not in anatomy_sentence(few)
+    assert "By class they are" not in anatomy_reading(few).sentence
     same = table(counts=COUNTS | dict.fromkeys(KINDS[2:], 0))
-    assert "By class no cell of scale 2 is complementary." in anatomy_sentence(same)
+    assert "By class no cell of scale 2 is complementary." in anatomy_reading(same).sentence
 
 
 def test_the_number_gives_all_three_parts_under_both_definitions():
-    assert anatomy_number(table()) == (
+    assert anatomy_reading(table()).number == (
         "scale 2 by class: 50.0% of the pairs, 66.7% of the loss, 66.7% of the gradient; "
         "scale 2 by correctness: 30.0% of the pairs, 40.0% of the loss, 40.0% of the gradient"
     )

@@ -1,11 +1,12 @@
-"""Figures of class-mean discrepancy (figure 13): where a student departs from its teacher."""
+"""Class-mean discrepancy drawn (figure 13): where students depart from their teacher."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.students.discrepancy_text import KINDS, check_students, matrix, numbers
+from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
+from kdanalysis.analyzers.students.discrepancy_reading import check_students, matrix, size
 from kdanalysis.draw.look import (
     FAINT,
     PAGE,
@@ -16,16 +17,25 @@ from kdanalysis.draw.look import (
     new_panels,
     short,
     state_left_out,
-    styled,
 )
 
+KINDS = {
+    "logits": "student less teacher:\ncentred logits",
+    "probability": "student less teacher:\nsoftmax at T = {temperature:g}",
+    "correlation": "student less teacher:\ncorrelation of classes",
+}
+BY_CLASS = (
+    "Student less teacher by class; all maps of a kind share one colour scale, where published "
+    "ones are rescaled one by one; chance is what standard errors alone would make of the number"
+)
+OF_CLASSES = "Correlation of the classes' logits"
 NAMED = 12  # more classes than this are numbered
 CLIP = 0.995  # of all cells of a kind lie within the colour scale
 PANEL = 1.9  # height of a map, inches
 SCALE = "RdBu_r"  # red is more in the student
 
 
-@styled
+@ClassDiscrepancy.picture(BY_CLASS, of_all=True, names=True, panels=True)
 def discrepancy_maps(
     tables: Mapping[str, pd.DataFrame], names: Sequence[str] | None = None
 ) -> Figure:
@@ -35,10 +45,6 @@ def discrepancy_maps(
     their cells; the bar's pointed ends stand for the rest. Published maps of this kind are
     rescaled one by one, so that a student far from its teacher looks like one near by. Above every
     map stands the root mean square of its cells, with that of their standard errors.
-
-    Args:
-        tables: of ``ClassDiscrepancy``, by the name of the student or method.
-        names: a name for every class.
     """
     classes = check_students(tables)
     figure, grid = new_panels(
@@ -54,7 +60,7 @@ def discrepancy_maps(
         limit = shared_limit(maps)
         for ax, cells, table in zip(column, maps, tables.values(), strict=True):
             image = _map(ax, cells, limit)
-            ax.set_title(numbers(table, kind), loc="left", fontsize=9)
+            ax.set_title(str(size(table, kind)), loc="left", fontsize=9)
         more = any(np.nanmax(np.abs(cells), initial=0) > limit for cells in maps)
         label = title.format(temperature=next(iter(tables.values())).temperature.iloc[0])
         figure.colorbar(
@@ -68,7 +74,13 @@ def discrepancy_maps(
     return figure
 
 
-@styled
+@ClassDiscrepancy.picture(BY_CLASS, names=True, panels=True)
+def discrepancy_map(table: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
+    """Maps of a single student."""
+    return discrepancy_maps({"": table}, names)
+
+
+@ClassDiscrepancy.picture(OF_CLASSES, of_all=True, names=True, panels=True)
 def correlation_maps(
     tables: Mapping[str, pd.DataFrame], names: Sequence[str] | None = None
 ) -> Figure:
@@ -76,10 +88,6 @@ def correlation_maps(
 
     One colour scale from -1 to 1. The matrices are symmetric: names stand on the left alone.
     Where students saw different samples each one's teacher stands before it.
-
-    Args:
-        tables: of ``ClassDiscrepancy``, by the name of the student or method.
-        names: a name for every class.
     """
     classes = check_students(tables)
     panels = correlations(tables)
@@ -105,6 +113,12 @@ def correlation_maps(
     label = "correlation of centred logits over samples"
     figure.colorbar(image, ax=figure.axes, location="bottom", label=label, aspect=40, pad=0.02)
     return figure
+
+
+@ClassDiscrepancy.picture(OF_CLASSES, names=True, panels=True)
+def correlation_map(table: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
+    """Correlations of a single student."""
+    return correlation_maps({"": table}, names)
 
 
 def correlations(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, np.ndarray]]:

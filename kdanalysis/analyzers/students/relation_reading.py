@@ -6,77 +6,45 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.students.method import METHODS, name_by_method
+from kdanalysis.analyzers.students.relation import NonTopRelation
+from kdanalysis.core.association import MEASURES
 from kdanalysis.draw.look import require
 
-MEASURES = {
-    "spearman": "Spearman's rank correlation",
-    "kendall": "Kendall's tau-b",
-    "cosine": "cosine of centred logits",
-    "order": "pairs in the same order",
-}
 Z = 1.96  # standard errors to either side of a 95 % interval
 COURSE = 4  # fewer epochs than this show no course: the steps do
 
 
-def relation_number(table: pd.DataFrame) -> str:
-    """Every measure at the end, all but the target / the top-1 / the top-k."""
-    end = at_end(table)
-    notions = " / ".join(end.index.get_level_values("notion").unique())
+@NonTopRelation.reads()
+def relation_reading(table: pd.DataFrame) -> Reading:
+    """How much of the teacher's order the student has, and whether it grew.
+
+    The number is every measure at the end, all but the target / the top-1 / the top-k.
+    """
+    end, time = at_end(table), time_of(table)
+    notions = list(end.index.get_level_values("notion").unique())
     means = (
         f"{measure} " + " / ".join(f"{v:.3f}" for v in end["mean"].xs(measure, level="measure"))
         for measure in MEASURES
     )
-    return f"{_when(table)}, without {notions}: {', '.join(means)}"
-
-
-def relation_sentence(table: pd.DataFrame) -> str:
-    """What to read: how much of the teacher's order the student has, and whether it grew."""
-    end, notion = at_end(table), _last_notion(table)
+    seen = table[table.n > 0]
+    when, notion = _named(_last_of(table), seen.iloc[-1]), seen.notion.unique()[-1]
+    number = f"{when}, without {' / '.join(notions)}: {', '.join(means)}"
     row, order = end.loc[(notion, "kendall")], end.loc[(notion, "order")]
     claim = (
         f"outside the teacher's {notion} the student orders {order['mean']:.1%} of the pairs of "
-        f"classes as its teacher does (tau-b {_interval(row)})"
+        f"classes as its teacher does (tau-b {interval(row)})"
     )
-    time = time_of(table)
     course = pooled(table, time).query("measure == 'kendall' and notion == @notion")
     if len(course) < 2:
-        return f"{claim[0].upper()}{claim[1:]}."
+        return Reading(f"{claim[0].upper()}{claim[1:]}.", number)
     first = course.iloc[0]
-    before = f"{_when(table)}, against {_interval(first)} {_named(time, first)}"
+    told = "These data do not show the student take over the non-top relations"
     if row.low > first.high:
-        return f"The student takes over the teacher's non-top relations: {claim} {before}."
-    return f"These data do not show the student take over the non-top relations: {claim} {before}."
-
-
-def methods_number(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Kendall's tau-b of every student outside the last notion that all tables have."""
-    notion = shared_notions(tables)[-1]
-    ends = {name: at_end(table).loc[(notion, "kendall")] for name, table in tables.items()}
-    return f"tau-b without {notion}: " + ", ".join(f"{n} {_interval(r)}" for n, r in ends.items())
-
-
-def methods_sentence(tables: Mapping[str, pd.DataFrame]) -> str:
-    """What to read: whether GDKD is above DKD and DKD above KD in these data.
-
-    One student is above another where their intervals are apart. The claim is checked for every
-    notion and measure, and the numbers given for tau-b outside the last notion.
-    """
-    notions = shared_notions(tables)
-    ends = {name: at_end(table) for name, table in tables.items()}
-    students = name_by_method(tables)
-    if len(students) < 2:
-        return _extremes(ends, notions[-1])
-    ranked = list(students.values())
-    cells = [(notion, measure) for notion in notions for measure in MEASURES]
-    held = [_in_order([ends[name].loc[cell] for name in ranked]) for cell in cells]
-    numbers = [ends[name].loc[(notions[-1], "kendall")] for name in ranked]
-    said = ", ".join(f"{n} {_interval(r)}" for n, r in zip(ranked, numbers, strict=True))
-    return (
-        f"{_how_often(students, held)}. Tau-b without {notions[-1]}: {said}; "
-        f"{_pair_claims(ranked, numbers)}. The 95 % intervals are over samples, of one student "
-        f"each: they do not say what another training would give."
-    )
+        told = "The student takes over the teacher's non-top relations"
+    before = f"{when}, against {interval(first)} {_named(time, first)}"
+    return Reading(f"{told}: {claim} {before}.", number)
 
 
 def time_of(table: pd.DataFrame) -> str:
@@ -100,8 +68,7 @@ def at_end(table: pd.DataFrame) -> pd.DataFrame:
     Over the last step where epochs are not known.
     """
     time_of(table)
-    time = _last_of(table)
-    seen = table[table.n > 0]
+    time, seen = _last_of(table), table[table.n > 0]
     last = seen[seen[time] == seen[time].max()]
     return pooled(last, time).set_index(["notion", "measure"])
 
@@ -122,6 +89,49 @@ def pooled(table: pd.DataFrame, time: str) -> pd.DataFrame:
     return sums.assign(mean=mean, low=mean - half, high=mean + half).reset_index()
 
 
+def interval(row: pd.Series) -> str:
+    """A mean with half of its interval, as it is read."""
+    return f"{row['mean']:.3f} ± {row.high - row['mean']:.3f}"
+
+
+def _last_of(table: pd.DataFrame) -> str:
+    return "epoch" if table.epoch.notna().all() else "step"
+
+
+def _named(time: str, row: pd.Series) -> str:
+    return f"{'in' if time == 'epoch' else 'at'} {time} {row[time]:,}"
+
+
+@NonTopRelation.reads(of_all=True)
+def methods_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+    """Whether GDKD is above DKD and DKD above KD in these data.
+
+    One student is above another where their intervals are apart. The claim is checked for every
+    notion and measure, and the numbers given are Kendall's tau-b outside the last notion that all
+    tables have. Students whose names do not tell KD, DKD and GDKD apart are ranked.
+    """
+    notions = shared_notions(tables)
+    ends = {name: at_end(table) for name, table in tables.items()}
+    rows = {name: end.loc[(notions[-1], "kendall")] for name, end in ends.items()}
+    said = {name: f"{name} {interval(row)}" for name, row in rows.items()}
+    number = f"tau-b without {notions[-1]}: {', '.join(said.values())}"
+    students = name_by_method(tables)
+    if len(students) < 2:
+        highest = sorted(rows, key=lambda name: -rows[name]["mean"])
+        listed = ", ".join(said[name] for name in highest)
+        return Reading(f"Tau-b without {notions[-1]}, highest first: {listed}.", number)
+    ranked = list(students.values())
+    cells = [(notion, measure) for notion in notions for measure in MEASURES]
+    held = [_in_order([ends[name].loc[cell] for name in ranked]) for cell in cells]
+    sentence = (
+        f"{_how_often(students, held)}. Tau-b without {notions[-1]}: "
+        f"{', '.join(said[name] for name in ranked)}; "
+        f"{_pair_claims(ranked, [rows[name] for name in ranked])}. The 95 % intervals are over "
+        f"samples, of one student each: they do not say what another training would give."
+    )
+    return Reading(sentence, number)
+
+
 def shared_notions(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     """Notions that every table has numbers of, in the order of the first.
 
@@ -140,14 +150,6 @@ def shared_notions(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     return shared
 
 
-def _extremes(ends: Mapping[str, pd.DataFrame], notion: str) -> str:
-    """The sentence where names do not tell which student KD, DKD and GDKD taught."""
-    rows = {name: end.loc[(notion, "kendall")] for name, end in ends.items()}
-    ranked = sorted(rows, key=lambda name: -rows[name]["mean"])
-    said = ", ".join(f"{name} {_interval(rows[name])}" for name in ranked)
-    return f"Tau-b without {notion}, highest first: {said}."
-
-
 def _in_order(rows: Sequence[pd.Series]) -> bool:
     return all(a.low > b.high for a, b in pairwise(rows))
 
@@ -156,13 +158,11 @@ def _how_often(students: Mapping[str, str], held: Sequence[bool]) -> str:
     claim = " > ".join(method.upper() for method in students)
     absent = " and ".join(method.upper() for method in METHODS if method not in students)
     missing = f" ({absent} left out: not exactly one student)" if absent else ""
-    if any(held):
-        return f"{claim} holds in these data{missing}, in {sum(held)} of {_combinations(held)}"
-    return f"{claim} does not hold in these data{missing}, in none of {_combinations(held)}"
-
-
-def _combinations(held: Sequence[bool]) -> str:
-    return f"{len(held)} combinations of classes left out and measure"
+    holds, some = ("holds", sum(held)) if any(held) else ("does not hold", "none")
+    return (
+        f"{claim} {holds} in these data{missing}, in {some} of {len(held)} combinations of "
+        f"classes left out and measure"
+    )
 
 
 def _pair_claims(names: Sequence[str], rows: Sequence[pd.Series]) -> str:
@@ -171,24 +171,3 @@ def _pair_claims(names: Sequence[str], rows: Sequence[pd.Series]) -> str:
         word = "above" if a.low > b.high else "below" if a.high < b.low else "not apart from"
         claims.append(f"{name} is {word} {other}")
     return ", ".join(claims)
-
-
-def _last_notion(table: pd.DataFrame) -> str:
-    return table.notion[table.n > 0].unique()[-1]
-
-
-def _interval(row: pd.Series) -> str:
-    return f"{row['mean']:.3f} ± {row.high - row['mean']:.3f}"
-
-
-def _when(table: pd.DataFrame) -> str:
-    time = _last_of(table)
-    return _named(time, table[table.n > 0].iloc[-1])
-
-
-def _last_of(table: pd.DataFrame) -> str:
-    return "epoch" if table.epoch.notna().all() else "step"
-
-
-def _named(time: str, row: pd.Series) -> str:
-    return f"{'in' if time == 'epoch' else 'at'} {time} {row[time]:,}"

@@ -4,15 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdanalysis.analyzers.students.relation_figure import relation_by_method, relation_over_training
-from kdanalysis.analyzers.students.relation_text import (
-    MEASURES,
+from kdanalysis.analyzers.students.relation_pictures import (
+    TITLES,
+    relation_by_method,
+    relation_over_training,
+)
+from kdanalysis.analyzers.students.relation_reading import (
     at_end,
-    methods_number,
-    methods_sentence,
+    methods_reading,
     pooled,
-    relation_number,
-    relation_sentence,
+    relation_reading,
 )
 from tests.analyzers.readback import lines, smallest_font
 
@@ -25,7 +26,7 @@ def table(end: float = 0.8, std: float = 0.1, epochs: int = 5, notions=NOTIONS) 
         (10 * step, step // 2, notion, measure, end * (step + 1) / (2 * epochs) - 0.01 * i, std)
         for step in range(2 * epochs)
         for i, notion in enumerate(notions)
-        for measure in MEASURES
+        for measure in TITLES
     ]
     names = ["step", "epoch", "notion", "measure", "mean", "std"]
     return pd.DataFrame(rows, columns=names).assign(n=50, no_relation=0, non_finite=0)
@@ -54,7 +55,7 @@ def test_lines_are_the_epochs_means_in_one_panel_a_measure():
     frame = table()
     frame.loc[frame.measure == "cosine", "mean"] += 0.1
     axes = relation_over_training(frame).axes
-    assert [ax.get_title(loc="left") for ax in axes] == list(MEASURES.values())
+    assert [ax.get_title(loc="left") for ax in axes] == list(TITLES.values())
     x, y = lines(axes[2])["top-1"]
     assert x == [0, 1, 2, 3, 4]
     expected = [0.8 * (2 * e + 1.5) / 10 - 0.01 + 0.1 for e in range(5)]
@@ -125,7 +126,7 @@ def test_the_end_is_the_last_epoch():
 def test_only_notions_that_all_have_are_compared():
     tables = {"kd": table(), "gdkd": table(notions=("target", "top-1", "top-5"))}
     assert len(relation_by_method(tables).axes[0].containers) == 2
-    assert methods_number(tables).startswith("tau-b without top-1: kd 0.750 ± 0.0")
+    assert methods_reading(tables).number.startswith("tau-b without top-1: kd 0.750 ± 0.0")
     gone = table().assign(n=lambda t: t.n.where(t.notion != "target", 0))
     assert len(relation_by_method({"kd": table(), "gdkd": gone}).axes[0].containers) == 2
     with pytest.raises(ValueError, match="share no notion"):
@@ -146,20 +147,24 @@ def test_those_left_out_are_stated():
 
 
 def test_the_sentence_says_whether_the_relations_grew():
-    grown = relation_sentence(table())
+    grown = relation_reading(table()).sentence
     assert grown.startswith("The student takes over the teacher's non-top relations: outside")
     assert "tau-b 0.740 ± 0.0" in grown
     assert "74.0% of the pairs" in grown
     assert "in epoch 4, against 0.100 ± 0.0" in grown
     for slope in (0.0, 0.0005):  # grown by less than the intervals of 0.02
         flat = table().assign(mean=lambda t, slope=slope: 0.3 + slope * t.step / 10)
-        assert relation_sentence(flat).startswith("These data do not show the student take over")
+        assert relation_reading(flat).sentence.startswith(
+            "These data do not show the student take over"
+        )
     single = table(epochs=1).query("step == 0").assign(epoch=pd.NA)
-    assert relation_sentence(single).startswith("Outside the teacher's top-3 the student orders")
+    assert relation_reading(single).sentence.startswith(
+        "Outside the teacher's top-3 the student orders"
+    )
 
 
 def test_the_number_names_every_measure_and_notion():
-    text = relation_number(table())
+    text = relation_reading(table()).number
     assert text.startswith("in epoch 4, without target / top-1 / top-3: ")
     assert "kendall 0.760 / 0.750 / 0.740" in text
 
@@ -179,24 +184,24 @@ CLAIM = "GDKD > DKD > KD"
 )
 def test_the_papers_order_is_claimed_only_where_intervals_are_apart(ends, expected):
     tables = dict(zip(("kd", "dkd", "gdkd"), map(table, ends), strict=True))
-    assert expected in methods_sentence(tables)
-    assert "one student each" in methods_sentence(tables)
+    assert expected in methods_reading(tables).sentence
+    assert "one student each" in methods_reading(tables).sentence
 
 
 def test_a_claim_that_holds_in_part_says_in_how_many():
     gdkd = table(0.7)
     gdkd.loc[gdkd.notion == "target", "mean"] = 0.1
     tables = {"kd": table(0.5), "dkd": table(0.6), "gdkd": gdkd}
-    assert f"{CLAIM} holds in these data, in 8 of 12" in methods_sentence(tables)
+    assert f"{CLAIM} holds in these data, in 8 of 12" in methods_reading(tables).sentence
 
 
 def test_two_of_the_methods_are_compared_and_the_third_named():
-    text = methods_sentence({"kd": table(0.5), "gdkd": table(0.7)})
+    text = methods_reading({"kd": table(0.5), "gdkd": table(0.7)}).sentence
     assert text.startswith("GDKD > KD holds in these data (DKD left out: not exactly one student)")
 
 
 def test_students_of_other_names_are_ranked():
-    text = methods_sentence({"one": table(0.5), "two": table(0.7)})
+    text = methods_reading({"one": table(0.5), "two": table(0.7)}).sentence
     assert text.startswith("Tau-b without top-3, highest first: two 0.645 ±")
 
 

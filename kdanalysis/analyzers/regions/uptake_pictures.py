@@ -1,0 +1,140 @@
+"""Uptake drawn: whether the student says in a cell what its teacher says there."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from kdanalysis.analyzers.by_region import inner_scales
+from kdanalysis.analyzers.regions.anatomy_pictures import CASE_COLOURS
+from kdanalysis.analyzers.regions.uptake import (
+    COLUMNS,
+    RegionUptake,
+    last_rows,
+    pooled,
+    run_shares,
+)
+from kdanalysis.draw.look import (
+    BLUE,
+    DASHES,
+    GREY,
+    PAGE,
+    VERMILION,
+    Axes,
+    Figure,
+    new_panels,
+    require,
+    short,
+    state_left_out,
+)
+
+SAYS = {  # what a student says, how it is filled and told
+    "local": ("full", "the teacher's class of the cell"),
+    "whole": ("none", "the teacher's class of the image"),
+}
+COLOURS = {"same": BLUE, "other": VERMILION}  # where cell and image agree, and where not
+LARGE = {"markersize": 9, "markeredgewidth": 2}
+
+
+@RegionUptake.picture("Cells in which the student names its teacher's class", panels=True)
+def uptake_by_case(table: pd.DataFrame) -> Figure:
+    """Share of cells in which the student names the teacher's class, by case, and over epochs.
+
+    Filled marks are the teacher's class of that cell, hollow ones its class of the whole image,
+    where that is another; a column of marks a scale, of the last epoch. With several epochs, the
+    lower line shows the cells whose class is the image's and those whose class is another.
+    """
+    require(table, *COLUMNS, number="local")
+    scales = inner_scales(table)
+    several = table.epoch.nunique() > 1
+    figure, axes = new_panels(
+        1 + several,
+        len(scales),
+        figsize=(PAGE, 3.0 + 2.4 * several),
+        sharey="row",
+        squeeze=False,
+    )
+    last = last_rows(table)
+    for place, scale in enumerate(scales):
+        _cases(axes[0, place], last[last.scale == scale])
+        axes[0, place].set_title(f"{scale} x {scale} cells", loc="left")
+        if several:
+            _epochs(axes[1, place], table[table.scale == scale])
+    for line in axes:
+        line[0].set_ylabel("cells in which\nthe student names it (%)")
+    if several:
+        axes[1, -1].legend(loc="best", frameon=False)
+    figure.supxlabel(
+        f"{'above: case, last epoch; below: epoch' if several else 'case'}{state_left_out(table)}",
+        fontsize=10,
+    )
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False)
+    return figure
+
+
+@RegionUptake.picture(
+    "Cells in which each student names its teacher's class", of_all=True, panels=True
+)
+def uptake_of_runs(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """A line a student: how often it names the teacher's class, at its last epoch.
+
+    At the finest scale that all have. Filled marks are the teacher's class of the cell, hollow
+    ones its class of the whole image where that is another.
+
+    Raises:
+        ValueError: the students have no scale in common.
+    """
+    rows = run_shares(tables)
+    runs = list(tables)
+    figure, ax = new_panels(1, 1, figsize=(PAGE, 1.3 + 0.42 * len(runs)))
+    for row in rows.itertuples():
+        colour = COLOURS[row.kind]
+        for name, (fill, _) in SAYS.items():
+            if name == "local" or row.kind == "other":
+                value, place = 100 * getattr(row, name), runs.index(row.run)
+                ax.plot(value, place, "o", color=colour, fillstyle=fill, **LARGE)
+    for text, colour, fill in (
+        ("where cell and image agree", BLUE, "full"),
+        ("where not: the cell's class", VERMILION, "full"),
+        ("where not: the image's class", VERMILION, "none"),
+    ):
+        ax.plot([], [], "o", color=colour, fillstyle=fill, markersize=9, label=text)
+    handles = ax.lines[-3:]
+    figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False)
+    ax.set_yticks(range(len(runs)), labels=[short(run, 24) for run in runs], parse_math=False)
+    ax.set_ylim(len(runs) - 0.4, -0.6)
+    ax.set_xlim(0, min(100, 115 * float(rows[list(SAYS)].max(axis=None)) or 1))
+    ax.grid(axis="x", color=GREY, alpha=0.3, linewidth=0.6)
+    scale = rows.scale.iloc[0]
+    ax.set_xlabel(f"{scale} x {scale} cells in which the student names the teacher's class (%)")
+    return figure
+
+
+def _cases(ax: Axes, rows: pd.DataFrame) -> None:
+    rows = rows.reset_index(drop=True)
+    for name, (fill, label) in SAYS.items():
+        some = rows[(rows.n > 0) & (rows.by_class | (name == "local"))]
+        for place, row in some.iterrows():
+            colour = CASE_COLOURS[row.case]
+            ax.plot(place, 100 * row[name], "o", color=colour, fillstyle=fill, **LARGE)
+        ax.plot([], [], "o", color=GREY, fillstyle=fill, markersize=9, label=label)
+    ax.set_xticks(range(len(rows)), labels=[case.replace(" ", "\n") for case in rows.case])
+    ax.tick_params(axis="x", labelsize=9)
+    ax.set_xlim(-0.6, len(rows) - 0.4)
+    ax.set_ylim(0, 100)
+
+
+def _epochs(ax: Axes, rows: pd.DataFrame) -> None:
+    epochs = rows.epoch.unique()
+    lines = (
+        (False, "local", BLUE, DASHES[0], "consistent: the class"),
+        (True, "local", VERMILION, DASHES[0], "other: the cell's class"),
+        (True, "whole", VERMILION, DASHES[2], "other: the image's class"),
+    )
+    for other, name, colour, dash, label in lines:
+        of_case = rows[rows.by_class == other]
+        values = [100 * pooled(of_case[of_case.epoch == e])[name] for e in epochs]
+        marker = "o" if np.size(epochs) <= 12 else None
+        ax.plot(epochs, values, color=colour, linestyle=dash, marker=marker, label=label)
+    ax.set_ylim(0, 100)
