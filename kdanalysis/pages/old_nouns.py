@@ -12,8 +12,6 @@ from kdanalysis.analyzers.sweep import spread_figure as spread
 from kdanalysis.analyzers.sweep import sweep_figure as sweep
 from kdanalysis.analyzers.teacher import calibration_figure as calibration
 from kdanalysis.analyzers.teacher import calibration_text
-from kdanalysis.analyzers.teacher import modality_figure as modality
-from kdanalysis.analyzers.teacher import profile_figure as profile
 from kdanalysis.analyzers.teacher import reliability_figure as reliability
 from kdanalysis.analyzers.teacher import suppression_figure as suppression
 from kdanalysis.analyzers.terms import amplification_figure as amplification
@@ -37,18 +35,6 @@ def amplification_of(loss: str) -> Callable[[pd.DataFrame], Axes]:
 
 
 OLD = {
-    "profile": Noun(
-        "Class profiles",
-        (("Mean teacher probability for every class, by true class", profile.class_profiles),),
-        profile.profile_sentence,
-        profile.profile_number,
-    ),
-    "modality": Noun(
-        "Modality",
-        (("k that auto-k chooses, by true class", modality.modality_by_class),),
-        modality.modality_sentence,
-        modality.modality_number,
-    ),
     "calibration": Noun(
         "Calibration against temperature",
         (
