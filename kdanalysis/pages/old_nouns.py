@@ -10,10 +10,6 @@ from matplotlib.axes import Axes
 from kdanalysis.analyzers.students import agreement_figure as agreement
 from kdanalysis.analyzers.sweep import spread_figure as spread
 from kdanalysis.analyzers.sweep import sweep_figure as sweep
-from kdanalysis.analyzers.teacher import calibration_figure as calibration
-from kdanalysis.analyzers.teacher import calibration_text
-from kdanalysis.analyzers.teacher import reliability_figure as reliability
-from kdanalysis.analyzers.teacher import suppression_figure as suppression
 from kdanalysis.analyzers.terms import amplification_figure as amplification
 from kdanalysis.analyzers.terms import confidence_figure as confidence
 from kdanalysis.analyzers.terms import conflict_figure as conflict
@@ -23,7 +19,7 @@ from kdanalysis.analyzers.terms import magnitude_figure as magnitude
 from kdanalysis.analyzers.terms import nckd_figure as nckd
 from kdanalysis.analyzers.terms import share_figure as share
 from kdanalysis.pages.layers import LAYER_NOUNS
-from kdanalysis.pages.noun import Joint, Noun
+from kdanalysis.pages.noun import Noun
 from kdanalysis.pages.regions import REGION_NOUNS
 from kdanalysis.pages.stones import STONES
 from kdanalysis.pages.students import DISCREPANCY, RELATION
@@ -35,43 +31,6 @@ def amplification_of(loss: str) -> Callable[[pd.DataFrame], Axes]:
 
 
 OLD = {
-    "calibration": Noun(
-        "Calibration against temperature",
-        (
-            ("Accuracy against confidence", reliability.reliability_by_confidence),
-            (
-                "Calibration error, NLL and Brier score over the temperature",
-                calibration.calibration_over_temperature,
-            ),
-        ),
-        calibration_text.calibration_sentence,
-        calibration_text.calibration_number,
-        Joint(
-            (
-                ("Accuracy against confidence", reliability.reliability_of_networks),
-                (
-                    "Calibration error, NLL and Brier score over the temperature",
-                    calibration.calibration_of_networks,
-                ),
-            ),
-            calibration_text.networks_sentence,
-            calibration_text.networks_number,
-            beside=False,
-        ),
-        calibration.scores_by_temperature,
-    ),
-    "suppression": Noun(
-        "Suppression of the other classes",
-        (("1 - p, KD's factor on the non-target term", suppression.suppression_by_teacher),),
-        suppression.suppression_sentence,
-        suppression.suppression_number,
-        Joint(
-            (("1 - p, KD's factor on the non-target term", suppression.suppression_of_teachers),),
-            suppression.teachers_sentence,
-            suppression.teachers_number,
-            beside=False,
-        ),
-    ),
     "magnitude": Noun(
         "Gradient norms of the terms over training",
         (("Per-sample norm of every term's logit gradient", magnitude.magnitude_over_training),),

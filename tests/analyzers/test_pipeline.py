@@ -1,12 +1,11 @@
 """What the analyzers write, the figures draw: real tables of every size, and none to draw."""
 
-from inspect import signature
-
 import matplotlib.pyplot as plt
 import pytest
 import torch
 from matplotlib.axes import Axes
 
+from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.students import agreement_figure as agreement
 from kdanalysis.analyzers.students import discrepancy_figure as discrepancy
 from kdanalysis.analyzers.students import discrepancy_text, relation_text
@@ -14,13 +13,6 @@ from kdanalysis.analyzers.students import relation_figure as relation
 from kdanalysis.analyzers.students.agreement import Agreement
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.relation import NonTopRelation
-from kdanalysis.analyzers.teacher import calibration_figure as calibration
-from kdanalysis.analyzers.teacher import calibration_text
-from kdanalysis.analyzers.teacher import mass_figure as mass
-from kdanalysis.analyzers.teacher import modality_figure as modality
-from kdanalysis.analyzers.teacher import profile_figure as profile
-from kdanalysis.analyzers.teacher import reliability_figure as reliability
-from kdanalysis.analyzers.teacher import suppression_figure as suppression
 from kdanalysis.analyzers.teacher.calibration import Calibration
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.modality import Modality
@@ -46,37 +38,22 @@ from kdanalysis.losses import DKD, GDKD, CrossEntropy
 from kdanalysis.losses.parts import KDParts
 from tests.analyzers.readback import smallest_font
 
+load_nouns()
+
 
 def analyzers(c: int, k: int) -> dict:
     losses = {"kd": KDParts(TopK(k)), "dkd": DKD(), "gdkd": GDKD(k)}
+    teachers = (TopKMass(c), ClassProfile(c), Modality(c), Calibration(c), Suppression(c))
     return {
-        mass.mass_by_k: (TopKMass(c), mass.mass_sentence, mass.mass_number),
-        profile.class_profiles: (
-            ClassProfile(c),
-            profile.profile_sentence,
-            profile.profile_number,
-        ),
-        modality.modality_by_class: (
-            Modality(c),
-            modality.modality_sentence,
-            modality.modality_number,
-        ),
         **{
-            draw: (
-                Calibration(c),
-                calibration_text.calibration_sentence,
-                calibration_text.calibration_number,
+            picture.draw: (
+                noun,
+                lambda table, noun=noun: noun.reading(table).sentence,
+                lambda table, noun=noun: noun.reading(table).number,
             )
-            for draw in (
-                calibration.calibration_over_temperature,
-                reliability.reliability_by_confidence,
-            )
+            for noun in teachers
+            for picture in noun.pictures
         },
-        suppression.suppression_by_teacher: (
-            Suppression(c),
-            suppression.suppression_sentence,
-            suppression.suppression_number,
-        ),
         nckd.nckd_by_confidence: (NCKDByConfidence(), nckd.nckd_sentence, nckd.nckd_number),
         **{
             (lambda table, draw=draw: draw({"kd": table, "dkd": table})): (
@@ -141,8 +118,8 @@ def relations(k: int) -> dict:
 
 
 def fed(metric, columns: dict):
-    names = signature(metric.update).parameters
-    metric.update(**{name: value for name, value in columns.items() if name in names})
+    more = {n: columns[n] for n in metric.takes if n in columns and n not in metric.needs}
+    metric.update(*(columns[name] for name in metric.needs), **more)
     return metric.table()
 
 
