@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdanalysis.analyzers.teacher.calibration import Calibration
+from kdanalysis.analyzers.teacher.calibration import StudentCalibration
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.ladder import study_ladder
 from kdanalysis.pages.layers import with_conflict
@@ -109,7 +109,7 @@ def study_student(
     """
     wanted = [n for n in VALIDATION if n not in BY_PAIR or info.num_classes <= MOST_CLASSES]
     analyzers = {noun: analyzer(noun, info, []) for noun in wanted}
-    analyzers["calibration"] = Calibration(info.num_classes, side="student")
+    analyzers["calibration"] = StudentCalibration(info.num_classes)
     columns = ("teacher_logits", "student_logits", "target")
     feed(watch(logits.batches(4096, columns)), analyzers.values(), device)
     return {noun: one.table() for noun, one in analyzers.items()}
