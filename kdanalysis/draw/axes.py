@@ -1,6 +1,6 @@
 """Horizontal axes of k and of temperatures, with ticks at the numbers that people use."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kdanalysis.draw.look import Axes
 
@@ -8,7 +8,7 @@ LOGARITHMIC = 20  # more k than this are laid out on a logarithmic axis
 ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
-def k_axis(ax: Axes, ks: Sequence[int]) -> None:
+def k_axis(ax: Axes, ks: Collection[int]) -> None:
     """Ticks at the k where they are few and small; else a logarithmic axis to the last of them."""
     last = int(max(ks))
     if len(ks) <= LOGARITHMIC and last <= 2 * LOGARITHMIC:

@@ -8,8 +8,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from kdanalysis.analyzers.students import agreement_figure as agreement
-from kdanalysis.analyzers.sweep import spread_figure as spread
-from kdanalysis.analyzers.sweep import sweep_figure as sweep
 from kdanalysis.analyzers.terms import amplification_figure as amplification
 from kdanalysis.analyzers.terms import confidence_figure as confidence
 from kdanalysis.analyzers.terms import conflict_figure as conflict
@@ -76,12 +74,6 @@ OLD = {
         conflict.conflict_sentence,
         conflict.conflict_number,
     ),
-    "spread": Noun(
-        "Spread over samples, by the teacher's confidence",
-        (("Relation shares and cosine for unsure and confident teachers", spread.spread_over_k),),
-        spread.spread_sentence,
-        spread.spread_number,
-    ),
     **LAYER_NOUNS,
     **REGION_NOUNS,
     "relation": RELATION,
@@ -108,15 +100,6 @@ OLD = {
         (("Agreement and accuracy on the captured samples", agreement.agreement_over_training),),
         agreement.agreement_sentence,
         agreement.agreement_number,
-    ),
-    "sweep": Noun(
-        "Every k, every temperature",
-        (
-            ("Norms, shares and cosines of the terms over k", sweep.sweep_over_k),
-            ("Norms, entropy and shares over the temperature", sweep.sweep_over_temperature),
-        ),
-        sweep.sweep_sentence,
-        sweep.sweep_number,
     ),
 }
 
