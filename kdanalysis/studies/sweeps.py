@@ -7,7 +7,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kdanalysis.analyzers.sweep.sweep import TermSweep, check_ks, check_weights, chunks
+from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.sweep.sweep import TermSweep, check_ks, check_weights
 from kdanalysis.core.streams import check_batch, check_temperatures
 from kdanalysis.core.sweep.order import rank
 from kdanalysis.core.sweep.statistics import DEFINED, PLAIN

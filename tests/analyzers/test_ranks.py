@@ -10,7 +10,7 @@ from kdanalysis.analyzers.regions.cancellation import RegionCancellation
 from kdanalysis.analyzers.regions.uptake import RegionUptake
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.relation import NonTopRelation
-from kdanalysis.analyzers.teacher.calibration import Calibration, StudentCalibration
+from kdanalysis.analyzers.teacher.calibration import Calibration
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.modality import Modality
@@ -32,7 +32,7 @@ ANALYZERS = [
     lambda: TeacherDistribution(12),
     lambda: TopKMass(12),
     lambda: Calibration(12),
-    lambda: StudentCalibration(12),
+    lambda: Calibration(12, side="student"),
     lambda: Suppression(12),
     lambda: NCKDByConfidence(),
     lambda: ClassProfile(12),

@@ -1,4 +1,4 @@
-"""How the sweep's quantities spread over samples: quartiles, and groups of teacher confidence."""
+"""Spread of the sweep over samples: quartiles, for unsure and for confident teachers."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,17 +9,38 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
-from kdanalysis.analyzers.sweep.sweep import check_ks, check_weights, chunks
+from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.sweep.sweep import check_ks, check_weights, rows_at
 from kdanalysis.core.streams import Bins, check_classes, check_temperatures
 from kdanalysis.core.sweep.order import rank
 from kdanalysis.core.sweep.statistics import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
+from kdanalysis.draw.axes import k_axis
+from kdanalysis.draw.look import (
+    DASHES,
+    PAGE,
+    Figure,
+    ladder_colours,
+    new_panels,
+    require,
+    side_legend,
+    state_left_out,
+)
 
 NORMS = ("norm_high", "norm_low_top", "norm_low_other", "norm_kd", "norm_total")
 PARTS = ("cosine_total_kd", "share_low_other", "kd_share_low_other")
 LOG_BINS = Bins(-12.0, 6.0, 18 * 64)  # log10 of a norm; quartiles are good to 3.7 percent
 BINS = Bins(-1.0, 1.0, LOG_BINS.count)  # quartiles are good to 0.002
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
+FEW = 20  # samples of a group that a curve needs
+DRAWN = {
+    "kd_share_low_other": "relation share\nin KD (%)",
+    "share_low_other": "relation share\nas weighted (%)",
+    "cosine_total_kd": "cosine of the\ntotal to KD",
+}
+SHARES = list(DRAWN)[:2]
 
 
 class SweepSpread(Analyzer):
@@ -39,6 +60,7 @@ class SweepSpread(Analyzer):
         edges: ascending confidences in (0, 1) between the groups.
     """
 
+    noun, title = "spread", "Spread over samples, by the teacher's confidence"
     needs = ("student_logits", "teacher_logits")
 
     def __init__(
@@ -58,6 +80,10 @@ class SweepSpread(Analyzer):
         shape = len(ladder), len(NORMS) + len(PARTS), len(ks), len(edges) + 1
         self.add_sum("sums", *shape)
         self.add_sum("counts", *shape, BINS.size)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> None:
+        """Return None: a sweep is asked for by itself."""
 
     def update(
         self, student_logits: Float[Tensor, "n c"], teacher_logits: Float[Tensor, "n c"]
@@ -132,3 +158,92 @@ def check_edges(edges: Sequence[float]) -> tuple[float, ...]:
     if not found or list(found) != sorted(set(found)) or not 0 < found[0] <= found[-1] < 1:
         raise ValueError(f"confidence edges must ascend within (0, 1), got {found}")
     return found
+
+
+@SweepSpread.reads()
+def spread_reading(table: pd.DataFrame) -> Reading:
+    """Whether KD's relation share falls from the least to the most confident samples.
+
+    The number holds the medians inside KD and as weighted by group, at one T and k.
+    """
+    rows, temperature = at_temperature(table)
+    of_k, k = rows_at(rows, "k")
+    medians = of_k.set_index(["quantity", "confidence"])["median"]
+    told = {
+        group: [float(medians[quantity, group]) for quantity in SHARES]
+        for group in rows.confidence.unique()
+        if samples(rows, group)
+    }
+    number = f"T = {temperature:g}, k = {k}: " + "; ".join(
+        f"{group}: {kd:.0%} in KD, {weighted:.0%} as weighted"
+        for group, (kd, weighted) in told.items()
+    )
+    groups = [group for group in told if group != "all" and samples(rows, group) >= FEW]
+    if len(groups) < 2:
+        return Reading("These samples are of one group of confidence: nothing to compare.", number)
+    first, last = groups[0], groups[-1]
+    kd, weighted = zip(told[first], told[last], strict=True)
+    claim = (
+        f"at T = {temperature:g} and k = {k} its median inside KD goes from {kd[0]:.0%} "
+        f"({first}) to {kd[1]:.0%} ({last}), as weighted from {weighted[0]:.0%} to "
+        f"{weighted[1]:.0%}"
+    )
+    head = "These data do not show KD's relation share falling with confidence"
+    if kd[1] < kd[0]:
+        head = "The relation share inside KD falls with the teacher's confidence"
+    return Reading(f"{head}: {claim}.", number)
+
+
+def at_temperature(
+    table: pd.DataFrame, wanted: float | int | None = None
+) -> tuple[pd.DataFrame, float | int]:
+    """Rows of one temperature, and which it is; a ValueError where they show nothing."""
+    require(table, "temperature", "k", "confidence", "quantity", "median", number="median")
+    rows, chosen = rows_at(table, "temperature", wanted)
+    if not rows["median"][rows.quantity.isin(SHARES)].max() > 0:
+        raise ValueError("no sample has a gradient of low_other, as with two classes")
+    if rows.n[rows.confidence != "all"].max() < FEW:
+        raise ValueError(f"no group of confidence has {FEW} samples")
+    return rows, chosen
+
+
+def samples(rows: pd.DataFrame, group: str) -> int:
+    """Number of samples of a group of confidence."""
+    return int(rows.n[rows.confidence == group].max())
+
+
+@SweepSpread.picture("Relation shares and cosine for unsure and confident teachers", panels=True)
+def spread_over_k(table: pd.DataFrame, temperature: float | int | None = None) -> Figure:
+    """Three panels over k, one curve a group of confidence: both relation shares, and the cosine.
+
+    Curves are medians, bands the middle half of a group's samples. Groups of fewer than 20 samples
+    are left out, and named in the axis label.
+
+    Args:
+        table: as ``SweepSpread.table`` gives it.
+        temperature: which one to draw; 4 where the table has it, else its middle one.
+    """
+    rows, chosen = at_temperature(table, temperature)
+    groups = [g for g in rows.confidence.unique() if g != "all"]
+    drawn = [g for g in groups if samples(rows, g) >= FEW]
+    colours = dict(zip(groups, ladder_colours(range(len(groups))).values(), strict=True))
+    figure, axes = new_panels(3, 1, figsize=(PAGE, 6.0), sharex=True)
+    axes[0].set_title(f"T = {chosen:g}", loc="left")
+    for ax, (quantity, label) in zip(axes, DRAWN.items(), strict=True):
+        scale = 100 if quantity in SHARES else 1
+        of_quantity = rows[rows.quantity == quantity]
+        for place, group in enumerate(drawn):
+            part = of_quantity[of_quantity.confidence == group].sort_values("k")
+            low, middle, high = (scale * part[name] for name in QUARTILES)
+            look = {"color": colours[group], "label": f"{group} (n = {samples(rows, group):,})"}
+            ax.fill_between(part.k, low, high, color=colours[group], alpha=0.15, linewidth=0)
+            ax.plot(part.k, middle, linestyle=DASHES[place % len(DASHES)], marker="o", **look)
+        ax.set_ylabel(label)
+        lowest = min([0.0, *of_quantity.q25.dropna()])
+        ax.set_ylim(1.02 * scale * lowest - 0.02 * scale, 1.02 * scale)
+    side_legend(axes[0], "teacher's max p at T = 1")
+    small = ", ".join(group for group in groups if group not in drawn)
+    said = f"\n(fewer than {FEW} samples, not drawn: {small})" if small else ""
+    axes[-1].set_xlabel(f"k, the number of classes in the top group{said}{state_left_out(table)}")
+    k_axis(axes[-1], rows.k.drop_duplicates())
+    return figure

@@ -1,19 +1,23 @@
-"""The sweep: terms of GDKD and of plain KD for every k and several temperatures at once."""
+"""The sweep (figures 10, 11): terms of GDKD and of plain KD for every k and many temperatures."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from math import isfinite
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.chunks import chunks, in_parallel, keep_freed_memory
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import check_classes, check_temperatures
 from kdanalysis.core.sweep.order import rank
 from kdanalysis.core.sweep.statistics import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import sums_over_samples
+from kdanalysis.draw.look import require
 
 COLUMNS = (
     *("mass_top", "value_high", "value_low_top", "value_low_other", "value_kd"),
@@ -24,8 +28,10 @@ COLUMNS = (
     *("kd_share_high", "kd_share_low_top", "kd_share_low_other"),
     *("mass_other", "entropy"),
 )
-ENTRIES = {"cpu": 32_000}  # rows x classes of a chunk; torch shares larger arrays among threads
-MANY = 2**22  # on other devices
+TERMS = ("high", "low_top", "low_other", "kd")
+SHARES = ("share_low_top", "share_low_other")
+USUAL = {"temperature": 4.0, "k": 5}  # the papers' settings
+KEPT = 3.0  # a scale that changes by less than this factor is kept
 
 
 class TermSweep(Analyzer):
@@ -56,6 +62,7 @@ class TermSweep(Analyzer):
         dtype: torch.float64, or torch.float32 for a quicker and rougher sweep.
     """
 
+    noun, title = "sweep", "Every k, every temperature"
     needs = ("student_logits", "teacher_logits")
 
     def __init__(
@@ -75,6 +82,10 @@ class TermSweep(Analyzer):
         self.add_sum("n")
         self.add_sum("sums", len(ladder), len(PLAIN) + len(DEFINED), len(ks))
         self.add_sum("defined", len(ladder), len(DEFINED), len(ks))
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> None:
+        """Return None: a sweep is asked for by itself."""
 
     def update(
         self, student_logits: Float[Tensor, "n c"], teacher_logits: Float[Tensor, "n c"]
@@ -117,39 +128,6 @@ class TermSweep(Analyzer):
         return frame.assign(**flat, **counts)
 
 
-def chunks(
-    student: Float[Tensor, "n c"], teacher: Float[Tensor, "n c"]
-) -> list[tuple[Tensor, Tensor]]:
-    """Return the rows in chunks that one step of work fits."""
-    rows = max(1, ENTRIES.get(teacher.device.type, MANY) // teacher.shape[1])
-    return list(zip(student.split(rows), teacher.split(rows), strict=True))
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep what the chunks free for the next chunk, up to twice this many bytes.
-
-    Its threshold follows the largest block that was freed. Otherwise it returns the memory to the
-    system after each chunk, and every array is made of fresh pages, at twice the time.
-    """
-    torch.empty(2**24, dtype=torch.uint8)
-
-
-def in_parallel(
-    work: Callable[[tuple], tuple], chunks: list[tuple], device: torch.device
-) -> Iterator[tuple]:
-    """Yield the results in order; on CPU as many chunks at a time as torch has threads.
-
-    One chunk is too small for torch to share out among its threads. The order of the results, and
-    so every rounding, does not depend on the number of threads.
-    """
-    threads = torch.get_num_threads() if device.type == "cpu" else 1
-    if threads == 1 or len(chunks) == 1:
-        yield from map(work, chunks)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(work, chunks)
-
-
 def check_ks(ks: str | Sequence[int], num_classes: int) -> tuple[int, ...]:
     """Return the k in ascending order.
 
@@ -186,3 +164,80 @@ def check_weights(weights: Sequence[float | int]) -> tuple[float, float, float]:
             f"need three weights of at least 0 (high, low_top, low_other), not all 0, got {values}"
         )
     return values
+
+
+def rows_at(
+    table: pd.DataFrame, column: str, wanted: float | int | None = None
+) -> tuple[pd.DataFrame, float | int]:
+    """Rows of one temperature, or of one k, and which: unless wanted the usual or middle one.
+
+    Raises:
+        ValueError: the table lacks it.
+    """
+    there = sorted(table[column].unique().tolist())
+    usual = USUAL[column] if USUAL[column] in there else there[len(there) // 2]
+    chosen = usual if wanted is None else wanted
+    if chosen not in there:
+        raise ValueError(f"the table has no {column} {wanted}, it has {there}")
+    return table[table[column] == chosen], chosen
+
+
+def check_table(table: pd.DataFrame) -> None:
+    """Raise a ValueError unless the table holds what is read and drawn."""
+    require(
+        table, "temperature", "k", *SHARES, *(f"norm_{term}" for term in TERMS), number="norm_kd"
+    )
+
+
+@TermSweep.reads()
+def sweep_reading(table: pd.DataFrame) -> Reading:
+    """Whether the extremes of k lose a term, and whether T^2 keeps the gradient's scale.
+
+    The number says where both relation terms speak best, by T.
+    """
+    check_table(table)
+    rows, temperature = rows_at(table, "temperature")
+    claims = [_claim_of_k(rows.sort_values("k"), temperature)]
+    parts = []
+    for t, of_t in table.groupby("temperature"):
+        best = _balanced(of_t)
+        parts.append(
+            f"T = {t:g}: k = {best.k:.0f} (low_top {best.share_low_top:.0%}, "
+            f"low_other {best.share_low_other:.0%})"
+        )
+    norm = table.groupby("temperature").norm_kd.first()
+    if len(norm) > 1 and norm.iloc[0] > 0 and norm.iloc[-1] > 0:
+        kept = norm.iloc[-1] / norm.iloc[0]
+        bare = kept * (norm.index[0] / norm.index[-1]) ** 2
+        parts.append(f"norm of kd over T: factor {kept:.3g}, without T² {bare:.3g}")
+        steady = abs(np.log(kept)) < min(np.log(KEPT), abs(np.log(bare)))
+        claims.append(
+            f"{'T² keeps' if steady else 'These data do not show T² keeping'} the gradient's "
+            f"scale: from T = {norm.index[0]:g} to {norm.index[-1]:g} the norm of kd changes by a "
+            f"factor of {kept:.3g}, without T² by {bare:.3g}."
+        )
+    return Reading(" ".join(claims), "; ".join(parts))
+
+
+def _claim_of_k(rows: pd.DataFrame, temperature: float) -> str:
+    """Both relation terms speak where the smaller of their shares is largest."""
+    if len(rows) < 3:
+        return f"{len(rows)} k cannot show what its extremes do."
+    best, ends = _balanced(rows), rows.iloc[[0, -1]]
+    smaller = ends[list(SHARES)].min(axis=1)
+    claim = (
+        f"at T = {temperature:g} the smaller of the weighted shares of low_top and low_other is "
+        f"largest at k = {best.k:.0f} ({min(best[list(SHARES)]):.0%}), against "
+        + " and ".join(f"{s:.0%} at k = {k:.0f}" for k, s in zip(ends.k, smaller, strict=True))
+    )
+    if best.k in ends.k.to_numpy():
+        return f"These data do not show the extremes of k degrade: {claim}."
+    return f"The extremes of k silence one of the two relation terms: {claim}."
+
+
+def _balanced(rows: pd.DataFrame) -> pd.Series:
+    """The row whose smaller share of the two relation terms is largest."""
+    smaller = rows[list(SHARES)].min(axis=1)
+    if smaller.isna().all():
+        raise ValueError("the table has no shares: every gradient is zero")
+    return rows.loc[smaller.idxmax()]

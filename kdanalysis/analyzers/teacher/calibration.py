@@ -1,32 +1,41 @@
-"""Calibration against temperature: is a network that says .8 right 8 times of 10?"""
+"""Calibration (figure 22): is a network that says .8 right 8 times of 10, and at which T?"""
 
-from collections import defaultdict
-from collections.abc import Sequence
-from math import frexp, ldexp
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.teacher.reliability import (
+    BINS,
+    bin_edges,
+    calibration_error,
+    calibration_sums,
+)
 from kdanalysis.core.streams import check_classes, check_temperatures
+from kdanalysis.draw.look import require
 
-BINS = 15
-# Quarter octaves from 0.25 to 16. Octaves share their mantissas, which makes them cheap below.
+# Quarter octaves from 0.25 to 16. Octaves share their mantissas, which makes them cheap to sum.
 LADDER = (*(2.0**octave * 2.0 ** (q / 4) for octave in range(-2, 4) for q in range(4)), 16.0)
-ENTRIES = {"cpu": 40_000}  # rows x classes of a chunk: its arrays stay in the cache
-MANY = 2**22  # on other devices
+ENTRIES = 40_000  # of a chunk
+SCORES = {"ece": "ECE", "nll": "NLL (nats)", "brier": "Brier score"}
+APART = 2**0.5  # temperatures within this factor count as the same: two steps of the ladder
 
 
 class Calibration(Analyzer):
-    """Reliability, calibration error, NLL and Brier score of p = softmax(teacher / T), many T.
+    """Reliability, calibration error, NLL and Brier score of p = softmax(logits / T), many T.
 
     A sample's confidence is max p; it belongs to one of 15 equal-width bins (low, high]. Of classes
     that tie for the largest logit the first counts as predicted.
 
-    - ``ece``: expected calibration error, the mean over samples of |accuracy - mean confidence| of
-      their bin (Guo et al., ICML 2017, arXiv 1706.04599), in [0, 1].
+    - ``ece``: expected calibration error (``calibration_error``), in [0, 1].
     - ``nll``: mean of -log p_target, nats.
     - ``brier``: mean of sum_i (p_i - [i = target])^2, in [0, 2].
 
@@ -34,8 +43,10 @@ class Calibration(Analyzer):
         num_classes: c, at least 2.
         distilled: T > 0 at which the teacher distils; the ladder gets it where it lacks it.
         temperatures: the ladder of T > 0; 25 from 0.25 to 16 unless given.
+        side: whose logits they are.
     """
 
+    noun, title, beside = "calibration", "Calibration against temperature", False
     needs = ("teacher_logits", "target")
 
     def __init__(
@@ -43,23 +54,28 @@ class Calibration(Analyzer):
         num_classes: int,
         distilled: float | int = 4.0,
         temperatures: Sequence[float | int] = LADDER,
+        side: Literal["teacher", "student"] = "teacher",
     ) -> None:
         check_classes(num_classes)
         (distilled,) = check_temperatures((distilled,))
         ladder = tuple(sorted({*check_temperatures(temperatures), distilled}))
-        super().__init__(num_classes, distilled, ladder)
+        super().__init__(num_classes, distilled, ladder, side)
         self.num_classes, self.distilled, self.temperatures = num_classes, distilled, ladder
+        self.needs = (f"{side}_logits", "target")
         for name in ("nll", "brier"):
             self.add_sum(name, len(ladder))
         for name in ("count", "confidence", "correct"):
             self.add_sum(name, len(ladder), BINS)
 
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "Calibration":
+        """Return the analyzer of the teacher, which distils at the temperature of the losses."""
+        return cls(setting.num_classes, setting.temperature)
+
     def update(self, logits: Float[Tensor, "n c"], target: Int[Tensor, " n"]) -> None:
         """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
         kept = self.keep(logits, target=target, num_classes=self.num_classes)
-        rows = max(1, ENTRIES.get(logits.device.type, MANY) // self.num_classes)
-        parts = zip(logits[kept].split(rows), target[kept].long().split(rows), strict=True)
-        for part, labels in parts:
+        for part, labels in chunks(logits[kept], target[kept].long(), entries=ENTRIES):
             self.accumulate(**calibration_sums(part.double(), labels, self.temperatures))
 
     def compute(self) -> dict[str, Tensor]:
@@ -69,7 +85,7 @@ class Calibration(Analyzer):
             "count": self.count.clone(),
             "confidence": self.confidence / self.count,
             "accuracy": self.correct / self.count,
-            "ece": (self.confidence - self.correct).abs().sum(-1) / n,
+            "ece": calibration_error(self.confidence, self.correct, n),
             "nll": self.nll / n,
             "brier": self.brier / n,
             "n": n,
@@ -83,80 +99,152 @@ class Calibration(Analyzer):
         (both NaN in an empty bin), ece, nll, brier, n, distilled, non_finite.
         """
         values = {name: value.cpu() for name, value in self.compute().items()}
-        edges = bin_edges()
+        non_finite, edges = int(values.pop("non_finite")), bin_edges()
         columns = {"temperature": torch.tensor(self.temperatures, dtype=torch.float64)}
-        columns |= {"low": edges[:-1].unsqueeze(0), "high": edges[1:].unsqueeze(0)}
-        columns |= {name: values[name] for name in ("count", "confidence", "accuracy")}
-        columns |= {name: values[name] for name in ("ece", "nll", "brier", "n")}
+        columns |= {"low": edges[:-1].unsqueeze(0), "high": edges[1:].unsqueeze(0), **values}
+        shape = len(self.temperatures), BINS
         frame = pd.DataFrame(
-            {name: _spread(v, len(self.temperatures)) for name, v in columns.items()}
-        )
-        frame = frame.astype({"count": "int64", "n": "int64"})
-        return frame.assign(distilled=self.distilled, non_finite=int(values["non_finite"]))
+            {
+                name: (value.unsqueeze(-1) if value.dim() == 1 else value)
+                .expand(shape)
+                .flatten()
+                .tolist()
+                for name, value in columns.items()
+            }
+        ).astype({"count": "int64", "n": "int64"})
+        return frame.assign(distilled=self.distilled, non_finite=non_finite)
 
 
-class StudentCalibration(Calibration):
-    """Calibration of the student's side, everything else being equal."""
+class Least(NamedTuple):
+    """Where a score is least: the temperature, the score, and whether the ladder ends there."""
 
-    needs = ("student_logits", "target")
+    temperature: float
+    value: float
+    end: bool
 
-
-def calibration_sums(
-    logits: Float[Tensor, "n c"], target: Int[Tensor, " n"], temperatures: Sequence[float]
-) -> dict[str, Tensor]:
-    """Sums over the samples: nll and brier by T; count, confidence and correct by (T, bin)."""
-    top, predicted = logits.max(-1, keepdim=True)
-    correct = (predicted == target.unsqueeze(-1)).squeeze(-1).double()
-    below = logits - top
-    sums, squares = power_sums(below, temperatures)
-    ladder = torch.tensor(temperatures, dtype=sums.dtype, device=sums.device).unsqueeze(-1)
-    log_p = below.gather(-1, target.unsqueeze(-1)).squeeze(-1) / ladder - sums.log()
-    confidence = 1 / sums
-    edges = bin_edges().to(sums.device)
-    rows = torch.arange(len(temperatures), device=sums.device).unsqueeze(-1)
-    place = (rows * BINS + torch.bucketize(confidence, edges[1:-1])).flatten()
-    empty = sums.new_zeros(len(temperatures) * BINS)
-    binned = {"count": torch.ones_like(sums), "confidence": confidence, "correct": correct}
-    return {
-        "nll": -log_p.sum(-1),
-        "brier": (squares / sums**2 - 2 * log_p.exp() + 1).sum(-1),
-        **{
-            name: empty.index_add(0, place, value.expand_as(sums).flatten()).view(-1, BINS)
-            for name, value in binned.items()
-        },
-    }
+    def __str__(self) -> str:
+        beyond = ("≤ " if self.temperature < 1 else "≥ ") if self.end else ""
+        return f"{beyond}{self.temperature:.3g}"
 
 
-def power_sums(
-    below: Float[Tensor, "n c"], temperatures: Sequence[float]
-) -> tuple[Float[Tensor, "t n"], Float[Tensor, "t n"]]:
-    """Sums over the classes of exp(x / T) and of exp(2x / T), for x <= 0.
+def least(scores: pd.DataFrame, score: str) -> Least:
+    """Where a score is least; for NLL and Brier score refined between the ladder's temperatures.
 
-    Temperatures an octave apart share their exponentials: exp(x / (T/2)) is the square of
-    exp(x / T), so that 25 temperatures in quarter octaves take 4 exponentials a logit, not 50.
+    These two are smooth in log T, so that the vertex of the parabola through the lowest point and
+    its neighbours is within a percent of the minimum on the usual ladder. ECE jumps as samples
+    change bins: its T is one of the ladder.
+
+    Args:
+        scores: one row a temperature, which is the index, ascending.
+        score: ece, nll or brier.
     """
-    families: dict[float, dict[int, int]] = defaultdict(dict)
-    for row, temperature in enumerate(temperatures):
-        mantissa, octave = frexp(temperature)
-        families[mantissa][octave] = row
-    sums, squares = below.new_empty(2, len(temperatures), len(below))
-    for mantissa, rows in families.items():
-        powers = (below / ldexp(mantissa, max(rows))).exp_()
-        total = powers.sum(-1)
-        for octave in range(max(rows), min(rows) - 1, -1):
-            square = powers.square_().sum(-1)
-            if octave in rows:
-                sums[rows[octave]], squares[rows[octave]] = total, square
-            total = square
-    return sums, squares
+    place = int(np.argmin(scores[score]))
+    point = float(scores.index[place]), float(scores[score].iloc[place])
+    end = place in (0, len(scores) - 1)
+    if end or score == "ece":
+        return Least(*point, end)
+    near = scores[score].iloc[place - 1 : place + 2]
+    away = np.log(near.index.to_numpy(float) / point[0])
+    square, slope, value = np.polyfit(away, near.to_numpy(), 2)
+    vertex = -slope / (2 * square)
+    return Least(float(point[0] * np.exp(vertex)), float(value + slope * vertex / 2), end)
 
 
-def bin_edges() -> Float[Tensor, " b"]:
-    """The 16 edges of the 15 bins of confidence."""
-    return torch.linspace(0, 1, BINS + 1, dtype=torch.float64)
+def join_networks(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the tables of several networks as one, their names in a column ``network``.
+
+    A network without a finite sample is left out.
+
+    Raises:
+        ValueError: that is all of them.
+    """
+    known = [t.assign(network=name) for name, t in tables.items() if t.nll.notna().any()]
+    if not known:
+        raise ValueError(f"the table has no value of 'nll' for any of {list(tables)}")
+    return pd.concat(known, ignore_index=True)
 
 
-def _spread(values: Float[Tensor, "*shape"], temperatures: int) -> list[float]:
-    """Values by temperature, by bin or by both as a column of the table."""
-    whole = values.unsqueeze(-1) if values.dim() == 1 else values
-    return whole.expand(temperatures, BINS).flatten().tolist()
+def by_network(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Scores, mean confidence and accuracy by temperature, of every network."""
+    bins = ("temperature", "count", "confidence", "accuracy")
+    require(table, *bins, *SCORES, "n", "distilled", number="nll")
+    groups = table.groupby("network", sort=False) if "network" in table else [("", table)]
+    return {str(name): _scores(rows) for name, rows in groups}
+
+
+def one_network(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores of the table's only network; a ValueError where there are several."""
+    networks = by_network(table)
+    if len(networks) > 1:
+        raise ValueError(f"the table holds {list(networks)}: give the rows of one network")
+    return next(iter(networks.values()))
+
+
+@Calibration.shortens
+def scores_by_temperature(rows: pd.DataFrame) -> pd.DataFrame:
+    """ECE, NLL, Brier score, mean confidence and accuracy of one network, a row a temperature."""
+    return _scores(rows)[[*SCORES, "confidence", "accuracy"]].reset_index()
+
+
+def _scores(rows: pd.DataFrame) -> pd.DataFrame:
+    weighted = rows[["confidence", "accuracy"]].mul(rows["count"] / rows.n, axis=0)
+    mean = weighted.groupby(rows.temperature).sum(min_count=1)
+    return mean.join(rows.groupby("temperature")[list(SCORES)].first()).sort_index()
+
+
+@Calibration.reads()
+def calibration_reading(table: pd.DataFrame) -> Reading:
+    """Whether the T that distils is another than the T that calibrates; both scores there.
+
+    It is where both NLL and ECE are least at a T that is more than a factor of 1.41 from the one
+    that distils.
+    """
+    scores, distilled = one_network(table), float(table.distilled.iloc[0])
+    found = {score: least(scores, score) for score in ("nll", "ece")}
+    there = [t for t in dict.fromkeys((1.0, distilled)) if t in scores.index]
+    number = "; ".join(
+        f"{score.upper()} least at T = {one}: {one.value:.3f}"
+        + "".join(f", {scores[score][t]:.3f} at T = {t:g}" for t in there)
+        for score, one in found.items()
+    )
+    claim = (
+        f"NLL is least at T = {found['nll']}, ECE at T = {found['ece']}; ECE is "
+        f"{found['ece'].value:.3f} there and {scores.ece[distilled]:.3f} at T = {distilled:g}, "
+        f"where the mean confidence is {scores.confidence[distilled]:.2f} and the accuracy "
+        f"{scores.accuracy[distilled]:.2f}"
+    )
+    apart = [abs(np.log(one.temperature / distilled)) > np.log(APART) for one in found.values()]
+    if all(apart):
+        claim = f"The T that distils ({distilled:g}) is not the T that calibrates: {claim}."
+    else:
+        claim = (
+            f"These data do not show that the T that distils ({distilled:g}) differs from the T "
+            f"that calibrates: {claim}."
+        )
+    return Reading(claim, number)
+
+
+@Calibration.reads(of_all=True)
+def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+    """Which network is calibrated best at T = 1 (or the nearest there is), and the T of each."""
+    networks = by_network(join_networks(tables))
+    plain, errors, found = {}, {}, {}
+    for name, scores in networks.items():
+        ladder = scores.index.to_numpy(float)
+        plain[name] = float(ladder[np.abs(np.log(ladder)).argmin()])
+        errors[name], found[name] = float(scores.ece[plain[name]]), least(scores, "nll")
+    number = "; ".join(
+        f"{name}: ECE {errors[name]:.3f} at T = {plain[name]:g}, NLL least at T = {found[name]}"
+        for name in networks
+    )
+    ordered = sorted(errors, key=errors.get)
+    listed = ", ".join(f"{name} {errors[name]:.3f}" for name in ordered)
+    wanted = ", ".join(f"{one} for {name}" for name, one in found.items())
+    silent = ", ".join(name for name in tables if name not in networks)
+    missing = f" Without a finite sample: {silent}." if silent else ""
+    first = next(iter(plain.values()))
+    return Reading(
+        f"Read at T = {first:g} {ordered[0]} is calibrated best and {ordered[-1]} worst (ECE: "
+        f"{listed}); NLL is least at T = {wanted}.{missing}",
+        number,
+    )

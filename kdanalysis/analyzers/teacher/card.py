@@ -1,20 +1,23 @@
 """The teacher card: what a teacher's predictive distribution has to teach, temperature by T."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log, nan
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.special import entr
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.teacher.mass import knees
+from kdanalysis.analyzers.teacher.reliability import BINS, calibration_error, sums_by_confidence
 from kdanalysis.core.partition import AutoK
 from kdanalysis.core.streams import check_classes, check_temperatures
 
 TOP = 5  # p_other is the mass outside the TOP most probable classes
-ECE_BINS = 15
 CONFIDENT = 0.9
 
 # A probability is rounded to zero at half the smallest subnormal number or less: 2^-24 (float16),
@@ -35,12 +38,12 @@ class TeacherDistribution(Analyzer):
     - ``confidence_mean``: max p. ``entropy_mean``: nats. ``nll``: -log p_target, nats.
     - ``rest_entropy_mean``: entropy of the classes after the first, renormalised, nats; at most
       log(c - 1).
-    - ``ece_15``: expected calibration error over 15 equal-width confidence bins (lo, hi].
+    - ``ece_15``: expected calibration error (``calibration_error``) over 15 bins of confidence.
     - ``p_other_mean``: mass outside the 5 most probable classes; 0 where c <= 5, as none is left.
     - ``suppression``: 1 - p_target, the factor by which KD scales the non-target term (DKD eq. 6).
     - ``confident_wrong``: share of samples that are wrong with max p above 0.9.
-    - ``knee``: the k at which the mean top-k mass stands highest above the straight line of a
-      uniform teacher (Kneedle's point), which is the number of ranks whose mean mass is above 1/c.
+    - ``knee``: of the mean top-k mass (``knees``, Kneedle's point), which is the number of ranks
+      whose mean mass is above 1/c.
     - ``k_mass_95``: the smallest k whose mean top-k mass is at least 0.95.
     - ``modality``: mean k that the auto-k rule of GDKD chooses (ratio 2, no cap below c - 1).
     - ``underflow_fp16``, ``_bf16``, ``_fp32``: share of samples whose least probable class rounds
@@ -56,6 +59,7 @@ class TeacherDistribution(Analyzer):
         temperatures: every T > 0 of the card.
     """
 
+    noun, title = "teacher", "Teacher card"
     needs = ("teacher_logits",)
     takes = ("target",)
 
@@ -72,7 +76,12 @@ class TeacherDistribution(Analyzer):
             self.add_sum(name, len(self.temperatures))
         self.add_sum("rank_mass", len(self.temperatures), num_classes)
         for name in ("bin_confidence", "bin_correct"):
-            self.add_sum(name, len(self.temperatures), ECE_BINS)
+            self.add_sum(name, len(self.temperatures), BINS)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "TeacherDistribution":
+        """Return the analyzer for these classes."""
+        return cls(setting.num_classes)
 
     def update(
         self, teacher_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"] | None = None
@@ -85,15 +94,18 @@ class TeacherDistribution(Analyzer):
         kept = self.keep(teacher_logits, target=target, num_classes=self.num_classes)
         logits = teacher_logits[kept].double()
         ranked = logits.sort(-1, descending=True).values
-        self.accumulate(n=kept.sum(), **_each(self.temperatures, _free_sums, ranked))
+        free = [_free_sums(ranked, t) for t in self.temperatures]
+        self.accumulate(
+            n=kept.sum(), **{name: torch.stack([one[name] for one in free]) for name in free[0]}
+        )
         if target is not None:
             correct = logits.argmax(-1) == target[kept]
-            labelled = logits.gather(-1, target[kept].long().unsqueeze(-1))
+            labelled = logits.gather(-1, target[kept].long().unsqueeze(-1)).squeeze(-1)
             self.accumulate(
-                targets=torch.tensor(len(target)), labelled=kept.sum(), correct=correct.sum()
-            )
-            self.accumulate(
-                **_each(self.temperatures, _labelled_sums, ranked, labelled.squeeze(-1), correct)
+                targets=torch.tensor(len(target)),
+                labelled=kept.sum(),
+                correct=correct.sum(),
+                **_labelled_sums(ranked, labelled, correct, self.temperatures),
             )
 
     def compute(self) -> dict[str, Tensor]:
@@ -104,8 +116,8 @@ class TeacherDistribution(Analyzer):
         values |= free | _mass_marks(self.rank_mass / self.n) | under
         if self.targets > 0:
             values["accuracy"] = self.correct / self.labelled
-            gap = (self.bin_confidence - self.bin_correct).abs().sum(-1)
-            values["ece_15"] = gap / self.labelled
+            bins = self.bin_confidence, self.bin_correct
+            values["ece_15"] = calibration_error(*bins, self.labelled)
             values |= {name: getattr(self, name) / self.labelled for name in LABELLED}
         return values
 
@@ -117,14 +129,6 @@ class TeacherDistribution(Analyzer):
             ladder = (nan,) if fixed else self.temperatures
             rows += zip([quantity] * len(ladder), ladder, value.reshape(-1).tolist(), strict=True)
         return pd.DataFrame(rows, columns=["quantity", "temperature", "value"])
-
-
-def _each(
-    temperatures: Sequence[float | int], sums: Callable[..., dict[str, Tensor]], *data: Tensor
-) -> dict[str, Tensor]:
-    """Call ``sums(*data, T)`` for every T and stack the results, T first."""
-    batches = [sums(*data, t) for t in temperatures]
-    return {name: torch.stack([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def _free_sums(ranked: Float[Tensor, "n c"], temperature: float) -> dict[str, Tensor]:
@@ -146,35 +150,45 @@ def _free_sums(ranked: Float[Tensor, "n c"], temperature: float) -> dict[str, Te
 def _labelled_sums(
     ranked: Float[Tensor, "n c"],
     labelled: Float[Tensor, " n"],
-    correct: Tensor,
-    temperature: float,
+    correct: Bool[Tensor, " n"],
+    temperatures: Sequence[float],
 ) -> dict[str, Tensor]:
-    """Sums over the batch that need labels; ``labelled`` is the logit of the target."""
-    normaliser = (ranked / temperature).logsumexp(-1)
-    confidence = (ranked[:, 0] / temperature - normaliser).exp()
-    log_target = labelled / temperature - normaliser
-    edges = torch.linspace(0, 1, ECE_BINS + 1, dtype=torch.float64, device=ranked.device)
-    place = torch.bucketize(confidence, edges[1:-1])
-    empty = torch.zeros_like(edges[1:])
+    """Sums over the batch that need labels, T first; ``labelled`` is the logit of the target."""
+    normaliser = torch.stack([(ranked / t).logsumexp(-1) for t in temperatures])
+    ladder = normaliser.new_tensor(temperatures).unsqueeze(-1)
+    confidence = (ranked[:, 0] / ladder - normaliser).exp()
+    log_target = labelled / ladder - normaliser
+    binned = sums_by_confidence(confidence, correct)
     return {
-        "nll": -log_target.sum(),
-        "suppression": -torch.expm1(log_target).sum(),
-        "confident_wrong": ((confidence > CONFIDENT) & ~correct).sum(),
-        "bin_confidence": empty.index_add(0, place, confidence),
-        "bin_correct": empty.index_add(0, place, correct.double()),
+        "nll": -log_target.sum(-1),
+        "suppression": -torch.expm1(log_target).sum(-1),
+        "confident_wrong": ((confidence > CONFIDENT) & ~correct).sum(-1),
+        "bin_confidence": binned["confidence"],
+        "bin_correct": binned["correct"],
     }
 
 
 def _mass_marks(rank_mass: Float[Tensor, "t c"]) -> dict[str, Float[Tensor, " t"]]:
     """Knee and 95 % point of the mean top-k mass, from the mean mass of every rank."""
-    curve = rank_mass.cumsum(-1)
-    ranks = torch.arange(1, curve.shape[-1] + 1, dtype=curve.dtype, device=curve.device)
-    above = curve - ranks / curve.shape[-1]
-    highest = above.amax(-1, keepdim=True)
-    # Equal up to rounding counts as equal: a uniform teacher has its knee at k = 1.
-    marks = {"knee": above >= highest - 1e-12, "k_mass_95": curve >= 0.95}
-    unseen = rank_mass.isnan().any(-1)
-    return {
-        name: (1.0 + mark.int().argmax(-1).double()).masked_fill(unseen, nan)
-        for name, mark in marks.items()
-    }
+    curve, unseen = rank_mass.cumsum(-1), rank_mass.isnan().any(-1)
+    marks = {"knee": knees(curve), "k_mass_95": 1 + (curve >= 0.95).int().argmax(-1)}
+    return {name: mark.double().masked_fill(unseen, nan) for name, mark in marks.items()}
+
+
+@TeacherDistribution.reads()
+def card_reading(card: pd.DataFrame) -> Reading:
+    """What the card is for, and how many samples enter no number."""
+    count = left_out(card)
+    number = f"{count:,} samples hold NaN or inf and enter no number." if count else ""
+    if count == 1:
+        number = "1 sample holds NaN or inf and enters no number."
+    return Reading(
+        "What a student can learn from this teacher beyond its first guess: the less a teacher "
+        "leaves to its other classes, the more a loss must amplify them.",
+        number,
+    )
+
+
+def left_out(card: pd.DataFrame) -> int:
+    """Samples with NaN or inf."""
+    return int(card.loc[card.quantity == "non_finite", "value"].sum())

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import Bins, check_classes, check_temperatures
+from kdanalysis.draw.axes import LOGARITHMIC, k_axis
 from kdanalysis.draw.look import (
     GREY,
     PAGE,
@@ -24,7 +25,6 @@ from kdanalysis.draw.look import (
 
 BINS = Bins(0.0, 1.0, 500)  # quantiles of a mass are good to 0.002
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
-LOGARITHMIC = 20  # more classes than this are laid out on a logarithmic axis
 
 
 class TopKMass(Analyzer):
@@ -84,10 +84,10 @@ class TopKMass(Analyzer):
 @TopKMass.reads()
 def mass_reading(table: pd.DataFrame) -> Reading:
     """Whether the knee moves to the right as T grows; knee k and its mean mass, by temperature."""
-    knees, mass = knee_by_temperature(table), table.set_index(["temperature", "k"])["mean"]
-    ladder = list(knees.values())
-    number = "; ".join(f"T = {t:g}: k = {k} holds {mass[(t, k)]:.2f}" for t, k in knees.items())
-    listed = ", ".join(f"{k} at T = {t:g}" for t, k in knees.items())
+    found, mass = knee_by_temperature(table), table.set_index(["temperature", "k"])["mean"]
+    ladder = list(found.values())
+    number = "; ".join(f"T = {t:g}: k = {k} holds {mass[(t, k)]:.2f}" for t, k in found.items())
+    listed = ", ".join(f"{k} at T = {t:g}" for t, k in found.items())
     if len(ladder) < 2:
         return Reading(f"The knee of the top-k mass lies at k = {listed}.", number)
     if ladder == sorted(ladder) and ladder[0] < ladder[-1]:
@@ -98,15 +98,20 @@ def mass_reading(table: pd.DataFrame) -> Reading:
 
 
 def knee_by_temperature(table: pd.DataFrame) -> dict[float, int]:
-    """The smallest k at which the mean mass stands highest above k / c, by temperature."""
+    """The knee of the mean mass, by temperature."""
     require(table, "temperature", "k", "mean", number="mean")
-    classes = table.k.max()
-    above = table.assign(above=table["mean"] - table.k / classes)
-    knees = {}
-    for temperature, rows in above.groupby("temperature"):
-        near = rows[rows.above >= rows.above.max() - 1e-12]
-        knees[temperature] = int(near.k.min())
-    return knees
+    curves = table.pivot(index="temperature", columns="k", values="mean")
+    return dict(zip(curves.index, knees(torch.tensor(curves.to_numpy())).tolist(), strict=True))
+
+
+def knees(curves: Float[Tensor, "t c"]) -> Int[Tensor, " t"]:
+    """The smallest k at which each top-k mass stands highest above a uniform teacher's k / c.
+
+    Heights that are equal up to rounding count as equal: a uniform teacher has its knee at k = 1.
+    """
+    ranks = torch.arange(1, curves.shape[-1] + 1, dtype=curves.dtype, device=curves.device)
+    above = curves - ranks / curves.shape[-1]
+    return 1 + (above >= above.amax(-1, keepdim=True) - 1e-12).int().argmax(-1)
 
 
 @TopKMass.picture("Teacher probability held by the k most probable classes")
@@ -115,18 +120,14 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     The band is the middle half of the samples, the dashed line a uniform teacher. A ring marks
     the knee, the k at which a curve stands highest above the uniform line.
-
-    Args:
-        table: columns temperature, k, mean, q25, q75, non_finite (``TopKMass``).
-        ax: axes to draw on; a new figure when None.
     """
     require(table, "q25", "q75")
     ax = ax or new_axes(PAGE, 3.3)
     classes = int(table.k.max())
     colours = ladder_colours(table.temperature)
-    knees = knee_by_temperature(table)
+    found = knee_by_temperature(table)
     for temperature, rows in table.groupby("temperature"):
-        rows, colour, knee = rows.sort_values("k"), colours[temperature], knees[temperature]
+        rows, colour, knee = rows.sort_values("k"), colours[temperature], found[temperature]
         ax.fill_between(rows.k, rows.q25, rows.q75, color=colour, alpha=0.13, linewidth=0)
         label = f"T = {temperature:g}: k = {knee}"
         ax.plot(rows.k, rows["mean"], color=colour, label=label)
@@ -143,7 +144,10 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         )
     first = table[table.temperature == table.temperature.iloc[0]].sort_values("k")
     ax.plot(first.k, first.k / classes, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-    _lay_out(ax, classes)
+    ax.set_ylim(0, 1.02)
+    k_axis(ax, range(1, classes + 1))
+    if classes > LOGARITHMIC:
+        ax.set_xlim(0.95, classes * 1.05)
     ax.set_xlabel(
         "k, the number of most probable classes\n"
         f"(line: mean; band: middle half of the samples; dashed: uniform){state_left_out(table)}"
@@ -151,17 +155,3 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_ylabel("teacher mass of the top k")
     side_legend(ax, "knee (ring): largest\ngap to uniform")
     return ax
-
-
-def _lay_out(ax: Axes, classes: int) -> None:
-    ax.set_ylim(0, 1.02)
-    if classes <= LOGARITHMIC:
-        ax.set_xticks(range(1, classes + 1))
-        return
-    ax.set_xscale("log")
-    marks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if k < classes]
-    close = marks[-1] > 0.7 * classes
-    ax.set_xticks([*marks[: -1 if close else None], classes])
-    ax.set_xticks([], minor=True)
-    ax.xaxis.set_major_formatter("{x:.0f}")
-    ax.set_xlim(0.95, classes * 1.05)

@@ -1,12 +1,34 @@
-"""Class profiles: the teacher's mean probability for every class, given the true one."""
+"""Class profiles (figure 8): which classes the teacher sees in the images of one."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import check_classes, check_temperatures
+from kdanalysis.draw.look import (
+    BLUE,
+    FAINT,
+    PAGE,
+    VERMILION,
+    Axes,
+    Figure,
+    class_names,
+    few_ticks,
+    new_panels,
+    require,
+    short,
+    state_left_out,
+)
+
+PANELS = 12  # of more classes only so many are drawn
+BARS = 8  # and of each only the most probable classes
 
 
 class ClassProfile(Analyzer):
@@ -19,6 +41,7 @@ class ClassProfile(Analyzer):
         temperature: T > 0.
     """
 
+    noun, title = "profile", "Class profiles"
     needs = ("teacher_logits", "target")
 
     def __init__(self, num_classes: int, temperature: float | int = 4.0) -> None:
@@ -28,6 +51,11 @@ class ClassProfile(Analyzer):
         self.num_classes, self.temperature = num_classes, temperature
         self.add_sum("probability", num_classes, num_classes)
         self.add_sum("count", num_classes)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "ClassProfile":
+        """Return the analyzer for these classes, at the temperature of the losses."""
+        return cls(setting.num_classes, setting.temperature)
 
     def update(self, teacher_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"]) -> None:
         """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
@@ -70,3 +98,143 @@ class ClassProfile(Analyzer):
                 "temperature": self.temperature,
             }
         )
+
+
+@ClassProfile.reads()
+def profile_reading(table: pd.DataFrame) -> Reading:
+    """Whether classes have modes beside the true one: rivals of the median class, the strongest.
+
+    A rival is another class whose mean probability is at least twice what an even spread of the
+    mass beside the true class would give it. Classes have several modes where the median class
+    has a rival. The strongest rival is told by the part of the mass beside the class it holds.
+    """
+    require(table, "target", "class", "probability", number="probability")
+    rest = table[table.target != table["class"]].dropna(subset="probability")
+    mass = rest.groupby("target").probability.transform("sum")
+    part = rest.probability / mass.where(mass > 0)
+    even = 1 / (table["class"].nunique() - 1)
+    middle = (part >= 2 * even).groupby(rest.target).sum().median()
+    strongest = part.groupby(rest.target).max().median()
+    rivals = f"{middle:g} rival" if middle == 1 else f"{middle:g} rivals"
+    held = f"{strongest:.0%}" if strongest >= 0.1 else f"{strongest:.1%}"
+    number = (
+        f"{rivals} above twice an even spread (median class); the strongest "
+        f"holds {held} of the mass beside the true class"
+    )
+    if np.isnan(strongest):
+        claim = "The teacher leaves no mass beside the true class, so there are no modes to see."
+        return Reading(claim, number)
+    shown = "Classes have" if middle >= 1 else "These data do not show"
+    each = "" if middle >= 1 else " a class"
+    return Reading(
+        f"{shown} several modes{each}: the median class has {rivals} with at least twice the "
+        f"probability of an even spread, and its strongest rival holds {held} of the mass beside "
+        f"it.",
+        number,
+    )
+
+
+@ClassProfile.picture(
+    "Mean teacher probability for every class, by true class", names=True, panels=True
+)
+def class_profiles(
+    table: pd.DataFrame,
+    names: Sequence[str] | None = None,
+    classes: Sequence[int] | None = None,
+    k: int = 5,
+) -> Figure:
+    """One panel a class: the teacher's mean probability for every class, given that it is true.
+
+    The k most probable classes are blue, the true class vermilion. Up to 12 classes are drawn in
+    full, in class order. Of more classes, 12 are drawn, evenly spaced from the most to the least
+    concentrated profile, and of each its 8 most probable classes, with the mass of all others as
+    a number; the title says so.
+
+    Args:
+        table: as ``ClassProfile.table`` gives it.
+        names: a name for every class.
+        classes: which classes to draw instead.
+        k: how many classes to colour.
+    """
+    columns = ("target", "class", "probability", "rank", "temperature")
+    require(table, *columns, number="probability")
+    seen = table.dropna(subset="probability")
+    labels = class_names(int(table["class"].max()) + 1, names)
+    chosen = spread_classes(table) if classes is None else list(classes)
+    whole = len(labels) <= PANELS
+    figure, grid = _grid(len(chosen), min(len(labels), PANELS) if whole else BARS, whole)
+    profiles = dict(tuple(seen.groupby("target")))
+    for ax, target in zip(grid, chosen, strict=True):
+        if target not in profiles:
+            raise ValueError(f"class {target} has no samples in the table")
+        _panel(ax, profiles[target], target, labels, k, whole)
+    _legend(figure, table, k, whole)
+    if len(chosen) < (total := seen.target.nunique()):
+        how = ", evenly spaced from the most to the least concentrated" if classes is None else ""
+        figure.suptitle(f"{len(chosen)} of {total} classes{how}", fontsize=10)
+    return figure
+
+
+def spread_classes(table: pd.DataFrame, count: int = PANELS) -> list[int]:
+    """Up to ``count`` classes with samples, evenly spaced by the entropy of their profile."""
+    seen = table.dropna(subset="probability")
+    p = seen.probability.to_numpy()
+    entropy = pd.Series(-p * np.log(np.maximum(p, 1e-300))).groupby(seen.target.to_numpy()).sum()
+    if len(entropy) <= count:
+        return sorted(int(target) for target in entropy.index)
+    order = entropy.sort_values(kind="stable").index.to_numpy()
+    return [int(order[i]) for i in np.linspace(0, len(order) - 1, count).round().astype(int)]
+
+
+def _grid(panels: int, bars: int, whole: bool) -> tuple[Figure, list[Axes]]:
+    columns = min(panels, (5 if panels in (5, 9, 10) else 4) if whole else 3)
+    rows = -(-panels // columns)
+    figure, axes = new_panels(
+        rows,
+        columns,
+        figsize=(PAGE, rows * (0.55 + 0.16 * bars) + 0.9),
+        squeeze=False,
+        sharex=True,
+        sharey=whole,
+    )
+    for ax in axes.flat[panels:]:
+        ax.remove()
+    for ax in axes.flat[max(panels - columns, 0) : panels]:
+        ax.tick_params(labelbottom=True)
+    return figure, list(axes.flat[:panels])
+
+
+def _panel(
+    ax: Axes, rows: pd.DataFrame, target: int, labels: list[str], k: int, whole: bool
+) -> None:
+    shown = rows.sort_values("class" if whole else "rank").head(len(labels) if whole else BARS)
+    colours = [
+        VERMILION if c == target else BLUE if rank <= k else FAINT
+        for c, rank in zip(shown["class"], shown["rank"], strict=True)
+    ]
+    places = range(len(shown))
+    ax.barh(places, shown.probability, color=colours, height=0.75)
+    ax.set_yticks(places, labels=[short(labels[c], 13) for c in shown["class"]], parse_math=False)
+    ax.set_ylim(len(shown) - 0.4, -0.6)
+    ax.set_title(short(labels[target], 15 if whole else 22), loc="left", parse_math=False)
+    few_ticks(ax.xaxis, 3)
+    if not whole:
+        rest = 1 - shown.probability.sum()
+        ax.text(0.98, 0.03, f"others {rest:.2f}", transform=ax.transAxes, ha="right", fontsize=9)
+
+
+def _legend(figure: Figure, table: pd.DataFrame, k: int, whole: bool) -> None:
+    from matplotlib.patches import Patch
+
+    meanings = {VERMILION: "true class", BLUE: f"other class among the {k} most probable"}
+    if whole or k < BARS:
+        meanings[FAINT] = "the rest"
+    temperature = table.temperature.iloc[0]
+    figure.legend(
+        handles=[Patch(color=colour, label=label) for colour, label in meanings.items()],
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        title=f"mean teacher probability at T = {temperature:g}{state_left_out(table)}",
+        title_fontsize=10,
+    )

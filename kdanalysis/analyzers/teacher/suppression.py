@@ -1,32 +1,40 @@
-"""Suppression: the factor 1 - p by which plain KD scales what it says of the other classes."""
+"""Suppression (figure 5): the factor 1 - p by which plain KD scales what it says of other classes.
 
-from collections.abc import Sequence
+DKD, equation 6, arXiv 2203.08679; by teacher in its tables 11 and 12.
+"""
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import Bins, check_classes, check_temperatures
+from kdanalysis.draw.look import require
 
 BINS = Bins(-50.0, 50.0, 1000)  # log odds of 1 - p: steps of 0.1, from 2e-22 to 1 - 2e-22
 CLASSES = ("label", "top")
+SMALL = 0.1  # KD keeps less than a tenth of what it says of the other classes
 
 
 class Suppression(Analyzer):
     """Histogram and mean of 1 - p at several T, p = softmax(teacher / T) of one class.
 
-    KD weighs its non-target term by 1 - p_label (DKD, equation 6, arXiv 2203.08679; by teacher in
-    its tables 11 and 12). Without labels there is 1 - max p, which is the same wherever the teacher
-    is right. The bins are equal in the log odds log((1 - p) / p), so that both a sure teacher, near
-    0, and an unsure one, near 1, keep their shape.
+    KD weighs its non-target term by 1 - p_label. Without labels there is 1 - max p, which is the
+    same wherever the teacher is right. The bins are equal in the log odds log((1 - p) / p), so that
+    both a sure teacher, near 0, and an unsure one, near 1, keep their shape.
 
     Args:
         num_classes: c, at least 2.
         temperatures: every T > 0 to look at.
     """
 
+    noun, title, beside = "suppression", "Suppression of the other classes", False
     needs = ("teacher_logits",)
     takes = ("target",)
 
@@ -37,6 +45,11 @@ class Suppression(Analyzer):
         self.num_classes, self.temperatures = num_classes, ladder
         self.add_sum("sum", len(CLASSES), len(ladder))
         self.add_sum("counts", len(CLASSES), len(ladder), BINS.size)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "Suppression":
+        """Return the analyzer at T = 1 and at the temperature of the losses."""
+        return cls(setting.num_classes, sorted({1.0, setting.temperature}))
 
     def update(
         self, teacher_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"] | None = None
@@ -100,3 +113,86 @@ def rest_odds(logits: Float[Tensor, "n c"], index: Int[Tensor, " n"]) -> Float[T
     place = index.unsqueeze(-1)
     rest = logits.scatter(-1, place, -torch.inf).logsumexp(-1)
     return rest - logits.gather(-1, place).squeeze(-1)
+
+
+def join_teachers(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the tables of several teachers as one, their names in a column ``name``.
+
+    Raises:
+        ValueError: there is no table.
+    """
+    if not tables:
+        raise ValueError("need the table of at least one teacher, got none")
+    return pd.concat([t.assign(name=name) for name, t in tables.items()], ignore_index=True)
+
+
+def comparable(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Rows of the class that all teachers have, by name, and whose p it is in words."""
+    require(table, "of", "temperature", "low", "high", "count", "share", "mean", "n")
+    named = table if "name" in table else table.assign(name="")
+    labelled = named[named.of == "label"]
+    if set(labelled.name) == set(named.name):
+        return labelled, "of the label"
+    return named[named.of == "top"], "of the most probable class (for lack of labels)"
+
+
+@Suppression.reads()
+def suppression_reading(table: pd.DataFrame) -> Reading:
+    """Of one teacher whether it is sure, of several which suppresses most; means of 1 - p.
+
+    A teacher is sure where 1 - p is below 0.1 for at least half the samples at the lowest T: KD
+    then says less than a tenth of the non-target term about them. Which of several teachers is the
+    larger network is not to be seen in logits.
+    """
+    rows, what = comparable(table)
+    edge = np.log(SMALL / (1 - SMALL)) + 0.01  # the bin below ends at -2.2, which is 0.0998
+    groups = rows.groupby(["name", "temperature"], sort=False)
+    found = {
+        key: (part["mean"].iloc[0], part.share[part.high <= edge].sum()) for key, part in groups
+    }
+    number = "; ".join(
+        f"{prefix(name)}T = {t:g}: mean {digits(mean)}, below {SMALL:g} for {small:.0%}"
+        for (name, t), (mean, small) in found.items()
+    )
+    cold = rows.temperature.min()
+    sure = {name: values for (name, t), values in found.items() if t == cold}
+    if len(sure) > 1:
+        means = {name: mean for name, (mean, _) in sure.items()}
+        return Reading(_order_sentence(means, cold, what), number)
+    claim = f"1 - p {what} is " + "; ".join(
+        f"{digits(mean)} on average at T = {t:g} and below {SMALL:g} for {small:.0%} of samples"
+        for (_, t), (mean, small) in found.items()
+    )
+    (_, small), *_ = sure.values()
+    if small >= 0.5:
+        head = "The teacher is sure, so that KD hardly speaks of the other classes"
+    else:
+        head = "These data do not show a sure teacher"
+    return Reading(f"{head}: {claim}.", number)
+
+
+@Suppression.reads(of_all=True)
+def teachers_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+    """Which of several teachers suppresses most, by name."""
+    return suppression_reading(join_teachers(tables))
+
+
+def _order_sentence(means: Mapping[str, float], temperature: float, what: str) -> str:
+    ordered = sorted(means, key=means.get)
+    listed = ", ".join(f"{name} {digits(means[name])}" for name in ordered)
+    first, last = ordered[0], ordered[-1]
+    return (
+        f"The mean of 1 - p {what} at T = {temperature:g} is {listed}: with {first} as teacher KD "
+        f"says the least of the non-target classes, with {last} {means[last] / means[first]:.3g} "
+        f"times as much. DKD finds larger teachers nearer 0; sizes are not in the logits."
+    )
+
+
+def digits(share: float) -> str:
+    """Two digits of a share, and of what is left where it is near 1."""
+    return f"{share:.2g}" if share < 0.995 else f"{share:.4f}"
+
+
+def prefix(name: str) -> str:
+    """The beginning of a line about a teacher of this name, where it has one."""
+    return f"{name}: " if name else ""

@@ -7,7 +7,6 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, log_loss
-from torchmetrics import MetricCollection
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
@@ -163,15 +162,6 @@ def test_a_dominant_class_does_not_hide_the_entropy_of_the_rest():
     assert value(table, "rest_entropy_mean", 1.0) == pytest.approx(np.log(3))
 
 
-def test_halves_merge_into_the_whole(batch):
-    whole, left, right = (TeacherDistribution(12) for _ in range(3))
-    whole.update(*batch)
-    left.update(batch[0][:130], batch[1][:130])
-    right.update(batch[0][130:], batch[1][130:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), whole.table())
-
-
 def test_an_empty_analyzer_merges_without_complaint(batch):
     empty, full = TeacherDistribution(12), TeacherDistribution(12)
     full.update(*batch)
@@ -184,19 +174,6 @@ def test_differently_configured_cards_do_not_merge(batch):
     right.update(*batch)
     with pytest.raises(ValueError, match="class and arguments must be the same on both sides"):
         left.merge_state(right)
-
-
-def test_a_collection_keeps_cards_with_other_temperatures_apart():
-    flat = torch.zeros(6, 4)  # the same numbers at every temperature
-    cards = MetricCollection(
-        {"cold": TeacherDistribution(4, (1,)), "warm": TeacherDistribution(4, (4,))}
-    )
-    cards.update(flat)
-    cards.update(logits(0, 6, 4))
-    single = TeacherDistribution(4, (4,))
-    single.update(flat)
-    single.update(logits(0, 6, 4))
-    pd.testing.assert_frame_equal(cards["warm"].table(), single.table())
 
 
 def test_results_do_not_change_when_more_data_arrives(batch):

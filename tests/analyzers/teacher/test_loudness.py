@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kdanalysis.analyzers.sweep.sweep import TermSweep
 from kdanalysis.analyzers.teacher.loudness import loudness, weigh
-from kdanalysis.analyzers.teacher.suggestion import suggest_weights
+from kdanalysis.analyzers.teacher.suggestion_rules import suggest_weights
 from tests.analyzers.reference import logits, probabilities
 
 

@@ -1,11 +1,19 @@
-"""Class profiles are pandas' group means of the softened probabilities."""
+"""Class profiles are pandas' group means, and are drawn with a stated choice of classes."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
-from kdanalysis.analyzers.teacher.profile import ClassProfile
+from kdanalysis.analyzers.teacher.profile import (
+    ClassProfile,
+    class_profiles,
+    profile_reading,
+    spread_classes,
+)
+from kdanalysis.draw.look import BLUE, FAINT, VERMILION
+from tests.analyzers.readback import smallest_font
 from tests.analyzers.reference import logits, probabilities, targets
 
 
@@ -48,17 +56,94 @@ def test_non_finite_rows_are_counted_and_left_out():
     )
 
 
-def test_halves_merge_into_the_whole():
-    teacher, target = logits(0), targets(1)
-    left, right = ClassProfile(12, 2), ClassProfile(12, 2)
-    left.update(teacher[:7], target[:7])
-    right.update(teacher[7:], target[7:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), table(teacher, target))
-
-
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="temperature must be a finite number above 0, got 0"):
         ClassProfile(3, 0)
     with pytest.raises(ValueError, match="target of sample 0 is -1"):
         ClassProfile(3).update(torch.zeros(1, 3), torch.tensor([-1]))
+
+
+def example(classes: int, rival: float = 0.2, own: float = 0.5) -> pd.DataFrame:
+    """Every class: ``own`` for itself (more for later classes), ``rival`` for the next class."""
+    p = np.full((classes, classes), 0.0)
+    for i in range(classes):
+        p[i] = (1 - own - rival) / (classes - 2)
+        p[i, i], p[i, (i + 1) % classes] = own, rival
+        p[i] = (1 - i / classes / 2) * p[i] + i / classes / 2 * np.eye(classes)[i]
+    frame = pd.DataFrame(p).stack().rename_axis(["target", "class"]).rename("probability")
+    frame = frame.reset_index()
+    frame["rank"] = frame.groupby("target").probability.rank(ascending=False, method="first")
+    return frame.assign(n=5, non_finite=1, temperature=4.0)
+
+
+def test_small_class_sets_are_drawn_whole_in_class_order():
+    frame = example(10)
+    figure = class_profiles(frame, names=list("abcdefghij"), k=2)
+    panels = figure.axes
+    assert [ax.get_title(loc="left") for ax in panels] == list("abcdefghij")
+    third = [bar.get_width() for bar in panels[2].patches]
+    assert third == pytest.approx(frame[frame.target == 2].probability.tolist())
+    colours = [to_hex(bar.get_facecolor()) for bar in panels[2].patches]
+    assert colours == [FAINT, FAINT, VERMILION, BLUE] + [FAINT] * 6
+    assert figure.get_suptitle() == ""
+    assert "1 sample with NaN" in figure.legends[0].get_title().get_text()
+    assert smallest_font(figure) >= 9
+
+
+@pytest.mark.parametrize("classes", [62, 100])
+def test_of_many_classes_twelve_are_drawn_and_said(classes):
+    frame = example(classes)
+    figure = class_profiles(frame, [f"class with a long name {i}" for i in range(classes)])
+    assert figure.get_suptitle().startswith(f"12 of {classes} classes, evenly spaced")
+    panels = figure.axes
+    assert len(panels) == 12
+    first = spread_classes(frame)[0]
+    rows = frame[frame.target == first].nsmallest(8, "rank")
+    assert [bar.get_width() for bar in panels[0].patches] == pytest.approx(
+        rows.probability.tolist()
+    )
+    others = 1 - rows.probability.sum()
+    assert panels[0].texts[0].get_text() == f"others {others:.2f}"
+    assert panels[0].get_title(loc="left").endswith(f" {first}")
+
+
+def test_the_choice_runs_from_the_most_to_the_least_concentrated():
+    chosen = spread_classes(example(62))
+    assert chosen[0] == 61  # own mass grows with the class number
+    assert chosen[-1] == 0
+    assert chosen == sorted(chosen, reverse=True)
+    assert len(set(chosen)) == 12
+
+
+def test_a_choice_of_ones_own_is_kept():
+    figure = class_profiles(example(62), classes=[5, 3])
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["5", "3"]
+    assert figure.get_suptitle() == "2 of 62 classes"
+
+
+def test_classes_without_samples_are_not_drawn():
+    frame = example(10)
+    frame.loc[frame.target == 4, ["probability", "rank"]] = np.nan
+    assert len(class_profiles(frame).axes) == 9
+    with pytest.raises(ValueError, match="class 4 has no samples"):
+        class_profiles(frame, classes=[4])
+
+
+def test_names_are_not_read_as_math():
+    figure = class_profiles(example(10), names=["$x$"] * 10)
+    labels = figure.axes[0].get_yticklabels()
+    assert labels[0].get_text() == "$x$"
+    assert not any(label.get_parse_math() for label in labels)
+
+
+def test_sentence_follows_the_table():
+    assert profile_reading(example(10)).sentence.startswith(
+        "Classes have several modes: the median class"
+    )
+    assert profile_reading(example(10)).number.startswith("1 rival above twice an even spread")
+    assert (
+        "40% of the mass" in profile_reading(example(10)).number
+    )  # 0.2 of the 0.5 beside the true class
+    assert profile_reading(example(10, rival=0.06)).sentence.startswith("These data do not show")
+    certain = example(10).assign(probability=lambda t: (t.target == t["class"]).astype(float))
+    assert profile_reading(certain).sentence.startswith("The teacher leaves no mass")

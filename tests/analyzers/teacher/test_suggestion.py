@@ -14,7 +14,14 @@ from kdanalysis.analyzers.teacher.calibration import Calibration
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.modality import Modality
-from kdanalysis.analyzers.teacher.suggestion import loss_text, suggest
+from kdanalysis.analyzers.teacher.suggestion import (
+    CAVEAT,
+    loss_text,
+    suggest,
+    suggestion_reading,
+    suggestion_tiles,
+    values_as_text,
+)
 from kdanalysis.losses import parse_loss
 from tests.analyzers.reference import auto_k, logits, probabilities, targets
 
@@ -206,3 +213,33 @@ def test_the_loss_can_be_read_and_computed(classes, scale):
     assert loss.temperature == found.value["temperature"]
     if classes > 2:
         assert (loss.k, *loss.weights) == tuple(found.value.iloc[1:])
+
+
+SETTINGS = {"temperature": 2.5, "k": 17, "w_high": 1, "w_low_top": 2, "w_low_other": 6}
+COLUMNS = ["setting", "value", "rule", "evidence", "would_change"]
+
+
+def table(count: int) -> pd.DataFrame:
+    rows = [(name, value, "r", "e", "w") for name, value in SETTINGS.items()]
+    return pd.DataFrame(rows[:count], columns=COLUMNS)
+
+
+def test_every_setting_is_a_tile_and_a_row_and_the_loss_is_ready_to_paste():
+    assert [value for _, value, _ in suggestion_tiles(table(5))] == ["2.5", "17", "1", "2", "6"]
+    shown = values_as_text(table(5))
+    assert shown.value.tolist() == ["2.5", "17", "1", "2", "6"]
+    assert shown.columns.tolist() == COLUMNS
+    number = "--loss gdkd:k=17,weights=1/2/6,temperature=2.5"
+    assert suggestion_reading(table(5)) == (CAVEAT, number)
+
+
+def test_two_classes_get_plain_kd_and_the_reason():
+    found = suggestion_reading(table(1))
+    assert found.number == "--loss kd:temperature=2.5"
+    assert "With two classes the low terms of GDKD are 0" in found.sentence
+
+
+def test_without_a_finite_sample_there_is_a_sentence_alone():
+    found = suggestion_reading(table(0))
+    assert found == ("No sample is finite, so nothing can be suggested.", "")
+    assert suggestion_tiles(table(0)) == []

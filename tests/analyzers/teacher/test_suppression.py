@@ -1,13 +1,27 @@
-"""The histogram of 1 - p agrees with numpy's, far into a confident teacher's tail."""
+"""The histogram of 1 - p agrees with numpy's far into the tail; its curves keep every sample."""
+
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.special import logsumexp
+from scipy.special import expit, logit, logsumexp
 
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
-from kdanalysis.analyzers.teacher.suppression import BINS, Suppression, rest_odds
+from kdanalysis.analyzers.teacher.suppression import (
+    BINS,
+    Suppression,
+    join_teachers,
+    rest_odds,
+    suppression_reading,
+    teachers_reading,
+)
+from kdanalysis.analyzers.teacher.suppression_pictures import (
+    suppression_by_teacher,
+    suppression_of_teachers,
+)
+from tests.analyzers.readback import legend_is_beside, legend_texts, smallest_font
 from tests.analyzers.reference import logits, probabilities, targets
 
 TEACHER, TARGET = logits(0, 200), targets(1, 200)
@@ -83,14 +97,6 @@ def test_non_finite_rows_are_counted_and_left_out():
     pd.testing.assert_frame_equal(rows.loc[:, same], table().loc[:, same])
 
 
-def test_halves_merge_into_the_whole():
-    left, right = Suppression(12), Suppression(12)
-    left.update(TEACHER[:30], TARGET[:30])
-    right.update(TEACHER[30:], TARGET[30:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), table())
-
-
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="need at least 2 classes"):
         Suppression(1)
@@ -98,3 +104,106 @@ def test_bad_input_is_refused():
         Suppression(3, (1, 1))
     with pytest.raises(ValueError, match="target of sample 1 is -1, need an index from 0 to 2"):
         Suppression(3).update(torch.zeros(2, 3), torch.tensor([0, -1]))
+
+
+NORMAL = np.random.default_rng(0).normal(size=4000)
+
+
+def example(centre: float, of: str = "label", n: int = 4000, spread: float = 2.0) -> pd.DataFrame:
+    """Log odds of 1 - p around ``centre`` at T = 1, nearer 0 at T = 4; bins of 0.1."""
+    frames = []
+    for temperature, odds in ((1.0, centre + spread * NORMAL[:n]), (4.0, 1 + NORMAL[:n] / 2)):
+        counts, edges = np.histogram(odds, bins=1000, range=(-50, 50))
+        rows = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
+        mean = expit(odds).mean()
+        frames.append(rows[counts > 0].assign(temperature=temperature, mean=mean))
+    whole = pd.concat(frames, ignore_index=True)
+    return whole.assign(of=of, share=whole["count"] / n, n=n, non_finite=0)
+
+
+def test_curves_keep_every_sample_at_its_place():
+    frame = example(-1.0)
+    figure = suppression_by_teacher(frame)
+    for ax, (temperature, rows) in zip(figure.axes, frame.groupby("temperature"), strict=True):
+        (curve,) = ax.patches
+        values, edges, _ = curve.get_data()
+        assert values.sum() == pytest.approx(100)
+        middle = edges[len(edges) // 2]
+        left = rows.share[rows.high <= middle + 1e-9].sum()
+        assert values[: len(edges) // 2].sum() == pytest.approx(100 * left)
+        assert ax.get_title(loc="left") == f"T = {temperature:g}"
+        (triangle,) = ax.lines
+        assert triangle.get_xdata() == pytest.approx([logit(rows["mean"].iloc[0])])
+        assert legend_is_beside(ax)
+    assert smallest_font(figure) >= 9
+
+
+@pytest.mark.parametrize(("n", "most"), [(64, 8), (4000, 31)])
+def test_bins_are_joined_to_what_the_samples_can_fill(n, most):
+    (values, *_) = suppression_by_teacher(example(-1.0, n=n)).axes[0].patches[0].get_data()
+    assert most / 2 < len(values) <= most
+
+
+@pytest.mark.parametrize(("centre", "spread"), [(-1.0, 2.0), (-20.0, 8.0), (0.0, 0.1)])
+def test_the_axis_is_marked_in_probabilities_that_do_not_overlap(centre, spread):
+    figure = suppression_by_teacher(example(centre, spread=spread))
+    ax = figure.axes[-1]
+    figure.canvas.draw()
+    marks = {float(t.get_text()): t for t in ax.get_xticklabels()}
+    assert list(ax.get_xticks()) == pytest.approx([logit(mark) for mark in marks])
+    boxes = sorted((t.get_window_extent() for t in marks.values()), key=lambda box: box.x0)
+    assert len(boxes) >= 2
+    assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
+
+
+def test_what_lies_beyond_the_window_is_counted_in_the_outermost_bins_and_said():
+    far = example(-20.0, spread=6.0)
+    cold = far[far.temperature == 1]
+    below = cold["count"][cold.high < -13.7].sum()
+    ax = suppression_by_teacher(far).axes[0]
+    values, *_ = ax.patches[0].get_data()
+    assert values.sum() == pytest.approx(100)
+    assert values[0] > 100 * below / 4000
+    label = ax.figure.axes[-1].get_xlabel()
+    assert f"({below:,} values below 1e-6 are in the outermost bins)" in label
+    assert "outermost" not in suppression_by_teacher(example(-1.0)).axes[-1].get_xlabel()
+
+
+def test_teachers_are_curves_of_one_figure():
+    joined = join_teachers({"small": example(1.0), "wide $net$": example(-3.0)})
+    ax = suppression_by_teacher(joined).axes[0]
+    assert [text.split(":")[0] for text in legend_texts(ax)] == ["small", "wide $net$"]
+    assert len(ax.patches) == 2
+    sentence = suppression_reading(joined).sentence
+    assert sentence.index("wide $net$ 0.") < sentence.index("small 0.")
+    assert "with wide $net$ as teacher KD says the least" in sentence
+    assert suppression_reading(joined).number.count("T = 1") == 2
+    tables = dict(tuple(joined.drop(columns="name").groupby(joined.name, sort=False)))
+    assert teachers_reading(tables).sentence == sentence
+    assert teachers_reading(tables).number == suppression_reading(joined).number
+    assert len(suppression_of_teachers(tables).axes[0].patches) == 2
+    with pytest.raises(ValueError, match="at least one teacher, got none"):
+        join_teachers({})
+
+
+def test_the_label_counts_where_all_teachers_have_one():
+    both = pd.concat([example(-3.0, "top"), example(1.0)])
+    assert "1 - p of the label" in suppression_reading(both).sentence
+    assert suppression_reading(both).sentence.startswith("These data do not show a sure teacher")
+    mixed = join_teachers({"both": both, "bare": example(-3.0, "top")})
+    assert "for lack of labels" in suppression_by_teacher(mixed).axes[-1].get_xlabel()
+    assert len(suppression_by_teacher(mixed).axes[0].patches) == 2
+
+
+def test_a_teacher_is_sure_where_half_its_samples_keep_less_than_a_tenth():
+    sure = suppression_reading(example(logit(0.1) - 0.2)).sentence
+    assert sure.startswith("The teacher is sure, so that KD hardly speaks of the other classes")
+    assert suppression_reading(example(logit(0.1) + 0.2)).sentence.startswith(
+        "These data do not show"
+    )
+    below = (expit(-1 + 2 * NORMAL) < 0.1).mean()
+    assert f"below 0.1 for {below:.0%} of samples" in suppression_reading(example(-1.0)).sentence
+    assert (
+        f"T = 1: mean {expit(-1 + 2 * NORMAL).mean():.2g}"
+        in suppression_reading(example(-1.0)).number
+    )

@@ -1,13 +1,23 @@
-"""Reliability diagrams (figure 22): accuracy against confidence at several temperatures."""
+"""Pictures of calibration (figure 22): reliability diagrams, and the scores over temperature."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.teacher.calibration_figure import join_networks, one_network
+from kdanalysis.analyzers.teacher.calibration import (
+    SCORES,
+    Calibration,
+    by_network,
+    join_networks,
+    least,
+    one_network,
+)
+from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.look import (
     BLUE,
+    CYCLE,
+    DASHES,
     FAINT,
     GREY,
     PAGE,
@@ -16,14 +26,16 @@ from kdanalysis.draw.look import (
     Figure,
     new_panels,
     short,
+    side_legend,
     state_left_out,
-    styled,
 )
 
 FEW = 20  # samples of a bin: the accuracy of fewer is chance to .1 and more
+DIAGRAMS = "Accuracy against confidence"
+CURVES = "Calibration error, NLL and Brier score over the temperature"
 
 
-@styled
+@Calibration.picture(DIAGRAMS, panels=True)
 def reliability_by_confidence(
     table: pd.DataFrame, temperatures: Sequence[float | int] | None = None
 ) -> Figure:
@@ -37,15 +49,21 @@ def reliability_by_confidence(
         temperatures: which to draw; T = 1, the one of the ladder next to the least NLL and the one
             that distils unless given.
     """
-    scores = one_network(table)
-    chosen = _usual(table, scores) if temperatures is None else list(temperatures)
+    scores, distilled = one_network(table), float(table.distilled.iloc[0])
+    notes = {float(scores.nll.idxmin()): ["near least NLL"]}
+    notes[distilled] = [*notes.get(distilled, []), "distils"]
+    usual = [t for t in dict.fromkeys((1.0, *notes)) if t in scores.index]
+    chosen = usual if temperatures is None else list(temperatures)
     if absent := [t for t in chosen if t not in scores.index]:
         raise ValueError(f"the table has no temperature {absent[0]:g}, it has {list(scores.index)}")
-    panels = [(_title(t, table, scores), table[table.temperature == t]) for t in chosen]
+    panels = []
+    for t in chosen:
+        note = f" ({', '.join(notes[t])})" if t in notes else ""
+        panels.append((f"T = {t:.3g}{note}", table[table.temperature == t]))
     return _panels(panels, state_left_out(table))
 
 
-@styled
+@Calibration.picture(DIAGRAMS, of_all=True, panels=True)
 def reliability_of_networks(
     tables: Mapping[str, pd.DataFrame], temperature: float | int = 1.0
 ) -> Figure:
@@ -97,20 +115,6 @@ def _panels(panels: Sequence[tuple[str, pd.DataFrame]], note: str) -> Figure:
     return figure
 
 
-def _usual(table: pd.DataFrame, scores: pd.DataFrame) -> list[float]:
-    there = [1.0, float(scores.nll.idxmin()), float(table.distilled.iloc[0])]
-    return list(dict.fromkeys(t for t in there if t in scores.index))
-
-
-def _title(temperature: float | int, table: pd.DataFrame, scores: pd.DataFrame) -> str:
-    notes = []
-    if temperature == scores.nll.idxmin():
-        notes.append("near least NLL")
-    if temperature == table.distilled.iloc[0]:
-        notes.append("distils")
-    return f"T = {temperature:.3g}" + (f" ({', '.join(notes)})" if notes else "")
-
-
 def _diagram(ax: Axes, rows: pd.DataFrame) -> None:
     seen = rows[rows["count"] > 0]
     ax.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -128,3 +132,45 @@ def _histogram(ax: Axes, rows: pd.DataFrame) -> None:
     share = 100 * rows["count"] / rows.n
     ax.bar(rows.low, share, rows.high - rows.low, align="edge", color=BLUE)
     ax.set_xticks([0, 0.5, 1], labels=["0", ".5", "1"])
+
+
+@Calibration.picture(CURVES, panels=True)
+def calibration_over_temperature(table: pd.DataFrame) -> Figure:
+    """ECE, NLL and Brier score against T, a panel each; rings mark the least value.
+
+    The dotted line is the T that distils, the dashed one T = 1.
+
+    Args:
+        table: as ``Calibration.table`` gives it; with several networks a column ``network`` tells
+            them apart, a line each.
+    """
+    networks, distilled = by_network(table), float(table.distilled.iloc[0])
+    figure, axes = new_panels(3, 1, figsize=(PAGE, 6.0), sharex=True)
+    for ax, (score, label) in zip(axes, SCORES.items(), strict=True):
+        for place, (name, scores) in enumerate(networks.items()):
+            found = least(scores, score)
+            text = f"{name}: {found}" if name else f"T = {found}"
+            look = {"color": CYCLE[place % len(CYCLE)], "linestyle": DASHES[place % len(DASHES)]}
+            ax.plot(scores.index, scores[score], label=text, **look)
+            ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none"}
+            ax.plot([found.temperature], [found.value], color=look["color"], **ring)
+        ax.axvline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        ax.axvline(distilled, color=GREY, linewidth=1.4, linestyle=":", zorder=0)
+        ax.set_ylabel(label)
+        if score == "ece":
+            ax.set_ylim(0)
+        side_legend(ax, "least (ring) at T" if any(networks) else "least (ring) at")
+    low, high = table.temperature.min(), table.temperature.max()
+    octaves = [2.0**i for i in range(-10, 11) if low <= 2.0**i <= high]
+    apart = [t for t in octaves if abs(np.log(t / distilled)) > 0.3]
+    log_axis(axes[-1], sorted([*apart, distilled]))
+    axes[-1].set_xlabel(
+        f"temperature T (dotted: distils, T = {distilled:g}; dashed: T = 1){state_left_out(table)}"
+    )
+    return figure
+
+
+@Calibration.picture(CURVES, of_all=True, panels=True)
+def calibration_of_networks(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """The same figure for several networks, by name, a line each."""
+    return calibration_over_temperature(join_networks(tables))

@@ -1,8 +1,10 @@
 """The card's tiles and its wide table show the numbers of the table, none other."""
 
 import pandas as pd
+import pytest
 
-from kdanalysis.pages.card import make_tiles, wide_card
+from kdanalysis.analyzers.teacher.card import card_reading
+from kdanalysis.analyzers.teacher.card_tiles import card_tiles, wide_card
 
 NAN = float("nan")
 CARD = pd.DataFrame(
@@ -19,24 +21,24 @@ CARD = pd.DataFrame(
 
 
 def test_tiles_show_the_lowest_temperature_and_note_the_highest():
-    tiles = {tile.label: (tile.value, tile.note) for tile in make_tiles(CARD)}
+    tiles = {label: rest for label, *rest in card_tiles(CARD)}
     assert tiles["Accuracy"][0] == "81.2 %"
-    assert tiles["Entropy"] == (
+    assert tiles["Entropy"] == [
         "0.25 nats",
         "mean over samples; T\xa0=\xa01; 1.50\xa0at\xa0T\xa0=\xa04",
-    )
+    ]
     assert tiles["Confidently wrong"][0] == "1.50 %"
     assert tiles["Confidently wrong"][1].endswith("; T\xa0=\xa01")
 
 
 def test_rows_left_out_are_stated_and_only_where_there_are_some():
-    assert make_tiles(CARD)[-1].value == "2"
+    assert card_tiles(CARD)[-1][1] == "2"
     whole = CARD.assign(value=CARD.value.where(CARD.quantity != "non_finite", 0.0))
-    assert "Left out" not in {tile.label for tile in make_tiles(whole)}
+    assert "Left out" not in {label for label, *_ in card_tiles(whole)}
 
 
 def test_a_quantity_that_is_absent_has_no_tile():
-    labels = {tile.label for tile in make_tiles(CARD[CARD.quantity != "accuracy"])}
+    labels = {label for label, *_ in card_tiles(CARD[CARD.quantity != "accuracy"])}
     assert labels == {"Entropy", "Confidently wrong", "Left out"}
 
 
@@ -45,3 +47,16 @@ def test_the_wide_card_has_a_column_for_each_temperature():
     assert wide.columns.tolist() == ["quantity", "any T", "T = 1", "T = 4"]
     assert wide.quantity.tolist() == CARD.quantity.drop_duplicates().tolist()
     assert wide.set_index("quantity").loc["entropy_mean"].tolist() == ["", "0.25", "1.500"]
+
+
+@pytest.mark.parametrize(
+    ("count", "number"),
+    [
+        (0, ""),
+        (1, "1 sample holds NaN or inf and enters no number."),
+        (2000, "2,000 samples hold NaN or inf and enter no number."),
+    ],
+)
+def test_the_reading_says_how_many_samples_are_left_out(count, number):
+    card = CARD.assign(value=CARD.value.where(CARD.quantity != "non_finite", count))
+    assert card_reading(card).number == number

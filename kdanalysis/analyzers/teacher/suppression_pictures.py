@@ -1,10 +1,17 @@
-"""Figures of suppression (figure 5; DKD, tables 11 and 12): how near to 0 a teacher's 1 - p is."""
+"""Pictures of suppression (figure 5): how near to 0 a teacher's 1 - p is."""
 
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.teacher.suppression import (
+    Suppression,
+    comparable,
+    digits,
+    join_teachers,
+    prefix,
+)
 from kdanalysis.draw.look import (
     CYCLE,
     DASHES,
@@ -12,30 +19,17 @@ from kdanalysis.draw.look import (
     Axes,
     Figure,
     new_panels,
-    require,
     side_legend,
     state_left_out,
-    styled,
 )
 
+CAPTION = "1 - p, KD's factor on the non-target term"
 MOST_BINS = 40
 LOW, HIGH = -13.8, 9.2  # log odds of 1e-6 and .9999; what lies beyond is in the outermost bins
 MARKS = (0.5, 0.1, 0.9, 0.01, 0.99, 1e-3, 0.999, 1e-4, 0.9999, 1e-5, 1e-6, 0.2, 0.8, 0.3, 0.7)
-SMALL = 0.1  # KD keeps less than a tenth of what it says of the other classes
 
 
-def join_teachers(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the tables of several teachers as one, their names in a column ``name``.
-
-    Raises:
-        ValueError: there is no table.
-    """
-    if not tables:
-        raise ValueError("need the table of at least one teacher, got none")
-    return pd.concat([t.assign(name=name) for name, t in tables.items()], ignore_index=True)
-
-
-@styled
+@Suppression.picture(CAPTION, panels=True)
 def suppression_by_teacher(table: pd.DataFrame) -> Figure:
     """Histogram of 1 - p, a panel a temperature, a curve a teacher; triangles mark the means.
 
@@ -47,7 +41,7 @@ def suppression_by_teacher(table: pd.DataFrame) -> Figure:
         table: as ``Suppression.table`` gives it; with several teachers a column ``name`` tells
             them apart (``join_teachers``). p is the label's, where all teachers have labels.
     """
-    rows, what = _comparable(table)
+    rows, what = comparable(table)
     edges = _edges(rows)
     ladder = sorted(rows.temperature.unique())
     figure, axes = new_panels(
@@ -70,87 +64,10 @@ def suppression_by_teacher(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@Suppression.picture(CAPTION, of_all=True, panels=True)
 def suppression_of_teachers(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """The same figure for several teachers, by name."""
     return suppression_by_teacher(join_teachers(tables))
-
-
-def suppression_number(table: pd.DataFrame) -> str:
-    """Mean of 1 - p, and the share of samples with less than 0.1, by teacher and temperature."""
-    rows, _ = _comparable(table)
-    return "; ".join(
-        f"{_prefix(name)}T = {t:g}: mean {_digits(mean)}, below {SMALL:g} for {small:.0%}"
-        for (name, t), (mean, small) in _readings(rows).items()
-    )
-
-
-def suppression_sentence(table: pd.DataFrame) -> str:
-    """What to read: of one teacher whether it is sure, of several which suppresses most.
-
-    A teacher is sure where 1 - p is below 0.1 for at least half the samples at the lowest T: KD
-    then says less than a tenth of the non-target term about them. Which of several teachers is the
-    larger network is not to be seen in logits.
-    """
-    rows, what = _comparable(table)
-    readings, cold = _readings(rows), rows.temperature.min()
-    sure = {name: values for (name, t), values in readings.items() if t == cold}
-    if len(sure) > 1:
-        return _order_sentence({name: mean for name, (mean, _) in sure.items()}, cold, what)
-    claim = "; ".join(
-        f"{_digits(mean)} on average at T = {t:g} and below {SMALL:g} for {small:.0%} of samples"
-        for (_, t), (mean, small) in readings.items()
-    )
-    (_, small), *_ = sure.values()
-    if small >= 0.5:
-        return (
-            f"The teacher is sure, so that KD hardly speaks of the other classes: 1 - p {what} is "
-            f"{claim}."
-        )
-    return f"These data do not show a sure teacher: 1 - p {what} is {claim}."
-
-
-def teachers_number(tables: Mapping[str, pd.DataFrame]) -> str:
-    """The same of several teachers, by name."""
-    return suppression_number(join_teachers(tables))
-
-
-def teachers_sentence(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Which of several teachers suppresses most, by name."""
-    return suppression_sentence(join_teachers(tables))
-
-
-def _order_sentence(means: Mapping[str, float], temperature: float, what: str) -> str:
-    ordered = sorted(means, key=means.get)
-    listed = ", ".join(f"{name} {_digits(means[name])}" for name in ordered)
-    first, last = ordered[0], ordered[-1]
-    return (
-        f"The mean of 1 - p {what} at T = {temperature:g} is {listed}: with {first} as teacher KD "
-        f"says the least of the non-target classes, with {last} {means[last] / means[first]:.3g} "
-        f"times as much. DKD finds larger teachers nearer 0; sizes are not in the logits."
-    )
-
-
-def _comparable(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Rows of the class that all teachers have, by name, and whose p it is in words."""
-    require(table, "of", "temperature", "low", "high", "count", "share", "mean", "n")
-    named = table if "name" in table else table.assign(name="")
-    labelled = named[named.of == "label"]
-    if set(labelled.name) == set(named.name):
-        return labelled, "of the label"
-    return named[named.of == "top"], "of the most probable class (for lack of labels)"
-
-
-def _readings(rows: pd.DataFrame) -> dict[tuple[str, float], tuple[float, float]]:
-    """Mean of 1 - p, and the share of samples below 0.1, by (name, temperature)."""
-    edge = np.log(SMALL / (1 - SMALL)) + 0.01  # the bin below ends at -2.2, which is 0.0998
-    groups = rows.groupby(["name", "temperature"], sort=False)
-    return {
-        key: (part["mean"].iloc[0], part.share[part.high <= edge].sum()) for key, part in groups
-    }
-
-
-def _odds(share: float) -> float:
-    return float(np.log(share) - np.log1p(-share))
 
 
 def _edges(rows: pd.DataFrame) -> np.ndarray:
@@ -191,7 +108,7 @@ def _draw(ax: Axes, part: pd.DataFrame, edges: np.ndarray, name: str, place: int
         edges[first : last + 2],
         linewidth=1.8,
         linestyle=DASHES[place % len(DASHES)],
-        label=f"{_prefix(name)}{_digits(mean)}",
+        label=f"{prefix(name)}{digits(mean)}",
         **look,
     )
     spot = np.clip(_odds(mean), edges[0], edges[-1])
@@ -209,12 +126,3 @@ def _lay_out(ax: Axes, edges: np.ndarray) -> None:
         list(places.values()), labels=[f"{mark:g}".replace("e-0", "e-") for mark in places]
     )
     ax.set_xlim(edges[0], edges[-1])
-
-
-def _digits(share: float) -> str:
-    """Two digits of a share, and of what is left where it is near 1."""
-    return f"{share:.2g}" if share < 0.995 else f"{share:.4f}"
-
-
-def _prefix(name: str) -> str:
-    return f"{name}: " if name else ""

@@ -1,0 +1,25 @@
+"""Horizontal axes of k and of temperatures, with ticks at the numbers that people use."""
+
+from collections.abc import Collection, Sequence
+
+from kdanalysis.draw.look import Axes
+
+LOGARITHMIC = 20  # more k than this are laid out on a logarithmic axis
+ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+def k_axis(ax: Axes, ks: Collection[int]) -> None:
+    """Ticks at the k where they are few and small; else a logarithmic axis to the last of them."""
+    last = int(max(ks))
+    if len(ks) <= LOGARITHMIC and last <= 2 * LOGARITHMIC:
+        ax.set_xticks(list(ks))
+    else:
+        log_axis(ax, [*(k for k in ROUND if k < 0.7 * last), last], "{x:.0f}")
+
+
+def log_axis(ax: Axes, places: Sequence[float | int], text: str = "{x:g}") -> None:
+    """Make the axis logarithmic, with these ticks alone, written as ``text`` says."""
+    ax.set_xscale("log")
+    ax.set_xticks(places)
+    ax.set_xticks([], minor=True)
+    ax.xaxis.set_major_formatter(text)
