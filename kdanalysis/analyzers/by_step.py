@@ -1,4 +1,4 @@
-"""Captured steps as rows of a fixed state, and the epoch each of them belongs to."""
+"""Sums by captured step: where a sample's step stands, and the epoch each of them belongs to."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,90 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.core.streams import Bins
+
+
+class ByStep(Analyzer):
+    """An analyzer whose sums have the captured steps as their first dimension.
+
+    Args:
+        steps: every captured step; a single one for logits that come from no training.
+        configuration: what else tells it from another of its class.
+
+    Raises:
+        ValueError: there is no step, or one is given twice.
+    """
+
+    def __init__(self, steps: Sequence[int], *configuration: object) -> None:
+        self.steps = check_steps(steps)
+        super().__init__(*configuration, self.steps)
+        self.add_sum("epochs", 2, len(self.steps))
+
+    def place(
+        self, step: Int[Tensor, " n"] | None, epoch: Int[Tensor, " n"] | None, samples: Tensor
+    ) -> Int[Tensor, " n"]:
+        """Return the place of every sample's step, and count its epoch; as :func:`place_steps`."""
+        place = place_steps(self.steps, step, samples)
+        self.accumulate(epochs=epoch_sums(len(self.steps), place, epoch))
+        return place
+
+    def add_rows(self, row: Int[Tensor, " k"], **values: Tensor) -> None:
+        """Add values (k, ...) to their rows of the states of the same names.
+
+        The dimensions of a state before those of its values are its rows. Only rows of this batch
+        are touched: a batch costs the same in a run of any length.
+        """
+        touched, place = row.to(self.epochs.device).unique(return_inverse=True)
+        for name, value in values.items():
+            state = getattr(self, name)
+            value = value.to(state)
+            added = value.new_zeros(len(touched), *value.shape[1:]).index_add_(0, place, value)
+            state.view(-1, *value.shape[1:]).index_add_(0, touched, added)
+
+    def count_rows(
+        self, state: str, bins: Bins, row: Int[Tensor, " k"], values: Float[Tensor, "k v"]
+    ) -> None:
+        """Count values in the bins of their row and column of a state, as :meth:`add_rows` adds.
+
+        A value that is NaN is not counted.
+        """
+        touched, place = row.unique(return_inverse=True)
+        total, columns = getattr(self, state), values.shape[1]
+        group = place.unsqueeze(-1) * columns + torch.arange(columns, device=values.device)
+        known = ~values.isnan()
+        counts = bins.counts(values[known], group[known], len(touched) * columns)
+        counts = counts.view(len(touched), columns, bins.size).to(total)
+        total.view(-1, columns, bins.size).index_add_(0, touched.to(total.device), counts)
+
+    @property
+    def epoch(self) -> Float[Tensor, " s"]:
+        """Epoch of every step; NaN where none was given."""
+        return self.epochs[0] / self.epochs[1]
+
+    def frame(
+        self, names: Sequence[tuple], columns: Sequence[str], steps: Sequence | None = None
+    ) -> pd.DataFrame:
+        """Table of what ``compute`` returns: a row for every step and name.
+
+        Args:
+            names: of the values' dimensions after the step. A value of fewer dimensions than
+                another one is the same along the last ones.
+            columns: what the parts of a name are called.
+            steps: of the first dimension; the captured ones when None.
+        """
+        values = self.compute()
+        epoch = values.pop("epoch")
+        whole = max(values.values(), key=Tensor.dim).shape
+        values = {
+            name: value[(..., *[None] * (len(whole) - value.dim()))].expand(whole)
+            for name, value in values.items()
+        }
+        index = [(step, *name) for step in steps or self.steps for name in names]
+        frame = pd.DataFrame(index, columns=["step", *columns])
+        frame.insert(1, "epoch", epoch_column(epoch, len(names)))
+        return frame.assign(**flat_columns(values))
 
 
 def check_steps(steps: Sequence[int]) -> tuple[int, ...]:
@@ -19,7 +103,7 @@ def check_steps(steps: Sequence[int]) -> tuple[int, ...]:
 
 
 def place_steps(
-    steps: tuple[int, ...], step: Int[Tensor, " n"] | None, samples: Int[Tensor, " n"]
+    steps: tuple[int, ...], step: Int[Tensor, " n"] | None, samples: Tensor
 ) -> Int[Tensor, " n"]:
     """Row of every sample among ``steps``; logits without steps all belong to a single one.
 

@@ -1,10 +1,10 @@
-"""The terms of several losses side by side: their names, labels and gradients."""
+"""The terms of several losses side by side: their names, labels, gradients and cosines."""
 
 from collections import Counter
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdanalysis.core.gradients import HasGradients, term_gradients
@@ -77,3 +77,27 @@ def total_gradients(
     """Gradient of every loss, the sum over its terms, as :func:`stacked_gradients` weighs them."""
     sides = (student.double(), teacher.double(), target)
     return torch.stack([sum(loss.gradients(*sides).values()) for loss in losses.values()])
+
+
+def pair_cosines(
+    gradients: Float[Tensor, "t n c"],
+) -> tuple[Float[Tensor, "n t t"], Bool[Tensor, "n t t"]]:
+    """Cosines of all pairs per sample, 0 where one has no direction, and where both have one."""
+    norms = gradients.norm(dim=-1, keepdim=True)
+    unit = gradients / norms.where(norms > 0, 1.0)
+    valid = (norms > 0).squeeze(-1).T
+    both = valid.unsqueeze(1) & valid.unsqueeze(2)
+    return torch.einsum("tnc,snc->nts", unit, unit), both
+
+
+def gram_cosines(
+    gram: Float[Tensor, "n t t"],
+) -> tuple[Float[Tensor, "n t"], Float[Tensor, "n t t"], Bool[Tensor, "n t t"]]:
+    """Norms and cosines from inner products, and which pairs have a cosine.
+
+    A pair in which either gradient is zero has none; its entry is 0.
+    """
+    norm = gram.diagonal(dim1=1, dim2=2).sqrt()
+    lengths = norm.unsqueeze(1) * norm.unsqueeze(2)
+    directed = lengths > 0
+    return norm, (gram / lengths.where(directed, 1.0)).where(directed, 0.0), directed

@@ -9,30 +9,51 @@ MOST_LAYERS = 6
 LOGITS = "logits"  # stands first among the layers, where it was recorded
 
 
-def layer_panels(rows: pd.DataFrame) -> tuple[Figure, dict[str, Axes]]:
-    """Return a figure with the axes of each layer, which share both scales.
+def panel_grid(
+    count: int, across: int, width: float, line: float, rest: float, shared: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many axes, at most ``across`` beside each other; sizes in inches.
+
+    Args:
+        count: how many.
+        across: at most so many beside each other.
+        width: of the figure.
+        line: height of a line of axes.
+        rest: height of what stands above and below them.
+        shared: whether all have the same scales, written beside the outer ones.
+    """
+    across = min(across, count)
+    down = -(-count // across)
+    figure, axes = new_panels(
+        down, across, figsize=(width, rest + line * down), sharex=shared, sharey=shared,
+        squeeze=False,
+    )  # fmt: skip
+    for ax in axes.flat[count:]:
+        ax.remove()
+    for ax in axes.flat[max(0, count - across) : count]:
+        ax.tick_params(labelbottom=True)
+    return figure, list(axes.flat[:count])
+
+
+def layer_panels(
+    rows: pd.DataFrame,
+    across: int = 3,
+    width: float = PAGE,
+    line: float = 1.9,
+    rest: float = 1.2,
+    shared: bool = True,
+) -> tuple[Figure, dict[str, Axes]]:
+    """Return a figure with the axes of each layer; sizes as :func:`panel_grid` takes them.
 
     Of more than 6 layers 6 have one, evenly spaced; the title says so.
     """
     layers = drawn_layers(rows)
-    columns = min(3, len(layers))
-    lines = -(-len(layers) // columns)
-    figure, axes = new_panels(
-        lines,
-        columns,
-        figsize=(PAGE, 1.2 + 1.9 * lines),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
-    for ax in axes.flat[len(layers) :]:
-        ax.remove()
-    for ax in axes.flat[max(0, len(layers) - columns) : len(layers)]:
-        ax.tick_params(labelbottom=True)
-    panels = dict(zip(layers, axes.flat, strict=False))
+    figure, axes = panel_grid(len(layers), across, width, line, rest, shared)
+    panels = dict(zip(layers, axes, strict=True))
     for layer, ax in panels.items():
         ax.set_title(short(layer, 24), loc="left", parse_math=False)
-    title_of_some(figure, rows, layers)
+    if (total := rows.layer.nunique()) > len(layers):
+        figure.suptitle(f"{len(layers)} of {total} layers", x=0.01, ha="left", fontsize=10)
     return figure, panels
 
 
@@ -41,12 +62,6 @@ def drawn_layers(rows: pd.DataFrame, most: int = MOST_LAYERS) -> list[str]:
     layers = list(dict.fromkeys(rows.layer))
     places = np.linspace(0, len(layers) - 1, min(most, len(layers))).round().astype(int)
     return [layers[place] for place in places]
-
-
-def title_of_some(figure: Figure, rows: pd.DataFrame, drawn: list[str]) -> None:
-    """Say how many of the layers are drawn, where it is not all of them."""
-    if (total := rows.layer.nunique()) > len(drawn):
-        figure.suptitle(f"{len(drawn)} of {total} layers", x=0.01, ha="left", fontsize=10)
 
 
 def draw_term(ax: Axes, x: pd.Series, y: pd.Series, term: str) -> None:

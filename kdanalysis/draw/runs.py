@@ -10,13 +10,13 @@ from kdanalysis.draw.look import (
     PAGE,
     Axes,
     Figure,
-    new_panels,
     plain_log,
     require,
     short,
     state_left_out,
     styled,
 )
+from kdanalysis.draw.panels import panel_grid
 
 ACROSS = 3  # panels beside each other
 POINTS = 30  # of a line; more steps are put together, as a single batch is noisy
@@ -49,24 +49,12 @@ def lines_by_run(
     runs, panels = list(dict.fromkeys(rows.run)), list(dict.fromkeys(rows[panel]))
     over_steps = bool(rows.groupby("run").step.nunique().max() > 1)
     rows, together = coarse(rows, value, panel) if over_steps else (rows, 1)
-    across = min(ACROSS, len(panels))
-    down = -(-len(panels) // across)
-    figure, grid = new_panels(
-        down,
-        across,
-        figsize=(PAGE * across / ACROSS + 1.0, 0.9 + 1.6 * down),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
-    for ax, name in zip(grid.flat, panels, strict=False):
+    width = PAGE * min(ACROSS, len(panels)) / ACROSS + 1.0
+    figure, grid = panel_grid(len(panels), ACROSS, width, 1.6, 0.9)
+    for ax, name in zip(grid, panels, strict=True):
         _draw_panel(ax, rows[rows[panel] == name], value, runs, over_steps)
         ax.set_title(short(name, 26), loc="left", parse_math=False)
-    for ax in grid.flat[len(panels) :]:
-        ax.set_visible(False)
-    for ax in grid.flat[max(0, len(panels) - across) : len(panels)]:
-        ax.tick_params(labelbottom=True)
-    first = grid[0, 0]
+    first = grid[0]
     if log:
         plain_log(first)
     if limits is not None:

@@ -4,38 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from kdanalysis.analyzers.terms import layer_conflict_figure as layer_conflict
-from kdanalysis.analyzers.terms import layers_figure as layers
-from kdanalysis.analyzers.terms import snr_figure as snr
-from kdanalysis.pages.noun import Noun
-
-LAYERS = Noun(
-    "Gradient norms at the layers",
-    (("Norm of every term's gradient at the layers", layers.layers_over_training),),
-    layers.layers_sentence,
-    layers.layers_number,
-    excerpt=lambda table: layers.mean_norms(table).reset_index(),
-)
-LAYER_CONFLICT = Noun(
-    "Conflict of the terms at the layers",
-    (
-        ("Cosines of the terms' gradients at every layer", layer_conflict.conflict_by_layer),
-        ("Cosines at every layer over the epochs", layer_conflict.layer_conflict_over_epochs),
-    ),
-    layer_conflict.layer_conflict_sentence,
-    layer_conflict.layer_conflict_number,
-    excerpt=layer_conflict.mean_conflict,
-)
-SNR = Noun(
-    "Signal and noise of the terms",
-    (("Signal-to-noise ratio of every term's gradient at the layers", snr.snr_over_epochs),),
-    snr.snr_sentence,
-    snr.snr_number,
-    excerpt=lambda table: snr.by_layer(table).reset_index(),
-)
-
-LAYER_NOUNS = {"layers": LAYERS, "layer_conflict": LAYER_CONFLICT, "snr": SNR}
-
 
 def with_conflict(
     nouns: Sequence[str], tables: Mapping[str, Mapping[str, pd.DataFrame]]

@@ -1,11 +1,6 @@
 """Which pictures, which sentence and which number belong to the table of a noun."""
 
-from collections.abc import Callable
-from functools import partial
 from inspect import signature
-
-import pandas as pd
-from matplotlib.axes import Axes
 
 from kdanalysis.analyzers.students import agreement_figure as agreement
 from kdanalysis.analyzers.sweep import spread_figure as spread
@@ -16,25 +11,10 @@ from kdanalysis.analyzers.teacher import modality_figure as modality
 from kdanalysis.analyzers.teacher import profile_figure as profile
 from kdanalysis.analyzers.teacher import reliability_figure as reliability
 from kdanalysis.analyzers.teacher import suppression_figure as suppression
-from kdanalysis.analyzers.terms import amplification_figure as amplification
-from kdanalysis.analyzers.terms import confidence_figure as confidence
-from kdanalysis.analyzers.terms import conflict_figure as conflict
-from kdanalysis.analyzers.terms import direction_figure as direction
-from kdanalysis.analyzers.terms import direction_text
-from kdanalysis.analyzers.terms import magnitude_figure as magnitude
-from kdanalysis.analyzers.terms import nckd_figure as nckd
-from kdanalysis.analyzers.terms import share_figure as share
-from kdanalysis.pages.layers import LAYER_NOUNS
 from kdanalysis.pages.noun import Joint, Noun
 from kdanalysis.pages.old_regions import REGION_NOUNS
 from kdanalysis.pages.stones import STONES
 from kdanalysis.pages.students import DISCREPANCY, RELATION
-
-
-def amplification_of(loss: str) -> Callable[[pd.DataFrame], Axes]:
-    """Return the drawing of one loss's amplification."""
-    return partial(amplification.amplification_over_kd, loss=loss)
-
 
 OLD = {
     "profile": Noun(
@@ -86,78 +66,16 @@ OLD = {
             beside=False,
         ),
     ),
-    "magnitude": Noun(
-        "Gradient norms of the terms over training",
-        (("Per-sample norm of every term's logit gradient", magnitude.magnitude_over_training),),
-        magnitude.magnitude_sentence,
-        magnitude.magnitude_number,
-    ),
-    "share": Noun(
-        "Share of each term",
-        (("What part of each loss's gradient every term is", share.share_of_terms),),
-        share.share_sentence,
-        share.share_number,
-    ),
-    "confidence": Noun(
-        "Share against teacher confidence",
-        (("Share of the non-top gradient by confidence", confidence.share_by_confidence),),
-        confidence.confidence_sentence,
-        confidence.confidence_number,
-    ),
-    "nckd": Noun(
-        "NCKD by teacher confidence",
-        (("Value and gradient norm of nckd, least sure samples first", nckd.nckd_by_confidence),),
-        nckd.nckd_sentence,
-        nckd.nckd_number,
-    ),
-    "amplification": Noun(
-        "Amplification over plain KD",
-        (
-            ("Weight of DKD's non-target term over its weight in KD", amplification_of("dkd")),
-            ("Weight of GDKD's non-top term over its weight in KD", amplification_of("gdkd")),
-        ),
-        amplification.amplification_sentence,
-        amplification.amplification_number,
-    ),
-    "conflict": Noun(
-        "Conflict of the terms",
-        (
-            (
-                "Cosines where the teacher is right, and where it is wrong",
-                conflict.conflict_by_teacher,
-            ),
-            ("Cosine of every pair of terms over training", conflict.conflict_over_training),
-        ),
-        conflict.conflict_sentence,
-        conflict.conflict_number,
-    ),
     "spread": Noun(
         "Spread over samples, by the teacher's confidence",
         (("Relation shares and cosine for unsure and confident teachers", spread.spread_over_k),),
         spread.spread_sentence,
         spread.spread_number,
     ),
-    **LAYER_NOUNS,
     **REGION_NOUNS,
     "relation": RELATION,
     "discrepancy": DISCREPANCY,
     **STONES,
-    "direction": Noun(
-        "Direction or step",
-        (
-            (
-                "Cosines of the losses' gradients, and how far each steps",
-                direction.direction_or_step,
-            ),
-            (
-                "Cosines where the teacher is right, and where it is wrong",
-                direction.direction_by_teacher,
-            ),
-            ("Direction and step over training", direction.direction_over_training),
-        ),
-        direction_text.direction_sentence,
-        direction_text.direction_number,
-    ),
     "agreement": Noun(
         "Agreement with the teacher",
         (("Agreement and accuracy on the captured samples", agreement.agreement_over_training),),

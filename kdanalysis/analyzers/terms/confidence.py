@@ -1,4 +1,4 @@
-"""How the shares of a loss's terms change with the teacher's confidence."""
+"""Shares by teacher confidence (figure 3; DKD, equation 6): which losses drown the relations."""
 
 from collections.abc import Mapping
 
@@ -9,9 +9,22 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.by_term import term_names
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.terms.share import shares
 from kdanalysis.core.gradients import HasGradients, term_gradients
 from kdanalysis.core.streams import Bins, check_temperatures, sum_by_part
+from kdanalysis.draw.look import (
+    CYCLE,
+    MARKERS,
+    NON_TOP,
+    PAGE,
+    Axes,
+    new_axes,
+    require,
+    side_legend,
+    state_left_out,
+)
 
 BINS = Bins(-14.0, 50.0, 3200)  # log odds of max p: steps of 0.02, from 1e-6 to 1 - 2e-22
 DECILES = 10
@@ -29,6 +42,7 @@ class ShareByConfidence(Analyzer):
         temperature: T > 0 at which max p is read.
     """
 
+    noun, title = "confidence", "Share against teacher confidence"
     needs = ("student_logits", "teacher_logits", "target")
 
     def __init__(self, losses: Mapping[str, HasGradients], temperature: float | int = 1.0) -> None:
@@ -40,6 +54,11 @@ class ShareByConfidence(Analyzer):
         self.add_sum("samples", BINS.size)
         for state in ("share", "count"):
             self.add_sum(state, len(names), BINS.size)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "ShareByConfidence":
+        """Return the analyzer of plain KD's inside, DKD and GDKD."""
+        return cls(setting.inside | setting.decoupled)
 
     def update(
         self,
@@ -97,3 +116,82 @@ def log_odds(logits: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
     """Return log(max p / (1 - max p)) in nats, without the rounding of 1 - max p."""
     ranked = logits.sort(-1, descending=True).values
     return ranked[:, 0] - ranked[:, 1:].logsumexp(-1)
+
+
+def short_confidence(confidence: float) -> str:
+    """A confidence with the digits that tell it from 0 and 1: .52, .997, .003, ≈1."""
+    rest = min(confidence, 1 - confidence)
+    if rest >= 0.01:
+        return f"{confidence:.2f}".lstrip("0")
+    return f"{confidence:.3f}".lstrip("0") if rest >= 0.0005 else f"≈{confidence:.0f}"
+
+
+@ShareByConfidence.reads()
+def confidence_reading(table: pd.DataFrame) -> Reading:
+    """In which losses the non-top share falls as the teacher grows confident; its ends, by loss.
+
+    A fall to less than half from the least to the most confident tenth counts as falling.
+    """
+    falls, stays, ends = [], [], []
+    for (loss, _), share in _relations(table).groupby(["loss", "term"], sort=False).share:
+        first, last = share.iloc[0], share.iloc[-1]
+        claim = f"{loss} ({first:.0%} to {last:.0%})"
+        (falls if last < first / 2 else stays).append(claim)
+        ends.append(f"{loss}: {first:.0%} to {last:.0%}")
+    if falls and stays:
+        claim = (
+            f"From the least to the most confident tenth the non-top share falls in "
+            f"{', '.join(falls)} and stays in {', '.join(stays)}."
+        )
+    elif falls:
+        claim = (
+            f"The non-top share falls with confidence in every loss here: {', '.join(falls)}; "
+            f"these data do not show one that keeps it."
+        )
+    else:
+        claim = (
+            f"No loss here loses half of its non-top share from the least to the most confident "
+            f"tenth: {', '.join(stays)}."
+        )
+    return Reading(claim, "; ".join(ends))
+
+
+def _relations(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the non-top terms, of the deciles that have samples."""
+    require(table, "loss", "term", "decile", "confidence", "share", "temperature", number="share")
+    rows = table[table.term.isin(NON_TOP) & table.share.notna()]
+    if rows.empty:
+        raise ValueError(f"the table has no shares of {NON_TOP}, got terms {set(table.term)}")
+    return rows.sort_values("decile", kind="stable")
+
+
+@ShareByConfidence.picture("Share of the non-top gradient by confidence")
+def share_by_confidence(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Share of the non-top relation gradient against the decile of teacher confidence.
+
+    The numbers at the right end are the shares in the most confident tenth; the rows of low_other
+    and nckd are drawn.
+    """
+    rows = _relations(table)
+    ax = ax or new_axes(PAGE, 3.3)
+    for i, ((loss, _), part) in enumerate(rows.groupby(["loss", "term"], sort=False)):
+        last = part.share.iloc[-1]
+        ax.plot(
+            part.decile,
+            100 * part.share,
+            color=CYCLE[i % len(CYCLE)],
+            marker=MARKERS[i % len(MARKERS)],
+            label=f"{loss}: {100 * last:.0f} %",
+        )
+    confidence = rows.groupby("decile").confidence.first()
+    labels = [f"{d}\n{short_confidence(value)}" for d, value in confidence.items()]
+    ax.set_xticks(confidence.index, labels=labels)
+    temperature = rows.temperature.iloc[0]
+    ax.set_xlabel(
+        f"tenth of the samples by teacher confidence\n"
+        f"(below: its mean max p at T = {temperature:g}){state_left_out(table)}"
+    )
+    ax.set_ylabel("non-top share of the\ngradient norms (%)")
+    ax.set_ylim(0, 100)
+    side_legend(ax, "in the top tenth")
+    return ax

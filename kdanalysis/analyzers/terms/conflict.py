@@ -1,22 +1,42 @@
-"""How often, and how strongly, the gradients of two loss terms disagree."""
+"""Gradient conflict (figure 19): how often, and how strongly, two terms of losses disagree."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, flat_columns
-from kdanalysis.analyzers.by_step import check_steps, epoch_column, epoch_sums, place_steps
-from kdanalysis.analyzers.by_term import stacked_gradients, term_labels
+from kdanalysis.analyzers.by_step import ByStep
+from kdanalysis.analyzers.by_term import pair_cosines, stacked_gradients, term_labels
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.gradients import HasGradients
+from kdanalysis.draw.look import (
+    GREY,
+    PAGE,
+    Axes,
+    Figure,
+    new_axes,
+    new_panels,
+    require,
+    side_legend,
+    state_left_out,
+    styled,
+)
+from kdanalysis.draw.marks import cosine_map, line_look
+from kdanalysis.draw.runs import lines_by_run
 
 TEACHER = ("right", "wrong", "all")
+BESIDE = 5  # matrices of more terms stand above each other
+MOST_PAIRS = 10  # of lines
+MOST_PANELS = 9  # of pairs by run
+BAR = "mean cosine of the gradients"
 
 
-class GradientConflict(Analyzer):
+class GradientConflict(ByStep):
     """Cosine between the per-sample gradients, in the student logits, of every pair of terms.
 
     A sample counts as a conflict where the cosine is negative. A pair in which either gradient
@@ -29,18 +49,22 @@ class GradientConflict(Analyzer):
         steps: every captured step; a single one for logits that come from no training.
     """
 
+    noun, title = "conflict", "Conflict of the terms"
     needs = ("student_logits", "teacher_logits", "target")
     takes = ("step", "epoch")
 
     def __init__(self, losses: Mapping[str, HasGradients], steps: Sequence[int] = (0,)) -> None:
-        labels, ordered = term_labels(losses), check_steps(steps)
-        if len(labels) < 2:
-            raise ValueError(f"need at least two terms to compare, got only {labels}")
-        super().__init__(list(losses.items()), ordered)
-        self.losses, self.labels, self.steps = dict(losses), labels, ordered
+        self.losses, self.labels = dict(losses), term_labels(losses)
+        if len(self.labels) < 2:
+            raise ValueError(f"need at least two terms to compare, got only {self.labels}")
+        super().__init__(steps, list(losses.items()))
         for state in ("cosine", "conflicts", "count"):
-            self.add_sum(state, len(ordered), 2, len(labels), len(labels))
-        self.add_sum("epochs", 2, len(ordered))
+            self.add_sum(state, len(self.steps), 2, len(self.labels), len(self.labels))
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "GradientConflict":
+        """Return the analyzer of the bare terms."""
+        return cls(setting.bare, setting.steps)
 
     def update(
         self,
@@ -51,35 +75,26 @@ class GradientConflict(Analyzer):
         epoch: Int[Tensor, " n"] | None = None,
     ) -> None:
         """Add one batch; ValueError as :meth:`Analyzer.keep`, or for a step not announced."""
-        place = place_steps(self.steps, step, target)
-        self.accumulate(epochs=epoch_sums(len(self.steps), place, epoch))
+        place = self.place(step, epoch, target)
         kept = self.keep(teacher_logits, student_logits, target)
         sides = (student_logits[kept], teacher_logits[kept], target[kept])
         wrong = teacher_logits[kept].argmax(-1) != target[kept]
         cosine, directed = pair_cosines(stacked_gradients(self.losses, *sides))
-        row = 2 * place[kept] + wrong
-        values = {"cosine": cosine, "conflicts": (cosine < 0) & directed, "count": directed}
-        for name, value in values.items():
-            shape = getattr(self, name).shape
-            empty = cosine.new_zeros(shape[0] * shape[1], *shape[2:])
-            self.accumulate(**{name: empty.index_add(0, row, value.double()).view(shape)})
+        conflicts = (cosine < 0) & directed
+        self.add_rows(2 * place[kept] + wrong, cosine=cosine, conflicts=conflicts, count=directed)
 
     def compute(self) -> dict[str, Tensor]:
-        """Mean cosine, share of conflicts and n by (step, teacher right/wrong/all, term, term).
+        """Mean cosine, share of conflicts and n by (step, teacher right/wrong/all, pair of terms).
 
         NaN where no sample counts. Beside them epoch by step, and non_finite.
         """
-        sums = [
-            torch.cat((state, state.sum(1, keepdim=True)), 1)
+        a, b = torch.triu_indices(len(self.labels), len(self.labels), 1)
+        cosine, conflicts, count = (
+            torch.cat((state, state.sum(1, keepdim=True)), 1)[..., a, b]
             for state in (self.cosine, self.conflicts, self.count)
-        ]
-        return {
-            "cosine": sums[0] / sums[2],
-            "conflict": sums[1] / sums[2],
-            "n": sums[2],
-            "epoch": self.epochs[0] / self.epochs[1],
-            "non_finite": self.non_finite.clone(),
-        }
+        )
+        facts = {"epoch": self.epoch, "non_finite": self.non_finite.clone()}
+        return {"cosine": cosine / count, "conflict": conflicts / count, "n": count, **facts}
 
     def table(self) -> pd.DataFrame:
         """Columns step, epoch, teacher, term_a, term_b, cosine, conflict, n, non_finite.
@@ -87,26 +102,149 @@ class GradientConflict(Analyzer):
         One row per unordered pair of terms; ``teacher`` tells the samples the teacher gets right,
         wrong, and all.
         """
-        a, b = torch.tensor(list(combinations(range(len(self.labels)), 2)), dtype=torch.long).T
-        values = self.compute()
-        epoch, non_finite = values.pop("epoch"), int(values.pop("non_finite"))
-        values = {
-            name: value.reshape(len(self.steps), 3, len(self.labels), -1)[..., a, b].flatten()
-            for name, value in values.items()
-        }
-        pairs = list(combinations(self.labels, 2))
-        index = [(s, t, *pair) for s in self.steps for t in TEACHER for pair in pairs]
-        frame = pd.DataFrame(index, columns=["step", "teacher", "term_a", "term_b"])
-        frame.insert(1, "epoch", epoch_column(epoch, 3 * len(pairs)))
-        return frame.assign(**flat_columns(values), non_finite=non_finite)
+        names = [(teacher, *pair) for teacher in TEACHER for pair in combinations(self.labels, 2)]
+        return self.frame(names, ["teacher", "term_a", "term_b"])
 
 
-def pair_cosines(
-    gradients: Float[Tensor, "t n c"],
-) -> tuple[Float[Tensor, "n t t"], Tensor]:
-    """Cosines of all pairs per sample, 0 where one has no direction, and where both have one."""
-    norms = gradients.norm(dim=-1, keepdim=True)
-    unit = gradients / norms.where(norms > 0, 1.0)
-    valid = (norms > 0).squeeze(-1).T
-    both = valid.unsqueeze(1) & valid.unsqueeze(2)
-    return torch.einsum("tnc,snc->nts", unit, unit), both
+@GradientConflict.reads()
+def conflict_reading(table: pd.DataFrame) -> Reading:
+    """Whether conflict sits on samples the teacher gets wrong; its share on both, in percent.
+
+    Looks at the pairs of ce with the other terms, or at all pairs where there is no ce.
+    """
+    right, wrong = (_conflict(table, teacher) for teacher in ("right", "wrong"))
+    pairs = "ce and the other terms" if {"ce"} & {*table.term_a, *table.term_b} else "the terms"
+    shares = ["none" if np.isnan(share) else f"{share:.0%}" for share in (right, wrong)]
+    number = (
+        f"{pairs}: {shares[0]} of pairs where the teacher is right, {shares[1]} where it is wrong"
+    )
+    if "none" in shares:
+        claim = "The teacher gets no sample wrong, or none right: the two cannot be compared."
+        return Reading(claim, number)
+    claim = (
+        f"{pairs} have opposed gradients in {shares[1]} of the cases where the teacher is wrong "
+        f"and in {shares[0]} where it is right"
+    )
+    if wrong > right:
+        return Reading(f"Conflict sits on samples the teacher gets wrong: {claim}.", number)
+    claim = f"These data do not show conflict on the samples the teacher gets wrong: {claim}."
+    return Reading(claim, number)
+
+
+def _conflict(table: pd.DataFrame, teacher: str) -> float:
+    rows = _with_ce(over_steps(table, teacher))
+    total = rows.n.sum()
+    return float((rows.conflict * rows.n).sum() / total) if total else np.nan
+
+
+def _with_ce(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of ce and another term; all rows where there is no ce."""
+    found = (rows.term_a == "ce") | (rows.term_b == "ce")
+    return rows[found] if found.any() else rows
+
+
+def over_steps(table: pd.DataFrame, teacher: str) -> pd.DataFrame:
+    """Columns term_a, term_b, cosine, conflict, n over the samples of all steps together."""
+    require(table, "teacher", "term_a", "term_b", "cosine", "conflict", "n", number="cosine")
+    rows = table[table.teacher == teacher]
+    if rows.empty:
+        raise ValueError(f"teacher is one of {sorted(set(table.teacher))}, got {teacher!r}")
+    sums = rows.assign(
+        cosine=(rows.cosine * rows.n).fillna(0), conflict=(rows.conflict * rows.n).fillna(0)
+    )
+    sums = sums.groupby(["term_a", "term_b"], sort=False)[["cosine", "conflict", "n"]].sum()
+    count = sums.n.where(sums.n > 0)
+    return sums.assign(cosine=sums.cosine / count, conflict=sums.conflict / count).reset_index()
+
+
+def cosine_matrix(ax: Axes, rows: pd.DataFrame) -> None:
+    """Draw the mean cosine of every pair and its share of negative ones; rows of ``over_steps``."""
+    terms = list(dict.fromkeys([*rows.term_a, *rows.term_b]))
+    cells, texts = np.full((len(terms) - 1, len(terms) - 1), np.nan), {}
+    for row in rows.itertuples():
+        place = terms.index(row.term_b) - 1, terms.index(row.term_a)
+        cells[place] = row.cosine
+        if row.n > 0:
+            texts[place] = f"{row.cosine:+z.2f}\n{100 * row.conflict:.0f} %"
+    cosine_map(ax, cells, texts, terms[1:], terms[:-1])
+
+
+@styled
+def conflict_matrix(
+    table: pd.DataFrame, ax: Axes | None = None, teacher: str = "all", bar: bool = True
+) -> Axes:
+    """Mean cosine of every pair of terms over all steps, with the share of samples in conflict.
+
+    Args:
+        table: as ``GradientConflict.table`` gives it.
+        ax: axes to draw on; a new figure when None.
+        teacher: the samples the teacher gets "right", "wrong", or "all".
+        bar: draw the colour bar.
+    """
+    rows = over_steps(table, teacher)
+    terms = len(set(rows.term_a) | set(rows.term_b))
+    ax = ax or new_axes(1.9 + 0.78 * terms, 1.1 + 0.6 * terms)
+    cosine_matrix(ax, rows)
+    count = f"{rows.n.max():,.0f} samples"
+    ax.set_title({"all": count}.get(teacher, f"teacher {teacher}: {count}"), loc="left")
+    ax.set_xlabel("cell: mean cosine; share of negative ones" + state_left_out(table))
+    if bar:
+        ax.figure.colorbar(ax.images[0], ax=ax, label=BAR)
+    return ax
+
+
+@GradientConflict.picture("Cosines where the teacher is right, and where it is wrong", panels=True)
+def conflict_by_teacher(table: pd.DataFrame) -> Figure:
+    """Two matrices on one colour scale: samples the teacher gets right, and wrong."""
+    terms = len(set(table.term_a) | set(table.term_b))
+    grid = (1, 2) if terms <= BESIDE else (2, 1)
+    size = (1.6 + max(3.0, 0.72 * terms) * grid[1], (1.1 + 0.55 * terms) * grid[0])
+    figure, axes = new_panels(*grid, figsize=size, sharex=grid[1] == 1, sharey=grid[0] == 1)
+    for ax, teacher in zip(axes, ("right", "wrong"), strict=True):
+        conflict_matrix(table, ax, teacher, bar=False)
+    figure.colorbar(axes[0].images[0], ax=axes, aspect=30, label=BAR)
+    return figure
+
+
+@GradientConflict.picture("Cosine of every pair of terms over training")
+def conflict_over_training(
+    table: pd.DataFrame, ax: Axes | None = None, teacher: str = "all"
+) -> Axes:
+    """Mean cosine of each pair of terms against the training step, with the line of no conflict.
+
+    Of more than 10 pairs the 10 with the lowest mean cosine are drawn; the title says so.
+    """
+    require(table, "step", "teacher", "term_a", "term_b", "cosine", number="cosine")
+    ax = ax or new_axes(PAGE, 3.4)
+    rows = table[table.teacher == teacher]
+    pairs = rows.groupby(["term_a", "term_b"])
+    if pairs.ngroups > MOST_PAIRS:
+        lowest = pairs.cosine.mean().nsmallest(MOST_PAIRS).index
+        rows = rows[[pair in lowest for pair in zip(rows.term_a, rows.term_b, strict=True)]]
+        ax.set_title(
+            f"the {MOST_PAIRS} of {pairs.ngroups} pairs with the lowest mean cosine", loc="left"
+        )
+    for i, ((a, b), part) in enumerate(rows.groupby(["term_a", "term_b"], sort=False)):
+        part = part.sort_values("step")
+        ax.plot(part.step, part.cosine, label=f"{a} / {b}", **line_look(i, len(part)))
+    ax.axhline(0, color=GREY, linewidth=1, zorder=0)
+    samples = "" if teacher == "all" else f", teacher {teacher}"
+    ax.set_xlabel("training step" + state_left_out(table))
+    ax.set_ylabel(BAR + samples)
+    ax.set_ylim(-1.03, 1.03)
+    side_legend(ax)
+    return ax
+
+
+def conflict_by_run(table: pd.DataFrame) -> Figure:
+    """Mean cosine of ce with every other term; of ``GradientConflict`` with a column run.
+
+    Where there is no ce: of the nine pairs with the lowest mean cosine.
+    """
+    require(table, "run", "step", "teacher", "term_a", "term_b", "cosine", "n", number="cosine")
+    rows = _with_ce(table[table.teacher == "all"])
+    rows = rows.assign(pair=rows.term_a + " / " + rows.term_b)
+    if "ce" not in {*rows.term_a, *rows.term_b}:
+        lowest = rows.groupby("pair").cosine.mean().nsmallest(MOST_PANELS).index
+        rows = rows[rows.pair.isin(lowest)]
+    return lines_by_run(rows, "cosine", "pair", "mean cosine", limits=(-1.03, 1.03))

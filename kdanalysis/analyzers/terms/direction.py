@@ -1,27 +1,47 @@
-"""Direction or step: do two losses pull elsewhere, or does one only pull harder?"""
+"""Direction or step (figure 21): do two losses pull elsewhere, or does one only pull harder?"""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, flat_columns
-from kdanalysis.analyzers.by_step import check_steps, epoch_column, epoch_sums, place_steps
-from kdanalysis.analyzers.by_term import label_columns, labels_for, total_gradients
+from kdanalysis.analyzers.by_step import ByStep
+from kdanalysis.analyzers.by_term import gram_cosines, label_columns, labels_for, total_gradients
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.terms.conflict import TEACHER
 from kdanalysis.core.gradients import HasGradients, gram
 from kdanalysis.core.streams import Bins
+from kdanalysis.draw.look import require
 
 BINS = Bins(-4.0, 4.0, 8 * 64)  # log10 of a ratio of norms; quantiles are good to 3.7 percent
 MATRICES = ("cosine", "conflicts", "directed", "inner")
 SUMS = (*MATRICES, "norm", "ratios", "samples")
 QUARTILES = {"ratio_q25": 0.25, "ratio_median": 0.5, "ratio_q75": 0.75}
+COLUMNS = (
+    *("step", "teacher", "loss_a", "loss_b", "cosine", "cosine_batch", "norm_a", "norm_b"),
+    *("multiplier", "ratio_q25", "ratio_q75", "n", "no_gradient"),
+)
+SAME = 0.95  # a cosine from here on is the same direction: within 18 degrees
+SAYINGS = {
+    "scaled": (
+        f"Only the step differs from {{first}}: {{claims}}; cosines of at least {SAME:g}, by "
+        "sample and over the batch, are the same direction."
+    ),
+    "uneven": (
+        "By the mean over samples the direction of {first}, but not over the batch, where long "
+        "gradients count more and one factor must fit all samples: {claims}."
+    ),
+    "turned": "Not only the step, the direction differs from {first}: {claims}.",
+    "": "No sample has both a gradient of {first} and of these losses: {claims}.",
+}
 
 
-class LossDirection(Analyzer):
+class LossDirection(ByStep):
     r"""Total per-sample gradients of losses, in the student's logits, held against each other.
 
     a_i and b_i are the gradients of two losses for sample i: all terms added up, weighted as the
@@ -48,23 +68,29 @@ class LossDirection(Analyzer):
         steps: every captured step; a single one for logits that come from no training.
     """
 
+    noun, title = "direction", "Direction or step"
     needs = ("student_logits", "teacher_logits")
     takes = ("target", "step", "epoch")
 
     def __init__(self, losses: Mapping[str, HasGradients], steps: Sequence[int] = (0,)) -> None:
         if len(losses) < 2:
             raise ValueError(f"need at least two losses to compare, got {list(losses)}")
-        ordered, count = check_steps(steps), len(losses)
-        super().__init__(list(losses.items()), ordered)
-        self.losses, self.steps = dict(losses), ordered
+        super().__init__(steps, list(losses.items()))
+        self.marks = [*self.steps, pd.NA] if len(self.steps) > 1 else list(self.steps)
+        self.losses, self.pairs = dict(losses), list(combinations(losses, 2))
         self.needs = (*self.needs, *label_columns(losses))
-        self.pairs = list(combinations(losses, 2))
+        rows, count = (len(self.steps), len(TEACHER)), len(losses)
         for state in MATRICES:
-            self.add_sum(state, len(ordered), len(TEACHER), count, count)
-        self.add_sum("norm", len(ordered), len(TEACHER), count)
-        self.add_sum("ratios", len(ordered), len(TEACHER), len(self.pairs), BINS.size)
-        self.add_sum("samples", len(ordered), len(TEACHER))
-        self.add_sum("epochs", 2, len(ordered))
+            self.add_sum(state, *rows, count, count)
+        self.add_sum("norm", *rows, count)
+        self.add_sum("ratios", *rows, len(self.pairs), BINS.size)
+        self.add_sum("samples", *rows)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "LossDirection":
+        """Return the analyzer that holds DKD, GDKD, the loss trained and ce against plain KD."""
+        first, last = {"kd": setting.bare["kd"]}, {"ce": setting.bare["ce"]}
+        return cls({**first, **setting.decoupled, **setting.trained, **last}, setting.steps)
 
     def update(
         self,
@@ -81,47 +107,19 @@ class LossDirection(Analyzer):
                 that needs them.
         """
         kept = self.keep(teacher_logits, student_logits, target)
-        place = place_steps(self.steps, step, kept.long())
-        self.accumulate(epochs=epoch_sums(len(self.steps), place, epoch))
+        place = self.place(step, epoch, kept)
         student, teacher = student_logits[kept], teacher_logits[kept]
         labels = labels_for(self.losses, target, student_logits)[kept]
         judged = (teacher.argmax(-1) != labels).long()
-        judged = judged if target is not None else torch.full_like(judged, 2)
-        sums = self._of_samples(total_gradients(self.losses, student, teacher, labels))
-        touched, row = (3 * place[kept] + judged).unique(return_inverse=True)
-        for name, values in sums.items():
-            added = values.new_zeros(len(touched), *values.shape[1:]).index_add(0, row, values)
-            self._rows(name).index_add_(0, touched, added)
-        self._count_ratios(sums["norm"], touched, row)
-
-    def _of_samples(self, gradients: Float[Tensor, "l n c"]) -> dict[str, Tensor]:
-        """What is summed over the samples, first dimension n."""
-        inner = gram(gradients)
-        norm = inner.diagonal(dim1=1, dim2=2).sqrt()
-        both = norm.unsqueeze(1) * norm.unsqueeze(2)
-        directed = both > 0
-        cosine = inner / both.where(directed, 1.0)
-        return {
-            "cosine": cosine,
-            "conflicts": ((cosine < 0) & directed).double(),
-            "directed": directed.double(),
-            "inner": inner,
-            "norm": norm,
-            "samples": norm.new_ones(len(norm)),
-        }
-
-    def _count_ratios(self, norm: Tensor, touched: Tensor, row: Tensor) -> None:
+        judged = judged if target is not None else torch.full_like(judged, TEACHER.index("all"))
+        row = len(TEACHER) * place[kept] + judged
+        inner = gram(total_gradients(self.losses, student, teacher, labels))
+        norm, cosine, directed = gram_cosines(inner)
+        sums = {"cosine": cosine, "conflicts": (cosine < 0) & directed, "directed": directed}
+        self.add_rows(row, **sums, inner=inner, norm=norm, samples=torch.ones_like(judged))
         a, b = torch.triu_indices(len(self.losses), len(self.losses), 1, device=norm.device)
-        ratio = norm.log10()[:, b] - norm.log10()[:, a]
-        group = row.unsqueeze(-1) * len(a) + torch.arange(len(a), device=norm.device)
-        known = ~ratio.isnan()  # both are zero: no ratio
-        counts = BINS.counts(ratio[known], group[known], len(touched) * len(a))
-        shaped = counts.view(len(touched), len(a), BINS.size).to(self.ratios)
-        self._rows("ratios").index_add_(0, touched, shaped)
-
-    def _rows(self, name: str) -> Tensor:
-        """View of a state with one row a (step, teacher)."""
-        return getattr(self, name).flatten(0, 1)
+        # Where both are zero the ratio is NaN, and not counted.
+        self.count_rows("ratios", BINS, row, norm.log10()[:, b] - norm.log10()[:, a])
 
     def compute(self) -> dict[str, Tensor]:
         """Every column of the table by (step, teacher right/wrong/all, pair), the counts included.
@@ -135,6 +133,7 @@ class LossDirection(Analyzer):
         pair = {name: sums[name][..., a, b] for name in ("cosine", "conflicts", "directed")}
         n = sums["samples"].unsqueeze(-1).expand(pair["cosine"].shape)
         quartiles = {name: 10 ** BINS.quantile(sums["ratios"], q) for name, q in QUARTILES.items()}
+        no_epoch = self.epoch.new_full((len(self.marks) - len(self.steps),), torch.nan)
         return {
             "cosine": pair["cosine"] / pair["directed"],
             "conflict": pair["conflicts"] / pair["directed"],
@@ -145,7 +144,7 @@ class LossDirection(Analyzer):
             **quartiles,
             "n": n.clone(),
             "no_gradient": n - pair["directed"],
-            "epoch": self._epochs(),
+            "epoch": torch.cat((self.epoch, no_epoch)),
             "non_finite": self.non_finite.clone(),
         }
 
@@ -155,11 +154,6 @@ class LossDirection(Analyzer):
         several = len(self.steps) > 1
         return torch.cat((state, state.sum(0, keepdim=True))) if several else state
 
-    def _epochs(self) -> Tensor:
-        epochs = self.epochs[0] / self.epochs[1]
-        none = epochs.new_tensor([torch.nan] * (len(self.steps) > 1))
-        return torch.cat((epochs, none))
-
     def table(self) -> pd.DataFrame:
         """Columns step, epoch, teacher, loss_a, loss_b and those of the class, in its order.
 
@@ -168,14 +162,65 @@ class LossDirection(Analyzer):
         ``loss_a`` is the one given first. Of several steps the last rows, whose step is <NA>, are
         over the samples of all of them.
         """
-        values = self.compute()
-        epoch, non_finite = values.pop("epoch"), int(values.pop("non_finite"))
-        steps = [*self.steps, pd.NA] if len(self.steps) > 1 else self.steps
-        index = [(s, t, *pair) for s in steps for t in TEACHER for pair in self.pairs]
-        frame = pd.DataFrame(index, columns=["step", "teacher", "loss_a", "loss_b"])
+        names = [(teacher, *pair) for teacher in TEACHER for pair in self.pairs]
+        frame = self.frame(names, ["teacher", "loss_a", "loss_b"], self.marks)
         frame = frame.astype({"step": "Int64"})
-        frame.insert(1, "epoch", epoch_column(epoch, len(TEACHER) * len(self.pairs)))
-        frame = frame.assign(**flat_columns(values), non_finite=non_finite)
         if frame.n[frame.teacher != "all"].sum() == 0:
             frame = frame[frame.teacher == "all"].reset_index(drop=True)
         return frame
+
+
+@LossDirection.reads()
+def direction_reading(table: pd.DataFrame) -> Reading:
+    """Which losses only step further than the first, and which turn; how far each one steps.
+
+    The number is the ratio of mean norms, how many times as far as the first a loss steps.
+    """
+    rows = against_first(table)
+    first = rows.loss_a.iloc[0]
+    claims = {kind: [] for kind in SAYINGS}
+    for row in rows.itertuples():
+        cosines = f"cosine {row.cosine:.3f}, over the batch {row.cosine_batch:.3f}"
+        kind, more = kind_of(row), f" ({cosines}; {times(row.multiplier)} as far)"
+        claims[kind].append(row.loss_b + (more if kind else ""))
+    parts = [
+        saying.format(first=first, claims=", ".join(claims[kind]))
+        for kind, saying in SAYINGS.items()
+        if claims[kind]
+    ]
+    steps = ", ".join(f"{row.loss_b} {row.multiplier:.3g}" for row in rows.itertuples())
+    return Reading(" ".join(parts), f"times as far as {first}: {steps}")
+
+
+def kind_of(row: object) -> str:
+    """Return the key of ``SAYINGS`` for a row against the first loss."""
+    if np.isnan(row.cosine):
+        return ""
+    if row.cosine < SAME:
+        return "turned"
+    return "scaled" if row.cosine_batch >= SAME else "uneven"
+
+
+def against_first(table: pd.DataFrame, teacher: str = "all") -> pd.DataFrame:
+    """Rows of the other losses against the first one, over the samples of all steps."""
+    rows = over_all_steps(table)
+    rows = rows[(rows.teacher == teacher) & (rows.loss_a == rows.loss_a.iloc[0])]
+    if rows.empty:
+        raise ValueError(f"teacher is one of {sorted(set(table.teacher))}, got {teacher!r}")
+    return rows.reset_index(drop=True)
+
+
+def losses_of(table: pd.DataFrame) -> list[str]:
+    """All losses in their order, the first one first."""
+    return list(dict.fromkeys([*table.loss_a, *table.loss_b]))
+
+
+def over_all_steps(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of all steps together: those whose step is <NA>, or all where there is one step."""
+    require(table, *COLUMNS, number="cosine")
+    return table if table.step.nunique(dropna=False) == 1 else table[table.step.isna()]
+
+
+def times(factor: float) -> str:
+    """A factor as text, such as ``0.31 x``."""
+    return f"{factor:.3g} x"

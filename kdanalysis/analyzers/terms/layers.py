@@ -1,13 +1,24 @@
-"""How strong the gradient of every loss term is at a layer, and where terms fight there."""
+"""Gradients at layers (figure 1): how strong every term's is there, and where terms fight."""
 
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.by_layer import LayerAnalyzer
+from kdanalysis.analyzers.by_layer import ONLY_TERM, LayerAnalyzer, largest_by_layer
+from kdanalysis.analyzers.by_term import gram_cosines
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.draw.look import Figure, require
+from kdanalysis.draw.panels import (
+    LOGITS,
+    draw_term,
+    layer_panels,
+    records_left_out,
+    terms_legend,
+)
 
 
 class LayerGradients(LayerAnalyzer):
@@ -20,16 +31,15 @@ class LayerGradients(LayerAnalyzer):
     is zero has none.
     """
 
-    kind = "layers"
+    noun, title = "layers", "Gradient norms at the layers"
     needs = ("gram", "layer", "step")
-    takes = ("epoch",)
 
     def __init__(self, layers: Sequence[str], terms: Sequence[str], steps: Sequence[int]) -> None:
         super().__init__(layers, terms, steps)
-        shape = (len(self.steps), len(self.layers), len(self.terms), len(self.terms))
+        count = len(self.terms)
         for state in ("dot", "cosine", "conflicts", "directed"):
-            self.add_sum(state, *shape)
-        self.add_sum("norm", *shape[:3])
+            self.add_layer_sum(state, count, count)
+        self.add_layer_sum("norm", count)
 
     def update(
         self,
@@ -41,15 +51,9 @@ class LayerGradients(LayerAnalyzer):
         """Add records: dot products, the place of their layer, step and epoch."""
         finite = gram.isfinite().all(-1).all(-1)
         row, gram = self.rows(finite, layer, step, epoch), gram[finite].double()
-        norm = gram.diagonal(dim1=1, dim2=2).sqrt()
-        lengths = norm.unsqueeze(1) * norm.unsqueeze(2)
-        directed = lengths > 0
-        cosine = (gram / lengths.where(directed, 1.0)).where(directed, 0.0)
-        self.add_rows("norm", row, norm)
-        self.add_rows("dot", row, gram)
-        self.add_rows("cosine", row, cosine)
-        self.add_rows("conflicts", row, cosine < 0)
-        self.add_rows("directed", row, directed)
+        norm, cosine, directed = gram_cosines(gram)
+        pairs = {"cosine": cosine, "conflicts": cosine < 0, "directed": directed}
+        self.add_rows(row, norm=norm, dot=gram, **pairs)
 
     def compute(self) -> dict[str, Tensor]:
         """Means of dot, norms and cosine, and conflict, by (step, layer, pair a <= b); facts."""
@@ -72,6 +76,65 @@ class LayerGradients(LayerAnalyzer):
         are the norms of the two; conflict is the share of records with a negative cosine, n their
         number, non_finite that of the records left out.
         """
-        pairs = torch.triu_indices(len(self.terms), len(self.terms)).T.tolist()
-        names = [(self.terms[a], self.terms[b]) for a, b in pairs]
-        return self.frame(self.compute(), names, ["term_a", "term_b"])
+        names = list(combinations_with_replacement(self.terms, 2))
+        return self.layer_frame(names, ["term_a", "term_b"])
+
+
+@LayerGradients.reads()
+def layers_reading(table: pd.DataFrame) -> Reading:
+    """Which term pulls hardest at which layer; the longest term at every drawn layer."""
+    means = mean_norms(table)
+    number = f"longest term at {largest_by_layer(means)}"
+    if means.shape[1] < 2:
+        return Reading(ONLY_TERM.format(means.columns[0]), number)
+    inner = means.drop(index=LOGITS) if LOGITS in means.index and len(means) > 1 else means
+    longest = inner.idxmax(axis=1)
+    if longest.nunique() > 1:
+        parts = "; ".join(
+            f"{term} at {', '.join(where.index)}"
+            for term, where in longest.groupby(longest, sort=False)
+        )
+        return Reading(f"Which term pulls hardest depends on the layer: {parts}.", number)
+    term = longest.iloc[0]
+    ratio = inner[term] / inner.drop(columns=term).max(axis=1)
+    claim = f"{term} pulls hardest at every layer, {ratio.min():.2g}"
+    claim += f" to {ratio.max():.2g}" if f"{ratio.min():.2g}" != f"{ratio.max():.2g}" else ""
+    return Reading(f"{claim} times the next term.", number)
+
+
+def own_terms(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of every term with itself, which hold its norm, in the order of steps."""
+    require(table, "step", "layer", "term_a", "term_b", "norm_a", "n", number="norm_a")
+    return table[table.term_a == table.term_b].sort_values("step", kind="stable")
+
+
+def mean_norms(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean norm over all records, layers as rows, terms as columns, in the order recorded."""
+    rows = own_terms(table)
+    sums = rows.assign(total=rows.norm_a * rows.n).groupby(["layer", "term_a"], sort=False)
+    means = (sums.total.sum() / sums.n.sum()).unstack()
+    return means.loc[list(dict.fromkeys(rows.layer)), list(dict.fromkeys(rows.term_a))]
+
+
+@LayerGradients.shortens
+def layer_norms(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a layer, one column a term: its mean norm."""
+    return mean_norms(table).reset_index()
+
+
+@LayerGradients.picture("Norm of every term's gradient at the layers", panels=True)
+def layers_over_training(table: pd.DataFrame) -> Figure:
+    """Norm of every term's gradient against the training step, one panel a layer, one scale.
+
+    Norms of 0 have no place on the logarithmic axis and leave a gap.
+    """
+    rows = own_terms(table)
+    figure, panels = layer_panels(rows)
+    for layer, ax in panels.items():
+        for term, line in rows[rows.layer == layer].groupby("term_a", sort=False):
+            draw_term(ax, line.step, line.norm_a.where(line.norm_a > 0), term)
+        ax.set_yscale("log")
+    figure.supxlabel("training step" + records_left_out(table), fontsize=10)
+    figure.supylabel("gradient norm of the batch mean", fontsize=10)
+    terms_legend(figure)
+    return figure

@@ -1,19 +1,39 @@
-"""NCKD, the non-target term of DKD, by how sure the teacher is of the label."""
+"""NCKD, DKD's non-target term (figure 6; DKD, table 5), by how sure the teacher is of the label."""
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.teacher.suppression import rest_odds
+from kdanalysis.analyzers.terms.confidence import short_confidence
 from kdanalysis.core.divergence import decompose, slopes_of_chosen
 from kdanalysis.core.partition import Target
 from kdanalysis.core.streams import Bins, check_temperatures, sum_by_part
+from kdanalysis.draw.look import (
+    DASHES,
+    FAINT,
+    GREY,
+    PAGE,
+    Axes,
+    Figure,
+    new_panels,
+    require,
+    side_legend,
+    state_left_out,
+    term_colour,
+)
 
 BINS = Bins(-50.0, 50.0, 5000)  # log odds of p_label: steps of 0.02, from 2e-22 to 1 - 2e-22
 PARTS = {"tenth": 10, "half": 2}
-MEANS = ("confidence", "value", "norm", "kd_value", "kd_norm")
+QUANTITIES = {"value": "value (nats)", "norm": "gradient norm"}
+AMOUNTS = ("value", "norm", "kd_value", "kd_norm")
+MEANS = ("confidence", *AMOUNTS)
+CARRIES = 0.55  # of the whole, in half of the samples
 
 
 class NCKDByConfidence(Analyzer):
@@ -33,6 +53,7 @@ class NCKDByConfidence(Analyzer):
         temperature: T > 0 of the term.
     """
 
+    noun, title = "nckd", "NCKD by teacher confidence"
     needs = ("student_logits", "teacher_logits", "target")
 
     def __init__(self, temperature: float | int = 4.0) -> None:
@@ -41,6 +62,11 @@ class NCKDByConfidence(Analyzer):
         self.temperature = temperature
         self.add_sum("samples", BINS.size)
         self.add_sum("sums", len(MEANS), BINS.size)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "NCKDByConfidence":
+        """Return the analyzer at the temperature of the losses."""
+        return cls(setting.temperature)
 
     def update(
         self,
@@ -88,3 +114,92 @@ class NCKDByConfidence(Analyzer):
         frame = pd.DataFrame(index, columns=["part", "place"])
         frame = frame.assign(**flat_columns({name: values[name] for name in columns}))
         return frame.assign(temperature=self.temperature, non_finite=non_finite)
+
+
+@NCKDByConfidence.reads()
+def nckd_reading(table: pd.DataFrame) -> Reading:
+    """Whether the surer half of the samples carries nckd; its part of the whole, alone and in KD.
+
+    It does where that half holds at least 55 % of both the summed value and the summed gradient
+    norm.
+    """
+    shares = half_shares(table)
+    if np.isnan(shares["norm"]):
+        nothing = "nckd is 0 for every sample"
+        return Reading(
+            f"{nothing}: two classes have no relations among the others, or the student equals "
+            f"its teacher.",
+            nothing,
+        )
+    number = (
+        f"surer half: {shares['value']:.1%} of the value, {shares['norm']:.1%} of the norm of "
+        f"nckd; inside KD {shares['kd_value']:.1%} and {shares['kd_norm']:.1%}"
+    )
+    border = table[(table.part == "half") & (table.place == 2)].lowest.iloc[0]
+    claim = (
+        f"the samples above a probability of {border:.2g} of the label hold "
+        f"{shares['value']:.0%} of its value and {shares['norm']:.0%} of its gradient norm; inside "
+        f"KD, which scales it by 1 - p, {shares['kd_value']:.0%} and {shares['kd_norm']:.0%}"
+    )
+    if min(shares["value"], shares["norm"]) >= CARRIES:
+        return Reading(f"The surer half of the samples carries nckd: {claim}.", number)
+    claim = f"These data do not show the surer half of the samples carrying nckd: {claim}."
+    return Reading(claim, number)
+
+
+def half_shares(table: pd.DataFrame) -> dict[str, float]:
+    """Part of the sum over all samples that the surer half holds, NaN where the sum is 0."""
+    rows = _rows(table, "half")
+    shares = {}
+    for column in AMOUNTS:
+        sums = (rows[column] * rows.n).to_numpy()
+        sure = sums[rows.place.to_numpy() == 2].sum()
+        shares[column] = float(sure / sums.sum()) if sums.sum() > 0 else float("nan")
+    return shares
+
+
+def _rows(table: pd.DataFrame, part: str) -> pd.DataFrame:
+    """The parts of one kind that have samples."""
+    require(table, "part", "place", "lowest", *MEANS, "n", number="value")
+    return table[(table.part == part) & (table.n > 0)]
+
+
+@NCKDByConfidence.picture("Value and gradient norm of nckd, least sure samples first", panels=True)
+def nckd_by_confidence(table: pd.DataFrame) -> Figure:
+    """Mean value and gradient norm of nckd by tenth of the samples, alone and inside plain KD.
+
+    The shade is the surer half of the samples; the legend says which part of the whole it holds.
+    """
+    rows = _rows(table, "tenth")
+    figure, axes = new_panels(2, 1, figsize=(PAGE, 4.8), sharex=True)
+    shares = half_shares(table)
+    for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
+        for prefix, name, colour, dash, marker in (
+            ("", "nckd", term_colour("nckd"), DASHES[0], "o"),
+            ("kd_", "inside KD", term_colour("kd"), DASHES[1], "s"),
+        ):
+            share = shares[prefix + quantity]
+            text = name if np.isnan(share) else f"{name}: {share:.0%}"
+            look = {"color": colour, "linestyle": dash, "marker": marker}
+            ax.plot(rows.place, rows[prefix + quantity], label=text, **look)
+        _shade(ax)
+        ax.set_ylabel(f"mean {label}")
+        ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
+        side_legend(ax, "in the surer half (grey)")
+    labels = [
+        f"{p}\n{short_confidence(c)}" for p, c in zip(rows.place, rows.confidence, strict=True)
+    ]
+    axes[-1].set_xticks(rows.place, labels=labels)
+    temperature = rows.temperature.iloc[0]
+    axes[-1].set_xlabel(
+        "tenth of the samples by the teacher's probability of the label\n"
+        f"(below: its mean at T = 1; nckd at T = {temperature:g}, T² included)"
+        f"{state_left_out(table)}"
+    )
+    return figure
+
+
+def _shade(ax: Axes) -> None:
+    ax.axvspan(5.5, 10.4, color=FAINT, alpha=0.25, linewidth=0, zorder=0)
+    ax.axvline(5.5, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+    ax.set_xlim(0.6, 10.4)

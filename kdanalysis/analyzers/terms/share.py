@@ -1,4 +1,4 @@
-"""Which share of a loss's gradient every term contributes."""
+"""Gradient shares (figure 2): what part of its loss's gradient every term is."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,23 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.by_term import label_columns, labels_for, term_names
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.gradients import HasGradients, term_gradients
+from kdanalysis.draw.look import (
+    NON_TOP,
+    PAGE,
+    Axes,
+    ink_on,
+    new_axes,
+    require,
+    short,
+    side_legend,
+    state_left_out,
+    term_colour,
+)
+
+WRITTEN = 0.06  # narrower segments have no room for their number
 
 
 def shares(gradients: Float[Tensor, "t n c"]) -> tuple[Float[Tensor, "t n"], Bool[Tensor, " n"]]:
@@ -35,6 +51,7 @@ class TermShare(Analyzer):
         losses: the losses by a name of your own.
     """
 
+    noun, title = "share", "Share of each term"
     needs = ("student_logits", "teacher_logits")
     takes = ("target",)
 
@@ -45,6 +62,11 @@ class TermShare(Analyzer):
         self.needs = (*self.needs, *label_columns(losses))
         for state in ("share", "count", "zero"):
             self.add_sum(state, len(names))
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "TermShare":
+        """Return the analyzer of plain KD's inside, DKD, GDKD and the loss that was trained."""
+        return cls({**setting.inside, **setting.decoupled, **setting.trained})
 
     def update(
         self,
@@ -86,3 +108,79 @@ def _share_sums(gradients: Float[Tensor, "t n c"]) -> tuple[Tensor, Tensor, Tens
     share, valid = shares(gradients)
     terms = len(share)
     return share.sum(-1), valid.sum().expand(terms), (~valid).sum().expand(terms)
+
+
+@TermShare.reads()
+def share_reading(table: pd.DataFrame) -> Reading:
+    """Whether the non-top share grows from the first loss with that term on; all shares, by loss.
+
+    Put plain KD (``KDParts``) first: losses that share its term are held against it.
+    """
+    require(table, "loss", "term", "share", number="share")
+    grown, other = [], []
+    for term in NON_TOP:
+        first, *rest = list(table[table.term == term].itertuples()) or [None]
+        for row in rest:
+            claim = (
+                f"{term} from {first.share:.1%} in {first.loss} to {row.share:.1%} in {row.loss}"
+            )
+            (grown if row.share > first.share else other).append(claim)
+    parts = []
+    if grown:
+        parts.append(f"The non-top share grows: {', '.join(grown)}.")
+    if other:
+        parts.append(f"Against the papers' argument it does not grow: {', '.join(other)}.")
+    if not parts:
+        parts = ["No two losses here share a non-top term, so its share cannot be compared."]
+    rows = table[table.term.isin(NON_TOP)].itertuples()
+    number = "; ".join(f"{row.loss}: {row.term} {100 * row.share:.1f} %" for row in rows)
+    return Reading(" ".join(parts), number)
+
+
+@TermShare.picture("What part of each loss's gradient every term is")
+def share_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """One stacked bar a loss: the mean share of every term's gradient, in percent."""
+    require(table, "loss", "term", "share", number="share")
+    losses = list(dict.fromkeys(table.loss))
+    ax = ax or new_axes(PAGE, 0.9 + 0.42 * len(losses))
+    start = dict.fromkeys(losses, 0.0)
+    named = set()
+    for row in table.itertuples():
+        width = 0.0 if pd.isna(row.share) else 100 * row.share
+        label = row.term if row.term not in named else None
+        bar = ax.barh(
+            losses.index(row.loss),
+            width,
+            left=start[row.loss],
+            height=0.66,
+            label=label,
+            color=term_colour(row.term),
+            edgecolor="white",
+            linewidth=0.8,
+        )
+        if row.share >= WRITTEN:
+            ax.bar_label(
+                bar,
+                [f"{width:.0f}"],
+                label_type="center",
+                color=ink_on(term_colour(row.term)),
+                weight="bold",
+            )
+        start[row.loss] += width
+        named.add(row.term)
+    ax.set_yticks(range(len(losses)), labels=[short(x, 24) for x in losses], parse_math=False)
+    ax.invert_yaxis()
+    ax.set_xlim(0, 100)
+    ax.set_xlabel(
+        "share of the summed gradient norms (%, mean over samples)" + state_left_out(table)
+    )
+    side_legend(ax)
+    return ax
+
+
+def share_by_run(table: pd.DataFrame) -> Axes:
+    """Stacked bars of every loss, run below run; of ``TermShare`` with a column run."""
+    require(table, "run", "loss", "term", "share", number="share")
+    order = {loss: place for place, loss in enumerate(dict.fromkeys(table.loss))}
+    rows = table.assign(place=table.loss.map(order)).sort_values("place", kind="stable")
+    return share_of_terms(rows.assign(loss=rows.loss + ", " + rows.run))

@@ -1,4 +1,4 @@
-"""Which loss terms carry signal: the signal-to-noise ratio of their gradients at a layer."""
+"""Signal-to-noise ratio of the gradients (figure 20): which terms carry signal, at which layer."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,16 @@ import pandas as pd
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.by_layer import LayerAnalyzer
+from kdanalysis.analyzers.by_layer import ONLY_TERM, LayerAnalyzer, largest_by_layer
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.draw.look import GREY, Figure, require
+from kdanalysis.draw.panels import (
+    by_epoch,
+    draw_term,
+    layer_panels,
+    records_left_out,
+    terms_legend,
+)
 
 
 class SignalToNoise(LayerAnalyzer):
@@ -31,15 +40,14 @@ class SignalToNoise(LayerAnalyzer):
     samples of a batch, which biases both a little.
     """
 
-    kind = "layers"
+    noun, title = "snr", "Signal and noise of the terms"
     needs = ("gram", "covariance", "count", "layer", "step")
-    takes = ("epoch",)
 
     def __init__(self, layers: Sequence[str], terms: Sequence[str], steps: Sequence[int]) -> None:
         super().__init__(layers, terms, steps)
         for state in ("signal", "noise"):
-            self.add_sum(state, len(self.steps), len(self.layers), len(self.terms))
-        self.add_sum("samples", len(self.steps), len(self.layers))
+            self.add_layer_sum(state, len(self.terms))
+        self.add_layer_sum("samples")
 
     def update(
         self,
@@ -55,19 +63,17 @@ class SignalToNoise(LayerAnalyzer):
         finite = (square.isfinite() & noise.isfinite()).all(-1)
         row = self.rows(finite, layer, step, epoch)
         square, noise, count = square[finite], noise[finite], count[finite].double()
-        self.add_rows("signal", row, square - noise / count.unsqueeze(-1))
-        self.add_rows("noise", row, noise)
-        self.add_rows("samples", row, count)
+        signal = square - noise / count.unsqueeze(-1)
+        self.add_rows(row, signal=signal, noise=noise, samples=count)
 
     def compute(self) -> dict[str, Tensor]:
         """Mean signal and noise, and their ratio, by (step, layer, term); batch; facts."""
         count = self.n.unsqueeze(-1)
-        batch = (self.samples / self.n).unsqueeze(-1).expand_as(self.signal)
         return {
             "signal": self.signal / count,
             "noise": self.noise / count,
             "snr": self.signal / self.noise,
-            "batch": batch.clone(),
+            "batch": self.samples / self.n,
             **self.facts(),
         }
 
@@ -77,6 +83,80 @@ class SignalToNoise(LayerAnalyzer):
         batch is the mean number of samples of a record, n the number of records, non_finite that
         of the records left out. Layers without any covariance, such as "logits", are left out.
         """
-        frame = self.frame(self.compute(), [(term,) for term in self.terms], ["term"])
+        frame = self.layer_frame([(term,) for term in self.terms], ["term"])
         known = frame.groupby("layer").n.transform("max") > 0
         return frame[known].reset_index(drop=True)
+
+
+@SignalToNoise.reads()
+def snr_reading(table: pd.DataFrame) -> Reading:
+    """Whether the terms differ in how much signal they carry; the highest ratio at every layer."""
+    means = by_layer(table)
+    number = f"highest ratio at {largest_by_layer(means)}"
+    if means.shape[1] < 2:
+        return Reading(ONLY_TERM.format(means.columns[0]), number)
+    spread = means.max(axis=1) / means.min(axis=1).where(means.min(axis=1) > 0)
+    if spread.isna().any():
+        layer = spread.index[spread.isna()][0]
+        claim = (
+            f"Terms differ: {means.loc[layer].idxmin()} shows no signal at {layer}, where "
+            f"{means.loc[layer].idxmax()} has {means.loc[layer].max():.2g}."
+        )
+        return Reading(claim, number)
+    layer = spread.idxmax()
+    high, low = means.loc[layer].idxmax(), means.loc[layer].idxmin()
+    claim = (
+        f"at {layer} {high} has {spread[layer]:.2g} times the ratio of {low} "
+        f"({means.loc[layer, high]:.2g} and {means.loc[layer, low]:.2g})"
+    )
+    if spread[layer] >= 2:
+        claim = f"Terms differ in how much signal they carry, as DeepKD found: {claim}."
+        return Reading(claim, number)
+    return Reading(f"These data do not show terms that differ much in signal: {claim}.", number)
+
+
+def by_layer(table: pd.DataFrame) -> pd.DataFrame:
+    """Ratio over all records, layers as rows, terms as columns, in the order recorded."""
+    require(table, "layer", "term", "signal", "noise", "n", number="snr")
+    means = _ratios(table, ["layer", "term"]).pivot(index="layer", columns="term", values="snr")
+    return means.loc[list(dict.fromkeys(table.layer)), list(dict.fromkeys(table.term))]
+
+
+@SignalToNoise.shortens
+def layer_ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a layer, one column a term: its ratio over all records."""
+    return by_layer(table).reset_index()
+
+
+def _ratios(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    sums = table.assign(signal=table.signal * table.n, noise=table.noise * table.n)
+    sums = sums.groupby(names, sort=False)[["signal", "noise"]].sum()
+    return (sums.signal / sums.noise.where(sums.noise > 0)).rename("snr").reset_index()
+
+
+@SignalToNoise.picture("Signal-to-noise ratio of every term's gradient at the layers", panels=True)
+def snr_over_epochs(table: pd.DataFrame) -> Figure:
+    """Signal-to-noise ratio of every term's gradient against the epoch, one panel a layer.
+
+    Squared mean over variance of the per-sample gradients, both summed over the records of an
+    epoch first (of a step where no epochs are known). The grey line is 1/n: above it the gradient
+    of a batch of n is more signal than noise. A ratio at or below zero, where the estimate finds no
+    signal, has no place on the logarithmic axis; the label counts them.
+    """
+    columns = ("step", "epoch", "layer", "term", "signal", "noise", "batch", "n", "non_finite")
+    require(table, *columns, number="snr")
+    when, name = by_epoch(table)
+    rows = _ratios(table.assign(when=when), ["layer", "term", "when"])
+    batch = float((table.batch * table.n).sum() / table.n.sum())
+    figure, panels = layer_panels(rows)
+    for layer, ax in panels.items():
+        for term, line in rows[rows.layer == layer].groupby("term", sort=False):
+            draw_term(ax, line.when, line.snr.where(line.snr > 0), term)
+        ax.axhline(1 / batch, color=GREY, linewidth=1, zorder=0)
+        ax.set_yscale("log")
+    absent = int((rows.snr <= 0).sum())
+    note = f"\n({absent} of {len(rows)} ratios at or below zero are not drawn)" if absent else ""
+    figure.supxlabel(name + note + records_left_out(table), fontsize=10)
+    figure.supylabel(f"signal-to-noise ratio\n(grey: 1/{batch:.0f}, a batch)", fontsize=10)
+    terms_legend(figure)
+    return figure

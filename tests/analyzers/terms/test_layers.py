@@ -1,34 +1,28 @@
-"""Norms, cosines and signal-to-noise at layers agree with plain numpy, record by record."""
+"""Gradients at layers: as numpy finds them record by record, their figures and sentences."""
+
+from itertools import combinations_with_replacement
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from kdanalysis.analyzers.terms.layers import LayerGradients
+from kdanalysis.analyzers.terms.layer_conflict import (
+    conflict_by_layer,
+    layer_conflict_over_epochs,
+    layer_conflict_reading,
+    mean_conflict,
+)
+from kdanalysis.analyzers.terms.layers import (
+    LayerGradients,
+    layers_over_training,
+    layers_reading,
+    mean_norms,
+)
 from kdanalysis.analyzers.terms.snr import SignalToNoise
-
-LAYERS, TERMS, STEPS = ("layer1", "fc"), ("ce", "high", "low"), (0, 10)
-PLACES = [(0, 0), (0, 1), (10, 0), (10, 1), (0, 0)]  # step and layer of each record
-
-
-@pytest.fixture
-def records() -> dict[str, torch.Tensor]:
-    """Five records: the terms' gradients g (5, 3, 9) and what the store keeps of them."""
-    generator = torch.Generator().manual_seed(0)
-    g = torch.randn(5, 3, 9, dtype=torch.float64, generator=generator)
-    step, layer = torch.tensor(PLACES).T.contiguous()
-    return {"g": g, "gram": g @ g.mT, "layer": layer, "step": step, "epoch": step // 5}
-
-
-def given(records, *names) -> dict[str, torch.Tensor]:
-    return {name: records[name] for name in (*names, "layer", "step", "epoch")}
-
-
-def row(table, **where) -> pd.Series:
-    keep = np.logical_and.reduce([table[name] == value for name, value in where.items()])
-    assert keep.sum() == 1
-    return table[keep].iloc[0]
+from kdanalysis.draw.panels import drawn_layers
+from tests.analyzers.readback import lines, smallest_font
+from tests.analyzers.terms.layer_records import LAYERS, PLACES, STEPS, TERMS, given, row
 
 
 def test_norms_dots_and_cosines_agree_with_numpy(records):
@@ -99,74 +93,6 @@ def test_a_layer_without_records_at_a_step_has_no_rows_and_one_of_nan_alone_has(
     assert table[table.n == 0].norm_a.isna().all()
 
 
-def test_signal_and_noise_agree_with_numpy(records):
-    covariance = torch.rand(5, 3, 3, dtype=torch.float64)
-    records |= {"covariance": covariance, "count": torch.tensor([64, 32, 64, 64, 16])}
-    analyzer = SignalToNoise(LAYERS, TERMS, STEPS)
-    for part in (slice(0, 3), slice(3, 5)):
-        analyzer.update(
-            **{n: x[part] for n, x in given(records, "gram", "covariance", "count").items()}
-        )
-    table = analyzer.table()
-    assert len(table) == 2 * 2 * 3
-    for step in STEPS:
-        for place, layer in enumerate(LAYERS):
-            mine = [i for i in range(5) if PLACES[i] == (step, place)]
-            for t, term in enumerate(TERMS):
-                noise = [covariance[i, t, t].item() for i in mine]
-                count = [records["count"][i].item() for i in mine]
-                signal = [
-                    float(records["g"][i, t] @ records["g"][i, t]) - c / n
-                    for i, c, n in zip(mine, noise, count, strict=True)
-                ]
-                found = row(table, step=step, layer=layer, term=term)
-                assert found.signal == pytest.approx(np.mean(signal))
-                assert found.noise == pytest.approx(np.mean(noise))
-                assert found.snr == pytest.approx(np.sum(signal) / np.sum(noise))
-                assert found.batch == np.mean(count)
-                assert (found.n, found.non_finite, found.epoch) == (len(mine), 0, step // 5)
-
-
-def test_signal_and_noise_are_right_on_average_and_may_fall_below_zero():
-    """Samples of known mean and variance, many batches: signal 0.06, noise 5, ratio 0.012."""
-    generator = torch.Generator().manual_seed(0)
-    batches, n, size = 4000, 16, 5
-    mean = torch.tensor([0.2, 0.1, -0.1, 0.0, 0.0], dtype=torch.float64)
-    samples = mean + torch.randn(batches, n, size, dtype=torch.float64, generator=generator)
-    means = samples.mean(1, keepdim=True)
-    analyzer = SignalToNoise(("fc",), ("ce",), (0,))
-    zeros = torch.zeros(batches, dtype=torch.long)
-    analyzer.update(
-        means @ means.mT,
-        samples.var(1).sum(-1).view(-1, 1, 1),
-        zeros + n,
-        zeros,
-        zeros,
-    )
-    (found,) = analyzer.table().itertuples()
-    assert found.signal == pytest.approx(0.06, abs=3 * 0.15 / np.sqrt(batches))
-    assert found.noise == pytest.approx(size, rel=0.01)
-    assert found.snr == pytest.approx(found.signal / found.noise)
-
-    alone = SignalToNoise(("fc",), ("ce",), (0,))
-    alone.update(torch.full((1, 1, 1), 0.1), torch.full((1, 1, 1), 5.0), zeros[:1] + n, zeros[:1],
-                 zeros[:1])  # fmt: skip
-    assert alone.table().snr.item() == pytest.approx((0.1 - 5 / 16) / 5)
-
-
-def test_a_layer_without_covariances_is_left_out_of_the_signal_to_noise(records):
-    covariance = torch.ones(5, 3, 3, dtype=torch.float64)
-    covariance[records["layer"] == 1] = np.nan
-    covariance[4] = np.nan
-    analyzer = SignalToNoise(LAYERS, TERMS, STEPS)
-    analyzer.update(records["gram"], covariance, torch.full((5,), 8), records["layer"],
-                    records["step"])  # fmt: skip
-    table = analyzer.table()
-    assert set(table.layer) == {"layer1"}
-    assert table.non_finite.tolist() == [1, 1, 1, 0, 0, 0]
-    assert table.epoch.isna().all()
-
-
 @pytest.mark.parametrize("kind", [LayerGradients, SignalToNoise])
 def test_parts_merge_into_the_whole(records, kind):
     records |= {"covariance": records["gram"] / 7, "count": torch.full((5,), 8)}
@@ -189,3 +115,221 @@ def test_a_step_that_was_not_announced_is_refused(records):
 def test_nothing_to_look_at_is_refused():
     with pytest.raises(ValueError, match="need at least one layer and one term, got"):
         LayerGradients((), TERMS, STEPS)
+
+
+EXAMPLE_TERMS = ("ce", "high", "low_other")
+EXAMPLE_LAYERS = ("logits", "layer1", "fc")
+EXAMPLE_STEPS = (0, 10, 20, 30)
+
+
+def example(
+    terms=EXAMPLE_TERMS, layers=EXAMPLE_LAYERS, steps=EXAMPLE_STEPS, cosine=-0.25
+) -> pd.DataFrame:
+    """Norm 10^layer * (1 + term); ce and high at cosine, growing by 0.01 a step; others at 0.5."""
+    rows = []
+    for step in steps:
+        for place, layer in enumerate(layers):
+            for a, b in combinations_with_replacement(range(len(terms)), 2):
+                norms = [10.0**place * (1 + t) + 0.1 * step for t in (a, b)]
+                value = 1.0 if a == b else cosine + 0.01 * step if (a, b) == (0, 1) else 0.5
+                keys = (step, step // 20, layer, terms[a], terms[b])
+                dot = value * norms[0] * norms[1]
+                rows.append((*keys, dot, *norms, value, float(value < 0), 1 + step // 10, 0))
+    names = ["step", "epoch", "layer", "term_a", "term_b", "dot", "norm_a", "norm_b"]
+    return pd.DataFrame(rows, columns=[*names, "cosine", "conflict", "n", "non_finite"])
+
+
+def titles(figure) -> list[str]:
+    return [ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left")]
+
+
+def test_every_layer_has_a_panel_with_a_line_a_term():
+    figure = layers_over_training(example())
+    assert titles(figure) == list(EXAMPLE_LAYERS)
+    for place, ax in enumerate(figure.axes):
+        drawn = lines(ax)
+        assert list(drawn) == list(EXAMPLE_TERMS)
+        for number, term in enumerate(EXAMPLE_TERMS):
+            expected = [10.0**place * (1 + number) + 0.1 * step for step in EXAMPLE_STEPS]
+            assert drawn[term] == (list(EXAMPLE_STEPS), pytest.approx(expected))
+        assert ax.get_yscale() == "log"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(EXAMPLE_TERMS)
+    assert smallest_font(figure) >= 9
+
+
+def test_rows_need_not_come_in_the_order_of_steps():
+    shuffled = example().iloc[::-1]
+    assert lines(layers_over_training(shuffled).axes[0])["ce"][0] == list(EXAMPLE_STEPS)
+
+
+def test_a_norm_of_zero_leaves_a_gap_and_left_out_records_are_counted():
+    rows = example()
+    rows.loc[(rows.step == 10) & (rows.term_a == "high"), "norm_a"] = 0.0
+    rows.loc[(rows.step == 20) & (rows.layer != "logits"), "non_finite"] = 3
+    figure = layers_over_training(rows)
+    assert np.isnan(lines(figure.axes[0])["high"][1][1])
+    assert figure.get_supxlabel() == "training step\n(6 records with NaN or inf left out)"
+
+
+def test_of_many_layers_the_first_and_last_and_some_between_are_drawn():
+    many = example(layers=tuple(f"block{i}" for i in range(11)), steps=(0,))
+    assert drawn_layers(many) == [f"block{i}" for i in (0, 2, 4, 6, 8, 10)]
+    for figure in (
+        layers_over_training(many),
+        conflict_by_layer(many),
+        layer_conflict_over_epochs(many),
+    ):
+        assert figure.get_suptitle() == "6 of 11 layers"
+        assert titles(figure) == [f"block{i}" for i in (0, 2, 4, 6, 8, 10)]
+    assert conflict_by_layer(example()).get_suptitle() == ""
+
+
+def test_mean_norms_weigh_records():
+    norms = mean_norms(example())
+    assert list(norms.index) == list(EXAMPLE_LAYERS)
+    assert list(norms.columns) == list(EXAMPLE_TERMS)
+    expected = np.average([2 + 0.1 * step for step in EXAMPLE_STEPS], weights=[1, 2, 3, 4])
+    assert norms.loc["logits", "high"] == pytest.approx(expected)
+
+
+def test_the_matrix_of_a_layer_holds_means_over_records_and_their_share_of_negatives():
+    figure = conflict_by_layer(example())
+    assert titles(figure) == list(EXAMPLE_LAYERS)
+    for ax in figure.axes[:3]:
+        texts = {text.get_text() for text in ax.texts}
+        # cosine -0.25, -0.15, -0.05, 0.05 in 1, 2, 3, 4 records: mean -0.05, 60 percent below 0
+        assert texts == {"-0.05\n60 %", "+0.50\n0 %"}
+        assert ax.images[0].get_array()[0, 0] == pytest.approx(-0.05)
+        assert ax.get_xlabel() == ""
+    assert "share of recorded steps with a negative one" in figure.get_supxlabel()
+    assert smallest_font(figure) >= 9
+
+
+def test_a_strip_holds_the_mean_of_every_epoch_and_the_percent_of_negatives():
+    figure = layer_conflict_over_epochs(example())
+    ax = figure.axes[1]
+    cells = ax.images[0].get_array()
+    # epoch 0: steps 0 and 10 with 1 and 2 records; epoch 1: steps 20 and 30 with 3 and 4
+    assert cells[0].tolist() == pytest.approx([(-0.25 - 0.3) / 3, (-0.15 + 0.2) / 7])
+    assert cells[1].tolist() == [0.5, 0.5]
+    written = {text.get_position()[::-1]: text.get_text() for text in ax.texts}
+    assert written == {
+        **{(0, 0): "100", (0, 1): "43"},
+        **{(row, column): "0" for row in (1, 2) for column in (0, 1)},
+    }
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == [
+        "ce / high",
+        "ce / low_other",
+        "high / low_other",
+    ]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "1"]
+    assert figure.get_supxlabel().startswith("epoch\nnumber in a cell: percent")
+    assert smallest_font(figure) >= 9
+
+
+def test_many_epochs_stand_together_and_steps_serve_without_epochs():
+    figure = layer_conflict_over_epochs(example(steps=tuple(range(0, 240, 20))))
+    labels = [label.get_text() for label in figure.axes[2].get_xticklabels()]
+    assert labels == ["0", "2", "4", "6", "8", "10"]
+    assert figure.get_supxlabel().startswith("epoch, from the one named to the next\n")
+    assert figure.axes[0].images[0].get_array().shape == (3, 6)
+    bare = example().assign(epoch=0)
+    figure = layer_conflict_over_epochs(bare)
+    assert figure.get_supxlabel().startswith("training step\n")
+    labels = [label.get_text() for label in figure.axes[2].get_xticklabels()]
+    assert labels == ["0", "10", "20", "30"]
+
+
+def test_records_without_a_direction_count_for_nothing():
+    rows = example()
+    rows.loc[(rows.step == 0) & (rows.term_a != rows.term_b), ["cosine", "conflict"]] = np.nan
+    means = mean_conflict(rows).set_index(["layer", "term_a", "term_b"])
+    expected = np.average([-0.15, -0.05, 0.05], weights=[2, 3, 4])
+    assert means.cosine["fc", "ce", "high"] == pytest.approx(expected)
+    assert means.conflict["fc", "ce", "high"] == pytest.approx(5 / 9)
+
+
+def test_sentence_and_number_name_the_fight_and_the_logits_beside_it():
+    rows = example()
+    at = (rows.layer == "fc") & (rows.term_a == "high") & (rows.term_b == "low_other")
+    rows.loc[at, ["cosine", "conflict"]] = -0.8, 1.0
+    assert layer_conflict_reading(rows).sentence == (
+        "high and low_other fight most, at fc: their mean cosine there is -0.80, in logit space "
+        "+0.50."
+    )
+    assert layer_conflict_reading(rows).number == (
+        "lowest mean cosine -0.80, of high and low_other at fc, negative in 100% of the recorded "
+        "steps"
+    )
+    alone = rows[rows.layer == "fc"]
+    assert layer_conflict_reading(alone).sentence.endswith("their mean cosine there is -0.80.")
+
+
+def test_logit_space_is_not_taken_for_a_layer_unless_it_is_alone():
+    rows = example()
+    rows.loc[(rows.layer == "logits") & (rows.cosine < 1), "cosine"] = -1.0
+    assert "at layer1: their mean cosine there is -0.05, in logit space -1.00" in (
+        layer_conflict_reading(rows).sentence
+    )
+    assert (
+        "at logits: their mean cosine there is -1.00."
+        in layer_conflict_reading(rows[rows.layer == "logits"]).sentence
+    )
+
+
+def test_sentence_says_when_nothing_fights():
+    assert layer_conflict_reading(example(cosine=0.25)).sentence == (
+        "These data show no two terms that fight at a layer: the mean cosine is lowest for ce and "
+        "high at layer1, +0.45, in logit space +0.45."
+    )
+
+
+def test_sentence_of_norms_names_the_longest_term():
+    assert layers_reading(example()).sentence == (
+        "low_other pulls hardest at every layer, 1.5 times the next term."
+    )
+    rows = example(steps=(0,))
+    rows.loc[(rows.layer == "fc") & (rows.term_a == "ce"), "norm_a"] = 1e6
+    assert layers_reading(rows).sentence == (
+        "Which term pulls hardest depends on the layer: low_other at layer1; ce at fc."
+    )
+    assert layers_reading(example(steps=(0,))).number == (
+        "longest term at logits: low_other 3; layer1: low_other 30; fc: low_other 3e+02"
+    )
+    rows = example(steps=(0,))
+    rows.loc[(rows.layer == "fc") & (rows.term_a == "low_other"), "norm_a"] = 800.0
+    assert "at every layer, 1.5 to 4 times the next term" in layers_reading(rows).sentence
+
+
+def test_a_single_term_has_norms_and_no_conflict():
+    rows = example(terms=("kd",))
+    assert layers_reading(rows).sentence.startswith("kd is the loss's only term")
+    assert titles(layers_over_training(rows)) == list(EXAMPLE_LAYERS)
+    for draw in (conflict_by_layer, layer_conflict_over_epochs, layer_conflict_reading):
+        with pytest.raises(ValueError, match="single term, which has none to be in conflict with"):
+            draw(rows)
+
+
+@pytest.mark.parametrize("draw", [layers_over_training, conflict_by_layer])
+def test_tables_without_what_is_drawn_are_refused(draw):
+    with pytest.raises(ValueError, match="the table lacks"):
+        draw(example().drop(columns=["cosine", "norm_a"]))
+    with pytest.raises(ValueError, match="has no rows"):
+        draw(example().iloc[:0])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_any_number_of_layers_can_be_drawn(count):
+    rows = example(layers=tuple(f"block{i}" for i in range(count)))
+    for draw in (layers_over_training, conflict_by_layer, layer_conflict_over_epochs):
+        assert len(titles(draw(rows))) == count
+
+
+def test_names_of_layers_are_shown_as_they_are():
+    rows = example(layers=("$x^2$", "a" * 40))
+    for draw in (layers_over_training, conflict_by_layer, layer_conflict_over_epochs):
+        figure = draw(rows)
+        figure.canvas.draw()
+        first, second = titles(figure)
+        assert first == "$x^2$"
+        assert len(second) == 24

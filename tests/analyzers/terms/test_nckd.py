@@ -1,4 +1,4 @@
-"""NCKD by confidence agrees with a loop over ranked samples and with autograd."""
+"""NCKD by confidence: a loop over ranked samples, autograd, and whether the surer half has it."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,14 @@ import torch
 from scipy.special import softmax
 
 from kdanalysis import DKD
-from kdanalysis.analyzers.terms.nckd import NCKDByConfidence
+from kdanalysis.analyzers.terms.confidence import short_confidence
+from kdanalysis.analyzers.terms.nckd import (
+    NCKDByConfidence,
+    half_shares,
+    nckd_by_confidence,
+    nckd_reading,
+)
+from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
 from tests.analyzers.reference import autograd_gradients, logits, probabilities, targets
 
 STUDENT, TARGET = logits(0), targets(2)
@@ -128,3 +135,77 @@ def test_bad_input_is_refused():
         NCKDByConfidence(0)
     with pytest.raises(ValueError, match="target of sample 0 is 12, need an index from 0 to 11"):
         NCKDByConfidence().update(STUDENT, TEACHER, TARGET + 12)
+
+
+def example(slope: float = 0.2, n: int = 30) -> pd.DataFrame:
+    """Value 1 + slope per tenth, norm twice that; KD's falls by a twelfth a tenth."""
+    place = np.arange(1, 11)
+    value = 1 + slope * place
+    tenths = pd.DataFrame({"part": "tenth", "place": place, "value": value, "norm": 2 * value})
+    kept = 1 - place / 12
+    tenths = tenths.assign(kd_value=value * kept, kd_norm=2 * value * kept)
+    tenths = tenths.assign(confidence=place / 10 - 0.05, lowest=place / 10 - 0.1, n=n)
+    columns = ["value", "norm", "kd_value", "kd_norm", "confidence"]
+    halves = tenths.groupby(tenths.place.gt(5) + 1)[columns].mean().reset_index()
+    halves = halves.assign(part="half", lowest=[0.0, 0.5], n=5 * n)
+    return pd.concat([tenths, halves], ignore_index=True).assign(temperature=4.0, non_finite=0)
+
+
+def test_lines_are_the_tables_and_the_legend_holds_the_shares():
+    frame = example()
+    figure = nckd_by_confidence(frame)
+    tenths = frame[frame.part == "tenth"]
+    for ax, quantity in zip(figure.axes, ("value", "norm"), strict=True):
+        drawn = lines(ax)
+        (alone, inside) = drawn
+        assert drawn[alone] == (tenths.place.tolist(), tenths[quantity].tolist())
+        assert drawn[inside] == (tenths.place.tolist(), tenths["kd_" + quantity].tolist())
+        upper = tenths[quantity][5:].sum() / tenths[quantity].sum()
+        assert legend_texts(ax)[0] == f"nckd: {upper:.0%}"
+        assert legend_is_beside(ax)
+        assert ax.get_ylim()[0] == 0
+    assert figure.axes[-1].get_xticklabels()[0].get_text() == "1\n.05"
+    assert "nckd at T = 4" in figure.axes[-1].get_xlabel()
+    assert smallest_font(figure) >= 9
+
+
+def test_shares_weigh_the_halves_by_their_samples():
+    frame = example(0.0)
+    frame.loc[(frame.part == "half") & (frame.place == 2), "n"] = 450
+    assert half_shares(frame)["value"] == pytest.approx(450 / 600)
+
+
+def test_parts_without_samples_are_not_drawn():
+    frame = example()
+    empty = (frame.part == "tenth") & (frame.place == 3)
+    frame.loc[empty, ["value", "norm", "kd_value", "kd_norm", "confidence"]] = np.nan
+    frame.loc[empty, "n"] = 0
+    places, _ = next(iter(lines(nckd_by_confidence(frame).axes[0]).values()))
+    assert places == [1, 2, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_sentence_follows_the_table():
+    sentence, number = nckd_reading(example(0.5))
+    assert sentence.startswith("The surer half of the samples carries nckd: the samples above a ")
+    upper = (1 + 0.5 * np.arange(6, 11)).sum() / (1 + 0.5 * np.arange(1, 11)).sum()
+    assert f"above a probability of 0.5 of the label hold {upper:.0%} of its value" in sentence
+    assert number.startswith(f"surer half: {upper:.1%} of the value, {upper:.1%}")
+    assert nckd_reading(example(0.01)).sentence.startswith("These data do not show the surer half")
+    mixed = example(0.5)
+    mixed["norm"] = 1.0
+    assert nckd_reading(mixed).sentence.startswith("These data do not show the surer half")
+
+
+def test_a_term_that_is_zero_everywhere_is_said_to_be():
+    flat = example().assign(value=0.0, norm=0.0, kd_value=0.0, kd_norm=0.0)
+    assert nckd_reading(flat).sentence.startswith("nckd is 0 for every sample")
+    assert nckd_reading(flat).number == "nckd is 0 for every sample"
+    assert legend_texts(nckd_by_confidence(flat).axes[0]) == ["nckd", "inside KD"]
+
+
+@pytest.mark.parametrize(
+    ("confidence", "text"),
+    [(0.5, ".50"), (0.997, ".997"), (0.99996, "≈1"), (0.003, ".003"), (1e-5, "≈0")],
+)
+def test_confidences_keep_the_digits_that_tell_them_from_0_and_1(confidence, text):
+    assert short_confidence(confidence) == text

@@ -1,23 +1,19 @@
-"""Figures of direction and step (figure 21): which losses pull elsewhere, which only further."""
+"""Pictures of direction and step (figure 21): which losses pull elsewhere, which only further."""
 
 import numpy as np
 import pandas as pd
-from matplotlib.patches import Patch
 
-from kdanalysis.analyzers.terms.conflict_figure import conflict_by_teacher
-from kdanalysis.analyzers.terms.direction_text import (
+from kdanalysis.analyzers.terms.conflict import conflict_by_teacher
+from kdanalysis.analyzers.terms.direction import (
     SAME,
+    LossDirection,
     against_first,
-    as_terms,
     kind_of,
-    losses_of,
     over_all_steps,
     times,
 )
 from kdanalysis.draw.look import (
     BLUE,
-    CYCLE,
-    DASHES,
     GREY,
     INK,
     ORANGE,
@@ -30,20 +26,19 @@ from kdanalysis.draw.look import (
     require,
     short,
     side_legend,
-    slant_ticks,
     state_left_out,
-    styled,
 )
+from kdanalysis.draw.marks import cosine_map, line_look
+from kdanalysis.draw.runs import lines_by_run
 
 KINDS = {
     "scaled": (BLUE, f"same direction (cosine ≥ {SAME:g})"),
     "uneven": (SKY, "same by sample, not over the batch"),
     "turned": (ORANGE, f"another direction (below {SAME:g})"),
 }
-TEACHER = {"all": "", "right": ", teacher right", "wrong": ", teacher wrong"}
 
 
-@styled
+@LossDirection.picture("Cosines of the losses' gradients, and how far each steps", panels=True)
 def direction_or_step(table: pd.DataFrame, teacher: str = "all") -> Figure:
     """Cosines of the losses' gradients beside how many times as far as the first each one steps.
 
@@ -52,11 +47,10 @@ def direction_or_step(table: pd.DataFrame, teacher: str = "all") -> Figure:
     middle half of the samples' own ratios. Colours tell the losses that point where the first one
     does (cosine of at least 0.95) by sample and over the batch, by sample alone, or not.
 
-    Args:
-        table: as ``LossDirection.table`` gives it.
-        teacher: the samples the teacher gets "right", "wrong", or "all".
+    Of the samples the teacher gets "right", "wrong", or of "all".
     """
-    rows, losses = against_first(table, teacher), losses_of(table)
+    rows = against_first(table, teacher)
+    losses = list(dict.fromkeys([*table.loss_a, *table.loss_b]))
     width = max(2.6, 0.75 * len(losses))
     figure, (cells, bars) = new_panels(
         1, 2, figsize=(4.2 + width, 2.0 + 0.52 * len(losses)),
@@ -64,26 +58,26 @@ def direction_or_step(table: pd.DataFrame, teacher: str = "all") -> Figure:
     )  # fmt: skip
     _cells(cells, over_all_steps(table).query("teacher == @teacher"), losses)
     _bars(bars, rows)
-    cells.set_title(f"{rows.n.max():,} samples{TEACHER[teacher]}", loc="left")
+    samples = "" if teacher == "all" else f", teacher {teacher}"
+    cells.set_title(f"{rows.n.max():,} samples{samples}", loc="left")
     bars.set_xlabel(
         f"norm over that of {short(losses[0])}{state_left_out(table)}", parse_math=False
     )
     return figure
 
 
-@styled
+@LossDirection.picture("Cosines where the teacher is right, and where it is wrong", panels=True)
 def direction_by_teacher(table: pd.DataFrame) -> Figure:
     """Cosines of the losses' gradients on one scale: samples the teacher gets right, and wrong."""
-    return conflict_by_teacher(as_terms(table))
+    rows = over_all_steps(table).rename(columns={"loss_a": "term_a", "loss_b": "term_b"})
+    return conflict_by_teacher(rows.assign(n=rows.n - rows.no_gradient))
 
 
-@styled
+@LossDirection.picture("Direction and step over training", panels=True)
 def direction_over_training(table: pd.DataFrame, teacher: str = "all") -> Figure:
     """Two panels over the training step: cosine to the first loss by sample; step multiplier.
 
-    Args:
-        table: as ``LossDirection.table`` gives it.
-        teacher: the samples the teacher gets "right", "wrong", or "all".
+    Of the samples the teacher gets "right", "wrong", or of "all".
     """
     require(table, "step", "teacher", "loss_a", "loss_b", "cosine", "multiplier", number="cosine")
     first = short(table.loss_a.iloc[0])
@@ -91,11 +85,7 @@ def direction_over_training(table: pd.DataFrame, teacher: str = "all") -> Figure
     figure, (top, bottom) = new_panels(2, 1, figsize=(PAGE, 4.4), sharex=True)
     for i, (loss, part) in enumerate(rows.dropna(subset="step").groupby("loss_b", sort=False)):
         part = part.sort_values("step")
-        look = {
-            "color": CYCLE[i % len(CYCLE)],
-            "linestyle": DASHES[i // len(CYCLE) % len(DASHES)],
-            "marker": "o" if len(part) < 40 else None,
-        }
+        look = line_look(i, len(part))
         top.plot(part.step, part.cosine, label=short(loss, 24), **look)
         bottom.plot(part.step, part.multiplier.where(part.multiplier > 0), **look)
     top.axhline(0, color=GREY, linewidth=1, zorder=0)
@@ -111,32 +101,23 @@ def direction_over_training(table: pd.DataFrame, teacher: str = "all") -> Figure
 
 def _cells(ax: Axes, rows: pd.DataFrame, losses: list[str]) -> None:
     """One row and one column a loss: by sample below the diagonal, over the batch above it."""
-    cells = np.full((len(losses),) * 2, np.nan)
+    cells, texts = np.full((len(losses),) * 2, np.nan), {}
     for row in rows.itertuples():
-        first, second = losses.index(row.loss_a), losses.index(row.loss_b)
-        cells[second, first], cells[first, second] = row.cosine, row.cosine_batch
-        _write(ax, first, second, row.cosine, f"\n{100 * row.conflict:.0f} %")
-        _write(ax, second, first, row.cosine_batch)
-    image = ax.imshow(cells, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+        a, b = losses.index(row.loss_a), losses.index(row.loss_b)
+        cells[b, a], cells[a, b] = row.cosine, row.cosine_batch
+        texts[b, a] = f"{row.cosine:+.2f}\n{100 * row.conflict:.0f} %"
+        texts[a, b] = f"{row.cosine_batch:+.2f}"
+    texts = {place: text for place, text in texts.items() if not np.isnan(cells[place])}
     names = [short(loss) for loss in losses]
-    ax.set_xticks(range(len(losses)), labels=names, parse_math=False)
-    if max(map(len, names)) > 8:
-        slant_ticks(ax)
-    ax.set_yticks(range(len(losses)), labels=names, parse_math=False)
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
+    image = cosine_map(ax, cells, texts, names, names, longest=8)
     label = "cosine by sample (share below 0)\nabove the diagonal: over the batch"
     ax.figure.colorbar(image, ax=ax, location="bottom", aspect=30, label=label)
 
 
-def _write(ax: Axes, x: int, y: int, cosine: float, more: str = "") -> None:
-    if not np.isnan(cosine):
-        ink = "white" if abs(cosine) > 0.55 else INK
-        ax.text(x, y, f"{cosine:+.2f}{more}", ha="center", va="center", fontsize=9, color=ink)
-
-
 def _bars(ax: Axes, rows: pd.DataFrame) -> None:
     """One bar a loss from 1 to its multiplier, on a logarithmic axis."""
+    from matplotlib.patches import Patch
+
     for place, row in enumerate(rows.itertuples(), start=1):
         colour = KINDS.get(kind_of(row), (GREY, ""))[0]
         if 0 < row.multiplier < np.inf:
@@ -171,3 +152,21 @@ def _ticks(ax: Axes) -> None:
             break
     ax.set_xticks(marks, labels=[f"{x:g}" for x in marks])
     ax.set_xticks([], minor=True)
+
+
+def direction_by_run(table: pd.DataFrame) -> Figure:
+    """Cosine to the first loss, by sample; of ``LossDirection`` with a column run."""
+    rows = _against_first_of_runs(table)
+    label = f"mean cosine to {table.loss_a.iloc[0]}"
+    return lines_by_run(rows, "cosine", "loss_b", label, limits=(-1.03, 1.03))
+
+
+def multiplier_by_run(table: pd.DataFrame) -> Figure:
+    """Norm over that of the first loss; of ``LossDirection`` with a column run."""
+    label = f"norm over that of {table.loss_a.iloc[0]}"
+    return lines_by_run(_against_first_of_runs(table), "multiplier", "loss_b", label, log=True)
+
+
+def _against_first_of_runs(table: pd.DataFrame) -> pd.DataFrame:
+    require(table, "run", "step", "teacher", "loss_a", "loss_b", "cosine", "n", number="cosine")
+    return table[(table.teacher == "all") & (table.loss_a == table.loss_a.iloc[0])]

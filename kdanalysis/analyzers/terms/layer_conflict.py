@@ -1,0 +1,135 @@
+"""Conflict at layers (figure 19): where, and when, the terms pull against each other there."""
+
+import numpy as np
+import pandas as pd
+
+from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.analyzers.terms.conflict import BAR, cosine_matrix, over_steps
+from kdanalysis.draw.look import PAGE, Axes, Figure, require
+from kdanalysis.draw.marks import cosine_map
+from kdanalysis.draw.panels import LOGITS, by_epoch, drawn_layers, layer_panels, records_left_out
+
+MOST_PERIODS = 6
+PAIR = ["term_a", "term_b"]
+
+
+class LayerConflict(Noun):
+    """Cosines of every pair of terms at every layer, read from the table ``layers``.
+
+    Readings and pictures raise a ValueError where the loss has a single term.
+    """
+
+    noun, title = "layer_conflict", "Conflict of the terms at the layers"
+
+
+@LayerConflict.reads()
+def layer_conflict_reading(table: pd.DataFrame) -> Reading:
+    """Whether two terms fight at a layer, and whether they do in logit space too.
+
+    The number is the lowest mean cosine of two terms at a layer.
+    """
+    means = mean_conflict(table)
+    inner = means[means.layer != LOGITS]
+    inner = inner if len(inner) else means
+    worst = inner.loc[inner.cosine.idxmin()]
+    pair, cosine = f"{worst.term_a} and {worst.term_b}", f"{worst.cosine:+z.2f}"
+    number = (
+        f"lowest mean cosine {cosine}, of {pair} at {worst.layer}, negative in "
+        f"{worst.conflict:.0%} of the recorded steps"
+    )
+    if worst.cosine >= 0:
+        claim = (
+            f"These data show no two terms that fight at a layer: the mean cosine is lowest for "
+            f"{pair} at {worst.layer}, {cosine}"
+        )
+    else:
+        claim = f"{pair} fight most, at {worst.layer}: their mean cosine there is {cosine}"
+    there = (means[["layer", *PAIR]] == [LOGITS, worst.term_a, worst.term_b]).all(axis=1)
+    if worst.layer != LOGITS and there.any():
+        claim += f", in logit space {means.cosine[there].iloc[0]:+z.2f}"
+    return Reading(f"{claim}.", number)
+
+
+@LayerConflict.shortens
+def mean_conflict(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns layer, term_a, term_b, cosine, conflict over all records."""
+    return _means(pairs_of(table), ["layer", *PAIR])
+
+
+def pairs_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of two different terms; a ValueError where there are none."""
+    require(table, "step", "epoch", "layer", *PAIR, "cosine", "conflict", "n", "non_finite")
+    rows = table[table.term_a != table.term_b]
+    if rows.empty:
+        raise ValueError("the loss has a single term, which has none to be in conflict with")
+    require(rows, number="cosine")
+    return rows
+
+
+def _means(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """Columns cosine, conflict over the records that have a cosine, by the names in order."""
+    known = rows[rows.cosine.notna()]
+    sums = known.assign(cosine=known.cosine * known.n, conflict=known.conflict * known.n)
+    sums = sums.groupby(names, sort=False)[["cosine", "conflict", "n"]].sum()
+    return sums[["cosine", "conflict"]].div(sums.n, axis=0).reset_index()
+
+
+@LayerConflict.picture("Cosines of the terms' gradients at every layer", panels=True)
+def conflict_by_layer(table: pd.DataFrame) -> Figure:
+    """Mean cosine of every pair of terms over all records, one matrix a layer, one colour scale."""
+    rows = pairs_of(table)
+    terms = len(set(rows.term_a) | set(rows.term_b))
+    across = min(len(drawn_layers(rows)), max(1, 9 // terms))
+    figure, panels = layer_panels(
+        rows, across, 1.5 + (0.3 + 0.72 * terms) * across, 0.75 + 0.5 * terms, 0.5, shared=False
+    )
+    for layer, ax in panels.items():
+        cosine_matrix(ax, over_steps(rows[rows.layer == layer].assign(teacher="all"), "all"))
+    figure.supxlabel(
+        "cell: mean cosine; share of recorded steps with a negative one" + records_left_out(table),
+        fontsize=10,
+    )
+    _colour_bar(figure, panels, aspect=30)
+    return figure
+
+
+@LayerConflict.picture("Cosines at every layer over the epochs", panels=True)
+def layer_conflict_over_epochs(table: pd.DataFrame) -> Figure:
+    """Mean cosine of every pair as a colour, one strip of epochs a layer; negative ones counted.
+
+    Of more than 6 epochs neighbouring ones stand together; steps serve where no epochs are known.
+    """
+    rows, name, periods = _periods(pairs_of(table))
+    pairs = list(dict.fromkeys(zip(rows.term_a, rows.term_b, strict=True)))
+    figure, panels = layer_panels(rows, 2, PAGE, 0.45 + 0.24 * len(pairs), 1.0)
+    for layer, ax in panels.items():
+        _strip(ax, rows[rows.layer == layer], pairs, periods)
+    note = f"{name}\nnumber in a cell: percent of recorded steps with a negative cosine"
+    figure.supxlabel(note + records_left_out(table), fontsize=10)
+    _colour_bar(figure, panels, aspect=40)
+    return figure
+
+
+def _strip(ax: Axes, rows: pd.DataFrame, pairs: list[tuple[str, str]], periods: list[str]) -> None:
+    cells, texts = np.full((len(pairs), len(periods)), np.nan), {}
+    for row in _means(rows, [*PAIR, "period"]).itertuples():
+        place = pairs.index((row.term_a, row.term_b)), int(row.period)
+        cells[place] = row.cosine
+        if not np.isnan(row.conflict):
+            texts[place] = f"{100 * row.conflict:.0f}"
+    cosine_map(ax, cells, texts, [f"{a} / {b}" for a, b in pairs], periods)
+
+
+def _colour_bar(figure: Figure, panels: dict[str, Axes], aspect: int) -> None:
+    used = list(panels.values())
+    figure.colorbar(used[0].images[0], ax=used, aspect=aspect, label=BAR)
+
+
+def _periods(rows: pd.DataFrame) -> tuple[pd.DataFrame, str, list[str]]:
+    """Add the column period, and return what it counts with the first one of each."""
+    when, name = by_epoch(rows)
+    known = np.sort(when.unique())
+    first = [int(group[0]) for group in np.array_split(known, min(MOST_PERIODS, len(known)))]
+    period = np.searchsorted(first, when.to_numpy(), side="right") - 1
+    grouped = "" if len(first) == len(known) else ", from the one named to the next"
+    return rows.assign(period=period), name + grouped, [str(number) for number in first]

@@ -1,0 +1,82 @@
+"""Marks that figures share: heat maps with texts in their cells, lines with and without a band."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kdanalysis.draw.look import CYCLE, DASHES, INK, Axes, slant_ticks
+
+Values = Sequence[float] | np.ndarray | pd.Series
+
+MARKED = 40  # a line of fewer points has a marker at each
+
+
+def heat_map(
+    ax: Axes,
+    cells: np.ndarray,
+    texts: Mapping[tuple[int, int], str],
+    dark: Callable[[float], bool],
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    longest: int = 9,
+    ink: str = INK,
+    **look: Any,
+) -> Any:
+    """Draw cells as colours with texts in them, and return the image, which a colour bar takes.
+
+    Args:
+        ax: axes to draw on.
+        cells: a value by row and column, NaN for an empty cell.
+        texts: by (row, column).
+        dark: whether a value's colour is so dark that its text is white.
+        rows: names beside the axes, shown as they are; no ticks where there are none.
+        columns: names below them; turned where one is longer than ``longest``.
+        longest: most letters of names that stand side by side.
+        ink: colour of the texts on light cells.
+        look: of the cells, as ``imshow`` takes it; their aspect is "auto" unless given.
+    """
+    for (row, column), text in texts.items():
+        colour = "white" if dark(cells[row, column]) else ink
+        ax.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
+    image = ax.imshow(cells, **({"aspect": "auto"} | look))
+    ax.set_yticks(range(len(rows)), labels=rows, parse_math=False)
+    ax.set_xticks(range(len(columns)), labels=columns, parse_math=False)
+    if max(map(len, columns), default=0) > longest:
+        slant_ticks(ax)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    return image
+
+
+def cosine_map(
+    ax: Axes, cells: np.ndarray, texts: Mapping[tuple[int, int], str], *names: Any, **more: Any
+) -> Any:
+    """Draw a :func:`heat_map` of cosines, blue for 1 and red for -1."""
+    scale = {"cmap": "RdBu", "vmin": -1, "vmax": 1}
+    return heat_map(ax, cells, texts, lambda cosine: abs(cosine) > 0.55, *names, **scale, **more)
+
+
+def banded_line(
+    ax: Axes,
+    x: Values,
+    middle: Values,
+    low: Values,
+    high: Values,
+    color: str | tuple,
+    alpha: float = 0.13,
+    **look: Any,
+) -> None:
+    """Draw a line over the band from ``low`` to ``high`` in its colour; ``look`` as ``plot``'s."""
+    ax.fill_between(x, low, high, color=color, alpha=alpha, linewidth=0)
+    ax.plot(x, middle, color=color, **look)
+
+
+def line_look(place: int, points: int) -> dict[str, Any]:
+    """Colour and dashes of the line of this place, with markers where its points are few."""
+    return {
+        "color": CYCLE[place % len(CYCLE)],
+        "linestyle": DASHES[place // len(CYCLE) % len(DASHES)],
+        "marker": "o" if points < MARKED else None,
+    }
