@@ -108,8 +108,8 @@ def carry_out(
 
 def print_losses(study: "Study", sources: "Mapping[str, Source]", match_norm: bool) -> None:
     """Print how far each loss steps on every source, and where it points."""
+    from kdanalysis.analyzers.terms.matching import matching_sentence
     from kdanalysis.cli.terminal import print_frame
-    from kdanalysis.pages.norms import matching_sentence
     from kdanalysis.studies.compute import left_out
 
     for name, frame in study.parts["losses"].items():

@@ -15,8 +15,9 @@ from kdanalysis.cli.options import (
 )
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
+
+    from kdanalysis.pages.study import Study
 
 
 def diagnose(
@@ -54,10 +55,10 @@ def examine(
     file: Path, temperatures: tuple[float, ...], device: "torch.device", folder: Path | None
 ) -> None:
     """Read the logits once, print the card, and fill the folder where there is one."""
+    from kdanalysis.analyzers.teacher.card_tiles import wide_card
     from kdanalysis.cli.progress import watching
     from kdanalysis.cli.terminal import print_frame, warn_of_skipped
     from kdanalysis.core.ranks import RANKS
-    from kdanalysis.pages.card import wide_card
     from kdanalysis.pages.teacher import diagnose as study_teacher
     from kdanalysis.studies.opening import open_source
 
@@ -68,19 +69,19 @@ def examine(
         return
     title = f"{file}: {source.num_rows:,} samples, {source.info.num_classes} classes"
     print_frame(wide_card(study.tables["teacher"]), title=title)
-    print_suggestions(study.tables["suggestion"])
+    print_suggestions(study)
     if folder is not None:
         study.write(folder)
 
 
-def print_suggestions(table: "pd.DataFrame") -> None:
+def print_suggestions(study: "Study") -> None:
     """Print every suggested setting with its evidence, and the loss ready to paste."""
-    from kdanalysis.analyzers.teacher.suggestion import loss_text
+    from kdanalysis.analyzers.teacher.suggestion import values_as_text
     from kdanalysis.cli.terminal import print_frame
-    from kdanalysis.pages.suggestion import shown, suggestion_text
 
+    table, reading = study.tables["suggestion"], study.readings["suggestion"]
     columns = ["setting", "value", "evidence"]
     typer.echo()
-    print_frame(shown(table)[columns], title=f"Suggestions. {suggestion_text(table)}")
-    if len(table):
-        typer.echo(f"\n--loss {loss_text(table)}")
+    print_frame(values_as_text(table)[columns], title=f"Suggestions. {reading.sentence}")
+    if reading.number:
+        typer.echo(f"\n{reading.number}")

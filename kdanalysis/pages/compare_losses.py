@@ -8,10 +8,18 @@ import pandas as pd
 import torch
 
 from kdanalysis.analyzers.noun import Picture, Reading
-from kdanalysis.analyzers.terms import magnitude_figure as magnitude
 from kdanalysis.analyzers.terms.conflict import GradientConflict
 from kdanalysis.analyzers.terms.direction import LossDirection
-from kdanalysis.analyzers.terms.magnitude import TermMagnitude
+from kdanalysis.analyzers.terms.magnitude import (
+    TermMagnitude,
+    magnitude_of_terms,
+    magnitude_over_training,
+)
+from kdanalysis.analyzers.terms.matching import (
+    at_matched_norm,
+    matching_sentence,
+    summary,
+)
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.partition import Target, TopK
 from kdanalysis.draw.look import Axes
@@ -20,7 +28,6 @@ from kdanalysis.losses.plain import KDParts
 from kdanalysis.pages.compare_runs import BY_RUN
 from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.html import Section
-from kdanalysis.pages.norms import at_matched_norm, matching_sentence, summary
 from kdanalysis.pages.nouns import find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, joined, unwatched
@@ -218,9 +225,7 @@ def drawn(noun: str, sources: Sequence[Source], matched: str = "") -> Sequence[P
 def draw_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Draw lines over the steps, or a single step's dots."""
     several = table.step.nunique() > 1
-    return (magnitude.magnitude_over_training if several else magnitude.magnitude_of_terms)(
-        table, ax
-    )
+    return (magnitude_over_training if several else magnitude_of_terms)(table, ax)
 
 
 def matched_reading(first: str) -> Any:

@@ -8,11 +8,15 @@ import pandas as pd
 import torch
 
 from kdanalysis.analyzers.noun import Picture
-from kdanalysis.analyzers.students import agreement_figure as agreement
-from kdanalysis.pages import together
+from kdanalysis.analyzers.students.agreement import QUANTITIES, agreement_by_run, at_the_end
+from kdanalysis.analyzers.students.relation_pictures import relation_by_run
+from kdanalysis.analyzers.terms.conflict import conflict_by_run
+from kdanalysis.analyzers.terms.direction_pictures import direction_by_run, multiplier_by_run
+from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
+from kdanalysis.analyzers.terms.matching import Tables
+from kdanalysis.analyzers.terms.share import share_by_run
 from kdanalysis.pages.facts import class_fact
 from kdanalysis.pages.html import Section
-from kdanalysis.pages.norms import Tables
 from kdanalysis.pages.nouns import find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, joined, unwatched
@@ -21,21 +25,19 @@ from kdanalysis.studies.setting import common_settings
 from kdanalysis.studies.source import Source
 
 BY_RUN: dict[str, tuple[Picture, ...]] = {
-    "agreement": (Picture("Agreement and accuracy", together.agreement_by_run),),
-    "relation": (Picture("Tau-b over the steps", together.relation_by_run),),
+    "agreement": (Picture("Agreement and accuracy", agreement_by_run),),
+    "relation": (Picture("Tau-b over the steps", relation_by_run),),
     "discrepancy": (),
     "direction": (
         Picture(
             "Direction of the losses' gradients against the first loss's",
-            together.direction_by_run,
+            direction_by_run,
         ),
-        Picture("How many times as far as the first loss they step", together.multiplier_by_run),
+        Picture("How many times as far as the first loss they step", multiplier_by_run),
     ),
-    "magnitude": (Picture("Mean norm of every term's gradient", together.magnitude_by_run),),
-    "share": (Picture("What part of each loss's gradient every term is", together.share_by_run),),
-    "conflict": (
-        Picture("Cosine of cross-entropy with the other terms", together.conflict_by_run),
-    ),
+    "magnitude": (Picture("Mean norm of every term's gradient", magnitude_by_run),),
+    "share": (Picture("What part of each loss's gradient every term is", share_by_run),),
+    "conflict": (Picture("Cosine of cross-entropy with the other terms", conflict_by_run),),
     "suppression": (),
 }
 
@@ -109,8 +111,8 @@ def overview(sources: Mapping[str, Source], tables: Mapping[str, Tables]) -> pd.
     """Return one row a run: how often its student agrees and is right at the end, and its loss."""
     rows = []
     for name, source in sources.items():
-        last = agreement.at_the_end(tables[name]["agreement"])
-        row = {"run": name} | {q: last[q] for q in agreement.QUANTITIES}
+        last = at_the_end(tables[name]["agreement"])
+        row = {"run": name} | {q: last[q] for q in QUANTITIES}
         rows.append(row | {"n": last.n, "of": last.when.lower(), "loss": source.info.loss})
     return pd.DataFrame(rows)
 

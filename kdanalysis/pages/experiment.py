@@ -6,13 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from kdanalysis.analyzers.teacher.calibration import StudentCalibration
+from kdanalysis.analyzers.teacher.calibration import Calibration
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section, with_conflict
 from kdanalysis.pages.run import run_tables
 from kdanalysis.pages.study import Study
-from kdanalysis.pages.suggestion import suggestion_section
-from kdanalysis.pages.teacher import card_section, teacher_tables
+from kdanalysis.pages.teacher import card_section, suggestion_section, teacher_tables
 from kdanalysis.studies.compute import Watch, by_noun, compute, unwatched
 from kdanalysis.studies.ladder import ladder_tables
 from kdanalysis.studies.opening import open_source
@@ -106,7 +105,7 @@ def student_tables(
     as_trained = Source(source.name, source.logits, run)
     nouns = [noun for noun in VALIDATION if possible(source, noun)]
     analyzers = {noun: analyzer(as_trained, noun) for noun in nouns}
-    analyzers["calibration"] = StudentCalibration(source.info.num_classes)
+    analyzers["calibration"] = Calibration(source.info.num_classes, side="student")
     return compute(source, analyzers, device, watch)
 
 

@@ -7,7 +7,6 @@ import pandas as pd
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Names, Noun, Picture, Reading
 from kdanalysis.pages.html import Section
-from kdanalysis.pages.old_nouns import OLD
 from kdanalysis.studies.compute import joined
 
 Tables = Mapping[str, Mapping[str, pd.DataFrame]]
@@ -15,7 +14,7 @@ Tables = Mapping[str, Mapping[str, pd.DataFrame]]
 
 def find(noun: str) -> type[Noun] | None:
     """Return what belongs to a noun; None where nothing but its table is known."""
-    return load_nouns().get(noun) or OLD.get(noun)
+    return load_nouns().get(noun)
 
 
 def noun_section(

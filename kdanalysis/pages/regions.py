@@ -24,6 +24,10 @@ from kdanalysis.studies.opening import open_regions
 from kdanalysis.studies.regions import tables_of_file, tables_of_networks
 from kdanalysis.training.checkpoint import load_network
 
+CHOSEN = (
+    "From the clearest image to the most ambiguous, in even ranks of the entropy of the cells' "
+    "classes; framed cells name another class than the image."
+)
 TITLE = "What is seen in the regions of images"
 
 
@@ -144,8 +148,9 @@ def sight_section(
     """Return the section with a picture of every image in the table."""
     names = class_names(len(classes), classes)
     shown = noun_section("sight", {"": table}, classes, pictures=pictures)
+    text = f"{shown.text} {CHOSEN}"
     captions = [("Table sight", table.assign(label=[names[int(label)] for label in table.label]))]
-    return replace(shown, tables=captions)
+    return replace(shown, text=text, tables=captions)
 
 
 def _network(one: Any, splits: DataSplits, device: Any) -> nn.Module:

@@ -1,6 +1,7 @@
 """A teacher's page: its card, what the card's numbers come from, and settings to start from."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -8,19 +9,18 @@ import torch
 
 from kdanalysis.analyzers.teacher.calibration import Calibration
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
+from kdanalysis.analyzers.teacher.card_tiles import card_tiles
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.modality import Modality
 from kdanalysis.analyzers.teacher.profile import ClassProfile
-from kdanalysis.analyzers.teacher.suggestion import suggest
+from kdanalysis.analyzers.teacher.suggestion import suggest, suggestion_tiles
 from kdanalysis.analyzers.teacher.suppression import Suppression
 from kdanalysis.analyzers.terms.amplification import Amplification
 from kdanalysis.losses import DKD, GDKD
-from kdanalysis.pages.card import make_tiles, wide_card
 from kdanalysis.pages.facts import class_fact, stated
-from kdanalysis.pages.html import Section
+from kdanalysis.pages.html import Section, Tile
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
-from kdanalysis.pages.suggestion import suggestion_section
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.opening import open_source
 from kdanalysis.studies.run import MOST_CLASSES
@@ -99,21 +99,21 @@ def card_section(card: pd.DataFrame, run: str = "", place: int = 1) -> Section:
         run: whose teacher it is, where a page holds several.
         place: 1 for the first card of a page, 2 for the second.
     """
-    left_out = int(card.loc[card.quantity == "non_finite", "value"].sum())
-    number = left_out_sentence(left_out)
-    return Section(
-        "teacher" if place == 1 else f"teacher-{place}",
-        f"Teacher card of {run}" if run else "Teacher card",
-        "What a student can learn from this teacher beyond its first guess: the less a teacher "
-        "leaves to its other classes, the more a loss must amplify them.",
-        number,
-        tables=[("Every quantity, by temperature", wide_card(card))],
-        tiles=make_tiles(card),
+    section = noun_section("teacher", {"": card})
+    _, table = section.tables[0]
+    return replace(
+        section,
+        name="teacher" if place == 1 else f"teacher-{place}",
+        title=f"Teacher card of {run}" if run else "Teacher card",
+        tables=[("Every quantity, by temperature", table)],
+        tiles=[Tile(*tile) for tile in card_tiles(card)],
     )
 
 
-def left_out_sentence(count: int) -> str:
-    """Say how many samples enter no number; nothing where all of them do."""
-    if count == 1:
-        return "1 sample holds NaN or inf and enters no number."
-    return f"{count:,} samples hold NaN or inf and enter no number." if count else ""
+def suggestion_section(table: pd.DataFrame) -> Section:
+    """Return the section of the suggested settings: each with its rule and its evidence."""
+    section = noun_section("suggestion", {"": table})
+    _, shown = section.tables[0]
+    tables = [("Settings, each with its rule", shown)] if len(table) else []
+    tiles = [Tile(*tile) for tile in suggestion_tiles(table)]
+    return replace(section, tables=tables, tiles=tiles)

@@ -7,9 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
+from kdanalysis.analyzers.terms.matching import (
+    at_matched_norm,
+    matching_sentence,
+    matching_weights,
+    summary,
+)
 from kdanalysis.losses import DKD, GDKD, KD, NKD, SDD, CrossEntropy, Sum, parse_losses
 from kdanalysis.pages.compare_losses import loss_tables, losses_study, with_parts
-from kdanalysis.pages.norms import at_matched_norm, matching_sentence, matching_weights, summary
 from kdanalysis.studies.opening import open_sources
 
 LOSSES = {"kd": KD(2.0, weight=0.5), "dkd": DKD(), "gdkd": GDKD(3), "nkd": NKD()}

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.stones.block_map import block_map
 from kdanalysis.draw.look import Axes, new_axes, require
 
@@ -29,6 +28,7 @@ class FeatureAlignment(Analyzer):
     """
 
     noun, title = "alignment", "Alignment of the features"
+    of_runs = False
     needs = ("student_features", "teacher_features")
 
     def __init__(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
@@ -42,10 +42,6 @@ class FeatureAlignment(Analyzer):
         for i, d in enumerate(self.student.values()):
             for j, e in enumerate(self.teacher.values()):
                 self.add_sum(f"xy{i}_{j}", d, e)
-
-    @classmethod
-    def for_setting(cls, setting: Setting) -> None:
-        """None: a run has no features."""
 
     def update(
         self,

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.stones.ladder import said
 
 
@@ -26,6 +25,7 @@ class ConnectorFit(Analyzer):
     """
 
     noun, title = "connector", "Connectors"
+    of_runs = False
     needs = ("connected", "teacher_features")
 
     def __init__(self, stones: Mapping[str, int]) -> None:
@@ -35,10 +35,6 @@ class ConnectorFit(Analyzer):
             self.add_sum(state, len(self.stones))
         for place, width in enumerate(self.stones.values()):
             self.add_sum(f"sum{place}", width)
-
-    @classmethod
-    def for_setting(cls, setting: Setting) -> None:
-        """None: a run has no features."""
 
     def update(
         self,

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.noun import Noun, Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.association import associations
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.streams import check_batch, check_classes, check_temperatures, finite_rows
@@ -50,6 +49,7 @@ class LadderProfile(Analyzer):
     """
 
     noun, title = "ladder", "The ladder of stepping stones"
+    of_runs = False
     needs = ("stacked_logits", "teacher_logits")
     takes = ("target",)
 
@@ -74,10 +74,6 @@ class LadderProfile(Analyzer):
             self.add_sum(state, len(self.sides))
         self.add_sum("labelled")
         self.add_sum("n")
-
-    @classmethod
-    def for_setting(cls, setting: Setting) -> None:
-        """None: a run has no stacked logits."""
 
     def update(
         self,

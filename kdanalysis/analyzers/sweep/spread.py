@@ -61,6 +61,7 @@ class SweepSpread(Analyzer):
     """
 
     noun, title = "spread", "Spread over samples, by the teacher's confidence"
+    of_runs = False
     needs = ("student_logits", "teacher_logits")
 
     def __init__(

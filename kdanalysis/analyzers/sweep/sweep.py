@@ -63,6 +63,7 @@ class TermSweep(Analyzer):
     """
 
     noun, title = "sweep", "Every k, every temperature"
+    of_runs = False
     needs = ("student_logits", "teacher_logits")
 
     def __init__(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from kdanalysis.studies.stream import needed_columns
 
 from kdanalysis.analyzers.terms.direction import LossDirection, direction_reading, kind_of
 from kdanalysis.analyzers.terms.direction_pictures import (
@@ -19,7 +20,6 @@ from kdanalysis.core.partition import TopK
 from kdanalysis.draw.look import BLUE, ORANGE, SKY
 from kdanalysis.losses import DKD, GDKD, KD, NKD, CrossEntropy, LogitStandardized, Sum
 from kdanalysis.losses.plain import KDParts
-from kdanalysis.studies.stream import needed_columns
 from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
 from tests.analyzers.reference import logits, targets
 

@@ -5,15 +5,12 @@ from itertools import combinations
 import pandas as pd
 import pytest
 
-from kdanalysis.pages.together import (
-    agreement_by_run,
-    conflict_by_run,
-    direction_by_run,
-    magnitude_by_run,
-    multiplier_by_run,
-    relation_by_run,
-    share_by_run,
-)
+from kdanalysis.analyzers.students.agreement import agreement_by_run
+from kdanalysis.analyzers.students.relation_pictures import relation_by_run
+from kdanalysis.analyzers.terms.conflict import conflict_by_run
+from kdanalysis.analyzers.terms.direction_pictures import direction_by_run, multiplier_by_run
+from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
+from kdanalysis.analyzers.terms.share import share_by_run
 from tests.analyzers.readback import legend_texts, lines
 
 RUNS = ("one", "two")
