@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 import kdanalysis as kd
-from kdanalysis.core.gradients import term_gradients
+from kdanalysis.core.gram import term_gradients
 from kdanalysis.core.parameters import layer_grams
 from kdanalysis.networks.layers import find_layers
 from measures.capture import Step

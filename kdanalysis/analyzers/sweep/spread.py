@@ -11,8 +11,8 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.sweep.sweep import check_ks, check_weights, chunks
 from kdanalysis.core.streams import Bins, check_classes, check_temperatures
+from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.order import rank
-from kdanalysis.core.sweep.statistics import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
 
 NORMS = ("norm_high", "norm_low_top", "norm_low_other", "norm_kd", "norm_total")

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.core.streams import check_classes, check_temperatures
+from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.order import rank
-from kdanalysis.core.sweep.statistics import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import sums_over_samples
 
 COLUMNS = (

@@ -10,7 +10,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.by_term import term_names
 from kdanalysis.analyzers.terms.share import shares
-from kdanalysis.core.gradients import HasGradients, term_gradients
+from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.core.streams import Bins, check_temperatures, sum_by_part
 
 BINS = Bins(-14.0, 50.0, 3200)  # log odds of max p: steps of 0.02, from 1e-6 to 1 - 2e-22

@@ -11,7 +11,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.by_step import check_steps, epoch_column, epoch_sums, place_steps
 from kdanalysis.analyzers.by_term import stacked_gradients, term_labels
-from kdanalysis.core.gradients import HasGradients
+from kdanalysis.core.gram import HasGradients
 
 TEACHER = ("right", "wrong", "all")
 

@@ -12,7 +12,7 @@ from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.by_step import check_steps, epoch_column, epoch_sums, place_steps
 from kdanalysis.analyzers.by_term import label_columns, labels_for, total_gradients
 from kdanalysis.analyzers.terms.conflict import TEACHER
-from kdanalysis.core.gradients import HasGradients, gram
+from kdanalysis.core.gram import HasGradients, sample_grams
 from kdanalysis.core.streams import Bins
 
 BINS = Bins(-4.0, 4.0, 8 * 64)  # log10 of a ratio of norms; quantiles are good to 3.7 percent
@@ -93,7 +93,7 @@ class LossDirection(Analyzer):
 
     def _of_samples(self, gradients: Float[Tensor, "l n c"]) -> dict[str, Tensor]:
         """What is summed over the samples, first dimension n."""
-        inner = gram(gradients)
+        inner = sample_grams(gradients)
         norm = inner.diagonal(dim1=1, dim2=2).sqrt()
         both = norm.unsqueeze(1) * norm.unsqueeze(2)
         directed = both > 0

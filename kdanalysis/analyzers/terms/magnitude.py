@@ -10,7 +10,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.by_step import check_steps, epoch_column, epoch_sums, place_steps
 from kdanalysis.analyzers.by_term import label_columns, labels_for, stacked_gradients, term_names
-from kdanalysis.core.gradients import HasGradients
+from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.streams import Bins
 
 BINS = Bins(-12.0, 6.0, 18 * 64)  # log10 of a norm; quantiles are good to 3.7 percent

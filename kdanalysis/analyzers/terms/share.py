@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.by_term import label_columns, labels_for, term_names
-from kdanalysis.core.gradients import HasGradients, term_gradients
+from kdanalysis.core.gram import HasGradients, term_gradients
 
 
 def shares(gradients: Float[Tensor, "t n c"]) -> tuple[Float[Tensor, "t n"], Bool[Tensor, " n"]]:
