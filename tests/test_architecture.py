@@ -186,5 +186,5 @@ def test_control_a_circle_is_seen():
 
 
 def test_allowed_imports_are_not_trespasses():
-    assert trespasses("analyzers", "from kdanalysis.core.gradients import gram") == set()
+    assert trespasses("analyzers", "from kdanalysis.core.gram import gram") == set()
     assert trespasses("draw", "import matplotlib.pyplot as plt\nimport math") == set()

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float64, Shaped
 from torch import Tensor
 
 from kdanalysis.capture.record import Record
-from kdanalysis.core.gradients import HasGradients, residual
+from kdanalysis.core.gram import HasGradients, residual
 
 
 @dataclass(frozen=True)

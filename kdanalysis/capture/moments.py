@@ -9,8 +9,14 @@ from dataclasses import dataclass, field
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from kdanalysis.core.gradients import gram, linear_covariance, linear_mean
-from kdanalysis.core.parameters import gram_of, grams_of, half_covariances, mean_gradients
+from kdanalysis.core.gram import (
+    gram,
+    grams_by_layer,
+    linear_covariance,
+    linear_mean,
+    sample_grams,
+)
+from kdanalysis.core.parameters import half_covariances, mean_gradients
 
 LOGITS = "logits"
 HeadInput = tuple[Float[Tensor, "n d"], Mapping[str, bool]]  # and which of its parameters learn
@@ -57,8 +63,8 @@ def take_moments(
     """
     count, terms = closed.shape[1], len(closed)
     means = {name: linear_mean(x, closed, **which) for name, (x, which) in heads.items()}
-    dots = {LOGITS: gram(closed).sum(0) / max(count, 1) ** 2}
-    dots |= {name: gram_of(mean) for name, mean in means.items()}
+    dots = {LOGITS: sample_grams(closed).sum(0) / max(count, 1) ** 2}
+    dots |= {name: gram(mean) for name, mean in means.items()}
     covariances = {}
     if order is not None:
         covariances = {n: linear_covariance(x, closed, **which) for n, (x, which) in heads.items()}
@@ -66,8 +72,8 @@ def take_moments(
             covariances |= half_covariances(logits, closed, layers, order, scale)
     room = sum(g.shape[1] for g in means.values()) + terms * (len(covariances) + 1) + 1
     rows = closed.new_zeros(terms, room)
+    widths = {name: sum(p.numel() for p in layer) for name, layer in layers.items()}
     if layers:
         rows = mean_gradients(logits, closed, layers, scale, room)
-        dots |= grams_of(rows[:, :-room], layers)
-    widths = {name: sum(p.numel() for p in layer) for name, layer in layers.items()}
+        dots |= grams_by_layer(rows[:, :-room], widths)
     return Moments(count, dots, covariances, rows, widths, means)

@@ -8,7 +8,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from kdanalysis.capture.moments import LOGITS, Moments
-from kdanalysis.core.parameters import gram_of
+from kdanalysis.core.gram import gram
 from kdanalysis.networks.hook import Hook
 from kdanalysis.networks.layers import unwrapped
 
@@ -112,7 +112,7 @@ def _from_sums(rows: Float[Tensor, "t p"], own: Moments) -> Moments:
     widths = own.widths | {name: head.shape[1] for name, head in own.heads.items()}
     *means, small = rows.split([*widths.values(), rows.shape[1] - sum(widths.values())], dim=1)
     *within, of_logits, _ = small.double().split([*[terms] * (len(own.covariances) + 1), 1], dim=1)
-    dots = {n: gram_of(part) / count**2 for n, part in zip(widths, means, strict=True)}
+    dots = {n: gram(part) / count**2 for n, part in zip(widths, means, strict=True)}
     pairs = zip(own.covariances, within, strict=True)
     covariances = {name: (sums - count * dots[name]) / (count - 1) for name, sums in pairs}
     return Moments(count, dots | {LOGITS: of_logits / count**2}, covariances)

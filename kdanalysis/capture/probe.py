@@ -14,7 +14,7 @@ from kdanalysis.capture.options import Options
 from kdanalysis.capture.parallel import Group, refuse_sharded, unite
 from kdanalysis.capture.seen import Seen
 from kdanalysis.capture.tap import Pass, Taps
-from kdanalysis.core.gradients import HasGradients, term_gradients
+from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.networks.layers import Layer, find_layers, unwrapped
 
 

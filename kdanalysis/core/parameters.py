@@ -20,9 +20,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-Layers = Mapping[str, Sequence[Tensor]]
+from kdanalysis.core.gram import grams_by_layer
 
-PIECE = 1 << 15  # parameters that are multiplied in float64 at a time
+Layers = Mapping[str, Sequence[Tensor]]
 
 
 def layer_grams(
@@ -35,7 +35,8 @@ def layer_grams(
 
     They are those of ``mean_gradients``, whose arguments, cost and errors these are.
     """
-    return grams_of(mean_gradients(logits, gradients, layers, scale), layers)
+    sizes = {name: sum(p.numel() for p in layer) for name, layer in layers.items()}
+    return grams_by_layer(mean_gradients(logits, gradients, layers, scale), sizes)
 
 
 def mean_gradients(
@@ -50,7 +51,7 @@ def mean_gradients(
         g^t = J' d^t / n        G_st = <g^s, g^t>
 
     d^t are the gradients in the logits per sample, J is the Jacobian of the logits, so g^t is what
-    ``mean().backward()`` of term t would leave in ``grad``; G is what ``grams_of`` makes of it.
+    ``mean().backward()`` of term t would leave in ``grad``; ``grams_by_layer`` makes G of it.
 
     The time is that of one backward pass a term, less what the pass needs for the layers left out,
     and that of a copy. The memory beside the graph is this result, one gradient of the chosen
@@ -84,12 +85,6 @@ def mean_gradients(
             f"checkpointing that is reentrant (use_reentrant=False shows it)"
         )
     return kept if scale == 1 else kept.div_(scale)
-
-
-def grams_of(rows: Float[Tensor, "t p"], layers: Layers) -> dict[str, Float[Tensor, "t t"]]:
-    """Inner products of the rows in float64, over the columns of each layer."""
-    columns = rows.split([sum(p.numel() for p in layer) for layer in layers.values()], dim=1)
-    return {name: gram_of(part) for name, part in zip(layers, columns, strict=True)}
 
 
 def half_covariances(
@@ -175,9 +170,3 @@ def _product(
             "layers walk it several times: set torch._functorch.config.donated_buffer = False "
             "before its first forward pass"
         ) from error
-
-
-def gram_of(rows: Float[Tensor, "t p"]) -> Float[Tensor, "t t"]:
-    """Inner products in float64, a piece at a time: a copy of all rows would take twice theirs."""
-    pieces = (piece.double() for piece in rows.split(PIECE, dim=1))
-    return sum(piece @ piece.T for piece in pieces)

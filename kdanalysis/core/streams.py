@@ -1,4 +1,4 @@
-"""Which rows of a batch of logits can be analysed, and which batches are refused."""
+"""What analyzers do with a stream of batches: refuse, leave rows out, sort into bins, add up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -10,11 +10,17 @@ from torch import Tensor, nn
 from kdanalysis.losses.blocks import choose_stones
 from kdanalysis.networks.hook import logits_of
 from kdanalysis.networks.mode import evaluating
-from kdanalysis.stones.blocks import Blocks, check_order, find_blocks, watched
+from kdanalysis.stones.blocks import watched
 from kdanalysis.stones.connectors import connectors_for
+from kdanalysis.stones.pair import (
+    STUDENT,
+    Outputs,
+    both_outputs,
+    check_teacher,
+    find_both,
+    inputs_of,
+)
 from kdanalysis.stones.tail import TEACHER, frozen, proven, segments_of, tail_runs, whole_runs
-
-STUDENT = "student"
 
 
 class LadderLogits(NamedTuple):
@@ -75,16 +81,16 @@ class Ladder(nn.Module):
         super().__init__()
         self._teacher = (teacher,)  # in a tuple, so that it is no part of this module
         self.student = student
-        self._of_student = find_blocks(student, student_blocks, STUDENT)
-        self._of_teacher = find_blocks(teacher, teacher_blocks, TEACHER)
-        check_teacher(teacher, self._of_student, self._of_teacher)
+        found = find_both(student, teacher, student_blocks, teacher_blocks)
+        self._of_student, self._of_teacher = found
         self.numbers = choose_stones(self.blocks, stones, light)
         seen = self._dry_run(inputs_of(example))
-        pairs = [(i, *(list(side.values())[i - 1] for side in seen[:2])) for i in self.numbers]
+        sides = list(zip(seen.ours, seen.theirs.values(), strict=True))
+        pairs = [(i, *sides[i - 1]) for i in self.numbers]
         self.connectors = nn.ModuleList(connectors_for(pairs, connectors))
         segments = segments_of(teacher, self._of_teacher) if fast else None
         with torch.no_grad():
-            fits = segments is not None and proven(segments, *seen[1:])
+            fits = segments is not None and proven(segments, seen.theirs, seen.teacher)
         self._segments = segments if fits else None
 
     @property
@@ -143,8 +149,11 @@ class Ladder(nn.Module):
         Raises:
             ValueError: as for running the ladder.
         """
-        pairs = both_outputs(self.student, self.teacher, self._of_student, self._of_teacher, inputs)
-        return [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
+        seen = self._both(inputs)
+        return seen.ours, list(seen.theirs.values())
+
+    def _both(self, inputs: tuple) -> Outputs:
+        return both_outputs(self.student, self.teacher, self._of_student, self._of_teacher, inputs)
 
     def _run_stones(self, entries: dict[str, Tensor], inputs: tuple, named: dict) -> list[Tensor]:
         if self._segments is not None:
@@ -152,60 +161,14 @@ class Ladder(nn.Module):
         return whole_runs(self.teacher, self._of_teacher, entries, inputs, named)
 
     @torch.no_grad()
-    def _dry_run(self, inputs: tuple) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-        """Return what both sides' blocks give for the example, and the teacher's logits."""
-        with evaluating(self.student), watched(self._of_student, STUDENT) as ours:
-            logits = logits_of(self.student(*inputs), STUDENT)
-        with watched(self._of_teacher, TEACHER, copies=True) as theirs:
-            taught = logits_of(self.teacher(*inputs), TEACHER)
-        check_order(self._of_student, ours, STUDENT)
-        check_order(self._of_teacher, theirs, TEACHER)
+    def _dry_run(self, inputs: tuple) -> Outputs:
+        """Return what both sides give for the example, logits at the end."""
+        with evaluating(self.student):
+            seen = self._both(inputs)
+        logits, taught = logits_of(seen.student, STUDENT), logits_of(seen.teacher, TEACHER)
         if logits.shape != taught.shape:
             raise ValueError(
                 f"the student gives logits of shape {tuple(logits.shape)}, the teacher of "
                 f"{tuple(taught.shape)}: both need the same classes"
             )
-        return ours, theirs, taught
-
-
-def inputs_of(batch: object) -> tuple:
-    """Return what a model is called with: a tuple as it is, images as its only entry.
-
-    Raises:
-        ValueError: it is neither, as the list of images and labels that a DataLoader gives.
-    """
-    if isinstance(batch, tuple):
-        return batch
-    if isinstance(batch, Tensor):
-        return (batch,)
-    raise ValueError(
-        f"a batch is a tensor of images or the tuple of a model's inputs, without labels, got a "
-        f"{type(batch).__name__}: a DataLoader's images are (x for x, _ in loader)"
-    )
-
-
-def check_teacher(teacher: nn.Module, ours: Blocks, theirs: Blocks) -> None:
-    """Raise a ValueError where it is in training mode, or has not as many blocks as the student."""
-    if len(ours) != len(theirs):
-        raise ValueError(
-            f"the student has {len(ours)} blocks and the teacher {len(theirs)}: a stone replaces "
-            f"one by one, so both need as many; name them with student_blocks and teacher_blocks"
-        )
-    if any(module.training for module in teacher.modules()):
-        raise ValueError(
-            "the teacher is in training mode, in which running it changes its statistics: call "
-            "teacher.eval() first"
-        )
-
-
-def both_outputs(
-    student: nn.Module, teacher: nn.Module, ours: Blocks, theirs: Blocks, inputs: tuple
-) -> list[tuple[Tensor, Tensor]]:
-    """Return what each block of the student gives for the inputs, with the teacher's."""
-    with watched(ours, STUDENT) as left:
-        student(*inputs)
-    with watched(theirs, TEACHER, copies=True) as right:
-        teacher(*inputs)
-    check_order(ours, left, STUDENT)
-    check_order(theirs, right, TEACHER)
-    return list(zip(left.values(), right.values(), strict=True))
+        return seen._replace(student=logits, teacher=taught)

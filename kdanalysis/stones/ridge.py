@@ -17,10 +17,8 @@ from torch import Tensor, nn
 
 from kdanalysis.losses.blocks import choose_stones
 from kdanalysis.networks.mode import evaluating
-from kdanalysis.stones.blocks import find_blocks
 from kdanalysis.stones.connectors import Resize, linear_map
-from kdanalysis.stones.ladder import STUDENT, both_outputs, check_teacher, inputs_of
-from kdanalysis.stones.tail import TEACHER
+from kdanalysis.stones.pair import both_outputs, find_both, inputs_of
 
 
 class FittedConnectors(NamedTuple):
@@ -132,14 +130,13 @@ def fit_connectors(
     """
     if not 0 <= strength < float("inf"):
         raise ValueError(f"strength must be a finite number from 0, got {strength!r}")
-    ours = find_blocks(student, student_blocks, STUDENT)
-    theirs = find_blocks(teacher, teacher_blocks, TEACHER)
+    ours, theirs = find_both(student, teacher, student_blocks, teacher_blocks)
     numbers = choose_stones(len(ours), stones, light)
-    check_teacher(teacher, ours, theirs)
     found = [Regression(number) for number in numbers]
     with evaluating(student):
         for batch in batches:
-            pairs = both_outputs(student, teacher, ours, theirs, inputs_of(batch))
+            seen = both_outputs(student, teacher, ours, theirs, inputs_of(batch))
+            pairs = list(zip(seen.ours, seen.theirs.values(), strict=True))
             for one in found:
                 one.add(*pairs[one.stone - 1])
     if not found[0].count:

@@ -10,8 +10,8 @@ from torch import Tensor
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.sweep.sweep import TermSweep, check_ks, check_weights
 from kdanalysis.core.streams import check_batch, check_temperatures
+from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.order import rank
-from kdanalysis.core.sweep.statistics import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
 
 ROWS = 65_536  # looked at together; a batch of the analyzer

@@ -8,11 +8,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import kdanalysis as kd
-from kdanalysis.core.gradients import term_gradients
+from kdanalysis.core.gram import term_gradients
 from kdanalysis.core.parameters import half_covariances, layer_grams
 from kdanalysis.networks.layers import find_layers
 from kdanalysis.networks.zoo import build_model
-from tests.core.sweep.reference import backward_gradients, covariance, flat
+from tests.core.reference import backward_gradients, covariance, flat
 
 LOSS = kd.Sum(kd.CrossEntropy(), kd.GDKD(k=3, temperature=2.0))
 LAYERS = ("conv1", "layer1", "layer3.*", "fc")

@@ -14,8 +14,8 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.sweep.sweep import check_ks, check_weights, rows_at
 from kdanalysis.core.streams import Bins, check_classes, check_temperatures
+from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.order import rank
-from kdanalysis.core.sweep.statistics import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
 from kdanalysis.draw.axes import k_axis
 from kdanalysis.draw.look import (

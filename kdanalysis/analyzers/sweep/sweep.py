@@ -14,8 +14,8 @@ from kdanalysis.analyzers.chunks import chunks, in_parallel, keep_freed_memory
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import check_classes, check_temperatures
+from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.order import rank
-from kdanalysis.core.sweep.statistics import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import sums_over_samples
 from kdanalysis.draw.look import require
 

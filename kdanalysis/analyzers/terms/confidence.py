@@ -12,7 +12,7 @@ from kdanalysis.analyzers.by_term import term_names
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.terms.share import shares
-from kdanalysis.core.gradients import HasGradients, term_gradients
+from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.core.streams import Bins, check_temperatures, sum_by_part
 from kdanalysis.draw.look import (
     CYCLE,

@@ -13,7 +13,7 @@ from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.by_term import pair_cosines, stacked_gradients, term_labels
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.gradients import HasGradients
+from kdanalysis.core.gram import HasGradients
 from kdanalysis.draw.look import (
     GREY,
     PAGE,

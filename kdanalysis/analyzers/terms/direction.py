@@ -14,7 +14,7 @@ from kdanalysis.analyzers.by_term import gram_cosines, label_columns, labels_for
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.terms.conflict import TEACHER
-from kdanalysis.core.gradients import HasGradients, gram
+from kdanalysis.core.gram import HasGradients, sample_grams
 from kdanalysis.core.streams import Bins
 from kdanalysis.draw.look import require
 
@@ -113,7 +113,7 @@ class LossDirection(ByStep):
         judged = (teacher.argmax(-1) != labels).long()
         judged = judged if target is not None else torch.full_like(judged, TEACHER.index("all"))
         row = len(TEACHER) * place[kept] + judged
-        inner = gram(total_gradients(self.losses, student, teacher, labels))
+        inner = sample_grams(total_gradients(self.losses, student, teacher, labels))
         norm, cosine, directed = gram_cosines(inner)
         sums = {"cosine": cosine, "conflicts": (cosine < 0) & directed, "directed": directed}
         self.add_rows(row, **sums, inner=inner, norm=norm, samples=torch.ones_like(judged))

@@ -11,7 +11,7 @@ from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.by_term import label_columns, labels_for, stacked_gradients, term_names
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.gradients import HasGradients
+from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.streams import Bins
 from kdanalysis.draw.look import (
     DASHES,

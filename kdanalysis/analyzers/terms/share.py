@@ -11,7 +11,7 @@ from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.by_term import label_columns, labels_for, term_names
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.gradients import HasGradients, term_gradients
+from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.draw.look import (
     NON_TOP,
     PAGE,

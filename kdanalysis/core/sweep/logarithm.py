@@ -1,7 +1,7 @@
 """The logarithm in compiled loops, written out because a call of the library's is not vectorised.
 
 How the functions are compiled is said here too. They take no annotations: what they are given
-shows in ``kernels``.
+shows in ``loops``.
 """
 
 from typing import no_type_check
@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from kdanalysis.core.sweep.order import ALMOST_GONE
+from kdanalysis.core.sweep.groups import ALMOST_GONE
 
 # Nothing is reordered: the masses of a saturated teacher would lose their digits.
 exact = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})

@@ -1,8 +1,8 @@
 """The sweep as compiled loops, for processors: a sample is read once and its sums stay at hand.
 
-The same algebra as ``grow``, ``sweep`` and ``statistics``, which write it as operations on whole
-arrays. Loops over samples are innermost and vectorised; they hold no lock, so that threads help.
-What is undefined divides 0 by 0.
+The same as ``groups`` and ``algebra``, which write it as operations on whole arrays. Loops over
+samples are innermost and vectorised; they hold no lock, so that threads help. What is undefined
+divides 0 by 0.
 """
 
 from collections import namedtuple
@@ -11,9 +11,9 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
+from kdanalysis.core.sweep.groups import ROUNDING
 from kdanalysis.core.sweep.logarithm import exact, log_ratio
-from kdanalysis.core.sweep.order import ROUNDING
-from kdanalysis.core.sweep.statistics import DEFINED, PLAIN
 
 # Sums over samples may be reordered, which lets them use vector registers.
 summed = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})

@@ -7,10 +7,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.core.sweep import loops as kernels
-from kdanalysis.core.sweep.algebra import REACH, sweep_terms
-from kdanalysis.core.sweep.order import Ranked, deviation, without_rounding
-from kdanalysis.core.sweep.statistics import DEFINED, PLAIN, add_up, sample_statistics
+from kdanalysis.core.sweep import loops
+from kdanalysis.core.sweep.algebra import (
+    DEFINED,
+    PLAIN,
+    REACH,
+    add_up,
+    sample_statistics,
+    sweep_terms,
+)
+from kdanalysis.core.sweep.groups import deviation, without_rounding
+from kdanalysis.core.sweep.order import Ranked, split, unsplit
 
 Weights = Sequence[float | int]
 
@@ -19,7 +26,7 @@ def sums_over_samples(
     ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None, weights: Weights
 ) -> tuple[Float[Tensor, "s k"], Float[Tensor, "d k"]]:
     """Return sums of PLAIN and DEFINED, and for DEFINED the samples that have it; T^2 included."""
-    gentle, hard = _split(ranked, temperature)
+    gentle, hard = split(ranked, _loops(ranked, temperature))
     parts = []
     if hard.span.numel():
         parts.append(add_up(sample_statistics(sweep_terms(hard, temperature, ks), weights)))
@@ -33,29 +40,20 @@ def of_every_sample(
     ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None, weights: Weights
 ) -> Float[Tensor, "s k n"]:
     """Return PLAIN and DEFINED of every sample, T^2 included; NaN where there is none."""
-    gentle, hard = _split(ranked, temperature)
-    parts = []
+    near = _loops(ranked, temperature)
+    gentle, hard = split(ranked, near)
     if gentle.span.numel() or not hard.span.numel():
-        parts.append(_compiled(gentle, temperature, ks, weights, each=True)[2])
+        found = _compiled(gentle, temperature, ks, weights, each=True)[2]
     if hard.span.numel():
-        parts.append(sample_statistics(sweep_terms(hard, temperature, ks), weights))
-    found = torch.cat(parts, -1)
-    found = found.where(found.isfinite(), torch.nan)
-    last = ~_loops(ranked, temperature)
-    return found[..., last.sort(stable=True).indices.argsort()]
+        slow = sample_statistics(sweep_terms(hard, temperature, ks), weights)
+        found = unsplit(near, found, slow) if near.any() else slow
+    return found.where(found.isfinite(), torch.nan)
 
 
 def _loops(ranked: Ranked, temperature: int | float) -> torch.Tensor:
     """Which samples the compiled loops take: those within REACH, on a CPU."""
     near = ranked.span <= REACH[ranked.teacher.dtype] * temperature
     return near if near.device.type == "cpu" else torch.zeros_like(near)
-
-
-def _split(ranked: Ranked, temperature: int | float) -> tuple[Ranked, Ranked]:
-    loops = _loops(ranked, temperature)
-    if loops.all():
-        return ranked, Ranked(*(side[..., :0] for side in ranked))
-    return tuple(Ranked(*(side[..., rows] for side in ranked)) for rows in (loops, ~loops))
 
 
 def _compiled(
@@ -75,6 +73,6 @@ def _compiled(
     sums, counts = np.zeros((2, len(chosen), kinds))
     found = np.empty((len(chosen) if each else 0, kinds, len(kd)))
     settings = float(temperature), tuple(float(w) for w in weights), chosen
-    kernels.collect(*columns, *settings, sums, counts, found)
+    loops.collect(*columns, *settings, sums, counts, found)
     sums, counts, found = (torch.from_numpy(x) for x in (sums, counts, found))
     return sums.T, counts.T[len(PLAIN) :], found.transpose(0, 1)

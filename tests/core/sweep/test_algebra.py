@@ -7,6 +7,7 @@ import torch
 
 from kdanalysis import GDKD, KD
 from kdanalysis.core.divergence import decompose
+from kdanalysis.core.sweep import algebra
 from kdanalysis.core.sweep.algebra import sweep_terms
 from kdanalysis.core.sweep.order import class_order, rank
 
@@ -142,6 +143,14 @@ def test_chosen_ks_are_rows_of_all_of_them():
         every, some = sweep_terms(ranked, 2.0), sweep_terms(ranked, 2.0, torch.tensor([2, 7]))
         for whole, part in zip(every, some, strict=True):
             assert torch.equal(part, whole[[1, 6]] if len(whole) > 1 else whole)
+
+
+@pytest.mark.parametrize(("name", "scanned"), [("random", [N]), ("some steep", [6]), ("steep", [])])
+def test_every_sample_is_computed_once(monkeypatch, name, scanned):
+    seen, own = [], algebra._scan
+    monkeypatch.setattr(algebra, "_scan", lambda r, *x: seen.append(len(r.span)) or own(r, *x))
+    sweep_terms(rank(*PROBLEMS[name]), 1.0)
+    assert seen == scanned
 
 
 @pytest.mark.parametrize("name", ["random", "close 1e-2", "saturated teacher", "some steep"])

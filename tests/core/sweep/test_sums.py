@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from kdanalysis.core.sweep import sums as fused
-from kdanalysis.core.sweep.algebra import sweep_terms
+from kdanalysis.core.sweep.algebra import DEFINED, PLAIN, add_up, sample_statistics, sweep_terms
 from kdanalysis.core.sweep.logarithm import log as compiled_log
 from kdanalysis.core.sweep.logarithm import log_ratio
 from kdanalysis.core.sweep.loops import LANES
 from kdanalysis.core.sweep.order import rank
-from kdanalysis.core.sweep.statistics import DEFINED, PLAIN, add_up, sample_statistics
 
 from .pairs import PROBLEMS, TEACHER, normal
 
@@ -45,8 +44,8 @@ def test_every_sample_is_as_by_whole_arrays(name, temperature):
 
 
 def test_the_loops_are_used(monkeypatch):
-    calls, own = [], fused.kernels.collect
-    monkeypatch.setattr(fused.kernels, "collect", lambda *args: calls.append(args) or own(*args))
+    calls, own = [], fused.loops.collect
+    monkeypatch.setattr(fused.loops, "collect", lambda *args: calls.append(args) or own(*args))
     fused.sums_over_samples(rank(normal(1), TEACHER), 4, None, WEIGHTS)
     assert len(calls) == 1
 

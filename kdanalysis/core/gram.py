@@ -1,14 +1,20 @@
-"""Per-sample gradients of a loss's terms in the student's logits: stacked, compared, checked.
+"""Gram matrices of a loss's terms: inner products of their gradients in closed form.
 
-The closed forms are the losses' own (``loss.gradients``); no backward pass happens here.
-Index legend: t, s terms; n samples; c classes.
+Norms are the roots of the diagonal; cosines, shares and the norm of any weighted total follow from
+the entries, and the matrix of several layers is the sum of theirs. The gradients in the student's
+logits are the losses' own (``loss.gradients``), those in a linear head follow from its input; no
+backward pass happens here (see ``parameters`` for any other layer). All sums are in float64.
+Index legend: t, s terms; n samples; c classes; d features; p parameters.
 """
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+PIECE = 1 << 15  # parameters that are multiplied in float64 at a time
 
 
 @runtime_checkable
@@ -35,12 +41,22 @@ def term_gradients(
     return torch.stack([gradients[term] for term in loss.terms])
 
 
-def gram(gradients: Float[Tensor, "t n c"]) -> Float[Tensor, "n t t"]:
-    """Inner products of the terms' gradients per sample, in float64.
+def gram(rows: Float[Tensor, "t p"]) -> Float[Tensor, "t t"]:
+    """Inner products of the rows, a piece at a time: a copy of all would take twice theirs."""
+    pieces = (piece.double() for piece in rows.split(PIECE, dim=1))
+    return sum(piece @ piece.T for piece in pieces)
 
-    Norms are the square roots of the diagonal; cosines, shares and the norm of any weighted
-    total follow from the entries.
-    """
+
+def grams_by_layer(
+    rows: Float[Tensor, "t p"], sizes: Mapping[str, int]
+) -> dict[str, Float[Tensor, "t t"]]:
+    """Inner products of the rows over the columns of each layer, which has so many of them."""
+    columns = rows.split(list(sizes.values()), dim=1)
+    return {name: gram(part) for name, part in zip(sizes, columns, strict=True)}
+
+
+def sample_grams(gradients: Float[Tensor, "t n c"]) -> Float[Tensor, "n t t"]:
+    """Inner products of the terms' gradients of every single sample."""
     gradients = gradients.double()
     return torch.einsum("tnc,snc->nts", gradients, gradients)
 
@@ -59,13 +75,13 @@ def residual(closed: Float[Tensor, "n c"], sent: Float[Tensor, "n c"]) -> Float[
     return torch.where(longer == 0, distance, distance / longer)
 
 
-def linear_gram(
+def linear_sample_grams(
     features: Float[Tensor, "n d"],
     gradients: Float[Tensor, "t n c"],
     weight: bool = True,
     bias: bool = True,
 ) -> Float[Tensor, "n t t"]:
-    """Inner products of the terms' gradients in (W, b) of every single sample, in float64.
+    """Inner products of the terms' gradients in (W, b) of every single sample.
 
         <g_i^s, g_i^t> = (a_i . a_i + 1) (d_i^s . d_i^t)
 
@@ -86,7 +102,7 @@ def linear_mean(
     weight: bool = True,
     bias: bool = True,
 ) -> Float[Tensor, "t p"]:
-    """Gradients of the batch means, flat and in float64; 0 of no sample; arguments as above.
+    """Gradients of the batch means, flat; 0 of no sample; arguments as above.
 
     g^t = 1/n sum_i (d_i^t a_i', d_i^t), the entries of W before those of b
     """
@@ -98,24 +114,13 @@ def linear_mean(
     return torch.cat(means, dim=1)
 
 
-def linear_mean_gram(
-    features: Float[Tensor, "n d"],
-    gradients: Float[Tensor, "t n c"],
-    weight: bool = True,
-    bias: bool = True,
-) -> Float[Tensor, "t t"]:
-    """Inner products of ``linear_mean``, in float64; arguments as above."""
-    rows = linear_mean(features, gradients, weight, bias)
-    return rows @ rows.T
-
-
 def linear_covariance(
     features: Float[Tensor, "n d"],
     gradients: Float[Tensor, "t n c"],
     weight: bool = True,
     bias: bool = True,
 ) -> Float[Tensor, "t t"]:
-    """Trace of the covariance of the per-sample gradients of two terms, in float64.
+    """Trace of the covariance of the per-sample gradients of two terms.
 
         C_st = 1/(n - 1) sum_i <g_i^s - g^s, g_i^t - g^t>
              = (sum_i <g_i^s, g_i^t> - n <g^s, g^t>) / (n - 1)
@@ -123,6 +128,6 @@ def linear_covariance(
     The diagonal holds the variances, summed over all parameters. Unbiased; NaN for one sample.
     """
     count = len(features)
-    within = linear_gram(features, gradients, weight, bias).sum(0)
-    between = count * linear_mean_gram(features, gradients, weight, bias)
+    within = linear_sample_grams(features, gradients, weight, bias).sum(0)
+    between = count * gram(linear_mean(features, gradients, weight, bias))
     return (within - between) / (count - 1) if count > 1 else torch.full_like(between, torch.nan)
