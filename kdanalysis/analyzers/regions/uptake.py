@@ -136,7 +136,7 @@ def last_epoch(table: pd.DataFrame) -> dict[int, tuple[dict, dict]]:
     Scales beyond the whole image, where there are any; shares weigh the cases by their pairs.
     """
     require(table, *COLUMNS, number="local")
-    rows = table[table.epoch == table.epoch.max()]
+    rows = last_rows(table)
     return {
         m: tuple(
             pooled(rows[(rows.scale == m) & (rows.by_class == other)]) for other in (False, True)

@@ -1,0 +1,55 @@
+"""Analyzers of students and regions are made for what is known of a run; None without a table."""
+
+import pytest
+
+from kdanalysis import DKD, KD
+from kdanalysis.analyzers.regions.ambiguity import RegionAmbiguity
+from kdanalysis.analyzers.regions.anatomy import RegionAnatomy
+from kdanalysis.analyzers.regions.cancellation import RegionCancellation
+from kdanalysis.analyzers.regions.uptake import RegionUptake
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.stones.alignment import FeatureAlignment
+from kdanalysis.analyzers.stones.connector import ConnectorFit
+from kdanalysis.analyzers.stones.ladder import LadderProfile
+from kdanalysis.analyzers.students.agreement import Agreement
+from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
+from kdanalysis.analyzers.students.relation import NonTopRelation
+
+STEPS, SCALES = (0, 10, 20, 30), (1, 2)
+SETTING = Setting(7, STEPS, temperature=2.0, k=3, region_loss=DKD(), scales=SCALES)
+MADE = [
+    Agreement(STEPS),
+    NonTopRelation(3, STEPS),
+    ClassDiscrepancy(7, 2.0, 30),
+    RegionAnatomy(DKD(), 7, SCALES, STEPS),
+    RegionAmbiguity(7, SCALES),
+    RegionCancellation(DKD(), 7, SCALES),
+    RegionUptake(7, SCALES, STEPS),
+]
+
+
+@pytest.mark.parametrize("expected", MADE, ids=lambda made: type(made).__name__)
+def test_a_setting_makes_the_analyzer_of_its_classes_steps_and_loss(expected):
+    made = type(expected).for_setting(SETTING)
+    assert made.configuration == expected.configuration
+    made.merge_state(expected)  # refuses another configuration
+
+
+@pytest.mark.parametrize("kind", [RegionAmbiguity, RegionCancellation])
+def test_the_whole_image_alone_has_no_table_of_cells(kind):
+    assert kind.for_setting(Setting(7, region_loss=DKD(), scales=(1,))) is None
+
+
+@pytest.mark.parametrize("kind", [type(made) for made in MADE if made.kind == "regions"])
+def test_without_regions_there_are_none_of_their_tables(kind):
+    assert kind.for_setting(Setting(7)) is None
+
+
+def test_without_a_loss_on_regions_they_are_looked_at_with_plain_kd():
+    made = RegionAnatomy.for_setting(Setting(7, temperature=2.0, scales=SCALES))
+    assert repr(made.loss) == repr(KD(2.0))
+
+
+@pytest.mark.parametrize("kind", [LadderProfile, FeatureAlignment, ConnectorFit])
+def test_no_run_holds_what_a_ladder_needs(kind):
+    assert kind.for_setting(SETTING) is None
