@@ -54,10 +54,10 @@ def examine(
     file: Path, temperatures: tuple[float, ...], device: "torch.device", folder: Path | None
 ) -> None:
     """Read the logits once, print the card, and fill the folder where there is one."""
+    from kdanalysis.analyzers.teacher.card_tiles import wide_card
     from kdanalysis.cli.progress import track
     from kdanalysis.cli.terminal import print_frame, warn_of_skipped
     from kdanalysis.core.ranks import RANKS
-    from kdanalysis.pages.card import wide_card
     from kdanalysis.pages.teacher import study_teacher, teacher_page
     from kdanalysis.store.sources import load_logits
 
@@ -91,12 +91,11 @@ def examine(
 
 def print_suggestions(table: "pd.DataFrame") -> None:
     """Print every suggested setting with its evidence, and the loss ready to paste."""
-    from kdanalysis.analyzers.teacher.suggestion import loss_text
+    from kdanalysis.analyzers.teacher.suggestion import suggestion_reading, values_as_text
     from kdanalysis.cli.terminal import print_frame
-    from kdanalysis.pages.suggestion import shown, suggestion_text
 
-    columns = ["setting", "value", "evidence"]
+    reading, columns = suggestion_reading(table), ["setting", "value", "evidence"]
     typer.echo()
-    print_frame(shown(table)[columns], title=f"Suggestions. {suggestion_text(table)}")
-    if len(table):
-        typer.echo(f"\n--loss {loss_text(table)}")
+    print_frame(values_as_text(table)[columns], title=f"Suggestions. {reading.sentence}")
+    if reading.number:
+        typer.echo(f"\n{reading.number}")
