@@ -60,4 +60,5 @@ def test_a_band_lies_under_its_line_in_its_colour():
 def test_lines_differ_by_colour_then_by_dashes_and_few_points_are_marked(points, marker):
     looks = [line_look(place, points) for place in range(2 * len(CYCLE))]
     assert len({(look["color"], str(look["linestyle"])) for look in looks}) == len(looks)
+    assert {look["linestyle"] for look in looks[: len(CYCLE)]} == {"-"}
     assert {look["marker"] for look in looks} == {marker}

@@ -210,11 +210,6 @@ def against_first(table: pd.DataFrame, teacher: str = "all") -> pd.DataFrame:
     return rows.reset_index(drop=True)
 
 
-def losses_of(table: pd.DataFrame) -> list[str]:
-    """All losses in their order, the first one first."""
-    return list(dict.fromkeys([*table.loss_a, *table.loss_b]))
-
-
 def over_all_steps(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of all steps together: those whose step is <NA>, or all where there is one step."""
     require(table, *COLUMNS, number="cosine")

@@ -159,3 +159,10 @@ def test_factors_beyond_the_histogram_are_said_to_be():
 def test_an_unknown_loss_is_refused_with_what_there_is():
     with pytest.raises(ValueError, match=r"no rows for loss 'x'.*\('gdkd', 'low_other'\)"):
         amplification_over_kd(example(), loss="x")
+
+
+def test_a_picture_for_each_loss():
+    of_dkd, of_gdkd = Amplification.pictures
+    assert of_gdkd.of(example()).get_title(loc="left") == "gdkd: low_other"
+    with pytest.raises(ValueError, match="no rows for loss 'dkd'"):
+        of_dkd.of(example())

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kdanalysis.analyzers.terms.layer_conflict import (
+    LayerConflict,
     conflict_by_layer,
     layer_conflict_over_epochs,
     layer_conflict_reading,
@@ -65,6 +66,16 @@ def test_a_gradient_of_zero_has_a_norm_and_no_direction(records):
     assert np.isnan(silent.cosine)
     assert np.isnan(silent.conflict)
     assert row(table, step=0, layer="fc", term_a="high", term_b="low").cosine != 0
+
+
+def test_a_square_that_underflows_has_no_direction_either(records):
+    records["gram"][1, 0, 0] = 0  # as in float32, of a gradient of 1e-30
+    records["gram"][1, 0, 1] = records["gram"][1, 1, 0] = -1e-30
+    analyzer = LayerGradients(LAYERS, TERMS, STEPS)
+    analyzer.update(**given(records, "gram"))
+    silent = row(analyzer.table(), step=0, layer="fc", term_a="ce", term_b="high")
+    assert np.isnan(silent.cosine)
+    assert np.isnan(silent.conflict)
 
 
 def test_a_record_with_nan_is_counted_and_left_out(records):
@@ -333,3 +344,10 @@ def test_names_of_layers_are_shown_as_they_are():
         first, second = titles(figure)
         assert first == "$x^2$"
         assert len(second) == 24
+
+
+def test_pages_show_one_row_a_layer_or_a_pair():
+    short = LayerGradients.excerpt(example())
+    assert list(short.columns) == ["layer", *EXAMPLE_TERMS]
+    assert short.layer.tolist() == list(EXAMPLE_LAYERS)
+    assert len(LayerConflict.excerpt(example())) == len(EXAMPLE_LAYERS) * 3

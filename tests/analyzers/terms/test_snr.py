@@ -153,6 +153,7 @@ def test_ratios_by_layer_are_over_all_records():
     means = by_layer(example())
     assert means.loc["fc", "high"] == pytest.approx(ratio(EXAMPLE_STEPS, 1, 4.0))
     assert (list(means.index), list(means.columns)) == (list(EXAMPLE_LAYERS), list(EXAMPLE_TERMS))
+    assert list(SignalToNoise.excerpt(example()).columns) == ["layer", *EXAMPLE_TERMS]
 
 
 def test_sentence_says_whether_terms_differ():
