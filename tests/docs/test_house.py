@@ -26,6 +26,13 @@ def test_the_table_says_who_may_import_whom():
     assert said == {room: below for room, (below, _) in ROOMS.items()}
 
 
+def test_every_file_that_the_page_names_is_there():
+    named = re.findall(r"[`(]((?:\w+/)*[a-z_]+\.(?:py|md|svg))[`)]", PAGE)
+    places = ROOT, ROOT / "kdanalysis", ROOT / "docs"
+    assert len(named) > 10
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
+
+
 def test_the_picture_is_that_of_the_code():
     done = check(PICTURE)
     assert (done.returncode, done.stderr) == (0, "")
