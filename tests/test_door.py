@@ -1,6 +1,7 @@
 """The public door: type checkers see the names that are there, and examples come in by it."""
 
 import ast
+import json
 import re
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,7 @@ INSIDE = {  # measures of a part that stands behind the door
     },
 }
 SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def seen_by_checkers() -> dict[str, str]:
@@ -74,6 +76,20 @@ def python_blocks(text: str) -> str:
 def test_scripts_come_in_by_the_door(path):
     inside = INSIDE.get(str(path.relative_to(ROOT)), set())
     assert behind(path.read_text()) == inside
+
+
+def code_cells(notebook: str) -> str:
+    """The code of a notebook, without the lines that are commands to it."""
+    cells = [cell for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
+    lines = "\n".join("".join(cell["source"]) for cell in cells).split("\n")
+    return "\n".join(line for line in lines if not line.startswith(("%", "!")))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_come_in_by_the_door(path):
+    code = code_cells(path.read_text(encoding="utf-8"))
+    assert "import kdanalysis as kd" in code
+    assert behind(code) == set()
 
 
 def test_the_readme_comes_in_by_the_door():
