@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from kdanalysis.losses.blocks import choose_stones
 from kdanalysis.networks.hook import logits_of
 from kdanalysis.networks.mode import evaluating
-from kdanalysis.stones.blocks import Blocks, check_order, find_blocks, watched
+from kdanalysis.networks.names import find_blocks
+from kdanalysis.stones.blocks import Blocks, check_order, watched
 from kdanalysis.stones.connectors import connectors_for
 from kdanalysis.stones.tail import TEACHER, frozen, proven, segments_of, tail_runs, whole_runs
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from kdanalysis.losses.blocks import choose_stones
 from kdanalysis.networks.mode import evaluating
-from kdanalysis.stones.blocks import find_blocks
+from kdanalysis.networks.names import find_blocks
 from kdanalysis.stones.connectors import Resize, linear_map
 from kdanalysis.stones.ladder import STUDENT, both_outputs, check_teacher, inputs_of
 from kdanalysis.stones.tail import TEACHER

@@ -86,12 +86,12 @@ class Run(StoredRun):
         if not self.layer_columns:
             raise ValueError(
                 f"table {names[0]!r} needs gradients at layers, which {self.path} lacks: record "
-                f"them with Recorder(layers=...)"
+                f"them with Recorder(keep=kd.Layers(...))"
             )
         if "snr" in names and "covariance" not in self.layer_columns:
             raise ValueError(
                 f"table 'snr' needs the variance of the gradients at layers, which {self.path} "
-                f"lacks: record it with Recorder(layers=..., noise=True)"
+                f"lacks: record it with Recorder(keep=kd.Layers(..., noise=True))"
             )
         index = gram_index(self)
         marks = thinned(index.steps, MOST_STEPS)
@@ -106,7 +106,7 @@ class Run(StoredRun):
         if not self.region_columns:
             raise ValueError(
                 f"table {names[0]!r} needs region logits, which {self.path} lacks: record them "
-                f"with Recorder(regions=...) or train --record-regions"
+                f"with Recorder(keep=kd.Regions(...)) or train --record-regions"
             )
         scales, classes = self.info.scales, self.info.num_classes
         epochs = [np.unique(batch["epoch"]) for batch in self.region_batches(["epoch"], 65_536)]

@@ -265,7 +265,10 @@ def refuse(message: str, **changes) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"student_blocks": ("layer1", "layr2", "layer3")}, "no block 'layr2'; the nearest are l"),
+        (
+            {"student_blocks": ("layer1", "layr2", "layer3")},
+            "no block 'layr2'; did you mean 'lay",
+        ),
         ({"teacher_blocks": ("x", "y", "z")}, "the teacher has no block 'x'; it has: conv1"),
         ({"student_blocks": "layer1"}, "are a sequence of names, got 'layer1'"),
         ({"student_blocks": ("layer1", "layer1", "layer2")}, "block 'layer1' is named twice"),
@@ -373,3 +376,37 @@ class Fixed(nn.Module):
 
     def forward(self, x, scale=1.0):
         return self.model(x, scale=scale)
+
+
+WRAPPERS = {
+    "data parallel": nn.DataParallel,
+    "compiled": lambda model: torch.compile(model, backend="eager"),
+    "both": lambda model: torch.compile(nn.DataParallel(model), backend="eager"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize("names", [None, ("layer1", "layer2", "layer3")], ids=["own", "named"])
+def test_blocks_of_a_wrapped_student_are_found_by_name(wrap, names):
+    torch.compiler.reset()
+    made, ladders = pair("resnet"), []
+    for student in (made.student, wrap(made.student)):
+        torch.manual_seed(3)
+        ladders.append(Ladder(student, made.teacher, images(), names))
+    plain, wrapped = (ladder.eval() for ladder in ladders)
+    assert wrapped.student_blocks == ("layer1", "layer2", "layer3")
+    for step in range(3):
+        found, expected = (ladder(images(step)).student for ladder in (wrapped, plain))
+        torch.testing.assert_close(found, expected)
+    torch.compiler.reset()
+
+
+def test_blocks_inside_compiled_code_that_has_run_are_refused():
+    torch.compiler.reset()
+    made = pair("resnet")
+    student = torch.compile(made.student, backend="eager")
+    student(images())
+    with pytest.raises(ValueError, match="the student is compiled, and compiled code has run"):
+        Ladder(student, made.teacher, images())
+    torch.compiler.reset()
