@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from kdanalysis.networks.hook import in_python
 from kdanalysis.networks.maps import tensor_of
 
 Blocks = dict[str, nn.Module]
@@ -40,7 +41,7 @@ def watched(blocks: Blocks, side: str, copies: bool = False) -> Iterator[dict[st
         versions[name] = _version(seen[name])
 
     handles = [
-        block.register_forward_hook(lambda *seen, name=name: keep(name, seen[-1]))
+        block.register_forward_hook(in_python(lambda *seen, name=name: keep(name, seen[-1])))
         for name, block in blocks.items()
     ]
     try:
@@ -71,7 +72,7 @@ def replaced(name: str, block: nn.Module, value: Tensor, side: str) -> Iterator[
         seen[name] = True
         return type(output)((value, *output[1:])) if isinstance(output, tuple | list) else value
 
-    handle = block.register_forward_hook(lambda *passed: swap(passed[-1]))
+    handle = block.register_forward_hook(in_python(lambda *passed: swap(passed[-1])))
     try:
         yield
     finally:
