@@ -16,7 +16,17 @@ from torch import distributed, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from kdanalysis import GDKD, SDD, CrossEntropy, Recorder, Sum, every, open_run
+from kdanalysis import (
+    GDKD,
+    SDD,
+    CrossEntropy,
+    Layers,
+    Recorder,
+    Store,
+    Sum,
+    every,
+    open_run,
+)
 from kdanalysis.losses import Loss
 
 PLAIN = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
@@ -110,7 +120,8 @@ def train(path: Path, case: Case, rank: int = 0, cuts: tuple[int, ...] | None = 
     recorder = None
     if case.records:
         sides = {"student": inner if case.give_inner else student, "teacher": teacher}
-        options = {"layers": case.layers, "schedule": every(2), "dtype": "float32"}
+        keep = Layers(*case.layers) if case.layers else ()
+        options = {"keep": keep, "schedule": every(2), "store": Store("float32")}
         recorder = Recorder(path, case.loss, **sides, **options)
     for step, (x, y, ids) in enumerate(batches(case.steps)):
         taught, learned = teacher(x[mine]), student(x[mine])

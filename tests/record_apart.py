@@ -14,7 +14,12 @@ import torch.distributed as dist
 from torch.utils.data import DistributedSampler
 from toy import network
 
-from kdanalysis import KD, Recorder, every
+from kdanalysis import (
+    KD,
+    Recorder,
+    Store,
+    every,
+)
 
 SAMPLES, BATCH, WORLD, KILLED = 13, 7, 2, 1
 GENERATOR = torch.Generator().manual_seed(0)
@@ -25,7 +30,7 @@ LABELS = torch.randint(6, (SAMPLES,), generator=GENERATOR)
 def record(path: Path, order: list[int], batch: int = BATCH, after=None, **options) -> None:
     """Record a frozen student over samples in the given order; call ``after(step, recorder)``."""
     sides = {"student": network(0).eval(), "teacher": network(1).eval()}
-    options = {"schedule": every(1), "dtype": "float32"} | options
+    options = {"schedule": every(1), "store": Store("float32")} | options
     with Recorder(path, KD(), **sides, **options) as recorder, torch.no_grad():
         for step, start in enumerate(range(0, len(order), batch)):
             index = torch.tensor(order[start : start + batch])

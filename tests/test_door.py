@@ -16,7 +16,7 @@ INSIDE = {  # measures of a part that stands behind the door
     "scripts/measures/parameter.py": {
         # gradients at layers without the recorder around them
         "kdanalysis.core.parameters.layer_grams",
-        "kdanalysis.networks.layers.find_layers",
+        "kdanalysis.networks.names.find_layers",
     },
     "scripts/measures/store.py": {
         # the writer's speed without a training

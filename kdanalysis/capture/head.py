@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdanalysis.networks.hook import Hook, in_backward
-from kdanalysis.networks.layers import Layer
-from kdanalysis.networks.reading import agree
+from kdanalysis.networks.maps import agree
+from kdanalysis.networks.names import Layer
 
 
 class Head:

@@ -1,26 +1,21 @@
-"""What a recorder was asked for: checked before training starts, opened at its first record."""
+"""What a recorder was asked for, checked before training starts."""
 
 import json
-import platform
-import warnings
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+import torch.distributed as dist
 
-from kdanalysis import __version__
-from kdanalysis.capture.place import place
+from kdanalysis.capture.layers import Layers
+from kdanalysis.capture.regions import Regions
+from kdanalysis.capture.samples import check_count
 from kdanalysis.capture.schedule import Schedule
-from kdanalysis.core.regions import check_scales
 from kdanalysis.losses import Loss
 from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.folder import refuse_existing
-from kdanalysis.store.info import RunInfo
-from kdanalysis.store.queue import QueueWriter
-from kdanalysis.store.run import StoredRun
-from kdanalysis.store.writer import PartWriter
 
 CHOICES = {
     "dtype": (*DTYPES, "same"),
@@ -30,9 +25,66 @@ CHOICES = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
+class Store:
+    """How a run is kept on the disk, and what is kept with it.
+
+    Args:
+        dtype: of logits: "float16" (up to 65 504, else refused), "bfloat16", "float32", "float64"
+            or "same".
+        existing: "error", "overwrite" or "resume", where the folder already holds a run.
+        on_error: "raise", or "warn" and let the training go on, when the disk fails.
+        full: "block" or "drop", when the disk is slower than training.
+        classes: names of the classes.
+        settings: plain JSON values to keep with the run.
+
+    Raises:
+        ValueError: an argument that cannot be used.
+    """
+
+    dtype: str = "float16"
+    existing: str = "error"
+    on_error: str = "raise"
+    full: str = "block"
+    classes: Sequence[str] | None = None
+    settings: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name, valid in CHOICES.items():
+            if getattr(self, name) not in valid:
+                raise ValueError(f"{name} is one of {valid}, got {getattr(self, name)!r}")
+        try:
+            json.dumps(self.settings, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"settings must be plain JSON values: {error}") from None
+        object.__setattr__(self, "settings", dict(self.settings or {}))
+        if self.classes is not None:
+            object.__setattr__(self, "classes", list(self.classes))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What your loop multiplies a loss by before ``backward()``; the residual divides it out.
+
+    Args:
+        scaler: the GradScaler in use.
+        accumulate: how many losses you add up before a step of the optimizer, where you divide
+            each by that number.
+
+    Raises:
+        ValueError: an ``accumulate`` below 1.
+    """
+
+    scaler: Any = None
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        check_count("accumulate", self.accumulate)
+
+
+@dataclass(frozen=True)
 class Options:
-    """The arguments of ``Recorder`` of the same names, checked.
+    """The arguments of ``Recorder``, checked together, ``keep`` sorted by kind.
 
     Raises:
         ValueError: one that cannot be used.
@@ -42,35 +94,22 @@ class Options:
     path: Path
     rank: int
     loss: Loss | None
-    layers: tuple[str, ...]
-    noise: bool
-    regions: tuple[int, ...]
-    region_rows: int
+    layers: Layers | None
+    regions: Regions | None
     schedule: Schedule
     max_rows: int | None
-    dtype: str
-    classes: list[str] | None
     seed: int
-    accumulate: int
-    settings: dict[str, Any]
-    existing: str
-    full: str
-    on_error: str
-    listener: Callable[..., None] | None = None
+    store: Store
+    scaling: Scaling
+    listener: Callable[..., None] | None
 
     def __post_init__(self) -> None:
-        for name, valid in CHOICES.items():
-            if getattr(self, name) not in valid:
-                raise ValueError(f"{name} is one of {valid}, got {getattr(self, name)!r}")
-        for name in ("max_rows", "accumulate", "region_rows"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and value >= 1):
-                raise ValueError(f"{name} must be at least 1, got {value!r}")
+        if self.max_rows is not None:
+            check_count("max_rows", self.max_rows)
         if self.loss is not None and not isinstance(self.loss, Loss):
             raise ValueError(
                 f"loss must be a kdanalysis loss such as GDKD(), got {self.loss!r:.80}"
             )
-        self.regions = check_scales(self.regions) if len(self.regions) else ()
         if self.regions and getattr(self.loss, "stacked", None) is not None:
             raise ValueError(
                 "regions cannot be kept beside a loss on stepping stones: leave them out"
@@ -81,59 +120,31 @@ class Options:
             raise ValueError(f"schedule must be a function of the step, got {self.schedule!r}")
         if not isinstance(self.seed, int):
             raise ValueError(f"seed must be a whole number, got {self.seed!r}")
-        try:
-            json.dumps(self.settings, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"settings must be plain JSON values: {error}") from None
-        refuse_existing(self.path, self.existing, self.rank)
+        refuse_existing(self.path, self.store.existing, self.rank)
 
-    def first_step(self) -> int:
-        """Return 0, or the step after the last captured one of a run that is resumed."""
-        if self.existing != "resume":
-            return 0
-        try:
-            return int(max(StoredRun(self.path).steps(), default=-1)) + 1
-        except FileNotFoundError:
-            return 0
 
-    def open_writer(self, num_classes: int) -> QueueWriter | None:
-        """Open the run; None after one warning, where it cannot be opened and ``on_error`` warns.
+def sort_kept(keep: Any) -> tuple[Layers | None, Regions | None]:
+    """Return the layers and the regions among what is to be kept.
 
-        Raises:
-            ValueError: class names of another number than the logits have classes.
-            OSError: the folder cannot be written, or is being written by another process.
-        """
-        info = self._info(num_classes)
-        try:
-            parts = PartWriter(self.path, self.rank, info, self.dtype, existing=self.existing)
-        except OSError as error:
-            if self.on_error == "raise":
-                raise
-            warnings.warn(
-                f"nothing more is recorded into {self.path}, training goes on: {error}",
-                RuntimeWarning,
-                stacklevel=7,
-            )
-            return None
-        return QueueWriter(parts, full=self.full, on_error=self.on_error)
-
-    def _info(self, num_classes: int) -> RunInfo:
-        loss = self.loss
-        weights = {} if loss is None else loss.term_weights
-        return RunInfo(
-            num_classes=num_classes,
-            classes=self.classes,
-            loss="" if loss is None else repr(loss),
-            terms=() if loss is None else loss.terms,
-            weights=weights,
-            temperature=None if loss is None else loss.temperature,
-            settings=self.settings,
-            versions={
-                "kdanalysis": __version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-            },
-            world_size=place()[1],
-            seed=self.seed,
-            scales=self.regions,
+    Raises:
+        ValueError: it is anything else, or two of a kind.
+    """
+    given = tuple(keep) if isinstance(keep, tuple | list) else (keep,)
+    found: dict[type, Any] = {type(one): one for one in given}
+    if len(found) < len(given) or not found.keys() <= {Layers, Regions}:
+        raise ValueError(
+            f"keep takes Layers and Regions, at most one of each, alone or in a tuple; got "
+            f"{keep!r:.200}"
         )
+    return found.get(Layers), found.get(Regions)
+
+
+def place() -> tuple[int, int]:
+    """Return the rank of this process and the number of processes.
+
+    They are those of torch.distributed where it runs, since not every launcher sets the variables
+    RANK and WORLD_SIZE as torchrun does; else those of the variables, else 0 and 1.
+    """
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -1,13 +1,21 @@
 """The run folder that a recorder writes into, opened at its first record."""
 
+import platform
 import sys
-import warnings
+from typing import Any
 
-from kdanalysis.capture.captured import measure
-from kdanalysis.capture.options import Options
-from kdanalysis.capture.record import Record, store_dtype
+import numpy as np
+import torch
+
+from kdanalysis import __version__
+from kdanalysis.capture.options import Options, place
+from kdanalysis.capture.record import Record, measure
 from kdanalysis.capture.schedule import never
+from kdanalysis.core.warn import warn
+from kdanalysis.store.info import RunInfo
 from kdanalysis.store.queue import QueueWriter
+from kdanalysis.store.run import StoredRun
+from kdanalysis.store.writer import PartWriter
 
 
 class Outlet:
@@ -22,21 +30,31 @@ class Outlet:
         self._writer: QueueWriter | None = None
         self._broken = False
 
+    def first_step(self) -> int:
+        """Return 0, or the step after the last captured one of a run that is resumed."""
+        if self._options.store.existing != "resume":
+            return 0
+        try:
+            return int(max(StoredRun(self._options.path).steps(), default=-1)) + 1
+        except FileNotFoundError:
+            return 0
+
     def put(self, record: Record) -> None:
         """Queue the rows of a record and tell the listener what they say; one of nothing is let go.
 
         Raises:
+            ValueError: class names of another number than the logits have classes.
             OSError, ValueError: the run cannot be opened, or an earlier record could not be stored.
         """
         if not len(record.rows) and record.layers is None:
             return
         if self._writer is None and not self._broken:
-            self._writer = self._options.open_writer(record.student.shape[-1])
+            self._writer = self._open(record.samples.student.shape[-1])
             self._broken = self._writer is None
         if len(record.rows):
             self._put_rows(record)
         if self._writer is not None and record.layers is not None:
-            self._writer.put_layers(record.layers.columns(record.step, record.epoch))
+            self._writer.put_layers(_stamped(record, record.layers.columns()))
 
     def _put_rows(self, record: Record) -> None:
         listener = self._options.listener
@@ -47,20 +65,20 @@ class Outlet:
             listener(captured)
         if self._writer is None:
             return
-        dtype = store_dtype(record.student, record.teacher)
-        self._writer.put(record.columns(captured.residual), dtype)
+        residual = {"residual": captured.residual.float().cpu().numpy()}
+        columns = _stamped(record, record.samples.columns() | residual)
+        self._writer.put(columns, record.samples.dtype)
         if record.regions is not None:
-            self._writer.put_regions(record.regions.columns(record.step, record.epoch))
+            columns = _stamped(record, record.regions.columns())
+            self._writer.put_regions(columns, record.regions.dtype)
 
     def warn_of_nothing(self) -> None:
         """Warn where a training ended, not by an exception, and no step of it was recorded."""
-        meant = self._options.existing == "resume" or self._options.schedule is never
+        meant = self._options.store.existing == "resume" or self._options.schedule is never
         if self._writer is None and not (self._broken or meant or sys.exc_info()[0]):
-            warnings.warn(
+            warn(
                 f"nothing of this training was recorded into {self._options.path}: call loss or "
-                f"observe in every step, and let the schedule choose some of the steps",
-                RuntimeWarning,
-                stacklevel=4,
+                f"observe in every step, and let the schedule choose some of the steps"
             )
 
     def flush(self) -> None:
@@ -72,3 +90,44 @@ class Outlet:
         """Write what waits; a second time is harmless."""
         if self._writer is not None:
             self._writer.close()
+
+    def _open(self, num_classes: int) -> QueueWriter | None:
+        """Open the run; None after one warning, where that fails and ``on_error`` warns."""
+        path, rank, store = self._options.path, self._options.rank, self._options.store
+        info = _info(self._options, num_classes)
+        try:
+            parts = PartWriter(path, rank, info, store.dtype, existing=store.existing)
+        except OSError as error:
+            if store.on_error == "raise":
+                raise
+            warn(f"nothing more is recorded into {path}, training goes on: {error}")
+            return None
+        return QueueWriter(parts, full=store.full, on_error=store.on_error)
+
+
+def _stamped(record: Record, columns: dict[str, Any]) -> dict[str, Any]:
+    """Return columns with those that say when they were captured."""
+    count = len(next(iter(columns.values())))
+    step = np.full(count, record.step, dtype=np.int64)
+    return {"step": step, "epoch": np.full(count, record.epoch, dtype=np.int32), **columns}
+
+
+def _info(options: Options, num_classes: int) -> RunInfo:
+    loss, store = options.loss, options.store
+    return RunInfo(
+        num_classes=num_classes,
+        classes=store.classes,
+        loss="" if loss is None else repr(loss),
+        terms=() if loss is None else loss.terms,
+        weights={} if loss is None else loss.term_weights,
+        temperature=None if loss is None else loss.temperature,
+        settings=store.settings,
+        versions={
+            "kdanalysis": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        },
+        world_size=place()[1],
+        seed=options.seed,
+        scales=() if options.regions is None else options.regions.scales,
+    )

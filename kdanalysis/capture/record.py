@@ -1,25 +1,20 @@
-"""One captured batch: from tensors on their device to the columns of the store."""
+"""A captured batch: what is held until its backward pass, and what it then says of the loss."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float64, Int, Shaped
 from torch import Tensor
 from torch.amp import GradScaler
 
-from kdanalysis.capture.features import Pull
-from kdanalysis.capture.grams import LayerGrams
+from kdanalysis.capture.layers import LayerGrams, LayerProbe
 from kdanalysis.capture.options import Options
-from kdanalysis.capture.probe import LayerProbe
-from kdanalysis.capture.region_rows import RegionRows, region_rows
-from kdanalysis.capture.seen import Seen
+from kdanalysis.capture.passes import Pass, Pull, Seen
+from kdanalysis.capture.regions import region_rows
+from kdanalysis.capture.samples import Rows, check_captured, kept, own_ids, sample_rows
 from kdanalysis.capture.sent import SentGradient
-from kdanalysis.capture.tap import Pass
-
-ROWS = 1 << 32  # default sample ids of a rank: its number times this, plus the row
+from kdanalysis.core.gram import HasGradients, residual
 
 
 @dataclass
@@ -34,20 +29,17 @@ class Record:
 
     step: int
     epoch: int
+    ramp: float
     rows: Int[Tensor, " r"]
-    sample_id: Int[Tensor, " r"]
-    target: Int[Tensor, " r"]
-    teacher: Float[Tensor, "r c"]
-    student: Float[Tensor, "r c"]
+    samples: Rows
     sides: tuple[Tensor, Tensor]
     pull: Pull | None
     known: Bool[Tensor, " r"] | None
-    ramp: float
     scale: float
     factor: float | None = None
     sent: SentGradient | None = None
     layers: LayerGrams | None = None
-    regions: RegionRows | None = None
+    regions: Rows | None = None
     skipped: bool = False
 
     def finish(self, scaler: Any) -> None:
@@ -55,19 +47,6 @@ class Record:
         if self.sent is not None:
             self.sent.remove()
         self.skipped = isinstance(scaler, GradScaler) and scaler.get_scale() < self.factor
-
-    def columns(self, residual: Float[Tensor, " r"]) -> dict[str, np.ndarray]:
-        """Return the columns of the store; logits in bfloat16 as their bits."""
-        count = len(self.rows)
-        return {
-            "step": np.full(count, self.step, dtype=np.int64),
-            "epoch": np.full(count, self.epoch, dtype=np.int32),
-            "sample_id": self.sample_id.cpu().numpy().astype(np.int64),
-            "target": self.target.cpu().numpy().astype(np.int64),
-            "teacher_logits": _array(self.teacher),
-            "student_logits": _array(self.student),
-            "residual": residual.float().cpu().numpy(),
-        }
 
 
 def begin(
@@ -88,103 +67,94 @@ def begin(
     Raises:
         ValueError: a target that is no class.
     """
-    count = len(target)
-    if sample_id is None:
-        sample_id = torch.arange(count) + options.rank * ROWS
+    count, draw = len(target), (options.seed, facts["step"])
+    sample_id = own_ids(count, options.rank) if sample_id is None else sample_id
     check_captured(target, sample_id, student.logits.shape[-1])
-    rows = sample_rows(count, options.max_rows, options.seed, facts["step"])
-    some = rows[sample_rows(len(rows), options.region_rows, options.seed, facts["step"])]
-    logits = tuple(kept(one.logits, rows, one.copy) for one in (student, teacher))
-    on_regions, scaled = seen.student.dim() == 3, 1.0 if factor is None else factor
+    rows = sample_rows(count, options.max_rows, *draw)
+    logits = [kept(one.logits, rows, one.copy) for one in (student, teacher)]
+    regions, layers, scaled = None, None, 1.0 if factor is None else factor
+    if options.regions is not None and len(rows):
+        some = rows[sample_rows(len(rows), options.regions.rows, *draw)]
+        scales = options.regions.scales
+        regions = region_rows(student, teacher, seen, some, sample_id, target, scales, options.loss)
+    if probe is not None:
+        layers = probe.take(student, teacher, seen, target, scaled, **facts)
+    on_regions = seen.student.dim() == 3
     return Record(
         rows=rows,
-        sample_id=kept(sample_id, rows),
-        target=kept(target, rows),
-        student=logits[0],
-        teacher=logits[1],
-        sides=(kept(seen.student, rows), kept(seen.teacher, rows)) if on_regions else logits,
+        samples=Rows(kept(sample_id, rows), kept(target, rows), logits[1], logits[0]),
+        sides=tuple(kept(x, rows) for x in (seen.student, seen.teacher))
+        if on_regions
+        else tuple(logits),
         pull=seen.pull,
         known=None if seen.known is None else kept(seen.known, rows),
-        scale=count * options.accumulate / scaled,
-        regions=region_rows(student, teacher, seen, some, sample_id, target, options),
+        scale=count * options.scaling.accumulate / scaled,
         factor=factor,
-        layers=None
-        if probe is None
-        else probe.take(student, teacher, seen, target, scaled, **facts),
+        layers=layers,
+        regions=regions,
         **facts,
     )
 
 
-def _array(logits: Tensor) -> np.ndarray:
-    if logits.dtype == torch.bfloat16:
-        return logits.cpu().view(torch.uint16).numpy()
-    return logits.cpu().numpy()
+@dataclass(frozen=True)
+class Captured:
+    """One captured batch, an entry a sampled row; NaN where there is nothing to say.
 
+    The residual is infinite where the gradient overflowed: of a row where what was sent for it is
+    not finite, with a GradScaler of all rows, whose step it skips.
 
-def store_dtype(*sides: Tensor) -> str | None:
-    """Return what the store must be told of the logits: "bfloat16" where a side's are bits."""
-    return "bfloat16" if torch.bfloat16 in {logits.dtype for logits in sides} else None
-
-
-def sample_rows(count: int, most: int | None, seed: int, step: int) -> Int[Tensor, " r"]:
-    """Choose at most ``most`` of ``count`` rows, by (seed, step) alone; never the global RNG."""
-    if most is None or most >= count:
-        return torch.arange(count)
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-    return torch.randperm(count, generator=generator)[:most].sort().values
-
-
-def kept(values: Tensor, rows: Int[Tensor, " r"], copy: Tensor | None = None) -> Tensor:
-    """Return the rows as memory of their own, taken from ``copy`` where there is one."""
-    if copy is None or len(rows) < len(values):
-        values = values if copy is None else copy
-        return values.detach()[rows.to(values.device)]
-    return copy
-
-
-def check_batch(student: Any, teacher: Any, target: Any, sample_id: Any) -> None:
-    """Raise a ValueError where the sides, the targets or the sample ids do not fit together."""
-    given = {"student": student, "teacher": teacher, "target": target, "sample_id": sample_id}
-    for name, values in given.items():
-        if not isinstance(values, Tensor) and not (name == "sample_id" and values is None):
-            raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
-    if student.shape != teacher.shape:
-        raise ValueError(
-            f"the student gives logits of shape {tuple(student.shape)}, the teacher of "
-            f"{tuple(teacher.shape)}: both need the same samples and the same classes"
-        )
-    for name in ("target", "sample_id"):
-        if given[name] is not None:
-            _check_integers(name, given[name], len(student))
-
-
-def check_captured(target: Tensor, sample_id: Tensor, classes: int) -> None:
-    """Raise a ValueError for a target that is no class; warn where a sample id comes twice.
-
-    Only what is captured is looked at, since looking waits for the device.
+    ``norms`` holds for every term the L2 norm of its gradient in the row's student logits (region
+    logits for a loss on regions), weight, T^2 and ramp included; it is empty without a loss.
+    ``residual`` is the column of that name in the store; see ``Recorder``.
     """
-    outside = (target < 0) | (target >= classes)
-    if outside.any():
-        row = int(outside.nonzero()[0])
-        raise ValueError(
-            f"target of sample {row} is {int(target[row])}, need an index from 0 to {classes - 1}: "
-            f"leave such samples out of what is recorded"
-        )
-    repeated = len(sample_id) - len(sample_id.unique())
-    if repeated:
-        warnings.warn(
-            f"{repeated} sample ids come twice in a batch: a row is known by its step and sample "
-            f"id, so only the first of each is read back",
-            RuntimeWarning,
-            stacklevel=5,
-        )
+
+    step: int
+    epoch: int
+    norms: dict[str, Float64[Tensor, " r"]]
+    residual: Float64[Tensor, " r"]
 
 
-def _check_integers(name: str, values: Tensor, count: int) -> None:
-    if tuple(values.shape) != (count,):
-        raise ValueError(
-            f"{name} has shape {tuple(values.shape)}, need one entry for each of the {count} "
-            f"samples"
-        )
-    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise ValueError(f"{name} must hold integers, got {values.dtype}")
+def measure(record: Record, loss: HasGradients | None, norms: bool) -> Captured:
+    """Hold a record against the closed forms of its loss, in float64, after its backward pass.
+
+    Args:
+        record: the batch.
+        loss: what trained, or None.
+        norms: whether norms are asked for; they are empty if not.
+    """
+    student, teacher = record.sides
+    finite = torch.stack([x.isfinite().flatten(1).all(-1) for x in (student, teacher)]).all(0)
+    sent = None if record.sent is None else record.sent.value
+    closed = {}
+    if loss is not None and (norms or sent is not None):
+        sides = student[finite].double(), teacher[finite].double()
+        target = record.samples.target.to(student.device)[finite]
+        closed = loss.gradients(*sides, target, ramp=record.ramp)
+    return Captured(
+        step=record.step,
+        epoch=record.epoch,
+        norms={t: _spread(g.flatten(1).norm(dim=-1), finite) for t, g in closed.items() if norms},
+        residual=_residual(record, closed, sent, finite),
+    )
+
+
+def _residual(
+    record: Record, closed: dict[str, Tensor], sent: Tensor | None, finite: Bool[Tensor, " r"]
+) -> Float64[Tensor, " r"]:
+    if not closed or sent is None:
+        return _spread(finite.new_zeros(0), torch.zeros_like(finite))
+    total = sum(closed.values())
+    total = total if record.pull is None else record.pull(total)
+    lost = record.factor is not None and (record.skipped or not sent.isfinite().all())
+    sent = sent[record.rows.to(sent.device)][finite].double().flatten(1) * record.scale
+    values = residual(total.flatten(1), sent)
+    values = values.masked_fill(~sent.isfinite().all(-1) | lost, torch.inf)
+    values = _spread(values, finite)
+    return values if record.known is None else values.where(record.known, torch.nan)
+
+
+def _spread(values: Shaped[Tensor, " v"], rows: Bool[Tensor, " r"]) -> Float64[Tensor, " r"]:
+    """Put values at the rows they belong to, NaN at the others."""
+    spread = torch.full(rows.shape, torch.nan, dtype=torch.float64, device=rows.device)
+    spread[rows] = values.double()
+    return spread

@@ -3,29 +3,31 @@
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kdanalysis.capture.captured import Captured
-from kdanalysis.capture.closing import Closing
-from kdanalysis.capture.options import Options
+from kdanalysis.capture.layers import LayerProbe, Layers
+from kdanalysis.capture.options import Options, Scaling, Store, place, sort_kept
 from kdanalysis.capture.outlet import Outlet
-from kdanalysis.capture.place import place
-from kdanalysis.capture.probe import probe_for
-from kdanalysis.capture.record import begin, check_batch
+from kdanalysis.capture.passes import Seen, see
+from kdanalysis.capture.record import Captured, begin
+from kdanalysis.capture.regions import Regions
+from kdanalysis.capture.samples import check_batch
 from kdanalysis.capture.schedule import Schedule, every
-from kdanalysis.capture.seen import Seen, see
 from kdanalysis.capture.sent import watch
-from kdanalysis.capture.tap import Taps
+from kdanalysis.capture.side import Side, as_side
+from kdanalysis.capture.taps import Taps
+from kdanalysis.core.warn import warn
 from kdanalysis.losses import Loss
 
 Real = int | float
 
 
-class Recorder(Closing):
+class Recorder:
     """Captures teacher and student logits while a student trains, and changes nothing in it.
 
     On scheduled steps both sides' logits, the targets and the residual go to a run folder (see
@@ -49,39 +51,18 @@ class Recorder(Closing):
     Without a ``with`` block call ``close``.
 
     Args:
-        path: the run folder; a folder that holds a run is refused unless ``existing`` says else.
+        path: the run folder; a folder that holds a run is refused unless ``store`` says else.
         loss: computes the training loss in ``recorder.loss``; in ``recorder.observe`` it only
             serves the residual and may be None.
-        student: the model in training; a forward hook takes its logits (n, c).
+        student: the model in training, or a Side of one; a forward hook takes its logits (n, c).
         teacher: the model to learn from; likewise.
-        student_layer: dotted name of the submodule that gives its logits; the model itself if "";
-            None for no hook, where you give the logits.
-        teacher_layer: likewise.
-        student_map: dotted name of the layer of its last spatial map; found where not given.
-        student_head: dotted name of the layer that reads the map's average; likewise.
-        student_grid: (h, w) of its tokens, where they are not the largest square.
-        teacher_map: likewise; so are teacher_head and teacher_grid.
-        layers: names or patterns (see ``find_layers``) of layers of the student at which to take
-            every term's gradient, at the cost of a backward pass a term; none for a linear head,
-            nor for "logits", the gradients in the logits of the batch. Under DDP the gradients are
-            those of all ranks' samples: every rank needs this recorder and one schedule.
-        regions: scales, such as (1, 2, 4), at which to keep region logits of both sides (see
-            ``region_logits``), whatever the loss; none if empty. ``region_bytes`` says how large.
-        region_rows: keep the regions of at most so many of a captured step's rows.
-        noise: take the gradients' variance over samples too, at the same cost once more.
+        keep: beside the logits, ``Layers(...)``, ``Regions(...)`` or a tuple of both.
         schedule: at which steps to capture, every 50th if None; ``every``, ``at``,
             ``logarithmic`` or any function of the step.
         max_rows: capture at most so many rows of a batch, drawn by (seed, step).
-        dtype: "float16" (up to 65 504, else refused), "bfloat16", "float32", "float64" or "same".
-        classes: names of the classes.
         seed: of the row sampling; stored with the run.
-        scaler: the GradScaler in use, whose factor is divided out of the residual.
-        accumulate: how many losses you add up before a step of the optimizer, where you divide
-            each by that number; the residual takes it into account.
-        settings: plain JSON values to keep with the run.
-        existing: "error", "overwrite" or "resume", where the folder already holds a run.
-        full: "block" or "drop", when the disk is slower than training.
-        on_error: "raise", or "warn" and let the training go on, when the disk fails.
+        store: how the run is kept, ``Store()`` if None.
+        scaling: what the loss is multiplied by before ``backward()``, by ``Scaling``.
         listener: called with what each captured batch says of ``loss``, after its backward pass.
 
     Raises:
@@ -94,57 +75,42 @@ class Recorder(Closing):
         path: str | Path,
         loss: Loss | None = None,
         *,
-        student: nn.Module | None = None,
-        teacher: nn.Module | None = None,
-        student_layer: str | None = "",
-        teacher_layer: str | None = "",
-        student_map: str = "",
-        student_head: str = "",
-        student_grid: tuple[int, int] | None = None,
-        teacher_map: str = "",
-        teacher_head: str = "",
-        teacher_grid: tuple[int, int] | None = None,
-        layers: Sequence[str] | str = (),
-        noise: bool = True,
-        regions: Sequence[int] = (),
-        region_rows: int = 16,
+        student: nn.Module | Side | None = None,
+        teacher: nn.Module | Side | None = None,
+        keep: Layers | Regions | Sequence[Layers | Regions] = (),
         schedule: Schedule | None = None,
         max_rows: int | None = None,
-        dtype: str = "float16",
-        classes: Sequence[str] | None = None,
         seed: int = 0,
-        scaler: Any = None,
-        accumulate: int = 1,
-        settings: dict[str, Any] | None = None,
-        existing: str = "error",
-        full: str = "block",
-        on_error: str = "raise",
+        store: Store | None = None,
+        scaling: Scaling | None = None,
         listener: Callable[[Captured], None] | None = None,
     ) -> None:
-        layers = (layers,) if isinstance(layers, str) else tuple(layers)
-        where = {"path": Path(path).expanduser(), "rank": place()[0], "existing": existing}
-        what = {"loss": loss, "layers": layers, "noise": noise, "regions": regions}
-        which = {"max_rows": max_rows, "region_rows": region_rows, "seed": seed}
-        how = {"dtype": dtype, "accumulate": accumulate, "full": full, "on_error": on_error}
+        given = {"student": student, "teacher": teacher}
+        sides = {name: as_side(one, name) for name, one in given.items() if one is not None}
+        layers, regions = sort_kept(keep)
         self._options = Options(
-            **(where | what | which | how),
+            path=Path(path).expanduser(),
+            rank=place()[0],
+            loss=loss,
+            layers=layers,
+            regions=regions,
             schedule=every(50) if schedule is None else schedule,
-            classes=None if classes is None else list(classes),
-            settings=dict(settings or {}),
+            max_rows=max_rows,
+            seed=seed,
+            store=store or Store(),
+            scaling=scaling or Scaling(),
             listener=listener,
         )
-        self.step, self.epoch = self._options.first_step(), 0
-        self._loss, self._student, self._scaler, self._refused = loss, student, scaler, False
-        self._outlet, self._pending, self._closed = Outlet(self._options), None, False
+        self._outlet, self._pending = Outlet(self._options), None
+        self._closed = self._refused = False
+        self.step, self.epoch = self._outlet.first_step(), 0
         captures, me = self._options.schedule, weakref.ref(self)
-        self._taps = Taps(lambda: captures(me().step), loss, bool(self._options.regions))
+        self._taps = Taps(lambda: captures(me().step), loss, regions is not None)
         self._let_go = weakref.finalize(self, self._taps.remove)
-        self._probe = probe_for(student, self._options, self._taps)
-        found = student_map, student_head, student_grid
-        self._taps.attach(student, student_layer, "student", *found)
-        self._taps.attach(
-            teacher, teacher_layer, "teacher", teacher_map, teacher_head, teacher_grid
-        )
+        self._student = sides["student"].net if "student" in sides else None
+        self._probe = self._attach_probe()
+        for name, side in sides.items():
+            self._taps.attach(name, side)
 
     @property
     def path(self) -> Path:
@@ -174,10 +140,10 @@ class Recorder(Closing):
             RuntimeError: no forward pass was seen, or the recorder was given no loss.
             ValueError: shapes differ, or logits are NaN or infinite.
         """
-        if self._loss is None:
+        if self._options.loss is None:
             raise RuntimeError("this recorder was given no loss: use observe, or pass one")
         seen = self._take(target, sample_id, ramp, True, student=student, teacher=teacher)
-        return sum(self._loss(seen.student, seen.teacher, target, ramp).values()).mean()
+        return sum(self._options.loss(seen.student, seen.teacher, target, ramp).values()).mean()
 
     def observe(
         self,
@@ -226,6 +192,33 @@ class Recorder(Closing):
         if trained and not self._refused:
             self._outlet.warn_of_nothing()
 
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except Exception as late:
+            if error is None:  # an error of closing never hides one of the block
+                raise
+            warn(f"recording into {self.path} ended: {late}")
+
+    def _attach_probe(self) -> LayerProbe | None:
+        layers, student = self._options.layers, self._student
+        if layers is None:
+            return None
+        if student is None:
+            raise ValueError(f"layers {layers.names} are the student's: pass student=, the model")
+        choice = layers, self._options.loss, self._options.seed
+        probe = LayerProbe(student, *choice, self._taps.copies)
+        self._taps.hold(probe)
+        return probe
+
     @torch._disable_dynamo
     def _take(
         self, target: Tensor, sample_id: Tensor | None, ramp: Real, computes: bool, **given: Any
@@ -237,9 +230,10 @@ class Recorder(Closing):
         sides = [self._taps.take(side, logits) for side, logits in given.items()]
         check_batch(*(side.logits for side in sides), target, sample_id)
         captures = self._options.schedule(self.step)
-        seen = see(*sides, self._options, computes, captures)
+        seen = see(*sides, self._options.loss, computes, captures, self._probe is not None)
         if captures:
-            factor = None if self._scaler is None else self._scaler.get_scale()
+            scaler = self._options.scaling.scaler
+            factor = None if scaler is None else scaler.get_scale()
             facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp)}
             how = self._options, self._probe, factor
             self._pending = begin(*sides, seen, target, sample_id, *how, **facts)
@@ -250,5 +244,5 @@ class Recorder(Closing):
     def _finish(self) -> None:
         record, self._pending = self._pending, None
         if record is not None:
-            record.finish(self._scaler)
+            record.finish(self._options.scaling.scaler)
             self._outlet.put(record)

@@ -1,167 +1,186 @@
-"""RegionTap: hooks that take the last spatial map and the head of a model, without surgery."""
+"""Region logits: kept of some samples of a captured batch, or read from trained models."""
 
-import warnings
-from types import TracebackType
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
-from jaxtyping import Float
+import numpy as np
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from kdanalysis.capture.features import FeatureMap, named_layout
-from kdanalysis.core.regions import DROPOUT
-from kdanalysis.networks.hook import Hook, in_backward, logits_of
-from kdanalysis.networks.reading import is_spatial, tensor_of
-from kdanalysis.networks.search import Search
-from kdanalysis.networks.site import check_inside, submodule
+from kdanalysis.capture.passes import Pass, Seen, side_regions
+from kdanalysis.capture.samples import Rows, check_count
+from kdanalysis.capture.side import RegionTap, Side, as_side
+from kdanalysis.core.regions import check_scales, count_regions
+from kdanalysis.losses import Loss
+from kdanalysis.networks.mode import evaluating
+from kdanalysis.store.floats import DTYPES
 
 
-class RegionTap:
-    """The regions of a model's last forward pass, for any convolutional network or ViT.
+@dataclass(frozen=True)
+class Regions:
+    """Keeps the region logits of both sides (see ``region_logits``), whatever the loss.
 
-        with RegionTap(model) as tap:
-            model(images)
-            regions = tap.take().regions((1, 2, 4))  # (n, c, 21)
-
-    What is not named is found in the first forward pass: the last map whose average over the
-    positions (or class token) is what the head reads. Dropout or a norm between the two hides
-    them, unless they are modules in one Sequential with the head: name both then, or make the
-    first pass in evaluation mode.
+    ``region_bytes`` says how large they are on the disk.
 
     Args:
-        model: the model.
-        layer: dotted name of the layer that gives the map or, as a pooling layer, takes it.
-        head: dotted name of the layer that gives the logits from the average of the map.
-        logits_layer: dotted name of the submodule that gives the logits; the model itself if "".
-        side: what the model is called in messages.
-        grid: (h, w) of tokens, where they are not the largest square (2x8 tokens would be taken
-            for 4x4) with at most one token in front.
+        scales: of the regions, rising from 1.
+        rows: most rows of a captured step whose regions are kept.
 
     Raises:
-        ValueError: the model has no layer of a given name; in its forward pass, no spatial map or
-            no head that reads it was found.
+        ValueError: scales that do not rise from 1, or no rows.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        layer: str = "",
-        head: str = "",
-        *,
-        logits_layer: str = "",
-        side: str = "model",
-        grid: tuple[int, int] | None = None,
-    ) -> None:
-        self._side, self._grid = side, grid
-        check_inside(model, side)
-        self._layer = submodule(model, layer, side) if layer else None
-        self._head = submodule(model, head, side) if head else None
-        end = submodule(model, logits_layer, side)
-        self._layout: str | None = None
-        self._checked = False
-        self._comes_out: bool | None = None
-        self._search: Search | None = None
-        self._handles: list[RemovableHandle] = []
-        self._values: Tensor | None = None
-        self._last: FeatureMap | None = None
-        if layer and head:
-            self._handles.append(self._layer.register_forward_hook(Hook(self._keep)))
-        else:
-            self._search = Search(model, self._layer, self._head, grid)
-        self._handles.append(end.register_forward_hook(Hook(self._finish)))
+    scales: Sequence[int] = (1, 2, 4)
+    rows: int = 16
 
-    def take(self) -> FeatureMap:
-        """Return map, head and logits of the last forward pass, and forget them.
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scales", check_scales(self.scales))
+        check_count("rows", self.rows)
 
-        Raises:
-            RuntimeError: there was no forward pass since the last call.
-        """
-        last, self._last = self._last, None
-        if last is None:
-            raise RuntimeError(
-                f"no forward pass of the {self._side} was seen since its regions were last taken"
-            )
-        return last
 
-    def remove(self) -> None:
-        """Take all hooks off; a second time is harmless."""
-        for handle in self._handles:
-            handle.remove()
-        if self._search is not None:
-            self._search.remove()
-        self._values = self._last = None
+def region_bytes(
+    rows: int, num_classes: int, scales: Sequence[int] = (1, 2, 4), dtype: str = "float16"
+) -> int:
+    """Return the bytes that the region logits of teacher and student take on the disk.
 
-    def __enter__(self) -> "RegionTap":
-        return self
+    To know the size before training starts, give the rows of all captured steps together.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.remove()
+    Args:
+        rows: samples whose regions are stored.
+        num_classes: of the logits.
+        scales: of the regions, rising from 1.
+        dtype: "float16", "bfloat16", "float32" or "float64".
 
-    def _keep(self, module: nn.Module, arguments: tuple, output: Any) -> None:
-        """Keep the map where it was found; of a named layer the one it gives, or else takes."""
-        if in_backward():
-            return
-        sides = {None: (output, arguments), True: (output,), False: (arguments,)}[self._comes_out]
-        seen = [x for x in map(tensor_of, sides) if x is not None]
-        self._values = next(filter(is_spatial, seen), None)
-        if self._values is None:
-            shapes = " and ".join(str(tuple(x.shape)) for x in seen)
-            raise ValueError(
-                f"the {self._side}'s layer that was named for its map has none of shape "
-                f"(n, d, h, w) or (n, h*w, d): it has {shapes or type(output).__name__}"
-            )
+    Raises:
+        ValueError: scales that do not rise from 1, or an unknown dtype.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is one of {tuple(DTYPES)}, got {dtype!r}")
+    values = 2 * rows * num_classes * count_regions(check_scales(scales))
+    return values * np.dtype(DTYPES[dtype]).itemsize
 
-    def _finish(self, module: nn.Module, arguments: tuple, output: Any) -> None:
-        if in_backward():
-            return
-        logits, values = logits_of(output, self._side), self._values
-        self._values = None
-        if self._search is not None:
-            values = self._settle(logits)
-        if values is None:
-            raise ValueError(f"the {self._side} gave logits without running the layer of its map")
-        layout = self._layout or named_layout(values, self._head)
-        self._last = FeatureMap(values, logits, self._head, layout, self._grid)
-        if not self._checked:
-            self._check(self._last)
-        self._layout, self._checked = layout, True
 
-    def _check(self, first: FeatureMap) -> None:
-        """Warn where a linear head on the average of the map does not give the first logits."""
-        drops = any(isinstance(m, DROPOUT) and m.training for m in self._head.modules())
-        try:
-            fits = drops or not first.linear or first.explains().all()
-        except ValueError:
-            if self._layout is None:
-                raise
-            return  # it is said where regions are asked for
-        if fits:
-            return
-        warnings.warn(
-            f"the {self._side}'s head on the average of its map does not give its logits: if the "
-            f"layers are named, others may be meant, unless dropout or another pooling lies "
-            f"between them; if not, a hook changes what the head gives, and the regions lack that",
-            RuntimeWarning,
-            stacklevel=2,
+def region_rows(
+    student: Pass,
+    teacher: Pass,
+    seen: Seen,
+    rows: Int[Tensor, " k"],
+    sample_id: Int[Tensor, " n"],
+    target: Int[Tensor, " n"],
+    scales: tuple[int, ...],
+    loss: Loss | None,
+) -> Rows:
+    """Return the regions of these rows of a batch.
+
+    Those that the loss saw are taken where it is at the same scales; others are made here, without
+    a graph.
+
+    Raises:
+        ValueError: a side has no such regions, or a head that is not linear and that no loss at
+            these scales applies.
+    """
+    there = seen.student.dim() == 3 and loss.scales == scales
+    known = (seen.student, seen.teacher) if there else (None, None)
+    ids, labels = (x.detach()[rows.to(x.device)] for x in (sample_id, target))
+    return Rows(
+        ids,
+        labels,
+        student=_regions_of("student", student, rows, known[0], scales),
+        teacher=_regions_of("teacher", teacher, rows, known[1], scales),
+        of="regions",
+    )
+
+
+@torch.no_grad()
+def _regions_of(
+    name: str,
+    one: Pass,
+    rows: Int[Tensor, " k"],
+    regions: Float[Tensor, "n c r"] | None,
+    scales: tuple[int, ...],
+) -> Float[Tensor, "k c r"]:
+    regions = one.regions if regions is None else regions
+    if regions is None and not one.features.linear:
+        raise ValueError(
+            f"regions of the {name} cannot be recorded: its head "
+            f"{type(one.features.head).__name__} is not linear, and applying it again might draw "
+            f"random numbers; record them with a loss on regions at the same scales"
         )
+    if regions is None:
+        return side_regions(name, _at(one, rows), scales)
+    if regions.shape[-1] != count_regions(scales):
+        raise ValueError(
+            f"the {name}'s region logits have {regions.shape[-1]} regions, those of the scales "
+            f"{scales} to record are {count_regions(scales)}"
+        )
+    return regions.detach()[rows.to(regions.device)]
 
-    def _settle(self, logits: Float[Tensor, "n c"]) -> Tensor:
-        """End the search: one hook stays, where the map is."""
-        found = self._search.found(logits)
-        self._search.forget()
-        if found is None:
-            raise ValueError(
-                f"no spatial map of the {self._side} was found whose average over the positions, "
-                f"or class token, is what the head reads: name the layer that gives the map and "
-                f"the head"
-            )
-        self._search.remove()
-        self._search, self._head, self._layout = None, found.head, found.layout
-        layer, self._comes_out = found.seen.place()
-        self._handles.append(layer.register_forward_hook(Hook(self._keep)))
-        return found.seen.values
+
+def _at(one: Pass, rows: Int[Tensor, " k"]) -> Pass:
+    """Return the rows of a forward pass, the logits as they were before anything changed them."""
+    logits = one.logits if one.copy is None else one.copy
+    values, logits = (x.detach()[rows.to(x.device)] for x in (one.features.values, logits))
+    return one._replace(logits=logits, features=replace(one.features, values=values, logits=logits))
+
+
+def read_regions(
+    batches: Iterable[Sequence[Tensor]],
+    teacher: nn.Module | Side,
+    student: nn.Module | Side | None = None,
+    scales: Iterable[int] = (1, 2, 4),
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yield teacher_regions (n, c, r), student_regions, target and sample_id, batch by batch.
+
+    These are the columns that the analyzers of regions take. Models run in evaluation mode without
+    gradients, on the device of their parameters, and are left in the mode they were in. Their maps
+    may have different grids: each is pooled on its own.
+
+    Args:
+        batches: of images, labels and, where there are any, sample ids.
+        teacher: any convolutional network or transformer, or a Side of one; see ``RegionTap``.
+        student: likewise; without one there is no student_regions.
+        scales: of the regions, rising from 1.
+
+    Raises:
+        ValueError: a scale exceeds a map, a model has no spatial map or no head that fits it, or
+            the models have other classes; the side is named.
+    """
+    scales = check_scales(scales)
+    given = {"teacher": teacher} | ({} if student is None else {"student": student})
+    sides = {name: as_side(one, name) for name, one in given.items()}
+    with ExitStack() as stack:
+        taps = {}
+        for name, side in sides.items():
+            stack.enter_context(evaluating(side.net))
+            taps[name] = stack.enter_context(RegionTap(side, name))
+        for images, target, *ids in batches:
+            regions = {
+                f"{name}_regions": _read(name, side.net, taps[name], images, scales)
+                for name, side in sides.items()
+            }
+            _check_classes(regions)
+            rest = {"target": target.cpu().numpy().astype(np.int64)}
+            rest |= {"sample_id": ids[0].cpu().numpy().astype(np.int64)} if ids else {}
+            yield regions | rest
+
+
+@torch.no_grad()
+def _read(
+    name: str, model: nn.Module, tap: RegionTap, images: Tensor, scales: tuple[int, ...]
+) -> Float[np.ndarray, "n c r"]:
+    place = next(model.parameters(), images).device
+    model(images.to(place))
+    taken = tap.take()
+    regions = side_regions(name, Pass(taken.logits, features=taken), scales)
+    return regions.float().cpu().numpy()
+
+
+def _check_classes(regions: dict[str, np.ndarray]) -> None:
+    counts = {name.removesuffix("_regions"): x.shape[1] for name, x in regions.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f"the teacher tells {counts['teacher']} classes apart, the student "
+            f"{counts['student']}: both need the same classes"
+        )

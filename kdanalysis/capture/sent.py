@@ -1,9 +1,9 @@
 """The gradient that autograd really sends into the student's logits."""
 
-import warnings
-
 import torch
 from torch import Tensor, nn
+
+from kdanalysis.core.warn import warn
 
 
 def watch(values: Tensor | None, model: nn.Module | None) -> "SentGradient | None":
@@ -17,12 +17,10 @@ def watch(values: Tensor | None, model: nn.Module | None) -> "SentGradient | Non
         return SentGradient(values)
     learns = model is not None and any(p.requires_grad for p in model.parameters())
     if learns and torch.is_grad_enabled():
-        warnings.warn(
+        warn(
             "the student's logits carry no graph, so this step has no residual: they are from a "
             "pass without gradients, as in validation, or from inside activation checkpointing "
-            "that is reentrant (use_reentrant=False keeps the graph)",
-            RuntimeWarning,
-            stacklevel=5,
+            "that is reentrant (use_reentrant=False keeps the graph)"
         )
     return None
 

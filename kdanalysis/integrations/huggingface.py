@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kdanalysis.capture import Side
 from kdanalysis.integrations.models import is_encoder_decoder, logits_in, predicts_next_token
 from kdanalysis.integrations.recording import Ramp, Recording
 from kdanalysis.integrations.tokens import Tokens, select_tokens
@@ -38,8 +39,8 @@ class DistillationCallback(TrainerCallback):
         shift: whether the logits at a position are of the token after it; if None, as they are of
             a causal language model of Transformers, known by its class.
         ramp: warm-up factor of the distillation terms by epoch.
-        options: schedule, max_rows (whole vocabularies are large), dtype, layers and whatever else
-            ``Recorder`` takes, but scaler and accumulate, which the trainer knows.
+        options: schedule, max_rows (whole vocabularies are large), keep, store and whatever else
+            ``Recorder`` takes, but scaling, which the trainer knows.
 
     Raises:
         ValueError: when training starts, whatever ``Recorder`` refuses, and several devices in
@@ -75,7 +76,7 @@ class DistillationCallback(TrainerCallback):
                 f"start a process a device with torchrun, or show it one with CUDA_VISIBLE_DEVICES"
             )
         self.place_teacher(args.device)
-        self.recording.open(state.global_step, student=model, student_layer=None)
+        self.recording.open(state.global_step, student=Side(model, layer=None))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Finish the step; where a checkpoint follows, write what was captured."""

@@ -1,5 +1,6 @@
 """Lightning: a callback that records a LightningModule in training and logs the terms' norms."""
 
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kdanalysis.capture import Recorder
+from kdanalysis.capture import Recorder, Side
 from kdanalysis.integrations.batch import Unpack, unpack
 from kdanalysis.integrations.recording import Ramp, Recording
 from kdanalysis.losses import Loss
@@ -44,14 +45,14 @@ class DistillationCallback(Callback):
         path: the run folder.
         loss: what ``callback.loss`` computes; beside a loss of your own, what it should be, for
             the norms and the residual; or None.
-        student: dotted name in the module, or a model; None where you give its logits to ``loss``
-            or ``observe``, as those of tokens (see ``select_tokens``).
+        student: dotted name in the module, or a model, or a Side of either; None where you give its
+            logits to ``loss`` or ``observe``, as those of tokens (see ``select_tokens``).
         teacher: likewise.
         unpack: a function of the batch that returns targets and sample ids, or None for row
             numbers; see ``unpack``. Not used where you call ``loss`` or ``observe``.
         ramp: warm-up factor of the distillation terms by epoch.
-        options: schedule, max_rows, dtype, layers and whatever else ``Recorder`` takes, but
-            scaler and accumulate, which the trainer knows.
+        options: schedule, max_rows, keep, store and whatever else ``Recorder`` takes, but scaling,
+            which the trainer knows.
 
     Raises:
         ValueError: when training starts, for a student or teacher that the module has not, and
@@ -64,8 +65,8 @@ class DistillationCallback(Callback):
         path: str | Path,
         loss: Loss | None = None,
         *,
-        student: str | nn.Module | None = "student",
-        teacher: str | nn.Module | None = "teacher",
+        student: str | nn.Module | Side | None = "student",
+        teacher: str | nn.Module | Side | None = "teacher",
         unpack: Unpack = unpack,
         ramp: Ramp | None = None,
         **options: Any,
@@ -102,7 +103,7 @@ class DistillationCallback(Callback):
         """Open the run, and put the teacher into evaluation mode."""
         sides = {side: _find(pl_module, side, name) for side, name in self._sides.items()}
         if sides["teacher"] is not None:
-            sides["teacher"].eval()
+            sides["teacher"].net.eval()
         self._logged = trainer.global_step
         self._recording.factor = lambda: _factor(trainer)
         self._recording.open(trainer.global_step, not trainer.fast_dev_run, **sides)
@@ -172,20 +173,24 @@ class DistillationCallback(Callback):
             logger.log_metrics(values, step=max(trainer.global_step - 1, 0))
 
 
-def _find(module: LightningModule, side: str, name: str | nn.Module | None) -> nn.Module | None:
-    if not isinstance(name, str):
-        return name
+def _find(module: LightningModule, name: str, given: str | nn.Module | Side | None) -> Side | None:
+    """Return what is watched on a side, its model looked up in the module where it is a name."""
+    if given is None:
+        return None
+    side = given if isinstance(given, Side) else Side(given)
+    if not isinstance(side.net, str):
+        return side
     try:
-        found = attrgetter(name)(module)
+        found = attrgetter(side.net)(module)
     except AttributeError:
         found = None
     if not isinstance(found, nn.Module):
-        has = ", ".join(name for name, _ in module.named_children())
+        has = ", ".join(child for child, _ in module.named_children())
         raise ValueError(
-            f"{type(module).__name__} has no model named {name!r}: say {side}=, a dotted name in "
-            f"it or a model; it has: {has}"
+            f"{type(module).__name__} has no model named {side.net!r}: say {name}=, a dotted name "
+            f"in it or a model; it has: {has}"
         )
-    return found
+    return replace(side, net=found)
 
 
 def _factor(trainer: Trainer) -> float:

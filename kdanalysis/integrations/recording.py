@@ -1,17 +1,17 @@
 """What both adapters do with a recorder, whose training loop is somebody else's."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from kdanalysis.capture import Recorder, every
-from kdanalysis.capture.captured import Captured
-from kdanalysis.capture.place import place
-from kdanalysis.capture.record import ROWS
+from kdanalysis.capture import Recorder, Scaling, Side, Store, every
+from kdanalysis.capture.options import place
+from kdanalysis.capture.record import Captured
+from kdanalysis.capture.samples import own_ids
 from kdanalysis.capture.schedule import never
 from kdanalysis.integrations.tally import Tally
 from kdanalysis.losses import Loss
@@ -37,27 +37,31 @@ class Recording:
         self._path, self._ramp, self._options = path, ramp, dict(options)
         self._schedule = self._options.pop("schedule", None) or every(50)
         self._listener = self._options.pop("listener", None)
+        self._store = self._options.pop("store", None) or Store()
         self._first, self._step, self._rows = 0, 0, 0
 
-    def open(self, step: int, records: bool = True, **sides: nn.Module | str | None) -> None:
+    def open(self, step: int, records: bool = True, **sides: nn.Module | Side | None) -> None:
         """Attach a recorder.
 
         Args:
             step: of the first batch; where it is not 0 a run in the folder is gone on with, and
                 steps that it holds already are not captured again.
             records: False to capture nothing, for a trial run.
-            sides: the models, and the names of their layers.
+            sides: student and teacher, as for ``Recorder``.
 
         Raises:
             ValueError, FileExistsError: as ``Recorder``.
         """
         self.close()
-        options = self._options | sides
-        if step > 0:
-            options["existing"] = "resume"
-        captures = self._captures if records else never
-        watching = {"schedule": captures, "listener": self._hear, "scaler": self}
-        self.recorder = Recorder(self._path, self.loss, **watching, **options)
+        self.recorder = Recorder(
+            self._path,
+            self.loss,
+            **self._options | sides,
+            schedule=self._captures if records else never,
+            store=replace(self._store, existing="resume") if step > 0 else self._store,
+            scaling=Scaling(self),
+            listener=self._hear,
+        )
         self._first, self._step, self._rows = self.recorder.step, step, 0
 
     def begin(self, step: int, epoch: int) -> None:
@@ -90,9 +94,8 @@ class Recording:
 
     def number_rows(self, count: int) -> Int[Tensor, " n"]:
         """Return sample ids for a batch without any: row numbers, on over the batches of a step."""
-        first = place()[0] * ROWS + self._rows
-        self._rows += count
-        return torch.arange(first, first + count)
+        first, self._rows = self._rows, self._rows + count
+        return own_ids(count, place()[0], first)
 
     def get_scale(self) -> float:
         """Stand where the recorder asks a GradScaler: the factor on the mean over the rows."""

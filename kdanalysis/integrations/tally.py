@@ -1,6 +1,6 @@
 """Few numbers for a logger: what was captured since they were last asked for."""
 
-from kdanalysis.capture.captured import Captured
+from kdanalysis.capture.record import Captured
 
 
 class Tally:

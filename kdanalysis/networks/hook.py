@@ -12,11 +12,16 @@ MUTED = ContextVar("muted", default=False)
 IN_PYTHON = "what a hook of kdanalysis sees depends on the step, so it runs as plain Python"
 
 
+def in_python(call: Callable) -> Callable:
+    """Return a function that torch.compile leaves as it is."""
+    return torch.compiler.disable(call, reason=IN_PYTHON)
+
+
 class Hook:
     """A hook that does nothing on a copy of its module, and that torch.compile leaves as it is."""
 
     def __init__(self, call: Callable) -> None:
-        self._call = torch.compiler.disable(_unless_muted(call), reason=IN_PYTHON)
+        self._call = in_python(_unless_muted(call))
 
     def __call__(self, *seen: Any) -> None:
         """Pass on the module, its arguments and, after its forward pass, its output."""

@@ -1,12 +1,13 @@
 """Train mode and evaluation mode: which modules differ, and a model put into one for a while."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+
+from kdanalysis.core.warn import warn
 
 
 def unsettled(model: nn.Module) -> list[str]:
@@ -25,12 +26,10 @@ def warn_unsettled(model: nn.Module) -> bool:
     names = unsettled(model)
     if names:
         more = f" and {len(names) - 1} more modules" if len(names) > 1 else ""
-        warnings.warn(
+        warn(
             f"the teacher is in train mode: {names[0]!r}{more} normalise by the batch and change "
             f"their running statistics, or drop at random, so what it says of a sample is not "
-            f"fixed; call teacher.eval(), unless it learns as well",
-            RuntimeWarning,
-            stacklevel=4,
+            f"fixed; call teacher.eval(), unless it learns as well"
         )
     return bool(names)
 

@@ -1,42 +1,15 @@
-"""Named blocks of a model: found, watched and replaced in a forward pass, and left as they were."""
+"""Named blocks of a model: watched and replaced in a forward pass, and left as they were."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor, nn
 
-from kdanalysis.networks.reading import tensor_of
+from kdanalysis.networks.hook import in_python
+from kdanalysis.networks.maps import tensor_of
 
 Blocks = dict[str, nn.Module]
-
-
-def find_blocks(model: nn.Module, names: Sequence[str] | None, side: str) -> Blocks:
-    """Return the blocks of a model by their dotted names.
-
-    Args:
-        model: the model.
-        names: of its blocks; those it states in ``block_names`` if None.
-        side: what the model is called in messages.
-
-    Raises:
-        ValueError: there is no such block (the nearest ones are offered), one is named twice, or
-            none is named.
-    """
-    names = getattr(model, "block_names", ()) if names is None else names
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"the {side}'s blocks are a sequence of names, got {names!r:.80}")
-    if not names:
-        raise ValueError(f"name the {side}'s blocks: it has no block_names of its own")
-    known = dict(model.named_modules())
-    known.pop("", None)
-    for place, name in enumerate(names):
-        if name not in known:
-            raise ValueError(f"the {side} has no block {name!r}{_nearest(name, known)}")
-        if name in names[:place]:
-            raise ValueError(f"the {side}'s block {name!r} is named twice")
-    return {name: known[name] for name in names}
 
 
 @contextmanager
@@ -68,7 +41,7 @@ def watched(blocks: Blocks, side: str, copies: bool = False) -> Iterator[dict[st
         versions[name] = _version(seen[name])
 
     handles = [
-        block.register_forward_hook(lambda *seen, name=name: keep(name, seen[-1]))
+        block.register_forward_hook(in_python(lambda *seen, name=name: keep(name, seen[-1])))
         for name, block in blocks.items()
     ]
     try:
@@ -99,7 +72,7 @@ def replaced(name: str, block: nn.Module, value: Tensor, side: str) -> Iterator[
         seen[name] = True
         return type(output)((value, *output[1:])) if isinstance(output, tuple | list) else value
 
-    handle = block.register_forward_hook(lambda *passed: swap(passed[-1]))
+    handle = block.register_forward_hook(in_python(lambda *passed: swap(passed[-1])))
     try:
         yield
     finally:
@@ -135,9 +108,3 @@ def _refuse_silent(blocks: Blocks, seen: dict[str, Any], side: str) -> None:
             f"the {side}'s block {silent[0]!r} did not run in its forward pass, or the model was "
             f"compiled before its blocks could be watched"
         )
-
-
-def _nearest(name: str, known: dict[str, nn.Module]) -> str:
-    close = get_close_matches(name, known, n=3, cutoff=0.5)
-    top = [path for path in known if "." not in path]
-    return f"; the nearest are {', '.join(close)}" if close else f"; it has: {', '.join(top)}"

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from kdanalysis.stones.blocks import Blocks, check_order, find_blocks, watched
+from kdanalysis.networks.names import find_blocks
+from kdanalysis.stones.blocks import Blocks, check_order, watched
 from kdanalysis.stones.tail import TEACHER
 
 STUDENT = "student"

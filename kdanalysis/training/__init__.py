@@ -1,8 +1,7 @@
 """Training of teachers and students on image data, as the ``train`` command does it."""
 
-from kdanalysis.training.experiment import Experiment, Outcome, run_experiment
-from kdanalysis.training.fit import Fit
-from kdanalysis.training.regions import announce_regions
+from kdanalysis.training.experiment import Experiment, announce_regions
+from kdanalysis.training.run import Outcome, run_experiment
 from kdanalysis.training.settings import Settings
 from kdanalysis.training.stones import Stones
 

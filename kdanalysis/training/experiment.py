@@ -1,4 +1,4 @@
-"""One teacher and a student a loss on the same data, each student's training captured."""
+"""What is trained: one teacher, and a student a loss on the same data."""
 
 import re
 from collections.abc import Sequence
@@ -6,25 +6,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
-import pandas as pd
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from kdanalysis.capture.probe import chosen_layers
+from kdanalysis.capture import region_bytes
+from kdanalysis.capture.layers import chosen_layers
 from kdanalysis.core.regions import region_logits
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import CrossEntropy, Loss, Sum, parse_loss
 from kdanalysis.networks.zoo import Network, build_model
 from kdanalysis.store.files import run_folder
 from kdanalysis.training.checkpoint import load_network
-from kdanalysis.training.fit import Progress, silent
-from kdanalysis.training.networks import train_student, train_teacher
 from kdanalysis.training.parallel import images_a_rank
-from kdanalysis.training.predict import accuracy, predict, save_logits
-from kdanalysis.training.regions import kept_scales
 from kdanalysis.training.settings import Settings
-from kdanalysis.training.stones import Stones, TrainedLadder
+from kdanalysis.training.stones import Stones
 
 
 @dataclass(frozen=True)
@@ -53,34 +49,27 @@ class Experiment:
     teacher_epochs: int | None = None
     stones: Stones | None = None
 
+    _losses: dict[str, Loss] = field(init=False, repr=False, compare=False)
+
     def __post_init__(self) -> None:
-        classes = len(self.data.classes)
         if len(self.data.train) < 2:
             raise ValueError("need at least 2 training images: a batch of one has no statistics")
         if self.teacher_epochs is not None and self.teacher_epochs < 1:
             raise ValueError(f"teacher_epochs must be at least 1, got {self.teacher_epochs}")
-        if self.teacher.endswith((".pt", ".pth")):
-            teacher = load_network(Path(self.teacher), self.data.classes)
-        else:
-            teacher = build_model(self.teacher, classes)
-        student = build_model(self.student, classes)
+        with torch.random.fork_rng(devices=[]):
+            student, teacher = self._networks()
         if self.settings.record_layers:
             chosen_layers(student, self.settings.record_layers)
-        if not self.losses or len(self.named_losses()) < len(self.losses):
+        losses = {_named(text): self._around(parse_loss(text), student) for text in self.losses}
+        object.__setattr__(self, "_losses", losses)
+        if not losses or len(losses) < len(self.losses):
             raise ValueError(f"need at least one loss, each named once; got {list(self.losses)}")
         if self.stones is not None and self.settings.record_regions is not None:
             raise ValueError("regions are not recorded of students that learn with stones")
         images_a_rank(self.settings.batch_size)
-        probe = torch.arange(float(classes)).unsqueeze(0)
-        for text, (name, loss) in zip(self.losses, self.named_losses().items(), strict=True):
-            try:  # a k or a scale that does not fit these classes or images shows here
-                run_folder(name)
-                if self.stones is not None:
-                    self.stones.check(student, teacher, loss, self.data.train.image_shape)
-                    continue
-                scales = loss.scales or kept_scales(loss, self.settings)
-                sides = [self._regions(one, scales) for one in (student, teacher) if scales]
-                loss(*(sides if loss.scales else (probe, probe)), torch.tensor([0]))
+        for text, (name, loss) in zip(self.losses, losses.items(), strict=True):
+            try:
+                self._try(name, loss, student, teacher)
             except ValueError as error:
                 raise ValueError(f"loss {text!r} cannot be trained with here: {error}") from error
 
@@ -89,14 +78,29 @@ class Experiment:
 
         With stepping stones it is the loss of the student and its stones around each.
         """
-        names = (re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip(".") for text in self.losses)
-        bases = map(parse_loss, self.losses)
-        if self.stones is None:
-            return {
-                name: Sum(CrossEntropy(), base) for name, base in zip(names, bases, strict=True)
-            }
-        student = build_model(self.student, len(self.data.classes))
-        return {n: self.stones.loss(base, student) for n, base in zip(names, bases, strict=True)}
+        return dict(self._losses)
+
+    def _networks(self) -> tuple[nn.Module, nn.Module]:
+        classes = self.data.classes
+        if self.teacher.endswith((".pt", ".pth")):
+            teacher = load_network(Path(self.teacher), classes)
+        else:
+            teacher = build_model(self.teacher, len(classes))
+        return build_model(self.student, len(classes)), teacher
+
+    def _around(self, base: Loss, student: nn.Module) -> Loss:
+        return Sum(CrossEntropy(), base) if self.stones is None else self.stones.loss(base, student)
+
+    def _try(self, name: str, loss: Loss, student: Network, teacher: Network) -> None:
+        """Raise a ValueError for a k or a scale that does not fit these classes or images."""
+        run_folder(name)
+        if self.stones is not None:
+            self.stones.check(student, teacher, loss, self.data.train.image_shape)
+            return
+        probe = torch.arange(float(len(self.data.classes))).unsqueeze(0)
+        scales = loss.scales or self.settings.kept_scales(loss)
+        sides = [self._regions(one, scales) for one in (student, teacher) if scales]
+        loss(*(sides if loss.scales else (probe, probe)), torch.tensor([0]))
 
     @torch.no_grad()
     def _regions(self, network: Network, scales: Sequence[int]) -> Float[Tensor, "1 c r"]:
@@ -127,60 +131,32 @@ class Experiment:
         }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Where the results lie.
-
-    ``students`` has columns network, accuracy and agreement (share of validation images on which
-    student and teacher name the same class); the first row is the teacher. ``ladders`` holds those
-    of students with stepping stones.
-    """
-
-    runs: dict[str, Path]
-    logits: dict[str, Path]
-    students: pd.DataFrame
-    ladders: dict[str, TrainedLadder] = field(default_factory=dict)
+def _named(text: str) -> str:
+    """Return a name that fits a folder."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip(".")
 
 
-def run_experiment(
-    experiment: Experiment,
-    folder: Path,
-    device: torch.device,
-    *,
-    resume: bool = False,
-    progress: Progress = silent,
-) -> Outcome:
-    """Train the teacher, then every student under a recorder, into ``folder``.
-
-    ``teacher.pt`` and ``students/NAME.pt`` are checkpoints, ``runs/NAME`` the captured runs, and
-    ``logits/NAME.npz`` teacher and student logits over the validation images.
-
-    Args:
-        experiment: what is trained.
-        folder: where the results go.
-        device: where to compute.
-        resume: go on from the checkpoints that are there.
-        progress: shows how far each training is; see ``Fit.run``.
-    """
-    data = experiment.data
-    teacher = train_teacher(experiment, folder, device, resume, progress)
-    taught = predict(teacher, data.valid, device)
-    save_logits(folder / "logits" / "teacher.npz", teacher_logits=taught, target=data.valid.labels)
-    rows, ladders = [("teacher", accuracy(taught, data.valid.labels), 1.0)], {}
+def announce_regions(experiment: Experiment) -> list[str]:
+    """Say for every loss how many bytes the regions of its run will take; [] if none are kept."""
+    settings, data = experiment.settings, experiment.data
+    if settings.record_regions is None:
+        return []
+    full, rest = divmod(len(data.train), settings.batch_size)
+    steps = settings.epochs * (full + (rest > 1))
+    captured = -(-steps // settings.record_every)
+    limits = (settings.record_regions, settings.record_rows, settings.batch_size, len(data.train))
+    rows = min(limit for limit in limits if limit is not None)
+    lines = []
     for name, loss in experiment.named_losses().items():
-        student, ladder = train_student(
-            experiment, name, loss, teacher, folder, device, resume, progress
+        scales = settings.kept_scales(loss)
+        size = region_bytes(captured * rows, len(data.classes), scales)
+        lines.append(
+            f"regions of {name}: about {written(size)} for scales {scales}, {rows} samples of "
+            f"each of {captured:,} captured steps"
         )
-        ladders |= {} if ladder is None else {name: ladder}
-        learned = predict(student, data.valid, device)
-        sides = {"teacher_logits": taught, "student_logits": learned}
-        save_logits(folder / "logits" / f"{name}.npz", **sides, target=data.valid.labels)
-        agreement = float((learned.argmax(-1) == taught.argmax(-1)).mean())
-        rows.append((name, accuracy(learned, data.valid.labels), agreement))
-    names = experiment.named_losses()
-    return Outcome(
-        runs={name: folder / "runs" / name for name in names},
-        logits={name: folder / "logits" / f"{name}.npz" for name in ("teacher", *names)},
-        students=pd.DataFrame(rows, columns=["network", "accuracy", "agreement"]),
-        ladders=ladders,
-    )
+    return lines
+
+
+def written(size: int) -> str:
+    """Write a number of bytes in the unit that fits it: 12 kB, 3.4 MB."""
+    return f"{size / 1e3:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"

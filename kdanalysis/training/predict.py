@@ -9,22 +9,21 @@ from torch import nn
 
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.data.images import Images
+from kdanalysis.networks.mode import evaluating
 
 
 @torch.inference_mode()
 def predict(
     model: nn.Module, images: Images, device: torch.device, batch_size: int = 500
 ) -> Float32[np.ndarray, "n c"]:
-    """Return the logits in evaluation mode, ordered by sample id; the mode is restored after.
+    """Return the logits in evaluation mode, ordered by sample id; modes are restored after.
 
     Under ``torchrun`` each rank computes its share, and all of them get all logits.
     """
-    training = model.training
-    model.eval()
     layout = {"device": device, "memory_format": torch.channels_last}
     batches = images.batches(batch_size, shard=(RANKS.rank, RANKS.world))
-    logits = torch.cat([model(x.to(**layout)).float().cpu() for x, _, _ in batches])
-    model.train(training)
+    with evaluating(model):
+        logits = torch.cat([model(x.to(**layout)).float().cpu() for x, _, _ in batches])
     return RANKS.gather(logits, len(images)).numpy()
 
 

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, fields
 from math import cos, pi
 from typing import Any
 
+from kdanalysis.losses import Loss
+
 MILESTONES = (0.625, 0.75, 0.875)  # 150, 180, 210 of 240 epochs, as the literature trains
 
 
@@ -76,6 +78,10 @@ class Settings:
         """Return the weight in [0, 1] of the distillation terms, ``epoch`` with its fraction."""
         length = self.epochs / 12 if self.warmup is None else self.warmup
         return 1.0 if length == 0 else min(epoch / length, 1.0)
+
+    def kept_scales(self, loss: Loss) -> tuple[int, ...]:
+        """Return the scales of the regions to keep: the loss's, else those set; () to keep none."""
+        return () if self.record_regions is None else loss.scales or self.region_scales
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain JSON values, layers and scales as one text."""

@@ -14,8 +14,8 @@ from kdanalysis.core.ranks import RANKS
 from kdanalysis.data import Images
 from kdanalysis.losses import Blockwise, Loss
 from kdanalysis.networks.mode import evaluating
+from kdanalysis.networks.names import find_blocks
 from kdanalysis.stones import Ladder
-from kdanalysis.stones.blocks import find_blocks
 from kdanalysis.stones.gradients import StoneGradients
 from kdanalysis.training.fit import Fit
 
@@ -45,7 +45,11 @@ class Stones:
         return f"{which}; blocks of the student {ours}; of the teacher {theirs}"
 
     def loss(self, base: Loss, student: nn.Module) -> Blockwise:
-        """Return the loss of a student and its stones around a base loss."""
+        """Return the loss of a student and its stones around a base loss.
+
+        Raises:
+            ValueError: as ``find_blocks``.
+        """
         blocks = len(find_blocks(student, self.student_blocks, "student"))
         return Blockwise(base, blocks, light=self.light)
 

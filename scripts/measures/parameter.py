@@ -8,7 +8,7 @@ import torch
 
 import kdanalysis as kd
 from kdanalysis.core.parameters import layer_grams
-from kdanalysis.networks.layers import find_layers
+from kdanalysis.networks.names import find_layers
 from measures.capture import Step
 from measures.timing import alternate
 
@@ -63,7 +63,7 @@ def _steps(
     with tempfile.TemporaryDirectory() as folder:
         watched, bare = Step(device), Step(device)
         sides = {"student": watched.student, "teacher": watched.teacher}
-        options = {"layers": "*", "schedule": schedule}
+        options = {"keep": kd.Layers("*"), "schedule": schedule}
         with kd.Recorder(Path(folder) / "run", watched.loss, **sides, **options) as recorder:
             figures = alternate(
                 lambda: [watched(lambda s, t, y: recorder.loss(y)) for _ in range(steps)],

@@ -13,7 +13,10 @@ import pandas as pd
 import pytest
 from record_apart import KILLED, SAMPLES, padded, record
 
-from kdanalysis import open_run
+from kdanalysis import (
+    Store,
+    open_run,
+)
 from kdanalysis.store.inventory import verify
 
 PROGRAM = Path(__file__).parents[1] / "record_apart.py"
@@ -84,7 +87,7 @@ def test_an_empty_rank_ends_nothing_whichever_it_is(apart, empty):
 def test_a_run_whose_first_rank_was_empty_is_gone_on_with(apart, tmp_path):
     path = shutil.copytree(apart["folder"] / "empty-0", tmp_path / "run")
     assert not (path / "run.json").exists()  # the control
-    record(path, list(range(SAMPLES)), existing="resume")
+    record(path, list(range(SAMPLES)), store=Store("float32", existing="resume"))
     found = rows(path)
     assert found["sample_id"].tolist() == 2 * list(range(SAMPLES))
     assert found["step"].tolist() == 7 * [0] + 6 * [1] + 7 * [2] + 6 * [3]

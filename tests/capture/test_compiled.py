@@ -13,7 +13,18 @@ from torch import nn
 from torch._dynamo.utils import counters
 from toy import Training, batches, network
 
-from kdanalysis import GDKD, SDD, CrossEntropy, Recorder, Sum, every, open_run
+from kdanalysis import (
+    GDKD,
+    SDD,
+    CrossEntropy,
+    Layers,
+    Recorder,
+    Side,
+    Store,
+    Sum,
+    every,
+    open_run,
+)
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
 
@@ -61,11 +72,11 @@ def in_place(model: nn.Module, backend: str = "eager") -> nn.Module:
     return model
 
 
-def train(path, student, run=None, steps=3, **options) -> list[torch.Tensor]:
+def train(path, student, run=None, steps=3, layer="", **options) -> list[torch.Tensor]:
     """Train ``run(x)``, the student itself if None, under a recorder; return its weights."""
     training, options = Training(), {"schedule": every(1)} | options
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9)
-    sides = {"student": student, "teacher": training.teacher}
+    sides = {"student": Side(student, layer), "teacher": training.teacher}
     with Recorder(path, LOSS, **sides, **options) as recorder:
         for x, y, index in batches(steps):
             training.teacher(x)
@@ -92,7 +103,7 @@ def assert_each_once(path, steps=3) -> None:
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("way", [wrapped, in_place])
 def test_a_model_compiled_before_gives_each_row_once(tmp_path, way, backend, layer):
-    train(tmp_path / "run", way(Student(), backend), student_layer=layer)
+    train(tmp_path / "run", way(Student(), backend), layer=layer)
     assert_each_once(tmp_path / "run")
 
 
@@ -106,7 +117,7 @@ def test_a_model_compiled_after_gives_each_row_once(tmp_path, way, layer):
             seen.append(way(student))
         return seen[0](x)
 
-    train(tmp_path / "run", student, run, student_layer=layer)
+    train(tmp_path / "run", student, run, layer=layer)
     assert_each_once(tmp_path / "run")
     assert counters["frames"]["ok"]  # the control: it was compiled
 
@@ -124,10 +135,10 @@ def test_a_layer_inside_compiled_code_that_has_run_is_refused_until_the_reset(tm
     student = way(Student())
     student(torch.randn(10, 8))
     with pytest.raises(ValueError, match=r"compiled code has run before .*compiler\.reset\(\)"):
-        train(tmp_path / "run", student, student_layer="head")
+        train(tmp_path / "run", student, layer="head")
     assert not any(m._forward_hooks for m in student.modules())
     torch.compiler.reset()
-    train(tmp_path / "run", student, student_layer="head")
+    train(tmp_path / "run", student, layer="head")
     assert_each_once(tmp_path / "run")
 
 
@@ -140,7 +151,7 @@ def test_hooks_inside_a_twin_of_a_compiled_model_do_not_fire(tmp_path):
     compiled(torch.randn(10, 8))
     assert not fired
     with pytest.raises(ValueError, match="compiled code has run before"):
-        train(tmp_path / "run", compiled, student_layer="head")
+        train(tmp_path / "run", compiled, layer="head")
 
 
 def test_a_map_inside_compiled_code_that_has_run_is_refused(tmp_path):
@@ -192,7 +203,7 @@ def test_capture_compiles_nothing_again(tmp_path, way, layer):
     def frames(steps: int) -> int:
         torch.compiler.reset()
         counters.clear()
-        options = {"schedule": every(3), "existing": "overwrite", "student_layer": layer}
+        options = {"schedule": every(3), "store": Store(existing="overwrite"), "layer": layer}
         train(tmp_path / "run", way(Student()), steps=steps, **options)
         return counters["frames"]["total"]
 
@@ -216,7 +227,7 @@ def test_gradients_at_layers_are_those_of_the_plain_model(tmp_path):
     frames = []
     for name, way in (("plain", lambda model: model), ("compiled", wrapped)):
         torch.manual_seed(3)
-        train(tmp_path / name, way(Student()), layers=("body", "head"))
+        train(tmp_path / name, way(Student()), keep=Layers("body", "head"))
         found = [pd.DataFrame(batch) for batch in open_run(tmp_path / name).layer_batches(100)]
         frames.append(pd.concat(found))
     pd.testing.assert_frame_equal(*frames, rtol=1e-4, atol=1e-7)
@@ -241,7 +252,7 @@ def test_memory_that_a_compiled_backward_pass_gives_away_is_said(tmp_path, monke
 
     monkeypatch.setattr(torch.autograd, "grad", refuses)
     with pytest.raises(RuntimeError, match=r"set torch\._functorch\.config\.donated_buffer = Fal"):
-        train(tmp_path / "run", Student(), layers="body")
+        train(tmp_path / "run", Student(), keep=Layers("body"))
 
 
 @pytest.mark.long
@@ -260,8 +271,8 @@ def test_inductors_code_is_recorded_and_its_layers_with_buffers_kept(tmp_path):
     run(student())
     assert rows(tmp_path / "run")["residual"].max() < 1e-5
     with pytest.raises(RuntimeError, match=r"donated_buffer = False"):
-        run(student(), layers="conv", existing="overwrite")
+        run(student(), keep=Layers("conv"), store=Store(existing="overwrite"))
     torch.compiler.reset()
     with torch._functorch.config.patch(donated_buffer=False):
-        run(student(), layers="conv", existing="overwrite")
+        run(student(), keep=Layers("conv"), store=Store(existing="overwrite"))
     assert rows(tmp_path / "run")["residual"].max() < 1e-5

@@ -5,8 +5,16 @@ import pytest
 import torch
 from toy import Training, batches
 
-from kdanalysis import GDKD, CrossEntropy, Recorder, Sum, every, open_run
-from kdanalysis.capture.record import check_batch
+from kdanalysis import (
+    GDKD,
+    CrossEntropy,
+    Recorder,
+    Store,
+    Sum,
+    every,
+    open_run,
+)
+from kdanalysis.capture.samples import check_batch
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
 
@@ -14,7 +22,7 @@ LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
 def train(path, saved, computes=True) -> dict[str, np.ndarray]:
     """Train on saved logits, the samples in another order than they are saved in."""
     training, order = Training(), torch.randperm(30, generator=torch.Generator().manual_seed(1))
-    options = {"schedule": every(1), "dtype": "float32", "student": training.student}
+    options = {"schedule": every(1), "store": Store("float32"), "student": training.student}
     with Recorder(path, LOSS, **options) as recorder:
         for (x, y, _), index in zip(batches(3), order.split(10), strict=True):
             student = training.student(x)

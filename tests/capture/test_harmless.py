@@ -13,7 +13,17 @@ import pytest
 import torch
 from toy import Training, batches
 
-from kdanalysis import GDKD, SDD, CrossEntropy, Recorder, Sum, every, open_run
+from kdanalysis import (
+    GDKD,
+    SDD,
+    CrossEntropy,
+    Layers,
+    Recorder,
+    Store,
+    Sum,
+    every,
+    open_run,
+)
 from kdanalysis.networks.zoo import build_model
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2))
@@ -131,7 +141,7 @@ def test_no_hook_is_left_by_layers_and_regions(tmp_path, loss, error):
     sides, x = {"student": student, "teacher": teacher}, torch.randn(3, 3, 16, 16)
 
     def run() -> None:
-        with Recorder(tmp_path / "run", loss, layers=("layer1", "fc"), **sides) as recorder:
+        with Recorder(tmp_path / "run", loss, keep=Layers("layer1", "fc"), **sides) as recorder:
             assert hooks(student) > 1  # the control
             for model in sides.values():
                 model(x)
@@ -149,7 +159,7 @@ def test_a_model_copied_in_the_middle_of_a_step_is_free_of_the_recorder(tmp_path
     """As for a moving average or a checkpoint, while the step's record waits."""
     training, (x, y, _) = Training(), next(batches(1))
     sides = {"student": training.student, "teacher": training.teacher}
-    with Recorder(tmp_path / "run", LOSS, layers="4", **sides) as recorder:
+    with Recorder(tmp_path / "run", LOSS, keep=Layers("4"), **sides) as recorder:
         training.forward(x)
         loss = recorder.loss(y)
         twin = clone(training.student)
@@ -167,7 +177,9 @@ def test_an_exception_in_flight_is_not_replaced_by_a_later_one(tmp_path):
     y = torch.zeros(5, dtype=torch.long)
 
     def interrupted() -> None:
-        with Recorder(tmp_path / "run", schedule=every(1), classes=["one"]) as recorder:
+        with Recorder(
+            tmp_path / "run", schedule=every(1), store=Store(classes=["one"])
+        ) as recorder:
             recorder.observe(y, student=student, teacher=teacher)
             raise KeyboardInterrupt
 

@@ -13,10 +13,23 @@ from torch.nn.utils import prune
 from torch.utils.checkpoint import checkpoint
 from toy import Training, batches, network
 
-from kdanalysis import DKD, GDKD, CrossEntropy, Recorder, Sum, every, open_run
+from kdanalysis import (
+    DKD,
+    GDKD,
+    CrossEntropy,
+    Layers,
+    Recorder,
+    Scaling,
+    Side,
+    Store,
+    Sum,
+    every,
+    open_run,
+)
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
 LAYERS = ("0", "1.weight", "4")
+ALL = Layers(*LAYERS)
 KEYS = ["step", "epoch", "layer", "term_a", "term_b"]
 
 
@@ -25,12 +38,12 @@ def read(path) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def record(path, layers=LAYERS, steps=3, training=None, ramp=0.5, **options):
+def record(path, keep=ALL, steps=3, training=None, ramp=0.5, **options):
     """Train under a recorder; before each step, what backward passes of a copy would give."""
     training, expected = training or Training(), []
     options = {"schedule": every(2), "loss": LOSS} | options
     sides = {"student": training.student, "teacher": training.teacher}
-    with Recorder(path, layers=layers, **sides, **options) as recorder:
+    with Recorder(path, keep=keep, **sides, **options) as recorder:
         for x, y, _ in batches(steps):
             recorder.epoch = 5 + recorder.step // 2
             if recorder.step % 2 == 0:
@@ -74,7 +87,7 @@ def test_of_several_batches_of_a_step_the_first_gives_the_layers_of_that_step(tm
     for name, sizes in (("several", (10, 6)), ("first", (10,))):
         training = Training()
         sides = {"student": training.student, "teacher": training.teacher}
-        with Recorder(tmp_path / name, LOSS, layers=LAYERS, **sides) as recorder:
+        with Recorder(tmp_path / name, LOSS, keep=ALL, **sides) as recorder:
             for size, (x, y, _) in zip(sizes, batches(2), strict=False):
                 recorder.step = 0
                 training.forward(x[:size])
@@ -92,13 +105,13 @@ def test_beside_the_layers_the_residual_is_as_small_as_ever(tmp_path):
     assert rows["residual"].max() < 1e-5
 
 
-def train(path=None, layers=(), steps=40, wrap=None) -> list[torch.Tensor]:
+def train(path=None, keep=(), steps=40, wrap=None) -> list[torch.Tensor]:
     """Weights, buffers, momenta and random state after training with dropout."""
     training = Training(dropout=0.3)
     torch.manual_seed(7)
-    sides = {"student": training.student, "teacher": training.teacher}
-    options = {"schedule": every(3), "student_layer": "4", "teacher_layer": "4"}
-    recorder = None if path is None else Recorder(path, LOSS, layers=layers, **options, **sides)
+    sides = {"student": Side(training.student, "4"), "teacher": Side(training.teacher, "4")}
+    options = {"schedule": every(3), "keep": keep}
+    recorder = None if path is None else Recorder(path, LOSS, **options, **sides)
     for x, y, _ in batches(steps):
         with torch.no_grad():
             teacher = training.teacher(x)
@@ -119,7 +132,7 @@ def in_two_halves(model, x):
 
 @pytest.mark.parametrize("wrap", [None, in_two_halves], ids=["plain", "checkpointed"])
 def test_training_is_bit_equal_with_and_without_layers(tmp_path, wrap):
-    probed = train(tmp_path / "run", LAYERS, wrap=wrap)
+    probed = train(tmp_path / "run", ALL, wrap=wrap)
     bare = train(wrap=wrap)
     assert all(torch.equal(a, b) for a, b in zip(probed, bare, strict=True))
     assert len(read(tmp_path / "run")) == 14 * 3 * 16  # the control: layers were taken
@@ -144,13 +157,13 @@ def test_the_graph_is_walked_once_a_term_on_captured_steps_and_for_the_noise_aga
     record(tmp_path / "both", steps=4)
     assert walks == 2 * 2 * len(LOSS.terms) * [3]  # the head is in closed form
     walks.clear()
-    record(tmp_path / "dots", steps=4, noise=False)
+    record(tmp_path / "dots", steps=4, keep=Layers(*LAYERS, noise=False))
     assert walks == 2 * len(LOSS.terms) * [3]
     assert "covariance" not in read(tmp_path / "dots")
 
 
 def test_a_linear_head_needs_no_walk(tmp_path, walks):
-    record(tmp_path / "run", layers="4")
+    record(tmp_path / "run", keep=Layers("4"))
     assert walks == []
     whole = record(tmp_path / "whole")
     expected = pd.DataFrame(whole, columns=[*KEYS, "dot"]).query("layer == '4'")
@@ -160,7 +173,7 @@ def test_a_linear_head_needs_no_walk(tmp_path, walks):
 def test_the_logits_are_a_layer_of_their_own_without_a_walk(tmp_path, walks):
     training, (x, y, _) = Training(), next(batches(1))
     sides = {"student": training.student, "teacher": training.teacher}
-    with Recorder(tmp_path / "run", LOSS, layers=("4", "logits"), **sides) as recorder:
+    with Recorder(tmp_path / "run", LOSS, keep=Layers("4", "logits"), **sides) as recorder:
         logits, teacher = training.forward(x)
         recorder.observe(y)
     assert walks == []
@@ -184,7 +197,7 @@ def test_a_module_of_the_name_logits_is_meant_before_the_logits(tmp_path):
     student.add_module("logits", nn.Linear(8, 6))
     student.add_module("scale", nn.Linear(6, 6))
     x, y, _ = next(batches(1))
-    with Recorder(tmp_path / "run", LOSS, student=student, layers="logits") as recorder:
+    with Recorder(tmp_path / "run", LOSS, student=student, keep=Layers("logits")) as recorder:
         student(x)
         recorder.observe(y, teacher=torch.randn(10, 6))
     assert read(tmp_path / "run")["covariance"].notna().all()
@@ -280,7 +293,7 @@ def test_a_head_that_hooks_change_gets_its_whole_gradient(tmp_path, change):
 def test_a_head_that_is_not_quite_the_last_word_gets_its_whole_gradient(tmp_path, model):
     student, teacher = model(), torch.randn(10, 8)
     x, y, _ = next(batches(1, classes=8))
-    with Recorder(tmp_path / "run", DKD(), student=student, layers="head") as recorder:
+    with Recorder(tmp_path / "run", DKD(), student=student, keep=Layers("head")) as recorder:
         logits = student(x)
         recorder.observe(y, teacher=teacher)
     for term, values in DKD()(logits, teacher, y).items():
@@ -297,7 +310,7 @@ def test_the_covariance_of_a_head_is_that_of_its_samples(tmp_path):
     training, (x, y, _) = Training(), next(batches(1))
     training.student.eval()
     sides = {"student": training.student, "teacher": training.teacher}
-    with Recorder(tmp_path / "run", LOSS, layers="4", **sides) as recorder:
+    with Recorder(tmp_path / "run", LOSS, keep=Layers("4"), **sides) as recorder:
         logits, teacher = training.forward(x)
         recorder.observe(y)
     for term, values in LOSS(logits, teacher, y).items():
@@ -314,7 +327,7 @@ def test_the_covariance_of_a_head_is_that_of_its_samples(tmp_path):
 
 def test_halves_are_drawn_by_seed_and_step(tmp_path):
     def covariances(name, **options) -> pd.Series:
-        record(tmp_path / name, ("0",), **options)
+        record(tmp_path / name, Layers("0"), **options)
         return read(tmp_path / name)["covariance"]
 
     first = covariances("a", seed=1)
@@ -330,7 +343,7 @@ def test_halves_are_drawn_by_seed_and_step(tmp_path):
 def test_the_halves_of_a_batch_change_with_the_step(tmp_path):
     training, (x, y, _) = Training(), next(batches(1))
     sides = {"student": training.student, "teacher": training.teacher}
-    with Recorder(tmp_path / "run", LOSS, layers="0", schedule=every(1), **sides) as recorder:
+    with Recorder(tmp_path / "run", LOSS, keep=Layers("0"), schedule=every(1), **sides) as recorder:
         for _ in range(2):
             training.forward(x)
             recorder.observe(y)
@@ -345,7 +358,7 @@ def test_logits_with_nan_give_rows_of_nan(tmp_path, side):
     student, teacher = training.forward(x)
     given = {"student": student, "teacher": teacher}
     given[side] = given[side] * torch.tensor([1.0, 1, 1, 1, 1, float("nan")])
-    with Recorder(tmp_path / "run", LOSS, student=training.student, layers=LAYERS) as recorder:
+    with Recorder(tmp_path / "run", LOSS, student=training.student, keep=ALL) as recorder:
         recorder.observe(y, **given)
     rows = read(tmp_path / "run")
     assert len(rows) == 3 * 16
@@ -361,7 +374,7 @@ def test_a_gradscalers_factor_leaves_the_dot_products_as_they_are(tmp_path):
     record(tmp_path / "plain")
     training, scale = Training(), Scaler().get_scale()
     sides = {"student": training.student, "teacher": training.teacher}
-    options = {"schedule": every(2), "layers": LAYERS, "scaler": Scaler()}
+    options = {"schedule": every(2), "keep": ALL, "scaling": Scaling(Scaler())}
     with Recorder(tmp_path / "scaled", LOSS, **sides, **options) as recorder:
         for x, y, _ in batches(3):
             recorder.epoch = 5 + recorder.step // 2
@@ -379,7 +392,7 @@ def test_mixed_precision_gives_what_its_own_backward_passes_give(tmp_path):
     training, (x, y, _) = Training(), next(batches(1))
     sides = {"student": training.student, "teacher": training.teacher}
     with (
-        Recorder(tmp_path / "run", LOSS, layers=LAYERS, **sides) as recorder,
+        Recorder(tmp_path / "run", LOSS, keep=ALL, **sides) as recorder,
         torch.autocast("cpu", torch.bfloat16),
     ):
         logits, teacher = training.forward(x)
@@ -399,16 +412,20 @@ def test_mixed_precision_gives_what_its_own_backward_passes_give(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"layers": ("0", "44")}, "has no layer '44'; did you mean '4'"),
-        ({"layers": "0", "loss": None}, "layers need a loss: what is kept are the gradients"),
-        ({"layers": "0", "student": None}, r"layers=\('0',\) are the student's: pass student="),
-        ({"layers": "4", "student_layer": "9"}, "the student has no layer '9'"),
+        ({"keep": Layers("0", "44")}, "has no layer '44'; did you mean '4'"),
+        ({"keep": Layers("0"), "loss": None}, "layers need a loss: what is kept are the gradients"),
+        (
+            {"keep": Layers("0"), "student": None},
+            r"layers \('0',\) are the student's: pass",
+        ),
+        ({"keep": Layers("4"), "layer": "9"}, "the student has no layer '9'"),
     ],
 )
 def test_what_cannot_be_probed_is_refused_before_any_step(tmp_path, given, message):
     training = Training()
+    student = {"student": Side(training.student, given.pop("layer", ""))}
     with pytest.raises(ValueError, match=message):
-        Recorder(tmp_path / "run", **({"loss": LOSS, "student": training.student} | given))
+        Recorder(tmp_path / "run", **({"loss": LOSS} | student | given))
     assert not any(m._forward_hooks for m in training.student.modules())
     assert not (tmp_path / "run").exists()
 
@@ -416,7 +433,7 @@ def test_what_cannot_be_probed_is_refused_before_any_step(tmp_path, given, messa
 def test_logits_without_a_graph_have_no_layers(tmp_path):
     training, (x, y, _) = Training(), next(batches(1))
     with (
-        Recorder(tmp_path / "run", LOSS, student=training.student, layers="0") as recorder,
+        Recorder(tmp_path / "run", LOSS, student=training.student, keep=Layers("0")) as recorder,
         torch.no_grad(),
     ):
         training.student(x)
@@ -426,7 +443,7 @@ def test_logits_without_a_graph_have_no_layers(tmp_path):
 
 def test_head_hooks_go_with_the_recorder_and_copies_of_the_model_have_none(tmp_path):
     training = Training()
-    recorder = Recorder(tmp_path / "run", LOSS, student=training.student, layers="4")
+    recorder = Recorder(tmp_path / "run", LOSS, student=training.student, keep=Layers("4"))
     assert len(training.student[4]._forward_hooks) == 1  # the control
     copy.deepcopy(training.student)(torch.randn(2, 8))
     pickle.loads(pickle.dumps(training.student))(torch.randn(2, 8))
@@ -437,7 +454,7 @@ def test_head_hooks_go_with_the_recorder_and_copies_of_the_model_have_none(tmp_p
 def test_no_graph_is_kept_once_a_step_is_over(tmp_path):
     training = Training()
     sides = {"student": training.student, "teacher": training.teacher}
-    options = {"schedule": every(1), "layers": LAYERS}
+    options = {"schedule": every(1), "keep": ALL}
     with Recorder(tmp_path / "run", LOSS, **sides, **options) as recorder:
         for x, y, _ in batches(10):
             for _ in range(3):
@@ -455,10 +472,10 @@ def test_no_graph_is_kept_once_a_step_is_over(tmp_path):
 
 def test_a_run_goes_on_with_its_layers_after_a_resume(tmp_path):
     record(tmp_path / "run", steps=1)
-    record(tmp_path / "run", steps=1, existing="resume")
+    record(tmp_path / "run", steps=1, store=Store(existing="resume"))
     assert read(tmp_path / "run").groupby("step").size().tolist() == [48]
     student, teacher = network(0), network(1).eval()
-    options = {"existing": "resume", "schedule": every(1), "layers": LAYERS}
+    options = {"store": Store(existing="resume"), "schedule": every(1), "keep": ALL}
     with Recorder(tmp_path / "run", LOSS, student=student, teacher=teacher, **options) as recorder:
         assert recorder.step == 1
         for x, y, _ in batches(2):

@@ -4,8 +4,19 @@ import pytest
 import torch
 from toy import Training, batches
 
-from kdanalysis import GDKD, CrossEntropy, Recorder, Sum, at, every, open_run
-from kdanalysis.capture.place import place
+from kdanalysis import (
+    GDKD,
+    CrossEntropy,
+    Layers,
+    Recorder,
+    Side,
+    Store,
+    Sum,
+    at,
+    every,
+    open_run,
+)
+from kdanalysis.capture.options import place
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
 
@@ -46,7 +57,9 @@ def test_a_row_that_is_not_finite_has_no_norm_and_the_others_keep_theirs(tmp_pat
     broken = logits.clone()
     broken[1, 2] = torch.nan
     for name, student in (("whole", logits), ("broken", broken)):
-        with Recorder(tmp_path / name, LOSS, dtype="float32", listener=heard.append) as recorder:
+        with Recorder(
+            tmp_path / name, LOSS, store=Store("float32"), listener=heard.append
+        ) as recorder:
             recorder.observe(target, student=student, teacher=logits.flip(0))
     whole, partly = (captured.norms["high"] for captured in heard)
     assert partly.isnan().tolist() == [False, True, False]
@@ -56,7 +69,7 @@ def test_a_row_that_is_not_finite_has_no_norm_and_the_others_keep_theirs(tmp_pat
 
 def test_a_batch_without_samples_leaves_nothing_and_the_run_goes_on(tmp_path):
     heard, training = [], Training()
-    options = {"schedule": every(1), "listener": heard.append, "layers": ("logits", "0")}
+    options = {"schedule": every(1), "listener": heard.append, "keep": Layers("logits", "0")}
     with Recorder(tmp_path / "run", LOSS, **sides(training), **options) as recorder:
         for step, (x, y, _) in enumerate(batches(3)):
             kept = slice(0 if step == 1 else None)
@@ -81,7 +94,7 @@ def test_a_listener_hears_of_steps_that_a_broken_disk_lost(tmp_path):
     (tmp_path / "file").write_text("")
     heard = []
     with pytest.warns(RuntimeWarning, match="nothing more is recorded"):
-        train(tmp_path / "file" / "run", heard, on_error="warn")
+        train(tmp_path / "file" / "run", heard, store=Store(on_error="warn"))
     assert len(heard) == 2
 
 
@@ -112,8 +125,9 @@ def test_a_batch_left_out_is_forgotten_when_its_step_is_ended(tmp_path):
 
 def test_without_a_hook_on_the_student_its_layers_are_found_and_logits_given(tmp_path):
     training = Training()
-    options = {"student_layer": None, "layers": "4", "schedule": at([0])}
-    with Recorder(tmp_path / "run", LOSS, **options, **sides(training)) as recorder:
+    options = {"keep": Layers("4"), "schedule": at([0]), "teacher": training.teacher}
+    student = Side(training.student, layer=None)
+    with Recorder(tmp_path / "run", LOSS, student=student, **options) as recorder:
         x, y, _ = next(batches(1))
         student, _ = training.forward(x)
         training.update(recorder.loss(y, student=2 * student))

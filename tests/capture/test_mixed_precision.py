@@ -7,7 +7,16 @@ import pytest
 import torch
 from toy import Training, batches
 
-from kdanalysis import GDKD, CrossEntropy, Recorder, Sum, every, open_run
+from kdanalysis import (
+    GDKD,
+    CrossEntropy,
+    Layers,
+    Recorder,
+    Scaling,
+    Sum,
+    every,
+    open_run,
+)
 from kdanalysis.pages.facts import residual_fact
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
@@ -24,8 +33,9 @@ class Mixed:
 
     def run(self, path, steps=4, dtype=torch.float16, **options) -> None:
         sides = {"student": self.training.student, "teacher": self.training.teacher}
-        options = {"schedule": every(1), "scaler": self.scaler, "loss": LOSS} | options
-        with Recorder(path, accumulate=self.accumulate, **sides, **options) as recorder:
+        scaling = Scaling(self.scaler, self.accumulate)
+        options = {"schedule": every(1), "scaling": scaling, "loss": LOSS} | options
+        with Recorder(path, **sides, **options) as recorder:
             for x, y, index in batches(steps):
                 with torch.autocast("cpu", dtype):
                     logits, teacher = self.training.forward(x)
@@ -75,7 +85,7 @@ def test_gradients_without_the_factor_are_those_of_float32(tmp_path, dtype, accu
 
 
 def test_a_factor_the_recorder_is_not_told_of_shows(tmp_path):
-    Mixed().run(tmp_path / "run", scaler=None)
+    Mixed().run(tmp_path / "run", scaling=None)
     assert residual(tmp_path / "run").min() > 0.9
 
 
@@ -112,19 +122,19 @@ def test_facts_count_what_overflowed_beside_the_median(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", HALF)
-@pytest.mark.parametrize("layers", [(), ("0", "4")], ids=["logits", "layers"])
-def test_mixed_training_is_bit_equal_with_and_without_capture(tmp_path, dtype, layers):
-    def train(schedule, layers=(), steps=30):
+@pytest.mark.parametrize("keep", [(), Layers("0", "4")], ids=["logits", "layers"])
+def test_mixed_training_is_bit_equal_with_and_without_capture(tmp_path, dtype, keep):
+    def train(schedule, keep=(), steps=30):
         mixed = Mixed(accumulate=2, dropout=0.3)
         torch.manual_seed(7)
         path = tmp_path / str(len(list(tmp_path.iterdir())))
-        options = {"schedule": schedule, "layers": layers}
+        options = {"schedule": schedule, "keep": keep}
         mixed.run(path, steps, getattr(torch, dtype), **options)
         momenta = [s["momentum_buffer"] for s in mixed.training.optimizer.state.values()]
         weights = mixed.training.student.state_dict().values()
         return [*weights, *momenta, torch.get_rng_state()]
 
-    captured, hardly = train(every(1), layers), train(lambda step: step == 29)
+    captured, hardly = train(every(1), keep), train(lambda step: step == 29)
     assert all(torch.equal(a, b) for a, b in zip(captured, hardly, strict=True))
     other = train(every(1), steps=28)  # the control
     assert not all(torch.equal(a, b) for a, b in zip(captured, other, strict=True))

@@ -6,7 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from kdanalysis import KD, SDD, Recorder, every, open_run, read_regions, region_logits
+from kdanalysis import (
+    KD,
+    SDD,
+    Recorder,
+    Regions,
+    Side,
+    Store,
+    every,
+    open_run,
+    read_regions,
+    region_logits,
+)
 
 
 def images(count: int = 3, side: int = 16):
@@ -83,17 +94,16 @@ def test_a_grid_of_tokens_that_is_no_square_is_given(tmp_path):
     model, features = zoo.ViT("avg", 0).eval(), []
     model.norm.register_forward_hook(lambda *seen: features.append(seen[2].detach()))
     x, y = torch.randn(4, 3, 8, 32), torch.arange(4)
-    grids = {"teacher_grid": (2, 8), "student_grid": (2, 8)}
-    (batch,) = read_regions([(x, y)], model, model, (1, 2), **grids)
+    wide = Side(model, grid=(2, 8))
+    (batch,) = read_regions([(x, y)], wide, wide, (1, 2))
     expected = region_logits(features[0].mT.unflatten(2, (2, 8)), model.head, None, (1, 2)).detach()
     (square,) = read_regions([(x, y)], model, None, (1, 2))
     assert not np.allclose(square["teacher_regions"][..., 1:], expected[..., 1:], atol=1e-2)
 
     student = zoo.ViT("avg", 0)
-    options = {"regions": (1, 2), "dtype": "float32", "schedule": every(1)}
-    with Recorder(
-        tmp_path, SDD(KD(), (1, 2)), student=student, teacher=model, **grids, **options
-    ) as r:
+    options = {"keep": Regions((1, 2)), "store": Store("float32"), "schedule": every(1)}
+    sides = {"student": Side(student, grid=(2, 8)), "teacher": wide}
+    with Recorder(tmp_path, SDD(KD(), (1, 2)), **sides, **options) as r:
         model(x)
         student(x)
         r.loss(y).backward()
@@ -107,7 +117,7 @@ def test_a_grid_of_tokens_that_is_no_square_is_given(tmp_path):
 
 def test_a_grid_without_regions_is_refused(tmp_path):
     with pytest.raises(ValueError, match="the student's map, head or grid is given, but only"):
-        Recorder(tmp_path / "run", KD(), student=zoo.ViT(), student_grid=(4, 4))
+        Recorder(tmp_path / "run", KD(), student=Side(zoo.ViT(), grid=(4, 4)))
 
 
 def test_a_teacher_alone_and_batches_without_ids():
@@ -136,4 +146,4 @@ def test_what_cannot_be_read_is_said_in_one_sentence_and_no_hook_stays(teacher, 
 def test_a_head_that_does_not_fit_the_map_is_named():
     student, teacher = pair()
     with pytest.raises(ValueError, match="the teacher has no such regions"):
-        list(read_regions(images(), teacher, student, teacher_map="layer4", teacher_head="conv1"))
+        list(read_regions(images(), Side(teacher, map="layer4", head="conv1"), student))

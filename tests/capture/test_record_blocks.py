@@ -3,10 +3,19 @@
 import numpy as np
 import pytest
 import torch
-
-from kdanalysis import DKD, Blockwise, Ladder, Recorder, every, open_run
-from kdanalysis.store.info import RunInfo
 from kdanalysis.studies.tables import trained_loss
+
+from kdanalysis import (
+    DKD,
+    Blockwise,
+    Ladder,
+    Layers,
+    Recorder,
+    Store,
+    every,
+    open_run,
+)
+from kdanalysis.store.info import RunInfo
 from tests.stones.pairs import images, pair
 
 LOSS = Blockwise(DKD(temperature=2.0), task=0.5, cross=2.0)
@@ -18,7 +27,7 @@ def train(path, recorded=LOSS, trained=LOSS, **options) -> list[torch.Tensor]:
     made = pair("resnet")
     ladder = Ladder(made.student, made.teacher, images())
     optimizer = torch.optim.SGD(ladder.parameters(), lr=0.05)
-    options = {"schedule": every(1), "dtype": "float32", "student": made.student} | options
+    options = {"schedule": every(1), "store": Store("float32"), "student": made.student} | options
     values = []
     with Recorder(path, recorded, **options) as recorder:
         for step in range(3):
@@ -78,7 +87,7 @@ def test_a_forgotten_stone_shows_in_the_residual(tmp_path):
 
 
 def test_the_terms_gradients_in_the_students_layers_are_those_of_autograd(tmp_path):
-    train(tmp_path / "run", layers=("layer1", "layer3", "fc", "logits"), noise=False)
+    train(tmp_path / "run", keep=Layers("layer1", "layer3", "fc", "logits", noise=False))
     table = open_run(tmp_path / "run").table("layers")
     own = table[(table.step == 0) & (table.term_a == table.term_b)]
     first = own.set_index(["layer", "term_a"]).norm_a

@@ -9,7 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kdanalysis import DKD, KD, SDD, CrossEntropy, Recorder, Sum, every, open_run, region_logits
+from kdanalysis import (
+    DKD,
+    KD,
+    SDD,
+    CrossEntropy,
+    Layers,
+    Recorder,
+    Scaling,
+    Side,
+    Store,
+    Sum,
+    every,
+    open_run,
+    region_logits,
+)
 
 SCALES = (1, 2, 4)
 LOSS = Sum(CrossEntropy(), SDD(DKD(), SCALES, 3.0, "correctness"))
@@ -45,11 +59,14 @@ def by_hand(sides: dict, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return regions, region_logits(theirs, teacher.fc.weight, teacher.fc.bias, SCALES)
 
 
-def train(path, sides, mine=None, steps=3, loss=LOSS, divide=1, side=16, half=False, **options):
+def train(
+    path, sides, mine=None, steps=3, loss=LOSS, divide=1, side=16, half=False, names=None, **options
+):
     """Train with the recorder's loss, or with ``mine`` while it only observes."""
-    values, options = [], {"schedule": every(1), "dtype": "float32"} | options
+    values, options = [], {"schedule": every(1), "store": Store("float32")} | options
     optimizer = torch.optim.SGD(sides["student"].parameters(), lr=0.01)
-    with Recorder(path, loss, **sides, **options) as recorder:
+    places = {name: Side(model, **(names or {}).get(name, {})) for name, model in sides.items()}
+    with Recorder(path, loss, **places, **options) as recorder:
         for x, y, index in batches(steps, side=side):
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 with torch.no_grad():
@@ -175,7 +192,7 @@ def test_rows_accumulation_and_scaling_are_taken_into_account(tmp_path):
     train(tmp_path / "rows", pair(), max_rows=3)
     assert len(rows(tmp_path / "rows")["residual"]) == 9
     assert rows(tmp_path / "rows")["residual"].max() < 1e-5
-    train(tmp_path / "divided", pair(), divide=4, accumulate=4)
+    train(tmp_path / "divided", pair(), divide=4, scaling=Scaling(accumulate=4))
     assert rows(tmp_path / "divided")["residual"].max() < 1e-5
 
 
@@ -189,7 +206,7 @@ def test_gradients_in_layers_go_through_the_cells_as_well(tmp_path, watches):
     sides = pair()
     x, y, _ = next(batches(1))
     layers = {"fc": sides["student"].fc, "layer4.0": sides["student"].layer4[0]}
-    options = {"schedule": every(1), "layers": tuple(layers), "noise": False, **sides}
+    options = {"schedule": every(1), "keep": Layers(*layers, noise=False), **sides}
     with Recorder(tmp_path / "run", LOSS, **options) as recorder:
         sides["student"](x), sides["teacher"](x)
         recorder.observe(y) if watches else recorder.loss(y)
@@ -214,7 +231,7 @@ def test_gradients_in_layers_go_through_the_cells_as_well(tmp_path, watches):
 def test_layers_are_not_observed_through_a_head_that_would_have_to_run(tmp_path):
     sides = pair(zoo.ConvNeXt)
     x, y, _ = next(batches(1))
-    options = {"schedule": every(1), "layers": ("features",), **sides}
+    options = {"schedule": every(1), "keep": Layers("features"), **sides}
     with Recorder(tmp_path / "run", LOSS, **options) as recorder:
         sides["student"](x), sides["teacher"](x)
         with pytest.raises(RuntimeError, match="let the recorder compute the loss"):
@@ -228,7 +245,7 @@ def test_region_logits_may_be_given(tmp_path):
     student, teacher = torch.randn(2, 8, 5, 21, generator=generator)
     student.requires_grad_()
     y = torch.arange(8) % 5
-    with Recorder(tmp_path / "run", LOSS, schedule=every(1), dtype="float32") as recorder:
+    with Recorder(tmp_path / "run", LOSS, schedule=every(1), store=Store("float32")) as recorder:
         recorder.loss(y, student=student, teacher=teacher).backward()
     found = rows(tmp_path / "run")
     np.testing.assert_array_equal(found["teacher_logits"], teacher[..., 0].numpy())
@@ -240,7 +257,7 @@ def test_a_row_with_nan_has_no_residual_and_the_others_have(tmp_path):
     y, shown = torch.arange(8) % 5, teacher.clone()
     shown[2, 1, 7] = float("nan")
     student.requires_grad_()
-    with Recorder(tmp_path / "run", LOSS, schedule=every(1), dtype="float32") as recorder:
+    with Recorder(tmp_path / "run", LOSS, schedule=every(1), store=Store("float32")) as recorder:
         recorder.observe(y, student=student, teacher=shown)
         student.backward(sum(LOSS.gradients(student, teacher, y).values()) / 8)
     residual = rows(tmp_path / "run")["residual"]
@@ -311,7 +328,9 @@ def test_an_exception_in_forward_leaves_no_hook(tmp_path):
 def test_a_bad_name_on_one_side_leaves_no_hook_on_the_other(tmp_path):
     sides = pair()
     with pytest.raises(ValueError, match="the teacher has no layer 'layer9'"):
-        Recorder(tmp_path / "run", LOSS, **sides, teacher_map="layer9")
+        Recorder(
+            tmp_path / "run", LOSS, **sides | {"teacher": Side(sides["teacher"], map="layer9")}
+        )
     assert hooks(sides["student"]) == hooks(sides["teacher"]) == 0
 
 
@@ -331,8 +350,14 @@ def test_a_target_that_is_no_class_leaves_no_hook_on_a_parameter(tmp_path):
         ({"loss": SDD(KD(), (1, 2, 8))}, "the student has no such regions: scale 8 asks for 8x8"),
         ({"teacher": lambda: zoo.ViT("token", 3)}, "the teacher has no such regions: 19 tokens"),
         ({"teacher": zoo.VGG}, "no spatial map of the teacher was found"),
-        ({"loss": KD(), "student_map": "layer4"}, "only regions, recorded or distilled"),
-        ({"student_map": "layer4", "student_head": "conv1"}, "the student has no such regions"),
+        (
+            {"loss": KD(), "names": {"student": {"map": "layer4"}}},
+            "only regions, recorded or distilled",
+        ),
+        (
+            {"names": {"student": {"map": "layer4", "head": "conv1"}}},
+            "the student has no such regions",
+        ),
     ],
 )
 def test_bad_use_is_answered_in_one_sentence(tmp_path, change, message):
@@ -371,8 +396,8 @@ def test_no_graph_is_kept_once_a_step_is_over(tmp_path):
 
 
 def test_a_named_map_and_head_serve_the_recorder(tmp_path):
-    names = {"student_map": "layer4", "student_head": "fc", "teacher_map": "conv5"}
-    one = train(tmp_path / "named", pair(), **names, teacher_head="fc")
+    names = {"student": {"map": "layer4", "head": "fc"}, "teacher": {"map": "conv5", "head": "fc"}}
+    one = train(tmp_path / "named", pair(), names=names)
     two = train(tmp_path / "found", pair())
     assert [float(x) for x in one] == [float(x) for x in two]
     assert rows(tmp_path / "named")["residual"].max() < 1e-5

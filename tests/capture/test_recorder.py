@@ -10,8 +10,24 @@ import torch
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from toy import Training, batches, network
 
-from kdanalysis import DKD, GDKD, KD, CrossEntropy, Recorder, Sum, at, every, open_run
-from kdanalysis.capture.record import check_batch
+from kdanalysis import (
+    DKD,
+    GDKD,
+    KD,
+    CrossEntropy,
+    Layers,
+    Recorder,
+    Regions,
+    Scaling,
+    Side,
+    Store,
+    Sum,
+    at,
+    every,
+    open_run,
+)
+from kdanalysis.capture.options import sort_kept
+from kdanalysis.capture.samples import check_batch
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
 COLUMNS = ("step", "epoch", "sample_id", "target", "teacher_logits", "student_logits", "residual")
@@ -25,7 +41,7 @@ def read(path) -> dict[str, np.ndarray]:
 def record(path, mine=None, loss=LOSS, steps=4, **options):
     """Train with the recorder; ``mine`` makes the loss when the recorder only observes."""
     training, seen = Training(), []
-    options = {"schedule": every(1), "dtype": "float32"} | options
+    options = {"schedule": every(1), "store": Store("float32")} | options
     sides = {"student": training.student, "teacher": training.teacher}
     with Recorder(path, loss, **sides, **options) as recorder:
         for x, y, index in batches(steps):
@@ -132,7 +148,7 @@ def test_a_backward_pass_beside_the_logits_confirms_nothing(tmp_path):
 def test_losses_divided_for_accumulation_are_what_they_seem(tmp_path):
     training = Training()
     sides = {"student": training.student, "teacher": training.teacher}
-    options = {"schedule": every(1), "accumulate": 4, **sides}
+    options = {"schedule": every(1), "scaling": Scaling(accumulate=4), **sides}
     with Recorder(tmp_path / "run", LOSS, **options) as recorder:
         for x, y, _ in batches(4):
             training.forward(x)
@@ -156,7 +172,7 @@ def test_a_gradscalers_factor_is_divided_out(tmp_path):
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1)  # 1024, 2048, ...
     training = Training()
     sides = {"student": training.student, "teacher": training.teacher}
-    options = {"schedule": every(1), "scaler": scaler}
+    options = {"schedule": every(1), "scaling": Scaling(scaler)}
     with Recorder(tmp_path / "run", LOSS, **sides, **options) as recorder:
         for x, y, _ in batches(3):
             with torch.autocast("cpu", torch.bfloat16):
@@ -173,7 +189,7 @@ def test_a_gradscalers_factor_is_divided_out(tmp_path):
 
 def test_bfloat16_logits_are_stored_bit_for_bit(tmp_path):
     logits = torch.randn(5, 6).bfloat16()
-    with Recorder(tmp_path / "run", schedule=every(1), dtype="same") as recorder:
+    with Recorder(tmp_path / "run", schedule=every(1), store=Store("same")) as recorder:
         recorder.observe(torch.zeros(5, dtype=torch.long), student=logits, teacher=logits)
     np.testing.assert_array_equal(read(tmp_path / "run")["student_logits"], logits.float().numpy())
 
@@ -198,7 +214,7 @@ def test_logits_overwritten_in_place_are_stored_as_the_model_gave_them(tmp_path)
     training = Training()
     sides = {"student": training.student, "teacher": training.teacher}
     x, y, _ = next(batches(1))
-    with Recorder(tmp_path / "run", **sides, schedule=every(1), dtype="float32") as recorder:
+    with Recorder(tmp_path / "run", **sides, schedule=every(1), store=Store("float32")) as recorder:
         student, _ = training.forward(x)
         before = student.detach().clone()
         student.data.zero_()  # as fused losses do
@@ -211,7 +227,7 @@ def test_watching_stores_unusual_numbers_bit_for_bit(tmp_path, bad):
     student, teacher = torch.randn(2, 5, 6)
     teacher[2, 1] = bad
     y = torch.zeros(5, dtype=torch.long)
-    with Recorder(tmp_path / "run", KD(), schedule=every(1), dtype="float32") as recorder:
+    with Recorder(tmp_path / "run", KD(), schedule=every(1), store=Store("float32")) as recorder:
         recorder.observe(y, student=student, teacher=teacher)
     stored = read(tmp_path / "run")["teacher_logits"]
     assert stored.tobytes() == teacher.numpy().tobytes()
@@ -221,7 +237,7 @@ def test_watching_stores_unusual_numbers_bit_for_bit(tmp_path, bad):
 def test_a_row_with_nan_has_no_residual_and_the_others_have(tmp_path, side):
     sides = dict(zip(("student", "teacher"), torch.randn(2, 5, 6), strict=True))
     y = torch.zeros(5, dtype=torch.long)
-    with Recorder(tmp_path / "run", KD(), schedule=every(1), dtype="float32") as recorder:
+    with Recorder(tmp_path / "run", KD(), schedule=every(1), store=Store("float32")) as recorder:
         shown = {name: logits.clone() for name, logits in sides.items()}
         shown[side][2, 1] = float("nan")
         shown["student"].requires_grad_()
@@ -237,15 +253,15 @@ def test_a_computed_loss_refuses_nan_and_names_the_sample(tmp_path):
     student, teacher = torch.randn(2, 5, 6)
     teacher[2, 1] = float("nan")
     with (
-        Recorder(tmp_path / "run", KD(), schedule=every(1), dtype="float32") as recorder,
+        Recorder(tmp_path / "run", KD(), schedule=every(1), store=Store("float32")) as recorder,
         pytest.raises(ValueError, match="teacher logits of sample 2 hold nan at class 1"),
     ):
         recorder.loss(torch.zeros(5, dtype=torch.long), student=student, teacher=teacher)
 
 
 def test_the_run_says_what_it_is(tmp_path):
-    loss = DKD(temperature=2.0)
-    record(tmp_path / "run", loss=loss, classes=list("abcdef"), settings={"lr": 0.1}, seed=3)
+    loss, store = DKD(temperature=2.0), Store(classes=list("abcdef"), settings={"lr": 0.1})
+    record(tmp_path / "run", loss=loss, store=store, seed=3)
     info = open_run(tmp_path / "run").info
     assert (info.loss, info.terms, info.temperature) == (repr(loss), ("tckd", "nckd"), 2.0)
     assert info.weights == {"tckd": 1.0, "nckd": 8.0}
@@ -268,18 +284,47 @@ def test_bad_use_is_answered_in_one_sentence(tmp_path):
     ("given", "message"),
     [
         ({"max_rows": 0}, "max_rows must be at least 1, got 0"),
-        ({"accumulate": 0}, "accumulate must be at least 1, got 0"),
-        ({"full": "wait"}, "full is one of .* got 'wait'"),
-        ({"on_error": "ignore"}, "on_error is one of .* got 'ignore'"),
-        ({"existing": "append"}, "existing is one of .* got 'append'"),
-        ({"dtype": "int8"}, "dtype is one of .* got 'int8'"),
-        ({"settings": {"a": float("nan")}}, "settings must be plain JSON values"),
+        (
+            {"keep": (Layers("0"), Layers("4"))},
+            "keep takes Layers and Regions, at most one of each",
+        ),
+        ({"keep": (Regions(), Regions((1, 2)))}, "at most one of each, alone or in a tuple; got"),
+        ({"student": Side("model")}, r"student must be a module or Side\(module, ...\), got Side"),
     ],
 )
 def test_arguments_are_checked_before_any_step(tmp_path, given, message):
     with pytest.raises(ValueError, match=message):
         Recorder(tmp_path / "run", **given)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        (Scaling, {"accumulate": 0}, "accumulate must be at least 1, got 0"),
+        (Store, {"full": "wait"}, "full is one of .* got 'wait'"),
+        (Store, {"on_error": "ignore"}, "on_error is one of .* got 'ignore'"),
+        (Store, {"existing": "append"}, "existing is one of .* got 'append'"),
+        (Store, {"dtype": "int8"}, "dtype is one of .* got 'int8'"),
+        (Store, {"settings": {"a": float("nan")}}, "settings must be plain JSON values"),
+        (Regions, {"scales": (2, 4)}, r"scales must rise from 1, the whole image, got \(2, 4\)"),
+        (Regions, {"rows": 0}, "rows must be at least 1, got 0"),
+        (Layers, {}, "need at least one layer by its name, got none"),
+    ],
+)
+def test_each_of_a_recorders_arguments_checks_itself(kind, given, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**given)
+
+
+def test_what_is_kept_is_sorted_by_kind():
+    layers, regions = Layers("fc"), Regions((1, 2))
+    for keep in ((layers, regions), [regions, layers]):
+        assert sort_kept(keep) == (layers, regions)
+    assert (sort_kept(()), sort_kept(layers)) == ((None, None), (layers, None))
+    for other in ("fc", ("fc", layers), None, Layers):
+        with pytest.raises(ValueError, match="keep takes Layers and Regions"):
+            sort_kept(other)
 
 
 def observe(recorder, seed=0, ids=None):
@@ -290,7 +335,7 @@ def observe(recorder, seed=0, ids=None):
 
 def test_a_resumed_run_goes_on_after_its_last_step(tmp_path):
     for start in (0, 3, 6):
-        options = {"schedule": every(1), "existing": "resume"}
+        options = {"schedule": every(1), "store": Store(existing="resume")}
         with Recorder(tmp_path / "run", **options) as recorder:
             assert recorder.step == start
             for step in range(3):
@@ -347,7 +392,7 @@ os._exit(9)
 def test_a_disk_that_fails_lets_the_training_go_on_where_asked(tmp_path):
     (tmp_path / "file").write_text("no folder")
     path = tmp_path / "file" / "run"
-    with Recorder(path, schedule=every(1), on_error="warn") as recorder:
+    with Recorder(path, schedule=every(1), store=Store(on_error="warn")) as recorder:
         observe(recorder)
         with pytest.warns(RuntimeWarning, match="nothing more is recorded into .* goes on"):
             observe(recorder)
@@ -379,5 +424,5 @@ def test_a_folder_that_holds_a_run_is_refused_before_any_step(tmp_path):
     with pytest.raises(FileExistsError, match="already holds a run"):
         Recorder(tmp_path / "run", student=model)
     assert not model._forward_hooks
-    record(tmp_path / "run", existing="overwrite", steps=1)
+    record(tmp_path / "run", store=Store("float32", existing="overwrite"), steps=1)
     assert open_run(tmp_path / "run").steps().tolist() == [0]

@@ -2,6 +2,7 @@
 
 import architectures as zoo
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,12 +15,15 @@ from kdanalysis import (
     Blockwise,
     CrossEntropy,
     Recorder,
+    Regions,
+    Store,
     Sum,
     every,
     open_run,
     region_bytes,
     region_logits,
 )
+from kdanalysis.store.schema import read_cells
 
 SIDES = ("teacher_regions", "student_regions")
 ALL = ("step", "epoch", "sample_id", "target", *SIDES)
@@ -39,7 +43,7 @@ def images(step: int, size: int = 8):
 
 def record(path, sides, loss, steps=3, observe=False, **options):
     """Record batches whose sample ids are step * 100 + row; nothing is trained."""
-    options = {"schedule": every(1), "dtype": "float32", "regions": (1, 2)} | options
+    options = {"schedule": every(1), "store": Store("float32"), "keep": Regions((1, 2))} | options
     with Recorder(path, loss, **sides, **options) as recorder:
         for step in range(steps):
             recorder.epoch = step // 2
@@ -69,7 +73,7 @@ def by_hand(sides, step, scales):
 )
 def test_kept_regions_are_those_of_the_rows_they_name(tmp_path, loss, scales, observe):
     sides = pair()
-    run = record(tmp_path / "run", sides, loss, regions=scales, region_rows=5, observe=observe)
+    run = record(tmp_path / "run", sides, loss, keep=Regions(scales, 5), observe=observe)
     found = read(run)
     assert run.info.scales == scales
     assert found["step"].tolist() == [0] * 5 + [1] * 5 + [2] * 5
@@ -83,7 +87,7 @@ def test_kept_regions_are_those_of_the_rows_they_name(tmp_path, loss, scales, ob
 
 
 def test_rows_differ_from_step_to_step_and_are_among_those_captured(tmp_path):
-    run = record(tmp_path / "run", pair(), KD(), 12, max_rows=6, region_rows=3)
+    run = record(tmp_path / "run", pair(), KD(), 12, max_rows=6, keep=Regions((1, 2), 3))
     found = read(run)
     (samples,) = run.batches(["sample_id"])
     assert set(found["sample_id"]) < set(samples["sample_id"])
@@ -95,7 +99,8 @@ def test_rows_differ_from_step_to_step_and_are_among_those_captured(tmp_path):
 def test_the_run_holds_what_it_would_without_regions(tmp_path):
     columns = ("step", "sample_id", "target", "student_logits", "teacher_logits")
     runs = [
-        record(tmp_path / f"run{len(kept)}", pair(), LOSS, regions=kept) for kept in ((), (1, 2))
+        record(tmp_path / name, pair(), LOSS, keep=keep)
+        for name, keep in (("bare", ()), ("kept", Regions((1, 2))))
     ]
     (one,), (two,) = (run.batches(columns) for run in runs)
     for name in columns:
@@ -105,7 +110,9 @@ def test_the_run_holds_what_it_would_without_regions(tmp_path):
 
 def test_logits_that_were_changed_in_place_afterwards_are_kept_as_they_were(tmp_path):
     sides = pair()
-    with Recorder(tmp_path / "run", KD(), **sides, regions=(1,), dtype="float32") as recorder:
+    with Recorder(
+        tmp_path / "run", KD(), **sides, keep=Regions((1,)), store=Store("float32")
+    ) as recorder:
         x, y = images(0)
         with torch.no_grad():
             sides["teacher"](x)
@@ -118,7 +125,9 @@ def test_logits_that_were_changed_in_place_afterwards_are_kept_as_they_were(tmp_
 
 def test_regions_under_autocast_are_kept_in_full_precision_of_what_the_models_gave(tmp_path):
     sides = pair()
-    with Recorder(tmp_path / "run", LOSS, **sides, regions=(1, 2), dtype="same") as recorder:
+    with Recorder(
+        tmp_path / "run", LOSS, **sides, keep=Regions((1, 2)), store=Store("same")
+    ) as recorder:
         x, y = images(0)
         with torch.autocast("cpu", torch.bfloat16):
             sides["teacher"](x), sides["student"](x)
@@ -133,7 +142,9 @@ def test_regions_under_autocast_are_kept_in_full_precision_of_what_the_models_ga
 
 def test_regions_given_by_hand_are_kept(tmp_path):
     given = torch.randn(2, 8, 5, 5)
-    with Recorder(tmp_path / "run", SDD(KD(), (1, 2)), regions=(1, 2), dtype="same") as recorder:
+    with Recorder(
+        tmp_path / "run", SDD(KD(), (1, 2)), keep=Regions((1, 2)), store=Store("same")
+    ) as recorder:
         recorder.loss(torch.arange(8) % 5, student=given[0], teacher=given[1].bfloat16())
     found = read(open_run(tmp_path / "run"))
     np.testing.assert_array_equal(found["student_regions"], given[0])
@@ -141,7 +152,7 @@ def test_regions_given_by_hand_are_kept(tmp_path):
 
 
 def test_the_announced_size_is_that_of_the_cells_on_the_disk(tmp_path):
-    run = record(tmp_path / "run", pair(), KD(), 40, dtype="float16", region_rows=8)
+    run = record(tmp_path / "run", pair(), KD(), 40, store=Store(), keep=Regions((1, 2), 8))
     announced = region_bytes(40 * 8, zoo.CLASSES, (1, 2))
     assert announced == 40 * 8 * 2 * zoo.CLASSES * 5 * 2
     on_disk = sum(part.stat().st_size for part in (run.path / "regions").rglob("*.parquet"))
@@ -152,9 +163,7 @@ def test_the_announced_size_is_that_of_the_cells_on_the_disk(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"regions": (2, 4)}, r"scales must rise from 1, the whole image, got \(2, 4\)"),
-        ({"region_rows": 0}, "region_rows must be at least 1, got 0"),
-        ({"regions": (1, 8)}, "the student has no such regions: scale 8 asks for 8x8"),
+        ({"keep": Regions((1, 8))}, "the student has no such regions: scale 8 asks for 8x8"),
     ],
 )
 def test_what_cannot_be_kept_is_refused(tmp_path, change, message):
@@ -164,7 +173,7 @@ def test_what_cannot_be_kept_is_refused(tmp_path, change, message):
 
 def test_given_regions_of_other_scales_are_refused(tmp_path):
     given = torch.randn(8, 5, 5)
-    with Recorder(tmp_path / "run", SDD(KD(), (1, 2)), regions=(1, 2, 4)) as recorder:
+    with Recorder(tmp_path / "run", SDD(KD(), (1, 2)), keep=Regions((1, 2, 4))) as recorder:
         with pytest.raises(ValueError, match=r"have 5 regions, those of the scales .* are 21"):
             recorder.loss(torch.arange(8) % 5, student=given, teacher=given)
         recorder.step += 1
@@ -190,7 +199,7 @@ def test_region_bytes_refuses_an_unknown_dtype():
 
 def test_regions_beside_stepping_stones_are_refused(tmp_path):
     with pytest.raises(ValueError, match="cannot be kept beside a loss on stepping stones"):
-        Recorder(tmp_path / "run", Blockwise(KD()), regions=(1, 2))
+        Recorder(tmp_path / "run", Blockwise(KD()), keep=Regions((1, 2)))
 
 
 def trained(path, loss, kept) -> list[torch.Tensor]:
@@ -200,7 +209,7 @@ def trained(path, loss, kept) -> list[torch.Tensor]:
     dropout = sides["student"].layer4.register_forward_hook(lambda m, a, y: F.dropout(y, 0.2))
     optimizer = torch.optim.SGD(sides["student"].parameters(), lr=0.01)
     torch.manual_seed(3)
-    options = {"schedule": every(2), "regions": kept, "region_rows": 3}
+    options = {"schedule": every(2), "keep": Regions(kept, 3) if kept else ()}
     with Recorder(path, loss, **sides, **options) as recorder:
         for step in range(7):
             x, y = images(step)
@@ -220,3 +229,16 @@ def test_keeping_regions_changes_no_bit_of_a_training(tmp_path, loss):
     kept = trained(tmp_path / "kept", loss, (1, 2, 4))
     assert all(torch.equal(a, b) for a, b in zip(bare, kept, strict=True))
     assert len(read(open_run(tmp_path / "kept"))["step"]) == 4 * 3
+
+
+def test_regions_in_bfloat16_are_kept_bit_for_bit_and_take_half_the_room(tmp_path):
+    given = torch.randn(2, 8, 5, 5).bfloat16()
+    options = {"keep": Regions((1, 2)), "store": Store("same")}
+    with Recorder(tmp_path / "run", SDD(KD(), (1, 2)), **options) as recorder:
+        recorder.loss(torch.arange(8) % 5, student=given[0], teacher=given[1])
+    found = read(open_run(tmp_path / "run"))
+    for name, values in zip(("student_regions", "teacher_regions"), given, strict=True):
+        np.testing.assert_array_equal(found[name], values.float())
+    (part,) = (tmp_path / "run" / "regions").rglob("*.parquet")
+    cells = read_cells(pq.read_schema(part))
+    assert {name: cell.dtype for name, cell in cells.items()} == dict.fromkeys(SIDES, "bfloat16")

@@ -13,8 +13,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from kdanalysis import RegionTap, region_logits
-from kdanalysis.networks.search import RECENT, Search
+from kdanalysis import (
+    RegionTap,
+    Side,
+    region_logits,
+)
+from kdanalysis.networks.maps import RECENT, Search
 from kdanalysis.networks.zoo import build_model
 
 SCALES = (1, 2, 4)
@@ -142,7 +146,7 @@ def test_the_tokens_of_a_transformer_are_a_grid(pool, front):
 @pytest.mark.parametrize("pool", ["token", "avg"])
 def test_several_tokens_in_front_need_the_grid(pool):
     model = build(lambda: zoo.ViT(pool, 3)).eval()
-    with RegionTap(model) as tap, RegionTap(model, grid=(2, 8)) as wide:
+    with RegionTap(model) as tap, RegionTap(Side(model, grid=(2, 8))) as wide:
         model(images())
         with pytest.raises(ValueError, match=r"19 tokens are no square grid.*give grid=\(h, w\)"):
             tap.take().regions(SCALES)
@@ -165,7 +169,7 @@ def test_a_wrapped_model_is_searched_like_a_bare_one(gives):
         model(images())
         regions = tap.take().regions(SCALES)
         assert torch.equal(regions, bare.take().regions(SCALES))
-    with RegionTap(model, "layer4", "fc") as tap:
+    with RegionTap(Side(model, map="layer4", head="fc")) as tap:
         model(images())
         assert torch.equal(tap.take().regions(SCALES), regions)
 
@@ -175,7 +179,7 @@ def test_a_wrapped_model_is_searched_like_a_bare_one(gives):
 )
 def test_layers_are_taken_by_name(layer, head):
     model = build(zoo.ResNet).eval()
-    with RegionTap(model) as tap, RegionTap(model, layer, head) as named:
+    with RegionTap(model) as tap, RegionTap(Side(model, map=layer, head=head)) as named:
         model(images())
         assert torch.equal(tap.take().regions(SCALES), named.take().regions(SCALES))
         model(images())
@@ -184,7 +188,7 @@ def test_layers_are_taken_by_name(layer, head):
 
 def test_a_named_head_is_taken_as_a_whole():
     model = build(lambda: zoo.TimmNet(zoo.ClassifierHead())).eval()
-    with RegionTap(model) as tap, RegionTap(model, head="head") as named:
+    with RegionTap(model) as tap, RegionTap(Side(model, head="head")) as named:
         model(images())
         inner, outer = tap.take(), named.take()
     assert (inner.head, outer.head) == (model.head.fc, model.head)
@@ -213,7 +217,7 @@ def test_a_head_that_runs_twice_counts_where_it_gave_the_logits(last):
 
 def test_another_layer_by_name_is_taken_but_warned_about():
     model = build(zoo.ResNet).eval()
-    with RegionTap(model, "conv1", "fc") as tap:
+    with RegionTap(Side(model, map="conv1", head="fc")) as tap:
         with pytest.warns(
             RuntimeWarning, match="does not give its logits: if the layers are named"
         ):
@@ -268,7 +272,7 @@ def test_a_head_that_gives_the_logits_is_not_seen_when_it_runs_at_positions(hidd
     model = build(zoo.ResNet).eval()
     if hidden:
         model.fc = nn.Sequential(model.fc, nn.ReLU(), nn.Linear(5, 5))
-    with RegionTap(model, logits_layer="fc") as tap:
+    with RegionTap(Side(model, layer="fc")) as tap:
         logits = model(images())
         regions = tap.take().regions((1, 2))
         with pytest.raises(RuntimeError, match="no forward pass"):
@@ -285,7 +289,10 @@ def test_dropout_written_as_a_function_needs_names_or_evaluation_mode():
         model.eval()(images())
         model.train()(images())
         assert not tap.take().explains().any()  # dropout is in the logits, not in the cells
-    with RegionTap(model, "layer4", "fc") as tap, pytest.warns(RuntimeWarning, match="dropout"):
+    with (
+        RegionTap(Side(model, map="layer4", head="fc")) as tap,
+        pytest.warns(RuntimeWarning, match="dropout"),
+    ):
         model(images())
 
 
@@ -298,14 +305,19 @@ def test_dropout_written_as_a_function_needs_names_or_evaluation_mode():
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 5)), (), "no spatial map of the teach"),
         (zoo.ResNet, ("fc", "fc"), r"has none of shape .* it has \(6, 5\) and \(6, 12\)"),
         (zoo.ResNet, ("conv1", ""), "no spatial map of the teacher"),
-        (zoo.ResNet, ("layer5", "fc"), "the teacher has no layer 'layer5'; it has: conv1, layer4"),
+        (
+            zoo.ResNet,
+            ("layer5", "fc"),
+            "the teacher has no layer 'layer5'; did you mean 'layer4'",
+        ),
         (zoo.ResNet, ("layer4", "head"), "the teacher has no layer 'head'"),
     ],
     ids=["vgg", "vgg inside", "fc_norm", "no map", "no map by name", "other", "layer", "head"],
 )
 def test_what_cannot_be_told_is_said_in_one_sentence_and_leaves_no_hook(make, names, message):
     model = build(make)
-    with pytest.raises(ValueError, match=message), RegionTap(model, *names, side="teacher"):
+    side = Side(model, "", *names)
+    with pytest.raises(ValueError, match=message), RegionTap(side, "teacher"):
         model(images())
     assert hooks(model) == 0
 

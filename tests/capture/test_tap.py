@@ -10,7 +10,9 @@ import torch
 from torch import nn
 from toy import network
 
-from kdanalysis.capture.tap import Tap, logits_of
+from kdanalysis import Side
+from kdanalysis.capture.taps import Tap
+from kdanalysis.networks.hook import logits_of
 
 LOGITS = torch.zeros(3, 4)
 Output = namedtuple("Output", "logits loss")
@@ -48,19 +50,19 @@ def test_an_output_without_logits_is_refused(output, message):
 
 def test_a_layer_is_found_behind_a_wrappers_prefix():
     model = nn.ModuleDict({"module": network(0)})
-    tap = Tap(model, "4", "student", lambda: False)
+    tap = Tap(Side(model, "4"), "student", lambda: False)
     expected = model["module"](torch.ones(2, 8))
     assert tap.take()[0] is expected
 
 
 def test_an_unknown_layer_is_named():
     with pytest.raises(ValueError, match="the teacher has no layer 'head'; it has: 0, 1, 2, 3, 4"):
-        Tap(network(0), "head", "teacher", lambda: False)
+        Tap(Side(network(0), "head"), "teacher", lambda: False)
 
 
 def test_a_second_take_without_a_forward_pass_is_an_error():
     model = network(0)
-    tap = Tap(model, "", "student", lambda: False)
+    tap = Tap(Side(model, ""), "student", lambda: False)
     model(torch.ones(2, 8))
     tap.take()
     with pytest.raises(RuntimeError, match="no forward pass of the student was seen"):
@@ -70,7 +72,7 @@ def test_a_second_take_without_a_forward_pass_is_an_error():
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_a_copied_model_does_not_reach_the_tap(clone):
     model = network(0)
-    tap = Tap(model, "", "student", lambda: False)
+    tap = Tap(Side(model, ""), "student", lambda: False)
     twin = clone(model)
     twin(torch.ones(2, 8))
     with pytest.raises(RuntimeError, match="no forward pass of the student"):
@@ -81,7 +83,7 @@ def test_a_copied_model_does_not_reach_the_tap(clone):
 
 def test_a_validation_pass_does_not_take_the_training_passs_place():
     model = network(0)
-    tap = Tap(model, "", "student", lambda: True)
+    tap = Tap(Side(model, ""), "student", lambda: True)
     trained = model(torch.ones(2, 8))
     with torch.no_grad():
         model(torch.zeros(2, 8))
@@ -92,7 +94,7 @@ def test_a_validation_pass_does_not_take_the_training_passs_place():
 
 def test_two_training_passes_in_a_step_are_an_error():
     model = network(0)
-    tap = Tap(model, "", "student", lambda: False)
+    tap = Tap(Side(model, ""), "student", lambda: False)
     model(torch.ones(2, 8)), model(torch.zeros(2, 8))
     with pytest.raises(RuntimeError, match="the student ran 2 training passes in one step"):
         tap.take()
@@ -100,6 +102,6 @@ def test_two_training_passes_in_a_step_are_an_error():
 
 def test_a_copy_is_made_only_where_it_is_wanted():
     model = network(0)
-    tap = Tap(model, "", "student", lambda: False)
+    tap = Tap(Side(model, ""), "student", lambda: False)
     model(torch.ones(2, 8))
     assert tap.take()[1] is None

@@ -9,7 +9,20 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from toy import Training, batches, network
 
-from kdanalysis import GDKD, KD, SDD, CrossEntropy, Recorder, Sum, at, every, open_run
+from kdanalysis import (
+    GDKD,
+    KD,
+    SDD,
+    CrossEntropy,
+    Layers,
+    Recorder,
+    Side,
+    Store,
+    Sum,
+    at,
+    every,
+    open_run,
+)
 from kdanalysis.networks.zoo import build_model
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
@@ -22,11 +35,11 @@ def read(path) -> dict[str, np.ndarray]:
     return rows
 
 
-def train(path, run=None, steps=3, **options) -> tuple[Training, list[torch.Tensor]]:
+def train(path, run=None, steps=3, layer="", **options) -> tuple[Training, list[torch.Tensor]]:
     """Train ``run(student, x)`` on the loss of a recorder; return the logits it gave as well."""
     training, seen = Training(), []
-    sides = {"student": training.student, "teacher": training.teacher}
-    options = {"schedule": every(1), "dtype": "float32"} | sides | options
+    sides = {"student": Side(training.student, layer), "teacher": training.teacher}
+    options = {"schedule": every(1), "store": Store("float32")} | sides | options
     with Recorder(path, LOSS, **options) as recorder:
         for x, y, index in batches(steps):
             with torch.no_grad():
@@ -60,14 +73,14 @@ def test_a_checkpointed_body_gives_each_row_once(tmp_path, reentrant):
     def run(model, x):
         return model[4](checkpoint(model[:4], x, use_reentrant=reentrant))
 
-    assert_as_plain(tmp_path, run, student_layer="4")
+    assert_as_plain(tmp_path, run, layer="4")
 
 
 def test_a_layer_inside_a_checkpointed_model_gives_each_row_once(tmp_path):
     def run(model, x):
         return checkpoint(model, x, use_reentrant=False)
 
-    assert_as_plain(tmp_path, run, student_layer="4")
+    assert_as_plain(tmp_path, run, layer="4")
 
 
 def observe(tmp_path, run) -> None:
@@ -105,7 +118,7 @@ def test_recording_a_validation_pass_warns_of_nothing(tmp_path):
 
 def test_layers_behind_reentrant_checkpointing_are_an_error_that_helps(tmp_path):
     with pytest.raises(RuntimeError, match=r"that is reentrant \(use_reentrant=False"):
-        train(tmp_path / "run", lambda m, x: checkpoint(m, x, use_reentrant=True), layers="0")
+        train(tmp_path / "run", lambda m, x: checkpoint(m, x, use_reentrant=True), keep=Layers("0"))
 
 
 @pytest.mark.parametrize("loss", [KD(), SDD(KD(), scales=(1, 2))], ids=["logits", "regions"])
@@ -115,7 +128,7 @@ def test_channels_last_is_recorded_as_any_other_layout(tmp_path, loss):
         torch.manual_seed(0)
         student, teacher = build_model("resnet8", 6), build_model("resnet8", 6).eval()
         sides = {"student": student, "teacher": teacher}
-        options = {"layers": ("fc", "layer1"), "dtype": "float32"}
+        options = {"keep": Layers("fc", "layer1"), "store": Store("float32")}
         with Recorder(tmp_path / str(layout), loss, **sides, **options) as recorder:
             for side in sides.values():
                 side.to(memory_format=layout)(images.to(memory_format=layout))
@@ -175,7 +188,7 @@ def overwrite(tmp_path, side: str, computes: bool, **options) -> dict[str, np.nd
     """One step in which one side's logits are overwritten in place after the forward pass."""
     training, (x, y, _) = Training(), next(batches(1))
     sides = {"student": training.student, "teacher": training.teacher}
-    options = {"dtype": "float32"} | options
+    options = {"store": Store("float32")} | options
     with Recorder(tmp_path / "run", LOSS, **sides, **options) as recorder:
         given = dict(zip(sides, training.forward(x), strict=True))
         before = {name: logits.detach().clone() for name, logits in given.items()}
@@ -202,8 +215,9 @@ def test_a_loss_on_logits_that_were_overwritten_is_refused(tmp_path, side):
 
 def test_layers_of_logits_that_were_overwritten_are_refused(tmp_path):
     with pytest.raises(RuntimeError, match="the student's logits were overwritten in place"):
-        overwrite(tmp_path, "student", computes=False, layers="0")
-    overwrite(tmp_path, "teacher", computes=False, layers="0", existing="overwrite")
+        overwrite(tmp_path, "student", computes=False, keep=Layers("0"))
+    again = {"keep": Layers("0"), "store": Store("float32", existing="overwrite")}
+    overwrite(tmp_path, "teacher", computes=False, **again)
 
 
 def test_logits_made_in_place_are_recorded_as_any_others(tmp_path):

@@ -10,8 +10,18 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from toy import Training, batches, network
 
-from kdanalysis import GDKD, SDD, CrossEntropy, Recorder, Sum, every, open_run
-from kdanalysis.networks.site import submodule
+from kdanalysis import (
+    GDKD,
+    SDD,
+    CrossEntropy,
+    Recorder,
+    Side,
+    Store,
+    Sum,
+    every,
+    open_run,
+)
+from kdanalysis.networks.names import submodule
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
 
@@ -57,17 +67,18 @@ WRAPPERS = [
 NAMES = ["dp", "ddp", "compiled ddp", "ddp of compiled", "fsdp2", "fsdp", "fsdp orig", "checkpoint"]
 
 
-def train(path, wrap, **options) -> tuple[np.ndarray, ...]:
+def train(path, wrap, layer="", **options) -> tuple[np.ndarray, ...]:
     torch.compiler.reset()
     training = Training()
     student = wrap(training.student)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
-    sides = {"student": student, "teacher": nn.DataParallel(training.teacher)}
-    options = {"schedule": every(1), "dtype": "float32"} | options
+    teacher = nn.DataParallel(training.teacher)
+    sides = {"student": Side(student, layer), "teacher": teacher}
+    options = {"schedule": every(1), "store": Store("float32")} | options
     with Recorder(path, LOSS, **sides, **options) as recorder:
         for x, y, index in batches(3):
             with torch.no_grad():
-                sides["teacher"](x)
+                teacher(x)
             student(x)
             recorder.loss(y, sample_id=index).backward()
             optimizer.step()
@@ -81,7 +92,7 @@ def train(path, wrap, **options) -> tuple[np.ndarray, ...]:
 @pytest.mark.parametrize("wrap", WRAPPERS, ids=NAMES)
 @pytest.mark.parametrize("layer", ["", "4"])
 def test_a_wrapped_student_gives_the_rows_of_the_plain_one(tmp_path, wrap, layer):
-    sample_id, residual, logits = train(tmp_path / "run", wrap, student_layer=layer)
+    sample_id, residual, logits = train(tmp_path / "run", wrap, layer=layer)
     _, _, expected = train(tmp_path / "plain", lambda model: model)
     assert sample_id.tolist() == list(range(30))
     assert residual.max() < 1e-5
@@ -111,13 +122,13 @@ def test_a_layer_that_is_called_module_is_meant_first():
     assert submodule(model, "module.head", "student") is model["module"]["head"]
 
 
-@pytest.mark.parametrize("options", [{"student_layer": "4"}, {"loss": SDD(LOSS)}])
+@pytest.mark.parametrize("options", [{"layer": "4"}, {"loss": SDD(LOSS)}])
 def test_layers_inside_data_parallel_on_several_devices_are_refused(tmp_path, options):
     student = nn.DataParallel(network(0))
     student.device_ids = [0, 1]
-    options = {"loss": LOSS} | options
+    side, loss = Side(student, options.get("layer", "")), options.get("loss", LOSS)
     with pytest.raises(ValueError, match="in DataParallel on several devices: a layer inside it"):
-        Recorder(tmp_path / "run", student=student, **options)
+        Recorder(tmp_path / "run", loss, student=side)
     Recorder(tmp_path / "run", LOSS, student=student).close()  # the control: the whole model
 
 
@@ -138,8 +149,8 @@ def test_student_and_teacher_may_be_two_layers_of_one_model(tmp_path):
             return self.early(x), self.late(x)
 
     model, (x, y, _) = TwoHeads().eval(), next(batches(1))
-    layers = {"student_layer": "early", "teacher_layer": "late", "dtype": "float32"}
-    with Recorder(tmp_path / "run", LOSS, student=model, teacher=model, **layers) as recorder:
+    sides = {"student": Side(model, "early"), "teacher": Side(model, "late")}
+    with Recorder(tmp_path / "run", LOSS, **sides, store=Store("float32")) as recorder:
         early, late = model(x)
         recorder.observe(y)
     (rows,) = open_run(tmp_path / "run").batches(["student_logits", "teacher_logits"], 100)

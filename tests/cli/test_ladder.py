@@ -61,7 +61,10 @@ def test_blocks_are_chosen_and_the_fit_takes_so_many_images(run_command, network
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--teacher-blocks", "layr1,layer2,layer3"), "has no block 'layr1'; the nearest are"),
+        (
+            ("--teacher-blocks", "layr1,layer2,layer3"),
+            "no block 'layr1'; did you mean 'layer1'",
+        ),
         (("--student-blocks", "layer1"), "the student has 1 blocks and the teacher 3"),
         (("--loss", "kdd"), "unknown loss 'kdd'"),
         (("--strength", "-1"), "strength must be a finite number from 0"),

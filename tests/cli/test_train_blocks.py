@@ -76,7 +76,10 @@ def test_another_method_is_not_resumed(trained):
             ("--method", "blocks", "--student-blocks", "layer1,layer2"),
             "the student has 2 blocks and the teacher 3",
         ),
-        (("--method", "blocks", "--teacher-blocks", "layr1,layer2,layer3"), "nearest are layer1"),
+        (
+            ("--method", "blocks", "--teacher-blocks", "layr1,layer2,layer3"),
+            "you mean 'layer1'",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_left(tmp_path, options, message):

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 import kdanalysis as kd
 from kdanalysis.core.gram import term_gradients
 from kdanalysis.core.parameters import half_covariances, layer_grams
-from kdanalysis.networks.layers import find_layers
+from kdanalysis.networks.names import find_layers
 from kdanalysis.networks.zoo import build_model
 from tests.core.reference import backward_gradients, covariance, flat
 

@@ -6,7 +6,12 @@ from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, TrainingArguments
 
-from kdanalysis import KD, every
+from kdanalysis import (
+    KD,
+    Layers,
+    Store,
+    every,
+)
 from kdanalysis.integrations.huggingface import DistillationCallback, DistillationTrainer
 
 
@@ -26,8 +31,8 @@ def sentence(row: int) -> dict:
 
 if __name__ == "__main__":
     folder, batch = Path(sys.argv[1]), int(sys.argv[2])
-    layers = ("logits", "transformer.h.0", "lm_head")
-    options = {"schedule": every(1), "dtype": "float32", "layers": layers}
+    keep = Layers("logits", "transformer.h.0", "lm_head")
+    options = {"schedule": every(1), "store": Store("float32"), "keep": keep}
     trainer = DistillationTrainer(
         model=transformer(0),
         args=TrainingArguments(

@@ -9,7 +9,11 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from kdanalysis import KD, every
+from kdanalysis import (
+    KD,
+    Store,
+    every,
+)
 from kdanalysis.integrations.lightning import DistillationCallback
 
 
@@ -31,7 +35,7 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     torch.manual_seed(0)
     rows = TensorDataset(torch.randn(16, 4), torch.arange(16) % 3, torch.arange(16))
-    callback = DistillationCallback(folder / "run", KD(), schedule=every(1), dtype="float32")
+    callback = DistillationCallback(folder / "run", KD(), schedule=every(1), store=Store("float32"))
     Trainer(
         accelerator="cpu",
         devices=2,

@@ -22,7 +22,18 @@ from transformers import (
     TrainingArguments,
 )
 
-from kdanalysis import GDKD, KD, CrossEntropy, Sum, at, every, linear_ramp, open_run
+from kdanalysis import (
+    GDKD,
+    KD,
+    CrossEntropy,
+    Layers,
+    Store,
+    Sum,
+    at,
+    every,
+    linear_ramp,
+    open_run,
+)
 from kdanalysis.integrations.huggingface import DistillationCallback, DistillationTrainer
 
 LOSS = Sum(CrossEntropy(), GDKD(k=3, weights=(1, 2, 8)))
@@ -73,7 +84,7 @@ def distil(
     **recording,
 ):
     """Two epochs of three steps, recorded into ``run``; the trainer after training."""
-    recording = {"schedule": every(1), "dtype": "float32"} | recording
+    recording = {"schedule": every(1), "store": Store("float32")} | recording
     callback = DistillationCallback(tmp_path / "run", loss, teacher=model(1, 16), **recording)
     trainer = kind(
         model=model(0),
@@ -252,7 +263,7 @@ def test_gradients_at_layers_add_up_to_those_of_the_training(tmp_path):
             self.squared = sum(p.grad.double().square().sum().item() for p in block.parameters())
 
     looking, options = Looking(), {"max_steps": 1, "max_grad_norm": 0.0}
-    distil(tmp_path, options, more=[looking], layers="transformer.h.0")
+    distil(tmp_path, options, more=[looking], keep=Layers("transformer.h.0"))
     (block,) = open_run(tmp_path / "run").layer_batches(1000)
     assert block["dot"].sum() == pytest.approx(looking.squared, rel=1e-5)
 

@@ -15,7 +15,17 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 from toy import network
 
-from kdanalysis import GDKD, CrossEntropy, Sum, at, every, linear_ramp, logarithmic, open_run
+from kdanalysis import (
+    GDKD,
+    CrossEntropy,
+    Store,
+    Sum,
+    at,
+    every,
+    linear_ramp,
+    logarithmic,
+    open_run,
+)
 from kdanalysis.integrations.lightning import DistillationCallback
 from kdanalysis.integrations.tokens import select_tokens
 
@@ -71,7 +81,7 @@ def trainer(tmp_path, *callbacks, **options) -> Trainer:
 
 def fit(tmp_path, module=None, options=None, **recording) -> Module:
     """Two epochs of three steps, recorded into ``run``."""
-    recording = {"schedule": every(1), "dtype": "float32"} | recording
+    recording = {"schedule": every(1), "store": Store("float32")} | recording
     callback = DistillationCallback(tmp_path / "run", LOSS, **recording)
     module = Module() if module is None else module
     torch.manual_seed(5)
@@ -93,7 +103,9 @@ def rows(tmp_path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("asks", [False, True], ids=["own loss", "callback's loss"])
 def test_what_trains_is_recorded_and_nothing_else(tmp_path, asks):
-    callback = DistillationCallback(tmp_path / "run", LOSS, schedule=every(1), dtype="float32")
+    callback = DistillationCallback(
+        tmp_path / "run", LOSS, schedule=every(1), store=Store("float32")
+    )
     module = Module(callback if asks else None)
     trainer(tmp_path, callback).fit(module, loader(), loader())
     found = rows(tmp_path)
@@ -222,7 +234,9 @@ def test_no_hook_is_left_after_training_or_an_exception_in_it(tmp_path):
 @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_a_training_that_goes_on_from_a_checkpoint_goes_on_with_the_run(tmp_path):
     def fit_with_checkpoints(module, **fit_options):
-        callback = DistillationCallback(tmp_path / "run", LOSS, schedule=every(1), dtype="float32")
+        callback = DistillationCallback(
+            tmp_path / "run", LOSS, schedule=every(1), store=Store("float32")
+        )
         keep = ModelCheckpoint(tmp_path / "kept", save_top_k=-1, every_n_train_steps=3)
         options = {"enable_checkpointing": True, "max_epochs": 2}
         trainer(tmp_path, callback, keep, **options).fit(module, loader(), loader(), **fit_options)
@@ -301,7 +315,7 @@ def test_logits_may_be_given_such_as_those_of_tokens(tmp_path):
             sides = {"student": tokens.student, "teacher": tokens.teacher}
             return callback.loss(tokens.target, tokens.sample_id, **sides)
 
-    options = {"schedule": every(1), "dtype": "float32", "student": None, "teacher": None}
+    options = {"schedule": every(1), "store": Store("float32"), "student": None, "teacher": None}
     callback = DistillationCallback(tmp_path / "run", LOSS, **options)
     trainer(tmp_path, callback, max_epochs=1).fit(Tagger(), loader(), loader())
     found = rows(tmp_path)

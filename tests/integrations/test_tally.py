@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kdanalysis.capture.captured import Captured
+from kdanalysis.capture.record import Captured
 from kdanalysis.integrations.tally import Tally
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import ClassVar
 
 import pytest
 import torch
@@ -265,7 +266,10 @@ def refuse(message: str, **changes) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"student_blocks": ("layer1", "layr2", "layer3")}, "no block 'layr2'; the nearest are l"),
+        (
+            {"student_blocks": ("layer1", "layr2", "layer3")},
+            "no block 'layr2'; did you mean 'lay",
+        ),
         ({"teacher_blocks": ("x", "y", "z")}, "the teacher has no block 'x'; it has: conv1"),
         ({"student_blocks": "layer1"}, "are a sequence of names, got 'layer1'"),
         ({"student_blocks": ("layer1", "layer1", "layer2")}, "block 'layer1' is named twice"),
@@ -373,3 +377,56 @@ class Fixed(nn.Module):
 
     def forward(self, x, scale=1.0):
         return self.model(x, scale=scale)
+
+
+class Blocks(nn.Module):
+    """A student of three blocks, which torch.compile reads as it is in tests as well."""
+
+    block_names: ClassVar[tuple[str, ...]] = ("one", "two", "three")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3, stride=2)
+        self.three, self.fc = nn.Conv2d(6, 8, 3), nn.Linear(8, CLASSES)
+
+    def forward(self, x):
+        return self.fc(self.three(self.two(self.one(x)).relu()).mean((2, 3)))
+
+
+WRAPPERS = {
+    "data parallel": nn.DataParallel,
+    "compiled": lambda model: torch.compile(model, backend="eager"),
+    "both": lambda model: torch.compile(nn.DataParallel(model), backend="eager"),
+}
+
+
+@pytest.fixture
+def _compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.usefixtures("_compiler")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own look
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_blocks_of_a_wrapped_student_are_found_by_name(wrap):
+    student, teacher, ladders = Blocks(), pair("resnet").teacher, []
+    known = student.block_names
+    for one, names in ((student, None), (wrap(student), None), (wrap(student), known)):
+        torch.manual_seed(3)
+        ladders.append(Ladder(one, teacher, images(), names).eval())
+        assert ladders[-1].student_blocks == known
+        torch.compiler.reset()
+    for step in range(3):
+        expected, *found = (ladder(images(step)).student for ladder in ladders)
+        for logits in found:
+            torch.testing.assert_close(logits, expected)
+
+
+@pytest.mark.usefixtures("_compiler")
+def test_blocks_inside_compiled_code_that_has_run_are_refused():
+    student = torch.compile(Blocks(), backend="eager")
+    student(images())
+    with pytest.raises(ValueError, match="the student is compiled, and compiled code has run"):
+        Ladder(student, pair("resnet").teacher, images())

@@ -5,7 +5,17 @@ import pandas as pd
 import pytest
 from toy import Training, batches
 
-from kdanalysis import GDKD, KD, CrossEntropy, Recorder, Sum, every, open_run
+from kdanalysis import (
+    GDKD,
+    KD,
+    CrossEntropy,
+    Layers,
+    Recorder,
+    Store,
+    Sum,
+    every,
+    open_run,
+)
 from kdanalysis.pages.run import report
 from kdanalysis.store.grams import gram_index
 from kdanalysis.studies.source import MOST
@@ -13,15 +23,16 @@ from kdanalysis.studies.source import MOST
 LOSS = Sum(CrossEntropy(), GDKD(k=2))
 LAYER_TABLES = ("layers", "snr")
 LAYERS = ("logits", "0", "4")
+ALL = Layers(*LAYERS)
 
 
 @pytest.fixture
 def make_run(tmp_path):
     """Train a few steps under a recorder of that name."""
 
-    def make(name="run", steps=6, loss=LOSS, layers=LAYERS, **options):
+    def make(name="run", steps=6, loss=LOSS, keep=ALL, **options):
         training = Training()
-        options = {"schedule": every(1), "layers": layers, "existing": "error"} | options
+        options = {"schedule": every(1), "keep": keep} | options
         sides = {"student": training.student, "teacher": training.teacher}
         with Recorder(tmp_path / name, loss, **sides, **options) as recorder:
             for x, y, _ in batches(steps):
@@ -54,7 +65,7 @@ def test_the_table_holds_what_was_recorded_step_by_step(make_run):
 
 
 def test_dot_products_of_layers_add_up_to_those_of_both(make_run):
-    parts, both = make_run("parts"), make_run("both", layers=("0.weight", "0.bias"))
+    parts, both = make_run("parts"), make_run("both", keep=Layers("0.weight", "0.bias"))
     layer = parts.table("layers").query("layer == '0'").reset_index()
     sums = both.table("layers").groupby(["step", "term_a", "term_b"], sort=False)["dot"].sum()
     np.testing.assert_allclose(sums.to_numpy(), layer["dot"], rtol=1e-5)
@@ -94,7 +105,7 @@ def test_tables_of_samples_and_layers_come_in_one_call_in_the_order_asked(make_r
 
 
 def test_what_was_not_recorded_is_said(make_run):
-    bare, quiet = make_run("bare", layers=()), make_run("quiet", noise=False)
+    bare, quiet = make_run("bare", keep=()), make_run("quiet", keep=Layers(*LAYERS, noise=False))
     with pytest.raises(ValueError, match=r"'layers' needs gradients at layers, .*kd\.Layers"):
         bare.table("layers")
     with pytest.raises(ValueError, match=r"'snr' needs the variance .*kd\.Layers\(.*noise=True"):
@@ -107,10 +118,10 @@ def test_what_was_not_recorded_is_said(make_run):
 
 
 def test_a_resumed_run_with_other_layers_has_them_where_they_were_recorded(make_run, tmp_path):
-    make_run(steps=2, layers="0")
+    make_run(steps=2, keep=Layers("0"))
     training = Training()
     sides = {"student": training.student, "teacher": training.teacher}
-    options = {"schedule": every(1), "layers": "4", "existing": "resume"}
+    options = {"schedule": every(1), "keep": Layers("4"), "store": Store(existing="resume")}
     with Recorder(tmp_path / "run", LOSS, **sides, **options) as recorder:
         for x, y, _ in batches(2):
             training.forward(x)
@@ -140,7 +151,7 @@ def test_the_page_shows_norms_conflict_and_signal_after_the_tables_of_samples(ma
 
 def test_runs_with_and_without_layers_stand_on_one_page(make_run):
     runs = {"gdkd": make_run("gdkd"), "bare": make_run("bare", layers=())}
-    runs["kd"] = make_run("kd", loss=KD(), layers="4", noise=False)
+    runs["kd"] = make_run("kd", loss=KD(), keep=Layers("4", noise=False))
     page = report(runs)
     by_name = {section.name: section for section in page.sections}
     starts = {

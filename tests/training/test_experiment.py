@@ -12,7 +12,7 @@ from kdanalysis import open_run
 from kdanalysis.data import load_data
 from kdanalysis.losses import Loss
 from kdanalysis.networks.zoo import build_model
-from kdanalysis.training import Experiment, Settings, run_experiment
+from kdanalysis.training import Experiment, Settings, Stones, run_experiment
 from kdanalysis.training.checkpoint import load_network, read_checkpoint, save_checkpoint
 from kdanalysis.training.fit import Fit
 from kdanalysis.training.predict import predict
@@ -294,3 +294,22 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         save_checkpoint(tmp_path / "model.pt", model, {"model": "b"})
     assert read_checkpoint(tmp_path / "model.pt")["facts"] == {"model": "a"}
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_every_module_keeps_its_own_mode_over_a_prediction(data):
+    model = build_model("resnet8", len(data.classes)).train()
+    model.layer1.eval()  # frozen statistics
+    before = [module.training for module in model.modules()]
+    predict(model, data.valid, CPU)
+    assert [module.training for module in model.modules()] == before
+    assert len(set(before)) == 2  # the control
+
+
+@pytest.mark.parametrize("stones", [None, Stones()], ids=["plain", "stones"])
+def test_asking_for_the_losses_draws_no_random_number(data, stones):
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    experiment = Experiment(data, "resnet8", "resnet8", ("kd", "dkd"), QUICK, stones=stones)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert list(experiment.named_losses()) == ["kd", "dkd"]
+    assert torch.equal(torch.get_rng_state(), state)

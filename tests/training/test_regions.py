@@ -7,7 +7,7 @@ import torch
 from kdanalysis import open_run
 from kdanalysis.data import load_data
 from kdanalysis.training import Experiment, Settings, announce_regions, run_experiment
-from kdanalysis.training.regions import written
+from kdanalysis.training.experiment import written
 
 
 @pytest.mark.parametrize(("every", "captured"), [(1, 8), (3, 3)])

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-from kdanalysis.networks.layers import find_layers, unwrapped
+from kdanalysis.networks.names import find_blocks, find_layers, submodule, unwrapped
 from kdanalysis.networks.zoo import build_model
 
 
@@ -84,3 +85,29 @@ def test_what_learns_is_asked_anew_every_time(model):
     assert list(layer.learning()) == ["weight"]
     model.fc.weight = nn.Parameter(torch.zeros(5, 64))
     assert layer.learning()["weight"] is model.fc.weight
+
+
+def test_layers_blocks_and_submodules_know_the_same_wrappers(model):
+    inner = model.layer2
+    model.layer2 = checkpoint_wrapper(inner)
+    wrapped = torch.compile(nn.DataParallel(model), backend="eager")
+    for name in ("layer2.0", "module.layer2.0", "_orig_mod.module.layer2.0"):
+        assert submodule(wrapped, name, "student") is inner[0]
+        assert find_blocks(wrapped, (name,), "student") == {name: inner[0]}
+        layers = find_layers(wrapped, name)
+        assert list(layers) == ["layer2.0"]
+        assert layers["layer2.0"].module is inner[0]
+    assert list(find_layers(wrapped, "module.layer2.*")) == ["layer2.0", "layer2.1"]
+    assert unwrapped(wrapped) is model
+
+
+@pytest.mark.parametrize("find", [submodule, lambda model, name, side: find_layers(model, name)])
+def test_every_way_offers_the_nearest_name(model, find):
+    message = r"the student has no layer 'layr2'; did you mean 'layer2'\? it has: conv1, bn1"
+    with pytest.raises(ValueError, match=message):
+        find(model, "layr2", "student")
+
+
+def test_a_block_by_two_names_is_named_twice(model):
+    with pytest.raises(ValueError, match=r"block 'module\.layer1' is named twice"):
+        find_blocks(nn.DataParallel(model), ("layer1", "module.layer1"), "teacher")

@@ -2,20 +2,81 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float64, Int
 from torch import Tensor, nn
 
-from kdanalysis.capture.grams import LayerGrams
 from kdanalysis.capture.head import Head, is_plain, is_shared
-from kdanalysis.capture.moments import LOGITS, Moments, take_moments
-from kdanalysis.capture.options import Options
-from kdanalysis.capture.parallel import Group, refuse_sharded, unite
-from kdanalysis.capture.seen import Seen
-from kdanalysis.capture.tap import Pass, Taps
+from kdanalysis.capture.moments import (
+    LOGITS,
+    Group,
+    Moments,
+    refuse_sharded,
+    take_moments,
+    unite,
+)
+from kdanalysis.capture.passes import Pass, Seen
+from kdanalysis.capture.samples import permuted
 from kdanalysis.core.gram import HasGradients, term_gradients
-from kdanalysis.networks.layers import Layer, find_layers, unwrapped
+from kdanalysis.networks.names import Layer, find_layers, unwrapped
+
+
+@dataclass(frozen=True, init=False)
+class Layers:
+    """Keeps the Gram matrix of the loss terms' gradients at layers of the student.
+
+    It costs a backward pass a term; none for a linear head, nor for "logits", the gradients in the
+    logits of the batch. Under DDP the gradients are those of all ranks' samples: every rank needs
+    the same recorder and one schedule.
+
+    Args:
+        names: names or patterns (see ``find_layers``).
+        noise: take the gradients' variance over samples too, at the same cost once more.
+
+    Raises:
+        ValueError: no name, or one that is no text.
+    """
+
+    names: tuple[str, ...]
+    noise: bool = True
+
+    def __init__(self, *names: Any, noise: bool = True) -> None:
+        if not names:
+            raise ValueError("need at least one layer by its name, got none")
+        for name in names:
+            if not isinstance(name, str):
+                raise ValueError(f"a layer is chosen by its name as text, got {name!r:.80}")
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "noise", noise)
+
+
+@dataclass(frozen=True)
+class LayerGrams:
+    """What is kept of a captured step: the terms' Gram matrix of every layer.
+
+    ``dot`` of the gradients of the batch mean, ``covariance`` of those of single samples, both
+    weighted as the loss weighs the terms, ramp included; ``count`` samples.
+    """
+
+    layers: tuple[str, ...]
+    terms: tuple[str, ...]
+    dot: Float64[Tensor, "l t t"]
+    covariance: Float64[Tensor, "l t t"] | None
+    count: int
+
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of the store, one row a layer and ordered pair of terms."""
+        pairs = [(name, a, b) for name in self.layers for a in self.terms for b in self.terms]
+        names = zip(("layer", "term_a", "term_b"), zip(*pairs, strict=True), strict=True)
+        columns = {**dict(names), "dot": self.dot.flatten().cpu().numpy()}
+        if self.covariance is not None:
+            columns["covariance"] = self.covariance.flatten().cpu().numpy()
+            columns["count"] = np.full(len(pairs), self.count, dtype=np.int64)
+        return columns
 
 
 class LayerProbe:
@@ -30,9 +91,8 @@ class LayerProbe:
 
     Args:
         student: the model.
-        names: its layers, by name or pattern.
+        layers: which of its layers, and whether to estimate the covariance too.
         loss: whose terms.
-        noise: whether to estimate the covariance too, which doubles the time.
         seed: of the halves.
         captures: asked at every forward pass whether the step is captured.
 
@@ -43,17 +103,16 @@ class LayerProbe:
     def __init__(
         self,
         student: nn.Module,
-        names: tuple[str, ...],
+        layers: Layers,
         loss: HasGradients,
-        noise: bool,
         seed: int,
         captures: Callable[[], bool],
     ) -> None:
-        self._student, self._loss, self._noise, self._seed = student, loss, noise, seed
+        self._student, self._loss, self._noise, self._seed = student, loss, layers.noise, seed
         several = (getattr(loss, name, None) for name in ("scales", "stacked"))
         self._several = any(one is not None for one in several)
-        refuse_sharded(student, names)
-        self._names, self._layers = chosen_layers(student, names)
+        refuse_sharded(student, layers.names)
+        self._names, self._layers = chosen_layers(student, layers.names)
         self._group = Group(student)
         self._heads = {
             name: Head(layer, captures)
@@ -118,7 +177,7 @@ class LayerProbe:
             for name, layer in self._layers.items()
             if name not in heads
         }
-        order = _order(len(target), self._seed, step).to(logits.device) if self._noise else None
+        order = permuted(len(target), self._seed, step).to(logits.device) if self._noise else None
         with statistics_kept(self._student):
             moments = take_moments(logits, closed, heads, inner, order, scale)
         if self._group.ranks is not None:
@@ -162,12 +221,6 @@ def chosen_layers(
     return (LOGITS,) * special + tuple(layers), layers
 
 
-def _order(count: int, seed: int, step: int) -> Int[Tensor, " n"]:
-    """Permute the samples by (seed, step) alone; never the global RNG."""
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
-    return torch.randperm(count, generator=generator)
-
-
 @contextmanager
 def statistics_kept(model: nn.Module) -> Iterator[None]:
     """Put running statistics back where activation checkpointing ran a forward pass again."""
@@ -178,19 +231,3 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
     finally:
         for buffer, value in before:
             buffer.data.copy_(value)  # unseen by autograd, which saved the buffer for backward
-
-
-def probe_for(student: nn.Module | None, options: Options, taps: Taps) -> LayerProbe | None:
-    """Return the probe that the options ask for, its hooks held by the taps; None without layers.
-
-    Raises:
-        ValueError: there is no student to find the layers in, or as ``find_layers``.
-    """
-    if not options.layers:
-        return None
-    if student is None:
-        raise ValueError(f"layers={options.layers} are the student's: pass student=, the model")
-    choice = (options.layers, options.loss, options.noise, options.seed)
-    probe = LayerProbe(student, *choice, taps.copies)
-    taps.hold("layers", probe)
-    return probe

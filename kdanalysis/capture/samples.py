@@ -1,0 +1,127 @@
+"""Samples of a captured batch: which are kept, what of them, and whether it fits together."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from kdanalysis.core.warn import warn
+
+OWN = 1 << 32  # default sample ids of a rank: its number times this, plus the row
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some samples of a batch and what both sides say of them, copied.
+
+    ``of`` is "logits" (r, c), or "regions" (r, c, cells), and ends the names of their columns.
+    """
+
+    sample_id: Int[Tensor, " r"]
+    target: Int[Tensor, " r"]
+    teacher: Float[Tensor, "r c *cells"]
+    student: Float[Tensor, "r c *cells"]
+    of: str = "logits"
+
+    @property
+    def dtype(self) -> str | None:
+        """What the store must be told: "bfloat16" where a side's columns are bits."""
+        found = {side.dtype for side in (self.teacher, self.student)}
+        return "bfloat16" if torch.bfloat16 in found else None
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return the columns of the store; numbers in bfloat16 as their bits."""
+        return {
+            "sample_id": self.sample_id.cpu().numpy().astype(np.int64),
+            "target": self.target.cpu().numpy().astype(np.int64),
+            f"teacher_{self.of}": _array(self.teacher),
+            f"student_{self.of}": _array(self.student),
+        }
+
+
+def _array(values: Tensor) -> np.ndarray:
+    if values.dtype == torch.bfloat16:
+        return values.cpu().view(torch.uint16).numpy()
+    return values.cpu().numpy()
+
+
+def own_ids(count: int, rank: int, first: int = 0) -> Int[Tensor, " n"]:
+    """Return sample ids for a batch without any: row numbers that no two ranks share."""
+    start = rank * OWN + first
+    return torch.arange(start, start + count)
+
+
+def sample_rows(count: int, most: int | None, seed: int, step: int) -> Int[Tensor, " r"]:
+    """Choose at most ``most`` of ``count`` rows, by (seed, step) alone; never the global RNG."""
+    if most is None or most >= count:
+        return torch.arange(count)
+    return permuted(count, seed, step)[:most].sort().values
+
+
+def permuted(count: int, seed: int, step: int) -> Int[Tensor, " n"]:
+    """Permute the samples by (seed, step) alone; never the global RNG."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    return torch.randperm(count, generator=generator)
+
+
+def kept(values: Tensor, rows: Int[Tensor, " r"], copy: Tensor | None = None) -> Tensor:
+    """Return the rows as memory of their own, taken from ``copy`` where there is one."""
+    if copy is None or len(rows) < len(values):
+        values = values if copy is None else copy
+        return values.detach()[rows.to(values.device)]
+    return copy
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise a ValueError where a number that was given is not at least 1."""
+    if not (isinstance(value, int) and value >= 1):
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+
+
+def check_batch(student: Any, teacher: Any, target: Any, sample_id: Any) -> None:
+    """Raise a ValueError where the sides, the targets or the sample ids do not fit together."""
+    given = {"student": student, "teacher": teacher, "target": target, "sample_id": sample_id}
+    for name, values in given.items():
+        if not isinstance(values, Tensor) and not (name == "sample_id" and values is None):
+            raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f"the student gives logits of shape {tuple(student.shape)}, the teacher of "
+            f"{tuple(teacher.shape)}: both need the same samples and the same classes"
+        )
+    for name in ("target", "sample_id"):
+        if given[name] is not None:
+            _check_integers(name, given[name], len(student))
+
+
+def check_captured(target: Tensor, sample_id: Tensor, classes: int) -> None:
+    """Raise a ValueError for a target that is no class; warn where a sample id comes twice.
+
+    Only what is captured is looked at, since looking waits for the device.
+    """
+    outside = (target < 0) | (target >= classes)
+    if outside.any():
+        row = int(outside.nonzero()[0])
+        raise ValueError(
+            f"target of sample {row} is {int(target[row])}, need an index from 0 to {classes - 1}: "
+            f"leave such samples out of what is recorded"
+        )
+    repeated = len(sample_id) - len(sample_id.unique())
+    if repeated:
+        warn(
+            f"{repeated} sample ids come twice in a batch: a row is known by its step and sample "
+            f"id, so only the first of each is read back"
+        )
+
+
+def _check_integers(name: str, values: Tensor, count: int) -> None:
+    if tuple(values.shape) != (count,):
+        raise ValueError(
+            f"{name} has shape {tuple(values.shape)}, need one entry for each of the {count} "
+            f"samples"
+        )
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        raise ValueError(f"{name} must hold integers, got {values.dtype}")

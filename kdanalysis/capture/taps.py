@@ -1,0 +1,184 @@
+"""Forward hooks that keep the logits which student and teacher last gave."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from kdanalysis.capture.passes import Pass
+from kdanalysis.capture.side import RegionTap, Side
+from kdanalysis.losses import Loss
+from kdanalysis.networks.hook import Hook, in_backward, logits_of
+from kdanalysis.networks.mode import warn_unsettled
+from kdanalysis.networks.names import submodule
+
+
+class Tap:
+    """Holds the logits of the last forward pass of a model, or of a layer inside it.
+
+    A pass that builds a graph is the training pass: one in validation does not take its place,
+    and two of them in one step are an error, because only one of them can be recorded.
+
+    Args:
+        side: the model and the layer on which the hook sits.
+        name: "student" or "teacher".
+        copies: asked at every forward pass whether to keep a copy as well, made before anything
+            later can overwrite the logits in place.
+        regions: a tap put on the model before, whose feature maps go with the logits.
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        name: str,
+        copies: Callable[[], bool],
+        regions: RegionTap | None = None,
+    ) -> None:
+        self._name, self._copies, self._regions = name, copies, regions
+        self._last: Pass | None = None
+        self._graphs, self.trained = 0, False
+        self._teacher = side.net if name == "teacher" else None  # until it was warned about
+        self.module = submodule(side.net, side.layer, name)
+        self._handle = self.module.register_forward_hook(Hook(self._keep))
+
+    def take(self) -> Pass:
+        """Return what the last forward pass gave, and forget it.
+
+        Raises:
+            RuntimeError: there was no forward pass since the last call, or two that train.
+        """
+        last, graphs = self._last, self._graphs
+        self.forget()
+        if last is None:
+            raise RuntimeError(
+                f"no forward pass of the {self._name} was seen since the last step: run it before "
+                f"every call of the recorder; where torch.compile has run it before, pass the "
+                f"compiled model, or call torch.compiler.reset() ahead of attaching the recorder"
+            )
+        if graphs > 1:
+            raise RuntimeError(
+                f"the {self._name} ran {graphs} training passes in one step: call the recorder "
+                f"once for each, or give it the logits to record with {self._name}=..."
+            )
+        return last
+
+    def forget(self) -> None:
+        """Let go what the forward passes gave."""
+        self._last, self._graphs = None, 0
+
+    def remove(self) -> None:
+        """Take the hook off and let the logits go; a second time is harmless."""
+        self._handle.remove()
+        self.forget()
+
+    def _keep(self, module: nn.Module, arguments: tuple, output: Any) -> None:
+        if in_backward():
+            return
+        features = None if self._regions is None else self._regions.take()
+        logits = logits_of(output, self._name)
+        if logits.requires_grad:
+            self._graphs, self.trained = self._graphs + 1, True
+        elif self._graphs:
+            return
+        copy = logits.detach().clone() if self._copies() else None
+        version = None if logits.is_inference() else logits._version
+        self._last = Pass(logits, copy, features, version=version)
+        if copy is not None and self._teacher is not None and warn_unsettled(self._teacher):
+            self._teacher = None
+
+
+class Taps:
+    """The taps of a recorder: one on each side that it was given.
+
+    Args:
+        copies: as for ``Tap``.
+        loss: says whether feature maps are needed beside the logits, or the logits of stones.
+        regional: feature maps are needed, whatever the loss.
+    """
+
+    def __init__(self, copies: Callable[[], bool], loss: Loss | None, regional: bool) -> None:
+        self.copies = copies
+        self._regional = regional or getattr(loss, "scales", None) is not None
+        self._stacked = getattr(loss, "stacked", None) is not None
+        self._taps: dict[str, Tap] = {}
+        self._others: list[Any] = []
+
+    def attach(self, name: str, side: Side) -> None:
+        """Put a tap on a side with a layer to watch; after an error none is left on either.
+
+        Raises:
+            ValueError: no such layer, or a map is named where none is needed.
+        """
+        try:
+            if side.regional and not self._regional:
+                raise ValueError(
+                    f"the {name}'s map, head or grid is given, but only regions, recorded or "
+                    f"distilled as by SDD, read it"
+                )
+            if side.layer is None:
+                return
+            regions = None
+            if self._regional:
+                regions = RegionTap(side, name)
+                self.hold(regions)
+            self._taps[name] = Tap(side, name, self.copies, regions)
+            self._refuse_one_place()
+        except BaseException:
+            self.remove()
+            raise
+
+    def hold(self, other: Any) -> None:
+        """Take the hooks of something else off together with the taps, by its ``remove``."""
+        self._others.append(other)
+
+    @property
+    def trained(self) -> bool:
+        """Whether a training pass of the student was seen."""
+        return "student" in self._taps and self._taps["student"].trained
+
+    def take(self, name: str, given: Tensor | None) -> Pass:
+        """Return what was given, or what the last forward pass gave.
+
+        Raises:
+            RuntimeError: no model on this side and no logits given, or as ``Tap.take``.
+            ValueError: logits given where region logits are needed, or those of the stones missing.
+        """
+        stones = self._stacked and name == "student"
+        if given is None and not stones:
+            if name not in self._taps:
+                raise RuntimeError(f"the recorder has no {name}: pass the model or its logits")
+            return self._taps[name].take()
+        if name in self._taps:
+            self._taps[name].forget()
+        if not (stones or self._regional):
+            return Pass(given)
+        if isinstance(given, Tensor) and given.dim() == 3:
+            return Pass(given[..., 0], regions=given)
+        if stones:
+            raise ValueError(
+                "this loss needs the logits of the student and its stones (n, c, 1 + stones): give "
+                "what a Ladder returns, student=... and teacher=..."
+            )
+        shape = tuple(given.shape) if isinstance(given, Tensor) else type(given).__name__
+        raise ValueError(
+            f"region logits (n, c, r) are needed here, but the {name}'s are {shape}: make them "
+            f"with region_logits"
+        )
+
+    def forget(self) -> None:
+        """Let go what the forward passes of both sides gave."""
+        for tap in self._taps.values():
+            tap.forget()
+
+    def remove(self) -> None:
+        """Take all hooks off; a second time is harmless."""
+        for held in (*self._others, *self._taps.values()):
+            held.remove()
+
+    def _refuse_one_place(self) -> None:
+        sites = [tap.module for tap in self._taps.values()]
+        if len(sites) == 2 and sites[0] is sites[1]:
+            raise ValueError(
+                "student and teacher are the same module, whose passes cannot be told apart: name "
+                "two layers, or pass one side's logits by hand"
+            )
