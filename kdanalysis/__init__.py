@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         feature_gradients as feature_gradients,
         region_logits as region_logits,
     )
+    from kdanalysis.draw.look import new_axes as new_axes
     from kdanalysis.losses import (
         Blockwise as Blockwise,
         Confident as Confident,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         GDKD3 as GDKD3,
         KD as KD,
         LogitStandardized as LogitStandardized,
+        Loss as Loss,
         NKD as NKD,
         SDD as SDD,
         Sum as Sum,

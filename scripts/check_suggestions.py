@@ -31,22 +31,16 @@ DEFAULTS = (
 
 
 @torch.inference_mode()
-def suggestions(teacher: Fit) -> pd.DataFrame:
-    """Diagnose the teacher on letters that were drawn with another seed."""
+def suggestions(teacher: Fit) -> tuple[pd.DataFrame, str]:
+    """Diagnose the teacher on letters that were drawn with another seed; settings and loss."""
     count, size = len(teacher.data.train), teacher.data.train.image_shape[-1]
     other = load_data("glyphs", image_size=size, seed=1, limit=count).valid
     fresh = Images(other.pixels, other.labels, teacher.data.mean, teacher.data.std, mirror=False)
     model = teacher.model.eval()
     logits = torch.cat([model(x) for x, _, _ in fresh.batches(500)])
     study = kd.diagnose({"teacher_logits": logits.numpy(), "target": fresh.labels})
-    return study.tables["suggestion"]
-
-
-def loss_text(table: pd.DataFrame) -> str:
-    """The suggested settings as a loss."""
-    value = table.set_index("setting").value
-    weights = "/".join(f"{value[f'w_{term}']:g}" for term in ("high", "low_top", "low_other"))
-    return f"gdkd:k={value.k:g},weights={weights},temperature={value.temperature:g}"
+    loss = study.readings["suggestion"].number.removeprefix("--loss ")
+    return study.tables["suggestion"], loss
 
 
 def main() -> None:
@@ -67,8 +61,7 @@ def main() -> None:
         path = Path(folder) / "teacher.pt"
         taught = Settings(options.teacher_epochs, learning_rate=0.1, augment=False)
         teacher = train_teacher(data, "resnet14", taught, path)
-        table = suggestions(teacher)
-        suggested = loss_text(table)
+        table, suggested = suggestions(teacher)
         print(table[["setting", "value", "evidence"]].to_string(index=False))
         print(f"teacher {teacher.history[-1]:.2%}; suggested: {suggested}", flush=True)
         rows = []

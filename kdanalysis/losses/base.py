@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from math import isfinite, nan
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -90,6 +90,9 @@ class Loss(nn.Module, ABC):
         """
         student, teacher = checked(student, teacher, target, self.scales, self.stacked)
         return self.values(student, teacher.detach(), target, check_ramp(ramp))
+
+    if TYPE_CHECKING:  # torch says of a call that it takes and gives anything
+        __call__ = forward
 
     @torch.no_grad()
     def gradients(

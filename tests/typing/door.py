@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import torch
@@ -46,12 +47,35 @@ def distance_reading(table: pd.DataFrame) -> kd.Reading:
     return kd.Reading("They lie apart.", f"{table.distance.mean():.2f}")
 
 
-def losses() -> dict[str, kd.KD | kd.DKD | kd.GDKD | kd.Sum]:
+class Squares(kd.Loss, name="squares"):
+    """A loss of one's own."""
+
+    colours: ClassVar[dict[str, str]] = {"squares": "sky"}
+    needs_target = False
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+        self.term_weights = {"squares": weight}
+
+    def values(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: float
+    ) -> dict[str, Tensor]:
+        return {"squares": ramp * self.weight * (student - teacher).square().sum(-1) / 2}
+
+    def slopes(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: float
+    ) -> dict[str, Tensor]:
+        return {"squares": ramp * self.weight * (student - teacher)}
+
+
+def losses() -> dict[str, kd.Loss]:
     auto: kd.GDKD = kd.GDKD(k=kd.AutoK(temperature=4.0), weights=(1, 1, 8), strategy="best")
     return {
         "kd": kd.KD(temperature=2),
         "dkd": kd.DKD(alpha=1.0, beta=8.0, temperature=4.0, partition="top1"),
         "gdkd": kd.GDKD(k=5, divergence="reverse"),
+        "own": kd.Sum(kd.CrossEntropy(), Squares(weight=0.5)),
         "auto": auto,
         "sum": kd.Sum(kd.CrossEntropy(), kd.Confident(kd.GDKD3(k=4), 0.9, "sure"), kd.NKD()),
         "regions": kd.Sum(kd.SDD(kd.LogitStandardized(kd.KD()), scales=(1, 2))),
@@ -126,8 +150,7 @@ def stones(student: nn.Module, teacher: nn.Module, x: Tensor, y: Tensor) -> Tens
     out = ladder(x)
     fitted = kd.fit_connectors(student, teacher, [x], strength=1e-3)
     print(fitted)
-    value: Tensor = sum(loss(out.student, out.teacher, y).values(), torch.zeros(())).mean()
-    return value
+    return sum(loss(out.student, out.teacher, y).values(), torch.zeros(())).mean()
 
 
 def opened(path: Path) -> pd.DataFrame:
@@ -163,5 +186,5 @@ def sweeps(student: Tensor, teacher: Tensor) -> tuple[pd.DataFrame, dict[str, Te
 
 def nouns(table: pd.DataFrame) -> list[str]:
     mass = kd.analyzers["mass"]
-    mass.draw(table, names=["cat", "dog"])
+    mass.draw(table, ax=kd.new_axes(), names=["cat", "dog"])
     return [f"{name}: {kd.analyzers[name].title}" for name in kd.analyzers] + [kd.__version__]

@@ -23,6 +23,7 @@ def losses() -> None:
     kd.KD(temprature=4)  # wrong: call-arg
     kd.Sum(kd.KD(), "dkd")  # wrong: arg-type
     kd.GDKD4()  # wrong: attr-defined
+    LOSS(LOGITS, LOGITS, 3)  # wrong: arg-type
     LOSS.gradients(LOGITS, LOGITS, [0, 1, 2, 3])  # wrong: arg-type
     LOSS.gradient(LOGITS, LOGITS, LOGITS)  # wrong: operator
 
