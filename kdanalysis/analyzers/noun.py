@@ -11,7 +11,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 
-from kdanalysis.draw.look import Axes, Figure, styled
+from kdanalysis.draw.look import Axes, Figure, let_name_colours, styled
+from kdanalysis.losses import term_colour_of
+
+let_name_colours(term_colour_of)  # a term has the colour that its loss gives it
 
 NOUNS: dict[str, type["Noun"]] = {}
 Names = Sequence[str] | None

@@ -41,24 +41,22 @@ OLIVE, WINE = "#999933", "#882255"
 
 # Okabe and Ito's colours, which the colour-blind tell apart; its yellow and black are left out,
 # as they vanish on white and on dark pages. Olive and wine are from Paul Tol's muted scheme.
-TERM_COLOURS = {
-    "ce": GREY,
-    "kd": ORANGE,
-    "high": BLUE,
-    "low_top": GREEN,
-    "low_other": VERMILION,
-    "tckd": SKY,
-    "nckd": PURPLE,
-    "nkd_target": OLIVE,
-    "nkd_other": WINE,
+PALETTE = {
+    "grey": GREY,
+    "orange": ORANGE,
+    "blue": BLUE,
+    "green": GREEN,
+    "vermilion": VERMILION,
+    "sky": SKY,
+    "purple": PURPLE,
+    "olive": OLIVE,
+    "wine": WINE,
 }
 CYCLE = (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY, GREY)
 STONE_PARTS = ("task", "distill", "cross")
 STONE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, OLIVE)  # the student's first
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-
-NON_TOP = ("low_other", "nckd")  # the term that teaches the relations among the other classes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,10 +95,19 @@ def new_panels(
     return figure, figure.subplots(rows, columns, **shared)
 
 
+_asked: list[Callable[[str], str | None]] = []  # who knows the colours of terms
+
+
+def let_name_colours(of_term: Callable[[str], str | None]) -> None:
+    """Let a function say which colour a term has: a name of the palette or any of matplotlib's."""
+    _asked[:] = [of_term]
+
+
 def term_colour(term: str) -> str:
     """Colour of a term; terms of other names (``low_3``, ``gdkd:high``) take one by their name."""
     bare = term.rsplit(":", 1)[-1]
-    return TERM_COLOURS.get(bare) or CYCLE[sum(bare.encode()) % len(CYCLE)]
+    named = next((colour for ask in _asked if (colour := ask(bare))), None)
+    return PALETTE.get(named, named) or CYCLE[sum(bare.encode()) % len(CYCLE)]
 
 
 def side_look(term: str) -> tuple[str, object] | None:

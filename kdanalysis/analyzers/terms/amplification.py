@@ -15,7 +15,6 @@ from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import Bins, check_temperatures
 from kdanalysis.draw.look import (
     GREY,
-    NON_TOP,
     PAGE,
     Axes,
     ladder_colours,
@@ -25,6 +24,7 @@ from kdanalysis.draw.look import (
     state_left_out,
     styled,
 )
+from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-4.0, 36.0, 800)  # log10 of the factor, 20 bins a decade
 MOST_BINS = 60  # drawn
@@ -160,7 +160,7 @@ def amplification_reading(
 def _one_term(table: pd.DataFrame, loss: str | None, term: str | None) -> pd.DataFrame:
     require(table, "loss", "term", "temperature", "low", "high", "share", "count")
     rows = table[table.loss == loss] if loss else table
-    rows = rows[rows.term == term] if term else rows[rows.term.isin(NON_TOP)]
+    rows = rows[rows.term == term] if term else rows[rows.term.isin(non_top_terms())]
     if rows.empty:
         have = sorted(set(zip(table.loss, table.term, strict=True)))
         raise ValueError(f"no rows for loss {loss!r} and term {term!r}, the table has {have}")

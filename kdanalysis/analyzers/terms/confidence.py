@@ -17,7 +17,6 @@ from kdanalysis.core.streams import Bins, check_temperatures, sum_by_part
 from kdanalysis.draw.look import (
     CYCLE,
     MARKERS,
-    NON_TOP,
     PAGE,
     Axes,
     new_axes,
@@ -25,6 +24,7 @@ from kdanalysis.draw.look import (
     side_legend,
     state_left_out,
 )
+from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-14.0, 50.0, 3200)  # log odds of max p: steps of 0.02, from 1e-6 to 1 - 2e-22
 DECILES = 10
@@ -159,9 +159,11 @@ def confidence_reading(table: pd.DataFrame) -> Reading:
 def _relations(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of the non-top terms, of the deciles that have samples."""
     require(table, "loss", "term", "decile", "confidence", "share", "temperature", number="share")
-    rows = table[table.term.isin(NON_TOP) & table.share.notna()]
+    rows = table[table.term.isin(non_top_terms()) & table.share.notna()]
     if rows.empty:
-        raise ValueError(f"the table has no shares of {NON_TOP}, got terms {set(table.term)}")
+        raise ValueError(
+            f"the table has no shares of {non_top_terms()}, got terms {set(table.term)}"
+        )
     return rows.sort_values("decile", kind="stable")
 
 

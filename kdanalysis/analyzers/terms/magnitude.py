@@ -17,7 +17,6 @@ from kdanalysis.draw.look import (
     DASHES,
     FAINT,
     MARKERS,
-    NON_TOP,
     PAGE,
     Axes,
     Figure,
@@ -31,6 +30,7 @@ from kdanalysis.draw.look import (
 )
 from kdanalysis.draw.marks import banded_line
 from kdanalysis.draw.runs import lines_by_run
+from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-12.0, 6.0, 18 * 64)  # log10 of a norm; quantiles are good to 3.7 percent
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
@@ -110,9 +110,9 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
     which it is shortest. The number is its mean norm over all steps in every loss; no unit.
     """
     means = _means(table)
-    non_top = means[means.index.get_level_values("term").isin(NON_TOP)]
+    non_top = means[means.index.get_level_values("term").isin(non_top_terms())]
     number = "; ".join(f"{loss}: {term} {value:.3g}" for (loss, term), value in non_top.items())
-    for term in NON_TOP:
+    for term in non_top_terms():
         part = non_top[non_top.index.get_level_values("term") == term].droplevel("term").dropna()
         if len(part) < 2 or part.max() == 0:
             continue

@@ -13,7 +13,6 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.draw.look import (
-    NON_TOP,
     PAGE,
     Axes,
     ink_on,
@@ -24,6 +23,7 @@ from kdanalysis.draw.look import (
     state_left_out,
     term_colour,
 )
+from kdanalysis.losses import non_top_terms
 
 WRITTEN = 0.06  # narrower segments have no room for their number
 
@@ -118,7 +118,7 @@ def share_reading(table: pd.DataFrame) -> Reading:
     """
     require(table, "loss", "term", "share", number="share")
     grown, other = [], []
-    for term in NON_TOP:
+    for term in non_top_terms():
         first, *rest = list(table[table.term == term].itertuples()) or [None]
         for row in rest:
             claim = (
@@ -132,7 +132,7 @@ def share_reading(table: pd.DataFrame) -> Reading:
         parts.append(f"Against the papers' argument it does not grow: {', '.join(other)}.")
     if not parts:
         parts = ["No two losses here share a non-top term, so its share cannot be compared."]
-    rows = table[table.term.isin(NON_TOP)].itertuples()
+    rows = table[table.term.isin(non_top_terms())].itertuples()
     number = "; ".join(f"{row.loss}: {row.term} {100 * row.share:.1f} %" for row in rows)
     return Reading(" ".join(parts), number)
 
