@@ -54,7 +54,7 @@ class Outlet:
         if len(record.rows):
             self._put_rows(record)
         if self._writer is not None and record.layers is not None:
-            self._writer.put_layers(_stamped(record, record.layers.columns()))
+            self._writer.put(_stamped(record, record.layers.columns()), kind="layers")
 
     def _put_rows(self, record: Record) -> None:
         listener = self._options.listener
@@ -70,7 +70,7 @@ class Outlet:
         self._writer.put(columns, record.samples.dtype)
         if record.regions is not None:
             columns = _stamped(record, record.regions.columns())
-            self._writer.put_regions(columns, record.regions.dtype)
+            self._writer.put(columns, record.regions.dtype, "regions")
 
     def warn_of_nothing(self) -> None:
         """Warn where a training ended, not by an exception, and no step of it was recorded."""

@@ -71,14 +71,6 @@ class QueueWriter:
         self.dropped_rows = self._dropped["samples"]
         return False
 
-    def put_layers(self, columns: Columns) -> bool:
-        """Queue rows of the kind "layers"."""
-        return self.put(columns, kind="layers")
-
-    def put_regions(self, columns: Columns, dtype: str | None = None) -> bool:
-        """Queue rows of the kind "regions"."""
-        return self.put(columns, dtype, "regions")
-
     def flush(self) -> None:
         """Wait until everything put so far is committed.
 

@@ -104,7 +104,7 @@ class StoredRun:
 
     def batches(
         self,
-        columns: Sequence[str],
+        columns: Sequence[str] | None = None,
         batch_size: int = 4096,
         rows: range | None = None,
         kind: str = "samples",
@@ -115,7 +115,7 @@ class StoredRun:
         bfloat16 as float32. Memory is bounded by the batch.
 
         Args:
-            columns: some of ``columns_of(kind)``.
+            columns: some of ``columns_of(kind)``; all if None.
             batch_size: rows in a batch.
             rows: consecutive ones of the rows without duplicates; all if not given. Row groups
                 that end before their first step are not read.
@@ -126,6 +126,7 @@ class StoredRun:
             OSError: where a part changes while it is read.
         """
         there = self.columns_of(kind)
+        columns = there if columns is None else columns
         unknown = [name for name in columns if name not in there]
         if unknown and there:
             raise ValueError(
@@ -134,24 +135,6 @@ class StoredRun:
             )
         for batch in rebatch(self._blocks(kind, tuple(columns), batch_size, rows), batch_size):
             yield {name: batch[name] for name in columns}
-
-    @property
-    def layer_columns(self) -> tuple[str, ...]:
-        """Columns of the kind "layers"."""
-        return self.columns_of("layers")
-
-    @property
-    def region_columns(self) -> tuple[str, ...]:
-        """Columns of the kind "regions"."""
-        return self.columns_of("regions")
-
-    def layer_batches(self, batch_size: int = 4096) -> Iterator[Block]:
-        """Yield all columns of the kind "layers"."""
-        return self.batches(self.layer_columns, batch_size, kind="layers")
-
-    def region_batches(self, columns: Sequence[str], batch_size: int = 256) -> Iterator[Block]:
-        """Yield columns of the kind "regions"."""
-        return self.batches(columns, batch_size, kind="regions")
 
     def _whole(self, kind: str) -> list[Part]:
         find_kind(kind)

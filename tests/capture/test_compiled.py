@@ -228,7 +228,10 @@ def test_gradients_at_layers_are_those_of_the_plain_model(tmp_path):
     for name, way in (("plain", lambda model: model), ("compiled", wrapped)):
         torch.manual_seed(3)
         train(tmp_path / name, way(Student()), keep=Layers("body", "head"))
-        found = [pd.DataFrame(batch) for batch in open_run(tmp_path / name).layer_batches(100)]
+        found = [
+            pd.DataFrame(batch)
+            for batch in open_run(tmp_path / name).batches(batch_size=100, kind="layers")
+        ]
         frames.append(pd.concat(found))
     pd.testing.assert_frame_equal(*frames, rtol=1e-4, atol=1e-7)
 

@@ -34,7 +34,7 @@ KEYS = ["step", "epoch", "layer", "term_a", "term_b"]
 
 
 def read(path) -> pd.DataFrame:
-    frames = [pd.DataFrame(batch) for batch in open_run(path).layer_batches(7)]
+    frames = [pd.DataFrame(batch) for batch in open_run(path).batches(batch_size=7, kind="layers")]
     return pd.concat(frames, ignore_index=True)
 
 

@@ -107,7 +107,7 @@ def test_the_covariance_at_a_linear_head_is_that_of_all_samples(together, alone,
 
 def matrices(path: Path, column: str) -> np.ndarray:
     """Of step 0, a matrix a layer, as they are stored."""
-    rows = pd.concat(pd.DataFrame(batch) for batch in open_run(path).layer_batches())
+    rows = pd.concat(pd.DataFrame(batch) for batch in open_run(path).batches(kind="layers"))
     rows = rows[(rows.step == 0) & (rows.layer != "logits")]
     return rows[column].to_numpy().reshape(-1, 4, 4)
 

@@ -108,7 +108,7 @@ def test_a_grid_of_tokens_that_is_no_square_is_given(tmp_path):
         student(x)
         r.loss(y).backward()
     run = open_run(tmp_path)
-    (kept,) = run.region_batches(["teacher_regions"])
+    (kept,) = run.batches(["teacher_regions"], kind="regions")
     (rows,) = run.batches(["residual"], 10)
     assert rows["residual"].max() < 1e-5
     for found in (batch["teacher_regions"], batch["student_regions"], kept["teacher_regions"]):

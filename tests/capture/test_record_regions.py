@@ -218,7 +218,7 @@ def test_gradients_in_layers_go_through_the_cells_as_well(tmp_path, watches):
             )])
             for term, value in values.items()
         }  # fmt: skip
-        (batch,) = open_run(tmp_path / "run").layer_batches(100_000)
+        (batch,) = open_run(tmp_path / "run").batches(batch_size=100_000, kind="layers")
         rows = zip(*(batch[key] for key in ("layer", "term_a", "term_b", "dot")), strict=True)
         found = {(a, b): dot for where, a, b, dot in rows if where == name}
         assert len(found) == len(LOSS.terms) ** 2

@@ -54,7 +54,7 @@ def record(path, sides, loss, steps=3, observe=False, **options):
 
 
 def read(run) -> dict[str, np.ndarray]:
-    batches = list(run.region_batches(ALL))
+    batches = list(run.batches(ALL, kind="regions"))
     return {name: np.concatenate([batch[name] for batch in batches]) for name in ALL}
 
 
@@ -105,7 +105,7 @@ def test_the_run_holds_what_it_would_without_regions(tmp_path):
     (one,), (two,) = (run.batches(columns) for run in runs)
     for name in columns:
         np.testing.assert_array_equal(one[name], two[name])
-    assert runs[0].region_columns == ()
+    assert runs[0].columns_of("regions") == ()
 
 
 def test_logits_that_were_changed_in_place_afterwards_are_kept_as_they_were(tmp_path):

@@ -270,6 +270,6 @@ def test_regions_are_kept_and_their_size_is_announced_before_training(tmp_path):
     assert re.findall('class="reading">(Not to be drawn[^<]*)', page) == [refused]
     for name, scales in (("kd", (1, 2)), ("sdd-kd-scales-1", (1,))):
         run = open_run(tmp_path / "out" / "runs" / name)
-        (found,) = run.region_batches(("step", "student_regions"))
+        (found,) = run.batches(("step", "student_regions"), kind="regions")
         assert run.info.scales == scales
         assert found["student_regions"].shape == (16, 10, sum(m * m for m in scales))

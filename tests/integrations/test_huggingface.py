@@ -264,7 +264,7 @@ def test_gradients_at_layers_add_up_to_those_of_the_training(tmp_path):
 
     looking, options = Looking(), {"max_steps": 1, "max_grad_norm": 0.0}
     distil(tmp_path, options, more=[looking], keep=Layers("transformer.h.0"))
-    (block,) = open_run(tmp_path / "run").layer_batches(1000)
+    (block,) = open_run(tmp_path / "run").batches(batch_size=1000, kind="layers")
     assert block["dot"].sum() == pytest.approx(looking.squared, rel=1e-5)
 
 

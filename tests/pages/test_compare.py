@@ -8,9 +8,6 @@ import pytest
 import torch
 
 from kdanalysis.analyzers.terms.matching import (
-    at_matched_norm,
-    matching_sentence,
-    matching_weights,
     summary,
 )
 from kdanalysis.losses import DKD, GDKD, KD, NKD, SDD, CrossEntropy, Sum, parse_losses
@@ -59,47 +56,6 @@ def test_the_tables_are_those_of_the_losses(write, logits):
     assert frame.definition.tolist() == [repr(loss) for loss in LOSSES.values()]
     assert set(tables["magnitude"].loss) == {*LOSSES, "kd parts", "kd parts by target"}
     assert set(tables["share"].loss) == {"kd parts", "kd parts by target", "dkd", "gdkd", "nkd"}
-
-
-def test_matching_weights_bring_every_norm_to_the_first(write, logits):
-    losses = {"kd": KD(2.0), "dkd": DKD(), "gdkd": GDKD(3)}
-    weights = matching_weights(loss_tables(open_one(write()), losses)["direction"])
-    matched = {
-        "dkd": DKD(alpha=weights["dkd"], beta=8 * weights["dkd"]),
-        "gdkd": GDKD(3, (weights["gdkd"], weights["gdkd"], 8 * weights["gdkd"])),
-    }
-    for loss in matched.values():
-        assert norm(loss, logits) == pytest.approx(norm(losses["kd"], logits), rel=1e-5)
-
-
-def test_terms_at_matched_norm_are_scaled_with_the_parts_of_kd(write):
-    tables = loss_tables(open_one(write()), {"gdkd": GDKD(3), "kd": KD(2.0)})
-    owners = {"kd parts": "kd"}
-    scaled = at_matched_norm(tables, owners)
-    weight = 1 / tables["direction"].query("teacher == 'all'").multiplier.iloc[0]
-    before, after = tables["magnitude"], scaled["magnitude"]
-    factor = np.where(before.loss == "gdkd", 1.0, weight)
-    for column in ("mean", "q25", "median", "q75"):
-        np.testing.assert_allclose(after[column], before[column] * factor)
-    np.testing.assert_allclose(after.weight, factor)
-    assert scaled["share"] is tables["share"]
-
-
-def test_the_sentence_of_matching_names_the_factors():
-    frame = pd.DataFrame({"loss": ["kd", "gdkd", "nkd"], "weight": [1.0, 0.3141, 2.0]})
-    assert matching_sentence(frame) == (
-        "To step as far as kd, at equal mean norms: gdkd x 0.314, nkd x 2."
-    )
-
-
-def test_a_loss_without_gradient_cannot_be_matched(tmp_path, logits):
-    teacher, _, target = logits
-    np.savez(tmp_path / "same.npz", teacher_logits=teacher, student_logits=teacher, target=target)
-    tables = loss_tables(
-        open_one(tmp_path / "same.npz"), {"ce": CrossEntropy(), "kd": KD(), "nkd": NKD()}
-    )
-    with pytest.raises(ValueError, match="the loss 'kd' has no gradient on these logits"):
-        matching_weights(tables["direction"])
 
 
 def test_without_labels_the_losses_that_need_none_are_compared(write):

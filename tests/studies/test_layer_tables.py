@@ -45,7 +45,7 @@ def make_run(tmp_path):
 
 
 def rows_of(run) -> pd.DataFrame:
-    return pd.concat(map(pd.DataFrame, run.layer_batches()))
+    return pd.concat(map(pd.DataFrame, run.batches(kind="layers")))
 
 
 def test_the_table_holds_what_was_recorded_step_by_step(make_run):

@@ -20,7 +20,7 @@ def test_captured_steps_rows_and_bytes_are_those_of_the_run(tmp_path, every, cap
     (line,) = announce_regions(experiment)
     assert line.endswith(f"scales (1, 2), 5 samples of each of {captured} captured steps")
     run = open_run(run_experiment(experiment, tmp_path, torch.device("cpu")).runs["kd"])
-    batches = list(run.region_batches(("step", "student_regions", "teacher_regions")))
+    batches = list(run.batches(("step", "student_regions", "teacher_regions"), kind="regions"))
     values = sum(b["student_regions"].nbytes + b["teacher_regions"].nbytes for b in batches)
     assert len(np.unique(np.concatenate([b["step"] for b in batches]))) == captured
     assert f"about {values / 1e3:.0f} kB" in line
