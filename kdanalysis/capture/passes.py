@@ -37,7 +37,7 @@ class FeatureMap:
         values: the map as the model holds it, part of the graph.
         logits: the model's own.
         head: gives the logits from the map, by its average or by a class token.
-        layout: of the values; see ``reading``.
+        layout: of the values; see ``layout_of``.
         grid: (h, w) of tokens; the largest square if None.
     """
 

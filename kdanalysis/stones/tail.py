@@ -58,7 +58,7 @@ def tail_runs(
 def segments_of(teacher: nn.Module, blocks: Blocks) -> Segments | None:
     """Return what runs from each block's output to the next block's, and to the logits at last.
 
-    Known of a model with ``block_names``, ``blocks`` and ``classify`` (see ``models.Network``) and
+    Known of a model with ``block_names``, ``blocks`` and ``classify`` (see ``zoo.Network``) and
     of a Sequential whose layers the blocks are; None for any other.
     """
     parts: tuple[str, ...]

@@ -18,6 +18,8 @@ from toy import network
 from kdanalysis import (
     GDKD,
     CrossEntropy,
+    Layers,
+    Side,
     Store,
     Sum,
     at,
@@ -300,6 +302,15 @@ def test_models_may_be_given_themselves(tmp_path):
     module = Module()
     fit(tmp_path, module, student=module.student, teacher=module.teacher)
     assert rows(tmp_path)["residual"].max() < 1e-5
+
+
+def test_a_side_names_the_model_and_the_layer_that_gives_its_logits(tmp_path):
+    module = fit(tmp_path, student=Side("student", layer="4"), keep=Layers("4"))
+    found = rows(tmp_path)
+    expected = torch.cat([student for _, student, *_ in module.seen])
+    np.testing.assert_array_equal(found["student_logits"], expected)
+    assert found["residual"].max() < 1e-5
+    assert set(open_run(tmp_path / "run").table("layers").layer) == {"4"}
 
 
 def test_logits_may_be_given_such_as_those_of_tokens(tmp_path):
