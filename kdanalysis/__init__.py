@@ -13,8 +13,13 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
     from kdanalysis.analyzers.noun import Reading as Reading
     from kdanalysis.analyzers.setting import Setting as Setting
     from kdanalysis.capture import (
+        Layers as Layers,
         Recorder as Recorder,
         RegionTap as RegionTap,
+        Regions as Regions,
+        Scaling as Scaling,
+        Side as Side,
+        Store as Store,
         at as at,
         every as every,
         logarithmic as logarithmic,

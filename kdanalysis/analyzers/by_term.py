@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdanalysis.core.gram import HasGradients, term_gradients
+from kdanalysis.core.partition import Target, TopK
+from kdanalysis.losses import DKD, GDKD, KD, KDParts, Loss
 
 
 def term_names(losses: Mapping[str, HasGradients]) -> tuple[tuple[str, str], ...]:
@@ -101,3 +103,41 @@ def gram_cosines(
     lengths = norm.unsqueeze(1) * norm.unsqueeze(2)
     directed = lengths > 0
     return norm, (gram / lengths.where(directed, 1.0)).where(directed, 0.0), directed
+
+
+def kd_parts(losses: Mapping[str, Loss]) -> dict[str, tuple[str, KDParts]]:
+    """Return plain KD in parts, with the label of the loss that they belong to.
+
+    It is split as the first GDKD and as the first DKD by the label among the losses, so that the
+    terms of those can be held against KD's own; empty where there are none.
+    """
+    found = {}
+    top = next((loss.partition for loss in losses.values() if is_top(loss)), None)
+    label = next((loss.partition for loss in losses.values() if is_dkd(loss)), None)
+    for name, loss in losses.items():
+        if isinstance(loss, KD) and top is not None:
+            parts = KDParts(top, loss.temperature, weight=loss.weight)
+            found[f"{name} parts"] = name, parts
+        if isinstance(loss, KD) and label is not None:
+            parts = KDParts(label, loss.temperature, ("tckd", None, "nckd"), loss.weight)
+            found[f"{name} parts by target"] = name, parts
+    return found
+
+
+def with_kd_parts(losses: Mapping[str, Loss]) -> dict[str, Loss]:
+    """Return the losses, after each its parts."""
+    parts, found = kd_parts(losses), {}
+    for name, loss in losses.items():
+        found[name] = loss
+        found |= {part: one for part, (owner, one) in parts.items() if owner == name}
+    return found
+
+
+def is_top(loss: Loss) -> bool:
+    """Whether the loss sets apart the teacher's top k."""
+    return isinstance(loss, GDKD) and isinstance(loss.partition, TopK)
+
+
+def is_dkd(loss: Loss) -> bool:
+    """Whether the loss sets apart the label."""
+    return isinstance(loss, DKD) and isinstance(loss.partition, Target)

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from kdanalysis.analyzers.by_term import kd_parts, with_kd_parts
 from kdanalysis.analyzers.noun import Picture, Reading
 from kdanalysis.analyzers.terms.conflict import GradientConflict
 from kdanalysis.analyzers.terms.direction import LossDirection
@@ -21,10 +22,8 @@ from kdanalysis.analyzers.terms.matching import (
     summary,
 )
 from kdanalysis.analyzers.terms.share import TermShare
-from kdanalysis.core.partition import Target, TopK
 from kdanalysis.draw.look import Axes
-from kdanalysis.losses import DKD, GDKD, KD, Loss
-from kdanalysis.losses.plain import KDParts
+from kdanalysis.losses import Loss
 from kdanalysis.pages.compare_runs import BY_RUN
 from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.html import Section
@@ -58,7 +57,7 @@ def losses_study(
     tables = {name: loss_tables(one, losses, device, watch) for name, one in sources.items()}
     overview = {name: summary(of_one, losses, match) for name, of_one in tables.items()}
     if match:
-        owners = {part: owner for part, (owner, _) in in_parts(losses).items()}
+        owners = {part: owner for part, (owner, _) in kd_parts(losses).items()}
         tables = {name: at_matched_norm(of_one, owners) for name, of_one in tables.items()}
     parts = by_noun({name: {"losses": overview[name], **tables[name]} for name in sources})
     first = next(iter(losses)) if match else ""
@@ -88,8 +87,8 @@ def loss_tables(
             classes.
     """
     check_losses(source, losses)
-    whole, steps = with_parts(losses), source.marks()
-    split = {owner for owner, _ in in_parts(losses).values()}
+    whole, steps = with_kd_parts(losses), source.marks()
+    split = {owner for owner, _ in kd_parts(losses).values()}
     analyzers = {
         "direction": LossDirection(losses, steps),
         "magnitude": TermMagnitude(whole, steps),
@@ -116,44 +115,6 @@ def check_losses(source: Source, losses: Mapping[str, Loss]) -> None:
                 f"the loss {name!r} needs labels, and {source.name} holds none: add target (or "
                 f"labels) to it, or compare losses without labels, such as kd, gdkd and gdkd3"
             )
-
-
-def in_parts(losses: Mapping[str, Loss]) -> dict[str, tuple[str, KDParts]]:
-    """Return plain KD in parts, with the label of the loss that they belong to.
-
-    It is split as the first GDKD and as the first DKD by the label among the losses, so that the
-    terms of those can be held against KD's own; empty where there are none.
-    """
-    found = {}
-    top = next((loss.partition for loss in losses.values() if is_top(loss)), None)
-    label = next((loss.partition for loss in losses.values() if is_dkd(loss)), None)
-    for name, loss in losses.items():
-        if isinstance(loss, KD) and top is not None:
-            parts = KDParts(top, loss.temperature, weight=loss.weight)
-            found[f"{name} parts"] = name, parts
-        if isinstance(loss, KD) and label is not None:
-            parts = KDParts(label, loss.temperature, ("tckd", None, "nckd"), loss.weight)
-            found[f"{name} parts by target"] = name, parts
-    return found
-
-
-def with_parts(losses: Mapping[str, Loss]) -> dict[str, Loss]:
-    """Return the losses, after each its parts."""
-    parts, found = in_parts(losses), {}
-    for name, loss in losses.items():
-        found[name] = loss
-        found |= {part: one for part, (owner, one) in parts.items() if owner == name}
-    return found
-
-
-def is_top(loss: Loss) -> bool:
-    """Whether the loss sets apart the teacher's top k."""
-    return isinstance(loss, GDKD) and isinstance(loss.partition, TopK)
-
-
-def is_dkd(loss: Loss) -> bool:
-    """Whether the loss sets apart the label."""
-    return isinstance(loss, DKD) and isinstance(loss.partition, Target)
 
 
 def loss_section(noun: str, tables: Mapping[Source, pd.DataFrame], matched: str = "") -> Section:

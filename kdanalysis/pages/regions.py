@@ -19,7 +19,6 @@ from kdanalysis.pages.facts import stated
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
-from kdanalysis.store.sources import Regions
 from kdanalysis.studies.opening import open_regions
 from kdanalysis.studies.regions import tables_of_file, tables_of_networks
 from kdanalysis.training.checkpoint import load_network
@@ -99,7 +98,7 @@ def regions(
 
 
 def _of_file(
-    found: Regions, loss: Loss, scales: Sequence[int], batch_size: int, watch: Callable
+    found: Any, loss: Loss, scales: Sequence[int], batch_size: int, watch: Callable
 ) -> Study:
     batches = watch(found.batches(batch_size), "Reading", found.num_rows)
     tables = tables_of_file(found, loss, scales, batches)

@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
+from kdanalysis.analyzers.by_term import with_kd_parts
 from kdanalysis.analyzers.terms.matching import (
     summary,
 )
 from kdanalysis.losses import DKD, GDKD, KD, NKD, SDD, CrossEntropy, Sum, parse_losses
-from kdanalysis.pages.compare_losses import loss_tables, losses_study, with_parts
+from kdanalysis.pages.compare_losses import loss_tables, losses_study
 from kdanalysis.studies.opening import open_sources
 
 LOSSES = {"kd": KD(2.0, weight=0.5), "dkd": DKD(), "gdkd": GDKD(3), "nkd": NKD()}
@@ -85,11 +86,11 @@ def test_a_loss_on_regions_is_named(write):
 
 def test_kd_is_split_as_the_first_decoupled_losses_are():
     losses = {"kd": KD(2.0, 0.5), "a": GDKD(3), "b": GDKD(2), "soft": KD(8.0)}
-    whole = with_parts(losses)
+    whole = with_kd_parts(losses)
     assert list(whole) == ["kd", "kd parts", "a", "b", "soft", "soft parts"]
     assert (whole["kd parts"].partition.k, whole["kd parts"].temperature) == (3, 2.0)
     assert (whole["kd parts"].weight, whole["soft parts"].temperature) == (0.5, 8.0)
-    assert list(with_parts({"kd": KD(), "ce+gdkd": Sum(CrossEntropy(), GDKD())})) == [
+    assert list(with_kd_parts({"kd": KD(), "ce+gdkd": Sum(CrossEntropy(), GDKD())})) == [
         "kd",
         "ce+gdkd",
     ]

@@ -150,7 +150,7 @@ def test_the_page_shows_norms_conflict_and_signal_after_the_tables_of_samples(ma
 
 
 def test_runs_with_and_without_layers_stand_on_one_page(make_run):
-    runs = {"gdkd": make_run("gdkd"), "bare": make_run("bare", layers=())}
+    runs = {"gdkd": make_run("gdkd"), "bare": make_run("bare", keep=())}
     runs["kd"] = make_run("kd", loss=KD(), keep=Layers("4", noise=False))
     page = report(runs)
     by_name = {section.name: section for section in page.sections}
