@@ -40,4 +40,4 @@ def test_the_look_loads_no_torch():
 
 def test_tables_need_neither_matplotlib_nor_torchmetrics():
     nouns = loaded("from kdanalysis.analyzers import load_nouns; load_nouns()")
-    assert nouns & {"matplotlib", "torchmetrics", "sklearn", "scipy"} == set()
+    assert nouns & {"matplotlib", "torchmetrics", "sklearn"} == set()
