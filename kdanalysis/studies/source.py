@@ -106,8 +106,10 @@ class Source:
     def _captured(self, kind: str) -> Int64[np.ndarray, " s"]:
         if BY[kind] not in self.columns(kind):
             return np.zeros(0, np.int64)
-        if BY[kind] == "step" and self.run is not None:
-            return self.run.steps(kind)
+        if kind == "layers":
+            return self.layers.steps  # read for its names anyway
+        if kind == "samples" and self.run is not None:
+            return self.run.steps()
         parts = [np.unique(b[BY[kind]]) for b in self._read(kind, [BY[kind]], LOOK, None)]
         return np.unique(np.concatenate(parts)).astype(np.int64)
 

@@ -1,15 +1,19 @@
 """docs/loss.md: the loss that it adds in one file is known everywhere and keeps every claim."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from problems import batch
 
 import kdanalysis as kd
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
+from kdanalysis.draw.look import term_colour
 from kdanalysis.losses import non_top_terms, restore_loss, term_colour_of
 from kdanalysis.losses.registry import KINDS
 from tests.losses.claims import CLAIMS
@@ -52,7 +56,25 @@ def test_its_repr_gives_it_back(jsd):
 
 def test_figures_know_its_terms(jsd):
     assert term_colour_of("jsd_high") == "sky"
+    assert term_colour("jsd_rest") == "#882255"
     assert "jsd_rest" in non_top_terms()
+
+
+def test_the_commands_know_it_once_it_is_imported(tmp_path):
+    (tmp_path / "jsd.py").write_text(SOURCE, encoding="utf-8")
+    student, teacher, target = batch(0, n=20)
+    sides = {"student_logits": student, "teacher_logits": teacher, "target": target}
+    np.savez(tmp_path / "logits.npz", **sides)
+    command = ["--import", "jsd", "compare", "logits.npz", "--losses", "kd,jsd:k=3"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kdanalysis", *command],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "JSD(k=3, weights=(1.0, 8.0), temperature=4.0)" in done.stdout
 
 
 def test_defining_it_again_replaces_it_as_in_a_notebook(jsd):
