@@ -84,7 +84,7 @@ def main() -> None:
     classes = len(data.classes)
     options = {"epochs": args.epochs, "out": args.out}
     teacher = fit(build_model("resnet14", classes), data, **options)
-    recording = {"schedule": kd.every(5), "classes": data.classes}
+    recording = {"schedule": kd.every(5), "store": kd.Store(classes=data.classes)}
     callback = DistillationCallback(args.out / "run", LOSS, **recording)
     fit(build_model("resnet8", classes), data, teacher, **options, callbacks=[callback])
 

@@ -5,4 +5,4 @@ set -euo pipefail
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # one thread a test process: the processes share cores
-exec .venv/bin/python -m pytest --numprocesses auto "$@"
+exec .venv/bin/python -m pytest --numprocesses auto --dist worksteal "$@"

@@ -21,11 +21,11 @@ from torch import distributed
 
 from kdanalysis.cli.main import app
 from kdanalysis.core.ranks import Ranks
-from kdanalysis.pages import page
-from kdanalysis.studies import stream
+from kdanalysis.pages.study import Study
+from kdanalysis.studies import compute
 
-MEET, FEED = distributed.init_process_group, stream.feed
-WRITE, UNITE = page.write_folder, Ranks.unite
+MEET, FEED = distributed.init_process_group, compute.feed
+WRITE, UNITE = Study.write, Ranks.unite
 
 
 def unite_into(folder: Path) -> Callable[..., None]:
@@ -54,7 +54,7 @@ def feed_or(what: str) -> Callable[..., None]:
     return feed
 
 
-def write_nothing(_: page.Page, folder: Path) -> None:
+def write_nothing(_: Study, folder: Path) -> None:
     """Be a full disk."""
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
@@ -62,8 +62,8 @@ def write_nothing(_: page.Page, folder: Path) -> None:
 def run(command: list[str]) -> int:
     """Return the exit code of a command."""
     what = command.pop(0) if command[0] in ("raise", "kill", "full") else ""
-    stream.feed = feed_or(what)
-    page.write_folder = write_nothing if what == "full" else WRITE
+    compute.feed = feed_or(what)
+    Study.write = write_nothing if what == "full" else WRITE
     try:
         app([argument.replace("{rank}", os.environ["RANK"]) for argument in command])
     except SystemExit as end:

@@ -52,4 +52,4 @@ def test_without_a_loss_on_regions_they_are_looked_at_with_plain_kd():
 
 @pytest.mark.parametrize("kind", [LadderProfile, FeatureAlignment, ConnectorFit])
 def test_no_run_holds_what_a_ladder_needs(kind):
-    assert kind.for_setting(SETTING) is None
+    assert not kind.of_runs

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from kdanalysis.studies.tables import trained_loss
 
 from kdanalysis import (
     DKD,
@@ -16,6 +15,7 @@ from kdanalysis import (
     open_run,
 )
 from kdanalysis.store.info import RunInfo
+from kdanalysis.studies.setting import trained_loss
 from tests.stones.pairs import images, pair
 
 LOSS = Blockwise(DKD(temperature=2.0), task=0.5, cross=2.0)

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kdanalysis.studies.stream import needed_columns
 
 from kdanalysis.analyzers.terms.direction import LossDirection, direction_reading, kind_of
 from kdanalysis.analyzers.terms.direction_pictures import (
@@ -171,7 +170,7 @@ def test_one_loss_has_nothing_to_be_held_against():
 @pytest.mark.parametrize("analyzer", [LossDirection, TermMagnitude, TermShare])
 def test_labels_are_asked_for_where_a_loss_needs_them(analyzer):
     without = analyzer({"kd": KDParts(TopK(3)), "gdkd": GDKD(3)})
-    assert needed_columns(without)[0] == {"student_logits", "teacher_logits"}
+    assert without.needs == ("student_logits", "teacher_logits")
     without.update(STUDENT, TEACHER)
     labelled = analyzer({"kd": KDParts(TopK(3)), "gdkd": GDKD(3)})
     labelled.update(STUDENT, TEACHER, TARGET)
@@ -180,7 +179,7 @@ def test_labels_are_asked_for_where_a_loss_needs_them(analyzer):
         shown = shown[shown.teacher == "all"].reset_index(drop=True)
     pd.testing.assert_frame_equal(without.table(), shown)
     needing = analyzer({"gdkd": GDKD(3), "dkd": DKD()})
-    assert "target" in needed_columns(needing)[0]
+    assert "target" in needing.needs
     with pytest.raises(ValueError, match="the loss 'dkd' needs labels"):
         needing.update(STUDENT, TEACHER)
 
