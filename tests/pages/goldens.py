@@ -26,6 +26,7 @@ TRAIN = (
 )
 RECORD = ("--record-layers", "logits,layer1,fc", "--record-regions", "8")
 WHEN = re.compile(r"\d{4}-\d\d-\d\dT[\d:.+]+(Z|\+\d\d:\d\d)?|\d+(\.\d+)? s\b")
+NUMBERED = re.compile(r'(?<=[a-z]-\d-)\d+(?=["\)])')  # ids of clip paths, whose order is rounding's
 TABLES = (
     *("teacher", "mass", "profile", "modality", "calibration", "suppression", "magnitude"),
     *("share", "confidence", "nckd", "amplification", "conflict", "relation", "discrepancy"),
@@ -110,7 +111,11 @@ def fingerprint(file: Path, work: Path) -> str:
     """Hash of a file without what differs from one making to the next."""
     data = file.read_bytes()
     if file.suffix in (".html", ".csv"):
-        text = WHEN.sub("WHEN", data.decode()).replace(str(work), "WORK").replace(str(ROOT), "ROOT")
+        text = (
+            NUMBERED.sub("ID", WHEN.sub("WHEN", data.decode()))
+            .replace(str(work), "WORK")
+            .replace(str(ROOT), "ROOT")
+        )
         data = text.encode()
     return hashlib.sha256(data).hexdigest()[:16]
 
@@ -126,6 +131,11 @@ def make(work: Path, only: tuple[str, ...] = ()) -> dict[str, str]:
     for name, arguments in commands(work).items():
         if not only or name in only:
             run(arguments)
+    return fingerprints(work)
+
+
+def fingerprints(work: Path) -> dict[str, str]:
+    """Return the hash of every file of the pages by its path."""
     folders = [work / "pages", *(work / name for name in ("students", "blocks"))]
     files = [
         file
