@@ -50,6 +50,10 @@ class Analyzer(Noun):
         """Add one batch of columns."""
         raise NotImplementedError(f"{type(self).__name__} lacks update")
 
+    def compute(self) -> dict[str, Tensor]:
+        """Return what the table is made from, by name; the sums if not said otherwise."""
+        return {name: state.clone() for name, state in self.states.items()}
+
     def table(self) -> pd.DataFrame:
         """One observation a row, one variable a column; units in the column's docstring."""
         raise NotImplementedError(f"{type(self).__name__} lacks table")

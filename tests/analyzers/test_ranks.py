@@ -89,6 +89,16 @@ def test_states_are_float64_sums(make):
 
 
 @pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
+def test_what_is_computed_is_tensors_of_ones_own(make):
+    analyzer = fed(make, slice(None))
+    before = analyzer.table()
+    for value in analyzer.compute().values():
+        assert isinstance(value, torch.Tensor)
+        value.fill_(-1)
+    pd.testing.assert_frame_equal(analyzer.table(), before)
+
+
+@pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
 def test_the_state_does_not_grow_with_the_samples(make):
     one, two = fed(make, slice(0, 10)), fed(make, slice(None))
     sizes = [{n: s.shape for n, s in analyzer.states.items()} for analyzer in (one, two)]
