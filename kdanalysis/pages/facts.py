@@ -1,11 +1,15 @@
 """Facts about runs and logits, as (label, value) pairs for a page's head or a terminal."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
+from kdanalysis.data import DataSplits
 from kdanalysis.studies.source import Source
+from kdanalysis.training.checkpoint import load_network
 
 
 def source_facts(source: Source) -> dict[str, object]:
@@ -101,3 +105,16 @@ def skipped_fact(skipped: list[tuple[object, str]]) -> str | None:
         return None
     part, reason = skipped[0]
     return f"{len(skipped)}, such as {part}: {reason}"
+
+
+def network_of(given: Any, data: DataSplits, device: Any) -> nn.Module:
+    """Return a network on the device, read from its checkpoint where a path is given."""
+    network = given if isinstance(given, nn.Module) else load_network(Path(given), data.classes)
+    return network.to(device)
+
+
+def called(given: Any) -> str:
+    """Return what readers call a network, a file or arrays."""
+    if isinstance(given, Mapping):
+        return "arrays"
+    return type(given).__name__ if isinstance(given, nn.Module) else str(given)

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from kdanalysis.data import DataSplits, load_data
 from kdanalysis.losses import Blockwise, Loss, parse_loss
-from kdanalysis.pages.facts import stated
+from kdanalysis.pages.facts import called, network_of, stated
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.stones import Ladder, fit_connectors
 from kdanalysis.studies.ladder import ladder_tables
-from kdanalysis.training.checkpoint import load_network
 
 BATCH = 250
 
@@ -68,7 +67,7 @@ def ladder(
     if isinstance(student, Ladder):
         made, r2, fitted = student, None, 0
     else:
-        networks = [_network(one, splits, device) for one in (student, teacher)]
+        networks = [network_of(x, splits, device).eval() for x in (student, teacher)]
         blocks = student_blocks, teacher_blocks
         fitted = min(fit_images, len(splits.train))
         shuffled = splits.train.batches(batch_size, shuffle=True, seed=seed)
@@ -79,8 +78,8 @@ def ladder(
     whole, count = Blockwise(base, made.blocks), len(splits.valid)
     look = watch(_first(splits.valid.batches(batch_size), count, device), "Climbing", count)
     facts = {
-        "student": f"{_called(student)}: {', '.join(made.student_blocks)}",
-        "teacher": f"{_called(teacher)}: {', '.join(made.teacher_blocks)}",
+        "student": f"{called(student)}: {', '.join(made.student_blocks)}",
+        "teacher": f"{called(teacher)}: {', '.join(made.teacher_blocks)}",
         "data": splits.name,
         "images of the fit": f"{fitted:,}" if fitted else None,
         "strength of the ridge regression": strength if fitted else None,
@@ -99,15 +98,6 @@ def ladder_study(facts: Mapping[str, object], tables: Mapping[str, pd.DataFrame]
         parts,
         lambda: [noun_section(noun, tables) for noun, tables in parts.items()],
     )
-
-
-def _network(one: Any, splits: DataSplits, device: Any) -> nn.Module:
-    network = one if isinstance(one, nn.Module) else load_network(Path(one), splits.classes)
-    return network.to(device).eval()
-
-
-def _called(network: Any) -> str:
-    return type(network).__name__ if isinstance(network, nn.Module) else str(network)
 
 
 def _first(found: Iterable[tuple], most: int, device: Any) -> Iterator[tuple[Tensor, Tensor]]:

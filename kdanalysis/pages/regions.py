@@ -15,13 +15,12 @@ from kdanalysis.analyzers.regions.sight import drawn_scales, sight_of_image
 from kdanalysis.data import DataSplits, load_data
 from kdanalysis.draw.look import class_names, short
 from kdanalysis.losses import Loss, parse_loss
-from kdanalysis.pages.facts import stated
+from kdanalysis.pages.facts import called, network_of, stated
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.opening import open_regions
 from kdanalysis.studies.regions import tables_of_file, tables_of_networks
-from kdanalysis.training.checkpoint import load_network
 
 CHOSEN = (
     "From the clearest image to the most ambiguous, in even ranks of the entropy of the cells' "
@@ -73,13 +72,13 @@ def regions(
     )
     if network != (data is not None) or (student is not None and not network):
         raise ValueError(
-            f"{_called(teacher)}: a checkpoint needs data with its images, a file of region logits "
+            f"{called(teacher)}: a checkpoint needs data with its images, a file of region logits "
             f"needs neither data nor a student"
         )
     if not network:
         return _of_file(open_regions(teacher), base, scales, batch_size, watch)
     splits = load_data(data) if isinstance(data, str) else data
-    networks = [None if x is None else _network(x, splits, device) for x in (teacher, student)]
+    networks = [None if x is None else network_of(x, splits, device) for x in (teacher, student)]
     count = len(splits.valid)
     batches = watch(splits.valid.batches(batch_size), "Looking", count)
     shown = images if drawn_scales(scales) else 0
@@ -87,8 +86,8 @@ def regions(
         splits.valid, len(splits.classes), *networks, base, scales, shown, batches
     )
     facts = {
-        "teacher": _called(teacher),
-        "student": None if student is None else _called(student),
+        "teacher": called(teacher),
+        "student": None if student is None else called(student),
         "data": splits.name,
         "validation images": f"{count:,}",
         "scales": ", ".join(map(str, scales)),
@@ -150,14 +149,3 @@ def sight_section(
     text = f"{shown.text} {CHOSEN}"
     captions = [("Table sight", table.assign(label=[names[int(label)] for label in table.label]))]
     return replace(shown, text=text, tables=captions)
-
-
-def _network(one: Any, splits: DataSplits, device: Any) -> nn.Module:
-    network = one if isinstance(one, nn.Module) else load_network(Path(one), splits.classes)
-    return network.to(device)
-
-
-def _called(network: Any) -> str:
-    if isinstance(network, Mapping):
-        return "arrays"
-    return type(network).__name__ if isinstance(network, nn.Module) else str(network)
