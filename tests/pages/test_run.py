@@ -1,5 +1,6 @@
 """The page of runs: all tables their columns allow, run beside run."""
 
+import pandas as pd
 import pytest
 from page_reader import Reader
 
@@ -98,3 +99,14 @@ def test_runs_are_named_by_their_folders_where_that_tells_them_apart(tmp_path):
 def test_no_runs_are_refused():
     with pytest.raises(ValueError, match="a page needs at least one run"):
         report({})
+
+
+def test_a_table_with_nothing_to_sum_up_is_shown_as_it_is():
+    pair = {"step": 0, "epoch": 0, "layer": "logits", "term_a": "kd", "term_b": "kd"}
+    values = {"dot": 1.0, "norm_a": 1.0, "norm_b": 1.0, "cosine": 1.0, "conflict": 0.0}
+    table = pd.DataFrame([{**pair, **values, "n": 1, "non_finite": 0}])
+    section = noun_section("layer_conflict", {"": table})
+    assert section.text.startswith("Not to be drawn from these data: ")
+    ((caption, shown),) = section.tables
+    assert caption == "Table layer_conflict"
+    assert shown is table
