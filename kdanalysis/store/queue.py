@@ -2,9 +2,10 @@
 
 import atexit
 import os
-import queue
 import threading
+import time
 import warnings
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Literal
 
@@ -15,13 +16,18 @@ from kdanalysis.store.schema import Columns
 from kdanalysis.store.writer import PartWriter
 
 _COMMIT = ""  # stands in the queue instead of a kind
+_LOOK = 0.001  # seconds between two looks for room: a part takes longer to write
 
 
 class QueueWriter:
     """Hands batches to a writer thread through a bounded queue.
 
     Arrays belong to the queue once they are put: do not change them afterwards. Memory is bounded
-    by ``max_batches`` and what ``PartWriter`` holds.
+    by ``max_batches`` and what ``PartWriter`` holds. One thread puts.
+
+    Ctrl-C may come at any moment, between any two steps of a call. ``queue.Queue`` and
+    ``threading.Event`` take several steps under a lock and may be left half-way, and then wait for
+    ever; ``SimpleQueue`` is one step, in C. So is all that the two threads tell each other here.
 
     Args:
         writer: used by the thread only, and closed with this object.
@@ -41,15 +47,17 @@ class QueueWriter:
         if max_batches < 1:
             raise ValueError(f"max_batches is {max_batches}, need at least 1")
         self._writer, self._full, self._on_error = writer, full, on_error
-        self._queue: queue.Queue = queue.Queue(max_batches)
+        self._queue: SimpleQueue = SimpleQueue()
+        self._ended: SimpleQueue = SimpleQueue()
+        self._max_batches = max_batches
         self._error: BaseException | None = None
-        self._told = self._closed = False
+        self._told = self._closed = self._finished = False
         self._dropped = dict.fromkeys(KINDS, 0)
         self.dropped_rows = 0
         self._thread = threading.Thread(target=self._work, name="kdanalysis-writer", daemon=True)
-        self._thread.start()
         self._process = os.getpid()
-        atexit.register(self._close_at_exit)
+        self._thread.start()
+        atexit.register(self.close)
 
     def put(self, columns: Columns, dtype: str | None = None, kind: str = "samples") -> bool:
         """Queue a batch of rows of a kind; False where it was dropped.
@@ -61,12 +69,9 @@ class QueueWriter:
         if self._closed:
             raise ValueError("the queue is closed: open a new writer to add rows")
         self._tell()
-        if self._error is None:
-            try:
-                self._queue.put((kind, columns, dtype), block=self._full == "block")
-                return True
-            except queue.Full:
-                pass
+        if self._error is None and self._has_room():
+            self._queue.put((kind, columns, dtype))
+            return True
         self._dropped[kind] += _rows(columns)
         self.dropped_rows = self._dropped["samples"]
         return False
@@ -79,23 +84,27 @@ class QueueWriter:
         """
         if self._closed:
             return
-        done = threading.Event()
+        done: SimpleQueue = SimpleQueue()
         self._queue.put((_COMMIT, done, None))
-        done.wait()
+        done.get()
         self._tell()
 
     def close(self) -> None:
         """Write what waits, end the thread, close the writer; twice is harmless.
 
+        One that Ctrl-C ended can be called again, and is when Python ends.
+
         Raises:
             OSError, ValueError: an error not yet told, with ``on_error="raise"``.
         """
-        if self._closed:
-            return
+        if os.getpid() != self._process:
+            return  # a forked child has no writer thread
         self._closed = True
-        atexit.unregister(self._close_at_exit)
-        self._queue.put(None)
-        self._thread.join()
+        self._queue.put(None)  # what comes after the first of them is never read
+        if not self._finished:
+            self._ended.get()
+        self._thread.join()  # alone it would not do: one that Ctrl-C ended never waits again
+        atexit.unregister(self.close)
         self._tell()
 
     def __enter__(self) -> "QueueWriter":
@@ -109,9 +118,12 @@ class QueueWriter:
     ) -> None:
         self.close()
 
-    def _close_at_exit(self) -> None:
-        if os.getpid() == self._process:  # a forked child has no writer thread
-            self.close()
+    def _has_room(self) -> bool:
+        while self._queue.qsize() >= self._max_batches:
+            if self._full == "drop":
+                return False
+            time.sleep(_LOOK)
+        return True
 
     def _tell(self) -> None:
         if self._error is None or self._told:
@@ -125,14 +137,14 @@ class QueueWriter:
             stacklevel=3,
         )
 
-    def _commit(self, done: threading.Event) -> None:
+    def _commit(self, done: SimpleQueue) -> None:
         try:
             if self._error is None:
                 self._writer.flush()
         except BaseException as error:
             self._error = error
         finally:
-            done.set()
+            done.put(None)
 
     def _work(self) -> None:
         lost = dict.fromkeys(KINDS, 0)
@@ -168,7 +180,9 @@ class QueueWriter:
         except BaseException as error:
             self._error = self._error or error
         self.dropped_rows = self._writer.dropped()
+        self._finished = True
+        self._ended.put(None)
 
 
 def _rows(columns: Columns) -> int:
-    return len(np.asarray(columns["step"]))
+    return len(np.asarray(columns.get("step", ())))
