@@ -8,7 +8,9 @@ import numpy as np
 from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.formats.table import Table
 from kdanalysis.store.kinds import Kind
+from kdanalysis.store.labels import labels
 from kdanalysis.store.merge import check_rows
+from kdanalysis.store.reading import reading
 
 Place = tuple[Table, str]  # a file, and the name of a column in it
 
@@ -82,20 +84,24 @@ class Columns:
             joined = {name: values for part in found for name, values in part.items()}
             yield {name: self._convert(name, joined[name], row) for name in names}
             row += len(joined[names[0]])
+        if row < rows.stop:
+            raise ValueError(f"{self.path} is damaged: it ends after {row} rows of {rows.stop}")
 
     def _of_table(
         self, table: Table, names: Sequence[str], batch_size: int, rows: range
     ) -> Iterator[dict[str, np.ndarray]]:
         keys = {name: self._places[name][1] for name in names if self._places[name][0] is table}
-        for batch in table.batches(tuple(dict.fromkeys(keys.values())), batch_size, rows):
-            yield {name: batch[key] for name, key in keys.items()}
+        with reading(table.path):
+            for batch in table.batches(tuple(dict.fromkeys(keys.values())), batch_size, rows):
+                yield {name: batch[key] for name, key in keys.items()}
 
     def _convert(self, name: str, values: np.ndarray, row: int) -> np.ndarray:
         if name in self.kind.cells:
             return values.astype(values.dtype.newbyteorder("="), copy=False)
         whole = values.astype(np.int64)
         if name == "target":
-            wrong, noun = (whole < 0) | (whole >= self.num_classes), self.columns[0].split("_")[1]
+            whole, wrong = labels(whole, self.num_classes)
+            noun = self.columns[0].split("_")[1]
             need = f"0 to {self.num_classes - 1}, the {self.num_classes} classes of its {noun}"
         else:
             wrong, need = whole != values, "a number that int64 holds"  # of uint64
@@ -108,7 +114,8 @@ class Columns:
 
     def _check_cells(self, name: str) -> tuple[int, ...]:
         table, key = self._places[name]
-        shape, dtype = table.info(key)
+        with reading(table.path):
+            shape, dtype = table.info(key)
         what, axes = f"{name} of {table.path}", ", ".join(("samples", *self._axes))
         if dtype not in DTYPES:
             raise ValueError(f"{what} are {dtype}, need one of {', '.join(DTYPES)}")
@@ -123,9 +130,11 @@ class Columns:
         if name in self.kind.cells:
             found, need = self._check_cells(name), self.shape
         else:
-            (found, dtype), need = table.info(key), (self.num_rows,)
+            with reading(table.path):
+                (found, dtype), need = table.info(key), (self.num_rows,)
             if not dtype.startswith(("int", "uint")):
-                raise ValueError(f"{name} of {table.path} is {dtype}, need integers")
+                what = ": the numbers of the classes, from 0" if name == "target" else ""
+                raise ValueError(f"{name} of {table.path} is {dtype}, need integers{what}")
         if tuple(found) != need:
             raise ValueError(
                 f"{name} of {table.path} has shape {tuple(found)}, need {need} "

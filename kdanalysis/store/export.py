@@ -1,9 +1,8 @@
 """The samples of a run for other tools: Parquet lists, .npz or .safetensors."""
 
 import json
-import secrets
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -11,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kdanalysis.store.files import TEMPORARY, sync_folder
+from kdanalysis.store.files import whole_file
 from kdanalysis.store.formats.safetensors import DTYPES
 from kdanalysis.store.kinds import KINDS
 from kdanalysis.store.run import StoredRun
@@ -45,19 +44,9 @@ def export(path: str | Path, out: str | Path, fmt: Format = "list") -> Path:
         raise FileExistsError(f"{out} exists already: choose another name or remove it first")
     if not run.num_rows:
         raise ValueError(f"{path} holds no readable samples to export")
-    _whole(out, lambda file: _WRITERS[fmt](run, file))
+    with whole_file(out) as file:
+        _WRITERS[fmt](run, file)
     return out
-
-
-def _whole(out: Path, write: Callable[[BinaryIO], None]) -> None:
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}{TEMPORARY}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(out.parent)
 
 
 def _names(run: StoredRun) -> tuple[str, ...]:

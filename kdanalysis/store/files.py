@@ -1,27 +1,54 @@
-"""Files of a run: durable commits, names that stay inside the run, one live writer a rank."""
+"""Files of a run: durable commits, nothing written through links, names that stay inside."""
 
 import contextlib
-import json
 import os
 import re
 import secrets
-import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from glob import escape
 from pathlib import Path
-
-import filelock
+from typing import BinaryIO
 
 TEMPORARY = ".tmp"
-_BINARY = getattr(os, "O_BINARY", 0)
+_BINARY, _NO_LINK = getattr(os, "O_BINARY", 0), getattr(os, "O_NOFOLLOW", 0)
 _SLICE = 16 << 20
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,80}")
 _START = re.compile(r"(\d{8}T\d{12})-[0-9a-f]{8}")
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _RANK = re.compile(r"rank-(\d{1,9})")
 _TIME = "%Y%m%dT%H%M%S%f"
-LOCKS = "locks"
-_PATIENCE = 0.5  # seconds: a killed process may need a moment to let go
+
+
+def refuse_link(path: Path) -> None:
+    """Raise a ValueError where a link stands in the place of a file or folder to write."""
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link: nothing is written through it; remove it first")
+
+
+@contextmanager
+def _committed(path: Path) -> Iterator[int]:
+    """Give a new file, by its descriptor; it becomes ``path`` when it is on the disk.
+
+    Its name cannot be guessed: nobody can have put a link there.
+    """
+    refuse_link(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY
+    descriptor = os.open(temporary, flags, 0o644)
+    try:
+        try:
+            yield descriptor
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
 
 
 def commit_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
@@ -32,30 +59,37 @@ def commit_file(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
 
     Raises:
         OSError: from the disk; the temporary file is removed where that still works.
+        ValueError: where a link has the name.
     """
-    temporary = path.with_name(f".{path.name}{TEMPORARY}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o644)
-        try:
-            for chunk in chunks:
-                _write_all(descriptor, memoryview(chunk))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with _committed(path) as descriptor:
+        for chunk in chunks:
+            _write_all(descriptor, memoryview(chunk))
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write, which appears as ``path`` whole and durable, or not at all.
+
+    The folder is made where it is missing. What a writer of the same file left when it was killed
+    goes first.
+
+    Raises:
+        OSError, ValueError: as ``commit_file``; or the folder cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{escape(path.name)}.*{TEMPORARY}"):
+        left.unlink(missing_ok=True)
+    with _committed(path) as descriptor, os.fdopen(descriptor, "wb", closefd=False) as file:
+        yield file
 
 
 def append_line(path: Path, offset: int, line: bytes) -> int:
     """Write a line at ``offset``, cutting off what a failed attempt left there; fsync.
 
-    Returns the offset after the line.
+    Returns the offset after the line; raises as ``commit_file``.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | _BINARY, 0o644)
+    refuse_link(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | _NO_LINK | _BINARY, 0o644)
     try:
         os.ftruncate(descriptor, offset)
         os.lseek(descriptor, offset, os.SEEK_SET)
@@ -160,49 +194,3 @@ def rank_number(name: str) -> int | None:
     """Rank of a folder named ``rank-N``; None for other names."""
     match = _RANK.fullmatch(name)
     return int(match[1]) if match else None
-
-
-class RankLock:
-    """Held from creation to ``release``.
-
-    Raises:
-        BlockingIOError: within a second, where another writer, in this process or another one,
-            holds the rank.
-    """
-
-    def __init__(self, root: Path, rank: int, patience: float = _PATIENCE) -> None:
-        folder = root / LOCKS
-        make_folder(folder)
-        self._holder = folder / f"rank-{rank}.json"
-        self._lock = filelock.FileLock(
-            folder / f"rank-{rank}.lock",
-            timeout=patience,
-            thread_local=False,  # a writer thread releases what the training thread acquired
-        )
-        try:
-            self._lock.acquire()
-        except filelock.Timeout:
-            raise BlockingIOError(
-                f"rank {rank} of {root} is being written by {self._describe()}: "
-                "close that writer first, or give this one a run folder of its own"
-            ) from None
-        self._holder.write_text(json.dumps(_me()))
-
-    def release(self) -> None:
-        """Let the rank go; twice is harmless."""
-        if self._lock.is_locked:
-            with contextlib.suppress(OSError):
-                self._holder.unlink(missing_ok=True)
-            self._lock.release()
-
-    def _describe(self) -> str:
-        try:
-            holder = json.loads(self._holder.read_bytes())
-            return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return "a process that did not leave its name"
-
-
-def _me() -> dict[str, object]:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}

@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from kdanalysis.store.files import (
-    LOCKS,
-    RankLock,
-    inside,
     is_start,
     make_folder,
     rank_number,
+    refuse_link,
     remove_temporary,
     run_folder,
     sync_folder,
 )
 from kdanalysis.store.info import RUN_JSON, RunInfo, read_info, write_info
 from kdanalysis.store.kinds import KINDS
+from kdanalysis.store.lock import LOCKS, RankLock
 
 Existing = Literal["error", "overwrite", "resume"]
 _TRASH = ".trash-"
@@ -88,7 +87,7 @@ def prepare(root: Path, rank: int, info: RunInfo, existing: Existing) -> None:
     if existing == "resume" and has_run:
         _refuse_other_run(root, info)
     for kind in KINDS:
-        remove_temporary(inside(root, _rank_folder(root, kind, rank)))
+        remove_temporary(_rank_folder(root, kind, rank))
     if not has_run or (rank == 0 and existing == "overwrite"):
         write_info(root, info, rank)
     if rank == 0:
@@ -102,7 +101,11 @@ def start_ids(root: Path) -> list[str]:
 
 
 def _rank_folder(root: Path, kind: str, rank: int) -> Path:
-    return root / kind / f"rank-{rank}"
+    """Where a rank writes rows of a kind; a ValueError where a link would lead elsewhere."""
+    folder = root / kind / f"rank-{rank}"
+    for path in (folder.parent, folder):
+        refuse_link(path)
+    return folder
 
 
 def _refuse_other_run(root: Path, info: RunInfo) -> None:
@@ -144,9 +147,7 @@ def _discard_idle(root: Path, rank: int) -> None:
 def _throw_away(root: Path, rank: int) -> None:
     """Rename first: the rows are gone at once, and a death on the way leaves no half run."""
     for kind in KINDS:
-        folder = inside(root, _rank_folder(root, kind, rank))
-        if folder.is_symlink():
-            raise ValueError(f"{folder} is a link: nothing behind it is deleted")
+        folder = _rank_folder(root, kind, rank)
         if folder.exists():
             folder.replace(folder.with_name(f"{_TRASH}{rank}-{secrets.token_hex(4)}"))
             sync_folder(folder.parent)
@@ -156,6 +157,6 @@ def _throw_away(root: Path, rank: int) -> None:
 
 def make_start(root: Path, kind: str, rank: int, start: str) -> Path:
     """Create the folder of this process's parts of one kind."""
-    folder = inside(root, _rank_folder(root, kind, rank) / start)
+    folder = _rank_folder(root, kind, rank) / start
     make_folder(folder)
-    return inside(root, folder)
+    return folder

@@ -1,6 +1,12 @@
-"""run.json: what a run is, apart from its rows."""
+"""run.json: what a run is, apart from its rows.
+
+Its last member, crc32, is the checksum of all bytes before it, so that no flipped bit and no cut
+goes unseen.
+"""
 
 import json
+import re
+import zlib
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +18,7 @@ from kdanalysis.store.schema import SCHEMA_VERSION
 RUN_JSON = "run.json"
 STAND_IN = f".{RUN_JSON}.rank-"
 _LARGEST = 64 << 20
+_SEAL = re.compile(rb',\n  "crc32": "([0-9a-f]{8})"\n}')
 
 
 def _now() -> str:
@@ -64,7 +71,7 @@ def write_info(root: Path, info: RunInfo, rank: int = 0) -> None:
         text = json.dumps(asdict(info), allow_nan=False, indent=2)
     except (TypeError, ValueError) as error:
         raise ValueError(f"run.json takes plain JSON values without NaN or inf: {error}") from error
-    commit_file(root / (RUN_JSON if rank == 0 else f"{STAND_IN}{rank}"), [text.encode()])
+    commit_file(root / (RUN_JSON if rank == 0 else f"{STAND_IN}{rank}"), [sealed(text.encode())])
 
 
 def read_info(root: Path) -> RunInfo:
@@ -82,10 +89,30 @@ def read_info(root: Path) -> RunInfo:
     if path.stat().st_size > _LARGEST:
         raise ValueError(f"{path} is larger than {_LARGEST} bytes: not written by this package")
     try:
-        values = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
-        return _from_json(values)
-    except (KeyError, TypeError, ValueError) as error:
+        text = path.read_bytes()
+        values = json.loads(text, parse_constant=_refuse_constant)
+        info = _from_json(values)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not the {RUN_JSON} of a run: {error}") from error
+    if not _whole(text):
+        raise ValueError(
+            f"{path} is altered: it does not fit its checksum, so that nothing of the run is "
+            f"believed; restore it from a copy, the parts are as `kdanalysis verify` says"
+        )
+    return info
+
+
+def sealed(text: bytes) -> bytes:
+    """Add the checksum to an object of JSON."""
+    body = text.removesuffix(b"\n}")
+    return b'%s,\n  "crc32": "%08x"\n}' % (body, zlib.crc32(body))
+
+
+def _whole(text: bytes) -> bool:
+    """Whether every byte of an object of JSON is as it was written."""
+    place = text.rfind(b",")
+    seal = _SEAL.fullmatch(text, max(place, 0))
+    return seal is not None and int(seal[1], 16) == zlib.crc32(text[:place])
 
 
 def _refuse_constant(name: str) -> None:

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdanalysis.store.files import inside, is_start, part_name, part_number, rank_number
-from kdanalysis.store.info import read_info
+from kdanalysis.store.info import RUN_JSON, read_info
 from kdanalysis.store.kinds import KINDS
+from kdanalysis.store.pages import check_pages
 from kdanalysis.store.part import checksum, open_parquet
+from kdanalysis.store.reading import cause
 from kdanalysis.store.schema import Cells, decode, read_cells
 from kdanalysis.store.shard import RECORD, Entry, Record, read_record
 
@@ -46,11 +48,12 @@ class Part:
             if self.entry is not None and crc != self.entry.crc32:
                 raise ValueError("replaced: it is whole, but not the part that was recorded")
             with self.file() as file:
+                check_pages(self.path, file.metadata)
                 read_cells(file.schema_arrow)
         except FileNotFoundError:
             return "missing"
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            return str(error).splitlines()[0]
+        except Exception as error:  # whatever a library says of bytes that it cannot read
+            return cause(error)
         return None
 
     def file(self) -> pq.ParquetFile:
@@ -161,15 +164,17 @@ def list_starts(root: Path, kind: str) -> list[Start]:
 def verify(path: str | Path) -> list[Finding]:
     """Read every byte of a run and name truncated, altered, replaced and missing parts.
 
-    An empty list says that everything acknowledged by a writer is there, bit for bit.
+    So it does with run.json and the records. An empty list says that everything acknowledged by a
+    writer is there, bit for bit.
 
     Raises:
         FileNotFoundError: where the folder is no run folder.
-        ValueError: where run.json is damaged or from a newer version.
     """
-    root = Path(path)
-    read_info(root)
-    findings = []
+    root, findings = Path(path), []
+    try:
+        read_info(root)
+    except ValueError as error:
+        findings.append(Finding(RUN_JSON, str(error)))
     for start in (start for kind in KINDS for start in list_starts(root, kind)):
         if start.record_problem is not None:
             record = (start.folder / RECORD).relative_to(root).as_posix()

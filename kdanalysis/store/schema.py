@@ -7,7 +7,7 @@ lists.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from kdanalysis.store.kinds import TEXT, Kind, find_kind
 
 SCHEMA_VERSION = 1
 _KEY = b"kdanalysis"
+_WIDEST = 2**31 - 1  # bytes of a cell that Arrow can have
 Columns = Mapping[str, np.ndarray | Sequence]
 
 
@@ -88,16 +89,21 @@ def read_cells(schema: pa.Schema) -> dict[str, Cells] | None:
         return None
     try:
         stated = json.loads(text)
-        version, kind, entries = (stated[name] for name in ("schema_version", "kind", "logits"))
+        version, entries = stated["schema_version"], dict(stated["logits"])
         if version > SCHEMA_VERSION:
             raise ValueError(
                 f"schema version {version} is newer than {SCHEMA_VERSION}, "
                 "the newest this package reads: update kdanalysis"
             )
-        known = find_kind(kind)
-        return {name: _stated_cells(schema, known, name, entry) for name, entry in entries.items()}
-    except (AttributeError, KeyError, TypeError) as error:
+        known = find_kind(stated["kind"])
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"the metadata of the file cannot be read: {error!r}") from error
+    _check_names(schema.names, known)
+    return {
+        name: _stated_cells(schema.field(name).type, known, name, entries.get(name))
+        for name in schema.names
+        if known.columns[name].axes or schema.field(name).type != known.columns[name].type
+    }
 
 
 def decode(array: pa.Array, cells: Cells | None) -> Shaped[np.ndarray, " n *c"]:
@@ -122,17 +128,20 @@ def _schema(types: Mapping[str, pa.DataType], kind: str, cells: Mapping[str, Cel
     return pa.schema(fields, metadata={_KEY: text.encode()})
 
 
-def _stated_cells(schema: pa.Schema, kind: Kind, name: str, entry: Mapping[str, object]) -> Cells:
-    plain = entry["dtype"] in DTYPES and entry["byte_order"] == "little"
-    if plain and name in schema.names and name in kind.cells:
-        cells = Cells(entry["dtype"], tuple(entry["shape"]))
-        fits = len(cells.shape) == len(kind.columns[name].axes)
-        if fits and schema.field(name).type == pa.binary(cells.width):
-            return cells
-    raise ValueError(f"the metadata of column {name} ({entry}) does not fit its type")
+def _stated_cells(found: pa.DataType, kind: Kind, name: str, entry: object) -> Cells:
+    """Hold what the metadata say of a column against its type, before anything is made of it."""
+    axes = kind.columns[name].axes
+    if axes and isinstance(entry, dict) and entry.get("byte_order") == "little":
+        dtype, shape = entry.get("dtype"), entry.get("shape")
+        whole = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
+        if whole and isinstance(dtype, str) and dtype in DTYPES and len(shape) == len(axes):
+            cells = Cells(dtype, tuple(shape))
+            if found == pa.binary(min(cells.width, _WIDEST)):
+                return cells
+    raise ValueError(f"the metadata of column {name} ({entry!s:.100}) does not fit its type")
 
 
-def _check_names(columns: Columns, kind: Kind) -> None:
+def _check_names(columns: Collection[str], kind: Kind) -> None:
     missing = [name for name in kind.required if name not in columns]
     unknown = [name for name in columns if name not in kind.columns]
     if missing or unknown:

@@ -2,10 +2,14 @@
 
 The record, record.jsonl, has one line a committed part, written after the part is durable:
 ``part, rows, bytes, crc32`` and the rows dropped so far; a last line says that the writer was
-closed, or why it stopped. A torn last line is what a sudden death leaves, and is ignored.
+closed, or why it stopped. Every line ends with the checksum of its other bytes. A torn last line is
+what a sudden death leaves, and is ignored, but not beside the empty file ``ended``, which is
+made after the last line: there the record must be complete.
 """
 
 import json
+import re
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +19,8 @@ from kdanalysis.store.files import append_line, commit_file, part_name, part_num
 from kdanalysis.store.folder import make_start
 from kdanalysis.store.part import serialise
 
-RECORD = "record.jsonl"
+RECORD, ENDED = "record.jsonl", "ended"
+_LINE = re.compile(rb'(.*), "line_crc32": "([0-9a-f]{8})"}')
 
 
 class Entry(NamedTuple):
@@ -86,6 +91,7 @@ class Shard:
             reason = {} if stopped is None else {"stopped": stopped}
             closed = stopped is None
             self._note(closed=closed, dropped_rows=self.dropped_rows, **reason)
+            commit_file(self.folder / ENDED, [])
 
     def _open(self) -> None:
         if self.folder is None:
@@ -93,26 +99,35 @@ class Shard:
 
     def _note(self, **values: Any) -> None:
         """Add a line to the record; after an OSError the next takes the place of the failed one."""
-        line = json.dumps(values, allow_nan=False).encode() + b"\n"
+        body = json.dumps(values, allow_nan=False).encode().removesuffix(b"}")
+        line = b'%s, "line_crc32": "%08x"}\n' % (body, zlib.crc32(body))
         self._record_end = append_line(self.folder / RECORD, self._record_end, line)
 
 
 def read_record(folder: Path) -> Record | None:
     """Read the record of one start; None where there is none."""
-    path = folder / RECORD
+    path, ended = folder / RECORD, (folder / ENDED).exists()
     if not path.is_file():
-        return None
-    *lines, _torn = path.read_bytes().split(b"\n")
-    parts, dropped = {}, 0
+        return Record({}, 0, "missing") if ended else None
+    *lines, torn = path.read_bytes().split(b"\n")
+    parts, dropped, closed = {}, 0, None
     for number, line in enumerate(lines, 1):
         try:
-            values = json.loads(line)
+            values = _read_line(line)
             if (part := values.get("part")) is not None:
                 parts[_name(part)] = Entry(values["rows"], values["bytes"], values["crc32"])
-            dropped = int(values["dropped_rows"])
+            dropped, closed = int(values["dropped_rows"]), values.get("closed")
         except (AttributeError, KeyError, TypeError, ValueError):
             return Record(parts, dropped, f"line {number} is damaged")
-    return Record(parts, dropped, None)
+    cut = ended and (torn or closed is None)
+    return Record(parts, dropped, "truncated: the line of its end is missing" if cut else None)
+
+
+def _read_line(line: bytes) -> dict[str, Any]:
+    found = _LINE.fullmatch(line)
+    if found is None or int(found[2], 16) != zlib.crc32(found[1]):
+        raise ValueError("it does not fit its checksum")
+    return json.loads(found[1] + b"}")
 
 
 def _name(part: str) -> str:

@@ -9,7 +9,9 @@ from kdanalysis.store.formats.parquet import ParquetTable
 from kdanalysis.store.formats.safetensors import SafetensorsFile
 from kdanalysis.store.formats.table import UNNAMED, RunFolder, Table
 from kdanalysis.store.formats.torch_file import TorchFile
+from kdanalysis.store.joining import joined
 from kdanalysis.store.kinds import KINDS
+from kdanalysis.store.reading import listed, reading
 
 OPENERS: dict[str, Callable[[Path], Table]] = {
     ".npz": NpzFile,
@@ -34,10 +36,13 @@ class Logits(Columns):
     """Columns of logits, read in batches; made by ``load_logits``.
 
     ``columns`` names what there is: teacher_logits always, student_logits, target, sample_id,
-    step and epoch where the file has them. ``classes`` are the class names of a run folder.
+    step and epoch where the file has them. ``classes`` are the class names of a run folder. A
+    target of -1, which also -100 and 255 become, says that a row has no label. ``order`` says how
+    the rows of several files were brought together; it is empty for one file.
     """
 
     kind, batch_size = KINDS["samples"], 4096
+    order = ""
 
     @property
     def has_student(self) -> bool:
@@ -85,14 +90,16 @@ def load_logits(
 
     Args:
         path: the file; an array without a name, or a single one, is the teacher's logits.
-        student: a second file with the student's logits for the same rows.
-        target: a file with the labels of the same rows.
+        student: a second file with the student's logits for the same rows. Where both files have
+            sample_id, rows are joined by it; otherwise they are taken in their order.
+        target: a file with the labels of the same rows, joined likewise.
         keys: names in the file for our columns, where they are unusual.
 
     Raises:
         FileNotFoundError: where there is no such file, or a folder is no run folder.
-        ValueError: for unknown kinds, missing keys, shapes that do not fit, fewer than two
-            classes, damaged or forged files, and files that would run code.
+        ValueError: for unknown kinds, missing keys, ids that one file has and the other lacks,
+            shapes that do not fit, fewer than two classes, damaged or forged files, and files
+            that would run code.
     """
     keys = dict(keys or {})
     path = Path(path).expanduser()
@@ -100,10 +107,16 @@ def load_logits(
     places = {name: (table, key) for name in KEYS if (key := _find(table, name, keys)) is not None}
     if "teacher_logits" not in places:
         places = {"teacher_logits": (table, _only(table, places))} | places
+    orders = []
     for name, other in (("student_logits", student), ("target", target)):
         if other is not None:
-            places[name] = _second(Path(other), name)
-    return Logits(path, {name: places[name] for name in KEYS if name in places})
+            second, key = _second(Path(other).expanduser(), name)
+            second, order = joined(places.get("sample_id"), second, _find(second, "sample_id", {}))
+            places[name] = second, key
+            orders.append(order)
+    logits = Logits(path, {name: places[name] for name in KEYS if name in places})
+    logits.order = "; ".join(orders)
+    return logits
 
 
 def load_regions(path: str | Path) -> Regions:
@@ -127,13 +140,15 @@ def open_table(path: Path, kind: str = "samples") -> Table:
     Nothing of the size of the arrays is allocated.
     """
     if path.is_dir():
-        return RunFolder(path, kind)
+        with reading(path):
+            return RunFolder(path, kind)
     kinds = f"a run folder or one of {', '.join(OPENERS)}"
     if path.suffix.lower() not in OPENERS:
         raise ValueError(f"{path} is of a kind we do not read: need {kinds}")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is no file: need {kinds}")
-    return OPENERS[path.suffix.lower()](path)
+    with reading(path):
+        return OPENERS[path.suffix.lower()](path)
 
 
 def _find(table: Table, name: str, keys: Mapping[str, str]) -> str | None:
@@ -141,18 +156,18 @@ def _find(table: Table, name: str, keys: Mapping[str, str]) -> str | None:
         raise ValueError(f"keys name {unknown}, which is no column: need one of {', '.join(KEYS)}")
     if name in keys:
         if keys[name] not in table.keys:
-            raise ValueError(f"{table.path} has no {keys[name]}: it has {_list(table)}")
+            raise ValueError(f"{table.path} has no {listed([keys[name]])}: it has {_list(table)}")
         return keys[name]
     return next((key for key in (name, *KEYS[name]) if key in table.keys), None)
 
 
 def _only(table: Table, places: Mapping[str, object]) -> str:
-    if len(table.keys) == 1 and not places:
+    if len(table.keys) == 1 and not places and table.info(table.keys[0]).shape:
         return table.keys[0]
     names = ", ".join(("teacher_logits", *KEYS["teacher_logits"]))
     raise ValueError(
         f"{table.path} has no teacher logits: it has {_list(table)}, need one of {names}, "
-        "or another name through keys={'teacher_logits': ...}"
+        "or say by keys which it is, teacher_logits=NAME"
     )
 
 
@@ -168,4 +183,5 @@ def _second(path: Path, name: str) -> tuple[Table, str]:
 
 
 def _list(table: Table) -> str:
-    return ", ".join(sorted(key or "one array without a name" for key in table.keys)) or "nothing"
+    arrays = sorted(key or "one array without a name" for key in table.keys)
+    return listed([*arrays, *(f"{name} ({what})" for name, what in table.unread.items())])

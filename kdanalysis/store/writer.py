@@ -7,10 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from kdanalysis.store.files import RankLock, new_start, run_folder
+from kdanalysis.store.files import new_start, run_folder
 from kdanalysis.store.folder import Existing, prepare, refuse_foreign, start_ids
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.kinds import KINDS
+from kdanalysis.store.lock import RankLock
 from kdanalysis.store.schema import Columns, encode
 from kdanalysis.store.shard import Shard
 

@@ -1,6 +1,5 @@
 """Checkpoints: a network with what its training needs to go on, written whole or not at all."""
 
-import os
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,22 +9,13 @@ import torch
 from torch import nn
 
 from kdanalysis.networks.zoo import build_model
-from kdanalysis.store.files import sync_folder
+from kdanalysis.store.files import whole_file
 
 
 def save_checkpoint(path: Path, model: nn.Module, facts: dict[str, Any], **state: Any) -> None:
     """Write weights, ``facts`` (``model`` is the network's name, ``classes``) and further state."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            torch.save({"weights": model.state_dict(), "facts": facts, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    with whole_file(path) as file:
+        torch.save({"weights": model.state_dict(), "facts": facts, **state}, file)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import nn
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.data.images import Images
 from kdanalysis.networks.mode import evaluating
+from kdanalysis.store.files import whole_file
 
 
 @torch.inference_mode()
@@ -36,11 +37,5 @@ def save_logits(path: Path, **arrays: np.ndarray) -> None:
     """Write arrays as one .npz file, whole or not at all; of several ranks the first writes."""
     if not RANKS.first:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        np.savez(file, **arrays)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,7 +42,7 @@ class Disk:
     @staticmethod
     def place(target):
         path = Path(f"/proc/self/fd/{target}").readlink() if isinstance(target, int) else target
-        return Path(path).name
+        return re.sub(r"\.[0-9a-f]{8}\.tmp$", ".RANDOM.tmp", Path(path).name)
 
 
 def columns(batch, step):
@@ -68,7 +69,7 @@ def test_bytes_are_synced_before_the_name_and_the_name_before_the_record(
         disk = Disk(monkeypatch)
         writer.write(columns(batch, 1))
         monkeypatch.undo()
-    part = ".part-00002.parquet.tmp"
+    part = ".part-00002.parquet.RANDOM.tmp"
     assert disk.log == [
         *[("write", part)] * 3,
         ("fsync", part),

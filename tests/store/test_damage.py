@@ -106,6 +106,8 @@ def test_a_lost_or_damaged_record_is_named(parts):
     record.write_bytes(lines.replace(b'"crc32"', b'"crc33"', 1))
     assert verify(root)[0].problem == "line 1 is damaged"
     record.unlink()
+    assert [f.problem for f in verify(root)] == ["missing"]
+    record.with_name("ended").unlink()  # as a death leaves it
     assert [f.problem for f in verify(root)] == ["lists 0 of 3 parts"]
 
 
@@ -113,6 +115,8 @@ def test_a_torn_last_line_of_the_record_is_what_a_death_leaves(parts):
     root, (path, *_) = parts
     record = path.with_name("record.jsonl")
     record.write_bytes(record.read_bytes().splitlines(True)[0] + b'{"part": "part-000')
+    assert verify(root)[0].problem == "truncated: the line of its end is missing"
+    record.with_name("ended").unlink()
     assert verify(root)[0].problem == "lists 1 of 3 parts"
     path.with_name("part-00003.parquet").unlink()
     assert verify(root) == []  # one part without its line is not damage

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdanalysis.store.info import RunInfo
+from kdanalysis.store.info import RunInfo, sealed
 from kdanalysis.store.inventory import verify
 from kdanalysis.store.queue import QueueWriter
 from kdanalysis.store.run import StoredRun
@@ -84,7 +84,8 @@ def test_a_run_json_from_before_regions_is_read(tmp_path):
     path = tmp_path / "run" / "run.json"
     values = json.loads(path.read_text())
     assert values.pop("scales") == [1, 2]
-    path.write_text(json.dumps(values))
+    assert values.pop("crc32")
+    path.write_bytes(sealed(json.dumps(values, indent=2).encode()))
     assert StoredRun(tmp_path / "run").info.scales == ()
 
 

@@ -151,7 +151,7 @@ Z = np.zeros((4, 3), np.float32)
         ({"teacher_logits": Z, "target": np.zeros(5, int)}, r"of .* shape \(5,\), need \(4,"),
         ({"teacher_logits": Z, "target": np.zeros(4)}, "is float64, need integers"),
         ({"teacher_logits": Z, "target": np.array([0, 1, 3, 0])}, "target 3 in row 2, need 0 to 2"),
-        ({"teacher_logits": Z, "target": np.array([0, -1, 1, 0])}, "target -1 in row 1"),
+        ({"teacher_logits": Z, "target": np.array([0, -2, 1, 0])}, "target -2 in row 1"),
         ({"student_logits": Z}, "has no teacher logits: it has student_logits, need one of"),
         ({}, "it has nothing, need one of"),
     ],

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kdanalysis.store.formats.table import UNNAMED, ArrayInfo, Sliced, Table
+from kdanalysis.store.reading import cause
 
 _LONGEST_HEADER = 10_000
 _LARGEST_RATIO = 1100  # deflate cannot pack more tightly than 1032 to 1
@@ -45,11 +46,14 @@ def read_header(stream: io.BufferedIOBase, size: int, what: str) -> Header:
     if start[:6] != b"\x93NUMPY" or not width or len(length) < width or count > _LONGEST_HEADER:
         raise ValueError(f"{what} is not a NumPy array of numbers")
     shape, fortran, dtype = _parse(length + stream.read(count), width, what)
-    if dtype.hasobject or dtype.kind not in "fiub":
+    if dtype.hasobject:
         raise ValueError(
-            f"{what} holds {'Python objects' if dtype.hasobject else dtype}, need plain numbers: "
-            "objects would have to be unpickled, which can run code"
+            f"{what} holds Python objects, need plain numbers: objects would have to be unpickled, "
+            "which can run code"
         )
+    if dtype.kind not in "fiub":
+        held = "text" if dtype.kind in "US" else f"{dtype}"[:80]
+        raise ValueError(f"{what} holds {held}, need plain numbers; of labels those of the classes")
     offset = 8 + width + count
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - offset:
         raise ValueError(
@@ -67,8 +71,8 @@ def _parse(raw: bytes, width: int, what: str) -> tuple[tuple[int, ...], bool, np
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about headers written by Python 2
             return reader(io.BytesIO(raw))
-    except (ValueError, TypeError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{what} has a damaged NumPy header: {error}") from error
+    except Exception as error:  # of numpy, of its parser and of the tokenizer below that
+        raise ValueError(f"{what} has a damaged NumPy header: {cause(error)}") from error
 
 
 class NpyFile(Sliced):

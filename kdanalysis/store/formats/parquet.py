@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 
 from kdanalysis.store.formats.table import ArrayInfo, Table
 from kdanalysis.store.merge import rebatch
+from kdanalysis.store.pages import check_pages
 from kdanalysis.store.part import checksum, open_parquet
+from kdanalysis.store.reading import cause
 from kdanalysis.store.schema import decode, read_cells
 
 
@@ -26,11 +28,12 @@ class ParquetTable(Table):
         try:
             with open_parquet(path) as file:
                 self._schema, self._num_rows = file.schema_arrow, file.metadata.num_rows
+                check_pages(path, file.metadata)
             self._cells = read_cells(self._schema)
             if self._cells is not None:
                 checksum(path)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise ValueError(f"{path} is not a whole Parquet file: {error}") from error
+            raise ValueError(f"{path} is not a whole Parquet file: {cause(error)}") from error
         self._cells = self._cells or {}
         self.keys = tuple(self._schema.names)
         self._width: dict[str, int] = {}
@@ -76,7 +79,7 @@ class ParquetTable(Table):
                     if row >= rows.stop:
                         return
         except (OSError, pa.ArrowException) as error:
-            raise ValueError(f"{self.path} is damaged: {error}") from error
+            raise ValueError(f"{self.path} is damaged: {cause(error)}") from error
 
     def _row_length(self, key: str) -> int:
         if key not in self._width:

@@ -1,8 +1,9 @@
 """What every file of arrays, and a run folder, offers: names, shapes, and batches of rows."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ class Table(ABC):
     path: Path
     keys: tuple[str, ...]
     classes: list[str] | None = None
+    unread: Mapping[str, str] = MappingProxyType({})  # what is no array, and what it is
     skipped: Sequence[tuple[str, str]] = ()  # parts of a run that cannot be read, with the reason
 
     @abstractmethod

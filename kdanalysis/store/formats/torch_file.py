@@ -23,7 +23,7 @@ class TorchFile(Sliced):
     def __init__(self, path: Path) -> None:
         self.path = path
         _check_archive(path)
-        self._tensors = _tensors(path)
+        self._tensors, self.unread = _tensors(path)
         self.keys = tuple(self._tensors)
 
     def info(self, key: str) -> ArrayInfo:
@@ -48,7 +48,7 @@ class TorchFile(Sliced):
         """
         import torch
 
-        rows = _tensors(self.path)[key].detach()[start:stop].resolve_conj().contiguous()
+        rows = _tensors(self.path)[0][key].detach()[start:stop].resolve_conj().contiguous()
         return rows.float().numpy() if rows.dtype == torch.bfloat16 else rows.numpy().copy()
 
 
@@ -67,14 +67,17 @@ def _check_archive(path: Path) -> None:
         raise ValueError(f"{path} is packed or describes too much: torch.save does not write that")
 
 
-def _tensors(path: Path) -> dict[str, Any]:
+def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the tensors by name, and the types of what is no tensor: lists, numbers, dicts."""
     import torch
 
     content = _load(path)
     named = {UNNAMED: content} if isinstance(content, torch.Tensor) else content
     if not isinstance(named, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, need a tensor or a dict")
-    return {str(key): v for key, v in named.items() if isinstance(v, torch.Tensor)}
+    tensors = {str(key): v for key, v in named.items() if isinstance(v, torch.Tensor)}
+    others = {str(key): type(v).__name__ for key, v in named.items() if str(key) not in tensors}
+    return tensors, {key: f"a {kind}, no tensor" for key, kind in others.items()}
 
 
 def _load(path: Path) -> Any:
