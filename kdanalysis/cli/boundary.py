@@ -1,9 +1,12 @@
 """The one place where an error becomes a sentence and an exit code."""
 
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import SequenceMatcher
 from typing import Any, NoReturn
 
@@ -12,13 +15,18 @@ from typer.core import TyperCommand, TyperGroup
 from kdanalysis.core.ranks import RANKS, Ended
 
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Terminated(SystemExit):
+    """Asked to end by a signal; ``code`` is 128 and its number."""
 
 
 class Boundary(TyperGroup):
     """A group of commands that ends every error in one sentence on stderr, without a traceback.
 
-    Exit codes: 0 success, 1 an error of ours or a finding, 2 bad input, 130 Ctrl-C. ``--debug``
-    anywhere on the command line, or ``KDANALYSIS_DEBUG=1``, prints the traceback too.
+    Exit codes: 0 success, 1 an error of ours or a finding, 2 bad input, 130 Ctrl-C, 143 SIGTERM.
+    ``--debug`` anywhere on the command line, or ``KDANALYSIS_DEBUG=1``, prints the traceback too.
     """
 
     def main(
@@ -33,13 +41,16 @@ class Boundary(TyperGroup):
         rest = [arg for arg in given if arg != "--debug"] or ["--help"]
         debug = "--debug" in given or os.environ.get("KDANALYSIS_DEBUG", "0") not in ("", "0")
         try:
-            code = super().main(rest, "kdanalysis", standalone_mode=False, **extra) or 0
+            with ended_by_signals():
+                code = super().main(rest, "kdanalysis", standalone_mode=False, **extra) or 0
             sys.stdout.flush()
             if code != INTERRUPTED:
                 RANKS.agree()
         except BrokenPipeError:
             forget_stdout()
             _, code = RANKS.tell(("nobody reads what is printed", INTERNAL))
+        except Terminated as end:
+            code = end.code
         except Ended as end:
             sentence, code = end.args
             say(f"error: {sentence}")
@@ -48,11 +59,33 @@ class Boundary(TyperGroup):
                 traceback.print_exc()
             sentence, code = RANKS.tell(explain(error))
             say(f"error: {sentence}")
-        if code == INTERRUPTED:
-            say("interrupted")
+        if code == INTERRUPTED or code in (128 + number for number in ENDING):
+            say("interrupted" if code == INTERRUPTED else "terminated")
         else:
             RANKS.leave()
         sys.exit(code)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, so that it cleans up after itself.
+
+    Not where somebody else handles or ignores them: ``nohup``, or the ranks of ``torchrun``, which
+    see to it when they join.
+    """
+    alone = "RANK" not in os.environ and threading.current_thread() is threading.main_thread()
+    own = [n for n in ENDING if alone and signal.getsignal(n) == signal.SIG_DFL]
+    for number in own:
+        signal.signal(number, _terminate)
+    try:
+        yield
+    finally:
+        for number in own:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise Terminated(128 + number)
 
 
 class Together(TyperCommand):

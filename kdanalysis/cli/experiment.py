@@ -2,14 +2,16 @@
 
 import json
 import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from kdanalysis.core.ranks import RANKS
-from kdanalysis.pages.publish import CARD, check_folder
+from kdanalysis.pages.publish import CARD, check_folder, place_beside
+from kdanalysis.store.files import refuse_link
 
 if TYPE_CHECKING:
     import torch
@@ -25,13 +27,15 @@ def check_target(out: Path, overwrite: bool, resume: bool, can_resume: bool = Tr
 
     Raises:
         FileExistsError: it is in use, and neither to be replaced nor to be resumed.
-        ValueError: to be replaced and resumed at once, or no training to resume.
+        ValueError: to be replaced and resumed at once, no training to resume, or a link in it.
     """
     if overwrite and resume:
         raise ValueError("--overwrite starts anew and --resume goes on: give one of them")
     if resume and not (out / PLAN).is_file():
         raise ValueError(f"{out} holds no training to resume: leave --resume out to start one")
     if resume:
+        for name in sorted(OURS):
+            refuse_link(out / name)
         return
     if (out / PLAN).is_file() and not overwrite:
         go_on = "--resume to go on with it, " if can_resume else ""
@@ -49,8 +53,11 @@ def conduct(
     *,
     overwrite: bool = False,
     resume: bool = False,
+    can_resume: bool = True,
 ) -> None:
     """Train, analyse and write everything into ``out``; an interrupted training can be resumed.
+
+    Where it is ended by a signal it says so, where the command ``can_resume``.
 
     Of several ranks the first alone writes what is not captured, and prints.
 
@@ -76,7 +83,7 @@ def conduct(
             f"rank {RANKS.rank} does not see {out / PLAN}, which rank 0 wrote: several machines "
             "need a folder that they share"
         )
-    with RANKS.training():
+    with RANKS.training(), saying_how_to_go_on(can_resume):
         outcome = run_experiment(
             experiment,
             out,
@@ -90,6 +97,17 @@ def conduct(
     write_page(outcome, plan, out, device)
     print_frame(outcome.students, title="Validation images")
     typer.echo(f"wrote {out}: open {out / 'report.html'}")
+
+
+@contextmanager
+def saying_how_to_go_on(can_resume: bool) -> Iterator[None]:
+    """Say on stderr, where Ctrl-C or another signal ends a training, what the next command is."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if can_resume and RANKS.first:
+            typer.echo("whole epochs are kept: the same command with --resume goes on", err=True)
+        raise
 
 
 def start(experiment: "Experiment", plan: dict[str, object], out: Path) -> None:
@@ -132,9 +150,11 @@ def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
         watching("Analysing {}"),
         outcome.ladders,
     )
-    with tempfile.TemporaryDirectory(prefix=".page.", dir=out) as building:
-        study.write(Path(building))
-        for part in sorted(Path(building).iterdir()):
+    with place_beside(out / "page") as place:
+        building = place / "new"
+        building.mkdir()
+        study.write(building)
+        for part in sorted(building.iterdir()):
             old = out / part.name
             if old.is_dir():
                 shutil.rmtree(old)

@@ -41,4 +41,4 @@ def quickstart(
         seed=seed,
     )
     experiment = Experiment(splits, "resnet14", "resnet8", ("kd", "dkd", "gdkd"), settings, 10)
-    conduct(experiment, out, where, overwrite=overwrite)
+    conduct(experiment, out, where, overwrite=overwrite, can_resume=False)

@@ -1,16 +1,19 @@
 """Output that is there whole or not at all: built under another name, renamed when complete."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
+
+import filelock
 
 from kdanalysis.core.ranks import RANKS
 
 CARD = frozenset({"report.html", "tables", "figures"})  # what diagnose writes
 LEFTOVERS = (".page.", ".teacher.pt.")
+_LOCK, _NEW, _OLD = "lock", "new", "old"
 
 
 @contextmanager
@@ -40,15 +43,12 @@ def output_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
         FileExistsError: ``path`` is in use, and is not to be or must not be replaced.
     """
     path = path.resolve()
-    check_folder(path, overwrite, CARD, "report.html")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with place_beside(path) as place:
+        check_folder(path, overwrite, CARD, "report.html")
+        building = place / _NEW
+        building.mkdir()
         yield building
-        building.chmod(0o777 & ~current_umask())
         replace_folder(building, path)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def check_folder(path: Path, overwrite: bool, ours: Collection[str], mark: str) -> None:
@@ -82,19 +82,15 @@ def check_folder(path: Path, overwrite: bool, ours: Collection[str], mark: str) 
 
 
 def replace_folder(building: Path, path: Path) -> None:
-    """Rename into place; the old folder goes only when the new one stands."""
-    if not path.exists():
-        building.rename(path)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-    path.rename(old / "old")
+    """Rename into place; the old folder goes beside the building, and back where that fails."""
+    old = building.with_name(_OLD)
     try:
+        if path.exists():
+            path.rename(old)
         building.rename(path)
-    except OSError:
-        (old / "old").rename(path)
+    except BaseException:
+        _restore(old, path)
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager
@@ -111,21 +107,40 @@ def output_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
         raise FileExistsError(
             f"{path} exists already: give another name, or --overwrite to replace it"
         )
-    with output_folder_beside(path) as folder:
-        yield folder / path.name
-        (folder / path.name).replace(path)
+    with place_beside(path) as place:
+        (place / _NEW).mkdir()
+        file = place / _NEW / path.name
+        yield file
+        file.replace(path)
 
 
 @contextmanager
-def output_folder_beside(path: Path) -> Iterator[Path]:
-    """Give a hidden folder on the same disk as ``path``, gone afterwards."""
+def place_beside(path: Path) -> Iterator[Path]:
+    """Give a hidden folder on the same disk as ``path``, gone afterwards.
+
+    One that a killed process left is taken away first: nobody holds the lock that lies in it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        yield Path(folder)
+    for left in path.parent.glob(f".{escape(path.name)}.????????.tmp"):
+        _take_away(left, path)
+    place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        with filelock.FileLock(place / _LOCK, timeout=0):
+            yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
-def current_umask() -> int:
-    """Return the permissions that new files of this process do not get."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _take_away(left: Path, path: Path) -> None:
+    if left.is_symlink() or not left.is_dir():
+        return
+    with suppress(filelock.Timeout, OSError):
+        with filelock.FileLock(left / _LOCK, timeout=0):
+            _restore(left / _OLD, path)
+        shutil.rmtree(left)
+
+
+def _restore(old: Path, path: Path) -> None:
+    """Give an old folder its name again where nothing has it."""
+    if old.exists() and not path.exists():
+        old.rename(path)

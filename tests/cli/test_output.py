@@ -1,5 +1,10 @@
 """Output is there whole or not at all, and nothing of others is replaced."""
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from kdanalysis.pages.publish import output_file, output_folder
@@ -114,3 +119,89 @@ def test_an_existing_file_is_replaced_only_when_asked(tmp_path):
 def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
     with pytest.raises(FileExistsError, match="is a folder: give the name of a file"):
         write(tmp_path, "new", overwrite=True)
+
+
+def left(path, **files: str):
+    """What a killed process leaves beside ``path``."""
+    place = path.with_name(f".{path.name}.0a_bcdef.tmp")
+    for name, text in files.items():
+        (place / name).mkdir(parents=True)
+        (place / name / "report.html").write_text(text)
+    return place
+
+
+def test_what_a_killed_process_left_is_taken_away_by_the_next_one(tmp_path):
+    left(tmp_path / "out", new="half")
+    left(tmp_path / "other", new="half")
+    fill(tmp_path / "out")
+    assert names(tmp_path) == [".other.0a_bcdef.tmp", "out"]
+    assert (tmp_path / "out" / "report.html").read_text() == "new"
+
+
+def test_the_folder_of_a_process_that_lives_is_left_alone(tmp_path):
+    with output_folder(tmp_path / "out") as folder:
+        (folder / "report.html").write_text("slow")
+        fill(tmp_path / "out", "quick")
+        (tmp_path / "out" / "report.html").unlink()
+        (tmp_path / "out" / "tables").rmdir()
+    assert (tmp_path / "out" / "report.html").read_text() == "slow"
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_folder_whose_replacing_was_killed_half_way_has_its_name_again(tmp_path, overwrite):
+    left(tmp_path / "out", old="old", new="new")
+    if overwrite:
+        fill(tmp_path / "out", "newer", overwrite=True)
+    else:
+        with pytest.raises(FileExistsError, match="exists already"):
+            fill(tmp_path / "out", "newer")
+    assert names(tmp_path) == ["out"]
+    expected = "newer" if overwrite else "old"
+    assert (tmp_path / "out" / "report.html").read_text() == expected
+
+
+def test_a_link_in_the_place_of_a_leftover_is_not_followed(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "old").write_text("mine")
+    (tmp_path / ".out.0a_bcdef.tmp").symlink_to(tmp_path / "precious")
+    fill(tmp_path / "out")
+    assert names(tmp_path / "precious") == ["old"]
+
+
+def test_an_interrupt_while_overwriting_keeps_the_old_folder(tmp_path, monkeypatch):
+    fill(tmp_path / "out", "old")
+    real = Path.rename
+
+    def interrupted(self, target):
+        real(self, target)
+        if target.name == "old":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "out", overwrite=True)
+    assert names(tmp_path) == ["out"]
+    assert (tmp_path / "out" / "report.html").read_text() == "old"
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from kdanalysis.pages.publish import output_folder
+with output_folder(Path(sys.argv[1])) as folder:
+    (folder / "report.html").write_text("half")
+    print("building", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_killed_process_lets_go_of_its_folder(tmp_path):
+    arguments = [sys.executable, "-c", KILLED, tmp_path / "out"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(arguments, text=True, **pipes) as process:
+        assert process.stdout.readline() == "building\n"
+        process.send_signal(signal.SIGKILL)
+    assert len(names(tmp_path)) == 1
+    fill(tmp_path / "out")
+    assert names(tmp_path) == ["out"]

@@ -1,0 +1,95 @@
+"""A command that is asked to end cleans up after itself, and says how it ended."""
+
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+
+from kdanalysis import training
+from kdanalysis.cli import report as reporting
+from kdanalysis.pages import sweep as sweeping
+from kdanalysis.pages.study import Study
+from kdanalysis.store import export as exporting
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+
+
+@pytest.fixture
+def file(tmp_path):
+    rng = np.random.default_rng(0)
+    teacher, student = rng.normal(size=(2, 20, 4)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", teacher_logits=teacher, student_logits=student)
+    return tmp_path / "x.npz"
+
+
+@pytest.fixture
+def ending(monkeypatch):
+    """Let a signal come while half of the output is written."""
+
+    def come(number):
+        def write(self, folder):
+            (folder / "report.html").write_text("half")
+            os.kill(os.getpid(), number)
+
+        def page_of(runs, device):
+            os.kill(os.getpid(), number)
+
+        def export(run, path, fmt):
+            path.write_text("half")
+            os.kill(os.getpid(), number)
+
+        def sweep_study(*given):
+            os.kill(os.getpid(), number)
+
+        monkeypatch.setattr(Study, "write", write)
+        monkeypatch.setattr(sweeping, "sweep_study", sweep_study)
+        monkeypatch.setattr(reporting, "page_of", page_of)
+        monkeypatch.setattr(exporting, "export", export)
+
+    return come
+
+
+ENDS = {signal.SIGTERM: (143, "terminated"), signal.SIGINT: (130, "interrupted")}
+
+
+@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.parametrize("command", ["diagnose", "sweep", "export", "report"])
+def test_a_signal_leaves_nothing_half_written(
+    run_command, run_folder, file, tmp_path, ending, command, number
+):
+    ending(number)
+    given = run_folder if command in ("export", "report") else file
+    out = tmp_path / {"export": "out.npz", "report": "out.html"}.get(command, "out")
+    before = sorted(tmp_path.rglob("*"))
+    result = run_command(command, given, "--out", out)
+    code, word = ENDS[number]
+    assert (result.exit_code, result.stderr) == (code, f"kdanalysis: {word}\n")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_who_ignores_a_signal_is_not_overruled(run_command, file, tmp_path, ending):
+    ending(signal.SIGHUP)
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        result = run_command("diagnose", file, "--out", tmp_path / "out")
+    finally:
+        signal.signal(signal.SIGHUP, old)
+    assert result.exit_code == 0
+    assert (tmp_path / "out" / "report.html").read_text() == "half"
+
+
+def test_a_training_that_is_ended_says_how_to_go_on(run_command, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "run_experiment", lambda *a, **b: os.kill(os.getpid(), 15))
+    sides = ("--data", "digits", "--teacher", "resnet8", "--student", "resnet8", "--limit", 40)
+    result = run_command("train", *sides, "--loss", "kd", "--out", tmp_path / "out")
+    said = "whole epochs are kept: the same command with --resume goes on"
+    assert result.exit_code == 143
+    assert result.stderr.splitlines() == [said, "kdanalysis: terminated"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "out" / "students").symlink_to(tmp_path / "mine")
+    result = run_command("train", *sides, "--loss", "kd", "--out", tmp_path / "out", "--resume")
+    assert result.exit_code == 2
+    assert "students is a link: nothing is written through it" in result.stderr
