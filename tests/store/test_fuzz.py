@@ -38,7 +38,8 @@ def mutate(data, draw):
         elif what == 4:
             del data[place:]
         elif what == 5:
-            data[place:place + 4] = draw.choice((2**31 - 1, 2**32 - 1, 2**31, 0)).to_bytes(4, "little")
+            number = draw.choice((2**31 - 1, 2**32 - 1, 2**31, 0))
+            data[place:place + 4] = number.to_bytes(4, "little")
         else:
             other = draw.randrange(len(data))
             data[place:place + 16] = data[other:other + 16]
