@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Out, Overwrite, Seed, prepare
+from kdanalysis.cli.options import Device, Keys, Out, Overwrite, Seed, parse_keys, prepare
 from kdanalysis.core.ranks import RANKS
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def compare(
         typer.Option(metavar="T", help="Of every loss that names none of its own."),
     ] = None,
     out: Out = None,
+    keys: Keys = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -57,11 +58,12 @@ def compare(
     Example: kdanalysis compare runs/kd runs/gdkd --out compared
     """
     check_request(paths, losses, match_norm)
+    names = parse_keys(keys)
     from kdanalysis.pages.publish import card_folder
 
     with card_folder(out, overwrite) as folder:
         where = prepare(seed, device)
-        carry_out(paths, losses, match_norm, temperature, where, folder)
+        carry_out(paths, names, losses, match_norm, temperature, where, folder)
 
 
 def check_request(paths: list[Path], losses: list[str] | None, match_norm: bool) -> None:
@@ -77,6 +79,7 @@ def check_request(paths: list[Path], losses: list[str] | None, match_norm: bool)
 
 def carry_out(
     paths: list[Path],
+    keys: dict[str, str],
     losses: list[str] | None,
     match_norm: bool,
     temperature: float | None,
@@ -95,7 +98,7 @@ def carry_out(
         raise ValueError(
             f"--losses names {next(iter(found))} alone: give at least two, such as kd,dkd,gdkd"
         )
-    sources = open_all(paths, found)
+    sources = open_all(paths, found, keys)
     for source in sources.values():
         warn_of_skipped(source.run)
     study = study_of(sources, found, match_norm, temperature, device, watching("Reading {}"))

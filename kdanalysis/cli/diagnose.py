@@ -7,9 +7,11 @@ import typer
 
 from kdanalysis.cli.options import (
     Device,
+    Keys,
     Overwrite,
     Seed,
     Temperatures,
+    parse_keys,
     parse_temperatures,
     prepare,
 )
@@ -33,6 +35,7 @@ def diagnose(
         typer.Option("--out", "-o", metavar="DIR", help="Write tables, figures and a page here."),
     ] = None,
     temperatures: Temperatures = "1,2,4,8",
+    keys: Keys = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -44,15 +47,19 @@ def diagnose(
 
     Example: kdanalysis diagnose teacher.npz --out card --temperatures 1,4
     """
-    ladder = parse_temperatures(temperatures)
+    ladder, names = parse_temperatures(temperatures), parse_keys(keys)
     from kdanalysis.pages.publish import card_folder
 
     with card_folder(out, overwrite) as folder:
-        examine(file, ladder, prepare(seed, device), folder)
+        examine(file, ladder, names, prepare(seed, device), folder)
 
 
 def examine(
-    file: Path, temperatures: tuple[float, ...], device: "torch.device", folder: Path | None
+    file: Path,
+    temperatures: tuple[float, ...],
+    keys: dict[str, str],
+    device: "torch.device",
+    folder: Path | None,
 ) -> None:
     """Read the logits once, print the card, and fill the folder where there is one."""
     from kdanalysis.analyzers.teacher.card_tiles import wide_card
@@ -60,14 +67,16 @@ def examine(
     from kdanalysis.cli.terminal import print_frame, warn_of_skipped
     from kdanalysis.core.ranks import RANKS
     from kdanalysis.pages.teacher import diagnose as study_teacher
+    from kdanalysis.studies.compute import without_label
     from kdanalysis.studies.opening import open_source
 
-    source = open_source(file)
+    source = open_source(file, keys=keys)
     warn_of_skipped(source.run)
     study = study_teacher(source, temperatures, device, watching("Reading"))
     if not RANKS.first:
         return
     title = f"{file}: {source.num_rows:,} samples, {source.info.num_classes} classes"
+    title += without_label(source)
     print_frame(wide_card(study.tables["teacher"]), title=title)
     print_suggestions(study)
     if folder is not None:

@@ -91,6 +91,20 @@ def parse_names(text: str) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in text.split(",") if name.strip()) or None
 
 
+def parse_keys(texts: list[str] | None) -> dict[str, str]:
+    """Read ``teacher_logits=out,target=y``, given once or several times.
+
+    Raises:
+        ValueError: a part has no name; the reader checks the names themselves.
+    """
+    pairs = [part.partition("=") for text in texts or () for part in text.split(",")]
+    if wrong := [column for column, _, name in pairs if not (column.strip() and name.strip())]:
+        raise ValueError(
+            f"--keys {wrong[0]!r:.60} cannot be read: need COLUMN=NAME, such as teacher_logits=out"
+        )
+    return {column.strip(): name.strip() for column, _, name in pairs}
+
+
 def prepare(seed: int, device: str) -> "torch.device":
     """Meet the other ranks, seed torch and return the device of this one.
 
@@ -141,6 +155,14 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as the r
 Out = Annotated[
     Path | None,
     typer.Option("--out", "-o", metavar="DIR", help="Write tables, figures and a page here."),
+]
+Keys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--keys",
+        metavar="COLUMN=NAME,...",
+        help="What our columns are called in the file: teacher_logits=out,target=y.",
+    ),
 ]
 IMAGES = typer.Option(
     metavar="PATH",

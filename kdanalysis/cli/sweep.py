@@ -7,10 +7,12 @@ import typer
 
 from kdanalysis.cli.options import (
     Device,
+    Keys,
     Out,
     Overwrite,
     Seed,
     Temperatures,
+    parse_keys,
     parse_ks,
     parse_temperatures,
     parse_weights,
@@ -37,6 +39,7 @@ def sweep(
     weights: Annotated[
         str, typer.Option(metavar="W/W/W", help="Weights of high, low_top and low_other.")
     ] = "1/1/8",
+    keys: Keys = None,
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -49,13 +52,20 @@ def sweep(
     Example: kdanalysis sweep logits.npz --ks 1,2,5,10-20 --temperatures 1,4 --out sweep
     """
     settings = parse_temperatures(temperatures), parse_ks(ks), parse_weights(weights)
+    names = parse_keys(keys)
     from kdanalysis.pages.publish import card_folder
 
     with card_folder(out, overwrite) as folder:
-        run_sweep(file, settings, prepare(seed, device), folder)
+        run_sweep(file, settings, names, prepare(seed, device), folder)
 
 
-def run_sweep(file: Path, settings: tuple, device: "torch.device", folder: Path | None) -> None:
+def run_sweep(
+    file: Path,
+    settings: tuple,
+    keys: dict[str, str],
+    device: "torch.device",
+    folder: Path | None,
+) -> None:
     """Read the logits once, print an excerpt, and fill the folder where there is one."""
     from kdanalysis.cli.progress import watching
     from kdanalysis.cli.terminal import print_frame, warn_of_skipped
@@ -64,7 +74,7 @@ def run_sweep(file: Path, settings: tuple, device: "torch.device", folder: Path 
     from kdanalysis.studies.compute import left_out
     from kdanalysis.studies.opening import open_source
 
-    source = open_source(file)
+    source = open_source(file, keys=keys)
     warn_of_skipped(source.run)
     study = sweep_study(source, *settings, device, watching("Sweeping"))
     if not RANKS.first:

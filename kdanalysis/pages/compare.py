@@ -63,10 +63,12 @@ def compare(
     return losses_study(opened, losses, match_norm, device, watch)
 
 
-def open_all(sources: Any, losses: object = None) -> dict[str, Source]:
+def open_all(
+    sources: Any, losses: object = None, keys: Mapping[str, str] | None = None
+) -> dict[str, Source]:
     """Open what is to be compared, by name; errors as for :func:`compare`."""
     if isinstance(sources, (str, Path)):
         sources = [sources]
     if isinstance(sources, Mapping) and "teacher_logits" in sources:
         sources = {"arrays": sources}
-    return open_sources(sources, MOST["samples"] if losses is None else MOST_STEPS)
+    return open_sources(sources, MOST["samples"] if losses is None else MOST_STEPS, keys)

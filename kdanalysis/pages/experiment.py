@@ -54,7 +54,9 @@ def experiment_study(
     opened = {name: Run(path) for name, path in runs.items()}
     classes = next(iter(opened.values())).info.classes
     of_teacher = teacher_tables(open_source(teacher), device=device, watch=watch)
-    of_runs = by_noun({name: run_tables(run, device, watch) for name, run in opened.items()})
+    of_runs = by_noun(
+        {name: run_tables(Source(name, None, run), device, watch) for name, run in opened.items()}
+    )
     of_students = by_noun(
         {
             name: student_tables(open_source(path), opened[name], device, watch)

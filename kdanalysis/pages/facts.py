@@ -15,14 +15,26 @@ from kdanalysis.training.checkpoint import load_network
 def source_facts(source: Source) -> dict[str, object]:
     """Return what a source is: of a run what its run.json and its parts say."""
     if source.run is not None:
-        return run_facts(source.run)
+        labels = {"labels": label_fact(source)} if source.unlabelled else {}
+        return run_facts(source.run) | labels
     return stated(
         {
             "logits": source.name,
             "samples": f"{source.num_rows:,}",
             "classes": class_fact(source.info.num_classes, source.info.classes),
+            "files": getattr(source.logits, "order", None),
+            "labels": label_fact(source) if source.unlabelled else None,
         }
     )
+
+
+def label_fact(source: Source) -> str:
+    """Return whether there are labels, and how many rows have none; when they have been read."""
+    if not source.has_target:
+        return "none: nothing about accuracy or calibration"
+    count = source.unlabelled
+    lacking = "of {:,} samples without one: left out where one is needed"
+    return f"yes; {count:,} {lacking.format(source.num_rows)}" if count else "yes"
 
 
 def run_facts(run: Any) -> dict[str, object]:

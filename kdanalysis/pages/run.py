@@ -11,7 +11,7 @@ from kdanalysis.pages.nouns import noun_section, with_conflict
 from kdanalysis.pages.study import Study, Tables
 from kdanalysis.pages.teacher import card_section
 from kdanalysis.studies.compute import Watch, by_noun, unwatched
-from kdanalysis.studies.run import Run
+from kdanalysis.studies.run import Run, tables_of
 from kdanalysis.studies.source import Source
 
 
@@ -26,8 +26,8 @@ def report(runs: Mapping[str, Run], device: Any = "cpu", watch: Watch = unwatche
     Raises:
         ValueError: no runs, or one without samples.
     """
-    tables = {name: run_tables(run, device, watch) for name, run in runs.items()}
-    return run_study({name: Source(name, None, run) for name, run in runs.items()}, tables)
+    sources = {name: Source(name, None, run) for name, run in runs.items()}
+    return run_study(sources, {n: run_tables(one, device, watch) for n, one in sources.items()})
 
 
 def run_study(
@@ -56,15 +56,17 @@ def run_study(
     )
 
 
-def run_tables(run: Run, device: Any = "cpu", watch: Watch = unwatched) -> dict[str, pd.DataFrame]:
-    """Compute every table that the columns of the run allow, in one pass.
+def run_tables(
+    source: Source, device: Any = "cpu", watch: Watch = unwatched
+) -> dict[str, pd.DataFrame]:
+    """Compute every table that the columns of a run allow, in one pass.
 
     Raises:
         ValueError: the run holds no samples.
     """
-    if not run.num_rows:
-        raise ValueError(f"{run.path} holds no readable samples: there is nothing to report")
-    return run.tables(device=device, watch=watch)
+    if not source.num_rows:
+        raise ValueError(f"{source.path} holds no readable samples: there is nothing to report")
+    return tables_of(source, None, device, watch)
 
 
 def run_sections(parts: Tables, classes: Sequence[str] | None = None) -> list[Section]:

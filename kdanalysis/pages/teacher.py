@@ -17,7 +17,7 @@ from kdanalysis.analyzers.teacher.suggestion import suggest, suggestion_tiles
 from kdanalysis.analyzers.teacher.suppression import Suppression
 from kdanalysis.analyzers.terms.amplification import Amplification
 from kdanalysis.losses import DKD, GDKD
-from kdanalysis.pages.facts import class_fact, stated
+from kdanalysis.pages.facts import class_fact, label_fact, stated
 from kdanalysis.pages.html import Section, Tile
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
@@ -53,7 +53,8 @@ def diagnose(
         "logits": source.name,
         "samples": f"{source.num_rows:,}",
         "classes": class_fact(source.info.num_classes, source.info.classes),
-        "labels": "yes" if source.has_target else "none: nothing about accuracy or calibration",
+        "files": getattr(source.logits, "order", None),
+        "labels": label_fact(source),
     }
 
     def sections() -> list[Section]:

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdanalysis.store.files import inside, is_start, part_name, part_number, rank_number
+from kdanalysis.store.footer import check_pages, read_footer
 from kdanalysis.store.info import RUN_JSON, read_info
 from kdanalysis.store.kinds import KINDS
-from kdanalysis.store.pages import check_pages
 from kdanalysis.store.part import checksum, open_parquet
 from kdanalysis.store.reading import cause
 from kdanalysis.store.schema import Cells, decode, read_cells
@@ -47,8 +47,8 @@ class Part:
             crc = checksum(self.path)
             if self.entry is not None and crc != self.entry.crc32:
                 raise ValueError("replaced: it is whole, but not the part that was recorded")
+            check_pages(self.path)
             with self.file() as file:
-                check_pages(self.path, file.metadata)
                 read_cells(file.schema_arrow)
         except FileNotFoundError:
             return "missing"
@@ -96,7 +96,7 @@ class Part:
         stored = [name for name in names if name != "rank"]
         try:
             with self.file() as file:
-                groups = _groups_from(file.metadata, first_step)
+                groups = self._groups_from(first_step)
                 for batch in file.iter_batches(batch_size, columns=stored, row_groups=groups):
                     if first_step is not None:
                         steps = decode(batch["step"], None)
@@ -107,18 +107,16 @@ class Part:
         except (OSError, pa.ArrowException) as error:
             raise OSError(f"{self.name} changed while it was read: {error}") from error
 
+    def _groups_from(self, first_step: int | None) -> list[int] | None:
+        """Row groups that reach ``first_step``, by the largest step that the footer states."""
+        if first_step is None:
+            return None
+        steps = [c for group in read_footer(self.path) for c in group if c.name == "step"]
+        last = [c.largest and int.from_bytes(c.largest, "little", signed=True) for c in steps]
+        return [number for number, step in enumerate(last) if step is None or step >= first_step]
+
     def _decode(self, name: str, array: pa.Array) -> np.ndarray:
         return decode(array, self.cells.get(name))
-
-
-def _groups_from(metadata: pq.FileMetaData, first_step: int | None) -> list[int]:
-    """Row groups that reach ``first_step``, by the statistics of the column step."""
-    groups = range(metadata.num_row_groups)
-    if first_step is None:
-        return list(groups)
-    column = metadata.schema.names.index("step")
-    last = [metadata.row_group(group).column(column).statistics for group in groups]
-    return [g for g in groups if last[g] is None or last[g].max >= first_step]
 
 
 class Start:

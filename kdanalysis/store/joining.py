@@ -1,6 +1,7 @@
 """Rows of two files brought together by their ids."""
 
 import tempfile
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ class Reordered(Sliced):
 
     def _copy(self, key: str) -> tuple:
         file, shape = tempfile.TemporaryFile(), self.info(key).shape  # noqa: SIM115
+        weakref.finalize(self, file.close)
         for batch in self._table.batches([key], _ROWS, range(shape[0])):
             values = np.ascontiguousarray(batch[key])
             file.write(values)
@@ -59,7 +61,10 @@ def joined(first: Place | None, second: Table, key: str | None) -> tuple[Table, 
         ValueError: ids that one file has and the other lacks, or that stand in a file twice.
     """
     if first is None or key is None:
-        lacking = "the files have" if first is None else f"{second.path.name} has"
+        without = [
+            name for name, ids in (("the first file", first), (second.path.name, key)) if not ids
+        ]
+        lacking = "the files have" if len(without) == 2 else f"{without[0]} has"
         return second, f"rows of {second.path.name} taken in their order: {lacking} no sample_id"
     sentence = f"rows of {second.path.name} joined by sample_id"
     ours, theirs = _ids(*first), _ids(second, key)

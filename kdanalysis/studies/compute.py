@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.core.ranks import RANKS
@@ -29,7 +30,7 @@ def compute(
     """Read a source once for each kind of rows, and return the tables that its columns allow.
 
     Under several ranks each reads its share of the rows, and all have the tables of all rows; in
-    one process the share is every row.
+    one process the share is every row. Rows without a label are counted in ``source.unlabelled``.
 
     Args:
         source: where the columns come from.
@@ -50,9 +51,36 @@ def compute(
         columns = [name for name in source.columns(kind) if name in wanted]
         rows = RANKS.share(source.num_rows) if kind == "samples" else None
         size = batch_size or source.batch_size(kind, torch.device(device).type)
-        feed(watch(source.batches(kind, columns, size, rows), source), group, device)
-        RANKS.unite(group, source.num_rows)
+        unlabelled = Unlabelled()
+        batches = unlabelled.counting(source.batches(kind, columns, size, rows))
+        feed(watch(batches, source), group, device)
+        RANKS.unite([*group, unlabelled.to(device)], source.num_rows)
+        if kind == "samples":
+            source.unlabelled = int(unlabelled.rows)
     return {name: one.table() for name, one in able.items()}
+
+
+class Unlabelled:
+    """Counts rows without a label, a target below 0, as they pass."""
+
+    def __init__(self) -> None:
+        self.rows = torch.zeros((), dtype=torch.float64)
+
+    @property
+    def states(self) -> dict[str, Tensor]:
+        """The count, for the ranks to add up."""
+        return {"rows": self.rows}
+
+    def to(self, device: torch.device | str) -> "Unlabelled":
+        """Move the count to a device, and return this."""
+        self.rows = self.rows.to(device)
+        return self
+
+    def counting(self, batches: Batches) -> Batches:
+        """Yield the batches."""
+        for batch in batches:
+            self.rows += int((np.asarray(batch.get("target", 0)) < 0).sum())
+            yield batch
 
 
 def feed(
@@ -61,6 +89,8 @@ def feed(
     device: torch.device | str = "cpu",
 ) -> None:
     """Give every analyzer the columns it declares, batch by batch.
+
+    Rows without a label go only to those that need none, and come without a target.
 
     Args:
         batches: numpy columns by name, as the store reads them.
@@ -78,11 +108,25 @@ def feed(
             name: torch.from_numpy(np.ascontiguousarray(batch[name])).to(device)
             for name in sorted(names & batch.keys())
         }
+        parts = by_label(columns)
         for one in analyzers:
             if absent := [name for name in one.needs if name not in columns]:
                 raise KeyError(f"{type(one).__name__} needs the column {absent[0]!r}")
-            more = {n: columns[n] for n in one.takes if n in columns and n not in one.needs}
-            one.update(*(columns[name] for name in one.needs), **more)
+            asks = "target" in (*one.needs, *one.takes)
+            for part in parts if asks else [columns]:
+                if {*one.needs} <= part.keys():
+                    more = {n: part[n] for n in one.takes if n in part and n not in one.needs}
+                    one.update(*(part[name] for name in one.needs), **more)
+
+
+def by_label(columns: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return the rows that have a label, then the others without a target; what is empty not."""
+    there = columns["target"] >= 0 if "target" in columns else None
+    if there is None or there.all():
+        return [columns]
+    without = {name: rows[~there] for name, rows in columns.items() if name != "target"}
+    labelled = {name: rows[there] for name, rows in columns.items()}
+    return [labelled, without] if there.any() else [without]
 
 
 def refuse_probabilities(batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -120,6 +164,12 @@ def by_noun(
         for noun in nouns
     }
     return {noun: of_noun for noun, of_noun in found.items() if of_noun}
+
+
+def without_label(source: Source) -> str:
+    """Return how many rows have no label, as a clause for a title; nothing where all have one."""
+    count = source.unlabelled
+    return f", {count:,} of them without a label, left out where one is needed" if count else ""
 
 
 def left_out(table: pd.DataFrame) -> str:

@@ -41,14 +41,16 @@ class Arrays(Sliced):
         return self._arrays[key][start:stop]
 
 
-def open_logits(path: Any) -> Logits:
+def open_logits(path: Any, keys: Mapping[str, str] | None = None) -> Logits:
     """Open a file of logits, a run folder, or arrays by the names of their columns.
+
+    ``keys`` are names in the file for our columns.
 
     Raises:
         ValueError: as ``load_logits``, or arrays without teacher_logits.
     """
     if not isinstance(path, Mapping):
-        return load_logits(path)
+        return load_logits(path, keys=keys)
     table = _arrays(path, KEYS)
     return Logits(table.path, {name: (table, name) for name in KEYS if name in path})
 
@@ -72,7 +74,11 @@ def _arrays(arrays: Mapping[str, Any], known: Iterable[str]) -> Arrays:
 
 
 def open_source(
-    path: Any, name: str = "", most_steps: int = MOST["samples"], student: bool = False
+    path: Any,
+    name: str = "",
+    most_steps: int = MOST["samples"],
+    student: bool = False,
+    keys: Mapping[str, str] | None = None,
 ) -> Source:
     """Open a run folder, a file of logits, or arrays by name.
 
@@ -82,6 +88,7 @@ def open_source(
         name: for readers; of the file if not given.
         most_steps: captured steps beyond this number are put together.
         student: whether student logits are needed.
+        keys: names in a file for our columns, where they are unusual.
 
     Raises:
         FileNotFoundError: there is nothing at a path.
@@ -92,7 +99,7 @@ def open_source(
     if isinstance(path, StoredRun):
         logits, run = None, path
     else:
-        logits = path if isinstance(path, Logits) else open_logits(path)
+        logits = path if isinstance(path, Logits) else open_logits(path, keys)
         run = _run_of(logits)
     source = Source(name or _name_of(logits or run), logits, run, most_steps=most_steps)
     if student and "student_logits" not in source.columns():
@@ -103,12 +110,15 @@ def open_source(
     return source
 
 
-def open_sources(paths: Iterable[Any], most_steps: int) -> dict[str, Source]:
+def open_sources(
+    paths: Iterable[Any], most_steps: int, keys: Mapping[str, str] | None = None
+) -> dict[str, Source]:
     """Open every path under a short name, to compare the students in them.
 
     Args:
         paths: run folders and files of logits; or them by names of your own.
         most_steps: captured steps beyond this number are put together.
+        keys: names in the files for our columns, where they are unusual.
 
     Raises:
         FileNotFoundError: there is nothing at a path.
@@ -116,7 +126,9 @@ def open_sources(paths: Iterable[Any], most_steps: int) -> dict[str, Source]:
             number of classes than the first.
     """
     named = paths if isinstance(paths, Mapping) else short_names(map(Path, paths))
-    sources = {name: open_source(path, name, most_steps, True) for name, path in named.items()}
+    sources = {
+        name: open_source(path, name, most_steps, True, keys) for name, path in named.items()
+    }
     first, *others = sources.values()
     for other in others:
         if other.info.num_classes != first.info.num_classes:

@@ -49,6 +49,7 @@ class Source:
         most_steps: int = MOST["samples"],
     ) -> None:
         self.name, self.logits, self.run, self.regions = name, logits, run, regions
+        self.unlabelled = 0  # rows; known when the columns have been read
         self.most = MOST | {"samples": most_steps}
         held = logits or regions
         self.path = held.path if run is None else run.path

@@ -34,6 +34,8 @@ class TeacherDistribution(Analyzer):
     Quantities, means over samples; those that do not depend on T have temperature NaN:
 
     - ``n``, ``non_finite``: samples analysed; samples with NaN or inf, counted and left out.
+    - ``constant``: samples whose logits are all the same, which say nothing and count all the same;
+      a row where there are any.
     - ``accuracy``: share whose largest logit is the target (the first one where logits tie).
     - ``confidence_mean``: max p. ``entropy_mean``: nats. ``nll``: -log p_target, nats.
     - ``rest_entropy_mean``: entropy of the classes after the first, renormalised, nats; at most
@@ -70,7 +72,7 @@ class TeacherDistribution(Analyzer):
         ladder = check_temperatures(temperatures)
         super().__init__(num_classes, ladder)
         self.num_classes, self.temperatures = num_classes, ladder
-        for name in ("n", "targets", "labelled", "correct"):
+        for name in ("n", "constant", "targets", "labelled", "correct"):
             self.add_sum(name)
         for name in (*FREE, *LABELLED, *(f"underflow_{dtype}" for dtype in UNDERFLOW)):
             self.add_sum(name, len(self.temperatures))
@@ -96,7 +98,9 @@ class TeacherDistribution(Analyzer):
         ranked = logits.sort(-1, descending=True).values
         free = [_free_sums(ranked, t) for t in self.temperatures]
         self.accumulate(
-            n=kept.sum(), **{name: torch.stack([one[name] for one in free]) for name in free[0]}
+            n=kept.sum(),
+            constant=(ranked[:, 0] == ranked[:, -1]).sum(),
+            **{name: torch.stack([one[name] for one in free]) for name in free[0]},
         )
         if target is not None:
             correct = logits.argmax(-1) == target[kept]
@@ -113,6 +117,7 @@ class TeacherDistribution(Analyzer):
         free = {name: getattr(self, name) / self.n for name in FREE}
         under = {f"underflow_{d}": getattr(self, f"underflow_{d}") / self.n for d in UNDERFLOW}
         values = {"n": self.n.clone(), "non_finite": self.non_finite.clone()}
+        values |= {"constant": self.constant.clone()} if self.constant > 0 else {}
         values |= free | _mass_marks(self.rank_mass / self.n) | under
         if self.targets > 0:
             values["accuracy"] = self.correct / self.labelled
@@ -125,7 +130,7 @@ class TeacherDistribution(Analyzer):
         """Columns quantity, temperature (NaN where the quantity has none), value."""
         rows = []
         for quantity, value in self.compute().items():
-            fixed = quantity in ("n", "non_finite", "accuracy")
+            fixed = quantity in ("n", "non_finite", "constant", "accuracy")
             ladder = (nan,) if fixed else self.temperatures
             rows += zip([quantity] * len(ladder), ladder, value.reshape(-1).tolist(), strict=True)
         return pd.DataFrame(rows, columns=["quantity", "temperature", "value"])
@@ -177,11 +182,15 @@ def _mass_marks(rank_mass: Float[Tensor, "t c"]) -> dict[str, Float[Tensor, " t"
 
 @TeacherDistribution.reads()
 def card_reading(card: pd.DataFrame) -> Reading:
-    """What the card is for, and how many samples enter no number."""
-    count = left_out(card)
+    """What the card is for, how many samples enter no number, and how many say nothing."""
+    count, same = left_out(card), counted(card, "constant")
     number = f"{count:,} samples hold NaN or inf and enter no number." if count else ""
     if count == 1:
         number = "1 sample holds NaN or inf and enters no number."
+    if same:
+        whose = "1 sample has" if same == 1 else f"{same:,} samples have"
+        alike = f"{whose} the same logit for every class, as if never filled in, and counts in all."
+        number = f"{number} {alike}".strip()
     return Reading(
         "What a student can learn from this teacher beyond its first guess: the less a teacher "
         "leaves to its other classes, the more a loss must amplify them.",
@@ -191,4 +200,9 @@ def card_reading(card: pd.DataFrame) -> Reading:
 
 def left_out(card: pd.DataFrame) -> int:
     """Samples with NaN or inf."""
-    return int(card.loc[card.quantity == "non_finite", "value"].sum())
+    return counted(card, "non_finite")
+
+
+def counted(card: pd.DataFrame, quantity: str) -> int:
+    """Samples that a row of the card counts; 0 where it has none."""
+    return int(card.loc[card.quantity == quantity, "value"].sum())

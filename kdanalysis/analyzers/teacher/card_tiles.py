@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from kdanalysis.analyzers.teacher.card import TeacherDistribution, left_out
+from kdanalysis.analyzers.teacher.card import TeacherDistribution, counted, left_out
 from kdanalysis.draw.text import format_number
 
 
@@ -47,6 +47,10 @@ def card_tiles(card: pd.DataFrame) -> list[tuple[str, str, str]]:
     tiles = [_tile(entry, rows[name]) for name, entry in ENTRIES.items() if name in rows]
     if count := left_out(card):
         tiles.append(("Left out", f"{count:,}", "samples with NaN or inf, in no number"))
+    if count := counted(card, "constant"):
+        tiles.append(
+            ("Constant", f"{count:,}", "samples with one logit for all classes, counted in")
+        )
     return tiles
 
 

@@ -55,10 +55,11 @@ def read_header(stream: io.BufferedIOBase, size: int, what: str) -> Header:
         held = "text" if dtype.kind in "US" else f"{dtype}"[:80]
         raise ValueError(f"{what} holds {held}, need plain numbers; of labels those of the classes")
     offset = 8 + width + count
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - offset:
+    claimed = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or claimed != size - offset:
         raise ValueError(
-            f"{what} claims {math.prod(shape) * dtype.itemsize} bytes for shape {shape} but holds "
-            f"{size - offset}: it is truncated or forged"
+            f"{what} claims {claimed} bytes for shape {shape!s:.60} but holds {size - offset}: it "
+            "is truncated or forged"
         )
     return Header(shape, fortran, dtype, offset)
 
@@ -104,7 +105,7 @@ class NpzFile(Table):
             with zipfile.ZipFile(path) as archive:
                 names = [name for name in archive.namelist() if name.endswith(_SUFFIX)]
         except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise ValueError(f"{path} is not an .npz archive: {error}") from error
+            raise ValueError(f"{path} is not an .npz archive: {cause(error)}") from error
         self.keys = tuple(name.removesuffix(_SUFFIX) for name in names)
 
     def info(self, key: str) -> ArrayInfo:
@@ -130,7 +131,7 @@ class NpzFile(Table):
                 for values in zip(*columns, strict=True):
                     yield dict(zip(keys, values, strict=True))
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ValueError(f"{self.path} is damaged: {error}") from error
+            raise ValueError(f"{self.path} is damaged: {cause(error)}") from error
 
     def _header(self, archive: zipfile.ZipFile, key: str) -> Header:
         member = archive.getinfo(key + _SUFFIX)
@@ -142,7 +143,7 @@ class NpzFile(Table):
             with archive.open(member) as stream:
                 return read_header(stream, size, what)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise ValueError(f"{what} is damaged: {error}") from error
+            raise ValueError(f"{what} is damaged: {cause(error)}") from error
 
     def _rows(
         self, archive: zipfile.ZipFile, key: str, batch_size: int, rows: range

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from kdanalysis.store.footer import check_pages
 from kdanalysis.store.formats.table import ArrayInfo, Table
 from kdanalysis.store.merge import rebatch
-from kdanalysis.store.pages import check_pages
 from kdanalysis.store.part import checksum, open_parquet
 from kdanalysis.store.reading import cause
 from kdanalysis.store.schema import decode, read_cells
@@ -26,9 +26,9 @@ class ParquetTable(Table):
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            check_pages(path)
             with open_parquet(path) as file:
                 self._schema, self._num_rows = file.schema_arrow, file.metadata.num_rows
-                check_pages(path, file.metadata)
             self._cells = read_cells(self._schema)
             if self._cells is not None:
                 checksum(path)

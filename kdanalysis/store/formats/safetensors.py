@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from kdanalysis.store.floats import widen
 from kdanalysis.store.formats.table import ArrayInfo, Sliced
+from kdanalysis.store.reading import cause
 
 DTYPES = {
     "F16": "float16",
@@ -41,7 +42,7 @@ class SafetensorsFile(Sliced):
                 self._infos = {key: _info(file.get_slice(key)) for key in self.keys}
         except (SafetensorError, OSError) as error:
             raise ValueError(
-                f"{path} is truncated, forged or no safetensors file: {error}"
+                f"{path} is truncated, forged or no safetensors file: {cause(error)}"
             ) from error
 
     def info(self, key: str) -> ArrayInfo:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kdanalysis.store.formats.table import UNNAMED, ArrayInfo, Sliced
+from kdanalysis.store.reading import cause
 
 _LARGEST_PICKLE = 64 << 20
 
@@ -58,8 +59,8 @@ def _check_archive(path: Path) -> None:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise ValueError(
-            f"{path} is not a file of torch.save since PyTorch 1.6: {error}; load it where you "
-            "trust it and save it again"
+            f"{path} is not a file of torch.save since PyTorch 1.6: {cause(error)}; load it where "
+            "you trust it and save it again"
         ) from error
     pickled = sum(m.file_size for m in members if m.filename.endswith(".pkl"))
     packed = any(m.compress_type != zipfile.ZIP_STORED for m in members)

@@ -1,0 +1,67 @@
+"""What is wrong with a file is said by its cause, briefly, whatever the file holds."""
+
+import numpy as np
+import pytest
+import torch
+
+from kdanalysis.store.sources import load_logits
+
+Z = np.zeros((4, 3), np.float32)
+
+
+def write(path, content):
+    np.savez(path, **content) if path.suffix == ".npz" else torch.save(content, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.npz", {"logits": Z, "labels": np.array(["cat"] * 4)}, "holds text, need plain numbers"),
+        (
+            "x.npz",
+            {"logits": Z, "labels": np.array(["cat"] * 4, object)},
+            "Python objects, need plain",
+        ),
+        (
+            "x.pt",
+            {"logits": Z.tolist(), "y": [0] * 4},
+            r"it has logits \(a list, no tensor\), y \(",
+        ),
+        ("x.pt", {"best_acc": torch.tensor(0.9)}, "has no teacher logits: it has best_acc, need"),
+        (
+            "x.pt",
+            {"best_acc": torch.tensor(0.9), "state_dict": {"fc.weight": torch.zeros(3, 2)}},
+            r"it has best_acc, state_dict \(a dict, no tensor\)",
+        ),
+        ("x.npz", {"a": Z, "b": Z}, "or say by keys which it is, teacher_logits=NAME"),
+        ("x.npz", {f"{'layer' * 20}{i}": Z for i in range(300)}, "and 294 more, need one of"),
+    ],
+)
+def test_the_cause_is_named_in_few_words(tmp_path, name, content, message):
+    write(tmp_path / name, content)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_logits(tmp_path / name)
+    said = str(caught.value).replace(str(tmp_path), "")
+    assert len(said) <= 400
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("none", [-1, -100, 255])
+def test_rows_without_a_label_are_read_with_minus_one(tmp_path, none):
+    target = np.array([0, none, 2, none])
+    np.savez(tmp_path / "x.npz", logits=Z, y=target.astype(np.uint8) if none == 255 else target)
+    (batch,) = load_logits(tmp_path / "x.npz").batches(4)
+    assert batch["target"].tolist() == [0, -1, 2, -1]
+
+
+def test_255_is_a_class_where_there_are_so_many(tmp_path):
+    np.savez(tmp_path / "x.npz", logits=np.zeros((1, 300), np.float32), y=[255])
+    (batch,) = load_logits(tmp_path / "x.npz").batches(4)
+    assert batch["target"].tolist() == [255]
+
+
+@pytest.mark.parametrize("wrong", [-2, 3, 254, -101])
+def test_what_is_neither_a_class_nor_says_that_there_is_none_is_refused(tmp_path, wrong):
+    np.savez(tmp_path / "x.npz", logits=Z, y=[0, 1, wrong, 2])
+    with pytest.raises(ValueError, match=f"has target {wrong} in row 2, need 0 to 2"):
+        list(load_logits(tmp_path / "x.npz").batches(4))
