@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.stones.block_map import block_map
 from kdanalysis.draw.look import Axes, new_axes, require
@@ -32,8 +32,7 @@ class FeatureAlignment(Analyzer):
     needs = ("student_features", "teacher_features")
 
     def __init__(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
-        super().__init__(tuple(student.items()), tuple(teacher.items()))
-        self.student, self.teacher = dict(student), dict(teacher)
+        super().__init__(student=dict(student), teacher=dict(teacher))
         self.add_sum("n")
         for side, blocks in (("x", self.student), ("y", self.teacher)):
             for place, width in enumerate(blocks.values()):
@@ -105,11 +104,8 @@ class FeatureAlignment(Analyzer):
 
     def table(self) -> pd.DataFrame:
         """Columns student_block, teacher_block, cka, n, non_finite; one row a pair of blocks."""
-        values = self.compute()
         pairs = [(a, b) for a in self.student for b in self.teacher]
-        frame = pd.DataFrame(pairs, columns=["student_block", "teacher_block"])
-        frame = frame.assign(**flat_columns({"cka": values["cka"]}))
-        return frame.assign(n=int(values["n"]), non_finite=int(values["non_finite"]))
+        return self.frame(pairs, ["student_block", "teacher_block"])
 
 
 def pooled(values: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:

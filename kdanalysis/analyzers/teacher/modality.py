@@ -5,14 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.partition import AutoK
-from kdanalysis.core.streams import check_classes
 from kdanalysis.draw.look import (
     PAGE,
     VERMILION,
@@ -39,24 +36,15 @@ class Modality(Analyzer):
 
     noun, title = "modality", "Modality"
     needs = ("teacher_logits", "target")
+    made_for = ("num_classes",)
 
     def __init__(self, num_classes: int, rule: AutoK | None = None) -> None:
-        check_classes(num_classes)
-        rule = rule or AutoK()
-        super().__init__(num_classes, rule)
-        self.num_classes, self.rule = num_classes, rule
+        super().__init__(num_classes=num_classes, rule=rule or AutoK())
         self.add_sum("count", num_classes, num_classes)
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "Modality":
-        """Return the analyzer for these classes, with the rule as GDKD has it."""
-        return cls(setting.num_classes)
-
-    def update(self, teacher_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"]) -> None:
-        """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
-        kept = self.keep(teacher_logits, target=target, num_classes=self.num_classes)
-        k = self.rule.sizes(teacher_logits[kept])
-        pair = target[kept].long() * self.num_classes + k
+    def add(self, teacher: Logits, target: Labels) -> None:
+        """Add the finite samples of a batch."""
+        pair = target.long() * self.num_classes + self.rule.sizes(teacher)
         count = pair.bincount(minlength=self.num_classes**2)
         self.accumulate(count=count.view(self.num_classes, self.num_classes))
 

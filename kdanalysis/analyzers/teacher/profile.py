@@ -5,13 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.streams import check_classes, check_temperatures
 from kdanalysis.draw.look import (
     BLUE,
     FAINT,
@@ -43,25 +40,16 @@ class ClassProfile(Analyzer):
 
     noun, title = "profile", "Class profiles"
     needs = ("teacher_logits", "target")
+    made_for = ("num_classes", "temperature")
 
     def __init__(self, num_classes: int, temperature: float | int = 4.0) -> None:
-        check_classes(num_classes)
-        (temperature,) = check_temperatures((temperature,))
-        super().__init__(num_classes, temperature)
-        self.num_classes, self.temperature = num_classes, temperature
+        super().__init__(num_classes=num_classes, temperature=temperature)
         self.add_sum("probability", num_classes, num_classes)
         self.add_sum("count", num_classes)
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "ClassProfile":
-        """Return the analyzer for these classes, at the temperature of the losses."""
-        return cls(setting.num_classes, setting.temperature)
-
-    def update(self, teacher_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"]) -> None:
-        """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
-        kept = self.keep(teacher_logits, target=target, num_classes=self.num_classes)
-        p = (teacher_logits[kept].double() / self.temperature).softmax(-1)
-        label = target[kept].long()
+    def add(self, teacher: Logits, target: Labels) -> None:
+        """Add the finite samples of a batch."""
+        p, label = (teacher.double() / self.temperature).softmax(-1), target.long()
         empty = torch.zeros_like(self.probability, device=p.device)
         self.accumulate(
             probability=empty.index_add(0, label, p),

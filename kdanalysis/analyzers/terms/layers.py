@@ -41,19 +41,11 @@ class LayerGradients(LayerAnalyzer):
             self.add_layer_sum(state, count, count)
         self.add_layer_sum("norm", count)
 
-    def update(
-        self,
-        gram: Float[Tensor, "m t t"],
-        layer: Int[Tensor, " m"],
-        step: Int[Tensor, " m"],
-        epoch: Int[Tensor, " m"] | None = None,
-    ) -> None:
-        """Add records: dot products, the place of their layer, step and epoch."""
-        finite = gram.isfinite().all(-1).all(-1)
-        row, gram = self.rows(finite, layer, step, epoch), gram[finite].double()
-        norm, cosine, directed = gram_cosines(gram)
+    def add(self, gram: Float[Tensor, "m t t"], row: Int[Tensor, " m"]) -> None:
+        """Add dot products to the rows of their step and layer."""
+        norm, cosine, directed = gram_cosines(gram.double())
         pairs = {"cosine": cosine, "conflicts": cosine < 0, "directed": directed}
-        self.add_rows(row, norm=norm, dot=gram, **pairs)
+        self.add_rows(row, norm=norm, dot=gram.double(), **pairs)
 
     def compute(self) -> dict[str, Tensor]:
         """Means of dot, norms and cosine, and conflict, by (step, layer, pair a <= b); facts."""

@@ -49,21 +49,16 @@ class SignalToNoise(LayerAnalyzer):
             self.add_layer_sum(state, len(self.terms))
         self.add_layer_sum("samples")
 
-    def update(
+    def add(
         self,
         gram: Float[Tensor, "m t t"],
         covariance: Float[Tensor, "m t t"],
         count: Int[Tensor, " m"],
-        layer: Int[Tensor, " m"],
-        step: Int[Tensor, " m"],
-        epoch: Int[Tensor, " m"] | None = None,
+        row: Int[Tensor, " m"],
     ) -> None:
-        """Add records: dot products, covariances, samples, the place of the layer, step, epoch."""
+        """Add dot products, covariances and samples to the rows of their step and layer."""
         square, noise = (x.diagonal(dim1=1, dim2=2).double() for x in (gram, covariance))
-        finite = (square.isfinite() & noise.isfinite()).all(-1)
-        row = self.rows(finite, layer, step, epoch)
-        square, noise, count = square[finite], noise[finite], count[finite].double()
-        signal = square - noise / count.unsqueeze(-1)
+        signal = square - noise / count.double().unsqueeze(-1)
         self.add_rows(row, signal=signal, noise=noise, samples=count)
 
     def compute(self) -> dict[str, Tensor]:
