@@ -142,3 +142,13 @@ def epoch_sums(
     empty = torch.zeros(size, dtype=torch.float64, device=place.device)
     pair = (epoch.double(), torch.ones_like(epoch, dtype=torch.float64))
     return torch.stack([empty.index_add(0, place, value) for value in pair])
+
+
+def over_samples(table: pd.DataFrame, keys: list[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Means of the columns over the samples n of all rows that share the keys, and n.
+
+    A value that is NaN counts for nothing; NaN where there are no samples.
+    """
+    sums = table.assign(**{name: table[name] * table.n for name in columns})
+    sums = sums.groupby(keys, sort=False)[[*columns, "n"]].sum()
+    return sums.assign(**{name: sums[name] / sums.n for name in columns})

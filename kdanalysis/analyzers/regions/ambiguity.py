@@ -18,7 +18,7 @@ from kdanalysis.draw.look import (
     VERMILION,
     Axes,
     Figure,
-    class_names,
+    names_in,
     new_panels,
     require,
     short,
@@ -138,7 +138,7 @@ def ambiguity_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -
     ranked = _ranked(table)
     if len(ranked) < 2 or ranked.n.min() < IMAGES:
         return Reading(told, number)
-    labels = class_names(int(table["class"].max()) + 1, names)
+    labels = names_in(table, names)
     first, last = (short(labels[int(place)], 24) for place in ranked["class"].iloc[[0, -1]])
     return Reading(f"{told} The clearest class is {first}, the most ambiguous {last}.", number)
 
@@ -189,7 +189,7 @@ def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
 def _classes(ax: Axes, table: pd.DataFrame, names: Sequence[str] | None) -> None:
     ranked = _ranked(table)
     some = ranked if len(ranked) <= 2 * MOST else pd.concat([ranked[:MOST], ranked[-MOST:]])
-    labels = class_names(int(table["class"].max()) + 1, names)
+    labels = names_in(table, names)
     texts = [short(labels[int(place)], 22) for place in some["class"]]
     ax.hlines(range(len(some)), 0, some.entropy, color=GREY, linewidth=1)
     ax.plot(some.entropy, range(len(some)), "o", color=BLUE)

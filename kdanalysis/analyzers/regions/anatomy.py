@@ -22,7 +22,7 @@ from kdanalysis.analyzers.by_region import (
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.core.regions import count_regions
-from kdanalysis.draw.look import class_names, require, short
+from kdanalysis.draw.look import names_in, require, short
 
 QUANTITIES = ("n", "value", "norm")
 SPLITS = ("by_class", "by_correctness")
@@ -209,7 +209,7 @@ def _classes(table: pd.DataFrame, scale: int, names: Sequence[str] | None) -> st
     if len(rows) < 2:
         return ""
     share = rows.found / rows.n
-    labels = class_names(int(table["class"].max()) + 1, names)
+    labels = names_in(table, names)
     most, least = (
         f"{short(labels[int(place)], 24)} ({share[place]:.0%})"
         for place in (share.idxmax(), share.idxmin())

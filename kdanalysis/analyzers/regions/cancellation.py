@@ -26,6 +26,7 @@ from kdanalysis.draw.look import (
     Figure,
     new_panels,
     require,
+    shared_legend,
     state_left_out,
 )
 
@@ -209,8 +210,7 @@ def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
         f"cells in which the teacher's class is not that of the image{state_left_out(table)}",
         fontsize=10,
     )
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
+    shared_legend(figure, axes[0, 0], "upper right", ncols=3)
     return figure
 
 

@@ -13,7 +13,7 @@ from kdanalysis.analyzers.by_region import (
     tell_complementary,
     with_means,
 )
-from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.noun import Reading, last_epoch
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.draw.look import require
 
@@ -78,7 +78,7 @@ def uptake_reading(table: pd.DataFrame) -> Reading:
 
     At the last epoch; the number is how often it names the teacher's class of the cell, by scale.
     """
-    found = last_epoch(table)
+    found = by_scale(table)
     number = "; ".join(f"scale {m}: {_told(*parts)}" for m, parts in found.items())
     scale = max(found)
     same, other = found[scale]
@@ -110,13 +110,13 @@ def _verdict(local: float, whole: float) -> str:
     return "The image's class is named more often than the local one."
 
 
-def last_epoch(table: pd.DataFrame) -> dict[int, tuple[dict, dict]]:
+def by_scale(table: pd.DataFrame) -> dict[int, tuple[dict, dict]]:
     """Return by scale n, local and whole where the cell names the image's class, and another.
 
     Scales beyond the whole image, where there are any; shares weigh the cases by their pairs.
     """
     require(table, *COLUMNS, number="local")
-    rows = last_rows(table)
+    rows = last_epoch(table)
     return {
         m: tuple(
             pooled(rows[(rows.scale == m) & (rows.by_class == other)]) for other in (False, True)
@@ -159,7 +159,7 @@ def runs_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
 
 def run_shares(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return run, scale, kind ("same" or "other"), n, local, whole, at the finest common scale."""
-    found = {run: last_epoch(table) for run, table in tables.items()}
+    found = {run: by_scale(table) for run, table in tables.items()}
     common = set.intersection(*(set(scales) for scales in found.values()))
     if not common:
         raise ValueError("the students' regions have no scale in common")
@@ -171,7 +171,4 @@ def run_shares(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     )
 
 
-@RegionUptake.shortens
-def last_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the last epoch."""
-    return table[table.epoch == table.epoch.max()]
+RegionUptake.shortens(last_epoch)

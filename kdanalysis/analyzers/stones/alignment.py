@@ -9,8 +9,10 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.stones.block_map import block_map
 from kdanalysis.draw.look import Axes, new_axes, require
+from kdanalysis.draw.marks import block_map
+
+BLOCKS = ["student_block", "teacher_block"]
 
 
 class FeatureAlignment(Analyzer):
@@ -105,7 +107,7 @@ class FeatureAlignment(Analyzer):
     def table(self) -> pd.DataFrame:
         """Columns student_block, teacher_block, cka, n, non_finite; one row a pair of blocks."""
         pairs = [(a, b) for a in self.student for b in self.teacher]
-        return self.frame(pairs, ["student_block", "teacher_block"])
+        return self.frame(pairs, BLOCKS)
 
 
 def pooled(values: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
@@ -125,7 +127,7 @@ def alignment_reading(table: pd.DataFrame) -> Reading:
 
     The number is the CKA of every student block with its nearest teacher block.
     """
-    require(table, "student_block", "teacher_block", "cka", number="cka")
+    require(table, *BLOCKS, "cka", number="cka")
     known = table[table.cka.notna()]
     best = known.loc[known.groupby("student_block", sort=False).cka.idxmax()]
     number = "; ".join(
@@ -133,10 +135,7 @@ def alignment_reading(table: pd.DataFrame) -> Reading:
     )
     ours = list(dict.fromkeys(table.student_block))
     theirs = list(dict.fromkeys(table.teacher_block))
-    own = [
-        ours.index(row.student_block) == theirs.index(row.teacher_block)
-        for row in best.itertuples()
-    ]
+    own = [ours.index(a) == theirs.index(b) for a, b in best[BLOCKS].to_numpy()]
     if all(own):
         told = "Every block of the student is most alike the teacher's block of its own place."
         return Reading(told, number)
@@ -150,13 +149,13 @@ def alignment_reading(table: pd.DataFrame) -> Reading:
 @FeatureAlignment.picture("Linear CKA of the blocks")
 def alignment_by_block(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Heat map: linear CKA of every student block with every teacher block."""
-    require(table, "student_block", "teacher_block", "cka", "n", number="cka")
+    require(table, *BLOCKS, "cka", "n", number="cka")
     cells = table.pivot(index="student_block", columns="teacher_block", values="cka")
     cells = cells.loc[list(dict.fromkeys(table.student_block))]
     cells = cells[list(dict.fromkeys(table.teacher_block))]
     ax = ax or new_axes(2.6 + 0.9 * cells.shape[1], 1.3 + 0.55 * len(cells))
     texts = [[f"{value:.2f}" for value in row] for row in cells.to_numpy()]
-    block_map(ax, cells, texts, "linear CKA", most=1.0)
+    block_map(ax, cells, texts, "linear CKA", 1.0)
     ax.set_xlabel(f"block of the teacher ({table.n.iloc[0]:,} samples)")
     ax.set_ylabel("block of the student")
     return ax

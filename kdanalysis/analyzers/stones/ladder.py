@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
-from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.core.association import associations
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.streams import check_batch, check_classes, finite_rows
@@ -202,8 +202,3 @@ def _order(stones: pd.DataFrame, student: pd.Series) -> str:
 def said(side: str) -> str:
     """A side's name as it is read: stone 1."""
     return side.replace("_", " ")
-
-
-def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the last epoch, or all where there are no epochs."""
-    return table[table.epoch == table.epoch.max()] if "epoch" in table else table

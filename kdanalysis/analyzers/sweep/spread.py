@@ -27,6 +27,7 @@ from kdanalysis.draw.look import (
     side_legend,
     state_left_out,
 )
+from kdanalysis.draw.marks import banded_line
 
 NORMS = ("norm_high", "norm_low_top", "norm_low_other", "norm_kd", "norm_total")
 PARTS = ("cosine_total_kd", "share_low_other", "kd_share_low_other")
@@ -205,9 +206,9 @@ def spread_over_k(table: pd.DataFrame, temperature: float | int | None = None) -
         for place, group in enumerate(drawn):
             part = of_quantity[of_quantity.confidence == group].sort_values("k")
             low, middle, high = (scale * part[name] for name in QUARTILES)
-            look = {"color": colours[group], "label": f"{group} (n = {samples(rows, group):,})"}
-            ax.fill_between(part.k, low, high, color=colours[group], alpha=0.15, linewidth=0)
-            ax.plot(part.k, middle, linestyle=DASHES[place % len(DASHES)], marker="o", **look)
+            look = {"linestyle": DASHES[place % len(DASHES)], "marker": "o"}
+            look["label"] = f"{group} (n = {samples(rows, group):,})"
+            banded_line(ax, part.k, middle, low, high, colours[group], 0.15, **look)
         ax.set_ylabel(label)
         lowest = min([0.0, *of_quantity.q25.dropna()])
         ax.set_ylim(1.02 * scale * lowest - 0.02 * scale, 1.02 * scale)

@@ -205,14 +205,13 @@ def calibration_reading(table: pd.DataFrame) -> Reading:
         f"{scores.accuracy[distilled]:.2f}"
     )
     apart = [abs(np.log(one.temperature / distilled)) > np.log(APART) for one in found.values()]
+    told = (
+        f"These data do not show that the T that distils ({distilled:g}) differs from the T that "
+        f"calibrates"
+    )
     if all(apart):
-        claim = f"The T that distils ({distilled:g}) is not the T that calibrates: {claim}."
-    else:
-        claim = (
-            f"These data do not show that the T that distils ({distilled:g}) differs from the T "
-            f"that calibrates: {claim}."
-        )
-    return Reading(claim, number)
+        told = f"The T that distils ({distilled:g}) is not the T that calibrates"
+    return Reading(f"{told}: {claim}.", number)
 
 
 @Calibration.reads(of_all=True)

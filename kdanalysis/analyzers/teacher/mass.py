@@ -21,6 +21,7 @@ from kdanalysis.draw.look import (
     side_legend,
     state_left_out,
 )
+from kdanalysis.draw.marks import banded_line
 
 BINS = Bins(0.0, 1.0, 500)  # quantiles of a mass are good to 0.002
 
@@ -76,11 +77,10 @@ def mass_reading(table: pd.DataFrame) -> Reading:
     listed = ", ".join(f"{k} at T = {t:g}" for t, k in found.items())
     if len(ladder) < 2:
         return Reading(f"The knee of the top-k mass lies at k = {listed}.", number)
+    told = "These data do not show the knee moving right with the temperature"
     if ladder == sorted(ladder) and ladder[0] < ladder[-1]:
-        claim = f"The knee of the top-k mass moves right with the temperature: k = {listed}."
-    else:
-        claim = f"These data do not show the knee moving right with the temperature: k = {listed}."
-    return Reading(claim, number)
+        told = "The knee of the top-k mass moves right with the temperature"
+    return Reading(f"{told}: k = {listed}.", number)
 
 
 def knee_by_temperature(table: pd.DataFrame) -> dict[float, int]:
@@ -114,20 +114,10 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     found = knee_by_temperature(table)
     for temperature, rows in table.groupby("temperature"):
         rows, colour, knee = rows.sort_values("k"), colours[temperature], found[temperature]
-        ax.fill_between(rows.k, rows.q25, rows.q75, color=colour, alpha=0.13, linewidth=0)
         label = f"T = {temperature:g}: k = {knee}"
-        ax.plot(rows.k, rows["mean"], color=colour, label=label)
-        height = rows["mean"][rows.k == knee]
-        ax.plot(
-            [knee],
-            height,
-            marker="o",
-            markersize=7,
-            markerfacecolor="none",
-            color=colour,
-            markeredgewidth=1.6,
-            linestyle="none",
-        )
+        banded_line(ax, rows.k, rows["mean"], rows.q25, rows.q75, colour, label=label)
+        ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgewidth": 1.6}
+        ax.plot([knee], rows["mean"][rows.k == knee], color=colour, linestyle="none", **ring)
     first = table[table.temperature == table.temperature.iloc[0]].sort_values("k")
     ax.plot(first.k, first.k / classes, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     ax.set_ylim(0, 1.02)

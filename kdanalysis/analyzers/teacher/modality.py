@@ -14,7 +14,7 @@ from kdanalysis.draw.look import (
     PAGE,
     VERMILION,
     Axes,
-    class_names,
+    names_in,
     new_axes,
     require,
     short,
@@ -67,16 +67,13 @@ class Modality(Analyzer):
         values = self.compute()
         count, n = values["count"].cpu(), values["n"].cpu()
         target, k = count.nonzero().unbind(-1)
-        return pd.DataFrame(
-            {
-                "target": target.numpy(),
-                "k": k.numpy(),
-                "count": count[target, k].long().numpy(),
-                "share": (count[target, k] / n[target]).numpy(),
-                "n": n[target].long().numpy(),
-                "temperature": self.rule.temperature,
-                "non_finite": int(values["non_finite"]),
-            }
+        pairs = pd.DataFrame({"target": target.numpy(), "k": k.numpy()})
+        return pairs.assign(
+            count=count[target, k].long().numpy(),
+            share=(count[target, k] / n[target]).numpy(),
+            n=n[target].long().numpy(),
+            temperature=self.rule.temperature,
+            non_finite=int(values["non_finite"]),
         )
 
 
@@ -91,7 +88,7 @@ def modality_reading(table: pd.DataFrame, names: Sequence[str] | None = None) ->
     mean, explained = mean_k(table), _explained(table)
     low, high = mean.iloc[0], mean.iloc[-1]
     number = f"mean k from {low:.2f} to {high:.2f}; {explained:.0%} by class"
-    labels = class_names(int(table.target.max()) + 1, names)
+    labels = names_in(table, names, "target")
     first, last = labels[mean.index[0]], labels[mean.index[-1]]
     if table.k.nunique() == 1:
         claim = (
@@ -145,7 +142,7 @@ def modality_by_class(
     mean = mean_k(table)
     shown = mean if len(mean) <= ROWS else pd.concat([mean.iloc[:ENDS], mean.iloc[-ENDS:]])
     ax = ax or new_axes(PAGE, 1.2 + 0.2 * len(shown))
-    labels = class_names(int(table.target.max()) + 1, names)
+    labels = names_in(table, names, "target")
     edges, cells = _cells(table, list(shown.index))
     rows = np.arange(len(shown) + 1) - 0.5
     mesh = ax.pcolormesh(edges, rows, cells, cmap="Blues", vmin=0, vmax=max(cells.max(), 1e-9))

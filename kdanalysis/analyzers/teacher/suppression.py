@@ -145,11 +145,10 @@ def suppression_reading(table: pd.DataFrame) -> Reading:
         for (_, t), (mean, small) in found.items()
     )
     (_, small), *_ = sure.values()
+    told = "These data do not show a sure teacher"
     if small >= 0.5:
-        head = "The teacher is sure, so that KD hardly speaks of the other classes"
-    else:
-        head = "These data do not show a sure teacher"
-    return Reading(f"{head}: {claim}.", number)
+        told = "The teacher is sure, so that KD hardly speaks of the other classes"
+    return Reading(f"{told}: {claim}.", number)
 
 
 @Suppression.reads(of_all=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
-from kdanalysis.analyzers.by_step import ByStep
+from kdanalysis.analyzers.by_step import ByStep, over_samples
 from kdanalysis.analyzers.by_term import pair_cosines, stacked_gradients, term_labels
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.gram import HasGradients
@@ -110,10 +110,10 @@ def conflict_reading(table: pd.DataFrame) -> Reading:
         f"{pairs} have opposed gradients in {shares[1]} of the cases where the teacher is wrong "
         f"and in {shares[0]} where it is right"
     )
+    told = "These data do not show conflict on the samples the teacher gets wrong"
     if wrong > right:
-        return Reading(f"Conflict sits on samples the teacher gets wrong: {claim}.", number)
-    claim = f"These data do not show conflict on the samples the teacher gets wrong: {claim}."
-    return Reading(claim, number)
+        told = "Conflict sits on samples the teacher gets wrong"
+    return Reading(f"{told}: {claim}.", number)
 
 
 def _conflict(table: pd.DataFrame, teacher: str) -> float:
@@ -134,12 +134,7 @@ def over_steps(table: pd.DataFrame, teacher: str) -> pd.DataFrame:
     rows = table[table.teacher == teacher]
     if rows.empty:
         raise ValueError(f"teacher is one of {sorted(set(table.teacher))}, got {teacher!r}")
-    sums = rows.assign(
-        cosine=(rows.cosine * rows.n).fillna(0), conflict=(rows.conflict * rows.n).fillna(0)
-    )
-    sums = sums.groupby(["term_a", "term_b"], sort=False)[["cosine", "conflict", "n"]].sum()
-    count = sums.n.where(sums.n > 0)
-    return sums.assign(cosine=sums.cosine / count, conflict=sums.conflict / count).reset_index()
+    return over_samples(rows, ["term_a", "term_b"], ["cosine", "conflict"]).reset_index()
 
 
 def cosine_matrix(ax: Axes, rows: pd.DataFrame) -> None:

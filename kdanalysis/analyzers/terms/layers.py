@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.by_layer import ONLY_TERM, LayerAnalyzer, largest_by_layer
+from kdanalysis.analyzers.by_step import over_samples
 from kdanalysis.analyzers.by_term import gram_cosines
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.look import Figure, require
@@ -103,8 +104,7 @@ def own_terms(table: pd.DataFrame) -> pd.DataFrame:
 def mean_norms(table: pd.DataFrame) -> pd.DataFrame:
     """Mean norm over all records, layers as rows, terms as columns, in the order recorded."""
     rows = own_terms(table)
-    sums = rows.assign(total=rows.norm_a * rows.n).groupby(["layer", "term_a"], sort=False)
-    means = (sums.total.sum() / sums.n.sum()).unstack()
+    means = over_samples(rows, ["layer", "term_a"], ["norm_a"]).norm_a.unstack()
     return means.loc[list(dict.fromkeys(rows.layer)), list(dict.fromkeys(rows.term_a))]
 
 

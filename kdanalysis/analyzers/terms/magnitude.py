@@ -7,7 +7,7 @@ import pandas as pd
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
-from kdanalysis.analyzers.by_step import ByStep
+from kdanalysis.analyzers.by_step import ByStep, over_samples
 from kdanalysis.analyzers.by_term import label_columns, labels_for, stacked_gradients, term_names
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
@@ -104,11 +104,10 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
         loud, quiet = part.idxmax(), part.idxmin()
         ratio = part[loud] / part[quiet] if part[quiet] > 0 else np.inf
         claim = f"{term} is {ratio:.3g} times as long in {loud} as in {quiet}"
+        told = f"These data do not show the non-top relations drowned in {quiet}"
         if ratio >= 2:
-            claim = f"The non-top relations are large by themselves and small in {quiet}: {claim}."
-            return Reading(claim, number)
-        claim = f"These data do not show the non-top relations drowned in {quiet}: {claim}."
-        return Reading(claim, number)
+            told = f"The non-top relations are large by themselves and small in {quiet}"
+        return Reading(f"{told}: {claim}.", number)
     return Reading(_alone(means, non_top), number)
 
 
@@ -132,9 +131,7 @@ def _alone(means: pd.Series, non_top: pd.Series) -> str:
 def _means(table: pd.DataFrame) -> pd.Series:
     """Mean norm over all samples of all steps, by (loss, term)."""
     require(table, "loss", "term", "mean", "n", number="mean")
-    rows = table.assign(total=table["mean"] * table.n)
-    sums = rows.groupby(["loss", "term"], sort=False)[["total", "n"]].sum()
-    return sums.total / sums.n
+    return over_samples(table, ["loss", "term"], ["mean"])["mean"]
 
 
 @TermMagnitude.picture("Per-sample norm of every term's logit gradient")

@@ -123,10 +123,10 @@ def nckd_reading(table: pd.DataFrame) -> Reading:
         f"{shares['value']:.0%} of its value and {shares['norm']:.0%} of its gradient norm; inside "
         f"KD, which scales it by 1 - p, {shares['kd_value']:.0%} and {shares['kd_norm']:.0%}"
     )
+    told = "These data do not show the surer half of the samples carrying nckd"
     if min(shares["value"], shares["norm"]) >= CARRIES:
-        return Reading(f"The surer half of the samples carries nckd: {claim}.", number)
-    claim = f"These data do not show the surer half of the samples carrying nckd: {claim}."
-    return Reading(claim, number)
+        told = "The surer half of the samples carries nckd"
+    return Reading(f"{told}: {claim}.", number)
 
 
 def half_shares(table: pd.DataFrame) -> dict[str, float]:

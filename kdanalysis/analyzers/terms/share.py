@@ -15,7 +15,6 @@ from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.draw.look import (
     PAGE,
     Axes,
-    ink_on,
     new_axes,
     require,
     short,
@@ -23,9 +22,8 @@ from kdanalysis.draw.look import (
     state_left_out,
     term_colour,
 )
+from kdanalysis.draw.marks import stacked_bars
 from kdanalysis.losses import non_top_terms
-
-WRITTEN = 0.06  # narrower segments have no room for their number
 
 
 def shares(gradients: Float[Tensor, "t n c"]) -> tuple[Float[Tensor, "t n"], Bool[Tensor, " n"]]:
@@ -127,24 +125,8 @@ def share_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for row in table.itertuples():
         width = 0.0 if pd.isna(row.share) else 100 * row.share
         label = row.term if row.term not in named else None
-        bar = ax.barh(
-            losses.index(row.loss),
-            width,
-            left=start[row.loss],
-            height=0.66,
-            label=label,
-            color=term_colour(row.term),
-            edgecolor="white",
-            linewidth=0.8,
-        )
-        if row.share >= WRITTEN:
-            ax.bar_label(
-                bar,
-                [f"{width:.0f}"],
-                label_type="center",
-                color=ink_on(term_colour(row.term)),
-                weight="bold",
-            )
+        place, left, colour = losses.index(row.loss), start[row.loss], term_colour(row.term)
+        stacked_bars(ax, [place], [width], [left], 0.66, colour, label=label)
         start[row.loss] += width
         named.add(row.term)
     ax.set_yticks(range(len(losses)), labels=[short(x, 24) for x in losses], parse_math=False)

@@ -104,10 +104,10 @@ def snr_reading(table: pd.DataFrame) -> Reading:
         f"at {layer} {high} has {spread[layer]:.2g} times the ratio of {low} "
         f"({means.loc[layer, high]:.2g} and {means.loc[layer, low]:.2g})"
     )
+    told = "These data do not show terms that differ much in signal"
     if spread[layer] >= 2:
-        claim = f"Terms differ in how much signal they carry, as DeepKD found: {claim}."
-        return Reading(claim, number)
-    return Reading(f"These data do not show terms that differ much in signal: {claim}.", number)
+        told = "Terms differ in how much signal they carry, as DeepKD found"
+    return Reading(f"{told}: {claim}.", number)
 
 
 def by_layer(table: pd.DataFrame) -> pd.DataFrame:
