@@ -1,5 +1,7 @@
 """Analyzer: float64 sums over samples that end in one tidy table."""
 
+from collections.abc import Sequence
+from inspect import Parameter, Signature
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -9,9 +11,23 @@ from torch import Tensor
 
 from kdanalysis.analyzers.noun import Noun
 from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.streams import check_batch, finite_rows
+from kdanalysis.core.streams import (
+    Bins,
+    check_batch,
+    check_classes,
+    check_temperature,
+    check_temperatures,
+    finite_rows,
+)
 
-COUNTS = ("n", "no_gradient", "no_relation", "non_finite")
+Logits = Float[Tensor, "n c"]
+Labels = Int[Tensor, " n"]
+CHECKS = {
+    "num_classes": check_classes,
+    "temperature": check_temperature,
+    "temperatures": check_temperatures,
+}
+COUNTS = ("n", "rows", "no_gradient", "no_relation", "non_finite")
 
 
 class Analyzer(Noun):
@@ -19,9 +35,9 @@ class Analyzer(Noun):
 
     Its only states are float64 sums, so that merging is adding: halves give the table of the
     whole, in any order. ``needs`` names the columns that ``update`` takes in this order, ``takes``
-    those it is given by name where they are there; ``kind`` says of what: "samples", "layers" or
-    "regions". ``for_setting`` makes the analyzer that a run or file asks for; one that is made
-    otherwise has ``of_runs`` False.
+    those that may be absent; ``kind`` says of what: "samples", "layers" or "regions". ``made_for``
+    names what of a ``Setting`` an analyzer is made with; one that is made otherwise than for what
+    a run or file holds has ``of_runs`` False.
 
     Rows whose logits hold NaN or inf enter no number: they are counted in ``non_finite``, which
     every table repeats, and left out. They are never set to zero.
@@ -29,26 +45,54 @@ class Analyzer(Noun):
     Args:
         configuration: whatever tells this analyzer from another of its class, which it is then
             not merged with.
+        settings: the same by name; each becomes an attribute, and classes and temperatures are
+            checked first (``CHECKS``).
     """
 
     kind: ClassVar[str] = "samples"
     of_runs: ClassVar[bool] = True
+    made_for: ClassVar[tuple[str, ...]] = ()
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
+    num_classes: int | None = None
 
-    def __init__(self, *configuration: object) -> None:
-        self.configuration = repr(configuration)
+    def __init__(self, *configuration: object, **settings: Any) -> None:
+        checked = {name: CHECKS[name](settings[name]) for name in CHECKS.keys() & settings.keys()}
+        settings |= checked
+        self.configuration = repr((configuration, settings))
+        vars(self).update(settings)
         self.state_names: tuple[str, ...] = ()
         self.add_sum("non_finite")
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "Analyzer | None":
         """Return the analyzer for these data; None where they have no such table."""
-        return cls()
+        return cls(*(getattr(setting, name) for name in cls.made_for)) if cls.of_runs else None
 
     def update(self, *columns: Any, **more: Any) -> None:
-        """Add one batch of columns."""
-        raise NotImplementedError(f"{type(self).__name__} lacks update")
+        """Add one batch of the columns of ``needs`` and ``takes``, in their order or by name.
+
+        Raises:
+            ValueError: as :meth:`keep`, or as the class says.
+        """
+        needed = dict.fromkeys(set(self.needs) - set(self.takes), Parameter.empty)
+        parameters = [
+            Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=needed.get(name))
+            for name in dict.fromkeys((*self.needs, *self.takes))
+        ]
+        given = Signature(parameters).bind(*columns, **more)
+        given.apply_defaults()
+        self.add(*self.analysed(given.arguments).values())
+
+    def analysed(self, given: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+        """Return the rows that :meth:`keep` keeps of the columns, None for an absent one."""
+        sides = [given[name] for name in given if name.startswith(("student_", "teacher_"))]
+        kept = self.keep(*reversed(sides), target=given.get("target"))
+        return {name: None if column is None else column[kept] for name, column in given.items()}
+
+    def add(self, *columns: Any) -> None:
+        """Add the finite rows of a batch; ``update`` does where a class has none of its own."""
+        raise NotImplementedError(f"{type(self).__name__} lacks add, or an update of its own")
 
     def compute(self) -> dict[str, Tensor]:
         """Return what the table is made from, by name; the sums if not said otherwise."""
@@ -95,25 +139,66 @@ class Analyzer(Noun):
 
     def keep(
         self,
-        teacher: Float[Tensor, "n c"],
-        student: Float[Tensor, "n c"] | None = None,
-        target: Int[Tensor, " n"] | None = None,
-        num_classes: int | None = None,
+        teacher: Logits,
+        student: Logits | None = None,
+        target: Labels | None = None,
     ) -> Bool[Tensor, " n"]:
         """Check a batch, count its rows with NaN or inf, and return which rows to analyse.
 
         Raises:
-            ValueError: no samples, fewer than two classes, or shapes that do not agree.
+            ValueError: no samples, fewer than two classes, another number of them than the
+                analyzer's, or shapes that do not agree.
         """
-        check_batch(teacher, student, target, num_classes)
+        check_batch(teacher, student, target, self.num_classes)
         kept = finite_rows(teacher, student)
         self.accumulate(non_finite=(~kept).sum())
         return kept
 
+    def frame(self, places: Sequence[tuple], columns: Sequence[str]) -> pd.DataFrame:
+        """Table of what :meth:`compute` returns: a row for every place, named by its parts."""
+        return pd.DataFrame(places, columns=list(columns)).assign(**flat_columns(self.compute()))
+
 
 def flat_columns(values: dict[str, Tensor]) -> dict[str, list]:
-    """Tensors as columns of a table, flattened; counts as integers."""
+    """Tensors as columns of a table, flattened; counts as integers.
+
+    A value of fewer dimensions than another one is the same along the last ones.
+    """
+    whole = max(values.values(), key=Tensor.dim).shape
     return {
-        name: (value.long() if name in COUNTS else value).reshape(-1).tolist()
+        name: (value.long() if name in COUNTS else value)
+        .reshape(*value.shape, *[1] * (len(whole) - value.dim()))
+        .expand(whole)
+        .flatten()
+        .tolist()
         for name, value in values.items()
     }
+
+
+def histogram(
+    bins: Bins, counts: Tensor, names: tuple[Sequence, Sequence], columns: Sequence[str]
+) -> pd.DataFrame:
+    """Table of counts (a, b, bin): the edges of a bin, count and share, and n of its (a, b).
+
+    The outermost bins reach to -inf and inf; those without a sample have no row.
+
+    Args:
+        bins: of the counts.
+        counts: how many values are in each.
+        names: of the first two dimensions, texts or tuples of texts, and numbers.
+        columns: what the parts of a name are called.
+    """
+    counts = counts.cpu()
+    first, second, place = counts.nonzero().unbind(-1)
+    inside = torch.linspace(bins.low, bins.high, bins.count + 1, dtype=torch.float64)
+    edges = torch.tensor([-torch.inf, *inside, torch.inf], dtype=torch.float64)
+    found, n = counts[first, second, place], counts.sum(-1)[first, second]
+    named = [((a,) if isinstance(a, str) else a) for a in names[0]]
+    index = [(*named[i], names[1][j]) for i, j in zip(first, second, strict=True)]
+    return pd.DataFrame(index, columns=list(columns)).assign(
+        low=edges[place].numpy(),
+        high=edges[place + 1].numpy(),
+        count=found.long().numpy(),
+        share=(found / n).numpy(),
+        n=n.long().numpy(),
+    )

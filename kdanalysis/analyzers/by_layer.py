@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import pandas as pd
-from jaxtyping import Bool, Int
 from torch import Tensor
 
+from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.core.streams import finite_rows
 from kdanalysis.draw.panels import drawn_layers
 
 ONLY_TERM = "{} is the loss's only term: there is nothing to compare it with."
@@ -25,39 +26,34 @@ class LayerAnalyzer(ByStep):
     """
 
     kind = "layers"
+    made_for = ("layers", "terms", "steps")
     takes = ("epoch",)
 
     def __init__(self, layers: Sequence[str], terms: Sequence[str], steps: Sequence[int]) -> None:
-        self.layers, self.terms = tuple(layers), tuple(terms)
+        layers, terms = tuple(layers), tuple(terms)
         if not layers or not terms:
-            raise ValueError(
-                f"need at least one layer and one term, got {self.layers} and {self.terms}"
-            )
-        super().__init__(steps, self.layers, self.terms)
+            raise ValueError(f"need at least one layer and one term, got {layers} and {terms}")
+        super().__init__(steps, layers=layers, terms=terms)
         for state in ("n", "bad"):
             self.add_layer_sum(state)
 
     @classmethod
-    def for_setting(cls, setting: Setting) -> "LayerAnalyzer | None":
+    def for_setting(cls, setting: Setting) -> "Analyzer | None":
         """Return the analyzer for the layers recorded; None where there are none."""
-        recorded = setting.layers and setting.terms
-        return cls(setting.layers, setting.terms, setting.steps) if recorded else None
+        return super().for_setting(setting) if setting.layers and setting.terms else None
 
     def add_layer_sum(self, name: str, *shape: int) -> None:
         """Add a state of this name and shape for every step and layer."""
         self.add_sum(name, len(self.steps), len(self.layers), *shape)
 
-    def rows(
-        self,
-        finite: Bool[Tensor, " m"],
-        layer: Int[Tensor, " m"],
-        step: Int[Tensor, " m"],
-        epoch: Int[Tensor, " m"] | None,
-    ) -> Int[Tensor, " k"]:
-        """Count the records, and return the row of (step, layer) of each that is finite."""
+    def analysed(self, given: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+        """Count the records, and return the finite ones, last their rows of (step, layer)."""
+        layer, step, epoch = (given.pop(name) for name in ("layer", "step", "epoch"))
         row = self.place(step, epoch, layer) * len(self.layers) + layer
+        values = [value.flatten(1) for value in given.values() if value.dim() > 1]
+        finite = finite_rows(*values)
         self.add_rows(row, n=finite, bad=~finite)
-        return row[finite]
+        return {name: value[finite] for name, value in (given | {"row": row}).items()}
 
     def facts(self) -> dict[str, Tensor]:
         """n, non_finite by (step, layer) and epoch by step."""
@@ -71,7 +67,7 @@ class LayerAnalyzer(ByStep):
             columns: what the parts of a name are called.
         """
         places = [(layer, *name) for layer in self.layers for name in names]
-        frame = self.frame(places, ["layer", *columns])
+        frame = self.step_frame(places, ["layer", *columns])
         return frame[frame.n + frame.non_finite > 0].reset_index(drop=True)
 
 

@@ -8,12 +8,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.base import Analyzer, Labels
+from kdanalysis.analyzers.by_step import check_steps, place_steps
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.cases import COMPLEMENTARY, region_pairs
 from kdanalysis.core.regions import check_scales, count_regions
-from kdanalysis.core.streams import check_batch, check_classes, finite_rows
-from kdanalysis.losses import KD
+from kdanalysis.core.streams import check_batch, finite_rows
+
+Regions = Float[Tensor, "n c r"]
 
 
 @runtime_checkable
@@ -33,25 +35,28 @@ class Regional(Analyzer):
     Args:
         num_classes: of the logits.
         scales: of the regions, rising from 1.
-        configuration: what else tells it from another of its class.
+        settings: what else tells it from another of its class, by name.
 
     Raises:
-        ValueError: fewer than two classes, or scales that do not rise from 1.
+        ValueError: fewer than two classes, scales that do not rise from 1, or no cells where
+            ``of_cells`` says that cells are compared.
     """
 
     kind: ClassVar[str] = "regions"
+    of_cells: ClassVar[bool] = False
 
-    def __init__(self, num_classes: int, scales: Any, *configuration: object) -> None:
-        check_classes(num_classes)
-        scales = check_scales(scales)
-        super().__init__(num_classes, scales, *configuration)
-        self.num_classes, self.scales = num_classes, scales
+    def __init__(self, num_classes: int, scales: Any, **settings: object) -> None:
+        super().__init__(num_classes=num_classes, scales=check_scales(scales), **settings)
+        if self.of_cells:
+            check_cells(self.scales)
 
-    def keep_regions(
-        self,
-        teacher: Float[Tensor, "n c r"],
-        student: Float[Tensor, "n c r"] | None = None,
-        target: Int[Tensor, " n"] | None = None,
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "Analyzer | None":
+        """Return the analyzer for these regions; None where there are none, or no cells."""
+        return super().for_setting(setting) if len(setting.scales) > cls.of_cells else None
+
+    def keep(
+        self, teacher: Regions, student: Regions | None = None, target: Labels | None = None
     ) -> Bool[Tensor, " n"]:
         """Check a batch, count its samples with NaN or inf, and return which to analyse.
 
@@ -81,9 +86,25 @@ class Regional(Analyzer):
         return torch.tensor([self.scales.index(m) for m, _, _ in cells(self.scales)])
 
 
-def loss_for(setting: Setting) -> RegionLoss:
-    """Return the loss of one region; plain KD at the setting's temperature where none is known."""
-    return KD(setting.temperature) if setting.region_loss is None else setting.region_loss
+class ByCase(Regional):
+    """An analyzer of region logits by epoch and the teacher's case.
+
+    Args:
+        epochs: every epoch; a single one for regions that come from no training.
+    """
+
+    needs = ("student_regions", "teacher_regions", "target")
+    takes = ("epoch",)
+
+    def __init__(
+        self, num_classes: int, scales: Any, epochs: Sequence[int], **settings: object
+    ) -> None:
+        super().__init__(num_classes, scales, epochs=check_steps(epochs), **settings)
+
+    def analysed(self, given: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+        """Return the finite samples, last the places of their epochs, all of which are known."""
+        place = place_steps(self.epochs, given.pop("epoch"), given["target"])
+        return super().analysed(given | {"place": place})
 
 
 def check_cells(scales: tuple[int, ...]) -> None:
@@ -127,10 +148,7 @@ def scale_slices(scales: tuple[int, ...]) -> dict[int, slice]:
 
 @torch.no_grad()
 def region_loss(
-    loss: RegionLoss,
-    student: Float[Tensor, "n c r"],
-    teacher: Float[Tensor, "n c r"],
-    target: Int[Tensor, " n"],
+    loss: RegionLoss, student: Regions, teacher: Regions, target: Labels
 ) -> Float[Tensor, "n r"]:
     """Return the value of the loss in every region, in nats, T^2 included."""
     values = sum(loss(*region_pairs(student, teacher, target)).values())
@@ -138,10 +156,7 @@ def region_loss(
 
 
 def region_gradients(
-    loss: RegionLoss,
-    student: Float[Tensor, "n c r"],
-    teacher: Float[Tensor, "n c r"],
-    target: Int[Tensor, " n"],
+    loss: RegionLoss, student: Regions, teacher: Regions, target: Labels
 ) -> Float[Tensor, "n r c"]:
     """Return the gradient of the loss of every region in that region's student logits."""
     total = sum(loss.gradients(*region_pairs(student, teacher, target)).values())

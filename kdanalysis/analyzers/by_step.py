@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.core.streams import Bins
 
 
@@ -16,16 +16,27 @@ class ByStep(Analyzer):
 
     Args:
         steps: every captured step; a single one for logits that come from no training.
-        configuration: what else tells it from another of its class.
+        configuration: what else tells it from another of its class; ``settings`` by name.
 
     Raises:
         ValueError: there is no step, or one is given twice.
     """
 
-    def __init__(self, steps: Sequence[int], *configuration: object) -> None:
-        self.steps = check_steps(steps)
-        super().__init__(*configuration, self.steps)
+    takes = ("step", "epoch")
+
+    def __init__(self, steps: Sequence[int], *configuration: object, **settings: object) -> None:
+        super().__init__(*configuration, steps=check_steps(steps), **settings)
         self.add_sum("epochs", 2, len(self.steps))
+
+    def analysed(self, given: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+        """Return the finite rows, the places of their steps last.
+
+        Raises:
+            ValueError: as :meth:`keep`, or a step that was not announced.
+        """
+        step, epoch = given.pop("step"), given.pop("epoch")
+        place = self.place(step, epoch, next(iter(given.values())))
+        return super().analysed(given | {"place": place})
 
     def place(
         self, step: Int[Tensor, " n"] | None, epoch: Int[Tensor, " n"] | None, samples: Tensor
@@ -68,28 +79,21 @@ class ByStep(Analyzer):
         """Epoch of every step; NaN where none was given."""
         return self.epochs[0] / self.epochs[1]
 
-    def frame(
+    def step_frame(
         self, names: Sequence[tuple], columns: Sequence[str], steps: Sequence | None = None
     ) -> pd.DataFrame:
         """Table of what ``compute`` returns: a row for every step and name.
 
         Args:
-            names: of the values' dimensions after the step. A value of fewer dimensions than
-                another one is the same along the last ones.
+            names: of the values' dimensions after the step.
             columns: what the parts of a name are called.
             steps: of the first dimension; the captured ones when None.
         """
-        values = self.compute()
-        epoch = values.pop("epoch")
-        whole = max(values.values(), key=Tensor.dim).shape
-        values = {
-            name: value[(..., *[None] * (len(whole) - value.dim()))].expand(whole)
-            for name, value in values.items()
-        }
-        index = [(step, *name) for step in steps or self.steps for name in names]
-        frame = pd.DataFrame(index, columns=["step", *columns])
-        frame.insert(1, "epoch", epoch_column(epoch, len(names)))
-        return frame.assign(**flat_columns(values))
+        places = [(step, *name) for step in steps or self.steps for name in names]
+        frame = self.frame(places, ["step", *columns])
+        epoch = pd.Series(frame.pop("epoch")).round()
+        frame.insert(1, "epoch", epoch.astype("Int64" if epoch.isna().any() else "int64"))
+        return frame
 
 
 def check_steps(steps: Sequence[int]) -> tuple[int, ...]:
@@ -140,7 +144,11 @@ def epoch_sums(
     return torch.stack([empty.index_add(0, place, value) for value in pair])
 
 
-def epoch_column(epochs: Float[Tensor, "*s"], repeats: int) -> pd.Series:
-    """Epoch of every step, each ``repeats`` times, as integers; <NA> where none was given."""
-    epoch = pd.Series(epochs.cpu().reshape(-1).round().repeat_interleave(repeats).numpy())
-    return epoch.astype("Int64") if epoch.isna().any() else epoch.astype("int64")
+def over_samples(table: pd.DataFrame, keys: list[str], columns: Sequence[str]) -> pd.DataFrame:
+    """Means of the columns over the samples n of all rows that share the keys, and n.
+
+    A value that is NaN counts for nothing; NaN where there are no samples.
+    """
+    sums = table.assign(**{name: table[name] * table.n for name in columns})
+    sums = sums.groupby(keys, sort=False)[[*columns, "n"]].sum()
+    return sums.assign(**{name: sums[name] / sums.n for name in columns})

@@ -60,6 +60,11 @@ class Picture(NamedTuple):
         return figure_of(self.of(table, names))
 
 
+def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the last epoch, or all where there are no epochs."""
+    return table[table.epoch == table.epoch.max()] if "epoch" in table else table
+
+
 def figure_of(drawn: Axes | Figure) -> Figure:
     """Return the figure that was drawn, or in which the axes stand."""
     return getattr(drawn, "figure", None) or drawn

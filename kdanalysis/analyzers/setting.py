@@ -69,6 +69,11 @@ class Setting:
         }
 
     @property
+    def loss_of_region(self) -> Loss:
+        """The loss of one region; plain KD at this temperature where none is known."""
+        return KD(self.temperature) if self.region_loss is None else self.region_loss
+
+    @property
     def last_quarter(self) -> int:
         """The first step of the last quarter of the captured ones; 0 where there are none."""
         return self.steps[3 * len(self.steps) // 4] if self.steps else 0

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from kdanalysis.core.partition import check_target
 
+QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
+
 
 def check_batch(
     teacher: Float[Tensor, "n c"],
@@ -40,10 +42,11 @@ def check_batch(
         check_target(target, classes)
 
 
-def check_classes(num_classes: int) -> None:
-    """Raise a ValueError unless there are two classes to compare."""
+def check_classes(num_classes: int) -> int:
+    """Return the number of classes; a ValueError unless there are two to compare."""
     if num_classes < 2:
         raise ValueError(f"need at least 2 classes, got {num_classes}: one class is always certain")
+    return num_classes
 
 
 def check_temperatures(temperatures: Sequence[float | int]) -> tuple[float, ...]:
@@ -61,6 +64,11 @@ def check_temperatures(temperatures: Sequence[float | int]) -> tuple[float, ...]
     if len(set(values)) != len(values):
         raise ValueError(f"temperatures must differ from each other, got {values}")
     return values
+
+
+def check_temperature(temperature: float | int) -> float:
+    """Return one temperature as :func:`check_temperatures` does."""
+    return check_temperatures((temperature,))[0]
 
 
 def finite_rows(*logits: Float[Tensor, "n c"] | None) -> Bool[Tensor, " n"]:
@@ -120,6 +128,10 @@ class Bins:
         value = value.masked_fill(place == 0, -torch.inf)
         value = value.masked_fill(place == self.size - 1, torch.inf)
         return value.masked_fill(total[..., -1:] == 0, torch.nan).squeeze(-1)
+
+    def quartiles(self, counts: Float[Tensor, "*s b"]) -> dict[str, Float[Tensor, "*s"]]:
+        """The three quartiles, as :meth:`quantile` reads them: q25, median, q75."""
+        return {name: self.quantile(counts, q) for name, q in QUARTILES.items()}
 
 
 def sum_by_part(

@@ -169,6 +169,15 @@ def side_legend(ax: Axes, title: str | None = None) -> None:
         text.set_parse_math(False)
 
 
+def shared_legend(figure: Figure, ax: Axes, place: str, **look: Any) -> Any:
+    """Legend of one of a figure's axes outside of all, such as "upper right"; texts as they are."""
+    look = {"loc": f"outside {place}", "frameon": False} | look
+    legend = figure.legend(*ax.get_legend_handles_labels(), **look)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return legend
+
+
 def state_left_out(table: pd.DataFrame) -> str:
     """Second line for an axis label that says how many samples the table leaves out, or nothing."""
     count = int(table.non_finite.max()) if "non_finite" in table and len(table) else 0
@@ -208,6 +217,11 @@ def class_names(count: int, names: Sequence[str] | None) -> list[str]:
     bare = [SYNSET.sub("", name) for name in names]
     uses = Counter(bare)
     return [plain if uses[plain] == 1 else name for plain, name in zip(bare, names, strict=True)]
+
+
+def names_in(table: pd.DataFrame, names: Sequence[str] | None, column: str = "class") -> list[str]:
+    """Names of all classes up to the last of a column, as :func:`class_names` gives them."""
+    return class_names(int(table[column].max()) + 1, names)
 
 
 def require(table: pd.DataFrame, *columns: str, number: str | None = None) -> None:

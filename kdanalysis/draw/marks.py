@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdanalysis.draw.look import CYCLE, DASHES, INK, Axes, slant_ticks
+from kdanalysis.draw.look import CYCLE, DASHES, INK, Axes, ink_on, short, slant_ticks
 
 Values = Sequence[float] | np.ndarray | pd.Series
 
+WRITTEN = 0.06  # narrower segments have no room for their number
 MARKED = 40  # a line of fewer points has a marker at each
 
 
@@ -56,6 +57,36 @@ def cosine_map(
     """Draw a :func:`heat_map` of cosines, blue for 1 and red for -1."""
     scale = {"cmap": "RdBu", "vmin": -1, "vmax": 1}
     return heat_map(ax, cells, texts, lambda cosine: abs(cosine) > 0.55, *names, **scale, **more)
+
+
+def block_map(
+    ax: Axes, cells: pd.DataFrame, texts: Sequence[Sequence[str]], label: str, most: float | None
+) -> None:
+    """Draw a :func:`heat_map` of cells from 0 up, dark ones large, with a bar of its colours.
+
+    Args:
+        ax: axes to draw on.
+        cells: the values, rows and columns by their names; those that are NaN stay empty.
+        texts: of every cell, row by row.
+        label: of the bar of colours.
+        most: end of its scale; the largest value if None.
+    """
+    half = 0.5 * (cells.max(axis=None) if most is None else most)
+    names = [short(name) for name in cells.index], [short(name) for name in cells.columns]
+    places = {place: texts[place[0]][place[1]] for place in np.ndindex(cells.shape)}
+    scale = {"cmap": "viridis_r", "vmin": 0, "vmax": most}
+    image = heat_map(ax, cells.to_numpy(), places, lambda value: value > half, *names, **scale)
+    ax.figure.colorbar(image, ax=ax, label=label)
+
+
+def stacked_bars(
+    ax: Axes, place: Values, widths: Values, left: Values, height: float, color: str, **look: Any
+) -> None:
+    """Draw segments of horizontal bars, in percent, each with its number where it has room."""
+    more = {"edgecolor": "white", "linewidth": 0.8} | look
+    bars = ax.barh(place, widths, left=left, height=height, color=color, **more)
+    texts = [f"{width:.0f}" if width >= 100 * WRITTEN else "" for width in widths]
+    ax.bar_label(bars, texts, label_type="center", color=ink_on(color), weight="bold")
 
 
 def banded_line(

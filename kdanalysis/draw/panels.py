@@ -10,7 +10,13 @@ LOGITS = "logits"  # stands first among the layers, where it was recorded
 
 
 def panel_grid(
-    count: int, across: int, width: float, line: float, rest: float, shared: bool = True
+    count: int,
+    across: int,
+    width: float,
+    line: float,
+    rest: float,
+    sharex: bool = True,
+    sharey: bool = True,
 ) -> tuple[Figure, list[Axes]]:
     """A figure with so many axes, at most ``across`` beside each other; sizes in inches.
 
@@ -20,14 +26,15 @@ def panel_grid(
         width: of the figure.
         line: height of a line of axes.
         rest: height of what stands above and below them.
-        shared: whether all have the same scales, written beside the outer ones.
+        sharex: whether all have the same horizontal scale, written below the lowest ones.
+        sharey: likewise the vertical one, written at the left.
     """
     across = min(across, count)
     down = -(-count // across)
+    size = (width, rest + line * down)
     figure, axes = new_panels(
-        down, across, figsize=(width, rest + line * down), sharex=shared, sharey=shared,
-        squeeze=False,
-    )  # fmt: skip
+        down, across, figsize=size, sharex=sharex, sharey=sharey, squeeze=False
+    )
     for ax in axes.flat[count:]:
         ax.remove()
     for ax in axes.flat[max(0, count - across) : count]:
@@ -48,7 +55,7 @@ def layer_panels(
     Of more than 6 layers 6 have one, evenly spaced; the title says so.
     """
     layers = drawn_layers(rows)
-    figure, axes = panel_grid(len(layers), across, width, line, rest, shared)
+    figure, axes = panel_grid(len(layers), across, width, line, rest, shared, shared)
     panels = dict(zip(layers, axes, strict=True))
     for layer, ax in panels.items():
         ax.set_title(short(layer, 24), loc="left", parse_math=False)

@@ -12,6 +12,7 @@ from kdanalysis.draw.look import (
     Figure,
     plain_log,
     require,
+    shared_legend,
     short,
     state_left_out,
     styled,
@@ -118,12 +119,5 @@ def _write_values(ax: Axes, x: int, values: pd.Series) -> None:
 
 def _legend(figure: Figure, ax: Axes, over_steps: bool, runs: list[str]) -> None:
     """One legend for all panels, above them."""
-    legend = figure.legend(
-        *ax.get_legend_handles_labels(),
-        loc="outside upper left",
-        ncols=min(len(runs), 4),
-        frameon=False,
-        handlelength=3 if over_steps else 1,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    columns, length = min(len(runs), 4), 3 if over_steps else 1
+    shared_legend(figure, ax, "upper left", ncols=columns, handlelength=length)

@@ -1,4 +1,4 @@
-"""Analyzers of students and regions are made for what is known of a run; None without a table."""
+"""Analyzers are made for what is known of a run; None without a table."""
 
 import pytest
 
@@ -14,10 +14,26 @@ from kdanalysis.analyzers.stones.ladder import LadderProfile
 from kdanalysis.analyzers.students.agreement import Agreement
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.relation import NonTopRelation
+from kdanalysis.analyzers.sweep.spread import SweepSpread
+from kdanalysis.analyzers.sweep.sweep import TermSweep
+from kdanalysis.analyzers.teacher.calibration import Calibration
+from kdanalysis.analyzers.teacher.card import TeacherDistribution
+from kdanalysis.analyzers.teacher.mass import TopKMass
+from kdanalysis.analyzers.teacher.modality import Modality
+from kdanalysis.analyzers.teacher.profile import ClassProfile
+from kdanalysis.analyzers.teacher.suppression import Suppression
+from kdanalysis.analyzers.terms.nckd import NCKDByConfidence
 
 STEPS, SCALES = (0, 10, 20, 30), (1, 2)
 SETTING = Setting(7, STEPS, temperature=2.0, k=3, region_loss=DKD(), scales=SCALES)
 MADE = [
+    TeacherDistribution(7),
+    TopKMass(7),
+    ClassProfile(7, 2.0),
+    Modality(7),
+    Calibration(7, 2.0),
+    Suppression(7, (1.0, 2.0)),
+    NCKDByConfidence(2.0),
     Agreement(STEPS),
     NonTopRelation(3, STEPS),
     ClassDiscrepancy(7, 2.0, 30),
@@ -32,6 +48,7 @@ MADE = [
 def test_a_setting_makes_the_analyzer_of_its_classes_steps_and_loss(expected):
     made = type(expected).for_setting(SETTING)
     assert made.configuration == expected.configuration
+    assert made.needs == expected.needs
     made.merge_state(expected)  # refuses another configuration
 
 
@@ -50,6 +67,14 @@ def test_without_a_loss_on_regions_they_are_looked_at_with_plain_kd():
     assert repr(made.loss) == repr(KD(2.0))
 
 
-@pytest.mark.parametrize("kind", [LadderProfile, FeatureAlignment, ConnectorFit])
-def test_no_run_holds_what_a_ladder_needs(kind):
+OTHERWISE = [LadderProfile, FeatureAlignment, ConnectorFit, TermSweep, SweepSpread]
+
+
+@pytest.mark.parametrize("kind", OTHERWISE)
+def test_no_run_holds_what_a_ladder_needs_and_a_sweep_is_asked_for_by_itself(kind):
     assert not kind.of_runs
+    assert kind.for_setting(SETTING) is None
+
+
+def test_losses_at_one_get_the_suppression_at_one_alone():
+    assert Suppression.for_setting(Setting(7, temperature=1.0)).temperatures == (1.0,)

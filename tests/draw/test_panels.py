@@ -21,5 +21,5 @@ def test_the_last_axes_of_every_column_say_the_shared_scale():
     _, axes = panel_grid(4, 3, 7.0, 1.5, 0.5)
     shown = [ax.xaxis.get_tick_params()["labelbottom"] for ax in axes]
     assert shown == [False, True, True, True]
-    _, apart = panel_grid(4, 3, 7.0, 1.5, 0.5, shared=False)
+    _, apart = panel_grid(4, 3, 7.0, 1.5, 0.5, sharex=False, sharey=False)
     assert not apart[0].get_shared_x_axes().joined(apart[0], apart[1])

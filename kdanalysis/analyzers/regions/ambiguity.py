@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analyzers.by_region import Regional, check_cells, scale_slices, with_means
+from kdanalysis.analyzers.base import Labels
+from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with_means
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.draw.look import (
     BLUE,
     GREY,
@@ -18,7 +18,7 @@ from kdanalysis.draw.look import (
     VERMILION,
     Axes,
     Figure,
-    class_names,
+    names_in,
     new_panels,
     require,
     short,
@@ -50,23 +50,17 @@ class RegionAmbiguity(Regional):
         ValueError: there are no cells to compare.
     """
 
-    noun, title = "ambiguity", "Ambiguity of the images"
+    noun, title, of_cells = "ambiguity", "Ambiguity of the images", True
     needs = ("teacher_regions", "target")
+    made_for = ("num_classes", "scales")
 
     def __init__(self, num_classes: int, scales: Sequence[int] = (1, 2, 4)) -> None:
         super().__init__(num_classes, scales)
-        check_cells(self.scales)
         self.add_sum("sums", num_classes, 2, len(self.scales) - 1, 1 + len(MEANS))
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "RegionAmbiguity | None":
-        """Return the analyzer for these scales; None where there are no cells."""
-        return cls(setting.num_classes, setting.scales) if len(setting.scales) > 1 else None
-
-    def update(self, teacher_regions: Float[Tensor, "n c r"], target: Int[Tensor, " n"]) -> None:
-        """Add one batch; ValueError as :meth:`Regional.keep_regions`."""
-        kept = self.keep_regions(teacher_regions, None, target)
-        teacher, label = teacher_regions[kept].double(), target[kept].long()
+    def add(self, teacher: Regions, target: Labels) -> None:
+        """Add the finite samples of a batch."""
+        teacher, label = teacher.double(), target.long()
         parts = [s for m, s in scale_slices(self.scales).items() if m > 1]
         found = torch.stack([measures(teacher, part) for part in parts], 1)  # (n, scales, means)
         rows = torch.cat([torch.ones_like(found[..., :1]), found], -1)
@@ -144,7 +138,7 @@ def ambiguity_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -
     ranked = _ranked(table)
     if len(ranked) < 2 or ranked.n.min() < IMAGES:
         return Reading(told, number)
-    labels = class_names(int(table["class"].max()) + 1, names)
+    labels = names_in(table, names)
     first, last = (short(labels[int(place)], 24) for place in ranked["class"].iloc[[0, -1]])
     return Reading(f"{told} The clearest class is {first}, the most ambiguous {last}.", number)
 
@@ -195,7 +189,7 @@ def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
 def _classes(ax: Axes, table: pd.DataFrame, names: Sequence[str] | None) -> None:
     ranked = _ranked(table)
     some = ranked if len(ranked) <= 2 * MOST else pd.concat([ranked[:MOST], ranked[-MOST:]])
-    labels = class_names(int(table["class"].max()) + 1, names)
+    labels = names_in(table, names)
     texts = [short(labels[int(place)], 22) for place in some["class"]]
     ax.hlines(range(len(some)), 0, some.entropy, color=GREY, linewidth=1)
     ax.plot(some.entropy, range(len(some)), "o", color=BLUE)

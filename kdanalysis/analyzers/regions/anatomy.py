@@ -5,26 +5,24 @@ from math import isnan
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import (
-    Regional,
+    ByCase,
     RegionLoss,
+    Regions,
     cells,
     inner_scales,
-    loss_for,
     region_gradients,
     region_loss,
     tell_complementary,
     with_means,
 )
-from kdanalysis.analyzers.by_step import check_steps, place_steps
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.core.regions import count_regions
-from kdanalysis.draw.look import class_names, require, short
+from kdanalysis.draw.look import names_in, require, short
 
 QUANTITIES = ("n", "value", "norm")
 SPLITS = ("by_class", "by_correctness")
@@ -32,7 +30,7 @@ FEW, LARGE = 0.5, 1.05  # a minority of the pairs; times the mean of all pairs
 IMAGES = 10  # of fewer no class is named
 
 
-class RegionAnatomy(Regional):
+class RegionAnatomy(ByCase):
     """Number, loss and gradient norm of every case, by epoch and cell, and by class and scale.
 
     The cases are the four of ``region_cases``, GW-LW told apart into "same" (the region names the
@@ -47,12 +45,11 @@ class RegionAnatomy(Regional):
         loss: of one region, such as the base of an SDD.
         num_classes: of the logits.
         scales: of the regions.
-        epochs: every epoch; a single one for regions that come from no training.
+        epochs: every epoch.
     """
 
     noun, title = "anatomy", "Anatomy of the regions"
-    needs = ("student_regions", "teacher_regions", "target")
-    takes = ("epoch",)
+    made_for = ("loss_of_region", "num_classes", "scales", "steps")
 
     def __init__(
         self,
@@ -61,31 +58,14 @@ class RegionAnatomy(Regional):
         scales: Sequence[int] = (1, 2, 4),
         epochs: Sequence[int] = (0,),
     ) -> None:
-        ordered = check_steps(epochs)
-        super().__init__(num_classes, scales, loss, ordered)
-        self.loss, self.epochs = loss, ordered
+        super().__init__(num_classes, scales, epochs, loss=loss)
         shape = len(KINDS), len(QUANTITIES)
-        self.add_sum("by_cell", len(ordered), count_regions(self.scales), *shape)
+        self.add_sum("by_cell", len(self.epochs), count_regions(self.scales), *shape)
         self.add_sum("by_class", num_classes, len(self.scales), *shape)
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "RegionAnatomy | None":
-        """Return the analyzer for this loss, these scales and epochs; None without regions."""
-        if not setting.scales:
-            return None
-        return cls(loss_for(setting), setting.num_classes, setting.scales, setting.steps)
-
-    def update(
-        self,
-        student_regions: Float[Tensor, "n c r"],
-        teacher_regions: Float[Tensor, "n c r"],
-        target: Int[Tensor, " n"],
-        epoch: Int[Tensor, " n"] | None = None,
-    ) -> None:
-        """Add one batch; ValueError as :meth:`Regional.keep_regions`, or an epoch not announced."""
-        kept = self.keep_regions(teacher_regions, student_regions, target)
-        place = place_steps(self.epochs, epoch, target)[kept]
-        sides = student_regions[kept].double(), teacher_regions[kept].double(), target[kept].long()
+    def add(self, student: Regions, teacher: Regions, target: Labels, place: Labels) -> None:
+        """Add the finite samples of a batch, with the places of their epochs."""
+        sides = student.double(), teacher.double(), target.long()
         kind = region_kinds(*sides[1:])
         value = region_loss(self.loss, *sides)
         norm = region_gradients(self.loss, *sides).norm(dim=-1)
@@ -229,7 +209,7 @@ def _classes(table: pd.DataFrame, scale: int, names: Sequence[str] | None) -> st
     if len(rows) < 2:
         return ""
     share = rows.found / rows.n
-    labels = class_names(int(table["class"].max()) + 1, names)
+    labels = names_in(table, names)
     most, least = (
         f"{short(labels[int(place)], 24)} ({share[place]:.0%})"
         for place in (share.idxmax(), share.idxmin())

@@ -16,10 +16,12 @@ from kdanalysis.draw.look import (
     VERMILION,
     Axes,
     Figure,
-    ink_on,
     new_panels,
+    shared_legend,
     state_left_out,
 )
+from kdanalysis.draw.marks import heat_map, stacked_bars
+from kdanalysis.draw.panels import panel_grid
 
 CASE_COLOURS = {
     "GT-LT": BLUE,
@@ -40,7 +42,6 @@ LABELS = {
     "by_class": "complementary\nby class",
     "by_correctness": "complementary\nby correctness",
 }
-WRITTEN = 0.06  # narrower segments have no room for their number
 
 
 @RegionAnatomy.picture(
@@ -56,21 +57,12 @@ def anatomy_by_scale(table: pd.DataFrame) -> Figure:
     """
     sums = scale_sums(table)
     scales = sums.index.unique("scale").tolist()
-    figure, axes = new_panels(
-        len(scales),
-        1,
-        figsize=(PAGE, 1.2 + 1.15 * len(scales)),
-        sharex=True,
-        squeeze=False,
-    )
-    for ax, scale in zip(axes.flat, scales, strict=True):
+    figure, axes = panel_grid(len(scales), 1, PAGE, 1.15, 1.2, sharey=False)
+    for ax, scale in zip(axes, scales, strict=True):
         _bars(ax, sums.loc[scale])
         ax.set_title(_cells(scale), loc="left")
-    axes.flat[-1].set_xlabel(
-        f"part of the sum over all (image, cell) pairs (%){state_left_out(table)}"
-    )
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    axes[-1].set_xlabel(f"part of the sum over all (image, cell) pairs (%){state_left_out(table)}")
+    shared_legend(figure, axes[0], "right upper")
     return figure
 
 
@@ -103,24 +95,13 @@ def anatomy_of_cells(table: pd.DataFrame) -> Figure:
 
 def _bars(ax: Axes, sums: pd.DataFrame) -> None:
     parts = (sums[list(SHARES)] / sums[list(SHARES)].sum()).fillna(0.0)
-    start = np.zeros(len(SHARES))
+    start, places = np.zeros(len(SHARES)), range(len(SHARES))
     for case, shares in parts.iterrows():
         widths = 100 * shares.to_numpy()
-        colour = CASE_COLOURS[case]
-        bars = ax.barh(
-            range(len(SHARES)),
-            widths,
-            left=start,
-            height=0.72,
-            color=colour,
-            edgecolor="white",
-            linewidth=0.8,
-            label=f"{case}\n{MEANING[case]}",
-        )
-        texts = [f"{w:.0f}" if w >= 100 * WRITTEN else "" for w in widths]
-        ax.bar_label(bars, texts, label_type="center", color=ink_on(colour), weight="bold")
+        label = f"{case}\n{MEANING[case]}"
+        stacked_bars(ax, places, widths, start, 0.72, CASE_COLOURS[case], label=label)
         start += widths
-    ax.set_yticks(range(len(SHARES)), labels=list(SHARES.values()))
+    ax.set_yticks(places, labels=list(SHARES.values()))
     ax.invert_yaxis()
     ax.set_xlim(0, 100)
 
@@ -136,15 +117,10 @@ def _map(rows: pd.DataFrame, scale: int, name: str) -> np.ndarray:
 
 
 def _heat(ax: Axes, values: np.ndarray, norm: Callable, precise: bool):
-    image = ax.imshow(values, cmap="cividis", norm=norm)
-    for (row, column), value in np.ndenumerate(values):
-        ink = "white" if norm(value) < 0.55 else "black"
-        text = f"{value:.2f}" if precise else f"{value:.0f}"
-        ax.text(column, row, text, ha="center", va="center", color=ink, fontsize=9)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set_visible(False)
-    return image
+    digits = 2 if precise else 0
+    texts = {place: f"{value:.{digits}f}" for place, value in np.ndenumerate(values)}
+    look = {"ink": "black", "cmap": "cividis", "norm": norm, "aspect": "equal"}
+    return heat_map(ax, values, texts, lambda value: norm(value) < 0.55, **look)
 
 
 def _cells(scale: int) -> str:

@@ -5,19 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import (
     Regional,
     RegionLoss,
-    check_cells,
-    loss_for,
+    Regions,
     region_gradients,
     scale_slices,
 )
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.draw.look import (
     BLUE,
     GREY,
@@ -27,6 +26,7 @@ from kdanalysis.draw.look import (
     Figure,
     new_panels,
     require,
+    shared_legend,
     state_left_out,
 )
 
@@ -58,40 +58,26 @@ class RegionCancellation(Regional):
         ValueError: there are no cells to compare.
     """
 
-    noun, title = "cancellation", "Cancellation of the cells' gradients"
+    noun, title, of_cells = "cancellation", "Cancellation of the cells' gradients", True
     needs = ("student_regions", "teacher_regions", "target")
+    made_for = ("loss_of_region", "num_classes", "scales")
 
     def __init__(
         self, loss: RegionLoss, num_classes: int, scales: Sequence[int] = (1, 2, 4)
     ) -> None:
-        super().__init__(num_classes, scales, loss)
-        check_cells(self.scales)
-        self.loss = loss
+        super().__init__(num_classes, scales, loss=loss)
         self.add_sum("sums", sum(m * m + 1 for m in self.scales[1:]), len(SUMS))
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "RegionCancellation | None":
-        """Return the analyzer for this loss and these scales; None where there are no cells."""
-        if len(setting.scales) < 2:
-            return None
-        return cls(loss_for(setting), setting.num_classes, setting.scales)
-
-    def update(
-        self,
-        student_regions: Float[Tensor, "n c r"],
-        teacher_regions: Float[Tensor, "n c r"],
-        target: Int[Tensor, " n"],
-    ) -> None:
-        """Add one batch; ValueError as :meth:`Regional.keep_regions`."""
-        kept = self.keep_regions(teacher_regions, student_regions, target)
-        sides = student_regions[kept].double(), teacher_regions[kept].double(), target[kept].long()
-        gradients, classes = region_gradients(self.loss, *sides), sides[1].argmax(1)
+    def add(self, student: Regions, teacher: Regions, target: Labels) -> None:
+        """Add the finite samples of a batch."""
+        gradients = region_gradients(self.loss, student.double(), teacher.double(), target.long())
+        classes, start = teacher.argmax(1), 0
         places, rows = [], []
         for m, part in scale_slices(self.scales).items():
             if m > 1:
-                start = sum(k * k + 1 for k in self.scales[1:] if k < m)
                 places.append(start + (classes[:, part] != classes[:, :1]).sum(-1))
                 rows.append(_rows(gradients[:, part]))
+                start += m * m + 1
         self.add_rows("sums", torch.cat(places), torch.cat(rows))
 
     def table(self) -> pd.DataFrame:
@@ -224,8 +210,7 @@ def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
         f"cells in which the teacher's class is not that of the image{state_left_out(table)}",
         fontsize=10,
     )
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
+    shared_legend(figure, axes[0, 0], "upper right", ncols=3)
     return figure
 
 

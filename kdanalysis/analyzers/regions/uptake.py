@@ -4,18 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
+from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import (
-    Regional,
+    ByCase,
+    Regions,
     inner_scales,
     tell_complementary,
     with_means,
 )
-from kdanalysis.analyzers.by_step import check_steps, place_steps
-from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.noun import Reading, last_epoch
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.draw.look import require
 
@@ -24,7 +22,7 @@ SAID = ("local", "whole")  # what is read and drawn
 COLUMNS = ("epoch", "scale", "case", "by_class", "n", *SAID)
 
 
-class RegionUptake(Regional):
+class RegionUptake(ByCase):
     """What the student names in a cell, by epoch, scale and the teacher's case there.
 
     Shares of (sample, cell) pairs in which the student's class of the cell is
@@ -38,47 +36,29 @@ class RegionUptake(Regional):
     Args:
         num_classes: of the logits.
         scales: of the regions.
-        epochs: every epoch; a single one for regions that come from no training.
+        epochs: every epoch.
     """
 
     noun, title = "uptake", "Uptake of the cells' classes"
-    needs = ("student_regions", "teacher_regions", "target")
-    takes = ("epoch",)
+    made_for = ("num_classes", "scales", "steps")
 
     def __init__(
         self, num_classes: int, scales: Sequence[int] = (1, 2, 4), epochs: Sequence[int] = (0,)
     ) -> None:
-        ordered = check_steps(epochs)
-        super().__init__(num_classes, scales, ordered)
-        self.epochs = ordered
-        shape = len(ordered), len(self.scales), len(KINDS), 1 + len(SHARES)
-        self.add_sum("sums", *shape)
+        super().__init__(num_classes, scales, epochs)
+        places = len(self.epochs), len(self.scales), len(KINDS)
+        self.add_sum("sums", *places, 1 + len(SHARES))
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "RegionUptake | None":
-        """Return the analyzer for these scales and epochs; None without regions."""
-        if not setting.scales:
-            return None
-        return cls(setting.num_classes, setting.scales, setting.steps)
-
-    def update(
-        self,
-        student_regions: Float[Tensor, "n c r"],
-        teacher_regions: Float[Tensor, "n c r"],
-        target: Int[Tensor, " n"],
-        epoch: Int[Tensor, " n"] | None = None,
-    ) -> None:
-        """Add one batch; ValueError as :meth:`Regional.keep_regions`, or an epoch not announced."""
-        kept = self.keep_regions(teacher_regions, student_regions, target)
-        place = place_steps(self.epochs, epoch, target)[kept].unsqueeze(-1)
-        label = target[kept].long().unsqueeze(-1)
-        kind = region_kinds(teacher_regions[kept], label.squeeze(-1))
-        student, teacher = (x[kept].argmax(1) for x in (student_regions, teacher_regions))
-        rivals = teacher, teacher[:, :1], student[:, :1], label
-        same = [torch.ones_like(student), *(student == rival for rival in rivals)]
+    def add(self, student: Regions, teacher: Regions, target: Labels, place: Labels) -> None:
+        """Add the finite samples of a batch, with the places of their epochs."""
+        label = target.long().unsqueeze(-1)
+        kind = region_kinds(teacher, label.squeeze(-1))
+        said, asked = student.argmax(1), teacher.argmax(1)
+        rivals = asked, asked[:, :1], said[:, :1], label
+        same = [torch.ones_like(said), *(said == rival for rival in rivals)]
         rows = torch.stack([x.double() for x in same], -1).flatten(0, 1)
-        scale = self.scale_places().to(kind)
-        self.add_rows("sums", (place * len(self.scales) + scale) * len(KINDS) + kind, rows)
+        scale = place.unsqueeze(-1) * len(self.scales) + self.scale_places().to(kind)
+        self.add_rows("sums", scale * len(KINDS) + kind, rows)
 
     def table(self) -> pd.DataFrame:
         """Columns epoch, scale, case, by_class, by_correctness, n, local, whole, own, label, ...
@@ -98,7 +78,7 @@ def uptake_reading(table: pd.DataFrame) -> Reading:
 
     At the last epoch; the number is how often it names the teacher's class of the cell, by scale.
     """
-    found = last_epoch(table)
+    found = by_scale(table)
     number = "; ".join(f"scale {m}: {_told(*parts)}" for m, parts in found.items())
     scale = max(found)
     same, other = found[scale]
@@ -130,13 +110,13 @@ def _verdict(local: float, whole: float) -> str:
     return "The image's class is named more often than the local one."
 
 
-def last_epoch(table: pd.DataFrame) -> dict[int, tuple[dict, dict]]:
+def by_scale(table: pd.DataFrame) -> dict[int, tuple[dict, dict]]:
     """Return by scale n, local and whole where the cell names the image's class, and another.
 
     Scales beyond the whole image, where there are any; shares weigh the cases by their pairs.
     """
     require(table, *COLUMNS, number="local")
-    rows = last_rows(table)
+    rows = last_epoch(table)
     return {
         m: tuple(
             pooled(rows[(rows.scale == m) & (rows.by_class == other)]) for other in (False, True)
@@ -179,7 +159,7 @@ def runs_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
 
 def run_shares(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return run, scale, kind ("same" or "other"), n, local, whole, at the finest common scale."""
-    found = {run: last_epoch(table) for run, table in tables.items()}
+    found = {run: by_scale(table) for run, table in tables.items()}
     common = set.intersection(*(set(scales) for scales in found.values()))
     if not common:
         raise ValueError("the students' regions have no scale in common")
@@ -191,7 +171,4 @@ def run_shares(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     )
 
 
-@RegionUptake.shortens
-def last_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the last epoch."""
-    return table[table.epoch == table.epoch.max()]
+RegionUptake.shortens(last_epoch)

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.by_region import inner_scales
+from kdanalysis.analyzers.noun import last_epoch
 from kdanalysis.analyzers.regions.anatomy_pictures import CASE_COLOURS
 from kdanalysis.analyzers.regions.uptake import (
     COLUMNS,
     RegionUptake,
-    last_rows,
     pooled,
     run_shares,
 )
@@ -24,6 +24,7 @@ from kdanalysis.draw.look import (
     Figure,
     new_panels,
     require,
+    shared_legend,
     short,
     state_left_out,
 )
@@ -54,7 +55,7 @@ def uptake_by_case(table: pd.DataFrame) -> Figure:
         sharey="row",
         squeeze=False,
     )
-    last = last_rows(table)
+    last = last_epoch(table)
     for place, scale in enumerate(scales):
         _cases(axes[0, place], last[last.scale == scale])
         axes[0, place].set_title(f"{scale} x {scale} cells", loc="left")
@@ -68,8 +69,7 @@ def uptake_by_case(table: pd.DataFrame) -> Figure:
         f"{'above: case, last epoch; below: epoch' if several else 'case'}{state_left_out(table)}",
         fontsize=10,
     )
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False)
+    shared_legend(figure, axes[0, 0], "upper right", ncols=2)
     return figure
 
 

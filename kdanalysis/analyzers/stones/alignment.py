@@ -7,10 +7,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.stones.block_map import block_map
 from kdanalysis.draw.look import Axes, new_axes, require
+from kdanalysis.draw.marks import block_map
+
+BLOCKS = ["student_block", "teacher_block"]
 
 
 class FeatureAlignment(Analyzer):
@@ -32,8 +34,7 @@ class FeatureAlignment(Analyzer):
     needs = ("student_features", "teacher_features")
 
     def __init__(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
-        super().__init__(tuple(student.items()), tuple(teacher.items()))
-        self.student, self.teacher = dict(student), dict(teacher)
+        super().__init__(student=dict(student), teacher=dict(teacher))
         self.add_sum("n")
         for side, blocks in (("x", self.student), ("y", self.teacher)):
             for place, width in enumerate(blocks.values()):
@@ -105,11 +106,8 @@ class FeatureAlignment(Analyzer):
 
     def table(self) -> pd.DataFrame:
         """Columns student_block, teacher_block, cka, n, non_finite; one row a pair of blocks."""
-        values = self.compute()
         pairs = [(a, b) for a in self.student for b in self.teacher]
-        frame = pd.DataFrame(pairs, columns=["student_block", "teacher_block"])
-        frame = frame.assign(**flat_columns({"cka": values["cka"]}))
-        return frame.assign(n=int(values["n"]), non_finite=int(values["non_finite"]))
+        return self.frame(pairs, BLOCKS)
 
 
 def pooled(values: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
@@ -129,7 +127,7 @@ def alignment_reading(table: pd.DataFrame) -> Reading:
 
     The number is the CKA of every student block with its nearest teacher block.
     """
-    require(table, "student_block", "teacher_block", "cka", number="cka")
+    require(table, *BLOCKS, "cka", number="cka")
     known = table[table.cka.notna()]
     best = known.loc[known.groupby("student_block", sort=False).cka.idxmax()]
     number = "; ".join(
@@ -137,10 +135,7 @@ def alignment_reading(table: pd.DataFrame) -> Reading:
     )
     ours = list(dict.fromkeys(table.student_block))
     theirs = list(dict.fromkeys(table.teacher_block))
-    own = [
-        ours.index(row.student_block) == theirs.index(row.teacher_block)
-        for row in best.itertuples()
-    ]
+    own = [ours.index(a) == theirs.index(b) for a, b in best[BLOCKS].to_numpy()]
     if all(own):
         told = "Every block of the student is most alike the teacher's block of its own place."
         return Reading(told, number)
@@ -154,13 +149,13 @@ def alignment_reading(table: pd.DataFrame) -> Reading:
 @FeatureAlignment.picture("Linear CKA of the blocks")
 def alignment_by_block(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Heat map: linear CKA of every student block with every teacher block."""
-    require(table, "student_block", "teacher_block", "cka", "n", number="cka")
+    require(table, *BLOCKS, "cka", "n", number="cka")
     cells = table.pivot(index="student_block", columns="teacher_block", values="cka")
     cells = cells.loc[list(dict.fromkeys(table.student_block))]
     cells = cells[list(dict.fromkeys(table.teacher_block))]
     ax = ax or new_axes(2.6 + 0.9 * cells.shape[1], 1.3 + 0.55 * len(cells))
     texts = [[f"{value:.2f}" for value in row] for row in cells.to_numpy()]
-    block_map(ax, cells, texts, "linear CKA", most=1.0)
+    block_map(ax, cells, texts, "linear CKA", 1.0)
     ax.set_xlabel(f"block of the teacher ({table.n.iloc[0]:,} samples)")
     ax.set_ylabel("block of the student")
     return ax

@@ -29,8 +29,7 @@ class ConnectorFit(Analyzer):
     needs = ("connected", "teacher_features")
 
     def __init__(self, stones: Mapping[str, int]) -> None:
-        super().__init__(tuple(stones.items()))
-        self.stones = dict(stones)
+        super().__init__(stones=dict(stones))
         for state in ("left", "squares", "rows", "bad"):
             self.add_sum(state, len(self.stones))
         for place, width in enumerate(self.stones.values()):
@@ -76,15 +75,7 @@ class ConnectorFit(Analyzer):
 
     def table(self) -> pd.DataFrame:
         """Columns side, r2, rows, non_finite; one row a stone."""
-        values = self.compute()
-        return pd.DataFrame(
-            {
-                "side": list(self.stones),
-                "r2": values["r2"].tolist(),
-                "rows": values["rows"].long().tolist(),
-                "non_finite": values["non_finite"].long().tolist(),
-            }
-        )
+        return self.frame([(stone,) for stone in self.stones], ["side"])
 
 
 @ConnectorFit.reads()

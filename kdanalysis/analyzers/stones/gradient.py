@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analyzers.noun import Noun, Reading
-from kdanalysis.analyzers.stones.block_map import block_map
-from kdanalysis.analyzers.stones.ladder import last_epoch, said
+from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
+from kdanalysis.analyzers.stones.ladder import said
 from kdanalysis.analyzers.stones.ladder_pictures import side_lines
 from kdanalysis.draw.look import FAINT, Axes, Figure, new_axes, require
+from kdanalysis.draw.marks import block_map
 from kdanalysis.draw.panels import layer_panels, terms_legend
 
 COLUMNS = ("block", "side", "norm", "cosine", "share")
@@ -117,7 +117,7 @@ def gradient_by_block(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         [f"{norm:.2g}\n{100 * share:.0f} %" if norm > 0 else "no path" for norm, share in row]
         for row in np.dstack([norms, shares])
     ]
-    block_map(ax, norms.where(norms > 0), texts, "norm of the gradient (nats)")
+    block_map(ax, norms.where(norms > 0), texts, "norm of the gradient (nats)", None)
     ax.set_xlabel(
         f"block of the student\ncell: norm; share of the step ({table.n.iloc[0]:,} samples)"
     )

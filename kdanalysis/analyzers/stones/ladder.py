@@ -9,10 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
-from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.core.association import associations
 from kdanalysis.core.divergence import divergence_terms
-from kdanalysis.core.streams import check_batch, check_classes, check_temperatures, finite_rows
+from kdanalysis.core.streams import check_batch, check_classes, finite_rows
 from kdanalysis.draw.look import require
 
 TEACHER = "teacher"
@@ -60,16 +60,13 @@ class LadderProfile(Analyzer):
         k: int | None = None,
         temperature: float | int = 1.0,
     ) -> None:
-        check_classes(num_classes)
         k = max(1, min(5, num_classes - 2)) if k is None else k
         if not 1 <= k < num_classes:
             raise ValueError(f"k must be from 1 to {num_classes - 1}, got {k}")
         if not sides:
             raise ValueError("a ladder has the student's side at least, got none")
-        (temperature,) = check_temperatures((temperature,))
-        super().__init__(tuple(sides), num_classes, k, temperature)
-        self.sides = (*sides, TEACHER)
-        self.num_classes, self.k, self.temperature = num_classes, k, temperature
+        classes = {"num_classes": check_classes(num_classes), "k": k}
+        super().__init__(sides=(*sides, TEACHER), temperature=temperature, **classes)
         for state in (*SUMS, "relation", "related"):
             self.add_sum(state, len(self.sides))
         self.add_sum("labelled")
@@ -205,8 +202,3 @@ def _order(stones: pd.DataFrame, student: pd.Series) -> str:
 def said(side: str) -> str:
     """A side's name as it is read: stone 1."""
     return side.replace("_", " ")
-
-
-def last_epoch(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the last epoch, or all where there are no epochs."""
-    return table[table.epoch == table.epoch.max()] if "epoch" in table else table

@@ -18,6 +18,7 @@ from kdanalysis.draw.look import (
     new_panels,
     plain_log,
     require,
+    shared_legend,
     side_legend,
     state_left_out,
 )
@@ -73,7 +74,7 @@ def ladder_over_training(table: pd.DataFrame) -> Figure:
     for ax in axes:
         ax.set_xlabel("epoch")
     axes[0].set_xlabel("epoch" + state_left_out(table))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    shared_legend(figure, axes[0], "right upper")
     return figure
 
 

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, flat_columns
-from kdanalysis.analyzers.by_step import check_steps, epoch_column, epoch_sums, place_steps
+from kdanalysis.analyzers.base import Labels, Logits
+from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.draw.look import (
     BLUE,
     DASHES,
@@ -35,7 +33,7 @@ QUANTITIES = {
 SAID = {name: name if name == "agreement" else label for name, (label, *_) in QUANTITIES.items()}
 
 
-class Agreement(Analyzer):
+class Agreement(ByStep):
     """Shares of samples by captured step, of the samples as they were captured.
 
     - ``agreement``: student and teacher have their largest logit at the same class.
@@ -51,40 +49,21 @@ class Agreement(Analyzer):
     noun, title = "agreement", "Agreement with the teacher"
     needs = ("student_logits", "teacher_logits")
     takes = ("target", "step", "epoch")
+    made_for = ("steps",)
 
     def __init__(self, steps: Sequence[int] = (0,)) -> None:
-        ordered = check_steps(steps)
-        super().__init__(ordered)
-        self.steps = ordered
+        super().__init__(steps)
         for state in ("agreed", "student_right", "teacher_right", "labelled", "n"):
-            self.add_sum(state, len(ordered))
-        self.add_sum("epochs", 2, len(ordered))
+            self.add_sum(state, len(self.steps))
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "Agreement":
-        """Return the analyzer for these steps."""
-        return cls(setting.steps)
-
-    def update(
-        self,
-        student_logits: Float[Tensor, "n c"],
-        teacher_logits: Float[Tensor, "n c"],
-        target: Int[Tensor, " n"] | None = None,
-        step: Int[Tensor, " n"] | None = None,
-        epoch: Int[Tensor, " n"] | None = None,
-    ) -> None:
-        """Add one batch; ValueError as :meth:`Analyzer.keep`, or for a step not announced."""
-        kept = self.keep(teacher_logits, student_logits, target)
-        place = place_steps(self.steps, step, kept.long())
-        self.accumulate(epochs=epoch_sums(len(self.steps), place, epoch))
-        student, teacher = (x[kept].argmax(-1) for x in (student_logits, teacher_logits))
+    def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
+        """Add the finite samples of a batch, with the places of their steps."""
+        student, teacher = student.argmax(-1), teacher.argmax(-1)
         found = {"n": torch.ones_like(student), "agreed": student == teacher}
         if target is not None:
-            label = target[kept]
-            found |= {"labelled": found["n"]}
-            found |= {"student_right": student == label, "teacher_right": teacher == label}
-        for name, value in found.items():
-            getattr(self, name).index_add_(0, place[kept], value.double())
+            right = {"student_right": student == target, "teacher_right": teacher == target}
+            found |= {"labelled": found["n"], **right}
+        self.add_rows(place, **found)
 
     def compute(self) -> dict[str, Tensor]:
         """The three shares, n and the epoch by step; non_finite. NaN where no sample counts."""
@@ -93,16 +72,13 @@ class Agreement(Analyzer):
             "student_accuracy": self.student_right / self.labelled,
             "teacher_accuracy": self.teacher_right / self.labelled,
             "n": self.n.clone(),
-            "epoch": self.epochs[0] / self.epochs[1],
+            "epoch": self.epoch,
             "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:
         """Columns step, epoch, agreement, student_accuracy, teacher_accuracy, n, non_finite."""
-        values = self.compute()
-        epoch, non_finite = values.pop("epoch"), int(values.pop("non_finite"))
-        frame = pd.DataFrame({"step": self.steps, "epoch": epoch_column(epoch, 1)})
-        return frame.assign(**flat_columns(values), non_finite=non_finite)
+        return self.step_frame([()], [])
 
 
 @Agreement.reads()

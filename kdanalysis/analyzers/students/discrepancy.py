@@ -2,12 +2,10 @@
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer
-from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.streams import check_classes, check_temperatures
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 
 CONSTANT = 1e-12  # of the largest second moment: less variance than this is rounding
 MEANS = ("logits", "probability")
@@ -41,15 +39,12 @@ class ClassDiscrepancy(Analyzer):
     beside = False
     needs = ("student_logits", "teacher_logits")
     takes = ("target", "step")
+    made_for = ("num_classes", "temperature", "last_quarter")
 
     def __init__(
         self, num_classes: int, temperature: float | int = 4.0, first_step: int = 0
     ) -> None:
-        check_classes(num_classes)
-        (temperature,) = check_temperatures((temperature,))
-        super().__init__(num_classes, temperature, first_step)
-        self.num_classes, self.temperature = num_classes, temperature
-        self.first_step = first_step
+        super().__init__(num_classes=num_classes, temperature=temperature, first_step=first_step)
         for state in MEANS:
             self.add_sum(state, num_classes, num_classes)
             self.add_sum(f"{state}_squares", num_classes, num_classes)
@@ -59,23 +54,19 @@ class ClassDiscrepancy(Analyzer):
         self.add_sum("count", num_classes)
         self.add_sum("labelled")
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "ClassDiscrepancy":
-        """Return the analyzer of the last quarter of these steps."""
-        return cls(setting.num_classes, setting.temperature, setting.last_quarter)
-
     def update(
         self,
-        student_logits: Float[Tensor, "n c"],
-        teacher_logits: Float[Tensor, "n c"],
-        target: Int[Tensor, " n"] | None = None,
-        step: Int[Tensor, " n"] | None = None,
+        student_logits: Logits,
+        teacher_logits: Logits,
+        target: Labels | None = None,
+        step: Labels | None = None,
     ) -> None:
-        """Add one batch.
+        """Add one batch, but for the samples of earlier steps.
 
         Raises:
             ValueError: as :meth:`Analyzer.keep`, or there are no steps where a first one is set.
         """
+        columns = (student_logits, teacher_logits, target)
         if self.first_step:
             if step is None:
                 raise ValueError(
@@ -85,12 +76,13 @@ class ClassDiscrepancy(Analyzer):
             late = step >= self.first_step
             if not late.any():
                 return
-            student_logits, teacher_logits = student_logits[late], teacher_logits[late]
-            target = None if target is None else target[late]
-        kept = self.keep(teacher_logits, student_logits, target, self.num_classes)
-        student, teacher = student_logits[kept].double(), teacher_logits[kept].double()
-        labels = None if target is None else target[kept].long()
-        self._add_means(student, teacher, labels)
+            columns = tuple(None if column is None else column[late] for column in columns)
+        super().update(*columns)
+
+    def add(self, student: Logits, teacher: Logits, target: Labels | None, step: None) -> None:
+        """Add the finite samples of a batch."""
+        student, teacher = student.double(), teacher.double()
+        self._add_means(student, teacher, None if target is None else target.long())
         for side, logits in zip(SIDES, (student, teacher), strict=True):
             rows = centred(logits)
             self.accumulate(**{side: rows.sum(0), f"{side}_products": rows.T @ rows})

@@ -18,6 +18,7 @@ from kdanalysis.draw.look import (
     short,
     state_left_out,
 )
+from kdanalysis.draw.panels import panel_grid
 
 KINDS = {
     "logits": "student less teacher:\ncentred logits",
@@ -68,7 +69,7 @@ def discrepancy_maps(
             extend="both" if more else "neither",
         )  # fmt: skip
     labels = class_names(classes, names)
-    _label(grid, labels, next(iter(tables.values())))
+    _label(grid.flatten().tolist(), len(KINDS), labels, next(iter(tables.values())))
     for row, name in zip(grid, tables, strict=True):
         _name_row(row[0], name)
     return figure
@@ -91,22 +92,12 @@ def correlation_maps(
     """
     classes = check_students(tables)
     panels = correlations(tables)
-    columns = min(len(panels), 4)
-    rows = -(-len(panels) // columns)
-    figure, grid = new_panels(
-        rows,
-        columns,
-        figsize=(max(4.0, 0.6 + 1.6 * columns), 1.2 + 1.5 * rows),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-    )
-    for ax, (title, cells) in zip(grid.flat, panels, strict=False):
+    across = min(len(panels), 4)
+    figure, axes = panel_grid(len(panels), across, max(4.0, 0.6 + 1.6 * across), 1.5, 1.2)
+    for ax, (title, cells) in zip(axes, panels, strict=True):
         image = _map(ax, cells, 1.0)
         ax.set_title(short(title), loc="left", parse_math=False)
-    for ax in grid.flat[len(panels) :]:
-        ax.remove()
-    _label(grid, class_names(classes, names), next(iter(tables.values())), "class")
+    _label(axes, across, class_names(classes, names), next(iter(tables.values())), "class")
     if classes <= NAMED:
         for ax in figure.axes:
             ax.tick_params(labelbottom=False)
@@ -149,15 +140,16 @@ def _map(ax: Axes, cells: np.ndarray, limit: float) -> object:
     )
 
 
-def _label(grid: np.ndarray, labels: list[str], table: pd.DataFrame, given: str = "") -> None:
+def _label(
+    shown: list[Axes], across: int, labels: list[str], table: pd.DataFrame, given: str = ""
+) -> None:
     """Ticks and names of the axes on the left and at the bottom."""
     given = given or {"target": "true class", "teacher": "teacher's class"}.get(
         table.given_by.iloc[0], "true or teacher's class"
     )
-    shown = [ax for ax in grid.flat if ax.figure is not None]
-    for ax in grid[:, 0]:
+    for ax in shown[::across]:
         ax.set_ylabel(given)
-    for ax in shown[-grid.shape[1] :]:  # nothing stands below them
+    for ax in shown[-across:]:  # nothing stands below them
         ax.set_xlabel("class")
         ax.tick_params(labelbottom=True)
     for ax in shown:

@@ -9,7 +9,7 @@ import pandas as pd
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.method import name_by_method
-from kdanalysis.draw.look import class_names, require, short
+from kdanalysis.draw.look import names_in, require, short
 
 CALLED = {"logits": "centred logits", "probability": "softmax", "correlation": "correlation"}
 BEYOND = 1.2  # times chance
@@ -100,7 +100,7 @@ def discrepancy_reading(table: pd.DataFrame, names: Sequence[str] | None = None)
         return Reading(f"{told}: {claim}.", number)
     own = np.nanmean(np.diag(matrix(table, "logits")))
     widest = table.loc[table.logits.abs().where(table.logits_se.notna()).idxmax()]
-    labels = class_names(int(table["class"].max()) + 1, names)
+    labels = names_in(table, names)
     given, other = (short(labels[int(widest[column])]) for column in ("given", "class"))
     by_target = table.given_by.iloc[0] == "target"
     where = "In images of a class" if by_target else "Where the teacher sees a class"

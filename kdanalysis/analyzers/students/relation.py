@@ -4,22 +4,20 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, flat_columns
-from kdanalysis.analyzers.by_step import check_steps, epoch_column, epoch_sums, place_steps
-from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.base import Labels, Logits
+from kdanalysis.analyzers.by_step import ByStep
+from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.core.association import MEASURES, associations
 from kdanalysis.core.partition import Partition, Target, Top1, TopK
 from kdanalysis.core.streams import Bins
 
 BINS = Bins(-1.0, 1.0, 200)  # quartiles are good to 0.01
-QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
 ENTRIES = 100_000  # logits of a chunk: its arrays stay in the cache
 
 
-class NonTopRelation(Analyzer):
+class NonTopRelation(ByStep):
     """Association of the student's and the teacher's logits over the non-top classes, by step.
 
     The measures of ``kdanalysis.core.association``, per sample: Spearman's rank correlation,
@@ -45,48 +43,27 @@ class NonTopRelation(Analyzer):
     noun, title = "relation", "Relations among the non-top classes"
     needs = ("student_logits", "teacher_logits")
     takes = ("target", "step", "epoch")
+    made_for = ("k", "steps")
 
     def __init__(self, k: int = 5, steps: Sequence[int] = (0,)) -> None:
-        ordered = check_steps(steps)
-        super().__init__(k, ordered)
+        super().__init__(steps, k=k)
         self.notions = {"target": Target(), "top-1": Top1(), f"top-{k}": TopK(k)}
-        self.steps = ordered
-        shape = len(ordered), len(self.notions)
+        shape = len(self.steps), len(self.notions)
         self.add_sum("no_relation", *shape)
         for state in ("total", "squares"):
             self.add_sum(state, *shape, len(MEASURES))
         self.add_sum("counts", *shape, len(MEASURES), BINS.size)
-        self.add_sum("epochs", 2, len(ordered))
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "NonTopRelation":
-        """Return the analyzer for this k and these steps."""
-        return cls(setting.k, setting.steps)
-
-    def update(
-        self,
-        student_logits: Float[Tensor, "n c"],
-        teacher_logits: Float[Tensor, "n c"],
-        target: Int[Tensor, " n"] | None = None,
-        step: Int[Tensor, " n"] | None = None,
-        epoch: Int[Tensor, " n"] | None = None,
-    ) -> None:
-        """Add one batch; without targets nothing is added to the notion "target".
+    def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
+        """Add the finite samples of a batch; without targets nothing under the notion "target".
 
         Raises:
-            ValueError: as :meth:`Analyzer.keep`, a step not announced, or k of all classes.
+            ValueError: k of all classes.
         """
-        kept = self.keep(teacher_logits, student_logits, target)
-        label = teacher_logits.argmax(-1) if target is None else target
-        place = place_steps(self.steps, step, label)
-        self.accumulate(epochs=epoch_sums(len(self.steps), place, epoch))
-        if not kept.any():
-            return
-        rows = max(1, ENTRIES // teacher_logits.shape[-1])
-        sides = (student_logits, teacher_logits, label, place)
-        for chunk in zip(*(side[kept].split(rows) for side in sides), strict=True):
+        label = teacher.argmax(-1) if target is None else target
+        for chunk in chunks(student, teacher, label, place, entries=ENTRIES):
             for number, (notion, partition) in enumerate(self.notions.items()):
-                if notion != "target" or target is not None:
+                if len(label) and (notion != "target" or target is not None):
                     self._add(number, partition, *chunk)
 
     def _add(
@@ -111,14 +88,13 @@ class NonTopRelation(Analyzer):
         """
         n = self.counts.sum(-1)
         spread = (self.squares - self.total.square() / n).clamp(min=0)
-        quartiles = {name: BINS.quantile(self.counts, q) for name, q in QUARTILES.items()}
         return {
             "mean": self.total / n,
             "std": (spread / (n - 1)).sqrt(),
-            **quartiles,
+            **BINS.quartiles(self.counts),
             "n": n,
             "no_relation": self.no_relation.clone(),
-            "epoch": self.epochs[0] / self.epochs[1],
+            "epoch": self.epoch,
             "non_finite": self.non_finite.clone(),
         }
 
@@ -128,10 +104,5 @@ class NonTopRelation(Analyzer):
         One row a (step, notion, measure). ``std`` is the standard deviation over the n samples
         (divided by n - 1). Left out are ``no_relation`` and ``non_finite`` samples.
         """
-        values = self.compute()
-        epoch, non_finite = values.pop("epoch"), int(values.pop("non_finite"))
-        values["no_relation"] = values["no_relation"].unsqueeze(-1).expand_as(values["n"])
-        index = [(s, notion, m) for s in self.steps for notion in self.notions for m in MEASURES]
-        frame = pd.DataFrame(index, columns=["step", "notion", "measure"])
-        frame.insert(1, "epoch", epoch_column(epoch, len(self.notions) * len(MEASURES)))
-        return frame.assign(**flat_columns(values), non_finite=non_finite)
+        names = [(notion, measure) for notion in self.notions for measure in MEASURES]
+        return self.step_frame(names, ["notion", "measure"])

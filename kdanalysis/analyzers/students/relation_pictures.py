@@ -22,6 +22,7 @@ from kdanalysis.draw.look import (
     short,
     state_left_out,
 )
+from kdanalysis.draw.marks import banded_line
 from kdanalysis.draw.runs import lines_by_run
 
 TITLES = {
@@ -52,11 +53,8 @@ def relation_over_training(table: pd.DataFrame) -> Figure:
         part = rows[rows.measure == measure]
         for i, (notion, line) in enumerate(part.groupby("notion", sort=False)):
             x, low, high = (line[column].to_numpy(dtype=float) for column in (time, "low", "high"))
-            ax.fill_between(x, low, high, color=COLOURS[i], alpha=0.2, linewidth=0)
-            marker = MARKERS[i] if len(line) <= 40 else None
-            ax.plot(
-                x, line["mean"], color=COLOURS[i], linestyle=DASHES[i], marker=marker, label=notion
-            )
+            look = {"linestyle": DASHES[i], "marker": MARKERS[i] if len(line) <= 40 else None}
+            banded_line(ax, x, line["mean"], low, high, COLOURS[i], 0.2, label=notion, **look)
     _same_scale(axes)
     for ax in axes[::2]:
         ax.set_ylabel("mean over samples")

@@ -1,19 +1,18 @@
 """Spread of the sweep over samples: quartiles, for unsure and for confident teachers."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.analyzers.base import Logits
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
-from kdanalysis.analyzers.sweep.sweep import check_ks, check_weights, rows_at
-from kdanalysis.core.streams import Bins, check_classes, check_temperatures
+from kdanalysis.analyzers.sweep.sweep import EveryK, rows_at
+from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.order import rank
 from kdanalysis.core.sweep.sums import of_every_sample
@@ -28,12 +27,12 @@ from kdanalysis.draw.look import (
     side_legend,
     state_left_out,
 )
+from kdanalysis.draw.marks import banded_line
 
 NORMS = ("norm_high", "norm_low_top", "norm_low_other", "norm_kd", "norm_total")
 PARTS = ("cosine_total_kd", "share_low_other", "kd_share_low_other")
 LOG_BINS = Bins(-12.0, 6.0, 18 * 64)  # log10 of a norm; quartiles are good to 3.7 percent
 BINS = Bins(-1.0, 1.0, LOG_BINS.count)  # quartiles are good to 0.002
-QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
 FEW = 20  # samples of a group that a curve needs
 DRAWN = {
     "kd_share_low_other": "relation share\nin KD (%)",
@@ -43,7 +42,7 @@ DRAWN = {
 SHARES = list(DRAWN)[:2]
 
 
-class SweepSpread(Analyzer):
+class SweepSpread(EveryK):
     """Mean and quartiles over samples of norms, cosine and shares, by T, k and confidence.
 
     The quantities are those of ``TermSweep``. The groups are of the teacher's max p at T = 1, cut
@@ -53,16 +52,10 @@ class SweepSpread(Analyzer):
     0.002 wide for cosines and shares.
 
     Args:
-        num_classes: c, at least 2.
-        temperatures: every T > 0.
-        ks: "all" for 1 to c - 1, or the k to look at; memory grows with their number.
-        weights: of high, low_top and low_other, as in GDKD.
         edges: ascending confidences in (0, 1) between the groups.
     """
 
     noun, title = "spread", "Spread over samples, by the teacher's confidence"
-    of_runs = False
-    needs = ("student_logits", "teacher_logits")
 
     def __init__(
         self,
@@ -72,31 +65,19 @@ class SweepSpread(Analyzer):
         weights: Sequence[float | int] = (1.0, 1.0, 8.0),
         edges: Sequence[float] = (0.5, 0.9, 0.99),
     ) -> None:
-        check_classes(num_classes)
-        ladder, ks = check_temperatures(temperatures), check_ks(ks, num_classes)
-        weights, edges = check_weights(weights), check_edges(edges)
-        super().__init__(num_classes, ladder, ks, weights, edges)
-        self.num_classes, self.temperatures, self.ks = num_classes, ladder, ks
-        self.weights, self.edges = weights, edges
-        shape = len(ladder), len(NORMS) + len(PARTS), len(ks), len(edges) + 1
+        super().__init__(num_classes, temperatures, ks, weights, edges=check_edges(edges))
+        shape = len(self.temperatures), len(NORMS) + len(PARTS), len(self.ks), len(self.edges) + 1
         self.add_sum("sums", *shape)
         self.add_sum("counts", *shape, BINS.size)
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> None:
-        """Return None: a sweep is asked for by itself."""
-
-    def update(
-        self, student_logits: Float[Tensor, "n c"], teacher_logits: Float[Tensor, "n c"]
-    ) -> None:
-        """Add one batch of logits (n, c); raises ValueError as :meth:`Analyzer.keep`."""
-        kept = self.keep(teacher_logits, student_logits, num_classes=self.num_classes)
-        for student, teacher in chunks(student_logits[kept], teacher_logits[kept]):
-            confidence = teacher.double().softmax(-1).amax(-1)
-            edges = torch.tensor(self.edges, dtype=torch.float64, device=teacher.device)
+    def add(self, student: Logits, teacher: Logits) -> None:
+        """Add the finite samples of a batch."""
+        for side, other in chunks(student, teacher):
+            confidence = other.double().softmax(-1).amax(-1)
+            edges = torch.tensor(self.edges, dtype=torch.float64, device=other.device)
             group = torch.bucketize(confidence, edges, right=True)
-            ranked = rank(student, teacher)
-            ks = torch.tensor(self.ks, device=teacher.device)
+            ranked = rank(side, other)
+            ks = torch.tensor(self.ks, device=other.device)
             for row, temperature in enumerate(self.temperatures):
                 each = of_every_sample(ranked, temperature, ks, self.weights)
                 self._count(row, each, group)
@@ -121,11 +102,9 @@ class SweepSpread(Analyzer):
             torch.cat((state, state.sum(3, keepdim=True)), 3) for state in (self.sums, self.counts)
         )
         n = counts.sum(-1)
-        quartiles = {}
-        for name, q in QUARTILES.items():
-            norms = 10 ** LOG_BINS.quantile(counts[:, : len(NORMS)], q)
-            parts = BINS.quantile(counts[:, len(NORMS) :], q)
-            quartiles[name] = torch.cat((norms, parts), 1)
+        norms = LOG_BINS.quartiles(counts[:, : len(NORMS)])
+        parts = BINS.quartiles(counts[:, len(NORMS) :])
+        quartiles = {name: torch.cat((10 ** norms[name], parts[name]), 1) for name in norms}
         return {"mean": sums / n, **quartiles, "n": n, "non_finite": self.non_finite.clone()}
 
     def table(self) -> pd.DataFrame:
@@ -133,18 +112,9 @@ class SweepSpread(Analyzer):
 
         ``confidence`` names the group, such as "below 0.5", "0.5 to 0.9", "0.99 and above", "all".
         """
-        values = self.compute()
-        non_finite = int(values.pop("non_finite"))
-        groups = (*group_names(self.edges), "all")
-        index = [
-            (temperature, quantity, k, group)
-            for temperature in self.temperatures
-            for quantity in (*NORMS, *PARTS)
-            for k in self.ks
-            for group in groups
-        ]
-        frame = pd.DataFrame(index, columns=["temperature", "quantity", "k", "confidence"])
-        return frame.assign(**flat_columns(values), non_finite=non_finite)
+        quantities, groups = (*NORMS, *PARTS), (*group_names(self.edges), "all")
+        index = list(product(self.temperatures, quantities, self.ks, groups))
+        return self.frame(index, ["temperature", "quantity", "k", "confidence"])
 
 
 def group_names(edges: Sequence[float]) -> list[str]:
@@ -236,9 +206,9 @@ def spread_over_k(table: pd.DataFrame, temperature: float | int | None = None) -
         for place, group in enumerate(drawn):
             part = of_quantity[of_quantity.confidence == group].sort_values("k")
             low, middle, high = (scale * part[name] for name in QUARTILES)
-            look = {"color": colours[group], "label": f"{group} (n = {samples(rows, group):,})"}
-            ax.fill_between(part.k, low, high, color=colours[group], alpha=0.15, linewidth=0)
-            ax.plot(part.k, middle, linestyle=DASHES[place % len(DASHES)], marker="o", **look)
+            look = {"linestyle": DASHES[place % len(DASHES)], "marker": "o"}
+            look["label"] = f"{group} (n = {samples(rows, group):,})"
+            banded_line(ax, part.k, middle, low, high, colours[group], 0.15, **look)
         ax.set_ylabel(label)
         lowest = min([0.0, *of_quantity.q25.dropna()])
         ax.set_ylim(1.02 * scale * lowest - 0.02 * scale, 1.02 * scale)

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from math import isfinite
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks, in_parallel, keep_freed_memory
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.streams import check_classes, check_temperatures
+from kdanalysis.core.streams import check_classes
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.order import rank
 from kdanalysis.core.sweep.sums import sums_over_samples
@@ -34,7 +33,34 @@ USUAL = {"temperature": 4.0, "k": 5}  # the papers' settings
 KEPT = 3.0  # a scale that changes by less than this factor is kept
 
 
-class TermSweep(Analyzer):
+class EveryK(Analyzer):
+    """An analyzer of the terms of GDKD for every k and temperature; asked for by itself.
+
+    Args:
+        num_classes: c, at least 2.
+        temperatures: every T > 0.
+        ks: "all" for 1 to c - 1, or the k to look at; memory grows with their number.
+        weights: of high, low_top and low_other, as in GDKD.
+        settings: what else tells it from another of its class, by name.
+    """
+
+    of_runs = False
+    needs = ("student_logits", "teacher_logits")
+
+    def __init__(
+        self,
+        num_classes: int,
+        temperatures: Sequence[float | int],
+        ks: str | Sequence[int],
+        weights: Sequence[float | int],
+        **settings: Any,
+    ) -> None:
+        given = {"num_classes": check_classes(num_classes), "temperatures": temperatures}
+        chosen = {"ks": check_ks(ks, num_classes), "weights": check_weights(weights)}
+        super().__init__(**given, **chosen, **settings)
+
+
+class TermSweep(EveryK):
     """Means over samples of high, low_top, low_other and kd, by temperature and k.
 
     The columns of ``table``, T^2 included in values and norms:
@@ -55,16 +81,10 @@ class TermSweep(Analyzer):
     where no sample has any, such as the cosines of low_top at k = 1, where it is identically 0.
 
     Args:
-        num_classes: c, at least 2.
-        temperatures: every T > 0.
-        ks: "all" for 1 to c - 1, or the k to look at.
-        weights: of high, low_top and low_other, as in GDKD.
         dtype: torch.float64, or torch.float32 for a quicker and rougher sweep.
     """
 
     noun, title = "sweep", "Every k, every temperature"
-    of_runs = False
-    needs = ("student_logits", "teacher_logits")
 
     def __init__(
         self,
@@ -74,32 +94,19 @@ class TermSweep(Analyzer):
         weights: Sequence[float | int] = (1.0, 1.0, 8.0),
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        check_classes(num_classes)
-        ladder, ks = check_temperatures(temperatures), check_ks(ks, num_classes)
-        weights = check_weights(weights)
-        super().__init__(num_classes, ladder, ks, weights, dtype)
-        self.num_classes, self.temperatures, self.ks = num_classes, ladder, ks
-        self.weights, self.precision = weights, dtype
+        super().__init__(num_classes, temperatures, ks, weights, precision=dtype)
+        shape = len(self.temperatures), len(self.ks)
         self.add_sum("n")
-        self.add_sum("sums", len(ladder), len(PLAIN) + len(DEFINED), len(ks))
-        self.add_sum("defined", len(ladder), len(DEFINED), len(ks))
+        self.add_sum("sums", shape[0], len(PLAIN) + len(DEFINED), shape[1])
+        self.add_sum("defined", shape[0], len(DEFINED), shape[1])
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> None:
-        """Return None: a sweep is asked for by itself."""
-
-    def update(
-        self, student_logits: Float[Tensor, "n c"], teacher_logits: Float[Tensor, "n c"]
-    ) -> None:
-        """Add one batch of logits (n, c); raises ValueError as :meth:`Analyzer.keep`."""
-        kept = self.keep(teacher_logits, student_logits, num_classes=self.num_classes)
+    def add(self, student: Logits, teacher: Logits) -> None:
+        """Add the finite samples of a batch."""
         keep_freed_memory()
-        if not kept.all():
-            student_logits, teacher_logits = student_logits[kept], teacher_logits[kept]
-        pairs = chunks(student_logits, teacher_logits)
-        for sums, defined in in_parallel(self._chunk_sums, pairs, teacher_logits.device):
+        pairs = chunks(student, teacher)
+        for sums, defined in in_parallel(self._chunk_sums, pairs, teacher.device):
             self.accumulate(sums=sums, defined=defined)
-        self.accumulate(n=kept.sum())
+        self.accumulate(n=torch.tensor(len(student)))
 
     @torch.no_grad()
     def _chunk_sums(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -121,12 +128,8 @@ class TermSweep(Analyzer):
 
     def table(self) -> pd.DataFrame:
         """One row a (temperature, k): the columns above."""
-        values = self.compute()
-        counts = {name: int(values.pop(name)) for name in ("n", "non_finite")}
         index = [(t, k) for t in self.temperatures for k in self.ks]
-        frame = pd.DataFrame(index, columns=["temperature", "k"])
-        flat = {name: value.reshape(-1).tolist() for name, value in values.items()}
-        return frame.assign(**flat, **counts)
+        return self.frame(index, ["temperature", "k"])
 
 
 def check_ks(ks: str | Sequence[int], num_classes: int) -> tuple[int, ...]:

@@ -6,20 +6,18 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.teacher.reliability import (
     BINS,
     bin_edges,
     calibration_error,
     calibration_sums,
 )
-from kdanalysis.core.streams import check_classes, check_temperatures
+from kdanalysis.core.streams import check_temperature, check_temperatures
 from kdanalysis.draw.look import require
 
 # Quarter octaves from 0.25 to 16. Octaves share their mantissas, which makes them cheap to sum.
@@ -48,6 +46,7 @@ class Calibration(Analyzer):
 
     noun, title, beside = "calibration", "Calibration against temperature", False
     needs = ("teacher_logits", "target")
+    made_for = ("num_classes", "temperature")
 
     def __init__(
         self,
@@ -56,26 +55,18 @@ class Calibration(Analyzer):
         temperatures: Sequence[float | int] = LADDER,
         side: Literal["teacher", "student"] = "teacher",
     ) -> None:
-        check_classes(num_classes)
-        (distilled,) = check_temperatures((distilled,))
+        distilled = check_temperature(distilled)
         ladder = tuple(sorted({*check_temperatures(temperatures), distilled}))
-        super().__init__(num_classes, distilled, ladder, side)
-        self.num_classes, self.distilled, self.temperatures = num_classes, distilled, ladder
+        super().__init__(side, num_classes=num_classes, distilled=distilled, temperatures=ladder)
         self.needs = (f"{side}_logits", "target")
         for name in ("nll", "brier"):
             self.add_sum(name, len(ladder))
         for name in ("count", "confidence", "correct"):
             self.add_sum(name, len(ladder), BINS)
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "Calibration":
-        """Return the analyzer of the teacher, which distils at the temperature of the losses."""
-        return cls(setting.num_classes, setting.temperature)
-
-    def update(self, logits: Float[Tensor, "n c"], target: Int[Tensor, " n"]) -> None:
-        """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
-        kept = self.keep(logits, target=target, num_classes=self.num_classes)
-        for part, labels in chunks(logits[kept], target[kept].long(), entries=ENTRIES):
+    def add(self, logits: Logits, target: Labels) -> None:
+        """Add the finite samples of a batch."""
+        for part, labels in chunks(logits, target.long(), entries=ENTRIES):
             self.accumulate(**calibration_sums(part.double(), labels, self.temperatures))
 
     def compute(self) -> dict[str, Tensor]:
@@ -214,14 +205,13 @@ def calibration_reading(table: pd.DataFrame) -> Reading:
         f"{scores.accuracy[distilled]:.2f}"
     )
     apart = [abs(np.log(one.temperature / distilled)) > np.log(APART) for one in found.values()]
+    told = (
+        f"These data do not show that the T that distils ({distilled:g}) differs from the T that "
+        f"calibrates"
+    )
     if all(apart):
-        claim = f"The T that distils ({distilled:g}) is not the T that calibrates: {claim}."
-    else:
-        claim = (
-            f"These data do not show that the T that distils ({distilled:g}) differs from the T "
-            f"that calibrates: {claim}."
-        )
-    return Reading(claim, number)
+        told = f"The T that distils ({distilled:g}) is not the T that calibrates"
+    return Reading(f"{told}: {claim}.", number)
 
 
 @Calibration.reads(of_all=True)

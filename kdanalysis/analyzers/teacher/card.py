@@ -5,17 +5,15 @@ from math import log, nan
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.special import entr
 
-from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.teacher.mass import knees
 from kdanalysis.analyzers.teacher.reliability import BINS, calibration_error, sums_by_confidence
 from kdanalysis.core.partition import AutoK
-from kdanalysis.core.streams import check_classes, check_temperatures
 
 TOP = 5  # p_other is the mass outside the TOP most probable classes
 CONFIDENT = 0.9
@@ -64,14 +62,12 @@ class TeacherDistribution(Analyzer):
     noun, title = "teacher", "Teacher card"
     needs = ("teacher_logits",)
     takes = ("target",)
+    made_for = ("num_classes",)
 
     def __init__(
         self, num_classes: int, temperatures: Sequence[float | int] = (1, 2, 4, 8)
     ) -> None:
-        check_classes(num_classes)
-        ladder = check_temperatures(temperatures)
-        super().__init__(num_classes, ladder)
-        self.num_classes, self.temperatures = num_classes, ladder
+        super().__init__(num_classes=num_classes, temperatures=temperatures)
         for name in ("n", "constant", "targets", "labelled", "correct"):
             self.add_sum(name)
         for name in (*FREE, *LABELLED, *(f"underflow_{dtype}" for dtype in UNDERFLOW)):
@@ -80,37 +76,27 @@ class TeacherDistribution(Analyzer):
         for name in ("bin_confidence", "bin_correct"):
             self.add_sum(name, len(self.temperatures), BINS)
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "TeacherDistribution":
-        """Return the analyzer for these classes."""
-        return cls(setting.num_classes)
+    def analysed(self, given: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+        """Return the finite rows; count all that have a label."""
+        if given["target"] is not None:
+            self.accumulate(targets=torch.tensor(len(given["target"])))
+        return super().analysed(given)
 
-    def update(
-        self, teacher_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"] | None = None
-    ) -> None:
-        """Add one batch of logits (n, c), with the labels where there are some.
-
-        Raises:
-            ValueError: as :meth:`Analyzer.keep`.
-        """
-        kept = self.keep(teacher_logits, target=target, num_classes=self.num_classes)
-        logits = teacher_logits[kept].double()
+    def add(self, teacher: Logits, target: Labels | None) -> None:
+        """Add the finite samples of a batch, with labels where there are some."""
+        logits = teacher.double()
         ranked = logits.sort(-1, descending=True).values
-        free = [_free_sums(ranked, t) for t in self.temperatures]
+        free, n = [_free_sums(ranked, t) for t in self.temperatures], torch.tensor(len(logits))
         self.accumulate(
-            n=kept.sum(),
+            n=n,
             constant=(ranked[:, 0] == ranked[:, -1]).sum(),
             **{name: torch.stack([one[name] for one in free]) for name in free[0]},
         )
         if target is not None:
-            correct = logits.argmax(-1) == target[kept]
-            labelled = logits.gather(-1, target[kept].long().unsqueeze(-1)).squeeze(-1)
-            self.accumulate(
-                targets=torch.tensor(len(target)),
-                labelled=kept.sum(),
-                correct=correct.sum(),
-                **_labelled_sums(ranked, labelled, correct, self.temperatures),
-            )
+            correct = logits.argmax(-1) == target
+            labelled = logits.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
+            sums = _labelled_sums(ranked, labelled, correct, self.temperatures)
+            self.accumulate(labelled=n, correct=correct.sum(), **sums)
 
     def compute(self) -> dict[str, Tensor]:
         """Every quantity by name: a scalar, or one value a temperature; NaN without samples."""

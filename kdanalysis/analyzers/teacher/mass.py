@@ -7,10 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.streams import Bins, check_classes, check_temperatures
+from kdanalysis.core.streams import Bins
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis
 from kdanalysis.draw.look import (
     GREY,
@@ -22,9 +21,9 @@ from kdanalysis.draw.look import (
     side_legend,
     state_left_out,
 )
+from kdanalysis.draw.marks import banded_line
 
 BINS = Bins(0.0, 1.0, 500)  # quantiles of a mass are good to 0.002
-QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
 
 
 class TopKMass(Analyzer):
@@ -40,24 +39,16 @@ class TopKMass(Analyzer):
 
     noun, title = "mass", "Top-k mass"
     needs = ("teacher_logits",)
+    made_for = ("num_classes",)
 
     def __init__(self, num_classes: int, temperatures: Sequence[float | int] = (1, 2, 4, 8)):
-        check_classes(num_classes)
-        ladder = check_temperatures(temperatures)
-        super().__init__(num_classes, ladder)
-        self.num_classes, self.temperatures = num_classes, ladder
-        self.add_sum("mass", len(ladder), num_classes)
-        self.add_sum("counts", len(ladder), num_classes, BINS.size)
+        super().__init__(num_classes=num_classes, temperatures=temperatures)
+        self.add_sum("mass", len(self.temperatures), num_classes)
+        self.add_sum("counts", len(self.temperatures), num_classes, BINS.size)
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "TopKMass":
-        """Return the analyzer for these classes."""
-        return cls(setting.num_classes)
-
-    def update(self, teacher_logits: Float[Tensor, "n c"]) -> None:
-        """Add one batch of logits (n, c); raises ValueError as :meth:`Analyzer.keep`."""
-        kept = self.keep(teacher_logits, num_classes=self.num_classes)
-        ranked = teacher_logits[kept].double().sort(-1, descending=True).values
+    def add(self, teacher: Logits) -> None:
+        """Add the finite samples of a batch."""
+        ranked = teacher.double().sort(-1, descending=True).values
         ranks = torch.arange(self.num_classes, device=ranked.device).expand_as(ranked)
         # Rounding may lift a full mass a little over 1, where it would leave the last bin.
         masses = [(ranked / t).softmax(-1).cumsum(-1).clamp(max=1) for t in self.temperatures]
@@ -68,17 +59,13 @@ class TopKMass(Analyzer):
 
     def compute(self) -> dict[str, Tensor]:
         """Mean and quartiles of the mass, and the samples n, by (temperature, k); non_finite."""
-        n = self.counts.sum(-1)
-        quartiles = {name: BINS.quantile(self.counts, q) for name, q in QUARTILES.items()}
-        return {"mean": self.mass / n, **quartiles, "n": n, "non_finite": self.non_finite.clone()}
+        n, facts = self.counts.sum(-1), {"non_finite": self.non_finite.clone()}
+        return {"mean": self.mass / n, **BINS.quartiles(self.counts), "n": n, **facts}
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, k, mean, q25, median, q75 (masses in [0, 1]), n, non_finite."""
-        values = self.compute()
-        non_finite = int(values.pop("non_finite"))
         index = [(t, k) for t in self.temperatures for k in range(1, self.num_classes + 1)]
-        frame = pd.DataFrame(index, columns=["temperature", "k"]).assign(**flat_columns(values))
-        return frame.assign(non_finite=non_finite)
+        return self.frame(index, ["temperature", "k"])
 
 
 @TopKMass.reads()
@@ -90,11 +77,10 @@ def mass_reading(table: pd.DataFrame) -> Reading:
     listed = ", ".join(f"{k} at T = {t:g}" for t, k in found.items())
     if len(ladder) < 2:
         return Reading(f"The knee of the top-k mass lies at k = {listed}.", number)
+    told = "These data do not show the knee moving right with the temperature"
     if ladder == sorted(ladder) and ladder[0] < ladder[-1]:
-        claim = f"The knee of the top-k mass moves right with the temperature: k = {listed}."
-    else:
-        claim = f"These data do not show the knee moving right with the temperature: k = {listed}."
-    return Reading(claim, number)
+        told = "The knee of the top-k mass moves right with the temperature"
+    return Reading(f"{told}: k = {listed}.", number)
 
 
 def knee_by_temperature(table: pd.DataFrame) -> dict[float, int]:
@@ -128,20 +114,10 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     found = knee_by_temperature(table)
     for temperature, rows in table.groupby("temperature"):
         rows, colour, knee = rows.sort_values("k"), colours[temperature], found[temperature]
-        ax.fill_between(rows.k, rows.q25, rows.q75, color=colour, alpha=0.13, linewidth=0)
         label = f"T = {temperature:g}: k = {knee}"
-        ax.plot(rows.k, rows["mean"], color=colour, label=label)
-        height = rows["mean"][rows.k == knee]
-        ax.plot(
-            [knee],
-            height,
-            marker="o",
-            markersize=7,
-            markerfacecolor="none",
-            color=colour,
-            markeredgewidth=1.6,
-            linestyle="none",
-        )
+        banded_line(ax, rows.k, rows["mean"], rows.q25, rows.q75, colour, label=label)
+        ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgewidth": 1.6}
+        ax.plot([knee], rows["mean"][rows.k == knee], color=colour, linestyle="none", **ring)
     first = table[table.temperature == table.temperature.iloc[0]].sort_values("k")
     ax.plot(first.k, first.k / classes, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     ax.set_ylim(0, 1.02)

@@ -5,19 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.partition import AutoK
-from kdanalysis.core.streams import check_classes
 from kdanalysis.draw.look import (
     PAGE,
     VERMILION,
     Axes,
-    class_names,
+    names_in,
     new_axes,
     require,
     short,
@@ -39,24 +36,15 @@ class Modality(Analyzer):
 
     noun, title = "modality", "Modality"
     needs = ("teacher_logits", "target")
+    made_for = ("num_classes",)
 
     def __init__(self, num_classes: int, rule: AutoK | None = None) -> None:
-        check_classes(num_classes)
-        rule = rule or AutoK()
-        super().__init__(num_classes, rule)
-        self.num_classes, self.rule = num_classes, rule
+        super().__init__(num_classes=num_classes, rule=rule or AutoK())
         self.add_sum("count", num_classes, num_classes)
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "Modality":
-        """Return the analyzer for these classes, with the rule as GDKD has it."""
-        return cls(setting.num_classes)
-
-    def update(self, teacher_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"]) -> None:
-        """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
-        kept = self.keep(teacher_logits, target=target, num_classes=self.num_classes)
-        k = self.rule.sizes(teacher_logits[kept])
-        pair = target[kept].long() * self.num_classes + k
+    def add(self, teacher: Logits, target: Labels) -> None:
+        """Add the finite samples of a batch."""
+        pair = target.long() * self.num_classes + self.rule.sizes(teacher)
         count = pair.bincount(minlength=self.num_classes**2)
         self.accumulate(count=count.view(self.num_classes, self.num_classes))
 
@@ -79,16 +67,13 @@ class Modality(Analyzer):
         values = self.compute()
         count, n = values["count"].cpu(), values["n"].cpu()
         target, k = count.nonzero().unbind(-1)
-        return pd.DataFrame(
-            {
-                "target": target.numpy(),
-                "k": k.numpy(),
-                "count": count[target, k].long().numpy(),
-                "share": (count[target, k] / n[target]).numpy(),
-                "n": n[target].long().numpy(),
-                "temperature": self.rule.temperature,
-                "non_finite": int(values["non_finite"]),
-            }
+        pairs = pd.DataFrame({"target": target.numpy(), "k": k.numpy()})
+        return pairs.assign(
+            count=count[target, k].long().numpy(),
+            share=(count[target, k] / n[target]).numpy(),
+            n=n[target].long().numpy(),
+            temperature=self.rule.temperature,
+            non_finite=int(values["non_finite"]),
         )
 
 
@@ -103,7 +88,7 @@ def modality_reading(table: pd.DataFrame, names: Sequence[str] | None = None) ->
     mean, explained = mean_k(table), _explained(table)
     low, high = mean.iloc[0], mean.iloc[-1]
     number = f"mean k from {low:.2f} to {high:.2f}; {explained:.0%} by class"
-    labels = class_names(int(table.target.max()) + 1, names)
+    labels = names_in(table, names, "target")
     first, last = labels[mean.index[0]], labels[mean.index[-1]]
     if table.k.nunique() == 1:
         claim = (
@@ -157,7 +142,7 @@ def modality_by_class(
     mean = mean_k(table)
     shown = mean if len(mean) <= ROWS else pd.concat([mean.iloc[:ENDS], mean.iloc[-ENDS:]])
     ax = ax or new_axes(PAGE, 1.2 + 0.2 * len(shown))
-    labels = class_names(int(table.target.max()) + 1, names)
+    labels = names_in(table, names, "target")
     edges, cells = _cells(table, list(shown.index))
     rows = np.arange(len(shown) + 1) - 0.5
     mesh = ax.pcolormesh(edges, rows, cells, cmap="Blues", vmin=0, vmax=max(cells.max(), 1e-9))

@@ -1,17 +1,15 @@
 """Class profiles (figure 8): which classes the teacher sees in the images of one."""
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits, flat_columns
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.streams import check_classes, check_temperatures
 from kdanalysis.draw.look import (
     BLUE,
     FAINT,
@@ -19,13 +17,13 @@ from kdanalysis.draw.look import (
     VERMILION,
     Axes,
     Figure,
-    class_names,
     few_ticks,
-    new_panels,
+    names_in,
     require,
     short,
     state_left_out,
 )
+from kdanalysis.draw.panels import panel_grid
 
 PANELS = 12  # of more classes only so many are drawn
 BARS = 8  # and of each only the most probable classes
@@ -43,25 +41,16 @@ class ClassProfile(Analyzer):
 
     noun, title = "profile", "Class profiles"
     needs = ("teacher_logits", "target")
+    made_for = ("num_classes", "temperature")
 
     def __init__(self, num_classes: int, temperature: float | int = 4.0) -> None:
-        check_classes(num_classes)
-        (temperature,) = check_temperatures((temperature,))
-        super().__init__(num_classes, temperature)
-        self.num_classes, self.temperature = num_classes, temperature
+        super().__init__(num_classes=num_classes, temperature=temperature)
         self.add_sum("probability", num_classes, num_classes)
         self.add_sum("count", num_classes)
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "ClassProfile":
-        """Return the analyzer for these classes, at the temperature of the losses."""
-        return cls(setting.num_classes, setting.temperature)
-
-    def update(self, teacher_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"]) -> None:
-        """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
-        kept = self.keep(teacher_logits, target=target, num_classes=self.num_classes)
-        p = (teacher_logits[kept].double() / self.temperature).softmax(-1)
-        label = target[kept].long()
+    def add(self, teacher: Logits, target: Labels) -> None:
+        """Add the finite samples of a batch."""
+        p, label = (teacher.double() / self.temperature).softmax(-1), target.long()
         empty = torch.zeros_like(self.probability, device=p.device)
         self.accumulate(
             probability=empty.index_add(0, label, p),
@@ -85,19 +74,13 @@ class ClassProfile(Analyzer):
         values = self.compute()
         profile = values["probability"]
         rank = profile.argsort(dim=-1, descending=True, stable=True).argsort(-1).double() + 1
-        rank = rank.masked_fill(profile.isnan(), torch.nan)
-        target = torch.arange(self.num_classes).repeat_interleave(self.num_classes)
-        return pd.DataFrame(
-            {
-                "target": target.numpy(),
-                "class": torch.arange(self.num_classes).repeat(self.num_classes).numpy(),
-                "probability": profile.flatten().cpu().numpy(),
-                "rank": rank.flatten().cpu().numpy(),
-                "n": values["n"].cpu().long()[target].numpy(),
-                "non_finite": int(values["non_finite"]),
-                "temperature": self.temperature,
-            }
-        )
+        values["rank"] = rank.masked_fill(profile.isnan(), torch.nan)
+        classes = range(self.num_classes)
+        frame = pd.DataFrame(product(classes, classes), columns=["target", "class"])
+        n = values["n"].unsqueeze(-1)
+        frame = frame.assign(**flat_columns(values | {"n": n.expand_as(profile)}))
+        order = ["target", "class", "probability", "rank", "n", "non_finite"]
+        return frame[order].assign(temperature=self.temperature)
 
 
 @ClassProfile.reads()
@@ -159,10 +142,11 @@ def class_profiles(
     columns = ("target", "class", "probability", "rank", "temperature")
     require(table, *columns, number="probability")
     seen = table.dropna(subset="probability")
-    labels = class_names(int(table["class"].max()) + 1, names)
+    labels = names_in(table, names)
     chosen = spread_classes(table) if classes is None else list(classes)
     whole = len(labels) <= PANELS
-    figure, grid = _grid(len(chosen), min(len(labels), PANELS) if whole else BARS, whole)
+    bars, across = (len(labels), 5 if len(chosen) in (5, 9, 10) else 4) if whole else (BARS, 3)
+    figure, grid = panel_grid(len(chosen), across, PAGE, 0.55 + 0.16 * bars, 0.9, sharey=whole)
     profiles = dict(tuple(seen.groupby("target")))
     for ax, target in zip(grid, chosen, strict=True):
         if target not in profiles:
@@ -184,24 +168,6 @@ def spread_classes(table: pd.DataFrame, count: int = PANELS) -> list[int]:
         return sorted(int(target) for target in entropy.index)
     order = entropy.sort_values(kind="stable").index.to_numpy()
     return [int(order[i]) for i in np.linspace(0, len(order) - 1, count).round().astype(int)]
-
-
-def _grid(panels: int, bars: int, whole: bool) -> tuple[Figure, list[Axes]]:
-    columns = min(panels, (5 if panels in (5, 9, 10) else 4) if whole else 3)
-    rows = -(-panels // columns)
-    figure, axes = new_panels(
-        rows,
-        columns,
-        figsize=(PAGE, rows * (0.55 + 0.16 * bars) + 0.9),
-        squeeze=False,
-        sharex=True,
-        sharey=whole,
-    )
-    for ax in axes.flat[panels:]:
-        ax.remove()
-    for ax in axes.flat[max(panels - columns, 0) : panels]:
-        ax.tick_params(labelbottom=True)
-    return figure, list(axes.flat[:panels])
 
 
 def _panel(

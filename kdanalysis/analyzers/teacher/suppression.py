@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits, histogram
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.streams import Bins, check_classes, check_temperatures
+from kdanalysis.core.streams import Bins
 from kdanalysis.draw.look import require
 
 BINS = Bins(-50.0, 50.0, 1000)  # log odds of 1 - p: steps of 0.1, from 2e-22 to 1 - 2e-22
@@ -39,31 +39,21 @@ class Suppression(Analyzer):
     takes = ("target",)
 
     def __init__(self, num_classes: int, temperatures: Sequence[float | int] = (1, 4)) -> None:
-        check_classes(num_classes)
-        ladder = check_temperatures(temperatures)
-        super().__init__(num_classes, ladder)
-        self.num_classes, self.temperatures = num_classes, ladder
-        self.add_sum("sum", len(CLASSES), len(ladder))
-        self.add_sum("counts", len(CLASSES), len(ladder), BINS.size)
+        super().__init__(num_classes=num_classes, temperatures=temperatures)
+        self.add_sum("sum", len(CLASSES), len(self.temperatures))
+        self.add_sum("counts", len(CLASSES), len(self.temperatures), BINS.size)
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "Suppression":
         """Return the analyzer at T = 1 and at the temperature of the losses."""
         return cls(setting.num_classes, sorted({1.0, setting.temperature}))
 
-    def update(
-        self, teacher_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"] | None = None
-    ) -> None:
-        """Add one batch of logits (n, c), with labels where there are some.
-
-        Raises:
-            ValueError: as :meth:`Analyzer.keep`.
-        """
-        kept = self.keep(teacher_logits, target=target, num_classes=self.num_classes)
-        logits = teacher_logits[kept].double()
+    def add(self, teacher: Logits, target: Labels | None) -> None:
+        """Add the finite samples of a batch, with labels where there are some."""
+        logits = teacher.double()
         chosen = {"top": logits.argmax(-1)}
         if target is not None:
-            chosen["label"] = target[kept].long()
+            chosen["label"] = target.long()
         for name, index in chosen.items():
             odds = torch.stack([rest_odds(logits / t, index) for t in self.temperatures])
             rows = torch.arange(len(odds), device=odds.device).unsqueeze(-1).expand_as(odds)
@@ -88,24 +78,15 @@ class Suppression(Analyzer):
         ``high`` are the edges of a bin of log((1 - p) / p) in nats, to -inf and inf at the ends;
         ``mean`` is that of 1 - p itself, repeated. Bins without a sample have no row.
         """
-        values = {name: value.cpu() for name, value in self.compute().items()}
-        row, ladder, place = values["count"].nonzero().unbind(-1)
-        inner = torch.linspace(BINS.low, BINS.high, BINS.count + 1, dtype=torch.float64)
-        edges = torch.cat([inner.new_tensor([-torch.inf]), inner, inner.new_tensor([torch.inf])])
-        found, n = values["count"][row, ladder, place], values["n"][row, ladder]
-        return pd.DataFrame(
-            {
-                "of": [CLASSES[i] for i in row.tolist()],
-                "temperature": [self.temperatures[i] for i in ladder.tolist()],
-                "low": edges[place].numpy(),
-                "high": edges[place + 1].numpy(),
-                "count": found.long().numpy(),
-                "share": (found / n).numpy(),
-                "mean": values["mean"][row, ladder].numpy(),
-                "n": n.long().numpy(),
-                "non_finite": int(values["non_finite"]),
-            }
-        )
+        frame = histogram(BINS, self.counts, (CLASSES, self.temperatures), ["of", "temperature"])
+        means = {
+            (name, t): mean
+            for name, row in zip(CLASSES, self.compute()["mean"].tolist(), strict=True)
+            for t, mean in zip(self.temperatures, row, strict=True)
+        }
+        mean = [means[key] for key in zip(frame.of, frame.temperature, strict=True)]
+        frame.insert(frame.columns.get_loc("n"), "mean", mean)
+        return frame.assign(non_finite=int(self.non_finite))
 
 
 def rest_odds(logits: Float[Tensor, "n c"], index: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -164,11 +145,10 @@ def suppression_reading(table: pd.DataFrame) -> Reading:
         for (_, t), (mean, small) in found.items()
     )
     (_, small), *_ = sure.values()
+    told = "These data do not show a sure teacher"
     if small >= 0.5:
-        head = "The teacher is sure, so that KD hardly speaks of the other classes"
-    else:
-        head = "These data do not show a sure teacher"
-    return Reading(f"{head}: {claim}.", number)
+        told = "The teacher is sure, so that KD hardly speaks of the other classes"
+    return Reading(f"{told}: {claim}.", number)
 
 
 @Suppression.reads(of_all=True)

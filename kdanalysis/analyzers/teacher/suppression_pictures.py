@@ -18,10 +18,10 @@ from kdanalysis.draw.look import (
     PAGE,
     Axes,
     Figure,
-    new_panels,
     side_legend,
     state_left_out,
 )
+from kdanalysis.draw.panels import panel_grid
 
 CAPTION = "1 - p, KD's factor on the non-target term"
 MOST_BINS = 40
@@ -44,14 +44,8 @@ def suppression_by_teacher(table: pd.DataFrame) -> Figure:
     rows, what = comparable(table)
     edges = _edges(rows)
     ladder = sorted(rows.temperature.unique())
-    figure, axes = new_panels(
-        len(ladder),
-        1,
-        figsize=(PAGE, 0.8 + 1.7 * len(ladder)),
-        sharex=True,
-        squeeze=False,
-    )
-    for ax, temperature in zip(axes[:, 0], ladder, strict=True):
+    figure, axes = panel_grid(len(ladder), 1, PAGE, 1.7, 0.8, sharey=False)
+    for ax, temperature in zip(axes, ladder, strict=True):
         of_t = rows[rows.temperature == temperature]
         for place, (name, part) in enumerate(of_t.groupby("name", sort=False)):
             _draw(ax, part, edges, str(name), place)
@@ -59,8 +53,8 @@ def suppression_by_teacher(table: pd.DataFrame) -> Figure:
         ax.set_ylim(0)
         side_legend(ax, "mean (triangle)")
     figure.supylabel(f"samples (% per {edges[1] - edges[0]:.2g} nats of log odds)", fontsize=10)
-    axes[-1, 0].set_xlabel(f"1 - p {what}{_beyond(rows)}{state_left_out(table)}")
-    _lay_out(axes[-1, 0], edges)
+    axes[-1].set_xlabel(f"1 - p {what}{_beyond(rows)}{state_left_out(table)}")
+    _lay_out(axes[-1], edges)
     return figure
 
 

@@ -6,13 +6,12 @@ from math import log, log10
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits, histogram
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.streams import Bins, check_temperatures
+from kdanalysis.core.streams import Bins
 from kdanalysis.draw.look import (
     GREY,
     PAGE,
@@ -53,21 +52,19 @@ class Amplification(Analyzer):
         losses: Mapping[str, object],
         temperatures: Sequence[float | int] = (1, 2, 4, 8),
     ) -> None:
-        ladder, parts = check_temperatures(temperatures), _weighted_groups(losses)
-        super().__init__(list(losses.items()), ladder)
-        self.losses, self.temperatures, self.parts = dict(losses), ladder, parts
-        self.add_sum("counts", len(parts), len(ladder), BINS.size)
+        self.parts = _weighted_groups(losses)
+        super().__init__(losses=dict(losses), temperatures=temperatures)
+        self.add_sum("counts", len(self.parts), len(self.temperatures), BINS.size)
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "Amplification | None":
         """Return the analyzer of DKD and GDKD; None for two classes, which have no relations."""
         return cls(setting.decoupled) if setting.num_classes > 2 else None
 
-    def update(self, teacher_logits: Float[Tensor, "n c"], target: Int[Tensor, " n"]) -> None:
-        """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
-        kept = self.keep(teacher_logits, target=target)
-        teacher = teacher_logits[kept].double()
-        groups = {name: loss.partition(teacher, target[kept]) for name, loss in self.losses.items()}
+    def add(self, teacher: Logits, target: Labels) -> None:
+        """Add the finite samples of a batch."""
+        teacher = teacher.double()
+        groups = {name: loss.partition(teacher, target) for name, loss in self.losses.items()}
         for row, (loss, _, group, weight) in enumerate(self.parts):
             outside = groups[loss] != group
             for column, temperature in enumerate(self.temperatures):
@@ -92,21 +89,9 @@ class Amplification(Analyzer):
         ``low`` and ``high`` are the edges of a bin of log10(w_g / P_g); the outermost bins reach
         to -inf and inf. Bins without a sample have no row.
         """
-        count = self.counts.cpu()
-        part, ladder, place = count.nonzero().unbind(-1)
-        inside = torch.linspace(BINS.low, BINS.high, BINS.count + 1, dtype=torch.float64)
-        edges = torch.tensor([-torch.inf, *inside, torch.inf], dtype=torch.float64)
-        found, n = count[part, ladder, place], count.sum(-1)[part, ladder]
-        places = zip(part.tolist(), ladder.tolist(), strict=True)
-        index = [(*self.parts[i][:2], self.temperatures[j]) for i, j in places]
-        return pd.DataFrame(index, columns=["loss", "term", "temperature"]).assign(
-            low=edges[place].numpy(),
-            high=edges[place + 1].numpy(),
-            count=found.long().numpy(),
-            share=(found / n).numpy(),
-            n=n.long().numpy(),
-            non_finite=int(self.non_finite),
-        )
+        names = [part[:2] for part in self.parts], self.temperatures
+        frame = histogram(BINS, self.counts, names, ["loss", "term", "temperature"])
+        return frame.assign(non_finite=int(self.non_finite))
 
 
 def _weighted_groups(losses: Mapping[str, object]) -> list[tuple[str, str, int, float]]:

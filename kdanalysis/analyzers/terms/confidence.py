@@ -4,16 +4,16 @@ from collections.abc import Mapping
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.by_term import term_names
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.terms.share import shares
 from kdanalysis.core.gram import HasGradients, term_gradients
-from kdanalysis.core.streams import Bins, check_temperatures, sum_by_part
+from kdanalysis.core.streams import Bins, sum_by_part
 from kdanalysis.draw.look import (
     CYCLE,
     MARKERS,
@@ -46,34 +46,26 @@ class ShareByConfidence(Analyzer):
     needs = ("student_logits", "teacher_logits", "target")
 
     def __init__(self, losses: Mapping[str, HasGradients], temperature: float | int = 1.0) -> None:
-        (temperature,) = check_temperatures((temperature,))
-        names = term_names(losses)
-        super().__init__(list(losses.items()), temperature)
-        self.losses, self.names, self.temperature = dict(losses), names, temperature
+        self.names = term_names(losses)
+        super().__init__(losses=dict(losses), temperature=temperature)
         self.add_sum("confidence", BINS.size)
         self.add_sum("samples", BINS.size)
         for state in ("share", "count"):
-            self.add_sum(state, len(names), BINS.size)
+            self.add_sum(state, len(self.names), BINS.size)
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "ShareByConfidence":
         """Return the analyzer of plain KD's inside, DKD and GDKD."""
         return cls(setting.inside | setting.decoupled)
 
-    def update(
-        self,
-        student_logits: Float[Tensor, "n c"],
-        teacher_logits: Float[Tensor, "n c"],
-        target: Int[Tensor, " n"],
-    ) -> None:
-        """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
-        kept = self.keep(teacher_logits, student_logits, target)
-        student, teacher = student_logits[kept].double(), teacher_logits[kept].double()
+    def add(self, student: Logits, teacher: Logits, target: Labels) -> None:
+        """Add the finite samples of a batch."""
+        student, teacher = student.double(), teacher.double()
         odds = log_odds(teacher / self.temperature)
         place = BINS.index(odds)
         rows = [odds.sigmoid().unsqueeze(0), torch.ones_like(odds).unsqueeze(0)]
         for loss in self.losses.values():
-            share, valid = shares(term_gradients(loss, student, teacher, target[kept]))
+            share, valid = shares(term_gradients(loss, student, teacher, target))
             rows += [share, valid.double().expand_as(share)]
         sums = [row.new_zeros(len(row), BINS.size).index_add(1, place, row) for row in rows]
         self.accumulate(
@@ -90,9 +82,9 @@ class ShareByConfidence(Analyzer):
             for state in (self.share, self.count, self.confidence, self.samples)
         )
         return {
+            "confidence": (confidence / samples).expand_as(share),
             "share": share / count,
             "n": count,
-            "confidence": confidence / samples,
             "non_finite": self.non_finite.clone(),
         }
 
@@ -101,15 +93,10 @@ class ShareByConfidence(Analyzer):
 
         ``confidence`` is the mean max p of the decile's samples at ``temperature``.
         """
-        values = self.compute()
         index = [(*name, decile) for name in self.names for decile in range(1, DECILES + 1)]
-        return pd.DataFrame(index, columns=["loss", "term", "decile"]).assign(
-            confidence=values["confidence"].repeat(len(self.names)).tolist(),
-            share=values["share"].flatten().tolist(),
-            n=values["n"].flatten().long().tolist(),
-            temperature=self.temperature,
-            non_finite=int(values["non_finite"]),
-        )
+        frame = self.frame(index, ["loss", "term", "decile"])
+        frame.insert(len(frame.columns) - 1, "temperature", self.temperature)
+        return frame
 
 
 def log_odds(logits: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:

@@ -6,13 +6,12 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.by_step import ByStep
+from kdanalysis.analyzers.base import Labels, Logits
+from kdanalysis.analyzers.by_step import ByStep, over_samples
 from kdanalysis.analyzers.by_term import pair_cosines, stacked_gradients, term_labels
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.draw.look import (
     GREY,
@@ -51,37 +50,23 @@ class GradientConflict(ByStep):
 
     noun, title = "conflict", "Conflict of the terms"
     needs = ("student_logits", "teacher_logits", "target")
-    takes = ("step", "epoch")
+    made_for = ("bare", "steps")
 
     def __init__(self, losses: Mapping[str, HasGradients], steps: Sequence[int] = (0,)) -> None:
-        self.losses, self.labels = dict(losses), term_labels(losses)
+        self.labels = term_labels(losses)
         if len(self.labels) < 2:
             raise ValueError(f"need at least two terms to compare, got only {self.labels}")
-        super().__init__(steps, list(losses.items()))
+        super().__init__(steps, losses=dict(losses))
         for state in ("cosine", "conflicts", "count"):
             self.add_sum(state, len(self.steps), 2, len(self.labels), len(self.labels))
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "GradientConflict":
-        """Return the analyzer of the bare terms."""
-        return cls(setting.bare, setting.steps)
-
-    def update(
-        self,
-        student_logits: Float[Tensor, "n c"],
-        teacher_logits: Float[Tensor, "n c"],
-        target: Int[Tensor, " n"],
-        step: Int[Tensor, " n"] | None = None,
-        epoch: Int[Tensor, " n"] | None = None,
-    ) -> None:
-        """Add one batch; ValueError as :meth:`Analyzer.keep`, or for a step not announced."""
-        place = self.place(step, epoch, target)
-        kept = self.keep(teacher_logits, student_logits, target)
-        sides = (student_logits[kept], teacher_logits[kept], target[kept])
-        wrong = teacher_logits[kept].argmax(-1) != target[kept]
-        cosine, directed = pair_cosines(stacked_gradients(self.losses, *sides))
+    def add(self, student: Logits, teacher: Logits, target: Labels, place: Labels) -> None:
+        """Add the finite samples of a batch, with the places of their steps."""
+        wrong = teacher.argmax(-1) != target
+        gradients = stacked_gradients(self.losses, student, teacher, target)
+        cosine, directed = pair_cosines(gradients)
         conflicts = (cosine < 0) & directed
-        self.add_rows(2 * place[kept] + wrong, cosine=cosine, conflicts=conflicts, count=directed)
+        self.add_rows(2 * place + wrong, cosine=cosine, conflicts=conflicts, count=directed)
 
     def compute(self) -> dict[str, Tensor]:
         """Mean cosine, share of conflicts and n by (step, teacher right/wrong/all, pair of terms).
@@ -103,7 +88,7 @@ class GradientConflict(ByStep):
         wrong, and all.
         """
         names = [(teacher, *pair) for teacher in TEACHER for pair in combinations(self.labels, 2)]
-        return self.frame(names, ["teacher", "term_a", "term_b"])
+        return self.step_frame(names, ["teacher", "term_a", "term_b"])
 
 
 @GradientConflict.reads()
@@ -125,10 +110,10 @@ def conflict_reading(table: pd.DataFrame) -> Reading:
         f"{pairs} have opposed gradients in {shares[1]} of the cases where the teacher is wrong "
         f"and in {shares[0]} where it is right"
     )
+    told = "These data do not show conflict on the samples the teacher gets wrong"
     if wrong > right:
-        return Reading(f"Conflict sits on samples the teacher gets wrong: {claim}.", number)
-    claim = f"These data do not show conflict on the samples the teacher gets wrong: {claim}."
-    return Reading(claim, number)
+        told = "Conflict sits on samples the teacher gets wrong"
+    return Reading(f"{told}: {claim}.", number)
 
 
 def _conflict(table: pd.DataFrame, teacher: str) -> float:
@@ -149,12 +134,7 @@ def over_steps(table: pd.DataFrame, teacher: str) -> pd.DataFrame:
     rows = table[table.teacher == teacher]
     if rows.empty:
         raise ValueError(f"teacher is one of {sorted(set(table.teacher))}, got {teacher!r}")
-    sums = rows.assign(
-        cosine=(rows.cosine * rows.n).fillna(0), conflict=(rows.conflict * rows.n).fillna(0)
-    )
-    sums = sums.groupby(["term_a", "term_b"], sort=False)[["cosine", "conflict", "n"]].sum()
-    count = sums.n.where(sums.n > 0)
-    return sums.assign(cosine=sums.cosine / count, conflict=sums.conflict / count).reset_index()
+    return over_samples(rows, ["term_a", "term_b"], ["cosine", "conflict"]).reset_index()
 
 
 def cosine_matrix(ax: Axes, rows: pd.DataFrame) -> None:

@@ -6,9 +6,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.by_term import gram_cosines, label_columns, labels_for, total_gradients
 from kdanalysis.analyzers.noun import Reading
@@ -21,7 +21,6 @@ from kdanalysis.draw.look import require
 BINS = Bins(-4.0, 4.0, 8 * 64)  # log10 of a ratio of norms; quantiles are good to 3.7 percent
 MATRICES = ("cosine", "conflicts", "directed", "inner")
 SUMS = (*MATRICES, "norm", "ratios", "samples")
-QUARTILES = {"ratio_q25": 0.25, "ratio_median": 0.5, "ratio_q75": 0.75}
 COLUMNS = (
     *("step", "teacher", "loss_a", "loss_b", "cosine", "cosine_batch", "norm_a", "norm_b"),
     *("multiplier", "ratio_q25", "ratio_q75", "n", "no_gradient"),
@@ -75,9 +74,9 @@ class LossDirection(ByStep):
     def __init__(self, losses: Mapping[str, HasGradients], steps: Sequence[int] = (0,)) -> None:
         if len(losses) < 2:
             raise ValueError(f"need at least two losses to compare, got {list(losses)}")
-        super().__init__(steps, list(losses.items()))
+        super().__init__(steps, losses=dict(losses))
         self.marks = [*self.steps, pd.NA] if len(self.steps) > 1 else list(self.steps)
-        self.losses, self.pairs = dict(losses), list(combinations(losses, 2))
+        self.pairs = list(combinations(losses, 2))
         self.needs = (*self.needs, *label_columns(losses))
         rows, count = (len(self.steps), len(TEACHER)), len(losses)
         for state in MATRICES:
@@ -92,27 +91,16 @@ class LossDirection(ByStep):
         first, last = {"kd": setting.bare["kd"]}, {"ce": setting.bare["ce"]}
         return cls({**first, **setting.decoupled, **setting.trained, **last}, setting.steps)
 
-    def update(
-        self,
-        student_logits: Float[Tensor, "n c"],
-        teacher_logits: Float[Tensor, "n c"],
-        target: Int[Tensor, " n"] | None = None,
-        step: Int[Tensor, " n"] | None = None,
-        epoch: Int[Tensor, " n"] | None = None,
-    ) -> None:
-        """Add one batch, with labels where a loss needs them or the teacher is to be judged.
+    def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
+        """Add the finite samples of a batch, the teacher judged where there are labels.
 
         Raises:
-            ValueError: as :meth:`Analyzer.keep`, a step not announced, or no labels for a loss
-                that needs them.
+            ValueError: no labels for a loss that needs them.
         """
-        kept = self.keep(teacher_logits, student_logits, target)
-        place = self.place(step, epoch, kept)
-        student, teacher = student_logits[kept], teacher_logits[kept]
-        labels = labels_for(self.losses, target, student_logits)[kept]
+        labels = labels_for(self.losses, target, student)
         judged = (teacher.argmax(-1) != labels).long()
         judged = judged if target is not None else torch.full_like(judged, TEACHER.index("all"))
-        row = len(TEACHER) * place[kept] + judged
+        row = len(TEACHER) * place + judged
         inner = sample_grams(total_gradients(self.losses, student, teacher, labels))
         norm, cosine, directed = gram_cosines(inner)
         sums = {"cosine": cosine, "conflicts": (cosine < 0) & directed, "directed": directed}
@@ -132,7 +120,9 @@ class LossDirection(ByStep):
         square = sums["inner"].diagonal(dim1=2, dim2=3)
         pair = {name: sums[name][..., a, b] for name in ("cosine", "conflicts", "directed")}
         n = sums["samples"].unsqueeze(-1).expand(pair["cosine"].shape)
-        quartiles = {name: 10 ** BINS.quantile(sums["ratios"], q) for name, q in QUARTILES.items()}
+        quartiles = {
+            f"ratio_{name}": 10**log for name, log in BINS.quartiles(sums["ratios"]).items()
+        }
         no_epoch = self.epoch.new_full((len(self.marks) - len(self.steps),), torch.nan)
         return {
             "cosine": pair["cosine"] / pair["directed"],
@@ -163,7 +153,7 @@ class LossDirection(ByStep):
         over the samples of all of them.
         """
         names = [(teacher, *pair) for teacher in TEACHER for pair in self.pairs]
-        frame = self.frame(names, ["teacher", "loss_a", "loss_b"], self.marks)
+        frame = self.step_frame(names, ["teacher", "loss_a", "loss_b"], self.marks)
         frame = frame.astype({"step": "Int64"})
         if frame.n[frame.teacher != "all"].sum() == 0:
             frame = frame[frame.teacher == "all"].reset_index(drop=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.by_step import over_samples
 from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.terms.conflict import BAR, cosine_matrix, over_steps
 from kdanalysis.draw.look import PAGE, Axes, Figure, require
@@ -69,9 +70,7 @@ def pairs_of(table: pd.DataFrame) -> pd.DataFrame:
 def _means(rows: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """Columns cosine, conflict over the records that have a cosine, by the names in order."""
     known = rows[rows.cosine.notna()]
-    sums = known.assign(cosine=known.cosine * known.n, conflict=known.conflict * known.n)
-    sums = sums.groupby(names, sort=False)[["cosine", "conflict", "n"]].sum()
-    return sums[["cosine", "conflict"]].div(sums.n, axis=0).reset_index()
+    return over_samples(known, names, ["cosine", "conflict"]).drop(columns="n").reset_index()
 
 
 @LayerConflict.picture("Cosines of the terms' gradients at every layer", panels=True)

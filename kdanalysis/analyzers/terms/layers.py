@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.by_layer import ONLY_TERM, LayerAnalyzer, largest_by_layer
+from kdanalysis.analyzers.by_step import over_samples
 from kdanalysis.analyzers.by_term import gram_cosines
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.look import Figure, require
@@ -41,19 +42,11 @@ class LayerGradients(LayerAnalyzer):
             self.add_layer_sum(state, count, count)
         self.add_layer_sum("norm", count)
 
-    def update(
-        self,
-        gram: Float[Tensor, "m t t"],
-        layer: Int[Tensor, " m"],
-        step: Int[Tensor, " m"],
-        epoch: Int[Tensor, " m"] | None = None,
-    ) -> None:
-        """Add records: dot products, the place of their layer, step and epoch."""
-        finite = gram.isfinite().all(-1).all(-1)
-        row, gram = self.rows(finite, layer, step, epoch), gram[finite].double()
-        norm, cosine, directed = gram_cosines(gram)
+    def add(self, gram: Float[Tensor, "m t t"], row: Int[Tensor, " m"]) -> None:
+        """Add dot products to the rows of their step and layer."""
+        norm, cosine, directed = gram_cosines(gram.double())
         pairs = {"cosine": cosine, "conflicts": cosine < 0, "directed": directed}
-        self.add_rows(row, norm=norm, dot=gram, **pairs)
+        self.add_rows(row, norm=norm, dot=gram.double(), **pairs)
 
     def compute(self) -> dict[str, Tensor]:
         """Means of dot, norms and cosine, and conflict, by (step, layer, pair a <= b); facts."""
@@ -111,8 +104,7 @@ def own_terms(table: pd.DataFrame) -> pd.DataFrame:
 def mean_norms(table: pd.DataFrame) -> pd.DataFrame:
     """Mean norm over all records, layers as rows, terms as columns, in the order recorded."""
     rows = own_terms(table)
-    sums = rows.assign(total=rows.norm_a * rows.n).groupby(["layer", "term_a"], sort=False)
-    means = (sums.total.sum() / sums.n.sum()).unstack()
+    means = over_samples(rows, ["layer", "term_a"], ["norm_a"]).norm_a.unstack()
     return means.loc[list(dict.fromkeys(rows.layer)), list(dict.fromkeys(rows.term_a))]
 
 

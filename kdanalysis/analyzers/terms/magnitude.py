@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.by_step import ByStep
+from kdanalysis.analyzers.base import Labels, Logits
+from kdanalysis.analyzers.by_step import ByStep, over_samples
 from kdanalysis.analyzers.by_term import label_columns, labels_for, stacked_gradients, term_names
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
@@ -33,7 +33,6 @@ from kdanalysis.draw.runs import lines_by_run
 from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-12.0, 6.0, 18 * 64)  # log10 of a norm; quantiles are good to 3.7 percent
-QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
 KEYS = ["loss", "term", "step", "epoch"]
 
 
@@ -57,8 +56,8 @@ class TermMagnitude(ByStep):
     takes = ("target", "step", "epoch")
 
     def __init__(self, losses: Mapping[str, HasGradients], steps: Sequence[int] = (0,)) -> None:
-        self.losses, self.names = dict(losses), term_names(losses)
-        super().__init__(steps, list(losses.items()))
+        self.names = term_names(losses)
+        super().__init__(steps, losses=dict(losses))
         self.needs = (*self.needs, *label_columns(losses))
         self.add_sum("norm", len(self.steps), len(self.names))
         self.add_sum("counts", len(self.steps), len(self.names), BINS.size)
@@ -68,37 +67,23 @@ class TermMagnitude(ByStep):
         """Return the analyzer of the bare terms, and of plain KD's parts."""
         return cls(setting.bare | {"kd parts": setting.inside["kd"]}, setting.steps)
 
-    def update(
-        self,
-        student_logits: Float[Tensor, "n c"],
-        teacher_logits: Float[Tensor, "n c"],
-        target: Int[Tensor, " n"] | None = None,
-        step: Int[Tensor, " n"] | None = None,
-        epoch: Int[Tensor, " n"] | None = None,
-    ) -> None:
-        """Add one batch, with labels where a loss needs them.
-
-        Raises:
-            ValueError: as :meth:`Analyzer.keep`, a step not announced, or labels missing.
-        """
-        target = labels_for(self.losses, target, student_logits)
-        place = self.place(step, epoch, target)
-        kept = self.keep(teacher_logits, student_logits, target)
-        sides = (student_logits[kept], teacher_logits[kept], target[kept])
-        norms = stacked_gradients(self.losses, *sides).norm(dim=-1).T  # (n, t)
-        self.add_rows(place[kept], norm=norms)
-        self.count_rows("counts", BINS, place[kept], norms.log10())
+    def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
+        """Add the finite samples of a batch; a ValueError where a loss lacks its labels."""
+        labels = labels_for(self.losses, target, student)
+        norms = stacked_gradients(self.losses, student, teacher, labels).norm(dim=-1).T  # (n, t)
+        self.add_rows(place, norm=norms)
+        self.count_rows("counts", BINS, place, norms.log10())
 
     def compute(self) -> dict[str, Tensor]:
         """Mean and quartiles of the norm and n by (step, term); epoch by step; non_finite."""
         n = self.counts.sum(-1)
-        quartiles = {name: 10 ** BINS.quantile(self.counts, q) for name, q in QUARTILES.items()}
+        quartiles = {name: 10**log for name, log in BINS.quartiles(self.counts).items()}
         facts = {"epoch": self.epoch, "non_finite": self.non_finite.clone()}
         return {"mean": self.norm / n, **quartiles, "n": n, **facts}
 
     def table(self) -> pd.DataFrame:
         """Columns loss, term, step, epoch, mean, q25, median, q75 (norms), n, non_finite."""
-        frame = self.frame(self.names, ["loss", "term"])
+        frame = self.step_frame(self.names, ["loss", "term"])
         return frame[[*KEYS, *frame.columns.drop(KEYS)]]
 
 
@@ -119,11 +104,10 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
         loud, quiet = part.idxmax(), part.idxmin()
         ratio = part[loud] / part[quiet] if part[quiet] > 0 else np.inf
         claim = f"{term} is {ratio:.3g} times as long in {loud} as in {quiet}"
+        told = f"These data do not show the non-top relations drowned in {quiet}"
         if ratio >= 2:
-            claim = f"The non-top relations are large by themselves and small in {quiet}: {claim}."
-            return Reading(claim, number)
-        claim = f"These data do not show the non-top relations drowned in {quiet}: {claim}."
-        return Reading(claim, number)
+            told = f"The non-top relations are large by themselves and small in {quiet}"
+        return Reading(f"{told}: {claim}.", number)
     return Reading(_alone(means, non_top), number)
 
 
@@ -147,9 +131,7 @@ def _alone(means: pd.Series, non_top: pd.Series) -> str:
 def _means(table: pd.DataFrame) -> pd.Series:
     """Mean norm over all samples of all steps, by (loss, term)."""
     require(table, "loss", "term", "mean", "n", number="mean")
-    rows = table.assign(total=table["mean"] * table.n)
-    sums = rows.groupby(["loss", "term"], sort=False)[["total", "n"]].sum()
-    return sums.total / sums.n
+    return over_samples(table, ["loss", "term"], ["mean"])["mean"]
 
 
 @TermMagnitude.picture("Per-sample norm of every term's logit gradient")

@@ -3,17 +3,15 @@
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.teacher.suppression import rest_odds
 from kdanalysis.analyzers.terms.confidence import short_confidence
 from kdanalysis.core.divergence import decompose, slopes_of_chosen
 from kdanalysis.core.partition import Target
-from kdanalysis.core.streams import Bins, check_temperatures, sum_by_part
+from kdanalysis.core.streams import Bins, sum_by_part
 from kdanalysis.draw.look import (
     DASHES,
     FAINT,
@@ -55,30 +53,17 @@ class NCKDByConfidence(Analyzer):
 
     noun, title = "nckd", "NCKD by teacher confidence"
     needs = ("student_logits", "teacher_logits", "target")
+    made_for = ("temperature",)
 
     def __init__(self, temperature: float | int = 4.0) -> None:
-        (temperature,) = check_temperatures((temperature,))
-        super().__init__(temperature)
-        self.temperature = temperature
+        super().__init__(temperature=temperature)
         self.add_sum("samples", BINS.size)
         self.add_sum("sums", len(MEANS), BINS.size)
 
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "NCKDByConfidence":
-        """Return the analyzer at the temperature of the losses."""
-        return cls(setting.temperature)
-
-    def update(
-        self,
-        student_logits: Float[Tensor, "n c"],
-        teacher_logits: Float[Tensor, "n c"],
-        target: Int[Tensor, " n"],
-    ) -> None:
-        """Add one batch of logits (n, c) and labels; ValueError as :meth:`Analyzer.keep`."""
-        kept = self.keep(teacher_logits, student_logits, target)
-        student, teacher = student_logits[kept].double(), teacher_logits[kept].double()
-        label, t = target[kept].long(), self.temperature
-        odds = -rest_odds(teacher, label)
+    def add(self, student: Logits, teacher: Logits, target: Labels) -> None:
+        """Add the finite samples of a batch."""
+        student, teacher, label = student.double(), teacher.double(), target.long()
+        t, odds = self.temperature, -rest_odds(teacher, label)
         groups = Target()(teacher, label)
         value = t**2 * decompose(student, teacher, groups, 2, t).low[:, 1]
         slopes = slopes_of_chosen(student, teacher, label.unsqueeze(-1), temperature=t)
@@ -97,7 +82,7 @@ class NCKDByConfidence(Analyzer):
         borders = [i / parts for parts in PARTS.values() for i in range(parts)]
         lowest = torch.stack([BINS.quantile(self.samples, q) for q in borders]).sigmoid()
         means = dict(zip(MEANS, sums / n, strict=True))
-        return means | {"lowest": lowest, "n": n, "non_finite": self.non_finite.clone()}
+        return {"lowest": lowest, **means, "n": n, "non_finite": self.non_finite.clone()}
 
     def table(self) -> pd.DataFrame:
         """Columns part, place, lowest, confidence, value, norm, kd_value, kd_norm, n, ...
@@ -107,13 +92,10 @@ class NCKDByConfidence(Analyzer):
         norms of gradients in the student logits are means over samples, T^2 included; ``kd_`` those
         inside plain KD. The last columns are temperature (of the term) and non_finite.
         """
-        values = self.compute()
-        non_finite = int(values.pop("non_finite"))
         index = [(part, i + 1) for part, parts in PARTS.items() for i in range(parts)]
-        columns = ("lowest", *MEANS, "n")
-        frame = pd.DataFrame(index, columns=["part", "place"])
-        frame = frame.assign(**flat_columns({name: values[name] for name in columns}))
-        return frame.assign(temperature=self.temperature, non_finite=non_finite)
+        frame = self.frame(index, ["part", "place"])
+        frame.insert(len(frame.columns) - 1, "temperature", self.temperature)
+        return frame
 
 
 @NCKDByConfidence.reads()
@@ -141,10 +123,10 @@ def nckd_reading(table: pd.DataFrame) -> Reading:
         f"{shares['value']:.0%} of its value and {shares['norm']:.0%} of its gradient norm; inside "
         f"KD, which scales it by 1 - p, {shares['kd_value']:.0%} and {shares['kd_norm']:.0%}"
     )
+    told = "These data do not show the surer half of the samples carrying nckd"
     if min(shares["value"], shares["norm"]) >= CARRIES:
-        return Reading(f"The surer half of the samples carries nckd: {claim}.", number)
-    claim = f"These data do not show the surer half of the samples carrying nckd: {claim}."
-    return Reading(claim, number)
+        told = "The surer half of the samples carries nckd"
+    return Reading(f"{told}: {claim}.", number)
 
 
 def half_shares(table: pd.DataFrame) -> dict[str, float]:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.by_term import label_columns, labels_for, term_names
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
@@ -15,7 +15,6 @@ from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.draw.look import (
     PAGE,
     Axes,
-    ink_on,
     new_axes,
     require,
     short,
@@ -23,9 +22,8 @@ from kdanalysis.draw.look import (
     state_left_out,
     term_colour,
 )
+from kdanalysis.draw.marks import stacked_bars
 from kdanalysis.losses import non_top_terms
-
-WRITTEN = 0.06  # narrower segments have no room for their number
 
 
 def shares(gradients: Float[Tensor, "t n c"]) -> tuple[Float[Tensor, "t n"], Bool[Tensor, " n"]]:
@@ -56,35 +54,24 @@ class TermShare(Analyzer):
     takes = ("target",)
 
     def __init__(self, losses: Mapping[str, HasGradients]) -> None:
-        names = term_names(losses)
-        super().__init__(list(losses.items()))
-        self.losses, self.names = dict(losses), names
+        self.names = term_names(losses)
+        super().__init__(losses=dict(losses))
         self.needs = (*self.needs, *label_columns(losses))
         for state in ("share", "count", "zero"):
-            self.add_sum(state, len(names))
+            self.add_sum(state, len(self.names))
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "TermShare":
         """Return the analyzer of plain KD's inside, DKD, GDKD and the loss that was trained."""
         return cls({**setting.inside, **setting.decoupled, **setting.trained})
 
-    def update(
-        self,
-        student_logits: Float[Tensor, "n c"],
-        teacher_logits: Float[Tensor, "n c"],
-        target: Int[Tensor, " n"] | None = None,
-    ) -> None:
-        """Add one batch of logits (n, c), with labels where a loss needs them.
-
-        Raises:
-            ValueError: as :meth:`Analyzer.keep`, or labels are missing.
-        """
-        target = labels_for(self.losses, target, student_logits)
-        kept = self.keep(teacher_logits, student_logits, target)
-        sides = (student_logits[kept].double(), teacher_logits[kept].double(), target[kept])
-        sums = [_share_sums(term_gradients(loss, *sides)) for loss in self.losses.values()]
-        share, count, zero = (torch.cat(column) for column in zip(*sums, strict=True))
-        self.accumulate(share=share, count=count, zero=zero)
+    def add(self, student: Logits, teacher: Logits, target: Labels | None) -> None:
+        """Add the finite samples of a batch; a ValueError where a loss lacks its labels."""
+        sides = student.double(), teacher.double(), labels_for(self.losses, target, student)
+        found = [shares(term_gradients(loss, *sides)) for loss in self.losses.values()]
+        share = torch.cat([share.sum(-1) for share, _ in found])
+        count = torch.cat([valid.sum().expand(len(share)) for share, valid in found])
+        self.accumulate(share=share, count=count, zero=len(student) - count)
 
     def compute(self) -> dict[str, Tensor]:
         """``share`` in [0, 1], NaN without samples; the counts n, no_gradient, non_finite."""
@@ -97,17 +84,7 @@ class TermShare(Analyzer):
 
     def table(self) -> pd.DataFrame:
         """Columns loss, term, share (mean over samples), n, no_gradient, non_finite."""
-        values = self.compute()
-        non_finite = int(values.pop("non_finite"))
-        frame = pd.DataFrame(self.names, columns=["loss", "term"])
-        return frame.assign(**flat_columns(values), non_finite=non_finite)
-
-
-def _share_sums(gradients: Float[Tensor, "t n c"]) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums of the shares, of the samples with and of those without, one entry a term."""
-    share, valid = shares(gradients)
-    terms = len(share)
-    return share.sum(-1), valid.sum().expand(terms), (~valid).sum().expand(terms)
+        return self.frame(self.names, ["loss", "term"])
 
 
 @TermShare.reads()
@@ -148,24 +125,8 @@ def share_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for row in table.itertuples():
         width = 0.0 if pd.isna(row.share) else 100 * row.share
         label = row.term if row.term not in named else None
-        bar = ax.barh(
-            losses.index(row.loss),
-            width,
-            left=start[row.loss],
-            height=0.66,
-            label=label,
-            color=term_colour(row.term),
-            edgecolor="white",
-            linewidth=0.8,
-        )
-        if row.share >= WRITTEN:
-            ax.bar_label(
-                bar,
-                [f"{width:.0f}"],
-                label_type="center",
-                color=ink_on(term_colour(row.term)),
-                weight="bold",
-            )
+        place, left, colour = losses.index(row.loss), start[row.loss], term_colour(row.term)
+        stacked_bars(ax, [place], [width], [left], 0.66, colour, label=label)
         start[row.loss] += width
         named.add(row.term)
     ax.set_yticks(range(len(losses)), labels=[short(x, 24) for x in losses], parse_math=False)

@@ -49,21 +49,16 @@ class SignalToNoise(LayerAnalyzer):
             self.add_layer_sum(state, len(self.terms))
         self.add_layer_sum("samples")
 
-    def update(
+    def add(
         self,
         gram: Float[Tensor, "m t t"],
         covariance: Float[Tensor, "m t t"],
         count: Int[Tensor, " m"],
-        layer: Int[Tensor, " m"],
-        step: Int[Tensor, " m"],
-        epoch: Int[Tensor, " m"] | None = None,
+        row: Int[Tensor, " m"],
     ) -> None:
-        """Add records: dot products, covariances, samples, the place of the layer, step, epoch."""
+        """Add dot products, covariances and samples to the rows of their step and layer."""
         square, noise = (x.diagonal(dim1=1, dim2=2).double() for x in (gram, covariance))
-        finite = (square.isfinite() & noise.isfinite()).all(-1)
-        row = self.rows(finite, layer, step, epoch)
-        square, noise, count = square[finite], noise[finite], count[finite].double()
-        signal = square - noise / count.unsqueeze(-1)
+        signal = square - noise / count.double().unsqueeze(-1)
         self.add_rows(row, signal=signal, noise=noise, samples=count)
 
     def compute(self) -> dict[str, Tensor]:
@@ -109,10 +104,10 @@ def snr_reading(table: pd.DataFrame) -> Reading:
         f"at {layer} {high} has {spread[layer]:.2g} times the ratio of {low} "
         f"({means.loc[layer, high]:.2g} and {means.loc[layer, low]:.2g})"
     )
+    told = "These data do not show terms that differ much in signal"
     if spread[layer] >= 2:
-        claim = f"Terms differ in how much signal they carry, as DeepKD found: {claim}."
-        return Reading(claim, number)
-    return Reading(f"These data do not show terms that differ much in signal: {claim}.", number)
+        told = "Terms differ in how much signal they carry, as DeepKD found"
+    return Reading(f"{told}: {claim}.", number)
 
 
 def by_layer(table: pd.DataFrame) -> pd.DataFrame:

@@ -76,24 +76,6 @@ def filled_with(teacher):
     return metric.table()
 
 
-def test_non_finite_samples_are_counted_and_left_out():
-    teacher = TEACHER.clone()
-    teacher[7, 1, 3] = torch.inf
-    keep = torch.arange(40) != 7
-    rows, clean = filled(teacher).table(), filled(TEACHER[keep], TARGET[keep]).table()
-    assert (rows.non_finite == 1).all()
-    same = rows.columns != "non_finite"
-    pd.testing.assert_frame_equal(rows.loc[:, same], clean.loc[:, same])
-
-
-def test_halves_merge_into_the_whole():
-    left, right = RegionAmbiguity(5), RegionAmbiguity(5)
-    left.update(TEACHER[:9], TARGET[:9])
-    right.update(TEACHER[9:], TARGET[9:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), filled().table())
-
-
 def test_the_whole_image_alone_has_no_cells_to_compare():
     with pytest.raises(ValueError, match="need a scale of more than one cell"):
         RegionAmbiguity(5, (1,))

@@ -82,25 +82,6 @@ def test_the_global_region_is_consistent():
     assert (table[table.by_class | table.by_correctness].n == 0).all()
 
 
-def test_non_finite_samples_are_counted_and_left_out():
-    student, teacher = STUDENT.clone(), TEACHER.clone()
-    student[1, 0, 7], teacher[30, 4, 20] = torch.nan, -torch.inf
-    keep = torch.tensor([i not in (1, 30) for i in range(40)])
-    rows = filled(student, teacher).table()
-    clean = filled(STUDENT[keep], TEACHER[keep], TARGET[keep], EPOCH[keep]).table()
-    assert (rows.non_finite == 2).all()
-    same = rows.columns != "non_finite"
-    pd.testing.assert_frame_equal(rows.loc[:, same], clean.loc[:, same])
-
-
-def test_halves_merge_into_the_whole():
-    left, right = (RegionAnatomy(LOSS, 5, epochs=(0, 1, 2)) for _ in range(2))
-    left.update(STUDENT[:9], TEACHER[:9], TARGET[:9], EPOCH[:9])
-    right.update(STUDENT[9:], TEACHER[9:], TARGET[9:], EPOCH[9:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), filled().table())
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -96,25 +96,6 @@ def test_the_mean_of_the_cells_gradients_is_what_reaches_the_global_logits():
     np.testing.assert_allclose(ratios, each)
 
 
-def test_non_finite_samples_are_counted_and_left_out():
-    student = STUDENT.clone()
-    student[7, 1, 3] = torch.inf
-    keep = torch.arange(40) != 7
-    rows = filled(student).table()
-    clean = filled(STUDENT[keep], TEACHER[keep], TARGET[keep]).table()
-    assert (rows.non_finite == 1).all()
-    same = rows.columns != "non_finite"
-    pd.testing.assert_frame_equal(rows.loc[:, same], clean.loc[:, same])
-
-
-def test_halves_merge_into_the_whole():
-    left, right = RegionCancellation(LOSS, 5), RegionCancellation(LOSS, 5)
-    left.update(STUDENT[:9], TEACHER[:9], TARGET[:9])
-    right.update(STUDENT[9:], TEACHER[9:], TARGET[9:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), filled().table())
-
-
 def test_the_whole_image_alone_has_no_cells_to_compare():
     with pytest.raises(ValueError, match="need a scale of more than one cell"):
         RegionCancellation(LOSS, 5, (1,))

@@ -7,7 +7,7 @@ import torch
 
 from kdanalysis.analyzers.regions.uptake import (
     RegionUptake,
-    last_epoch,
+    by_scale,
     run_shares,
     runs_reading,
     uptake_reading,
@@ -57,25 +57,6 @@ def test_where_the_classes_are_the_same_so_are_the_shares_and_else_they_exclude_
 def test_a_student_that_copies_its_teacher_takes_up_everything():
     table = filled(TEACHER).table()
     assert (table[table.n > 0].local == 1).all()
-
-
-def test_non_finite_samples_are_counted_and_left_out():
-    student = STUDENT.clone()
-    student[7, 1, 3] = torch.nan
-    keep = torch.arange(40) != 7
-    rows = filled(student).table()
-    clean = filled(STUDENT[keep], TEACHER[keep], TARGET[keep], EPOCH[keep]).table()
-    assert (rows.non_finite == 1).all()
-    same = rows.columns != "non_finite"
-    pd.testing.assert_frame_equal(rows.loc[:, same], clean.loc[:, same])
-
-
-def test_halves_merge_into_the_whole():
-    left, right = (RegionUptake(5, epochs=(0, 1, 2)) for _ in range(2))
-    left.update(STUDENT[:9], TEACHER[:9], TARGET[:9], EPOCH[:9])
-    right.update(STUDENT[9:], TEACHER[9:], TARGET[9:], EPOCH[9:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), filled().table())
 
 
 def test_epochs_are_needed_where_several_were_announced():
@@ -133,7 +114,7 @@ def test_a_single_epoch_has_no_lines():
 
 
 def test_pooled_shares_are_of_the_last_epoch():
-    same, other = last_epoch(drawable())[2]
+    same, other = by_scale(drawable())[2]
     assert same["local"] == pytest.approx((40 * 0.6 + 10 * 0.61) / 50)
     assert other == {"n": 50, "local": pytest.approx(0.627), "whole": pytest.approx(0.2)}
 
@@ -174,7 +155,7 @@ def test_marks_are_the_shares_of_every_student_at_the_finest_common_scale():
     ]
     expected = []
     for place, each in enumerate(tables.values()):
-        same, other = last_epoch(each)[2]
+        same, other = by_scale(each)[2]
         expected += [(place, same["local"], "full"), (place, other["local"], "full")]
         expected += [(place, other["whole"], "none")]
     assert drawn == [(place, round(100 * x, 6), fill) for place, x, fill in expected]

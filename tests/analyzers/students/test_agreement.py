@@ -51,22 +51,6 @@ def test_without_labels_there_is_agreement_alone():
     assert pd.isna(row.teacher_accuracy)
 
 
-def test_non_finite_rows_are_counted_and_left_out():
-    student = STUDENT.clone()
-    student[[1, 30]] = torch.nan
-    frame = filled(student).table()
-    assert frame.n.tolist() == [19, 19, 20]
-    assert (frame.non_finite == 2).all()
-
-
-def test_halves_merge_into_the_whole():
-    left, right = Agreement((0, 5, 10)), Agreement((0, 5, 10))
-    left.update(STUDENT[:33], TEACHER[:33], TARGET[:33], STEP[:33], EPOCH[:33])
-    right.update(STUDENT[33:], TEACHER[33:], TARGET[33:], STEP[33:], EPOCH[33:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), filled().table())
-
-
 TABLE = pd.DataFrame(
     {
         "step": [0, 10, 20, 30],

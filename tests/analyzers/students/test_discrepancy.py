@@ -127,25 +127,6 @@ def test_steps_are_needed_where_a_first_one_is_set():
         ClassDiscrepancy(12, first_step=5).update(STUDENT, TEACHER, TARGET)
 
 
-def test_non_finite_rows_of_either_side_are_counted_and_left_out():
-    student, teacher = STUDENT.clone(), TEACHER.clone()
-    student[1, 0], teacher[40, 4] = torch.nan, torch.inf
-    kept = [i for i in range(60) if i not in (1, 40)]
-    rows = table(student, teacher)
-    assert (rows.non_finite == 2).all()
-    metric = ClassDiscrepancy(12, 2)
-    metric.update(STUDENT[kept], TEACHER[kept], TARGET[kept])
-    pd.testing.assert_frame_equal(rows.assign(non_finite=0), metric.table())
-
-
-def test_halves_merge_into_the_whole():
-    left, right = ClassDiscrepancy(12, 2), ClassDiscrepancy(12, 2)
-    left.update(STUDENT[:33], TEACHER[:33], TARGET[:33])
-    right.update(STUDENT[33:], TEACHER[33:], TARGET[33:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), table())
-
-
 def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="temperature must be a finite number above 0"):
         ClassDiscrepancy(12, 0)

@@ -122,29 +122,12 @@ def test_epochs_follow_the_steps():
     assert WHOLE.groupby("step").epoch.first().to_dict() == {0: 0, 10: 0, 20: 1}
 
 
-def test_non_finite_rows_of_either_side_are_counted_and_left_out():
-    student, teacher = STUDENT.clone(), TEACHER.clone()
-    student[1, 0], teacher[40, 4] = torch.nan, torch.inf
-    rows = table(student, teacher)
-    assert (rows.non_finite == 2).all()
-    assert rows.groupby("step").n.first().tolist() == [19, 20, 19]
-    assert rows["mean"].notna().all()
-
-
 def test_one_sample_has_a_mean_and_no_deviation():
     metric = NonTopRelation(3)
     metric.update(STUDENT[:1], TEACHER[:1], TARGET[:1])
     rows = metric.table()
     assert rows["mean"].notna().all()
     assert rows["std"].isna().all()
-
-
-def test_halves_merge_into_the_whole():
-    left, right = (NonTopRelation(3, (0, 10, 20)) for _ in range(2))
-    left.update(STUDENT[:33], TEACHER[:33], TARGET[:33], STEP[:33], EPOCH[:33])
-    right.update(STUDENT[33:], TEACHER[33:], TARGET[33:], STEP[33:], EPOCH[33:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), WHOLE)
 
 
 def test_another_k_does_not_merge():

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 import kdanalysis as kd
 from kdanalysis.analyzers.sweep.spread import (
@@ -61,15 +60,6 @@ def test_all_samples_have_the_means_of_the_sweep():
             assert found["mean"] == pytest.approx(expected[quantity], rel=1e-10, abs=1e-14)
 
 
-def test_halves_merge_into_the_whole():
-    pd.testing.assert_frame_equal(table(), table(splits=()), rtol=1e-12)
-    left, right = (SweepSpread(C, (1, 4), KS, WEIGHTS, (0.5, 0.9)) for _ in range(2))
-    left.update(STUDENT[:130], TEACHER[:130])
-    right.update(STUDENT[130:], TEACHER[130:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), table(), rtol=1e-12)
-
-
 def test_a_sample_without_a_gradient_has_a_norm_of_zero_and_no_direction():
     student = STUDENT.clone()
     student[:200] = TEACHER[:200]
@@ -77,17 +67,6 @@ def test_a_sample_without_a_gradient_has_a_norm_of_zero_and_no_direction():
     assert row(frame, 1, "norm_kd", 3, "all").n == N
     assert row(frame, 1, "norm_kd", 3, "all").q25 == 0
     assert row(frame, 1, "cosine_total_kd", 3, "all").n == 100
-
-
-def test_non_finite_rows_are_counted_and_left_out():
-    teacher = TEACHER.clone()
-    teacher[:5, 2] = torch.nan
-    frame = table(teacher=teacher)
-    assert (frame.non_finite == 5).all()
-    assert row(frame, 4, "norm_kd", 1, "all").n == N - 5
-    nothing = table(teacher=torch.full_like(TEACHER, torch.nan))
-    assert (nothing.n == 0).all()
-    assert nothing["mean"].isna().all()
 
 
 @pytest.mark.parametrize("edges", [(), (0.9, 0.5), (0.5, 0.5), (0.0, 0.5), (0.5, 1.0)])

@@ -94,18 +94,6 @@ def test_rows_are_every_temperature_and_k():
     pd.testing.assert_frame_equal(frame, rows)
 
 
-def test_halves_merge_into_the_whole():
-    left, right, whole = (TermSweep(C, (1, 4), "all", WEIGHTS) for _ in range(3))
-    left.update(STUDENT[:13], TEACHER[:13])
-    right.update(STUDENT[13:], TEACHER[13:])
-    whole.update(STUDENT, TEACHER)
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), whole.table(), rtol=1e-13)
-    other = TermSweep(C, (1, 4), "all", (1, 1, 8))
-    with pytest.raises(ValueError, match="cannot merge"):
-        left.merge_state(other)
-
-
 def test_chunks_and_threads_change_nothing(monkeypatch):
     whole = table(splits=())
     monkeypatch.setattr(module, "chunks", partial(module.chunks, entries=6 * C))
@@ -126,16 +114,6 @@ def test_a_gradient_of_zero_enters_no_mean_of_directions():
     for name in (c for c in COLUMNS if c.startswith(("cosine", "share", "kd_share"))):
         np.testing.assert_allclose(rows[name], rest[name], rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(rows.norm_kd, rest.norm_kd * 30 / 40, rtol=1e-12)
-
-
-def test_non_finite_rows_are_counted_and_left_out():
-    teacher = torch.cat((TEACHER, TEACHER[:2]))
-    teacher[-1, 0], teacher[-2, 1] = torch.nan, torch.inf
-    frame = table(torch.cat((STUDENT, STUDENT[:2])), teacher)
-    assert (frame.non_finite == 2).all()
-    assert (frame.n == N).all()
-    columns = [c for c in frame if c != "non_finite"]
-    pd.testing.assert_frame_equal(frame[columns], table()[columns])
 
 
 @pytest.mark.parametrize(

@@ -131,13 +131,6 @@ def test_the_students_side_is_calibrated_alike(table):
         metric.merge_state(Calibration(12))
 
 
-def test_non_finite_rows_are_counted_and_left_out(table):
-    spoiled = torch.cat([TEACHER, torch.full((2, 12), torch.nan, dtype=torch.float64)])
-    rows = filled(Calibration(12), spoiled, torch.cat([HALF_RIGHT, torch.zeros(2).long()])).table()
-    assert (rows.non_finite == 2).all()
-    pd.testing.assert_frame_equal(rows.drop(columns="non_finite"), table.drop(columns="non_finite"))
-
-
 def test_without_finite_rows_there_are_no_values():
     rows = filled(Calibration(12), TEACHER * torch.nan).table()
     assert rows[["ece", "nll", "brier", "accuracy", "confidence"]].isna().all(axis=None)

@@ -115,19 +115,6 @@ def test_no_class_lies_outside_the_top_five_of_five():
     assert value(card(logits(0, 9, 5)), "p_other_mean", 1.0) == 0.0
 
 
-def test_non_finite_rows_are_counted_and_left_out(batch):
-    teacher, target = batch
-    spoiled = teacher.clone()
-    spoiled[3, 2], spoiled[7, 0], spoiled[9, 5] = torch.nan, torch.inf, -torch.inf
-    clean = torch.ones(400, dtype=torch.bool)
-    clean[[3, 7, 9]] = False
-    table = card(spoiled, target)
-    expected = card(teacher[clean], target[clean])
-    assert value(table, "non_finite") == 3
-    same = table.quantity != "non_finite"
-    pd.testing.assert_frame_equal(table[same], expected[same])
-
-
 def test_a_teacher_without_finite_samples_has_no_values():
     table = card(torch.full((4, 3), torch.nan), torch.zeros(4, dtype=torch.long))
     counts = table.quantity.isin(["n", "non_finite"])

@@ -44,16 +44,6 @@ def test_all_classes_hold_all_mass_even_where_rounding_exceeds_one():
     assert last["median"].between(1 - BINS.width, 1).all()
 
 
-def test_non_finite_rows_are_counted_and_left_out():
-    teacher = logits(0, 30)
-    spoiled = torch.cat([teacher, torch.full((2, 12), torch.nan, dtype=torch.float64)])
-    rows = table(spoiled)
-    assert (rows.non_finite == 2).all()
-    pd.testing.assert_frame_equal(
-        rows.drop(columns="non_finite"), table(teacher).drop(columns="non_finite")
-    )
-
-
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="need at least 2 classes"):
         TopKMass(1)

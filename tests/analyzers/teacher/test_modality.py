@@ -5,7 +5,6 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from kdanalysis.analyzers.teacher.modality import Modality, modality_by_class, modality_reading
 from kdanalysis.core.partition import AutoK
@@ -45,15 +44,6 @@ def test_the_rule_is_the_callers():
     rows = table(logits(0), targets(1), rule=AutoK(max_k=1, temperature=1.0))
     assert set(rows.k) == {1}
     assert set(rows.temperature) == {1.0}
-
-
-def test_non_finite_rows_are_counted_and_left_out():
-    teacher, target = logits(0), targets(1)
-    spoiled = teacher.clone()
-    spoiled[:2] = torch.nan
-    rows = table(spoiled, target)
-    assert (rows.non_finite == 2).all()
-    assert rows["count"].sum() == 58
 
 
 def example(classes: int = 10, slope: float = 0.3, top: int = 6) -> pd.DataFrame:

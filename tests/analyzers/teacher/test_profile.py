@@ -43,19 +43,6 @@ def test_a_class_without_samples_has_no_profile():
     assert rows[rows.target == 0].probability.sum() == pytest.approx(1)
 
 
-def test_non_finite_rows_are_counted_and_left_out():
-    teacher, target = logits(0), targets(1)
-    spoiled = teacher.clone()
-    spoiled[5, 3] = torch.inf
-    kept = torch.arange(60) != 5
-    rows = table(spoiled, target)
-    assert (rows.non_finite == 1).all()
-    pd.testing.assert_frame_equal(
-        rows.drop(columns="non_finite"),
-        table(teacher[kept], target[kept]).drop(columns="non_finite"),
-    )
-
-
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="temperature must be a finite number above 0, got 0"):
         ClassProfile(3, 0)

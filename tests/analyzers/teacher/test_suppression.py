@@ -89,14 +89,6 @@ def test_values_beyond_the_histogram_are_in_its_open_bins():
     assert rows.high.iloc[-1] == np.inf
 
 
-def test_non_finite_rows_are_counted_and_left_out():
-    spoiled = torch.cat([TEACHER, torch.full((2, 12), torch.inf, dtype=torch.float64)])
-    rows = table(spoiled, torch.cat([TARGET, TARGET[:2]]))
-    assert (rows.non_finite == 2).all()
-    same = ~rows.columns.isin(["non_finite"])
-    pd.testing.assert_frame_equal(rows.loc[:, same], table().loc[:, same])
-
-
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="need at least 2 classes"):
         Suppression(1)

@@ -73,23 +73,6 @@ def test_terms_without_weight_or_name_have_no_factor():
     }
 
 
-def test_non_finite_rows_are_counted_and_left_out():
-    teacher = TEACHER.clone()
-    teacher[20, 3] = torch.nan
-    rows = table({"gdkd": GDKD(3)}, teacher)
-    assert (rows.non_finite == 1).all()
-    assert (rows.n == 299).all()
-
-
-def test_halves_merge_into_the_whole():
-    losses = {"gdkd": GDKD(3), "dkd": DKD()}
-    left, right = Amplification(losses, (1, 4)), Amplification(losses, (1, 4))
-    left.update(TEACHER[:100], TARGET[:100])
-    right.update(TEACHER[100:], TARGET[100:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), table(losses))
-
-
 def test_a_loss_without_groups_is_refused():
     with pytest.raises(ValueError, match=r"KD\(.*\) has no partition"):
         Amplification({"kd": KD()})

@@ -81,22 +81,6 @@ def test_terms_of_one_name_are_told_apart_by_their_loss():
     assert set(rows.term_a) | set(rows.term_b) == {"soft:kd", "sharp:kd", "ce"}
 
 
-def test_non_finite_rows_of_either_side_are_counted_and_left_out():
-    student, teacher = STUDENT.clone(), TEACHER.clone()
-    student[1, 0], teacher[40, 4] = torch.nan, torch.inf
-    rows = table(student, teacher)
-    assert (rows.non_finite == 2).all()
-    assert rows.query("teacher == 'all'").n.tolist() == [29] * 20
-
-
-def test_halves_merge_into_the_whole():
-    left, right = (GradientConflict(LOSSES, (0, 10)) for _ in range(2))
-    left.update(STUDENT[:33], TEACHER[:33], TARGET[:33], STEP[:33], EPOCH[:33])
-    right.update(STUDENT[33:], TEACHER[33:], TARGET[33:], STEP[33:], EPOCH[33:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), table())
-
-
 def test_one_term_has_nothing_to_conflict_with():
     with pytest.raises(ValueError, match="need at least two terms to compare"):
         GradientConflict({"kd": KD()})

@@ -141,22 +141,6 @@ def test_without_labels_there_are_only_all_samples():
     pd.testing.assert_frame_equal(metric.table(), expected)
 
 
-def test_non_finite_rows_are_counted_and_left_out():
-    student, teacher = STUDENT.clone(), TEACHER.clone()
-    student[1, 0], teacher[40, 4] = torch.nan, torch.inf
-    rows = table(student, teacher).query("teacher == 'all' and step >= 0")
-    assert (rows.non_finite == 2).all()
-    assert (rows.n == 29).all()
-
-
-def test_halves_merge_into_the_whole():
-    left, right = (LossDirection(LOSSES, (0, 10)) for _ in range(2))
-    left.update(STUDENT[:33], TEACHER[:33], TARGET[:33], STEP[:33], EPOCH[:33])
-    right.update(STUDENT[33:], TEACHER[33:], TARGET[33:], STEP[33:], EPOCH[33:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), table())
-
-
 def test_epochs_follow_the_steps():
     assert table().groupby("step").epoch.first().to_dict() == {0: 0, 10: 1}
     assert table().epoch.isna().sum() == 3 * 10  # all steps together have none

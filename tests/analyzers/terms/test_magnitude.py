@@ -70,14 +70,6 @@ def test_a_zero_gradient_reads_zero():
     assert pd.isna(row.epoch)
 
 
-def test_non_finite_rows_of_either_side_are_counted_and_left_out():
-    student, teacher = STUDENT.clone(), TEACHER.clone()
-    student[1, 0], teacher[30, 4] = torch.nan, torch.inf
-    rows = table(student, teacher)
-    assert (rows.non_finite == 2).all()
-    assert rows.groupby("step").n.first().tolist() == [19, 19, 20]
-
-
 def test_a_batch_without_finite_rows_gives_nan():
     metric = TermMagnitude(LOSSES)
     metric.update(torch.full_like(STUDENT, torch.nan), TEACHER, TARGET)
@@ -85,14 +77,6 @@ def test_a_batch_without_finite_rows_gives_nan():
     assert rows["mean"].isna().all()
     assert (rows.n == 0).all()
     assert (rows.non_finite == 60).all()
-
-
-def test_halves_merge_into_the_whole():
-    left, right = (TermMagnitude(LOSSES, (0, 50, 100)) for _ in range(2))
-    left.update(STUDENT[:33], TEACHER[:33], TARGET[:33], STEP[:33], EPOCH[:33])
-    right.update(STUDENT[33:], TEACHER[33:], TARGET[33:], STEP[33:], EPOCH[33:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), table())
 
 
 def test_analyzers_of_other_weights_do_not_merge():

@@ -105,29 +105,10 @@ def test_two_classes_have_no_relations():
     assert rows[rows.part == "half"].n.sum() == 60
 
 
-def test_non_finite_rows_are_counted_and_left_out():
-    student, teacher = STUDENT.clone(), TEACHER.clone()
-    student[1, 0], teacher[30, 4] = torch.nan, -torch.inf
-    kept = torch.tensor([i not in (1, 30) for i in range(60)])
-    rows = filled(NCKDByConfidence(), student, teacher).table()
-    clean = filled(NCKDByConfidence(), STUDENT[kept], TEACHER[kept], TARGET[kept]).table()
-    assert (rows.non_finite == 2).all()
-    same = rows.columns != "non_finite"
-    pd.testing.assert_frame_equal(rows.loc[:, same], clean.loc[:, same])
-
-
 def test_without_finite_rows_there_are_no_values():
     rows = filled(NCKDByConfidence(), student=STUDENT * torch.nan).table()
     assert rows[["lowest", "value", "norm", "confidence"]].isna().all(axis=None)
     assert (rows.non_finite == 60).all()
-
-
-def test_halves_merge_into_the_whole():
-    left, right = NCKDByConfidence(), NCKDByConfidence()
-    left.update(STUDENT[:9], TEACHER[:9], TARGET[:9])
-    right.update(STUDENT[9:], TEACHER[9:], TARGET[9:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), filled(NCKDByConfidence()).table())
 
 
 def test_bad_input_is_refused():

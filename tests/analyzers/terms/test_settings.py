@@ -9,7 +9,6 @@ from kdanalysis.analyzers.terms.conflict import GradientConflict
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.analyzers.terms.layers import LayerGradients
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
-from kdanalysis.analyzers.terms.nckd import NCKDByConfidence
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.analyzers.terms.snr import SignalToNoise
 from kdanalysis.losses import NKD
@@ -35,10 +34,6 @@ def test_the_losses_are_those_of_the_setting(kind, losses):
     assert getattr(analyzer, "steps", (0, 10)) == (0, 10)
     if "gdkd" in losses:
         assert (analyzer.losses["gdkd"].k, analyzer.losses["gdkd"].temperature) == (3, 2.0)
-
-
-def test_nckd_has_the_temperature_of_the_losses():
-    assert NCKDByConfidence.for_setting(SETTING).temperature == 2.0
 
 
 def test_two_classes_have_nothing_to_amplify():

@@ -99,30 +99,10 @@ def test_equal_confidences_stay_in_one_decile():
 
 
 @pytest.mark.parametrize("analyzer", [TermShare, ShareByConfidence])
-def test_non_finite_rows_are_counted_and_left_out(analyzer):
-    student, teacher = STUDENT.clone(), TEACHER.clone()
-    student[1, 0], teacher[30, 4] = torch.nan, -torch.inf
-    kept = torch.tensor([i not in (1, 30) for i in range(60)])
-    rows = filled(analyzer(LOSSES), student, teacher).table()
-    clean = filled(analyzer(LOSSES), STUDENT[kept], TEACHER[kept], TARGET[kept]).table()
-    assert (rows.non_finite == 2).all()
-    pd.testing.assert_frame_equal(rows.drop(columns="non_finite"), clean.drop(columns="non_finite"))
-
-
-@pytest.mark.parametrize("analyzer", [TermShare, ShareByConfidence])
 def test_a_batch_without_finite_rows_gives_nan(analyzer):
     rows = filled(analyzer(LOSSES), student=STUDENT * torch.nan).table()
     assert rows.share.isna().all()
     assert (rows.non_finite == 60).all()
-
-
-@pytest.mark.parametrize("analyzer", [TermShare, ShareByConfidence])
-def test_halves_merge_into_the_whole(analyzer):
-    left, right = analyzer(LOSSES), analyzer(LOSSES)
-    left.update(STUDENT[:9], TEACHER[:9], TARGET[:9])
-    right.update(STUDENT[9:], TEACHER[9:], TARGET[9:])
-    left.merge_state(right)
-    pd.testing.assert_frame_equal(left.table(), filled(analyzer(LOSSES)).table())
 
 
 def test_bad_input_is_refused():
