@@ -1,11 +1,13 @@
 """Measures what the toolkit promises, each as a ratio against the plain way in the same process.
 
-    python scripts/benchmark.py --json benchmark.json
-    python scripts/benchmark.py --only closed_form --device cuda
+    python scripts/benchmark.py --json benchmark.json --markdown docs/benchmarks.md
+    python scripts/benchmark.py --only closed_form sweep --device cuda
     python scripts/benchmark.py --only sweep --full --repetitions 1
 
 Every ratio is the median over alternating repetitions (ours, plain, ours, plain, ...). The plain
 way is written out here beside ours, and checked to give the same numbers before anything is timed.
+Commands and the quickstart are processes of their own; their plain way is to import what the
+heaviest of them needs, and to do nothing with it.
 """
 
 import argparse
@@ -13,18 +15,26 @@ import json
 import os
 import platform
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
 from measures.capture import capture
 from measures.closed_form import closed_form
+from measures.commands import commands
 from measures.memory import memory
 from measures.parameter import parameter
+from measures.quickstart import quickstart
+from measures.reading import reading
+from measures.rows import as_text, rows_of
 from measures.stones import stones
 from measures.store import store
 from measures.sweep import imagenet, sweep
 
 MEASURES = {
+    "commands": commands,
+    "quickstart": quickstart,
+    "reading": reading,
     "closed_form": closed_form,
     "capture": capture,
     "parameter": parameter,
@@ -37,36 +47,64 @@ MEASURES = {
 
 
 def main() -> None:
-    """Measure and print the figures as JSON."""
+    """Measure, print a table of the figures beside their goals, and write them where asked."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--only", choices=MEASURES, help="one measure instead of all")
+    parser.add_argument("--json", type=Path, help="write the figures and the rows to this file")
+    parser.add_argument("--markdown", type=Path, help="write the table as a page to this file")
+    parser.add_argument("--only", choices=MEASURES, nargs="+", help="some measures, not all")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--repetitions", type=int, default=7, help="at least 5 for a median")
+    parser.add_argument("--repetitions", type=int, default=5, help="at least 5 for a median")
     parser.add_argument(
         "--full", action="store_true", help="the plain sweep in full, not scaled up from a part"
     )
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    figures = {"machine": describe(device)}
-    for name in [arguments.only] if arguments.only else MEASURES:
+    machine, figures = describe(device) | {"repetitions": arguments.repetitions}, {}
+    for name in arguments.only or MEASURES:
         print(f"measuring {name} ...", file=sys.stderr)
         options = {"full": True} if name == "sweep" and arguments.full else {}
         figures[name] = MEASURES[name](device, arguments.repetitions, **options)
-    text = json.dumps(figures, indent=2)
-    print(text)
+    rows = rows_of(figures)
+    print(as_text(rows))
     if arguments.json:
-        arguments.json.write_text(text + "\n")
+        rows = [row._asdict() for row in rows]
+        text = json.dumps({"machine": machine, "rows": rows, **figures}, indent=2)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+    if arguments.markdown:
+        arguments.markdown.write_text(page(machine, as_text(rows_of(figures))), encoding="utf-8")
+
+
+def page(machine: dict[str, object], table: str) -> str:
+    """Return the page of the last run."""
+    facts = "\n".join(f"- {name}: {value}" for name, value in machine.items())
+    return (
+        "# Benchmarks\n\nWritten by `python scripts/benchmark.py --markdown docs/benchmarks.md`; "
+        "what each row is says the docstring\nof its measure in `scripts/measures/`. Medians; "
+        "`plain` is the same done the plain way, of commands the\nimports alone: "
+        f"`import torch, pandas, matplotlib.figure`.\n\n{facts}\n\n{table}\n"
+    )
 
 
 def describe(device: torch.device) -> dict[str, object]:
     """Return what the figures were measured on."""
     return {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
         "torch": torch.__version__,
     }
+
+
+def processor() -> str:
+    """Return the processor's name as Linux knows it, elsewhere its kind."""
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return " ".join((*named[:1], platform.machine()))
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
     """Write report.html, tables and figures, all of them or none."""
     from kdanalysis.cli.progress import watching
     from kdanalysis.pages.experiment import experiment_study
-    from kdanalysis.pages.facts import stated
+    from kdanalysis.studies.facts import stated
 
     study = experiment_study(
         f"What {', '.join(outcome.runs)} teach",

@@ -9,7 +9,7 @@ def info(run: Run, seed: Seed = 0, device: Device = "auto") -> None:
     Example: kdanalysis info runs/gdkd
     """
     from kdanalysis.cli.terminal import print_facts
-    from kdanalysis.pages.facts import run_facts
     from kdanalysis.store.run import StoredRun
+    from kdanalysis.studies.facts import run_facts
 
     print_facts(run_facts(StoredRun(run)), title=str(run))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from kdanalysis import __version__
 from kdanalysis.cli.boundary import Boundary, Together
 from kdanalysis.cli.compare import compare
 from kdanalysis.cli.diagnose import diagnose
@@ -21,12 +22,24 @@ from kdanalysis.cli.table import table
 from kdanalysis.cli.train import train
 from kdanalysis.cli.verify import verify
 
+
+def print_version(asked: bool) -> None:
+    """Print the version and end, where it is asked for."""
+    if asked:
+        typer.echo(f"kdanalysis {__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(cls=Boundary, add_completion=False, rich_markup_mode="rich")
 
 
 @app.callback(epilog="kdanalysis COMMAND --help shows the options of a command with an example.")
 def kdanalysis(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error was raised.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=print_version, is_eager=True),
+    ] = False,
     imports: Annotated[
         list[str] | None,
         typer.Option(

@@ -62,7 +62,7 @@ def make_console() -> "Console":
 def warn_of_skipped(run: "StoredRun | None") -> None:
     """Say on stderr which parts of a run cannot be read; silent for a whole run, or none."""
     from kdanalysis.core.ranks import RANKS
-    from kdanalysis.pages.facts import skipped_fact
+    from kdanalysis.studies.facts import skipped_fact
 
     skipped = run.skipped if run is not None and RANKS.first else []
     if skipped:

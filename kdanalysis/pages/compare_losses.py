@@ -25,11 +25,11 @@ from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.draw.look import Axes
 from kdanalysis.losses import Loss
 from kdanalysis.pages.compare_runs import BY_RUN
-from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, joined, unwatched, without_label
+from kdanalysis.studies.facts import class_fact, stated
 from kdanalysis.studies.source import Source
 
 MOST_STEPS = 100  # beyond, steps are put together: the memory of a table grows with them

@@ -15,11 +15,11 @@ from kdanalysis.analyzers.terms.direction_pictures import direction_by_run, mult
 from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
 from kdanalysis.analyzers.terms.matching import Tables
 from kdanalysis.analyzers.terms.share import share_by_run
-from kdanalysis.pages.facts import class_fact
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, joined, unwatched
+from kdanalysis.studies.facts import class_fact
 from kdanalysis.studies.run import possible, tables_of
 from kdanalysis.studies.setting import common_settings
 from kdanalysis.studies.source import Source

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from kdanalysis.data import DataSplits, load_data
 from kdanalysis.losses import Blockwise, Loss, parse_loss
-from kdanalysis.pages.facts import called, network_of, stated
+from kdanalysis.pages.given import called, network_of
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.stones import Ladder, fit_connectors
+from kdanalysis.studies.facts import stated
 from kdanalysis.studies.ladder import ladder_tables
 
 BATCH = 250

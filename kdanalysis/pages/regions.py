@@ -15,10 +15,11 @@ from kdanalysis.analyzers.regions.sight import drawn_scales, sight_of_image
 from kdanalysis.data import DataSplits, load_data
 from kdanalysis.draw.look import class_names, short
 from kdanalysis.losses import Loss, parse_loss
-from kdanalysis.pages.facts import called, network_of, stated
+from kdanalysis.pages.given import called, network_of
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
+from kdanalysis.studies.facts import stated
 from kdanalysis.studies.opening import open_regions
 from kdanalysis.studies.regions import tables_of_file, tables_of_networks
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from kdanalysis.pages.facts import source_facts
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section, with_conflict
 from kdanalysis.pages.study import Study, Tables
 from kdanalysis.pages.teacher import card_section
 from kdanalysis.studies.compute import Watch, by_noun, unwatched
+from kdanalysis.studies.facts import source_facts
 from kdanalysis.studies.run import Run, tables_of
 from kdanalysis.studies.source import Source
 

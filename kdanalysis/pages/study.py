@@ -11,8 +11,7 @@ import pandas as pd
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Noun, Picture, Reading, figure_of
 from kdanalysis.draw.look import Axes, Figure
-from kdanalysis.draw.save import save_figure
-from kdanalysis.pages.html import Section, build
+from kdanalysis.pages.html import Section
 from kdanalysis.pages.publish import output_folder
 from kdanalysis.studies.compute import joined
 
@@ -104,6 +103,8 @@ class Study:
 
     def html(self) -> str:
         """Return the page as one self-contained file."""
+        from kdanalysis.pages.html.page import build
+
         return build(self.sections, self.title, self.facts)
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
@@ -125,6 +126,8 @@ class Study:
         Tables also as .parquet where the study has that format. A figure has the name of its
         section; a second one of the same section ends in ``-2``.
         """
+        from kdanalysis.draw.save import save_figure
+
         for name in ("tables", "figures"):
             (folder / name).mkdir()
         for name, table in self.tables.items():

@@ -9,11 +9,11 @@ import torch
 
 from kdanalysis.analyzers.sweep.spread import SweepSpread
 from kdanalysis.analyzers.sweep.sweep import TermSweep, check_ks
-from kdanalysis.pages.facts import class_fact, stated
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
+from kdanalysis.studies.facts import class_fact, stated
 from kdanalysis.studies.opening import open_source
 
 MOST_ROWS = 400  # of the table on the page; the files hold all

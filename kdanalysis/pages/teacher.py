@@ -17,11 +17,11 @@ from kdanalysis.analyzers.teacher.suggestion import suggest, suggestion_tiles
 from kdanalysis.analyzers.teacher.suppression import Suppression
 from kdanalysis.analyzers.terms.amplification import Amplification
 from kdanalysis.losses import DKD, GDKD
-from kdanalysis.pages.facts import class_fact, label_fact, stated
 from kdanalysis.pages.html import Section, Tile
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
+from kdanalysis.studies.facts import class_fact, label_fact, stated
 from kdanalysis.studies.opening import open_source
 from kdanalysis.studies.run import MOST_CLASSES
 from kdanalysis.studies.source import Source

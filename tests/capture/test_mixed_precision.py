@@ -17,7 +17,7 @@ from kdanalysis import (
     every,
     open_run,
 )
-from kdanalysis.pages.facts import residual_fact
+from kdanalysis.studies.facts import residual_fact
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
 HALF = {"float16": 2e-3, "bfloat16": 1.6e-2}  # what rounding leaves of a gradient

@@ -7,10 +7,10 @@ import torch
 
 from kdanalysis import DKD, GDKD, KD, SDD, CrossEntropy, Sum
 from kdanalysis.analyzers.regions.anatomy import RegionAnatomy
-from kdanalysis.pages.facts import run_facts
 from kdanalysis.pages.run import report
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
+from kdanalysis.studies.facts import run_facts
 from kdanalysis.studies.regions import REGIONS as REGION_TABLES
 from kdanalysis.studies.run import open_run
 from kdanalysis.studies.setting import region_loss_of

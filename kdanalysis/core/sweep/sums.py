@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.core.sweep import loops
 from kdanalysis.core.sweep.algebra import (
     DEFINED,
     PLAIN,
@@ -64,6 +63,8 @@ def _compiled(
     each: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sums and counts of samples within REACH, and the statistics of ``each``, (s, k, n)."""
+    from kdanalysis.core.sweep import loops  # numba: half a second
+
     pair, entropy = deviation(ranked, temperature)
     kd = pair.e - (1 - pair.shift) * pair.p
     kd = without_rounding((kd * kd).sum(0), (pair.p * pair.p).sum(0)).sqrt_()

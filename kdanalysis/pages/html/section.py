@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-from matplotlib.figure import Figure
+
+from kdanalysis.draw.look import Figure
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from page_reader import Reader, draw
 
-from kdanalysis.pages.html import Section, build
+from kdanalysis.pages.html import Section
+from kdanalysis.pages.html.page import build
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 QUIET = (

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from page_reader import HOSTILE, Reader, draw
 
-from kdanalysis.pages.html import Section, build
+from kdanalysis.pages.html import Section
+from kdanalysis.pages.html.page import build
 
 
 @pytest.fixture

@@ -1,19 +1,18 @@
-"""Facts about runs and logits, as (label, value) pairs for a page's head or a terminal."""
+"""Facts about runs and logits, as (label, value) pairs for a page's head or a terminal.
+
+Nothing here loads torch: ``kdanalysis info`` answers at once.
+"""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
-from kdanalysis.data import DataSplits
-from kdanalysis.studies.source import Source
-from kdanalysis.training.checkpoint import load_network
+from kdanalysis.store.grams import gram_index
 
 
-def source_facts(source: Source) -> dict[str, object]:
-    """Return what a source is: of a run what its run.json and its parts say."""
+def source_facts(source: Any) -> dict[str, object]:
+    """Return what a ``Source`` is: of a run what its run.json and its parts say."""
     if source.run is not None:
         labels = {"labels": label_fact(source)} if source.unlabelled else {}
         return run_facts(source.run) | labels
@@ -28,7 +27,7 @@ def source_facts(source: Source) -> dict[str, object]:
     )
 
 
-def label_fact(source: Source) -> str:
+def label_fact(source: Any) -> str:
     """Return whether there are labels, and how many rows have none; when they have been read."""
     if not source.has_target:
         return "none: nothing about accuracy or calibration"
@@ -44,7 +43,7 @@ def run_facts(run: Any) -> dict[str, object]:
         run: a ``StoredRun``, or what ``open_run`` gives.
     """
     info, steps = run.info, run.steps()
-    layers = Source("", None, run).layers.layers
+    layers = gram_index(run).layers
     facts = {
         "loss": info.loss,
         "terms": ", ".join(info.terms),
@@ -117,16 +116,3 @@ def skipped_fact(skipped: list[tuple[object, str]]) -> str | None:
         return None
     part, reason = skipped[0]
     return f"{len(skipped)}, such as {part}: {reason}"
-
-
-def network_of(given: Any, data: DataSplits, device: Any) -> nn.Module:
-    """Return a network on the device, read from its checkpoint where a path is given."""
-    network = given if isinstance(given, nn.Module) else load_network(Path(given), data.classes)
-    return network.to(device)
-
-
-def called(given: Any) -> str:
-    """Return what readers call a network, a file or arrays."""
-    if isinstance(given, Mapping):
-        return "arrays"
-    return type(given).__name__ if isinstance(given, nn.Module) else str(given)

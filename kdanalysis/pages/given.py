@@ -1,0 +1,23 @@
+"""What users give a page to look at: networks, as they are or by their checkpoint."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from kdanalysis.data import DataSplits
+from kdanalysis.training.checkpoint import load_network
+
+
+def network_of(given: Any, data: DataSplits, device: Any) -> nn.Module:
+    """Return a network on the device, read from its checkpoint where a path is given."""
+    network = given if isinstance(given, nn.Module) else load_network(Path(given), data.classes)
+    return network.to(device)
+
+
+def called(given: Any) -> str:
+    """Return what readers call a network, a file or arrays."""
+    if isinstance(given, Mapping):
+        return "arrays"
+    return type(given).__name__ if isinstance(given, nn.Module) else str(given)
