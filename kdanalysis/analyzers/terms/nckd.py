@@ -11,7 +11,7 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.teacher.suppression import rest_odds
 from kdanalysis.analyzers.terms.confidence import short_confidence
-from kdanalysis.core.divergence import decompose, slopes_of_chosen
+from kdanalysis.core.divergence import decompose, slopes
 from kdanalysis.core.partition import Target
 from kdanalysis.core.streams import Bins, check_temperatures, sum_by_part
 from kdanalysis.draw.look import (
@@ -79,10 +79,10 @@ class NCKDByConfidence(Analyzer):
         student, teacher = student_logits[kept].double(), teacher_logits[kept].double()
         label, t = target[kept].long(), self.temperature
         odds = -rest_odds(teacher, label)
-        groups = Target()(teacher, label)
-        value = t**2 * decompose(student, teacher, groups, 2, t).low[:, 1]
-        slopes = slopes_of_chosen(student, teacher, label.unsqueeze(-1), temperature=t)
-        norm, rest = slopes.low[1].norm(dim=-1), rest_odds(teacher / t, label).sigmoid()
+        sides = student, teacher, Target().members(teacher, label)
+        value = t**2 * decompose(*sides, t).low[:, 1]
+        slope = slopes(*sides, (1.0, 1.0, 1.0), t).low[1]
+        norm, rest = slope.norm(dim=-1), rest_odds(teacher / t, label).sigmoid()
         place = BINS.index(odds)
         rows = torch.stack([odds.sigmoid(), value, norm, rest * value, rest * norm])
         self.accumulate(
