@@ -11,7 +11,7 @@ from functools import cached_property
 
 from kdanalysis.core.partition import Target, TopK
 from kdanalysis.losses import DKD, GDKD, KD, CrossEntropy, Loss
-from kdanalysis.losses.plain import KDParts
+from kdanalysis.losses.parts import KDParts
 
 
 @dataclass(frozen=True)

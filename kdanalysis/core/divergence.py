@@ -1,13 +1,20 @@
-"""Exact split of the distillation divergence over a partition of the classes."""
+"""Exact split of the distillation divergence over a partition of the classes.
+
+Groups are given as ``Partition.members`` gives them. Written as operations on whole arrays, for any
+device and for autograd; where a processor needs no graph, ``loops`` does the same in one pass.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.core.partition import Members
+
 DIVERGENCES = ("forward", "reverse", "both")
+FAR = 40.0  # of log(q / p): beyond it p log(p / q) - p is lost in the rounding of q
 
 
 class Decomposition(NamedTuple):
@@ -18,11 +25,37 @@ class Decomposition(NamedTuple):
     mass: Float[Tensor, "n g"]  # teacher mass of each group
 
 
+class Slopes(NamedTuple):
+    """Gradients in the student logits of weight * T^2 times the parts of a ``Decomposition``."""
+
+    high: Float[Tensor, "n c"]
+    low: tuple[Float[Tensor, "n c"], ...]  # one a group
+
+
+class _Group(NamedTuple):
+    """Both sides of a group, the student's first."""
+
+    classes: Int[Tensor, "n k"] | None  # None: all classes, those outside without probability
+    shifted: Float[Tensor, "2 n k"]  # logits / T less the group's largest
+    inside: Float[Tensor, "2 n k"]  # softmax at T
+    log_total: Float[Tensor, "2 n 1"]  # logsumexp of the shifted logits
+    log_mass: Float[Tensor, "2 n 1"]  # logsumexp of the logits / T
+
+    def ratio(self) -> Float[Tensor, "n k"]:
+        """Log of q / p in the group; 0 outside."""
+        return self.shifted[0] - self.shifted[1] - (self.log_total[0] - self.log_total[1])
+
+    def placed(self, part: Float[Tensor, "n k"], like: Tensor) -> Float[Tensor, "n c"]:
+        """Lay what belongs to the group's classes on all classes."""
+        if self.classes is None:
+            return part
+        return torch.zeros_like(like).scatter_(-1, self.classes, part)
+
+
 def decompose(
     student: Float[Tensor, "n c"],
     teacher: Float[Tensor, "n c"],
-    groups: Int[Tensor, "n c"],
-    num_groups: int,
+    members: Members,
     temperature: int | float = 1.0,
     divergence: str = "forward",
 ) -> Decomposition:
@@ -35,12 +68,15 @@ def decompose(
     the weights they give to the parts. ``divergence`` replaces the parts inside the groups by
     KL(q|g || p|g) ("reverse") or by the mean of the two directions ("both").
     """
-    member, inside = _split(student, teacher, groups, num_groups, temperature)
-    log_q_mass, log_p_mass = inside.logsumexp(-1).log_softmax(-1)
-    own = groups.expand(2, *groups.shape).unsqueeze(2)
-    log_q, log_p = inside.log_softmax(-1).gather(2, own).squeeze(2)
-    low = _directed(log_p, log_q, divergence).unsqueeze(1).where(member, 0.0).sum(-1)
-    return Decomposition(divergence_terms(log_p_mass, log_q_mass).sum(-1), low, log_p_mass.exp())
+    if _is_compiled(student, teacher, members, divergence):
+        from kdanalysis.core.loops import decompose_rows
+
+        return Decomposition(*decompose_rows(student, teacher, members[:-1], temperature))
+    groups = _split(student, teacher, members, temperature)
+    log_q, log_p = torch.stack([g.log_mass for g in groups]).log_softmax(0).squeeze(-1).unbind(1)
+    low = [_directed(*g.inside, g.ratio(), divergence).sum(-1) for g in groups]
+    high = divergence_terms(log_p, log_q).sum(0)
+    return Decomposition(high, torch.stack(low, -1), log_p.exp().t())
 
 
 def divergence_terms(
@@ -51,136 +87,98 @@ def divergence_terms(
     No term is negative and each is second order in log(p/q), so that the sum keeps its digits
     where the student is close to the teacher. Both arguments must be finite.
     """
-    log_ratio = log_p - log_q
-    close = log_ratio.abs() < 0.5
-    small = log_ratio.where(close, 0.0)
-    p = log_p.exp()
-    return torch.where(
-        close,
-        p * ((-small).expm1() + small),  # e^-u - 1 + u without cancellation
-        p * log_ratio + (log_q.exp() - p),
-    )
+    return _terms(log_p.exp(), log_q.exp(), log_q - log_p)
 
 
-def _directed(log_p: Tensor, log_q: Tensor, divergence: str) -> Tensor:
+def _terms(p: Tensor, q: Tensor, ratio: Tensor) -> Tensor:
+    """The same from both sides and log(q/p): p (e^u - 1 - u), u = log(q/p)."""
+    near = ratio.clamp(max=FAR)
+    return torch.where(ratio > FAR, q, p * (near.expm1() - near))
+
+
+def _directed(q: Tensor, p: Tensor, ratio: Tensor, divergence: str) -> Tensor:
     if divergence == "forward":
-        return divergence_terms(log_p, log_q)
+        return _terms(p, q, ratio)
     if divergence == "reverse":
-        return divergence_terms(log_q, log_p)
-    return (divergence_terms(log_p, log_q) + divergence_terms(log_q, log_p)) / 2
+        return _terms(q, p, -ratio)
+    return (_terms(p, q, ratio) + _terms(q, p, -ratio)) / 2
+
+
+@torch.no_grad()
+def slopes(
+    student: Float[Tensor, "n c"],
+    teacher: Float[Tensor, "n c"],
+    members: Members,
+    weights: Sequence[int | float],
+    temperature: int | float = 1.0,
+    divergence: str = "forward",
+    by_mass: bool = False,
+) -> Slopes:
+    """Return the gradients for any partition; no graph is kept of them.
+
+    Args:
+        student: logits.
+        teacher: logits.
+        members: the groups.
+        weights: of the high part, then of every group's low part.
+        temperature: T > 0.
+        divergence: direction of the low parts: "forward", "reverse" or "both" (their mean).
+        by_mass: whether every low part is weighed by the teacher's mass of its group as well, as
+            in plain KD.
+    """
+    scale, *scales = [temperature * weight for weight in weights]
+    if _is_compiled(student, teacher, members, divergence):
+        from kdanalysis.core.loops import slope_rows
+
+        weights = scale, *scales
+        return Slopes(*slope_rows(student, teacher, members[:-1], weights, temperature, by_mass))
+    groups = _split(student, teacher, members, temperature)
+    q_mass, p_mass = torch.stack([g.log_mass for g in groups]).softmax(0).unbind(1)
+    change = q_mass - p_mass
+    # The largest group's change is that of the others, whose masses have more digits.
+    change = torch.where(p_mass > 0.5, change - change.sum(0, keepdim=True), change).mul_(scale)
+    high, low = torch.zeros_like(student), []
+    for group, moved, mass, factor in zip(groups, change, p_mass, scales, strict=True):
+        part = _low(group, divergence).mul_(factor * mass if by_mass else factor)
+        low.append(group.placed(part, student))
+        high += group.placed(group.inside[0] * moved, student)
+    return Slopes(high, tuple(low))
+
+
+def _low(group: _Group, divergence: str) -> Float[Tensor, "n k"]:
+    q, p = group.inside
+    if divergence == "forward":
+        return q - p
+    ratio = group.ratio()
+    reverse = q * (ratio - (q * ratio).sum(-1, keepdim=True))
+    return reverse if divergence == "reverse" else (q - p + reverse) / 2
 
 
 def _split(
     student: Float[Tensor, "n c"],
     teacher: Float[Tensor, "n c"],
-    groups: Int[Tensor, "n c"],
-    num_groups: int,
+    members: Members,
     temperature: int | float,
-) -> tuple[Bool[Tensor, "n g c"], Float[Tensor, "2 n g c"]]:
-    """Membership, and both sides' logits / T with -inf outside the group."""
-    ids = torch.arange(num_groups, device=groups.device).unsqueeze(-1)
-    member = groups.unsqueeze(1) == ids
-    both = torch.stack((student, teacher)) / temperature
-    return member, both.unsqueeze(2).masked_fill(~member, float("-inf"))
+) -> list[_Group]:
+    both, groups = torch.stack((student, teacher)) / temperature, []
+    never = torch.finfo(both.dtype).min / 2  # finite: two of them have a ratio
+    for member in members:
+        if member is None or member.dtype == torch.bool:
+            classes, logits = None, both if member is None else both.masked_fill(~member, never)
+        else:
+            classes, index = member, member.expand(2, *member.shape)
+            logits, both = both.gather(-1, index), both.scatter(-1, index, never)
+        peak = logits.detach().amax(-1, keepdim=True)
+        shifted = logits - peak
+        weight = shifted.exp()
+        total = weight.sum(-1, keepdim=True)
+        log_total = total.log()
+        groups.append(_Group(classes, shifted, weight / total, log_total, log_total + peak))
+    return groups
 
 
-NEVER = float("-inf")
-
-
-class Slopes(NamedTuple):
-    """Gradients in the student logits of weight * T^2 times the parts of a ``Decomposition``."""
-
-    high: Float[Tensor, "n c"]
-    low: tuple[Float[Tensor, "n c"], ...]  # one a group
-
-
-def slopes(
-    student: Float[Tensor, "n c"],
-    teacher: Float[Tensor, "n c"],
-    groups: Int[Tensor, "n c"],
-    weights: Sequence[int | float],
-    temperature: int | float = 1.0,
-    divergence: str = "forward",
-) -> Slopes:
-    """Return the gradients for any partition.
-
-    Args:
-        student: logits.
-        teacher: logits.
-        groups: group ids of the classes, as a partition gives them.
-        weights: of the high part, then of every group's low part.
-        temperature: T > 0.
-        divergence: direction of the low parts: "forward", "reverse" or "both" (their mean).
-    """
-    both = torch.stack((student, teacher)).div_(temperature)
-    inside = [both.masked_fill(groups != g, NEVER) for g in range(len(weights) - 1)]
-    within = [logits.softmax(-1) for logits in inside]
-    sums = torch.stack([_log_sum(x, y) for x, y in zip(inside, within, strict=True)])
-    q_mass, p_mass = sums.softmax(0).unbind(1)
-    scale, *scales = (temperature * weight for weight in weights)
-    change = _of_smaller(q_mass - p_mass, p_mass).mul_(scale).unsqueeze(-1)
-    high = sum(c * q for c, (q, _) in zip(change, within, strict=True))
-    pairs = zip(inside, within, scales, strict=True)
-    return Slopes(high, tuple(_low(*pair, divergence) for pair in pairs))
-
-
-def slopes_of_chosen(
-    student: Float[Tensor, "n c"],
-    teacher: Float[Tensor, "n c"],
-    chosen: Int[Tensor, "n k"],
-    weights: Sequence[int | float] = (1.0, 1.0, 1.0),
-    temperature: int | float = 1.0,
-    divergence: str = "forward",
-) -> Slopes:
-    """Return what ``slopes`` does where group 0 holds the chosen classes and group 1 the others.
-
-    The chosen classes are gathered and scattered instead of masked, which costs a fraction.
-    """
-    both = torch.stack((student, teacher)).div_(temperature)
-    index = chosen.expand(2, *chosen.shape)
-    picked, whole = both.gather(-1, index), both.softmax(-1)
-    top_mass = whole.gather(-1, index).sum(-1, keepdim=True)
-    rest_mass = whole.scatter_(-1, index, 0.0).sum(-1, keepdim=True)
-    # The difference of the smaller masses keeps its digits where both sides are confident.
-    by_top, by_rest = top_mass[0] - top_mass[1], rest_mass[1] - rest_mass[0]
-    others = both.scatter_(-1, index, NEVER)
-    top, rest = _narrow_softmax(picked), others.softmax(-1)
-    scale, scale_top, scale_other = (temperature * weight for weight in weights)
-    change = by_top.where(top_mass[1] < 0.5, by_rest).mul_(scale)
-    high = (rest[0] * -change).scatter_(-1, chosen, top[0] * change)
-    low_top = _low(picked, top, scale_top, divergence)
-    low_top = torch.zeros_like(high).scatter_(-1, chosen, low_top)
-    return Slopes(high, (low_top, _low(others, rest, scale_other, divergence)))
-
-
-def _of_smaller(change: Float[Tensor, "g n"], mass: Float[Tensor, "g n"]) -> Float[Tensor, "g n"]:
-    """Let the largest group's change be minus the sum of the others', which has more digits."""
-    largest = mass.argmax(0, keepdim=True)
-    change = change.scatter(0, largest, 0.0)
-    return change.scatter(0, largest, -change.sum(0, keepdim=True))
-
-
-def _narrow_softmax(logits: Float[Tensor, "*n k"]) -> Float[Tensor, "*n k"]:
-    """Softmax over few classes, in steps over all rows: torch's own goes row by row."""
-    weights = (logits - logits.amax(-1, keepdim=True)).exp_()
-    return weights.div_(weights.sum(-1, keepdim=True))
-
-
-def _log_sum(logits: Float[Tensor, "*n c"], softmax: Float[Tensor, "*n c"]) -> Float[Tensor, "*n"]:
-    """Logsumexp: the largest probability is 1 / sum exp(x - max), so no second exp is needed."""
-    return logits.amax(-1).sub_(softmax.amax(-1).log_())
-
-
-def _low(
-    logits: Float[Tensor, "2 n c"],
-    softmax: Float[Tensor, "2 n c"],
-    scale: int | float,
-    divergence: str,
-) -> Float[Tensor, "n c"]:
-    q, p = softmax[0], softmax[1]
-    if divergence == "forward":
-        return (q - p).mul_(scale)
-    log_q, log_p = logits.log_softmax(-1)
-    ratio = (log_q - log_p).where(logits[0] > NEVER, 0.0)
-    reverse = q * (ratio - (q * ratio).sum(-1, keepdim=True))
-    return scale * (reverse if divergence == "reverse" else (q - p + reverse) / 2)
+def _is_compiled(student: Tensor, teacher: Tensor, members: Members, divergence: str) -> bool:
+    """Whether the loops serve: a processor, no graph, and as many classes for every sample."""
+    known = members[-1] is None and divergence == "forward"
+    graph = torch.is_grad_enabled() and (student.requires_grad or teacher.requires_grad)
+    return known and not graph and student.device.type == "cpu"

@@ -5,13 +5,20 @@ for every class of every sample, shape (n, c). Group 0 is the top group and no g
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import index
 from typing import Any, ClassVar, SupportsIndex
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
+
+from kdanalysis.core.largest import largest
+
+Logits, Labels, Ids = Float[Tensor, "n c"], Int[Tensor, " n"], Int[Tensor, "n c"]
+# What every group holds: truth values (n, c); or class indices (n, k), and None for the others.
+Members = Sequence[Shaped[Tensor, "n _"] | None]
 
 RULES: dict[str, type["Partition"]] = {}  # every rule by its class name, which a repr begins with
 
@@ -30,29 +37,34 @@ class Partition(ABC):
         RULES[cls.__name__] = cls
 
     @abstractmethod
-    def __call__(
-        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
-    ) -> Int[Tensor, "n c"]:
+    def __call__(self, teacher: Logits, target: Labels) -> Ids:
         """Return ids in ``[0, num_groups)``; group 0 is the top group, and no group is empty."""
+
+    def members(self, teacher: Logits, target: Labels) -> Members:
+        """Return what every group holds, as ``decompose`` and ``slopes`` take it."""
+        groups = self(teacher, target)
+        return tuple(groups == group for group in range(self.num_groups))
 
 
 class Chosen(Partition):
-    """Group 0: as many chosen classes for every sample. Group 1: the others."""
+    """As many chosen classes for every sample in each group but the last, which holds the others.
 
-    num_groups: ClassVar[int] = 2
+    A rule of this kind says its ``members``, and its ids follow.
+    """
+
+    num_groups = 2
 
     @abstractmethod
-    def choose(
-        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
-    ) -> Int[Tensor, "n k"]:
-        """Return the indices of the chosen classes, in any order."""
+    def members(self, teacher: Logits, target: Labels) -> Members:
+        """Return the class indices of every group but the last, and None."""
 
-    def __call__(
-        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
-    ) -> Int[Tensor, "n c"]:
-        """Return 0 at the chosen classes and 1 elsewhere."""
-        groups = torch.ones_like(teacher, dtype=torch.long)
-        return groups.scatter_(-1, self.choose(teacher, target), 0)
+    def __call__(self, teacher: Logits, target: Labels) -> Ids:
+        """Return the id of every class's group."""
+        *chosen, _ = self.members(teacher, target)
+        groups = torch.full_like(teacher, len(chosen), dtype=torch.long)
+        for group, classes in enumerate(chosen):
+            groups.scatter_(-1, classes, group)
+        return groups
 
 
 def _keep_int(rule: Partition, name: str) -> None:
@@ -76,9 +88,7 @@ def _refuse_empty(rule: Partition, smallest: int, k: int, classes: int) -> None:
 class Target(Chosen):
     """Group 0: the labelled class. Group 1: the others. The partition of DKD (2203.08679)."""
 
-    def choose(
-        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
-    ) -> Int[Tensor, "n 1"]:
+    def members(self, teacher: Logits, target: Labels) -> Members:
         """Choose ``target``; the teacher's values are not used.
 
         Raises:
@@ -87,7 +97,7 @@ class Target(Chosen):
         classes = teacher.shape[-1]
         _refuse_empty(self, 1, 1, classes)
         check_target(target, classes)
-        return target.long().unsqueeze(-1)
+        return target.long().unsqueeze(-1), None
 
 
 @dataclass(frozen=True)
@@ -96,12 +106,10 @@ class Top1(Chosen):
 
     needs_target: ClassVar[bool] = False
 
-    def choose(
-        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
-    ) -> Int[Tensor, "n 1"]:
+    def members(self, teacher: Logits, target: Labels) -> Members:
         """Choose the teacher's argmax; ``target`` is not used."""
         _refuse_empty(self, 1, 1, teacher.shape[-1])
-        return teacher.argmax(-1, keepdim=True)
+        return largest(teacher, 1), None
 
 
 @dataclass(frozen=True)
@@ -125,16 +133,14 @@ class TopK(Chosen):
         worst = "" if self.strategy == "best" else ", strategy='worst'"
         return f"TopK(k={self.k}{worst})"
 
-    def choose(
-        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
-    ) -> Int[Tensor, "n k"]:
+    def members(self, teacher: Logits, target: Labels) -> Members:
         """Rank by the teacher; ``target`` is not used."""
         _refuse_empty(self, 1, self.k, teacher.shape[-1])
-        return teacher.topk(self.k, largest=self.strategy == "best", sorted=False).indices
+        return largest(teacher if self.strategy == "best" else -teacher, self.k), None
 
 
 @dataclass(frozen=True)
-class Top1TopK(Partition):
+class Top1TopK(Chosen):
     """Groups 0, 1, 2: the teacher's top class, its classes of rank 2 to k, the others (GDKD3)."""
 
     needs_target: ClassVar[bool] = False
@@ -144,14 +150,11 @@ class Top1TopK(Partition):
     def __post_init__(self) -> None:
         _keep_int(self, "k")
 
-    def __call__(
-        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
-    ) -> Int[Tensor, "n c"]:
+    def members(self, teacher: Logits, target: Labels) -> Members:
         """Rank by the teacher; ``target`` is not used."""
         _refuse_empty(self, 2, self.k, teacher.shape[-1])
-        order = teacher.topk(self.k).indices
-        groups = torch.full_like(teacher, 2, dtype=torch.long).scatter(-1, order, 1)
-        return groups.scatter(-1, order[:, :1], 0)
+        classes = largest(teacher, self.k)
+        return classes[:, :1], classes[:, 1:], None
 
 
 @dataclass(frozen=True)
@@ -194,9 +197,7 @@ class AutoK(Partition):
         cap = classes - 1 if self.max_k is None else min(self.max_k, classes - 1)
         return k.clamp(max=cap)
 
-    def __call__(
-        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
-    ) -> Int[Tensor, "n c"]:
+    def __call__(self, teacher: Logits, target: Labels) -> Ids:
         """Rank by the teacher and cut each sample at its own k; ``target`` is not used."""
         k = self.sizes(teacher)
         order = teacher.argsort(dim=-1, descending=True, stable=True)
@@ -205,7 +206,7 @@ class AutoK(Partition):
 
 
 @dataclass(frozen=True)
-class Groups(Partition):
+class Groups(Chosen):
     """Fixed groups of classes, such as superclasses; the same for every sample.
 
     Args:
@@ -223,16 +224,16 @@ class Groups(Partition):
             raise ValueError(f"group ids must run from 0 without gaps, got {found}")
         object.__setattr__(self, "num_groups", len(found))
 
-    def __call__(
-        self, teacher: Float[Tensor, "n c"], target: Int[Tensor, " n"]
-    ) -> Int[Tensor, "n c"]:
-        """Return the fixed ids for every sample; neither argument's values are used."""
+    def members(self, teacher: Logits, target: Labels) -> Members:
+        """Return the same for every sample; neither argument's values are used."""
         if len(self.ids) != teacher.shape[-1]:
             raise ValueError(
                 f"Groups names {len(self.ids)} classes, the logits have {teacher.shape[-1]}"
             )
-        ids = torch.tensor(self.ids, device=teacher.device)
-        return ids.expand(teacher.shape)
+        order = torch.tensor(self.ids).argsort(stable=True).to(teacher.device)
+        sizes = [self.ids.count(group) for group in range(self.num_groups)]
+        *chosen, _ = order.expand(teacher.shape).split(sizes, -1)
+        return *chosen, None
 
 
 def check_target(target: Int[Tensor, " n"], classes: int) -> None:

@@ -3,9 +3,10 @@
 from kdanalysis.losses.around import Confident, LogitStandardized, Sum
 from kdanalysis.losses.base import Loss, linear_ramp
 from kdanalysis.losses.blocks import Blockwise
-from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3, Decoupled
+from kdanalysis.losses.decoupled import DKD, GDKD, GDKD3
 from kdanalysis.losses.nkd import NKD
-from kdanalysis.losses.plain import KD, CrossEntropy, KDParts
+from kdanalysis.losses.parts import Decoupled, KDParts
+from kdanalysis.losses.plain import KD, CrossEntropy
 from kdanalysis.losses.regions import SDD
 from kdanalysis.losses.registry import non_top_terms, term_colour_of
 from kdanalysis.losses.text import parse_loss, parse_losses, restore_loss

@@ -1,104 +1,11 @@
-"""Decoupled distillation: constant weights on the group parts of the divergence (DKD, GDKD)."""
+"""Decoupled distillation: DKD, GDKD and GDKD over three groups."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, SupportsFloat, SupportsIndex
+from collections.abc import Iterable
+from typing import SupportsFloat, SupportsIndex
 
-from torch import Tensor
-
-from kdanalysis.core.divergence import DIVERGENCES, decompose, slopes, slopes_of_chosen
-from kdanalysis.core.partition import AutoK, Chosen, Partition, Target, Top1, Top1TopK, TopK
-from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
-from kdanalysis.losses.plain import KDParts
-
-
-class Decoupled(Loss):
-    r"""High and low terms of any partition, each with its own constant weight.
-
-    .. math:: L = T^2 \left( w_0 KL(P \| Q) + \sum_g w_{g+1} KL(p_{|g} \| q_{|g}) \right)
-
-    Plain KD weighs the low terms by the teacher mass :math:`P_g`, which all but vanishes for
-    the non-top group of a confident teacher; constant weights keep that group audible.
-
-    Args:
-        partition: rule that groups the classes.
-        weights: ``w_0`` of the high term, then one weight per group.
-        temperature: T > 0; the factor T^2 keeps the gradient scale when T changes.
-        names: names of the terms, ``high, low_0, low_1, ...`` unless given. A term named None is
-            left out: for a group of one class, whose term is identically 0.
-        divergence: direction of the low terms; the high term is always forward.
-
-    Raises:
-        ValueError: a weight or a name too many or too few, or an impossible temperature.
-    """
-
-    colours, non_top = KDParts.colours, KDParts.non_top  # the same terms, weighed otherwise
-
-    def __init__(
-        self,
-        partition: Partition,
-        weights: Iterable[SupportsFloat],
-        temperature: Real = 4.0,
-        names: Sequence[str | None] | None = None,
-        divergence: str = "forward",
-    ) -> None:
-        super().__init__()
-        count, weights = 1 + partition.num_groups, as_sequence(weights)
-        names = names or ("high", *(f"low_{g}" for g in range(partition.num_groups)))
-        if len(weights) != count or len(names) != count:
-            raise ValueError(
-                f"{partition} needs {count} weights and names, got {weights} and {names}"
-            )
-        if divergence not in DIVERGENCES:
-            raise ValueError(f"divergence is one of {DIVERGENCES}, got {divergence!r}")
-        self.partition, self.names = partition, tuple(names)
-        self.weights = tuple(check_number("a weight", weight) for weight in weights)
-        self.temperature, self.divergence = check_temperature(temperature), divergence
-
-    @property
-    def term_weights(self) -> dict[str, float]:
-        """Weight of every named term."""
-        return self._name(self.weights)
-
-    @property
-    def needs_target(self) -> bool:
-        """Whether the partition looks at the labels."""
-        return self.partition.needs_target
-
-    def values(
-        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
-    ) -> dict[str, Tensor]:
-        """Weigh the parts of the decomposition."""
-        groups, count = self.partition(teacher, target), self.partition.num_groups
-        options = self.temperature, self.divergence
-        high, low, _ = decompose(student, teacher, groups, count, *options)
-        scale = ramp * self.temperature**2
-        weights = [scale * weight for weight in self.weights]
-        parts = zip(weights, (high, *low.unbind(1)), strict=True)
-        return self._name([weight * part for weight, part in parts])
-
-    def slopes(
-        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
-    ) -> dict[str, Tensor]:
-        """Weigh the closed-form gradients of the parts."""
-        rule, options = self.partition, (self.temperature, self.divergence)
-        weights = [ramp * weight for weight in self.weights]
-        if isinstance(rule, Chosen):
-            chosen = rule.choose(teacher, target)
-            high, low = slopes_of_chosen(student, teacher, chosen, weights, *options)
-        else:
-            high, low = slopes(student, teacher, rule(teacher, target), weights, *options)
-        return self._name((high, *low))
-
-    def _name(self, parts: Sequence) -> dict[str, Any]:
-        return {k: part for k, part in zip(self.names, parts, strict=True) if k is not None}
-
-
-def as_sequence(weights: Iterable[SupportsFloat]) -> tuple[SupportsFloat, ...]:
-    """Return weights as a tuple; a ValueError for a single number or none."""
-    try:
-        return tuple(weights)
-    except TypeError:
-        raise ValueError(f"weights are one number a term, got {weights!r}") from None
+from kdanalysis.core.partition import AutoK, Target, Top1, Top1TopK, TopK
+from kdanalysis.losses.base import Real, check_temperature
+from kdanalysis.losses.parts import Decoupled, as_sequence
 
 
 class DKD(Decoupled, name="dkd"):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from problems import batch
 
-from kdanalysis.core.divergence import decompose, slopes, slopes_of_chosen
+from kdanalysis.core.divergence import decompose, slopes
 from kdanalysis.core.partition import TopK
 
 
@@ -15,7 +15,7 @@ from kdanalysis.core.partition import TopK
 def test_parts_weighted_by_teacher_mass_add_up_to_kl(seed, k, temperature, scale):
     student, teacher, target = batch(seed, scale)
 
-    parts = decompose(student, teacher, TopK(k)(teacher, target), 2, temperature)
+    parts = decompose(student, teacher, TopK(k).members(teacher, target), temperature)
 
     log_q, log_p = ((x / temperature).log_softmax(-1) for x in (student, teacher))
     kl = F.kl_div(log_q, log_p, log_target=True, reduction="none").sum(-1)  # torch's own
@@ -25,8 +25,8 @@ def test_parts_weighted_by_teacher_mass_add_up_to_kl(seed, k, temperature, scale
 @given(st.integers(0, 999), st.integers(1, 6), st.floats(0.5, 20))
 def test_slopes_weighted_by_teacher_mass_add_up_to_the_slope_of_kl(seed, k, temperature):
     student, teacher, target = batch(seed)
-    groups = TopK(k)(teacher, target)
-    mass = decompose(student, teacher, groups, 2, temperature).mass
+    groups = TopK(k).members(teacher, target)
+    mass = decompose(student, teacher, groups, temperature).mass
     high, low = slopes(student, teacher, groups, (1, 1, 1), temperature)
     q, p = ((x / temperature).softmax(-1) for x in (student, teacher))
     low = sum(m.unsqueeze(-1) * part for m, part in zip(mass.T, low, strict=True))
@@ -38,10 +38,11 @@ def test_slopes_weighted_by_teacher_mass_add_up_to_the_slope_of_kl(seed, k, temp
 def test_chosen_classes_are_a_partition_like_any_other(scale, divergence):
     student, teacher, target = batch(3, scale)
     rule = TopK(3)
-    chosen = slopes_of_chosen(
-        student, teacher, rule.choose(teacher, target), (2, 3, 5), 4.0, divergence
+    masks = [rule(teacher, target) == group for group in (0, 1)]
+    chosen, masked = (
+        slopes(student, teacher, members, (2, 3, 5), 4.0, divergence)
+        for members in (rule.members(teacher, target), masks)
     )
-    masked = slopes(student, teacher, rule(teacher, target), (2, 3, 5), 4.0, divergence)
     torch.testing.assert_close(chosen.high, masked.high, rtol=1e-10, atol=1e-12)
     for one, other in zip(chosen.low, masked.low, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
@@ -49,10 +50,10 @@ def test_chosen_classes_are_a_partition_like_any_other(scale, divergence):
 
 def test_a_shift_of_one_group_moves_only_the_high_part():
     student, teacher, target = batch(0)
-    groups = TopK(3)(teacher, target)
+    groups = TopK(3).members(teacher, target)
 
-    before = decompose(student, teacher, groups, 2)
-    after = decompose(student + 5.0 * (groups == 1), teacher, groups, 2)
+    before = decompose(student, teacher, groups)
+    after = decompose(student + 5.0 * TopK(3)(teacher, target), teacher, groups)
 
     torch.testing.assert_close(after.low, before.low)
     assert (after.high != before.high).all()  # the control: the shift does reach the loss
@@ -61,8 +62,8 @@ def test_a_shift_of_one_group_moves_only_the_high_part():
 @pytest.mark.parametrize("divergence", ["forward", "reverse", "both"])
 def test_directions_exchange_the_two_sides(divergence):
     student, teacher, target = batch(1)
-    groups = TopK(3)(teacher, target)
+    groups = TopK(3).members(teacher, target)
     swapped = {"forward": "reverse", "reverse": "forward", "both": "both"}[divergence]
-    one = decompose(student, teacher, groups, 2, 2.0, divergence)
-    other = decompose(teacher, student, groups, 2, 2.0, swapped)
+    one = decompose(student, teacher, groups, 2.0, divergence)
+    other = decompose(teacher, student, groups, 2.0, swapped)
     torch.testing.assert_close(one.low, other.low)

@@ -9,7 +9,7 @@ from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.suppression import rest_odds
 from kdanalysis.analyzers.terms.confidence import short_confidence
-from kdanalysis.core.divergence import decompose, slopes_of_chosen
+from kdanalysis.core.divergence import decompose, slopes
 from kdanalysis.core.partition import Target
 from kdanalysis.core.streams import Bins, sum_by_part
 from kdanalysis.draw.look import (
@@ -64,10 +64,10 @@ class NCKDByConfidence(Analyzer):
         """Add the finite samples of a batch."""
         student, teacher, label = student.double(), teacher.double(), target.long()
         t, odds = self.temperature, -rest_odds(teacher, label)
-        groups = Target()(teacher, label)
-        value = t**2 * decompose(student, teacher, groups, 2, t).low[:, 1]
-        slopes = slopes_of_chosen(student, teacher, label.unsqueeze(-1), temperature=t)
-        norm, rest = slopes.low[1].norm(dim=-1), rest_odds(teacher / t, label).sigmoid()
+        sides = student, teacher, Target().members(teacher, label)
+        value = t**2 * decompose(*sides, t).low[:, 1]
+        slope = slopes(*sides, (1.0, 1.0, 1.0), t).low[1]
+        norm, rest = slope.norm(dim=-1), rest_odds(teacher / t, label).sigmoid()
         place = BINS.index(odds)
         rows = torch.stack([odds.sigmoid(), value, norm, rest * value, rest * norm])
         self.accumulate(

@@ -153,23 +153,22 @@ def _one_by_one(ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] 
     student, teacher = ranked.student.t(), ranked.teacher.t()
     place = torch.arange(teacher.shape[1], device=teacher.device)
     ks = place[1:] if ks is None else ks
-    rows = [_partition_terms(student, teacher, place >= k, temperature) for k in ks.tolist()]
+    rows = [_partition_terms(student, teacher, place[:k], temperature) for k in ks.tolist()]
     columns = [torch.stack(column) for column in zip(*rows, strict=True)]
-    groups = torch.zeros_like(teacher, dtype=torch.long)
     kd = temperature * ((student / temperature).softmax(-1) - (teacher / temperature).softmax(-1))
-    value = temperature**2 * decompose(student, teacher, groups, 1, temperature).low[:, 0]
+    value = temperature**2 * decompose(student, teacher, (None,), temperature).low[:, 0]
     entropy = torch.special.entr((teacher / temperature).softmax(-1)).sum(-1)
     return Swept(*columns, *(x.unsqueeze(0) for x in (value, (kd * kd).sum(-1), entropy)))
 
 
 def _partition_terms(
-    student: Tensor, teacher: Tensor, other: Tensor, temperature: int | float
+    student: Tensor, teacher: Tensor, top: Tensor, temperature: int | float
 ) -> tuple[Tensor, ...]:
     """The first ten fields of ``Swept`` for one k, one value a sample."""
-    groups = other.long().expand(teacher.shape)
-    parts = decompose(student, teacher, groups, 2, temperature)
+    members = top.expand(len(teacher), -1), None
+    parts = decompose(student, teacher, members, temperature)
     values = (temperature**2 * value for value in (parts.high, *parts.low.unbind(-1)))
-    high, (low_top, low_other) = slopes(student, teacher, groups, (1.0, 1.0, 1.0), temperature)
+    high, (low_top, low_other) = slopes(student, teacher, members, (1.0, 1.0, 1.0), temperature)
     scale = (temperature / teacher.shape[1]) ** 2  # a group's ||p|g||^2 is 1/c at least
     high, low_top, low_other = (
         part.masked_fill((part.square().sum(-1, keepdim=True) <= ROUNDING * scale), 0.0)

@@ -18,7 +18,7 @@ from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.partition import TopK
 from kdanalysis.draw.look import BLUE, ORANGE, SKY
 from kdanalysis.losses import DKD, GDKD, KD, NKD, CrossEntropy, LogitStandardized, Sum
-from kdanalysis.losses.plain import KDParts
+from kdanalysis.losses.parts import KDParts
 from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
 from tests.analyzers.reference import logits, targets
 

@@ -14,7 +14,7 @@ from kdanalysis.analyzers.terms.matching import (
 )
 from kdanalysis.core.partition import TopK
 from kdanalysis.losses import DKD, GDKD, KD, NKD, CrossEntropy
-from kdanalysis.losses.plain import KDParts
+from kdanalysis.losses.parts import KDParts
 from tests.analyzers.reference import logits, targets
 
 STUDENT, TEACHER, TARGET = logits(0), logits(1), targets(2)

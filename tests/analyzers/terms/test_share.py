@@ -13,7 +13,7 @@ from kdanalysis.analyzers.terms.confidence import (
 from kdanalysis.analyzers.terms.share import TermShare, share_of_terms, share_reading
 from kdanalysis.core.partition import TopK
 from kdanalysis.losses import DKD, GDKD
-from kdanalysis.losses.plain import KDParts
+from kdanalysis.losses.parts import KDParts
 from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
 from tests.analyzers.reference import autograd_gradients, logits, probabilities, targets, top_mass
 

@@ -31,9 +31,8 @@ def oracle(student: torch.Tensor, teacher: torch.Tensor, k: int, temperature: fl
     """The split of the divergence over the stable top k, and KD, by autograd."""
     student = student.clone().requires_grad_()
     order = teacher.sort(stable=True, dim=-1, descending=True).indices
-    groups = torch.ones_like(order).scatter(-1, order[:, :k], 0)
-    parts = decompose(student, teacher, groups, 2, temperature)
-    whole = decompose(student, teacher, torch.zeros_like(groups), 1, temperature).low[:, 0]
+    parts = decompose(student, teacher, (order[:, :k], None), temperature)
+    whole = decompose(student, teacher, (None,), temperature).low[:, 0]
     raw = dict(zip(TERMS, (parts.high, *parts.low.unbind(-1), whole), strict=True))
     scaled = {name: temperature**2 * value for name, value in raw.items()}
     return *autograd(scaled, student), parts.mass

@@ -1,0 +1,22 @@
+"""The classes of the largest logits, on any device."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
+    """Return the k classes of the largest logits, in that order, of equal ones the first.
+
+    0 < k < c.
+    """
+    if logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.float64):
+        from kdanalysis.core.loops import largest
+
+        return largest(logits, k)
+    values, classes = logits.topk(k + 1)
+    tied = values.diff(dim=-1).eq(0).any(-1)  # there topk's order is any
+    if tied.any():
+        order = logits[tied].sort(dim=-1, descending=True, stable=True).indices
+        classes[tied] = order[:, : k + 1]
+    return classes[:, :k]

@@ -1,0 +1,135 @@
+"""Losses over any partition: the parts of the split with constant weights, or with plain KD's."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, SupportsFloat
+
+from torch import Tensor
+
+from kdanalysis.core.divergence import DIVERGENCES, decompose, slopes
+from kdanalysis.core.partition import Partition
+from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
+
+
+class Decoupled(Loss):
+    r"""High and low terms of any partition, each with its own constant weight.
+
+    .. math:: L = T^2 \left( w_0 KL(P \| Q) + \sum_g w_{g+1} KL(p_{|g} \| q_{|g}) \right)
+
+    Plain KD weighs the low terms by the teacher mass :math:`P_g`, which all but vanishes for
+    the non-top group of a confident teacher; constant weights keep that group audible.
+
+    Args:
+        partition: rule that groups the classes.
+        weights: ``w_0`` of the high term, then one weight per group.
+        temperature: T > 0; the factor T^2 keeps the gradient scale when T changes.
+        names: names of the terms, ``high, low_0, low_1, ...`` unless given. A term named None is
+            left out: for a group of one class, whose term is identically 0.
+        divergence: direction of the low terms; the high term is always forward.
+
+    Raises:
+        ValueError: a weight or a name too many or too few, or an impossible temperature.
+    """
+
+    colours: ClassVar = {
+        **{"high": "blue", "low_top": "green", "low_other": "vermilion"},
+        **{"tckd": "sky", "nckd": "purple"},
+    }
+    non_top = ("low_other", "nckd")
+    by_mass: ClassVar[bool] = False  # whether P_g is a factor of every low term as well
+
+    def __init__(
+        self,
+        partition: Partition,
+        weights: Iterable[SupportsFloat],
+        temperature: Real = 4.0,
+        names: Sequence[str | None] | None = None,
+        divergence: str = "forward",
+    ) -> None:
+        super().__init__()
+        count, weights = 1 + partition.num_groups, as_sequence(weights)
+        names = names or ("high", *(f"low_{g}" for g in range(partition.num_groups)))
+        if len(weights) != count or len(names) != count:
+            raise ValueError(
+                f"{partition} needs {count} weights and names, got {weights} and {names}"
+            )
+        if divergence not in DIVERGENCES:
+            raise ValueError(f"divergence is one of {DIVERGENCES}, got {divergence!r}")
+        self.partition, self.names = partition, tuple(names)
+        self.weights = tuple(check_number("a weight", weight) for weight in weights)
+        self.temperature, self.divergence = check_temperature(temperature), divergence
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """Weight of every named term."""
+        return self._name(self.weights)
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether the partition looks at the labels."""
+        return self.partition.needs_target
+
+    def values(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """Weigh the parts of the decomposition."""
+        members = self.partition.members(teacher, target)
+        high, low, mass = decompose(student, teacher, members, self.temperature, self.divergence)
+        low = mass * low if self.by_mass else low
+        scale = ramp * self.temperature**2
+        parts = zip(self.weights, (high, *low.unbind(1)), strict=True)
+        return self._name([scale * weight * part for weight, part in parts])
+
+    def slopes(
+        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """Weigh the closed-form gradients of the parts."""
+        members, weights = self.partition.members(teacher, target), [ramp * w for w in self.weights]
+        options = self.temperature, self.divergence, self.by_mass
+        high, low = slopes(student, teacher, members, weights, *options)
+        return self._name((high, *low))
+
+    def _name(self, parts: Sequence) -> dict[str, Any]:
+        return {k: part for k, part in zip(self.names, parts, strict=True) if k is not None}
+
+
+def as_sequence(weights: Iterable[SupportsFloat]) -> tuple[SupportsFloat, ...]:
+    """Return weights as a tuple; a ValueError for a single number or none."""
+    try:
+        return tuple(weights)
+    except TypeError:
+        raise ValueError(f"weights are one number a term, got {weights!r}") from None
+
+
+class KDParts(Decoupled):
+    """Plain KD in the terms of its exact split over a partition, each with KD's own weight.
+
+        T^2 KL(p || q) = T^2 KL(P || Q) + sum_g P_g T^2 KL(p|g || q|g)
+
+    The weight of a low term is the teacher's mass P_g of its group, a constant of the sample; the
+    values of all parts add up to KD's, and so do the gradients. ``term_weights`` are the factors
+    beside the masses.
+
+    Args:
+        partition: rule that groups the classes.
+        temperature: T > 0.
+        names: names of the high term and of every group's low term; None leaves a term out, for
+            groups of one class, whose term is identically 0.
+        weight: factor on all terms, as KD has one.
+
+    Raises:
+        ValueError: a name too many or too few, or a number that cannot be used.
+    """
+
+    by_mass = True
+
+    def __init__(
+        self,
+        partition: Partition,
+        temperature: Real = 4.0,
+        names: Sequence[str | None] = ("high", "low_top", "low_other"),
+        weight: Real = 1.0,
+    ) -> None:
+        if len(names) != 1 + partition.num_groups:
+            raise ValueError(f"{partition} needs {1 + partition.num_groups} names, got {names}")
+        super().__init__(partition, (weight,) * len(names), temperature, names)
+        self.weight = self.weights[0]
