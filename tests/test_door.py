@@ -18,6 +18,11 @@ INSIDE = {  # measures of a part that stands behind the door
         "kdanalysis.core.parameters.layer_grams",
         "kdanalysis.networks.names.find_layers",
     },
+    "scripts/measures/reading.py": {
+        # a run to read, without a training
+        "kdanalysis.store.info.RunInfo",
+        "kdanalysis.store.writer.PartWriter",
+    },
     "scripts/measures/store.py": {
         # the writer's speed without a training
         "kdanalysis.store.info.RunInfo",
