@@ -8,7 +8,7 @@ import pandas as pd
 
 from kdanalysis.draw.look import CYCLE, DASHES, INK, Axes, ink_on, short, slant_ticks
 
-Values = Sequence[float] | np.ndarray | pd.Series
+Values = Sequence[float | int] | np.ndarray | pd.Series
 
 WRITTEN = 0.06  # narrower segments have no room for their number
 MARKED = 40  # a line of fewer points has a marker at each
