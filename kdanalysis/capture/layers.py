@@ -164,7 +164,8 @@ class LayerProbe:
         heads = {name: given for name, given in heads.items() if given is not None}
         values, logits = self._values(student, teacher, seen), seen.student.flatten(1)
         finite = all(side.isfinite().all() for side in values)
-        if not finite and self._group.ranks is None:
+        alone = self._group.ranks is None
+        if not finite and alone:
             return self._grams(Moments(len(target), {}, {}))
         if finite:
             sides = (side.double() for side in values)
@@ -179,8 +180,8 @@ class LayerProbe:
         }
         order = permuted(len(target), self._seed, step).to(logits.device) if self._noise else None
         with statistics_kept(self._student):
-            moments = take_moments(logits, closed, heads, inner, order, scale)
-        if self._group.ranks is not None:
+            moments = take_moments(logits, closed, heads, inner, order, scale, alone)
+        if not alone:
             moments = unite(moments, self._group.ranks)
         return self._grams(moments) if self._group.writes and moments.count else None
 

@@ -19,7 +19,7 @@ from kdanalysis.core.gram import (
     linear_mean,
     sample_grams,
 )
-from kdanalysis.core.parameters import half_covariances, mean_gradients
+from kdanalysis.core.parameters import half_covariances, layer_grams, mean_gradients
 from kdanalysis.networks.hook import Hook
 from kdanalysis.networks.names import unwrapped
 
@@ -33,8 +33,8 @@ class Moments:
 
     ``dots`` are the Gram matrices of the mean gradients, of "logits" that of the gradients in the
     logits of the batch, 1/n^2 sum_i <d_i^s, d_i^t>; ``covariances`` those of single samples'.
-    The mean gradients themselves are ``rows`` in the layers of ``widths``, numbers of parameters,
-    with room for what ``unite`` puts behind them, and ``heads`` in linear heads.
+    For ``unite`` there are the mean gradients themselves, ``rows`` in the layers of ``widths``,
+    numbers of parameters, with room for what it puts behind them, and ``heads`` in linear heads.
     """
 
     count: int
@@ -52,6 +52,7 @@ def take_moments(
     layers: Mapping[str, Sequence[Tensor]],
     order: Int[Tensor, " n"] | None,
     scale: int | float = 1.0,
+    alone: bool = True,
 ) -> Moments:
     """Return the moments of a batch.
 
@@ -62,6 +63,8 @@ def take_moments(
         layers: parameters of the other layers: one backward pass a term, see ``layer_grams``.
         order: of the samples, for the halves of ``half_covariances``; None for no covariances.
         scale: as for ``layer_grams``.
+        alone: no other rank has samples of this step; else the gradients are kept for ``unite``,
+            those of all layers together.
 
     Raises:
         RuntimeError: as for ``layer_grams``.
@@ -75,6 +78,9 @@ def take_moments(
         covariances = {n: linear_covariance(x, closed, **which) for n, (x, which) in heads.items()}
         if layers:
             covariances |= half_covariances(logits, closed, layers, order, scale)
+    if alone:
+        dots |= layer_grams(logits, closed, layers, scale) if layers else {}
+        return Moments(count, dots, covariances)
     room = sum(g.shape[1] for g in means.values()) + terms * (len(covariances) + 1) + 1
     rows = closed.new_zeros(terms, room)
     widths = {name: sum(p.numel() for p in layer) for name, layer in layers.items()}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float64, Int, Shaped
+from jaxtyping import Bool, Float, Float64, Int, Shaped
 from torch import Tensor
 from torch.amp import GradScaler
 
@@ -15,6 +15,7 @@ from kdanalysis.capture.regions import region_rows
 from kdanalysis.capture.samples import Rows, check_captured, kept, own_ids, sample_rows
 from kdanalysis.capture.sent import SentGradient
 from kdanalysis.core.gram import HasGradients, residual
+from kdanalysis.core.warn import warn
 
 
 @dataclass
@@ -148,9 +149,27 @@ def _residual(
     lost = record.factor is not None and (record.skipped or not sent.isfinite().all())
     sent = sent[record.rows.to(sent.device)][finite].double().flatten(1) * record.scale
     values = residual(total.flatten(1), sent)
+    _warn_of_repeats(record.sent.passes, total.flatten(1), sent, values)
     values = values.masked_fill(~sent.isfinite().all(-1) | lost, torch.inf)
     values = _spread(values, finite)
     return values if record.known is None else values.where(record.known, torch.nan)
+
+
+def _warn_of_repeats(
+    passes: int, closed: Float[Tensor, "v _"], sent: Float[Tensor, "v _"], found: Tensor
+) -> None:
+    """Warn where each of several backward passes sent all of the loss's gradient.
+
+    Passes of parts of a loss, one after another, are as good as one of their sum.
+    """
+    if passes < 2 or not len(found) or not found.median() > 0.1:
+        return
+    if residual(passes * closed, sent).median() < 0.05:
+        warn(
+            f"one loss went backward {passes} times in a step, as with retain_graph=True: the "
+            f"student's logits got {passes} times the gradient of the loss, so the residual is "
+            f"{found.median():.2g}; call backward() once, and weigh the loss where you mean more"
+        )
 
 
 def _spread(values: Shaped[Tensor, " v"], rows: Bool[Tensor, " r"]) -> Float64[Tensor, " r"]:

@@ -237,7 +237,8 @@ class Recorder:
             facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp)}
             how = self._options, self._probe, factor
             self._pending = begin(*sides, seen, target, sample_id, *how, **facts)
-            self._pending.sent = watch(seen.watched, self._student)  # after the probe's passes
+            sent = watch(seen.watched, self._student)  # after the probe's passes
+            self._pending.sent = self._taps.sent = sent
         self.step, self._refused = self.step + 1, False
         return seen
 

@@ -32,7 +32,7 @@ class SentGradient:
     arrives counts only once a leaf of their graph, as a rule a parameter, has accumulated a
     gradient before the pass ends, as ``backward()`` makes it do. The leaf is looked for in the
     graph, since parameters may be views of it (FSDP); the pass may run others inside (reentrant
-    checkpointing). Several backward passes on the same values add up.
+    checkpointing). Several backward passes on the same values add up; ``passes`` counts them.
 
     Args:
         values: the student's, part of the graph.
@@ -40,6 +40,7 @@ class SentGradient:
 
     def __init__(self, values: Tensor) -> None:
         self.value: Tensor | None = None
+        self.passes = 0
         self._arrived: Tensor | None = None
         leaf = _leaf(values)
         self._trust = leaf is None
@@ -60,6 +61,7 @@ class SentGradient:
 
     def _confirm(self, _: Tensor) -> None:
         if self._arrived is not None:
+            self.passes += 1
             self.value = self._arrived if self.value is None else self.value + self._arrived
             self._arrived = None
 

@@ -47,11 +47,17 @@ def as_side(given: Any, name: str) -> Side:
     """Return a Side, or that of a model, which the keyword ``name`` was given.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is neither, or a list of modules, which is never called.
     """
     side = given if isinstance(given, Side) else Side(given)
-    if not isinstance(side.net, nn.Module):
-        raise ValueError(f"{name} must be a module or Side(module, ...), got {given!r:.80}")
+    if not isinstance(side.net, nn.Module) or isinstance(side.net, nn.ModuleList | nn.ModuleDict):
+        given = " ".join(repr(side.net).split())
+        raise ValueError(
+            f"{name} must be a module that is called, or Side(module, ...): a hook takes its "
+            f"logits. Got {type(side.net).__name__} {given:.80}. Where no single module gives "
+            f"them, as of several teachers or a function, leave it out and give the logits in "
+            f"every call of the recorder"
+        )
     return side
 
 

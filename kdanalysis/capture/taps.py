@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdanalysis.capture.passes import Pass
+from kdanalysis.capture.sent import SentGradient
 from kdanalysis.capture.side import RegionTap, Side
 from kdanalysis.losses import Loss
 from kdanalysis.networks.hook import Hook, in_backward, logits_of
@@ -102,6 +103,7 @@ class Taps:
         self._stacked = getattr(loss, "stacked", None) is not None
         self._taps: dict[str, Tap] = {}
         self._others: list[Any] = []
+        self.sent: SentGradient | None = None  # of the captured step that waits
 
     def attach(self, name: str, side: Side) -> None:
         """Put a tap on a side with a layer to watch; after an error none is left on either.
@@ -172,8 +174,9 @@ class Taps:
 
     def remove(self) -> None:
         """Take all hooks off; a second time is harmless."""
-        for held in (*self._others, *self._taps.values()):
-            held.remove()
+        for held in (*self._others, *self._taps.values(), self.sent):
+            if held is not None:
+                held.remove()
 
     def _refuse_one_place(self) -> None:
         sites = [tap.module for tap in self._taps.values()]

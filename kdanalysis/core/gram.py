@@ -7,14 +7,14 @@ backward pass happens here (see ``parameters`` for any other layer). All sums ar
 Index legend: t, s terms; n samples; c classes; d features; p parameters.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-PIECE = 1 << 15  # parameters that are multiplied in float64 at a time
+PIECE = 1 << 17  # numbers that are multiplied in float64 at a time
 
 
 @runtime_checkable
@@ -43,7 +43,7 @@ def term_gradients(
 
 def gram(rows: Float[Tensor, "t p"]) -> Float[Tensor, "t t"]:
     """Inner products of the rows, a piece at a time: a copy of all would take twice theirs."""
-    pieces = (piece.double() for piece in rows.split(PIECE, dim=1))
+    pieces = (piece.double() for piece in rows.split(max(1, PIECE // max(1, len(rows))), dim=1))
     return sum(piece @ piece.T for piece in pieces)
 
 
@@ -53,6 +53,30 @@ def grams_by_layer(
     """Inner products of the rows over the columns of each layer, which has so many of them."""
     columns = rows.split(list(sizes.values()), dim=1)
     return {name: gram(part) for name, part in zip(sizes, columns, strict=True)}
+
+
+def listed_gram(
+    gradients: Sequence[Float[Tensor, "*shape"]], given: Float[Tensor, "m d"] | None = None
+) -> Float[Tensor, "t t"]:
+    """Inner products of gradients where they lie: side by side they would take as much again.
+
+        G_st = <g^s, g^t>, or of D_t' A, which is never made, <D_s, (A A') D_t>
+
+    Args:
+        gradients: g, or D (m, o) where A is given.
+        given: A, the input of a linear layer in whose output D are the gradients.
+    """
+    gradients = [torch.atleast_1d(g) for g in gradients]
+    first = gradients[0]
+    axis = max(range(first.dim()), key=first.stride) if given is None else 1  # pieces in a row
+    step = max(1, PIECE * first.shape[axis] // max(1, len(gradients) * first.numel()))
+    between = None if given is None else gram(given)
+    total = first.new_zeros(len(gradients), len(gradients), dtype=torch.float64)
+    for pieces in zip(*(g.split(step, axis) for g in gradients), strict=True):
+        rows = torch.stack(pieces).double()
+        others = rows if between is None else between @ rows
+        total.addmm_(rows.flatten(1), others.flatten(1).T)
+    return total
 
 
 def sample_grams(gradients: Float[Tensor, "t n c"]) -> Float[Tensor, "n t t"]:

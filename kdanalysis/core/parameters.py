@@ -19,8 +19,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
-from kdanalysis.core.gram import grams_by_layer
+from kdanalysis.core.gram import listed_gram
+from kdanalysis.core.sections import Arrived, arrivals
 
 Layers = Mapping[str, Sequence[Tensor]]
 
@@ -33,10 +35,48 @@ def layer_grams(
 ) -> dict[str, Float[Tensor, "t t"]]:
     """Inner products, in float64, of the terms' gradients in the parameters of each layer.
 
-    They are those of ``mean_gradients``, whose arguments, cost and errors these are.
+        g^t = J' d^t / n        G_st = <g^s, g^t>
+
+    d^t are the gradients in the logits per sample, J is the Jacobian of the logits, so g^t is what
+    ``mean().backward()`` of term t would leave in ``grad``.
+
+    The time is that of one backward pass a term, less what the pass needs for the layers left out.
+    The gradients of all terms are alive together for a section of the graph only (see
+    ``sections``), so that the memory beside the graph is about one gradient of the largest layer a
+    term. None is made of a linear layer's weight W whose input A has few rows: of the gradients D
+    in its output follows
+
+        g^t = D_t' A        <g^s, g^t> = <D_s, (A A') D_t>
+
+    The graph stays for the training's own backward pass.
+
+    Args:
+        logits: the student's, part of the graph.
+        gradients: per sample, not divided by n, as ``term_gradients`` gives them; of no sample
+            the gradients are 0.
+        layers: the parameters of each layer by its name.
+        scale: the gradients are multiplied by it on their way and divided by it after: a
+            GradScaler's factor keeps float16 from flushing small gradients to zero.
+
+    Raises:
+        RuntimeError: the logits carry no graph, or none of the layers takes part in it.
     """
-    sizes = {name: sum(p.numel() for p in layer) for name, layer in layers.items()}
-    return grams_by_layer(mean_gradients(logits, gradients, layers, scale), sizes)
+    outputs = _outputs(logits, gradients, scale)
+    owners = [name for name, layer in layers.items() for _ in layer]
+    parameters = [p for layer in layers.values() for p in layer]
+    empty = torch.zeros(len(outputs), len(outputs), dtype=torch.float64, device=logits.device)
+    grams, reached = {name: empty.clone() for name in layers}, False
+    with torch.autocast(logits.device.type, enabled=False):
+        for found in arrivals(logits, outputs, parameters, _product):
+            while found:
+                one = found.pop()
+                if any(g is not None for g in one.gradients):
+                    grams[owners[one.index]] += _gram_of(one)
+                    reached = True
+                del one  # the next section needs the memory
+    if not reached:
+        raise _not_reached(layers)
+    return {name: gram / scale**2 for name, gram in grams.items()}
 
 
 def mean_gradients(
@@ -48,42 +88,21 @@ def mean_gradients(
 ) -> Float[Tensor, "t p"]:
     """Gradient of the batch mean of every term in the parameters of the layers, flat.
 
-        g^t = J' d^t / n        G_st = <g^s, g^t>
-
-    d^t are the gradients in the logits per sample, J is the Jacobian of the logits, so g^t is what
-    ``mean().backward()`` of term t would leave in ``grad``; ``grams_by_layer`` makes G of it.
-
-    The time is that of one backward pass a term, less what the pass needs for the layers left out,
-    and that of a copy. The memory beside the graph is this result, one gradient of the chosen
-    parameters a term, one more while a term is on its way, and what a backward pass needs itself.
-    The graph stays for the training's own backward pass.
+    They are what ``layer_grams`` multiplies, whose other arguments and errors these are. All of
+    them are alive together, for what adds them up over ranks before it multiplies them.
 
     Args:
-        logits: the student's, part of the graph.
-        gradients: per sample, not divided by n, as ``term_gradients`` gives them; of no sample
-            the gradients are 0.
-        layers: the parameters of each layer by its name.
-        scale: the gradients are multiplied by it on their way and divided by it after: a
-            GradScaler's factor keeps float16 from flushing small gradients to zero.
+        logits: as for ``layer_grams``.
+        gradients: likewise.
+        layers: likewise.
+        scale: likewise.
         room: columns of zeros to leave after the last layer, for what goes with it to other ranks.
-
-    Raises:
-        RuntimeError: the logits carry no graph, or none of the layers takes part in it.
     """
-    if not logits.requires_grad:
-        raise RuntimeError(
-            "the student's logits carry no graph, so the layers have no gradient: run its forward "
-            "pass with gradients enabled"
-        )
-    outputs = gradients * (scale / max(gradients.shape[1], 1))
+    outputs = _outputs(logits, gradients, scale)
     parameters = [p for layer in layers.values() for p in layer]
-    kept, reached = _walk(logits, outputs.to(logits.dtype), parameters, room)
+    kept, reached = _walk(logits, outputs, parameters, room)
     if not reached:
-        raise RuntimeError(
-            f"the student's logits do not depend on the layers {', '.join(layers)}: they belong to "
-            f"another model, or their gradient is stopped on the way, or hidden by activation "
-            f"checkpointing that is reentrant (use_reentrant=False shows it)"
-        )
+        raise _not_reached(layers)
     return kept if scale == 1 else kept.div_(scale)
 
 
@@ -127,6 +146,31 @@ def half_covariances(
     return {name: 2 * half * matrix for name, matrix in found.items()}
 
 
+def _outputs(
+    logits: Float[Tensor, "n c"], gradients: Float[Tensor, "t n c"], scale: int | float
+) -> Float[Tensor, "t n c"]:
+    if not logits.requires_grad:
+        raise RuntimeError(
+            "the student's logits carry no graph, so the layers have no gradient: run its forward "
+            "pass with gradients enabled"
+        )
+    return (gradients * (scale / max(gradients.shape[1], 1))).to(logits.dtype)
+
+
+def _not_reached(layers: Layers) -> RuntimeError:
+    return RuntimeError(
+        f"the student's logits do not depend on the layers {', '.join(layers)}: they belong to "
+        f"another model, or their gradient is stopped on the way, or hidden by activation "
+        f"checkpointing that is reentrant (use_reentrant=False shows it)"
+    )
+
+
+def _gram_of(one: Arrived) -> Float[Tensor, "t t"]:
+    zero = next(torch.zeros_like(g) for g in one.gradients if g is not None)
+    rows = [zero if g is None else g for g in one.gradients]
+    return listed_gram(rows, one.given)
+
+
 def _walk(
     logits: Float[Tensor, "n c"],
     outputs: Float[Tensor, "t n c"],
@@ -142,10 +186,10 @@ def _walk(
     dtype = max((p.dtype for p in parameters), key=lambda dtype: dtype.itemsize)
     dtype = torch.promote_types(dtype, torch.float32)
     kept = torch.zeros(len(outputs), sum(sizes) + room, dtype=dtype, device=logits.device)
-    options, reached = {"retain_graph": True, "allow_unused": True}, False
+    reached = False
     with torch.autocast(logits.device.type, enabled=False):
         for row, output in zip(kept, outputs, strict=True):
-            found = _product(logits, parameters, output, **options)
+            found = _product(logits, parameters, output)
             for place, gradient in zip(row.split([*sizes, room])[:-1], found, strict=True):
                 if gradient is not None:
                     place.view(gradient.shape).copy_(gradient)
@@ -155,13 +199,10 @@ def _walk(
 
 
 def _product(
-    logits: Float[Tensor, "n c"],
-    parameters: list[Tensor],
-    output: Float[Tensor, "n c"],
-    **options: bool,
+    start: Tensor | GradientEdge, inputs: Sequence[Tensor | GradientEdge], output: Tensor
 ) -> tuple[Tensor | None, ...]:
     try:
-        return torch.autograd.grad(logits, parameters, output, **options)
+        return torch.autograd.grad(start, inputs, output, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         if "donated buffer" not in str(error):
             raise

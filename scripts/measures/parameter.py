@@ -11,6 +11,7 @@ from kdanalysis.core.parameters import layer_grams
 from kdanalysis.networks.names import find_layers
 from measures.capture import Step
 from measures.timing import alternate
+from measures.wide import wide
 
 CHOICES = {"all layers": ("*",), "layer1, layer3, fc": ("layer1", "layer3", "fc")}
 
@@ -23,6 +24,7 @@ def parameter(device: torch.device, repetitions: int) -> dict[str, dict]:
     return {
         **{f"4 terms, {name}": _probe(device, repetitions, n) for name, n in CHOICES.items()},
         "every_50th_step": _steps(device, repetitions, kd.every(50), 50),
+        **wide(device, repetitions),
     }
 
 

@@ -134,6 +134,20 @@ def test_a_recorder_that_is_dropped_takes_its_hooks_along(tmp_path):
     assert hooks(training.student) == hooks(training.teacher) == 0
 
 
+@pytest.mark.parametrize("keep", [(), Layers("0", "4")], ids=["logits", "layers"])
+def test_a_recorder_that_is_dropped_in_a_step_takes_its_hooks_along(tmp_path, keep):
+    training, (x, y, _) = Training(), next(batches(1))
+    sides = {"student": training.student, "teacher": training.teacher}
+    recorder = Recorder(tmp_path / "run", LOSS, keep=keep, **sides)
+    training.forward(x)
+    loss = recorder.loss(y)
+    assert any(p._post_accumulate_grad_hooks for p in training.student.parameters())  # the control
+    del recorder
+    gc.collect()
+    assert hooks(training.student) == hooks(training.teacher) == 0
+    loss.backward()
+
+
 @pytest.mark.parametrize("loss", [LOSS, Sum(CrossEntropy(), SDD(GDKD(k=2), scales=(1, 2)))])
 @pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
 def test_no_hook_is_left_by_layers_and_regions(tmp_path, loss, error):

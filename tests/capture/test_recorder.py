@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from toy import Training, batches, network
 
@@ -289,7 +290,23 @@ def test_bad_use_is_answered_in_one_sentence(tmp_path):
             "keep takes Layers and Regions, at most one of each",
         ),
         ({"keep": (Regions(), Regions((1, 2)))}, "at most one of each, alone or in a tuple; got"),
-        ({"student": Side("model")}, r"student must be a module or Side\(module, ...\), got Side"),
+        (
+            {"student": Side("model")},
+            r"student must be a module that is called, .* Got str 'model'",
+        ),
+        (
+            {"teacher": Side([nn.Identity()] * 2)},
+            r"teacher must be a module .* Got list \[Identity\(\), Id",
+        ),
+        ({"teacher": nn.ModuleList([nn.Identity()])}, "Got ModuleList .* as of several teachers"),
+        (
+            {"teacher": Side(torch.relu)},
+            "Got builtin_function.* leave it out and give the logits in every",
+        ),
+        (
+            {"teacher": Side(Path("best.pt"))},
+            r"teacher must be a module .* Got PosixPath .*best\.pt",
+        ),
     ],
 )
 def test_arguments_are_checked_before_any_step(tmp_path, given, message):

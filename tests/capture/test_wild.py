@@ -260,3 +260,43 @@ def test_a_training_of_which_nothing_was_recorded_is_warned_about(tmp_path, call
             recorder.observe(y)
     with pytest.warns(RuntimeWarning, match="nothing of this training was recorded into"):
         recorder.close()
+
+
+def several(path, backward, steps=2) -> np.ndarray:
+    """The residuals of a training in which ``backward(terms)`` runs the backward passes."""
+    training = Training()
+    sides = {"student": training.student, "teacher": training.teacher}
+    with Recorder(path, LOSS, schedule=every(1), **sides) as recorder:
+        for x, y, _ in batches(steps):
+            student, teacher = training.forward(x)
+            recorder.observe(y)
+            backward([values.mean() for values in LOSS(student, teacher, y).values()])
+    return read(path)["residual"]
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_one_loss_that_goes_backward_several_times_is_said(tmp_path, times):
+    def backward(terms) -> None:
+        for _ in range(times):
+            sum(terms).backward(retain_graph=True)
+
+    evidence = rf"one loss went backward {times} times .* got {times} times the gradient"
+    with pytest.warns(RuntimeWarning, match=evidence):
+        found = several(tmp_path / "run", backward)
+    np.testing.assert_allclose(found, 1 - 1 / times, atol=1e-4)
+
+
+def test_a_loss_that_goes_backward_in_parts_is_as_good_as_its_sum(tmp_path):
+    def backward(terms) -> None:
+        for term in terms:
+            term.backward(retain_graph=True)
+
+    assert several(tmp_path / "run", backward).max() < 1e-5
+
+
+def test_another_loss_beside_it_is_left_to_the_residual(tmp_path):
+    def backward(terms) -> None:
+        sum(terms).backward(retain_graph=True)
+        terms[0].backward()
+
+    assert several(tmp_path / "run", backward).min() > 1e-3
