@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kdanalysis.training import Experiment
 
 PLAN = "train.json"
-OURS = CARD | {PLAN, "runs", "logits", "students", "teacher.pt"}  # what a training writes
+OURS = CARD | {PLAN, "runs", "logits", "students", "teacher.pt", "cache"}  # what a training writes
 
 
 def check_target(out: Path, overwrite: bool, resume: bool, can_resume: bool = True) -> None:

@@ -20,7 +20,7 @@ def train(
         ),
     ],
     teacher: Annotated[
-        str, typer.Option(metavar="NAME|FILE.pt", help="A network, trained first; or a checkpoint.")
+        str, typer.Option(metavar="NAME|FILE", help="A network, trained first; or a checkpoint.")
     ],
     student: Annotated[str, typer.Option(metavar="NAME", help="Network of the students.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of results.")],
@@ -40,6 +40,9 @@ def train(
         float | None, typer.Option(help="Epochs of linear ramp; a twelfth of all if not given.")
     ] = None,
     augment: Annotated[bool, typer.Option(help="Random crops and mirror images.")] = True,
+    crops: Annotated[
+        bool, typer.Option(help="Whether these crop; if not, they mirror alone.")
+    ] = True,
     amp: Annotated[bool, typer.Option("--amp", help="Mixed precision.")] = False,
     record_every: Annotated[int, typer.Option(help="Steps between captured steps.")] = 50,
     record_rows: Annotated[
@@ -69,6 +72,17 @@ def train(
     light: Annotated[bool, typer.Option("--light", help="The deeper half of the stones.")] = False,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels to bring all to.")] = None,
     limit: Annotated[int | None, typer.Option(help="Most training images.")] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="N|NAME,...", help="The first so many classes, or these alone."),
+    ] = None,
+    cache_teacher: Annotated[
+        bool,
+        typer.Option(
+            "--cache-teacher",
+            help="Run the teacher once for all images and their mirror images; with --no-crops.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")
@@ -99,6 +113,7 @@ def train(
         schedule=schedule,
         warmup=warmup,
         augment=augment,
+        crops=crops,
         amp=amp,
         record_every=record_every,
         record_rows=record_rows,
@@ -108,14 +123,23 @@ def train(
         seed=seed,
     )
     where = prepare(seed, device)
-    splits = load_data(data, image_size=image_size, seed=seed, limit=limit)
+    chosen = read_classes(classes)
+    splits = load_data(data, image_size=image_size, seed=seed, limit=limit, classes=chosen)
+    cache = out / "cache" if cache_teacher else None
     conduct(
-        Experiment(splits, teacher, student, loss, settings, teacher_epochs, stones),
+        Experiment(splits, teacher, student, loss, settings, teacher_epochs, stones, cache),
         out,
         where,
         overwrite=overwrite,
         resume=resume,
     )
+
+
+def read_classes(text: str | None) -> int | tuple[str, ...] | None:
+    """Return --classes as a number or as names; None where it is not given."""
+    if text is None or not text.strip().isdecimal():
+        return None if text is None else parse_names(text)
+    return int(text)
 
 
 def read_stones(method: str, student: str, teacher: str, light: bool) -> "Stones | None":

@@ -1,10 +1,10 @@
 """A labelled set of images and its deterministic batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -66,6 +66,7 @@ class Images(Dataset):
         seed: int = 0,
         epoch: int = 0,
         augment: bool = False,
+        crops: bool = True,
         shard: tuple[int, int] = (0, 1),
     ) -> Iterator[Batch]:
         """Iterate over ``(normalised images, labels, sample ids)``; the last batch may be smaller.
@@ -80,6 +81,7 @@ class Images(Dataset):
             seed: of the run, not negative.
             epoch: not negative.
             augment: crop and mirror at random.
+            crops: whether augmentation crops; if not, it mirrors alone.
             shard: (rank, world size); all shards are equally long, the first samples of the order
                 come twice where the division leaves a rest (their sample ids tell).
 
@@ -92,29 +94,32 @@ class Images(Dataset):
                 "batches need batch_size >= 1, seed and epoch >= 0 and 0 <= rank < world size, got "
                 f"batch_size={batch_size}, seed={seed}, epoch={epoch}, shard={shard}"
             )
-        return self._iterate(batch_size, shuffle, _generator(seed, epoch), augment, rank, world)
+        order, shifts, flips = self._draw(seed, epoch, shuffle)
+        length = -(-len(self) // world)
+        mine = order[torch.arange(rank, length * world, world) % len(self)]
+        shifts = shifts if crops else torch.zeros_like(shifts)
+        return self._iterate(mine.split(batch_size), (shifts, flips) if augment else None)
 
-    def _iterate(
-        self,
-        batch_size: int,
-        shuffle: bool,
-        generator: torch.Generator,
-        augment: bool,
-        rank: int,
-        world: int,
-    ) -> Iterator[Batch]:
-        count = len(self)
+    def mirrored(self, seed: int, epoch: int) -> Bool[Tensor, " n"]:
+        """Return which images a shuffled and augmented epoch mirrors, by sample id."""
+        return self._draw(seed, epoch, shuffle=True)[2]
+
+    def _draw(self, seed: int, epoch: int, shuffle: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Return an epoch's order, and by sample id how it shifts images and which it mirrors."""
+        count, generator = len(self), _generator(seed, epoch)
         order = torch.randperm(count, generator=generator) if shuffle else torch.arange(count)
         reach = torch.tensor([round(side / 8) for side in self.image_shape[1:]])
         draws = torch.rand(count, 3, generator=generator)  # rows, columns, mirror; by sample id
         shifts = (draws[:, :2] * (2 * reach + 1)).long() - reach
-        flips = (draws[:, 2] < 0.5) & self.mirror
-        length = -(-count // world)
-        mine = torch.arange(rank, length * world, world) % count
-        for ids in order[mine].split(batch_size):
+        return order, shifts, (draws[:, 2] < 0.5) & self.mirror
+
+    def _iterate(
+        self, batches: Sequence[Tensor], augmentation: tuple[Tensor, Tensor] | None
+    ) -> Iterator[Batch]:
+        for ids in batches:
             pixels = self.pixels[ids]
-            if augment:
-                pixels = crop_and_flip(pixels, shifts[ids], flips[ids])
+            if augmentation is not None:
+                pixels = crop_and_flip(pixels, *(drawn[ids] for drawn in augmentation))
             yield self.normalise(pixels), torch.from_numpy(self.labels[ids.numpy()]), ids
 
 

@@ -1,6 +1,6 @@
 """Image data by name or path."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kdanalysis.data.cifar import find_layout, load_cifar
@@ -8,13 +8,19 @@ from kdanalysis.data.digits import load_digits
 from kdanalysis.data.folder import load_folder
 from kdanalysis.data.glyphs import load_glyphs
 from kdanalysis.data.parquet import load_parquet
+from kdanalysis.data.select import select_classes
 from kdanalysis.data.splits import DataSplits
 
 BUILT_IN: dict[str, Callable[..., DataSplits]] = {"glyphs": load_glyphs, "digits": load_digits}
 
 
 def load_data(
-    spec: str | Path, *, image_size: int | None = None, seed: int = 0, limit: int | None = None
+    spec: str | Path,
+    *,
+    image_size: int | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    classes: int | Sequence[str] | None = None,
 ) -> DataSplits:
     """Load "glyphs", "digits", or the images at a path.
 
@@ -27,6 +33,7 @@ def load_data(
             (glyphs 32, digits 16).
         seed: of what is drawn: glyphs, a split where the set has none, the choice under a limit.
         limit: the most training images; validation then has at most a quarter of it. None: all.
+        classes: how many of the classes, or which, see ``select_classes``. None: all.
 
     Raises:
         ValueError: the name or path is unknown, an argument is out of range, or the data is not
@@ -36,6 +43,9 @@ def load_data(
         raise ValueError(f"the image size must be at least 8 pixels, got {image_size}")
     if seed < 0:
         raise ValueError(f"the seed must not be negative, got {seed}")
+    if classes is not None:
+        whole = load_data(spec, image_size=image_size, seed=seed)
+        return select_classes(whole, classes, seed, limit)
     if spec in BUILT_IN:
         return BUILT_IN[spec](image_size, seed, limit)
     path = Path(spec)

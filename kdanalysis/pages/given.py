@@ -12,7 +12,7 @@ from kdanalysis.training.checkpoint import load_network
 
 def network_of(given: Any, data: DataSplits, device: Any) -> nn.Module:
     """Return a network on the device, read from its checkpoint where a path is given."""
-    network = given if isinstance(given, nn.Module) else load_network(Path(given), data.classes)
+    network = given if isinstance(given, nn.Module) else load_network(Path(given), data)
     return network.to(device)
 
 

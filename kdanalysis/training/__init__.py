@@ -1,7 +1,8 @@
 """Training of teachers and students on image data, as the ``train`` command does it."""
 
 from kdanalysis.training.experiment import Experiment, announce_regions
-from kdanalysis.training.run import Outcome, run_experiment
+from kdanalysis.training.fit import Fit
+from kdanalysis.training.run import Outcome, run_experiment, train_teacher
 from kdanalysis.training.settings import Settings
 from kdanalysis.training.stones import Stones
 
@@ -13,4 +14,5 @@ __all__ = [
     "Stones",
     "announce_regions",
     "run_experiment",
+    "train_teacher",
 ]

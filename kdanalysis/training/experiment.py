@@ -15,7 +15,7 @@ from kdanalysis.capture.layers import chosen_layers
 from kdanalysis.core.regions import region_logits
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import CrossEntropy, Loss, Sum, parse_loss
-from kdanalysis.networks.zoo import Network, build_model
+from kdanalysis.networks.zoo import MODELS, Network, build_model
 from kdanalysis.store.files import run_folder
 from kdanalysis.training.checkpoint import load_network
 from kdanalysis.training.parallel import images_a_rank
@@ -31,13 +31,17 @@ class Experiment:
         data: images of the teacher and of all students.
         teacher: name of a network, trained first, or the path of a checkpoint.
         student: name of the students' network.
-        losses: distillation losses as text (see ``parse_loss``); cross-entropy is added to each.
+        losses: distillation losses as text (see ``parse_loss``); cross-entropy is added to each
+            that has none.
         settings: of the students.
         teacher_epochs: of the teacher, where it is trained; the students' number if None.
         stones: train every student with its stepping stones, each loss being the base.
+        cache: folder in which the teacher's logits of all images are kept, so that it does not run
+            while students train; None runs it. Images may be mirrored then, but not cropped.
 
     Raises:
-        ValueError: an unknown network, loss or block, or a loss named twice.
+        ValueError: an unknown network, loss or block, a loss named twice, or a cache for a training
+            whose images are cropped or that runs the teacher's blocks.
         FileNotFoundError: the teacher is neither a network's name nor a file.
     """
 
@@ -48,6 +52,7 @@ class Experiment:
     settings: Settings = field(default_factory=Settings)
     teacher_epochs: int | None = None
     stones: Stones | None = None
+    cache: Path | None = None
 
     _losses: dict[str, Loss] = field(init=False, repr=False, compare=False)
 
@@ -66,6 +71,8 @@ class Experiment:
             raise ValueError(f"need at least one loss, each named once; got {list(self.losses)}")
         if self.stones is not None and self.settings.record_regions is not None:
             raise ValueError("regions are not recorded of students that learn with stones")
+        if self.cache is not None:
+            self._check_cache()
         images_a_rank(self.settings.batch_size)
         for text, (name, loss) in zip(self.losses, losses.items(), strict=True):
             try:
@@ -82,14 +89,28 @@ class Experiment:
 
     def _networks(self) -> tuple[nn.Module, nn.Module]:
         classes = self.data.classes
-        if self.teacher.endswith((".pt", ".pth")):
-            teacher = load_network(Path(self.teacher), classes)
+        if self.teacher not in MODELS and Path(self.teacher).suffix:
+            teacher = load_network(Path(self.teacher), self.data)
         else:
             teacher = build_model(self.teacher, len(classes))
         return build_model(self.student, len(classes)), teacher
 
     def _around(self, base: Loss, student: nn.Module) -> Loss:
-        return Sum(CrossEntropy(), base) if self.stones is None else self.stones.loss(base, student)
+        if self.stones is not None:
+            return self.stones.loss(base, student)
+        return base if "ce" in base.terms else Sum(CrossEntropy(), base)
+
+    def _check_cache(self) -> None:
+        if self.settings.augment and self.settings.crops:
+            raise ValueError(
+                "the teacher's logits are computed once for every image and its mirror image, not "
+                "for its crops: train without crops (--no-crops), or without the cache"
+            )
+        if self.stones is not None:
+            raise ValueError(
+                "stepping stones run the teacher's blocks on every image: train them without a "
+                "cache of its logits"
+            )
 
     def _try(self, name: str, loss: Loss, student: Network, teacher: Network) -> None:
         """Raise a ValueError for a k or a scale that does not fit these classes or images."""
@@ -124,7 +145,11 @@ class Experiment:
             "teacher": self.teacher,
             "teacher weights": f"{crc32(teacher.read_bytes()):08x}" if given else None,
             "student": self.student,
-            "losses": ", ".join(f"ce + {text}" for text in self.losses),
+            "losses": ", ".join(
+                f"ce + {text}" if "ce" not in parse_loss(text).terms else text
+                for text in self.losses
+            ),
+            "teacher's logits": "computed once" if self.cache is not None else None,
             "stones": None if self.stones is None else str(self.stones),
             **{name.replace("_", " "): v for name, v in self.settings.to_json().items()},
             "teacher epochs": None if given else self.teacher_epochs or self.settings.epochs,

@@ -147,6 +147,7 @@ class Fit:
     def _train_epoch(self, loss: StepLoss, count: int, advance: Callable[[int], None]) -> None:
         settings, seen = self.settings, 0
         options = {"seed": settings.seed, "epoch": self.epoch, "augment": settings.augment}
+        options |= {"crops": settings.crops}
         options |= {"shard": (RANKS.rank, RANKS.world), "shuffle": True}
         self.model.train()
         if self.beside is not None:

@@ -16,7 +16,7 @@ from kdanalysis.store.files import whole_file
 @torch.inference_mode()
 def predict(
     model: nn.Module, images: Images, device: torch.device, batch_size: int = 500
-) -> Float32[np.ndarray, "n c"]:
+) -> Float32[np.ndarray, "n c *r"]:
     """Return the logits in evaluation mode, ordered by sample id; modes are restored after.
 
     Under ``torchrun`` each rank computes its share, and all of them get all logits.

@@ -11,6 +11,7 @@ from kdanalysis.capture import Layers, Recorder, Regions, Scaling, Store, every
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import Loss
 from kdanalysis.networks.zoo import MODELS, build_model
+from kdanalysis.training.cached import CachedTeacher
 from kdanalysis.training.checkpoint import load_network
 from kdanalysis.training.experiment import Experiment
 from kdanalysis.training.fit import Fit, Progress, silent
@@ -56,7 +57,11 @@ def run_experiment(
     """
     data = experiment.data
     teacher = train_teacher(experiment, folder, device, resume, progress)
-    taught = predict(teacher, data.valid, device)
+    if experiment.cache is None:
+        taught = predict(teacher, data.valid, device)
+    else:
+        kept = CachedTeacher(teacher, data.valid, device, experiment.cache, (), 0, False)
+        (taught,) = kept.logits
     save_logits(folder / "logits" / "teacher.npz", teacher_logits=taught, target=data.valid.labels)
     rows, ladders = [("teacher", accuracy(taught, data.valid.labels), 1.0)], {}
     for name, loss in experiment.named_losses().items():
@@ -93,7 +98,7 @@ def train_teacher(
         fit.run(lambda x, y, ids, epoch: loss(fit.trained(x), y), f"teacher {name}", progress)
         model = fit.model
     else:
-        model = load_network(Path(name), data.classes)
+        model = load_network(Path(name), data)
     return model.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
@@ -114,13 +119,14 @@ def train_student(
     ladder = None if stones is None else TrainedLadder(stones, fit, teacher, loss)
     if resume:
         fit.resume()
+    cached = _cached(experiment, loss, teacher, device)
     facts = {"data": data.name, "student": experiment.student, **settings.to_json()}
     existing = "resume" if resume else "error"
     recorder = Recorder(
         folder / "runs" / name,
         loss,
         student=fit.trained if ladder is None else fit.model,
-        teacher=teacher,
+        teacher=teacher if cached is None else None,
         keep=_kept(loss, settings),
         schedule=every(settings.record_every),
         max_rows=settings.record_rows,
@@ -132,13 +138,16 @@ def train_student(
 
     def step_loss(x: Tensor, y: Tensor, ids: Tensor, epoch: int | float) -> Tensor:
         recorder.epoch = int(epoch)
-        logits = seen_by_hooks(x) if ladder is None else ladder(x)
+        logits = given(x, ids, int(epoch)) if ladder is None else ladder(x)
         return recorder.loss(y, sample_id=ids, ramp=settings.ramp(epoch), **logits)
 
-    def seen_by_hooks(x: Tensor) -> dict[str, Tensor]:
+    def given(x: Tensor, ids: Tensor, epoch: int) -> dict[str, Tensor]:
+        """Run the student, and the teacher where its logits are not given; hooks see them."""
+        fit.trained(x)
+        if cached is not None:
+            return {"teacher": cached(ids, epoch)}
         with torch.no_grad():
             teacher(x)
-        fit.trained(x)
         return {}
 
     def before_save() -> None:
@@ -149,6 +158,18 @@ def train_student(
     with recorder:
         fit.run(step_loss, f"student {name}", progress, before_save)
     return fit.model, ladder
+
+
+def _cached(
+    experiment: Experiment, loss: Loss, teacher: nn.Module, device: torch.device
+) -> CachedTeacher | None:
+    """Return the teacher's logits on all training images, or of their regions; None: it runs."""
+    if experiment.cache is None:
+        return None
+    settings = experiment.settings
+    scales = loss.scales or settings.kept_scales(loss)
+    how = settings.seed, settings.augment
+    return CachedTeacher(teacher, experiment.data.train, device, experiment.cache, scales, *how)
 
 
 def _kept(loss: Loss, settings: Settings) -> list[Layers | Regions]:
@@ -162,4 +183,5 @@ def _fit(data: DataSplits, name: str, settings: Settings, device: torch.device, 
     torch.manual_seed(settings.seed)
     facts = {"model": name, "classes": list(data.classes), "data": data.name}
     facts |= {"settings": settings.to_json()}
+    facts |= {"mean": data.mean.tolist(), "std": data.std.tolist()}
     return Fit(build_model(name, len(data.classes)), data, settings, device, path, facts)

@@ -23,6 +23,7 @@ class Settings:
         warmup: epochs over which the weight of the distillation terms rises linearly from 0; None
             is a twelfth of the epochs, as in 20 of 240.
         augment: random crops and mirror images.
+        crops: whether augmentation crops; if not, it mirrors alone.
         amp: mixed precision: float16 with loss scaling on CUDA, bfloat16 elsewhere.
         record_every: steps from one captured step to the next.
         record_rows: most rows captured of a step; None captures all.
@@ -43,6 +44,7 @@ class Settings:
     weight_decay: int | float = 5e-4
     warmup: int | float | None = None
     augment: bool = True
+    crops: bool = True
     amp: bool = False
     record_every: int = 50
     record_rows: int | None = None

@@ -44,7 +44,7 @@ def test_two_networks_fill_the_folder(run_command, networks, tmp_path):
 def check_sights(table: pd.DataFrame, path) -> None:
     """Hold the classes of the images shown against the model itself."""
     data = load_data("glyphs", limit=80)
-    model = load_network(path, data.classes).eval()
+    model = load_network(path, data).eval()
     assert table.sample_id.nunique() == 2
     with RegionTap(model) as tap, torch.no_grad():
         x, y, ids = next(data.valid.batches(len(data.valid)))
@@ -78,9 +78,7 @@ def test_a_file_of_regions_gives_the_tables_of_the_networks_it_came_from(
     run_command, networks, tmp_path
 ):
     data = load_data("glyphs", limit=80)
-    sides = [
-        load_network(networks / f"{name}.pt", data.classes) for name in ("resnet14", "resnet8")
-    ]
+    sides = [load_network(networks / f"{name}.pt", data) for name in ("resnet14", "resnet8")]
     (batch,) = read_regions(data.valid.batches(len(data.valid)), *sides, (1, 2))
     np.savez(tmp_path / "regions.npz", **batch)
     checkpoints = networks / "resnet14.pt", "--student", networks / "resnet8.pt", *OPTIONS

@@ -158,7 +158,7 @@ def test_the_command_itself_trains_networks_with_batch_normalisation(tmp_path):
     magnitude = pd.read_csv(out / "tables" / "magnitude.csv")
     assert (magnitude.n == 16).all()
     data = load_data("digits", image_size=8, limit=96, seed=0)
-    teacher = load_network(out / "teacher.pt", data.classes)
+    teacher = load_network(out / "teacher.pt", data)
     with np.load(out / "logits" / "teacher.npz") as file:  # with the statistics of one rank
         predicted = predict(teacher, data.valid, torch.device("cpu"))
         np.testing.assert_allclose(file["teacher_logits"], predicted, rtol=1e-4, atol=1e-5)

@@ -52,7 +52,7 @@ def test_every_student_has_a_run_a_checkpoint_and_logits(whole, data):
     assert np.nanmax(rows["residual"]) < 1e-4
     assert (data.train.labels[rows["sample_id"]] == rows["target"]).all()
     with np.load(outcome.logits["kd"], allow_pickle=False) as file:
-        student = load_network(folder / "students" / "kd.pt", data.classes)
+        student = load_network(folder / "students" / "kd.pt", data)
         np.testing.assert_array_equal(file["student_logits"], predict(student, data.valid, CPU))
         accuracy = (file["student_logits"].argmax(-1) == data.valid.labels).mean()
     assert outcome.students.accuracy[1] == pytest.approx(accuracy)
@@ -70,9 +70,9 @@ def test_the_teacher_stays_as_it_was_and_the_students_learn(experiment, tmp_path
     outcome = run_experiment(replace(experiment, losses=("kd",)), tmp_path, CPU)
     with np.load(outcome.logits["teacher"], allow_pickle=False) as file:
         before = file["teacher_logits"]
-    teacher = load_network(tmp_path / "teacher.pt", experiment.data.classes)
+    teacher = load_network(tmp_path / "teacher.pt", experiment.data)
     np.testing.assert_array_equal(predict(teacher, experiment.data.valid, CPU), before)
-    student = load_network(tmp_path / "students" / "kd.pt", experiment.data.classes)
+    student = load_network(tmp_path / "students" / "kd.pt", experiment.data)
     fresh = _fresh(experiment)
     assert not torch.equal(student.state_dict()["conv1.weight"], fresh["conv1.weight"])
     assert student.state_dict()["bn1.num_batches_tracked"] == 6  # trained in training mode
@@ -189,7 +189,7 @@ class _Stop:
 
 def test_other_settings_do_not_resume(experiment, whole, data):
     folder, _ = whole
-    model = load_network(folder / "teacher.pt", data.classes)
+    model = load_network(folder / "teacher.pt", data)
     facts = {"model": "resnet20", "classes": data.classes}
     with pytest.raises(ValueError, match="its model is 'resnet8', now it is 'resnet20'"):
         Fit(model, data, QUICK, CPU, folder / "teacher.pt", facts).resume()

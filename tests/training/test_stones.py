@@ -38,7 +38,7 @@ def whole(experiment, tmp_path_factory):
 
 def test_the_student_is_a_plain_network_with_a_run_of_the_stones_loss(whole, data):
     folder, outcome = whole
-    student = load_network(folder / "students" / "dkd.pt", data.classes)
+    student = load_network(folder / "students" / "dkd.pt", data)
     plain = build_model("resnet8", len(data.classes)).state_dict()
     assert {k: v.shape for k, v in student.state_dict().items()} == {
         k: v.shape for k, v in plain.items()
@@ -76,7 +76,7 @@ def test_connectors_learn_and_the_teacher_does_not(whole, experiment, data):
     assert kept.keys() == trained.keys()
     assert all(torch.equal(kept[name], trained[name]) for name in kept)
     assert kept["0.1.num_batches_tracked"] == 6
-    teacher = load_network(folder / "teacher.pt", data.classes)
+    teacher = load_network(folder / "teacher.pt", data)
     with np.load(outcome.logits["teacher"], allow_pickle=False) as file:
         np.testing.assert_array_equal(predict(teacher, data.valid, CPU), file["teacher_logits"])
 

@@ -12,6 +12,10 @@ NARROW, WIDE = (16, 16, 32, 64), (32, 64, 128, 256)
 
 BUILDERS: dict[str, Callable[..., Network]] = {
     **{f"resnet{depth}": partial(ResNet, depth, NARROW) for depth in (8, 14, 20, 32, 44, 56, 110)},
+    **{
+        f"resnet{depth}a": partial(ResNet, depth, NARROW, padded=True)
+        for depth in (20, 32, 44, 56, 110)
+    },
     **{f"resnet{depth}x4": partial(ResNet, depth, WIDE) for depth in (8, 32)},
     "vgg8": partial(VGG, 1),
     "vgg13": partial(VGG, 2),

@@ -1,0 +1,151 @@
+"""The small tables that ``reproduce.py`` leaves, from what has been trained so far."""
+
+import json
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import ttest_1samp
+
+import kdanalysis as kd
+from kdanalysis.training.checkpoint import load_network
+from kdanalysis.training.predict import accuracy, predict, save_logits
+from measures.matrix import Matrix, confidence, shortened
+
+RUN_TABLES = ("magnitude", "share", "conflict", "direction", "layers")  # by captured step
+STUDENT_TABLES = ("relation", "discrepancy", "calibration")  # on the validation images
+LEAST = 0.02  # accuracies that differ by less are not told apart
+FACTORS = {  # GDKD's claim, crossed: partition x weight x step
+    "step, kd x 6 - kd": ("kd x 6", "kd"),
+    "apart from kd's weight, dkd-top1 1 - kd": ("dkd-top1 1", "kd"),
+    "weight, dkd-top1 8 - 1": ("dkd-top1 8", "dkd-top1 1"),
+    "weight, gdkd 1/1/8 - 1/1/1": ("gdkd 1/1/8", "gdkd 1/1/1"),
+    "partition at weight 1, gdkd - dkd-top1": ("gdkd 1/1/1", "dkd-top1 1"),
+    "partition at weight 8, gdkd - dkd-top1": ("gdkd 1/1/8", "dkd-top1 8"),
+}
+
+
+def paired(one: pd.Series, other: pd.Series) -> dict[str, float]:
+    """Mean difference over the seeds that both have, with its 95 % t interval; NaN for one seed."""
+    found = (one - other).dropna()
+    low = high = np.nan
+    if len(found) > 1:
+        low, high = ttest_1samp(found, 0).confidence_interval(0.95)
+    return {"difference": found.mean(), "low": low, "high": high, "seeds": len(found)}
+
+
+def differences(
+    values: pd.DataFrame, pairs: Iterable[tuple[str, str, str]], least: float = 0.0
+) -> pd.DataFrame:
+    """Paired differences of losses, seed by seed.
+
+    Args:
+        values: a row a seed, a column a loss.
+        pairs: a name, the loss, and the loss it is held against.
+        least: a smaller difference is not claimed, whatever its interval.
+    """
+    rows = []
+    for name, one, other in pairs:
+        if not {one, other} <= {*values}:
+            continue
+        row = paired(values[one], values[other])
+        apart = row["low"] * row["high"] > 0 and abs(row["difference"]) >= least
+        seen = "one seed" if row["seeds"] < 2 else "seen" if apart else "not seen"
+        rows.append({"name": name, "student": one, "against": other, **row, "verdict": seen})
+    return pd.DataFrame(rows)
+
+
+def accuracies(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Every accuracy, and its paired differences to plain training and to KD."""
+    rows = []
+    for quantity in ("accuracy", "agreement"):
+        values = results.pivot(index="seed", columns="student", values=quantity)
+        pairs = [(quantity, a, b) for b in ("ce", "kd") for a in results.student.unique() if a != b]
+        rows.append(differences(values, pairs, LEAST))
+    return {"accuracy": results.drop(columns="name"), "accuracy_paired": pd.concat(rows)}
+
+
+def factors(relation: pd.DataFrame) -> pd.DataFrame:
+    """What step, weight and partition each do to the relations, notion by notion."""
+    found = []
+    for (notion, measure), part in relation.groupby(["notion", "measure"], sort=False):
+        values = part.pivot(index="seed", columns="student", values="mean")
+        table = differences(values, ((name, *pair) for name, pair in FACTORS.items()))
+        found.append(table.assign(notion=notion, measure=measure))
+    return pd.concat(found, ignore_index=True).rename(columns={"name": "factor"})
+
+
+def collected(matrix: Matrix, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The tables of all runs and students, with the columns student and seed in front."""
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for student, seed, name in results[["student", "seed", "name"]].itertuples(index=False):
+        folder = matrix.folder(student, seed)
+        run, logits = kd.open(folder / "runs" / name), kd.open(folder / "logits" / f"{name}.npz")
+        found = run.tables([noun for noun in RUN_TABLES if noun in run.names])
+        found |= logits.tables([noun for noun in STUDENT_TABLES if noun in logits.names])
+        ladders = {p.name.split(".")[-2]: p for p in (folder / "students").glob("*.*.csv")}
+        found |= {noun: pd.read_csv(path) for noun, path in ladders.items()}
+        for noun, table in found.items():
+            table.insert(0, "student", student)
+            table.insert(1, "seed", seed)
+            parts.setdefault(noun, []).append(table)
+    return {noun: pd.concat(tables, ignore_index=True) for noun, tables in parts.items()}
+
+
+def teachers(matrix: Matrix, paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
+    """Accuracy and confidence of every teacher, and its card on the validation images."""
+    data, rows, parts = matrix.data, [], {}
+    for path in paths:
+        file = matrix.out / "logits" / f"{path.stem}.npz"
+        if not file.is_file():
+            model = load_network(path, data).to(matrix.device).eval()
+            both = [predict(model, part, matrix.device) for part in (data.train, data.valid)]
+            own = {"train_logits": both[0], "target": data.valid.labels}
+            save_logits(file, teacher_logits=both[1], **own)
+        with np.load(file, allow_pickle=False) as saved:
+            train, valid = saved["train_logits"], saved["teacher_logits"]
+        for images, logits, part in (
+            (data.train, train, "training"),
+            (data.valid, valid, "validation"),
+        ):
+            known = accuracy(logits, images.labels), confidence(logits), len(logits)
+            rows.append((path.stem, part, *known))
+        found = kd.diagnose({"teacher_logits": valid, "target": data.valid.labels}).tables
+        for noun, table in found.items():
+            parts.setdefault(noun, []).append(table.assign(network=path.stem))
+    columns = ["network", "images", "accuracy", "confidence", "n"]
+    cards = {f"teacher_{noun}": pd.concat(tables) for noun, tables in parts.items()}
+    return {"teachers": pd.DataFrame(rows, columns=columns), **cards}
+
+
+def write(matrix: Matrix, plan: dict, paths: Iterable[Path]) -> None:
+    """Write every table of what is trained, and the manifest, into ``results``."""
+    known = [matrix.result(name, seed) for name, seed in matrix]
+    results = pd.DataFrame([one for one in known if one is not None])
+    if results.empty:
+        print("nothing is trained yet: no tables")
+        return
+    tables = accuracies(results) | collected(matrix, results) | teachers(matrix, paths)
+    if not (table := factors(tables["relation"])).empty:
+        tables["relation_factors"] = table
+    folder, cut = matrix.out / "results", shortened(matrix, plan)
+    folder.mkdir(exist_ok=True)
+    for noun, table in tables.items():
+        table.assign(shortened=cut).to_csv(
+            folder / f"{noun}.csv", index=False, float_format="%.6g", lineterminator="\n"
+        )
+    manifest = plan | {
+        "shortened": cut,
+        "trained": len(results),
+        "seeds": sorted(set(results.seed.tolist())),
+        "cpu seconds": round(results.cpu_seconds.sum(), 1),
+        "device": str(matrix.device),
+        "machine": platform.machine(),
+        "versions": {"python": platform.python_version(), "kdanalysis": kd.__version__}
+        | {"torch": torch.__version__, "numpy": np.__version__, "pandas": pd.__version__},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, allow_nan=False) + "\n")
+    print(f"wrote {len(tables)} tables of {len(results)} trainings into {folder}")
