@@ -7,6 +7,8 @@ import typer
 
 from kdanalysis.cli.options import (
     Device,
+    Figures,
+    Out,
     Overwrite,
     Seed,
     Temperatures,
@@ -28,10 +30,8 @@ def diagnose(
             help="Logits: .npz, .npy, .pt, .safetensors, .parquet, or a run folder.",
         ),
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Write tables, figures and a page here."),
-    ] = None,
+    out: Out = None,
+    figures: Figures = "",
     temperatures: Temperatures = "1,2,4,8",
     overwrite: Overwrite = False,
     seed: Seed = 0,
@@ -47,12 +47,16 @@ def diagnose(
     ladder = parse_temperatures(temperatures)
     from kdanalysis.pages.publish import card_folder
 
-    with card_folder(out, overwrite) as folder:
-        examine(file, ladder, prepare(seed, device), folder)
+    with card_folder(out, overwrite, figures) as folder:
+        examine(file, ladder, prepare(seed, device), folder, figures)
 
 
 def examine(
-    file: Path, temperatures: tuple[float, ...], device: "torch.device", folder: Path | None
+    file: Path,
+    temperatures: tuple[float, ...],
+    device: "torch.device",
+    folder: Path | None,
+    figures: str,
 ) -> None:
     """Read the logits once, print the card, and fill the folder where there is one."""
     from kdanalysis.analyzers.teacher.card_tiles import wide_card
@@ -71,7 +75,7 @@ def examine(
     print_frame(wide_card(study.tables["teacher"]), title=title)
     print_suggestions(study)
     if folder is not None:
-        study.write(folder)
+        study.write(folder, figures)
 
 
 def print_suggestions(study: "Study") -> None:

@@ -7,6 +7,7 @@ import typer
 
 from kdanalysis.cli.options import (
     Device,
+    Figures,
     Out,
     Overwrite,
     Seed,
@@ -30,6 +31,7 @@ def sweep(
         ),
     ],
     out: Out = None,
+    figures: Figures = "",
     temperatures: Temperatures = "1,2,4,8",
     ks: Annotated[
         str, typer.Option("--ks", metavar="K,K,...", help="all, or numbers and ranges: 1,2,10-20.")
@@ -51,11 +53,13 @@ def sweep(
     settings = parse_temperatures(temperatures), parse_ks(ks), parse_weights(weights)
     from kdanalysis.pages.publish import card_folder
 
-    with card_folder(out, overwrite) as folder:
-        run_sweep(file, settings, prepare(seed, device), folder)
+    with card_folder(out, overwrite, figures) as folder:
+        run_sweep(file, settings, prepare(seed, device), folder, figures)
 
 
-def run_sweep(file: Path, settings: tuple, device: "torch.device", folder: Path | None) -> None:
+def run_sweep(
+    file: Path, settings: tuple, device: "torch.device", folder: Path | None, figures: str
+) -> None:
     """Read the logits once, print an excerpt, and fill the folder where there is one."""
     from kdanalysis.cli.progress import watching
     from kdanalysis.cli.terminal import print_frame, warn_of_skipped
@@ -74,4 +78,4 @@ def run_sweep(file: Path, settings: tuple, device: "torch.device", folder: Path 
     title += f"{left_out(table)}; an excerpt, --out writes all of it"
     print_frame(excerpt(table), title=title)
     if folder is not None:
-        study.write(folder)
+        study.write(folder, figures)

@@ -1,6 +1,6 @@
 """One self-contained, offline page of sections, pictures and tables."""
 
 from kdanalysis.pages.html.page import build
-from kdanalysis.pages.html.section import Section, Tile
+from kdanalysis.pages.html.section import Section, Shown, Tile
 
-__all__ = ["Section", "Tile", "build"]
+__all__ = ["Section", "Shown", "Tile", "build"]
