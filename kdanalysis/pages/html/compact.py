@@ -10,7 +10,7 @@ SHIFT = re.compile(r"(?:translate|rotate)\([^)]*\)")
 UNTURNED = re.compile(r"rotate\(-?0 [^)]*\)")
 MOVED = re.compile(r"translate\(([-\d.]+)[ ,]+([-\d.]+)\)")
 STEP = re.compile(r"\s*([A-Za-z])\s*")
-USUAL = {"stroke-dashoffset": "0", "fill-opacity": "1", "stroke-opacity": "1", "y": "0", "x": "0"}
+USUAL = {"stroke-dashoffset": "0", "fill-opacity": "1", "stroke-opacity": "1"}
 PLACES = {*("d", "points", "viewBox", "x", "y", "width", "height", "cx", "cy", "r", "rx", "ry")}
 
 

@@ -43,9 +43,15 @@ def test_texts_are_texts_in_the_fonts_of_the_page():
 def test_every_shape_stands_where_matplotlib_drew_it():
     """To a hundredth of a point, whatever is left out or shortened."""
     figure = draw(40, "two\nlines")
+    figure.axes[0].set_xlabel("$10^{-1}$")
     raw = ElementTree.fromstring(Drawn(figure).as_bytes("svg"))
     clean = cleaned(figure)
-    shapes = (("path", ("d",)), ("use", ("x", "y")), ("text", ("x", "y", "transform")))
+    shapes = (
+        ("tspan", ("x", "y")),
+        ("path", ("d",)),
+        ("use", ("x", "y")),
+        ("text", ("x", "y", "transform")),
+    )
     for tag, names in shapes:
         before, after = (
             [one for one in side.iter() if one.tag.endswith(tag)] for side in (raw, clean)
