@@ -8,28 +8,33 @@ HOSTILE = "<img src=x onerror=alert(1)> & $x_1$ </script>"
 
 
 class Reader(HTMLParser):
-    """Collects tags with their attributes, and the text outside style and script."""
+    """Collects tags with their attributes, the text outside style and script, and cells' texts."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        self.cells: list[str] = []
         self.raw = {"style": "", "script": ""}
         self.inside = ""
         self.feed(page)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        self.inside = tag if tag in self.raw else ""
+        self.inside = tag if tag in self.raw or tag == "td" else ""
+        if tag == "td":
+            self.cells.append("")
 
     def handle_endtag(self, tag):
         self.inside = ""
 
     def handle_data(self, data):
-        if self.inside:
+        if self.inside in self.raw:
             self.raw[self.inside] += data
-        else:
-            self.text += data
+            return
+        self.text += data
+        if self.inside == "td":
+            self.cells[-1] += data.strip()
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]

@@ -31,13 +31,15 @@ class Reading(NamedTuple):
 class Picture(NamedTuple):
     """A caption and a drawing, ``draw(table, ax=None)``; whether it takes ``names`` of classes.
 
-    A drawing of several axes takes no ``ax``.
+    A drawing of several axes takes no ``ax``. ``name`` is that of its files, where the drawing's
+    own would not do.
     """
 
     caption: str
     draw: Callable[..., Axes | Figure]
     names: bool = False
     panels: bool = False
+    name: str = ""
 
     def of(
         self, table: Any, names: Names = None, ax: Axes | None = None, **options: Any
@@ -50,7 +52,8 @@ class Picture(NamedTuple):
             ValueError: the table holds nothing to draw, or axes are given to a drawing of several.
         """
         if ax is not None and self.panels:
-            raise ValueError(f"{self.draw.__name__} draws several axes, so it takes no ax")
+            name = self.name or self.draw.__name__
+            raise ValueError(f"{name} draws several axes, so it takes no ax")
         given = {} if ax is None else {"ax": ax}
         given |= {"names": names} if self.names and names else {}
         return self.draw(table, **given, **options)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Keys, Out, Overwrite, Seed, parse_keys, prepare
+from kdanalysis.cli.options import Device, Figures, Keys, Out, Overwrite, Seed, parse_keys, prepare
 from kdanalysis.core.ranks import RANKS
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def compare(
     ] = None,
     out: Out = None,
     keys: Keys = None,
+    figures: Figures = "",
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -61,9 +62,9 @@ def compare(
     names = parse_keys(keys)
     from kdanalysis.pages.publish import card_folder
 
-    with card_folder(out, overwrite) as folder:
+    with card_folder(out, overwrite, figures) as folder:
         where = prepare(seed, device)
-        carry_out(paths, names, losses, match_norm, temperature, where, folder)
+        carry_out(paths, names, losses, match_norm, temperature, where, folder, figures)
 
 
 def check_request(paths: list[Path], losses: list[str] | None, match_norm: bool) -> None:
@@ -85,6 +86,7 @@ def carry_out(
     temperature: float | None,
     device: "torch.device",
     folder: Path | None,
+    figures: str,
 ) -> None:
     """Read every path once, print the summary, and fill the folder where there is one."""
     from kdanalysis.cli.progress import watching
@@ -106,7 +108,7 @@ def carry_out(
         return
     print_runs(study, sources) if found is None else print_losses(study, sources, match_norm)
     if folder is not None:
-        study.write(folder)
+        study.write(folder, figures)
 
 
 def print_losses(study: "Study", sources: "Mapping[str, Source]", match_norm: bool) -> None:

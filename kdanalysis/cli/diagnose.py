@@ -7,7 +7,9 @@ import typer
 
 from kdanalysis.cli.options import (
     Device,
+    Figures,
     Keys,
+    Out,
     Overwrite,
     Seed,
     Temperatures,
@@ -30,10 +32,8 @@ def diagnose(
             help="Logits: .npz, .npy, .pt, .safetensors, .parquet, or a run folder.",
         ),
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Write tables, figures and a page here."),
-    ] = None,
+    out: Out = None,
+    figures: Figures = "",
     temperatures: Temperatures = "1,2,4,8",
     keys: Keys = None,
     overwrite: Overwrite = False,
@@ -50,8 +50,8 @@ def diagnose(
     ladder, names = parse_temperatures(temperatures), parse_keys(keys)
     from kdanalysis.pages.publish import card_folder
 
-    with card_folder(out, overwrite) as folder:
-        examine(file, ladder, names, prepare(seed, device), folder)
+    with card_folder(out, overwrite, figures) as folder:
+        examine(file, ladder, names, prepare(seed, device), folder, figures)
 
 
 def examine(
@@ -60,6 +60,7 @@ def examine(
     keys: dict[str, str],
     device: "torch.device",
     folder: Path | None,
+    figures: str,
 ) -> None:
     """Read the logits once, print the card, and fill the folder where there is one."""
     from kdanalysis.analyzers.teacher.card_tiles import wide_card
@@ -80,7 +81,7 @@ def examine(
     print_frame(wide_card(study.tables["teacher"]), title=title)
     print_suggestions(study)
     if folder is not None:
-        study.write(folder)
+        study.write(folder, figures)
 
 
 def print_suggestions(study: "Study") -> None:

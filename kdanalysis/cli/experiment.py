@@ -4,6 +4,8 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +16,16 @@ from kdanalysis.pages.publish import CARD, check_folder, place_beside
 from kdanalysis.store.files import refuse_link
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
+    from kdanalysis.pages.study import Study
     from kdanalysis.training import Experiment
 
 PLAN = "train.json"
-OURS = CARD | {PLAN, "runs", "logits", "students", "teacher.pt", "cache"}  # what a training writes
+TEACHER = "teacher.html"  # the teacher's card, there before the students are trained
+OURS = (*CARD, TEACHER, PLAN, "runs", "logits", "students", "teacher.pt", "cache")  # of a training
 
 
 def check_target(out: Path, overwrite: bool, resume: bool, can_resume: bool = True) -> None:
@@ -54,12 +60,13 @@ def conduct(
     overwrite: bool = False,
     resume: bool = False,
     can_resume: bool = True,
+    figures: str = "",
 ) -> None:
     """Train, analyse and write everything into ``out``; an interrupted training can be resumed.
 
-    Where it is ended by a signal it says so, where the command ``can_resume``.
-
-    Of several ranks the first alone writes what is not captured, and prints.
+    Where it is ended by a signal it says so, where the command ``can_resume``. The teacher's card
+    is written as soon as the teacher stands. Of several ranks the first alone writes what is not
+    captured, and prints; it writes the card with the page.
 
     Raises:
         ValueError: the training to resume was another one, the teacher lies in the folder that is
@@ -83,6 +90,10 @@ def conduct(
             f"rank {RANKS.rank} does not see {out / PLAN}, which rank 0 wrote: several machines "
             "need a folder that they share"
         )
+    cards, card_of = (
+        [],
+        partial(write_card, classes=experiment.data.classes, out=out, device=device),
+    )
     with RANKS.training(), saying_how_to_go_on(can_resume):
         outcome = run_experiment(
             experiment,
@@ -90,11 +101,13 @@ def conduct(
             device,
             resume=resume,
             progress=lambda label, total: progress(label, total, "images"),
+            taught=lambda logits: cards.append(card_of(logits)) if RANKS.world == 1 else None,
         )
     RANKS.part()
     if not RANKS.first:
         return
-    write_page(outcome, plan, out, device)
+    card = cards[0] if cards else card_of(outcome.logits["teacher"])
+    write_page(outcome, card, plan, out, device, figures)
     print_frame(outcome.students, title="Validation images")
     typer.echo(f"wrote {out}: open {out / 'report.html'}")
 
@@ -133,7 +146,26 @@ def check_plan(out: Path, plan: dict[str, object]) -> None:
             )
 
 
-def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
+def write_card(
+    logits: Path, classes: "Sequence[str]", out: Path, device: "torch.device"
+) -> "Study":
+    """Write the page of the teacher alone, say where it is, and return its study."""
+    from kdanalysis.pages.publish import output_file
+    from kdanalysis.pages.teacher import diagnose
+    from kdanalysis.studies.opening import open_source
+
+    source = open_source(logits)
+    source.info = replace(source.info, classes=list(classes))
+    study = diagnose(source, device=device)
+    with output_file(out / TEACHER, overwrite=True) as file:
+        file.write_text(study.html(), encoding="utf-8")
+    typer.echo(f"wrote the teacher's card: open {out / TEACHER}")
+    return study
+
+
+def write_page(
+    outcome, card: "Study", plan: dict, out: Path, device: "torch.device", figures: str
+) -> None:
     """Write report.html, tables and figures, all of them or none."""
     from kdanalysis.cli.progress import watching
     from kdanalysis.pages.experiment import experiment_study
@@ -143,7 +175,7 @@ def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
         f"What {', '.join(outcome.runs)} teach",
         stated({name: plan[name] for name in plan if name not in ("images", "teacher weights")}),
         outcome.students,
-        outcome.logits["teacher"],
+        card,
         outcome.runs,
         {name: outcome.logits[name] for name in outcome.runs},
         device,
@@ -153,9 +185,9 @@ def write_page(outcome, plan: dict, out: Path, device: "torch.device") -> None:
     with place_beside(out / "page") as place:
         building = place / "new"
         building.mkdir()
-        study.write(building)
-        for part in sorted(building.iterdir()):
-            old = out / part.name
-            if old.is_dir():
+        study.write(building, figures)
+        for name in CARD:
+            if (old := out / name).is_dir():
                 shutil.rmtree(old)
-            part.replace(old)
+            if (part := Path(building) / name).exists():
+                part.replace(old)

@@ -9,6 +9,7 @@ from kdanalysis.cli.options import (
     IMAGES,
     BatchSize,
     Device,
+    Figures,
     ImageSize,
     Limit,
     Out,
@@ -29,6 +30,7 @@ def ladder(
     teacher: Annotated[Path, typer.Argument(metavar="TEACHER.pt", help=CHECKPOINT)],
     data: Annotated[str, IMAGES],
     out: Out = None,
+    figures: Figures = "",
     student_blocks: Annotated[
         str, typer.Option(metavar="NAME,NAME,...", help="In the order they run; all if not given.")
     ] = "",
@@ -60,7 +62,7 @@ def ladder(
     from kdanalysis.cli.progress import watching_images
     from kdanalysis.pages.publish import card_folder
 
-    with card_folder(out, overwrite) as folder:
+    with card_folder(out, overwrite, figures) as folder:
         from kdanalysis.cli.terminal import print_frame
         from kdanalysis.data import load_data
         from kdanalysis.pages.ladder import ladder as climb
@@ -85,4 +87,4 @@ def ladder(
         hidden = ["k", "temperature", "related", "n", "non_finite"]
         print_frame(study.tables["ladder"].drop(columns=hidden), title=title)
         if folder is not None:
-            study.write(folder)
+            study.write(folder, figures)

@@ -22,6 +22,15 @@ def check_device(name: str) -> str:
     return name
 
 
+def check_figures(kinds: str) -> str:
+    """Return the kinds of files of figures as they are, or refuse them before all else."""
+    if kinds:
+        from kdanalysis.pages.publish import figure_kinds
+
+        figure_kinds(kinds)
+    return kinds
+
+
 def parse_temperatures(text: str) -> tuple[float, ...]:
     """Read ``1,2,4,8``.
 
@@ -154,7 +163,16 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace output tha
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as the recorder wrote it.")]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="DIR", help="Write tables, figures and a page here."),
+    typer.Option("--out", "-o", metavar="DIR", help="Write a page and its tables here."),
+]
+Figures = Annotated[
+    str,
+    typer.Option(
+        "--figures",
+        metavar="KIND,...",
+        help="Write the page's figures as files too: svg,png,pdf.",
+        callback=check_figures,
+    ),
 ]
 Keys = Annotated[
     list[str] | None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Overwrite, Seed, prepare
+from kdanalysis.cli.options import Device, Figures, Overwrite, Seed, prepare
 
 
 def quickstart(
@@ -15,13 +15,15 @@ def quickstart(
     data: Annotated[
         str, typer.Option(metavar="PATH", help="Images to train on, as for train.")
     ] = "glyphs",
+    figures: Figures = "png,svg",
     overwrite: Overwrite = False,
     seed: Seed = 0,
     device: Device = "auto",
 ) -> None:
     """Train a small teacher and a student each with KD, DKD and GDKD, and show what they teach.
 
-    Letters and digits are drawn on demand, so nothing is downloaded. Open DIR/report.html after.
+    Letters and digits are drawn on demand, so nothing is downloaded. Open DIR/teacher.html while
+    the students are trained, and DIR/report.html after.
 
     Example: kdanalysis quickstart --out quickstart
     """
@@ -41,4 +43,4 @@ def quickstart(
         seed=seed,
     )
     experiment = Experiment(splits, "resnet14", "resnet8", ("kd", "dkd", "gdkd"), settings, 10)
-    conduct(experiment, out, where, overwrite=overwrite, can_resume=False)
+    conduct(experiment, out, where, overwrite=overwrite, can_resume=False, figures=figures)

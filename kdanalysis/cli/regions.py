@@ -9,6 +9,7 @@ from kdanalysis.cli.options import (
     IMAGES,
     BatchSize,
     Device,
+    Figures,
     ImageSize,
     Limit,
     Out,
@@ -36,6 +37,7 @@ def regions(
         Path | None, typer.Option(metavar="STUDENT.pt", help="Its student; also a checkpoint.")
     ] = None,
     out: Out = None,
+    figures: Figures = "",
     scales: Annotated[
         str, typer.Option(metavar="M,M,...", help="m x m cells for each m, rising from 1.")
     ] = "1,2,4",
@@ -73,7 +75,7 @@ def regions(
     from kdanalysis.losses import parse_loss
     from kdanalysis.pages.publish import card_folder
 
-    with card_folder(out, overwrite) as folder:
+    with card_folder(out, overwrite, figures) as folder:
         base, where = parse_loss(loss), prepare(seed, device)
         from kdanalysis.pages.regions import regions as look
 
@@ -87,4 +89,4 @@ def regions(
         for noun, reading in study.readings.items():
             typer.echo(f"{load_nouns()[noun].title}: {reading.sentence}\n")
         if folder is not None:
-            study.write(folder)
+            study.write(folder, figures)

@@ -7,6 +7,7 @@ import typer
 
 from kdanalysis.cli.options import (
     Device,
+    Figures,
     Keys,
     Out,
     Overwrite,
@@ -32,6 +33,7 @@ def sweep(
         ),
     ],
     out: Out = None,
+    figures: Figures = "",
     temperatures: Temperatures = "1,2,4,8",
     ks: Annotated[
         str, typer.Option("--ks", metavar="K,K,...", help="all, or numbers and ranges: 1,2,10-20.")
@@ -55,8 +57,8 @@ def sweep(
     names = parse_keys(keys)
     from kdanalysis.pages.publish import card_folder
 
-    with card_folder(out, overwrite) as folder:
-        run_sweep(file, settings, names, prepare(seed, device), folder)
+    with card_folder(out, overwrite, figures) as folder:
+        run_sweep(file, settings, names, prepare(seed, device), folder, figures)
 
 
 def run_sweep(
@@ -65,6 +67,7 @@ def run_sweep(
     keys: dict[str, str],
     device: "torch.device",
     folder: Path | None,
+    figures: str,
 ) -> None:
     """Read the logits once, print an excerpt, and fill the folder where there is one."""
     from kdanalysis.cli.progress import watching
@@ -84,4 +87,4 @@ def run_sweep(
     title += f"{left_out(table)}; an excerpt, --out writes all of it"
     print_frame(excerpt(table), title=title)
     if folder is not None:
-        study.write(folder)
+        study.write(folder, figures)

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Overwrite, Seed, parse_names, parse_scales, prepare
+from kdanalysis.cli.options import (
+    Device,
+    Figures,
+    Overwrite,
+    Seed,
+    parse_names,
+    parse_scales,
+    prepare,
+)
 
 if TYPE_CHECKING:
     from kdanalysis.training import Stones
@@ -83,6 +91,7 @@ def train(
             help="Run the teacher once for all images and their mirror images; with --no-crops.",
         ),
     ] = False,
+    figures: Figures = "",
     overwrite: Overwrite = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")
@@ -92,8 +101,9 @@ def train(
 ) -> None:
     """Train a teacher and a student a loss, and write the page of what each loss taught.
 
-    Results: report.html, tables, figures, teacher.pt, students/LOSS.pt, the captured runs in
-    runs/LOSS and validation logits in logits/LOSS.npz.
+    Results: teacher.html, the teacher's card, before the students are trained; then report.html,
+    tables, teacher.pt, students/LOSS.pt, the captured runs in runs/LOSS and validation logits in
+    logits/LOSS.npz.
 
     Example: kdanalysis train --data images/ --teacher resnet32x4 --student resnet8x4
     --loss kd --loss gdkd:k=5,temperature=4 --epochs 30 --out results
@@ -132,6 +142,7 @@ def train(
         where,
         overwrite=overwrite,
         resume=resume,
+        figures=figures,
     )
 
 

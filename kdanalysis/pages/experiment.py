@@ -11,7 +11,6 @@ from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section, with_conflict
 from kdanalysis.pages.run import run_tables
 from kdanalysis.pages.study import Study
-from kdanalysis.pages.teacher import card_section, suggestion_section, teacher_tables
 from kdanalysis.studies.compute import Watch, by_noun, compute, unwatched
 from kdanalysis.studies.ladder import ladder_tables
 from kdanalysis.studies.opening import open_source
@@ -19,7 +18,10 @@ from kdanalysis.studies.run import ORDER, Run, analyzer, possible
 from kdanalysis.studies.source import Source
 from kdanalysis.training.stones import TrainedLadder
 
-TEACHER = ("mass", "suppression", "amplification", "profile", "modality")
+TEACHER = (
+    *("teacher", "suggestion"),
+    *("mass", "suppression", "amplification", "profile", "modality"),
+)
 TRAINING = (
     *("magnitude", "share", "confidence", "nckd", "conflict", "direction", "relation"),
     *("layers", "snr", "anatomy", "ambiguity", "cancellation", "uptake"),
@@ -31,20 +33,20 @@ def experiment_study(
     title: str,
     facts: Mapping[str, object],
     students: pd.DataFrame,
-    teacher: Path,
+    card: Study,
     runs: Mapping[str, Path],
     learned: Mapping[str, Path],
     device: Any = "cpu",
     watch: Watch = unwatched,
     ladders: Mapping[str, TrainedLadder] | None = None,
 ) -> Study:
-    """Read the teacher's logits and every run once, and return the study.
+    """Read every run once, and return the study.
 
     Args:
         title: heading of the page.
         facts: what was trained on what.
         students: columns network, accuracy, agreement; the teacher's row first.
-        teacher: the teacher's logits over images it was not trained on.
+        card: what ``diagnose`` gives of the teacher, over images it was not trained on.
         runs: run folders by loss.
         learned: every student's logits beside its teacher's, over the same images, by loss.
         device: where to compute.
@@ -53,7 +55,6 @@ def experiment_study(
     """
     opened = {name: Run(path) for name, path in runs.items()}
     classes = next(iter(opened.values())).info.classes
-    of_teacher = teacher_tables(open_source(teacher), device=device, watch=watch)
     of_runs = by_noun(
         {name: run_tables(Source(name, None, run), device, watch) for name, run in opened.items()}
     )
@@ -63,27 +64,26 @@ def experiment_study(
             for name, path in learned.items()
         }
     )
-    calibration = {"teacher": of_teacher["calibration"]} | of_students["calibration"]
+    calibration = {"teacher": card.tables["calibration"]} | of_students["calibration"]
     of_ladders = by_noun({name: trained_tables(one) for name, one in (ladders or {}).items()})
     further = [noun for noun in of_runs if noun not in ORDER]
     training = {noun: of_runs[noun] for noun in (*TRAINING, *further) if noun in of_runs}
     validation = {noun: of_students[noun] for noun in VALIDATION if noun in of_students}
 
     def sections() -> list[Section]:
-        shown = {noun: {"": of_teacher[noun]} for noun in TEACHER if noun in of_teacher}
-        shown |= with_conflict(training) | {"calibration": calibration} | validation
+        of_teacher = {section.name: section for section in card.sections}
+        shown = with_conflict(training) | {"calibration": calibration} | validation
         unnamed = ("calibration", *of_ladders)
         return [
             students_section(students),
-            card_section(of_teacher["teacher"]),
-            suggestion_section(of_teacher["suggestion"]),
+            *(of_teacher[noun] for noun in TEACHER if noun in of_teacher),
             *(
                 noun_section(noun, tables, None if noun in unnamed else classes)
                 for noun, tables in (shown | of_ladders).items()
             ),
         ]
 
-    parts = {"students": {"": students}} | {n: {"": table} for n, table in of_teacher.items()}
+    parts = {"students": {"": students}} | {n: {"": table} for n, table in card.tables.items()}
     parts |= of_ladders | training | validation | {"calibration": calibration}
     return Study(title, facts, parts, sections, classes)
 

@@ -1,12 +1,13 @@
 """The section of a noun: its sentence, its number, its pictures, its table."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Names, Noun, Picture, Reading
-from kdanalysis.pages.html import Section
+from kdanalysis.pages.html import Section, Shown
 from kdanalysis.studies.compute import joined
 
 Tables = Mapping[str, Mapping[str, pd.DataFrame]]
@@ -45,16 +46,17 @@ def noun_section(
         return Section(noun, noun.capitalize(), tables=list(tables.items()))
     text, number, figures = [], [], []
     pictures = known.pictures if pictures is None else pictures
-    parts = [
-        (f"{run}: " if run else "", table, reading or known.reading, pictures)
-        for run, table in tables.items()
-    ]
+    parts = [(run, table, reading or known.reading, pictures) for run, table in tables.items()]
     if len(tables) > 1 and known.reading_of_all is not None:
         of_all = ("", tables, known.reading_of_all, known.pictures_of_all)
         parts = [of_all, *(parts if known.beside else [])]
-    for where, table, read, drawings in parts:
+    for run, table, read, drawings in parts:
+        where = f"{run}: " if run else ""
         try:
-            drawn = [(f"{where}{p.caption}", p.figure(table, classes)) for p in drawings]
+            drawn = [
+                Shown(f"{where}{p.caption}", p.figure(table, classes), file_name(noun, i, p, run))
+                for i, p in enumerate(drawings)
+            ]
             said = read(table, classes)
             text.append(where + said.sentence)
             number.append(where + said.number)
@@ -65,12 +67,28 @@ def noun_section(
         if together:
             called = [t.assign(run=(labels or {}).get(r, r)) for r, t in tables.items()]
             frame = pd.concat(called, ignore_index=True)
-            figures += [(picture.caption, picture.figure(frame)) for picture in together]
+            figures += [
+                Shown(p.caption, p.figure(frame), file_name(noun, len(figures) + i, p))
+                for i, p in enumerate(together)
+            ]
     except ValueError as error:
         text.append(f"Not to be drawn from these data: {error}.")
     title = title or known.title
     words = "\n".join(text), "\n".join(number)
     return Section(noun, title, *words, figures, [excerpt(known, noun, tables)])
+
+
+def file_name(noun: str, place: int, picture: Picture, run: str = "") -> str:
+    """Return what the files of a picture are called: the noun's first by it, the others by theirs.
+
+    Args:
+        noun: the table's name.
+        place: 0 for the first.
+        picture: what is drawn; its name is that of its drawing, where it has none of its own.
+        run: whose it is, where there are several.
+    """
+    name = picture.name or (picture.draw.__name__ if place else noun)
+    return re.sub(r"[^\w.-]+", "-", f"{name}-{run}" if run else name)
 
 
 def excerpt(

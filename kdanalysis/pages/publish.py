@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -11,26 +11,45 @@ import filelock
 
 from kdanalysis.core.ranks import RANKS
 
-CARD = frozenset({"report.html", "tables", "figures"})  # what diagnose writes
+CARD = ("report.html", "tables", "figures")  # what diagnose writes
+KINDS = ("svg", "png", "pdf")  # of the files of figures
 LEFTOVERS = (".page.", ".teacher.pt.")
 _LOCK, _NEW, _OLD = "lock", "new", "old"
 
 
+def figure_kinds(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Read ``svg,png`` or such names, each once; nothing for no files of figures.
+
+    Raises:
+        ValueError: another kind.
+    """
+    names = given.split(",") if isinstance(given, str) else given
+    kinds = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+    if others := [kind for kind in kinds if kind not in KINDS]:
+        raise ValueError(f"figures cannot be written as {others[0]!r}: need {', '.join(KINDS)}")
+    return kinds
+
+
 @contextmanager
-def card_folder(path: Path | None, overwrite: bool = False) -> Iterator[Path | None]:
+def card_folder(
+    path: Path | None, overwrite: bool = False, figures: str = ""
+) -> Iterator[Path | None]:
     """Give the folder for a page with its tables and figures, and say so when it is written.
 
     None where no folder is asked for, and in the ranks that do not write.
 
     Raises:
         FileExistsError: as ``output_folder``.
+        ValueError: figures are to be written, and there is no folder.
     """
+    if path is None and figures:
+        raise ValueError(f"--figures {figures} has no folder to write them to: give --out too")
     if path is None or not RANKS.first:
         yield None
         return
     with output_folder(path, overwrite) as folder:
         yield folder
-    print(f"wrote {path}: report.html, tables, figures")
+    print(f"wrote {path}: {', '.join(name for name in CARD if (path / name).exists())}")
 
 
 @contextmanager
@@ -112,6 +131,23 @@ def output_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
         file = place / _NEW / path.name
         yield file
         file.replace(path)
+
+
+@contextmanager
+def figures_beside(page: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Give a folder for the figures of a page that is one file: ``NAME-figures`` beside it.
+
+    Raises:
+        FileExistsError: it is in use, and not to be replaced, or holds more than figures.
+    """
+    path = page.resolve().with_name(f"{page.stem}-figures")
+    held = [entry.name for entry in path.iterdir()] if path.is_dir() else []
+    pictures = [name for name in held if name.endswith(KINDS)]
+    check_folder(path, overwrite, pictures, next(iter(pictures), "figure"))
+    with place_beside(path) as place:
+        (place / _NEW).mkdir()
+        yield place / _NEW
+        replace_folder(place / _NEW, path)
 
 
 @contextmanager

@@ -137,7 +137,7 @@ def sight_pictures(table: pd.DataFrame, data: DataSplits) -> list[Picture]:
         draw = partial(sight_of_image, image=pixels, sample_id=int(sample_id))
         what = short(names[int(rows.label.iloc[0])], 40)
         caption = f"Validation image {sample_id}, {what}"
-        pictures.append(Picture(caption, draw, names=True, panels=True))
+        pictures.append(Picture(caption, draw, True, True, name=f"sight_{sample_id}"))
     return pictures
 
 

@@ -1,5 +1,6 @@
 """Study: what was found in logits, as tables, sentences, pictures, a page and a folder."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from html import escape
@@ -12,7 +13,7 @@ from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Noun, Picture, Reading, figure_of
 from kdanalysis.draw.look import Axes, Figure
 from kdanalysis.pages.html import Section
-from kdanalysis.pages.publish import output_folder
+from kdanalysis.pages.publish import figure_kinds, output_folder
 from kdanalysis.studies.compute import joined
 
 Tables = Mapping[str, Mapping[str, pd.DataFrame]]
@@ -22,7 +23,7 @@ class Study:
     """What was found: ``tables`` by name, ``readings``, pictures, and a page of all of it.
 
     Nothing is drawn before a figure or the page is asked for. A notebook shows title, facts and
-    readings; ``save`` writes the page with its tables and pictures.
+    readings; ``save`` writes the page with its tables.
 
     Args:
         title: heading of the page.
@@ -107,38 +108,50 @@ class Study:
 
         return build(self.sections, self.title, self.facts)
 
-    def save(self, folder: str | Path, overwrite: bool = False) -> None:
-        """Write report.html, tables and figures into a new folder, all of it or nothing.
+    def save(
+        self, folder: str | Path, overwrite: bool = False, figures: str | Sequence[str] = ()
+    ) -> None:
+        """Write report.html and tables into a new folder, all of it or nothing.
 
         Args:
             folder: where; it must not exist unless ``overwrite``.
             overwrite: replace what an earlier call wrote.
+            figures: write the page's figures too, as "svg", "png", "pdf" or several of them.
 
         Raises:
             FileExistsError: the folder is in use.
+            ValueError: another kind of figures.
         """
+        kinds = figure_kinds(figures)
         with output_folder(Path(folder).expanduser(), overwrite) as building:
-            self.write(building)
+            self.write(building, kinds)
 
-    def write(self, folder: Path) -> None:
-        """Write report.html, tables/NAME.csv, figures/NAME.png and .svg into an empty folder.
+    def write(self, folder: Path, figures: str | Sequence[str] = ()) -> None:
+        """Write report.html, tables/NAME.csv and, where asked, figures/NAME.svg and so on.
 
-        Tables also as .parquet where the study has that format. A figure has the name of its
-        section; a second one of the same section ends in ``-2``.
+        The folder is empty. Tables also as .parquet where the study has that format.
         """
-        from kdanalysis.draw.save import save_figure
-
-        for name in ("tables", "figures"):
-            (folder / name).mkdir()
+        (folder / "tables").mkdir()
         for name, table in self.tables.items():
             table.to_csv(folder / "tables" / f"{name}.csv", index=False)
             if "parquet" in self.formats:
                 table.to_parquet(folder / "tables" / f"{name}.parquet", index=False)
         (folder / "report.html").write_text(self.html(), encoding="utf-8")
-        for section in self.sections:
-            for place, (_, figure) in enumerate(section.figures, start=1):
-                name = section.name if place == 1 else f"{section.name}-{place}"
-                save_figure(figure, folder / "figures" / name)
+        if kinds := figure_kinds(figures):
+            (folder / "figures").mkdir()
+            self.write_figures(folder / "figures", kinds)
+
+    def write_figures(self, folder: Path, kinds: Sequence[str]) -> None:
+        """Write the page's figures; one has the name of its table, and of its run or its drawing.
+
+        As ``share``, ``magnitude-kd``, ``direction_by_teacher-kd``. Names that differ only in
+        letters no file should have are numbered.
+        """
+        names: Counter[str] = Counter()
+        for shown in (one for section in self.sections for one in section.figures):
+            names[shown.name] += 1
+            number = f"-{names[shown.name]}" if names[shown.name] > 1 else ""
+            shown.drawn.write(folder / f"{shown.name}{number}", kinds)
 
     def _pictures_of(self, noun: str) -> Sequence[Picture]:
         return self._pictures.get(noun, getattr(load_nouns().get(noun), "pictures", ()))

@@ -21,14 +21,14 @@ from kdanalysis.training.parallel import images_a_rank, in_all_ranks, share_buff
 from kdanalysis.training.predict import accuracy, predict
 from kdanalysis.training.settings import Settings
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+Progress = Callable[[str, int], AbstractContextManager[Callable[..., None]]]
 StepLoss = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 
 @contextmanager
 def silent(label: str, total: int):
     """Show no progress."""
-    yield lambda count: None
+    yield lambda count, note="": None
 
 
 @dataclass
@@ -118,7 +118,8 @@ class Fit:
             loss: gives the loss of a batch of images, labels and sample ids at an epoch with its
                 fraction; called inside autocast.
             label: what is trained, for the progress bar.
-            progress: gives a context with a function to call with the number of images done.
+            progress: gives a context with a function to call with the number of images done, and
+                after every epoch with a note of how far the training is.
             before_save: called before every checkpoint, to make safe what belongs to it.
 
         Raises:
@@ -142,9 +143,11 @@ class Fit:
                 RANKS.agree()  # what belongs to the checkpoint is safe in every rank
                 if RANKS.first:
                     self._save()
+                right = f"{self.history[-1]:.1%} of the validation images right"
+                advance(0, f"epoch {self.epoch} of {self.settings.epochs}, {right}")
         self.__dict__.pop("trained", None)  # DDP would outlive the group of its ranks
 
-    def _train_epoch(self, loss: StepLoss, count: int, advance: Callable[[int], None]) -> None:
+    def _train_epoch(self, loss: StepLoss, count: int, advance: Callable[..., None]) -> None:
         settings, seen = self.settings, 0
         options = {"seed": settings.seed, "epoch": self.epoch, "augment": settings.augment}
         options |= {"crops": settings.crops}

@@ -1,5 +1,6 @@
 """The training of an experiment: the teacher, then every student under a recorder."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def run_experiment(
     *,
     resume: bool = False,
     progress: Progress = silent,
+    taught: Callable[[Path], object] = lambda logits: None,
 ) -> Outcome:
     """Train the teacher, then every student under a recorder, into ``folder``.
 
@@ -54,25 +56,27 @@ def run_experiment(
         device: where to compute.
         resume: go on from the checkpoints that are there.
         progress: shows how far each training is; see ``Fit.run``.
+        taught: called with the file of the teacher's logits before the students are trained.
     """
     data = experiment.data
     teacher = train_teacher(experiment, folder, device, resume, progress)
     if experiment.cache is None:
-        taught = predict(teacher, data.valid, device)
+        said = predict(teacher, data.valid, device)
     else:
         kept = CachedTeacher(teacher, data.valid, device, experiment.cache, (), 0, False)
-        (taught,) = kept.logits
-    save_logits(folder / "logits" / "teacher.npz", teacher_logits=taught, target=data.valid.labels)
-    rows, ladders = [("teacher", accuracy(taught, data.valid.labels), 1.0)], {}
+        (said,) = kept.logits
+    save_logits(folder / "logits" / "teacher.npz", teacher_logits=said, target=data.valid.labels)
+    taught(folder / "logits" / "teacher.npz")
+    rows, ladders = [("teacher", accuracy(said, data.valid.labels), 1.0)], {}
     for name, loss in experiment.named_losses().items():
         student, ladder = train_student(
             experiment, name, loss, teacher, folder, device, resume, progress
         )
         ladders |= {} if ladder is None else {name: ladder}
         learned = predict(student, data.valid, device)
-        sides = {"teacher_logits": taught, "student_logits": learned}
+        sides = {"teacher_logits": said, "student_logits": learned}
         save_logits(folder / "logits" / f"{name}.npz", **sides, target=data.valid.labels)
-        agreement = float((learned.argmax(-1) == taught.argmax(-1)).mean())
+        agreement = float((learned.argmax(-1) == said.argmax(-1)).mean())
         rows.append((name, accuracy(learned, data.valid.labels), agreement))
     names = experiment.named_losses()
     return Outcome(

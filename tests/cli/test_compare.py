@@ -13,6 +13,7 @@ from kdanalysis.store.writer import PartWriter
 RNG = np.random.default_rng(0)
 STUDENT, TEACHER = RNG.normal(size=(2, 40, 8)).astype(np.float32) * 2
 TARGET = RNG.integers(0, 8, 40)
+FIGURES = ("--figures", "svg,png")
 THREE = ("--losses", "kd,gdkd:k=3,temperature=2,nkd")
 
 
@@ -68,7 +69,7 @@ def test_losses_are_held_against_the_first(run_command, file):
 
 
 def test_the_folder_has_tables_in_both_formats_figures_and_the_page(run_command, file, tmp_path):
-    result = run_command("compare", file, *THREE, "--out", tmp_path / "out")
+    result = run_command("compare", file, *THREE, "--out", tmp_path / "out", *FIGURES)
     assert result.exit_code == 0, result.stderr
     names = {path.name for path in (tmp_path / "out" / "tables").iterdir()}
     nouns = ("losses", "direction", "magnitude", "share", "conflict")
@@ -77,7 +78,7 @@ def test_the_folder_has_tables_in_both_formats_figures_and_the_page(run_command,
     text = pd.read_csv(tmp_path / "out" / "tables" / "direction.csv")
     pd.testing.assert_frame_equal(text, whole, check_dtype=False)
     figures = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
-    stems = ("direction", "direction-2", "magnitude", "share", "conflict")
+    stems = ("direction", "direction_by_teacher", "magnitude", "share", "conflict")
     assert figures == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Direction or step" in page
@@ -104,7 +105,7 @@ def test_labels_are_needed_only_by_losses_that_use_them(run_command, tmp_path):
 
 
 def test_runs_are_held_against_each_other(run_command, runs, tmp_path):
-    result = run_command("compare", *runs, "--out", tmp_path / "out")
+    result = run_command("compare", *runs, "--out", tmp_path / "out", *FIGURES)
     assert result.exit_code == 0, result.stderr
     assert "2 students, 8 classes" in result.stdout
     last = slice(5, 13)

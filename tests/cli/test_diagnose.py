@@ -44,11 +44,15 @@ def test_the_folder_has_the_card_in_full(run_command, file, tmp_path):
     assert table.columns.tolist() == ["quantity", "temperature", "value"]
     needed = {"accuracy", "confidence_mean", "entropy_mean", "ece_15", "nll", "p_other_mean"}
     assert needed | {"suppression", "confident_wrong"} <= set(table.quantity)
-    assert (tmp_path / "out" / "figures" / "mass.png").stat().st_size > 1000
+    assert not (tmp_path / "out" / "figures").exists()
     assert "Teacher card" in (tmp_path / "out" / "report.html").read_text()
     assert run_command("diagnose", file, "--out", tmp_path / "out").exit_code == 2
-    again = run_command("diagnose", file, "--out", tmp_path / "out", "--overwrite")
+    figures = ("--figures", "png,pdf")
+    again = run_command("diagnose", file, "--out", tmp_path / "out", "--overwrite", *figures)
     assert again.exit_code == 0
+    assert f"wrote {tmp_path / 'out'}: report.html, tables, figures" in again.stdout
+    assert (tmp_path / "out" / "figures" / "mass.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "figures" / "mass.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_suggestions_are_printed_with_a_loss_to_paste(run_command, file, tmp_path):
@@ -140,6 +144,8 @@ def test_a_bad_file_is_one_sentence_and_leaves_nothing(run_command, tmp_path, ki
         ("--temperatures", "0,1", "temperature must be a finite number above 0, got 0"),
         ("--temperatures", "2,2", "temperatures must differ"),
         ("--device", "gpu", "unknown device 'gpu'"),
+        ("--figures", "gif", "figures cannot be written as 'gif': need svg, png, pdf"),
+        ("--figures", "svg", "--figures svg has no folder to write them to: give --out too"),
         ("--seed", "x", "--seed"),
     ],
 )

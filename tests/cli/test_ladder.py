@@ -24,7 +24,8 @@ def networks(tmp_path_factory):
 
 def test_the_ladder_is_printed_and_the_folder_filled(run_command, networks, tmp_path):
     pair = networks / "resnet8.pt", networks / "resnet14.pt"
-    result = run_command("ladder", *pair, *OPTIONS, "--out", tmp_path / "out")
+    figures = ("--figures", "svg", "--out", tmp_path / "out")
+    result = run_command("ladder", *pair, *OPTIONS, *figures)
     assert result.exit_code == 0, result.stderr
     sides = [line.split()[0] for line in result.stdout.splitlines() if line.strip()]
     assert [side for side in sides if side.startswith(("stone", "teacher", "student"))] == [

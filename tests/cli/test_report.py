@@ -9,6 +9,22 @@ def test_the_page_of_a_run_appears(run_command, run_folder, tmp_path):
     assert run_command("report", run_folder, "-o", out).exit_code == 2
 
 
+def test_figures_go_to_a_folder_beside_the_page(run_command, run_folder, tmp_path):
+    out, kinds = tmp_path / "page.html", ("--figures", "svg,pdf")
+    result = run_command("report", run_folder, "-o", out, *kinds)
+    assert result.exit_code == 0, result.stderr
+    folder = tmp_path / "page-figures"
+    names = {path.name for path in folder.iterdir()}
+    assert {"magnitude.svg", "magnitude.pdf", "conflict_over_training.svg"} <= names
+    again = run_command("report", run_folder, "-o", out, "--figures", "svg", "--overwrite")
+    assert again.exit_code == 0, again.stderr
+    assert {path.name for path in folder.iterdir()} == {n for n in names if n.endswith("svg")}
+    (folder / "thesis.tex").write_text("three years")
+    refused = run_command("report", run_folder, "-o", out, "--figures", "svg", "--overwrite")
+    assert refused.exit_code == 2
+    assert "it holds 'thesis.tex'" in refused.stderr
+
+
 def test_a_folder_that_is_no_run_leaves_no_page(run_command, run_folder, tmp_path):
     result = run_command("report", run_folder, tmp_path, "-o", tmp_path / "report.html")
     assert result.exit_code == 2

@@ -30,7 +30,8 @@ def test_an_excerpt_is_printed(run_command, file):
 
 def test_the_folder_has_the_whole_sweep(run_command, file, tmp_path):
     options = ("--temperatures", "1,4", "--ks", "1,5,10-12", "--weights", "1/2/4")
-    result = run_command("sweep", file, *options, "--out", tmp_path / "out")
+    figures = ("--figures", "png,svg")
+    result = run_command("sweep", file, *options, *figures, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     expected = sweep(STUDENT, TEACHER, (1, 4), (1, 5, 10, 11, 12), (1, 2, 4))
     whole = pd.read_parquet(tmp_path / "out" / "tables" / "sweep.parquet")
@@ -38,7 +39,7 @@ def test_the_folder_has_the_whole_sweep(run_command, file, tmp_path):
     text = pd.read_csv(tmp_path / "out" / "tables" / "sweep.csv")
     pd.testing.assert_frame_equal(text, whole, check_dtype=False)
     figures = sorted(path.name for path in (tmp_path / "out" / "figures").iterdir())
-    pictures = ("spread", "sweep-2", "sweep")
+    pictures = ("spread", "sweep", "sweep_over_temperature")
     assert figures == [f"{name}.{kind}" for name in pictures for kind in ("png", "svg")]
     spread = pd.read_csv(tmp_path / "out" / "tables" / "spread.csv")
     assert set(spread.k) == {1, 5, 10, 11, 12}

@@ -28,7 +28,8 @@ def train(*arguments: object):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("train") / "out"
-    result = train(*QUICK, "--loss", "kd", "--loss", "gdkd:k=3", "--out", out)
+    losses = ("--loss", "kd", "--loss", "gdkd:k=3", "--figures", "png")
+    result = train(*QUICK, *losses, "--out", out)
     assert result.exit_code == 0, result.output
     return out, result
 
@@ -37,7 +38,7 @@ def test_the_folder_holds_page_tables_figures_runs_logits_and_checkpoints(traine
     out, result = trained
     assert f"open {out / 'report.html'}" in result.output.replace("\n", "")
     assert {path.name for path in out.iterdir()} == {
-        *("report.html", "tables", "figures", "runs", "logits"),
+        *("teacher.html", "report.html", "tables", "figures", "runs", "logits"),
         *("students", "teacher.pt", "train.json"),
     }
     assert open_run(out / "runs" / "gdkd-k-3").steps().tolist() == [0, 1, 2, 3]
@@ -55,9 +56,27 @@ def test_the_folder_holds_page_tables_figures_runs_logits_and_checkpoints(traine
     with np.load(out / "logits" / "kd.npz") as kd:
         score = log_loss(kd["target"], softmax(kd["student_logits"], axis=1), labels=range(10))
     assert calibration[calibration.run == "kd"].nll.iloc[0] == pytest.approx(score, rel=1e-4)
-    nouns = ("mass", "amplification", "magnitude", "share", "confidence", "conflict")
-    for noun in (*nouns, "relation", "discrepancy", "calibration", "suppression", "nckd"):
-        assert (out / "figures" / f"{noun}.png").stat().st_size > 5000
+    ours = ("mass", "amplification_of_gdkd", "relation", "suppression", "calibration")
+    theirs = ("magnitude", "share", "confidence", "conflict_over_training", "nckd")
+    for name in (*ours, *(f"{one}-{run}" for one in theirs for run in ("kd", "gdkd-k-3"))):
+        assert (out / "figures" / f"{name}.png").stat().st_size > 5000
+    assert not [*(out / "figures").glob("*.svg")]
+
+
+def test_a_log_has_a_line_an_epoch_and_the_teachers_card_before_any_student(trained):
+    out, result = trained
+    lines = [line.partition(", ") for line in result.stderr.splitlines() if ": epoch " in line]
+    names = ("teacher resnet8", "student kd", "student gdkd-k-3")
+    assert [line[0] for line in lines] == [f"{name}: epoch 1 of 1" for name in names]
+    with np.load(out / "logits" / "teacher.npz") as found:
+        right = (found["teacher_logits"].argmax(1) == found["target"]).mean()
+    assert lines[0][2].startswith(f"{right:.1%} of the validation images right, ")
+    for _, _, line in lines:
+        assert re.search(r" right, [\d,]+ images/s, 0 s left$", line)
+    said = result.output.replace("\n", " ")
+    assert said.index("wrote the teacher's card") < said.index("student kd: epoch")
+    page = (out / "teacher.html").read_text()
+    assert "Settings to start from" in page
 
 
 def test_sdd_trains_end_to_end_and_is_as_declared(tmp_path):
@@ -94,6 +113,7 @@ def test_resuming_what_is_finished_changes_no_number(trained, tmp_path):
     for name in ("students", "magnitude", "teacher"):
         before, after = (folder / "tables" / f"{name}.csv" for folder in (trained[0], out))
         assert after.read_text() == before.read_text()
+    assert not (out / "figures").exists()  # those of the page before
 
 
 def test_overwrite_replaces_an_interrupted_training(tmp_path):
@@ -222,6 +242,10 @@ def test_quickstart_writes_a_page_from_small_data(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load_data", lambda spec, **options: load(spec, **options | SMALL))
     result = CliRunner().invoke(app, ["quickstart", "--out", str(tmp_path / "q")])
     assert result.exit_code == 0, result.output
+    assert "wrote the teacher's card: open" in result.stdout
+    assert "Teacher card: teacher.npz" in (tmp_path / "q" / "teacher.html").read_text()
+    figures = {path.suffix for path in (tmp_path / "q" / "figures").iterdir()}
+    assert figures == {".png", ".svg"}
     page = (tmp_path / "q" / "report.html").read_text()
     assert "What kd, dkd, gdkd teach" in page
     assert page.count("<svg") > 10
@@ -232,7 +256,7 @@ SMALL = {"limit": 620, "image_size": 8}
 
 def test_layers_of_the_student_are_recorded_and_shown(tmp_path):
     out = tmp_path / "out"
-    layers = ("--record-layers", "logits, layer?,fc")
+    layers = ("--record-layers", "logits, layer?,fc", "--figures", "svg,pdf")
     result = train(*QUICK, "--loss", "gdkd:k=3", *layers, "--out", out)
     assert result.exit_code == 0, result.output
     table = pd.read_csv(out / "tables" / "layers.csv")
@@ -240,8 +264,9 @@ def test_layers_of_the_student_are_recorded_and_shown(tmp_path):
     assert table.step.unique().tolist() == [0, 1, 2, 3]
     snr = pd.read_csv(out / "tables" / "snr.csv")
     assert set(snr.layer) == {"layer1", "layer2", "layer3", "fc"}
-    for name in ("layers", "layer_conflict", "layer_conflict-2", "snr"):
-        assert (out / "figures" / f"{name}.png").stat().st_size > 5000
+    for name in ("layers", "layer_conflict", "layer_conflict_over_epochs", "snr"):
+        assert (out / "figures" / f"{name}.svg").stat().st_size > 5000
+        assert (out / "figures" / f"{name}.pdf").stat().st_size > 5000
     assert json.loads((out / "train.json").read_text())["record layers"] == "logits, layer?, fc"
     page = (out / "report.html").read_text()
     assert "Conflict of the terms at the layers" in page
@@ -264,7 +289,7 @@ def test_regions_are_kept_and_their_size_is_announced_before_training(tmp_path):
     assert said.index("regions of kd") < said.index("open ")
     anatomy = pd.read_csv(tmp_path / "out" / "tables" / "anatomy.csv")
     assert set(anatomy[anatomy.run == "kd"].scale) == {1, 2}
-    assert (tmp_path / "out" / "figures" / "cancellation.png").stat().st_size > 5000
+    assert not (tmp_path / "out" / "figures").exists()
     page = (tmp_path / "out" / "report.html").read_text()
     refused = "Not to be drawn from these data: the students&#39; regions have no scale in common."
     assert re.findall('class="reading">(Not to be drawn[^<]*)', page) == [refused]

@@ -30,7 +30,15 @@ def train(*arguments: object):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("train") / "out"
-    options = ("--method", "blocks", "--student-blocks", "layer1, layer2,layer3", "--light")
+    options = (
+        "--figures",
+        "png",
+        "--method",
+        "blocks",
+        "--student-blocks",
+        "layer1, layer2,layer3",
+        "--light",
+    )
     result = train(*QUICK, *options, "--out", out)
     assert result.exit_code == 0, result.output
     return out

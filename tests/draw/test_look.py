@@ -1,4 +1,4 @@
-"""Style: fixed colours, plain labels, and files that are equal byte for byte."""
+"""Style: fixed colours, plain labels."""
 
 from itertools import combinations
 
@@ -21,7 +21,6 @@ from kdanalysis.draw.look import (
     styled,
     term_colour,
 )
-from kdanalysis.draw.save import count_marks, save_figure
 
 
 def luminance(colour: str) -> float:
@@ -86,27 +85,6 @@ def test_tables_and_names_that_do_not_fit_are_refused():
         require(pd.DataFrame({"a": [np.nan]}), "a", number="a")
     with pytest.raises(ValueError, match="got 1 class names for 3 classes"):
         class_names(3, ["one"])
-
-
-def drawing():
-    figure, ax = plt.subplots()
-    ax.plot([0, 1], [0, 1], marker="o")
-    ax.bar([0, 1, 2], [1, 2, 3])
-    ax.pcolormesh(np.ones((3, 4)))
-    return figure
-
-
-def test_equal_figures_are_equal_files(tmp_path):
-    first = save_figure(drawing(), tmp_path / "one.v1")
-    second = save_figure(drawing(), tmp_path / "two")
-    assert [file.name for file in first] == ["one.v1.png", "one.v1.svg"]
-    for one, two in zip(first, second, strict=True):
-        assert one.read_bytes() == two.read_bytes()
-    assert b"<dc:date>" not in first[1].read_bytes()
-
-
-def test_marks_are_lines_markers_bars_and_cells():
-    assert count_marks(drawing()) == 1 + 2 + 3 + 12
 
 
 def test_wordnet_ids_are_left_away_where_all_names_have_one():

@@ -132,7 +132,7 @@ def test_without_matching_no_weight_is_shown(write):
 def test_a_run_is_drawn_over_its_steps(make_run):
     shown = page([make_run("kd")])
     (direction,) = (section for section in shown.sections if section.name == "direction")
-    assert [caption for caption, _ in direction.figures][-1] == "Direction and step over training"
+    assert direction.figures[-1].caption == "Direction and step over training"
     assert shown.tables["direction"].step.dropna().unique().tolist() == [0, 10]
 
 
@@ -141,7 +141,7 @@ def test_several_sources_stand_in_one_table_and_one_picture(write, make_run):
     for noun, table in shown.tables.items():
         assert table.run.unique().tolist() == ["both.npz", "kd"], noun
     (direction,) = (section for section in shown.sections if section.name == "direction")
-    first = direction.figures[0][1]
+    first = direction.figures[0].figure
     (legend,) = first.legends
     assert [text.get_text() for text in legend.get_texts()] == ["both.npz", "run kd"]
     assert direction.text.splitlines()[1].startswith("run kd: ")

@@ -52,7 +52,7 @@ def test_the_page_joins_the_tables_and_draws_all_runs_in_each_picture(sources):
             for line in section.text.splitlines():
                 assert line.startswith(("run kd: ", "run gdkd: "))
     magnitude = next(section for section in page.sections if section.name == "magnitude")
-    (legend,) = magnitude.figures[0][1].legends
+    (legend,) = magnitude.figures[0].figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["run kd", "run gdkd"]
     assert page.facts["losses compared"] == "KD, DKD and GDKD at temperature 2 and k 3"
     assert page.formats == ("csv", "parquet")

@@ -45,7 +45,7 @@ def test_several_runs_stand_beside_each_other(make_run):
     names = [section.name for section in page.sections]
     assert names == ["teacher", "teacher-2", *TABLES[1:]]
     (share,) = (section for section in page.sections if section.name == "share")
-    assert [caption.partition(":")[0] for caption, _ in share.figures] == ["kd", "gdkd"]
+    assert [shown.caption.partition(":")[0] for shown in share.figures] == ["kd", "gdkd"]
     assert page.tables["share"].run.unique().tolist() == ["kd", "gdkd"]
 
 
@@ -54,12 +54,12 @@ def test_students_of_several_runs_are_drawn_in_one_picture(make_run):
     page = report(runs)
     by_name = {section.name: section for section in page.sections}
     relation, discrepancy = by_name["relation"], by_name["discrepancy"]
-    starts = [caption.partition(":")[0] for caption, _ in relation.figures]
+    starts = [shown.caption.partition(":")[0] for shown in relation.figures]
     assert starts[0].startswith("How alike every student")
     assert starts[1:] == ["kd", "gdkd"]
     assert relation.text.startswith("GDKD > KD does not hold in these data")  # the same logits
     assert len(discrepancy.figures) == 2  # the maps, the correlations
-    assert [ax.get_ylabel() for ax in discrepancy.figures[0][1].axes[:4:3]] == [
+    assert [ax.get_ylabel() for ax in discrepancy.figures[0].figure.axes[:4:3]] == [
         "kd\ntrue class",
         "gdkd\ntrue class",
     ]

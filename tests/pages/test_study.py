@@ -1,10 +1,15 @@
 """What users call gives a Study: tables, readings, pictures, a page and a folder."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import kdanalysis as kd
+from kdanalysis.pages.html import Section, Shown
+from kdanalysis.pages.run import report
+from kdanalysis.pages.study import Study
 
 
 @pytest.fixture
@@ -58,7 +63,26 @@ def test_a_study_is_saved_whole_or_refused(arrays, tmp_path):
     )
     with pytest.raises(FileExistsError, match="exists already"):
         study.save(tmp_path / "card")
-    study.save(tmp_path / "card", overwrite=True)
+    assert not (tmp_path / "card" / "figures").exists()
+    study.save(tmp_path / "card", overwrite=True, figures=["svg"])
+    assert (tmp_path / "card" / "figures" / "amplification_of_gdkd.svg").is_file()
+    with pytest.raises(ValueError, match="figures cannot be written as 'gif': need svg, png, pdf"):
+        study.save(tmp_path / "other", figures="gif")
+
+
+def test_figures_are_named_by_table_drawing_and_run(make_run):
+    runs = {"a/kd": kd.open_run(make_run("kd")), "gdkd": kd.open_run(make_run("gdkd"))}
+    names = [shown.name for section in report(runs).sections for shown in section.figures]
+    assert len(names) == len(set(names)) > 20
+    assert not [name for name in names if re.search(r"-\d+$|/", name)]
+    assert {"magnitude-a-kd", "share-gdkd", "relation", "direction_by_teacher-gdkd"} <= {*names}
+
+
+def test_names_that_would_be_one_file_are_numbered(tmp_path):
+    ax = kd.new_axes()
+    twice = [Section("s", "S", figures=[Shown("", ax.figure, "share-a")] * 2)]
+    Study("T", {}, {}, lambda: twice).write_figures(tmp_path, ["svg"])
+    assert {path.name for path in tmp_path.iterdir()} == {"share-a.svg", "share-a-2.svg"}
 
 
 @pytest.mark.parametrize("losses", ["kd,gdkd:k=3", ["kd", "gdkd:k=3"], None])

@@ -55,10 +55,10 @@ def test_samples_left_out_are_stated(tmp_path, logits):
 
 def test_the_folder_holds_all_tables_figures_and_one_page(source, tmp_path):
     out = tmp_path / "out"
-    diagnose(open_source(source, "<b>")).save(out)
+    diagnose(open_source(source, "<b>")).save(out, figures="png,svg")
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
     nouns = ("amplification", "calibration", "mass", "modality", "profile", "suppression")
-    drawn = (*nouns, "amplification-2", "calibration-2")
+    drawn = (*nouns, "amplification_of_gdkd", "calibration_over_temperature")
     assert files == sorted(
         [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
         + [f"tables/{name}.csv" for name in (*nouns, "teacher", "suggestion")]

@@ -155,7 +155,7 @@ def test_runs_with_and_without_layers_stand_on_one_page(make_run):
     page = report(runs)
     by_name = {section.name: section for section in page.sections}
     starts = {
-        name: [caption.partition(":")[0] for caption, _ in by_name[name].figures]
+        name: [shown.caption.partition(":")[0] for shown in by_name[name].figures]
         for name in ("layers", "layer_conflict", "snr")
     }
     assert starts == {

@@ -109,6 +109,6 @@ def test_runs_with_and_without_regions_stand_on_one_page(make_run):
     runs = {"sdd": make_run("sdd"), "bare": make_run("bare", regions=False)}
     page = report(runs | {"one": make_run("one", scales=(1,))})
     by_name = {section.name: section for section in page.sections}
-    starts = {n: [c.partition(":")[0] for c, _ in by_name[n].figures] for n in REGION_TABLES}
+    starts = {n: [s.caption.partition(":")[0] for s in by_name[n].figures] for n in REGION_TABLES}
     assert starts["anatomy"] == ["sdd", "sdd", "one", "one"]
     assert starts["cancellation"] == ["sdd"]

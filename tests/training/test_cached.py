@@ -1,4 +1,4 @@
-"""A teacher whose logits are computed once: as if it ran, from a file that only it can have left."""
+"""A teacher whose logits are computed once: as if it ran, from a file only it can have left."""
 
 from dataclasses import replace
 

@@ -39,15 +39,22 @@ def recolour_axes(axes: ElementTree.Element) -> None:
 
 def is_beside(text: ElementTree.Element, axes: ElementTree.Element) -> bool:
     """Whether a text, such as a title, starts outside the box of the axes."""
-    moves = (element.get("transform", "") for element in text.iter())
-    place = next((found for move in moves if (found := TRANSLATE.match(move))), None)
+    place = next(filter(None, map(start_of, text.iter())), None)
     outline = axes.find("*/{*}path")
     if place is None or outline is None or not text.get("id", "").startswith("text_"):
         return False
     numbers = [float(number) for number in NUMBER.findall(outline.get("d", ""))]
-    x, y = float(place[1]), float(place[2])
+    x, y = place
     across, down = numbers[::2], numbers[1::2]
     return not (min(across) <= x <= max(across) and min(down) <= y <= max(down))
+
+
+def start_of(element: ElementTree.Element) -> tuple[float, float] | None:
+    """Return where a text stands; None for what is no text or says no place."""
+    if "x" in element.attrib and element.tag.endswith("}text"):
+        return float(element.get("x")), float(element.get("y"))
+    found = TRANSLATE.match(element.get("transform", ""))
+    return (float(found[1]), float(found[2])) if found else None
 
 
 def is_shaded(axes: ElementTree.Element) -> bool:

@@ -31,7 +31,8 @@ function themeButton() {
 
 function sortKey(row, column) {
   const cell = row.cells[column];
-  return "value" in cell.dataset ? Number(cell.dataset.value) : cell.textContent;
+  if (cell.classList.contains("t")) return cell.textContent;
+  return Number(cell.dataset.rank ?? (cell.textContent.replaceAll(",", "").trim() || NaN));
 }
 
 function compare(a, b) {

@@ -37,7 +37,7 @@ def build(sections: Sequence[Section], title: str, facts: Mapping[str, object]) 
         .render(
             title=title,
             facts={label: fact_text(value) for label, value in facts.items()},
-            sections=[show(section) for section in sections],
+            sections=[show(place, section) for place, section in enumerate(sections)],
             style=Markup(style),
             script=Markup(script),
             policy=content_policy(style, script),
@@ -57,8 +57,8 @@ def read(name: str) -> str:
     return resources.files("kdanalysis.pages.html").joinpath(name).read_text(encoding="utf-8")
 
 
-def show(section: Section) -> dict[str, object]:
-    """Return what the template writes of one section."""
+def show(place: int, section: Section) -> dict[str, object]:
+    """Return what the template writes of the section at a place of the page."""
     return {
         "name": section.name,
         "title": section.title,
@@ -66,8 +66,8 @@ def show(section: Section) -> dict[str, object]:
         "number": section.number,
         "tiles": section.tiles,
         "pictures": [
-            make_picture(caption, figure, f"{section.name}-{i}")
-            for i, (caption, figure) in enumerate(section.figures)
+            make_picture(shown, f"_{place}-{i}")  # no section's name starts so
+            for i, shown in enumerate(section.figures)
         ],
         "tables": [make_table(caption, frame) for caption, frame in section.tables],
     }

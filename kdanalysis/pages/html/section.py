@@ -3,9 +3,11 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
+from kdanalysis.draw.drawn import Drawn
 from kdanalysis.draw.look import Figure
 
 
@@ -19,6 +21,20 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A figure with its caption, and the name of its files."""
+
+    caption: str
+    figure: Figure
+    name: str
+
+    @cached_property
+    def drawn(self) -> Drawn:
+        """The figure as page and files show it: laid out once."""
+        return Drawn(self.figure)
+
+
+@dataclass(frozen=True)
 class Section:
     """One question and its answer: what to read, the number behind it, the picture, the data.
 
@@ -27,7 +43,7 @@ class Section:
         title: heading.
         text: what to read in the pictures; one paragraph a line.
         number: the number behind the picture, with its unit; empty for none.
-        figures: (caption, figure) pairs.
+        figures: the pictures.
         tables: (caption, frame) pairs.
         tiles: key numbers above everything else.
     """
@@ -36,7 +52,7 @@ class Section:
     title: str
     text: str = ""
     number: str = ""
-    figures: Sequence[tuple[str, Figure]] = ()
+    figures: Sequence[Shown] = ()
     tables: Sequence[tuple[str, pd.DataFrame]] = ()
     tiles: Sequence[Tile] = ()
 

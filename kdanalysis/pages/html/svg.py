@@ -1,12 +1,9 @@
 """A matplotlib figure as a clean piece of inline SVG that can live in any page."""
 
-import io
 import re
 from xml.etree import ElementTree
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
+from kdanalysis.pages.html.compact import compact
 from kdanalysis.pages.html.ink import SHADED, follow_page_colours
 
 SVG = "http://www.w3.org/2000/svg"
@@ -28,36 +25,22 @@ ALLOWED_ATTRIBUTES = {
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
-def draw_svg(figure: Figure) -> ElementTree.Element:
-    """Return the figure as matplotlib draws it; the same figure gives the same bytes."""
-    settings = {"svg.hashsalt": "kdanalysis", "svg.fonttype": "path", "svg.image_inline": True}
-    buffer = io.BytesIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with mpl.rc_context(settings):
-        figure.savefig(buffer, format="svg", metadata=nothing, bbox_inches="tight")
-    return ElementTree.fromstring(buffer.getvalue())
-
-
-def count_marks(root: ElementTree.Element) -> int:
-    """Shapes that are drawn, without the letters of texts and without definitions."""
-    marks = 0
-    for child in root:
-        tag, identity = child.tag.rpartition("}")[2], child.get("id", "")
-        if tag != "defs" and not identity.startswith("text_"):
-            marks += (tag in SHAPES) + count_marks(child)
-    return marks
-
-
-def clean_svg(root: ElementTree.Element, prefix: str) -> str:
-    """Return markup without scripts, styles, links or ids that another figure could share.
+def clean_svg(svg: bytes | str, prefix: str) -> str:
+    """Return a figure as markup without scripts, styles, links or ids that another could share.
 
     Only known elements and attributes are kept. ``style`` becomes presentation attributes, which a
     Content-Security-Policy without ``unsafe-inline`` lets through.
+
+    Args:
+        svg: as matplotlib draws it.
+        prefix: keeps the ids apart from those of other figures.
     """
+    root = ElementTree.fromstring(svg)
     follow_page_colours(root)
     close_gaps(root)
     keep_known(root)
     rename_ids(root, prefix)
+    compact(root, HREF)
     root.attrib.pop("height", None)
     root.attrib |= {
         "width": f"{float(root.attrib['width'].removesuffix('pt')) * 4 / 3:.0f}",  # CSS pixels
@@ -108,7 +91,9 @@ def rename_ids(root: ElementTree.Element, prefix: str) -> None:
     for element in root.iter():
         used |= {found for value in element.attrib.values() for found in REFERENCE.findall(value)}
         used |= {element.get(HREF, "")[1:]} if element.get(HREF, "").startswith("#") else set()
-    names = {name: f"{prefix}-{number}" for number, name in enumerate(sorted(used))}
+    found = [element.get("id") for element in root.iter() if element.get("id") in used]
+    order = (*found, *sorted(used.difference(found)))
+    names = {name: f"{prefix}-{number}" for number, name in enumerate(order)}
     for element in root.iter():
         identity = element.attrib.pop("id", None)
         if identity in names:

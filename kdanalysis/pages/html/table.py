@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from markupsafe import Markup, escape
 
 from kdanalysis.draw.text import format_column, is_numeric, to_number
 
@@ -19,20 +21,12 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Text of a cell and the full-precision value it is sorted by."""
-
-    text: str
-    value: str
-
-
-@dataclass(frozen=True)
 class Table:
-    """Everything the template needs of one frame."""
+    """Everything the template needs of one frame; a row is the markup of its cells."""
 
     caption: str
     columns: list[Column]
-    rows: list[list[Cell]]
+    rows: list[Markup]
     total: int
 
     @property
@@ -46,12 +40,26 @@ def make_table(caption: str, frame: pd.DataFrame) -> Table:
     shown = frame.head(MOST_ROWS)
     columns = [Column(str(name), is_numeric(shown[name])) for name in shown.columns]
     cells = [make_cells(shown[name]) for name in shown.columns]
-    rows = [list(row) for row in zip(*cells, strict=True)]
+    rows = [Markup("".join(row)) for row in zip(*cells, strict=True)]
     return Table(caption, columns, rows, len(frame))
 
 
-def make_cells(column: pd.Series) -> list[Cell]:
-    """Return one cell a row; the value sorted by is the number before rounding."""
+def make_cells(column: pd.Series) -> list[str]:
+    """Return the markup of one cell a row, without the end tags and quotes that HTML can spare.
+
+    Where numbers would not be sorted as they are by their texts, a cell has its rank by full
+    precision, equal ones alike; NaN has none.
+    """
     texts = format_column(column)
-    values = [repr(to_number(cell)) for cell in column] if is_numeric(column) else texts
-    return [Cell(text, value) for text, value in zip(texts, values, strict=True)]
+    if not is_numeric(column):
+        return [f"<td class=t>{escape(text)}" for text in texts]
+    values, shown = (
+        pd.Series([to_number(cell) for cell in cells], dtype=float) for cells in (column, texts)
+    )
+    ranks = values.rank(method="dense")
+    if not np.isinf(values).any() and ranks.equals(shown.rank(method="dense")):
+        return [f"<td>{escape(text)}" for text in texts]
+    return [
+        f"<td{'' if np.isnan(rank) else f' data-rank={rank:.0f}'}>{escape(text)}"
+        for text, rank in zip(texts, ranks, strict=True)
+    ]

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from page_reader import HOSTILE, draw
 
-from kdanalysis.pages.html import Section, Tile
+from kdanalysis.pages.html import Section, Shown, Tile
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def sections() -> list[Section]:
             "Norms",
             f"Read {HOSTILE}.",
             "n = 2",
-            figures=[("first", draw(label=HOSTILE)), ("second", draw())],
+            figures=[Shown("first", draw(label=HOSTILE), "a"), Shown("second", draw(), "b")],
             tables=[(f"Values {HOSTILE}", frame)],
         ),
     ]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from page_reader import HOSTILE, Reader, draw
 
-from kdanalysis.pages.html import Section
+from kdanalysis.pages.html import Section, Shown
 from kdanalysis.pages.html.page import build
 
 
@@ -21,8 +21,8 @@ def test_texts_of_users_show_as_written_and_never_as_tags(page):
     reader = Reader(page)
     assert reader.all("img") == []
     assert len(reader.all("script")) == 1
-    # title twice, two facts, heading in page and navigation, tile, sentence, caption, cell
-    assert reader.text.count(HOSTILE) == 10
+    # title twice, two facts, heading in page and navigation, tile, sentence, picture, caption, cell
+    assert reader.text.count(HOSTILE) == 11
 
 
 def test_the_reader_would_see_a_raw_tag():
@@ -75,11 +75,15 @@ def test_headings_are_in_order_and_pictures_have_texts(page):
 
 
 def test_too_many_marks_become_a_png_with_a_text():
-    reader = Reader(build([Section("s", "S", "Read.", figures=[("many", draw(5001))])], "T", {}))
+    reader = Reader(
+        build([Section("s", "S", "Read.", figures=[Shown("many", draw(5001), "many")])], "T", {})
+    )
     (image,) = reader.all("img")
     assert image["alt"] == "many. Read."
     assert base64.b64decode(image["src"].partition(",")[2]).startswith(b"\x89PNG")
-    few = Reader(build([Section("s", "S", "Read.", figures=[("few", draw(4900))])], "T", {}))
+    few = Reader(
+        build([Section("s", "S", "Read.", figures=[Shown("few", draw(4900), "few")])], "T", {})
+    )
     assert few.all("img") == []
 
 
@@ -97,11 +101,19 @@ def test_a_table_hardly_longer_does_not_fold():
     assert [row for row in Reader(page).all("tr") if row.get("class")] == []
 
 
-def test_numbers_are_right_aligned_and_sorted_by_their_full_precision():
-    frame = pd.DataFrame({"x": [1 / 3], "name": ["a"]})
+def test_numbers_are_right_aligned_and_ranked_by_their_full_precision():
+    close = [1 / 3 + 1e-12, 1 / 3, float("nan"), 1 / 3, float("inf")]
+    frame = pd.DataFrame({"x": close, "name": list("abcde")})
     reader = Reader(build([Section("s", "S", tables=[("t", frame)])], "T", {}))
-    assert reader.all("td") == [{"class": "n", "data-value": repr(1 / 3)}, {}]
-    assert [h.get("class") for h in reader.all("th")] == ["n", None]
+    assert [cell.get("data-rank") for cell in reader.all("td")[::2]] == ["2", "1", None, "1", "3"]
+    assert [cell.get("class") for cell in reader.all("td")[:2]] == [None, "t"]
+    assert [h.get("class") for h in reader.all("th")] == [None, "t"]
+
+
+def test_numbers_that_their_texts_sort_have_no_rank():
+    frame = pd.DataFrame({"x": [1.5, float("nan"), 20_000.0, -3.0], "n": [1000, 7, 7, 2]})
+    reader = Reader(build([Section("s", "S", tables=[("t", frame)])], "T", {}))
+    assert [cell for cell in reader.all("td")] == [{}] * 8
 
 
 def test_two_sections_of_one_name_are_refused():

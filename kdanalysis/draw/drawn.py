@@ -1,0 +1,88 @@
+"""A figure laid out once: the page that shows it and its files are drawn from that one layout."""
+
+import io
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kdanalysis.draw.look import Axes, Figure
+
+if TYPE_CHECKING:
+    from matplotlib.transforms import Bbox
+else:  # loaded when something is drawn
+    Bbox = Any
+
+DOTS_PER_INCH = 200  # of a PNG: sharp on paper
+EDGE = 0.1  # inches of paper around what is drawn
+UNDATED = {"svg": ("Date", "Creator", "Format", "Type"), "png": ("Software",)}
+SETTINGS = {
+    "svg.hashsalt": "kdanalysis",
+    "svg.fonttype": "none",
+    "svg.image_inline": True,
+    "pdf.fonttype": 42,
+}
+
+
+class Drawn:
+    """A figure that is laid out once and drawn at most once as SVG, as PNG and as PDF.
+
+    No date and a fixed salt: equal figures are equal bytes. The texts of an SVG are texts, which
+    can be found and edited; a PDF brings its fonts.
+
+    Args:
+        figure: to be changed no more.
+    """
+
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+        self._bytes: dict[str, bytes] = {}
+
+    @cached_property
+    def box(self) -> Bbox:
+        """Lay the figure out for good, and return what of it is drawn on, in inches."""
+        import matplotlib as mpl
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        renderer = FigureCanvasAgg(self.figure).get_renderer()
+        engine = self.figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(self.figure)
+            plain = {"figure.autolayout": False, "figure.constrained_layout.use": False}
+            with mpl.rc_context(plain):
+                self.figure.set_layout_engine(None)
+        return self.figure.get_tightbbox(renderer).padded(EDGE)
+
+    def as_bytes(self, kind: str) -> bytes:
+        """Return the figure as "svg", "png" or "pdf", on white paper."""
+        import matplotlib as mpl
+
+        if kind not in self._bytes:
+            buffer = io.BytesIO()
+            nothing = dict.fromkeys(UNDATED.get(kind, ("CreationDate", "Creator", "Producer")))
+            look = {"dpi": DOTS_PER_INCH, "bbox_inches": self.box, "facecolor": "white"}
+            with mpl.rc_context(SETTINGS):
+                self.figure.savefig(buffer, format=kind, metadata=nothing, **look)
+            self._bytes[kind] = buffer.getvalue()
+        return self._bytes[kind]
+
+    def write(self, path: Path, kinds: Sequence[str]) -> None:
+        """Write ``path`` with every kind as its suffix."""
+        for kind in kinds:
+            path.with_name(f"{path.name}.{kind}").write_bytes(self.as_bytes(kind))
+
+    @cached_property
+    def marks(self) -> int:
+        """Lines, markers, bars and cells, which an SVG would hold one by one."""
+        return sum(_axes_marks(ax) for ax in self.figure.axes)
+
+
+def _axes_marks(ax: Axes) -> int:
+    markers = [len(line.get_xdata()) for line in ax.lines if line.get_marker() not in ("None", "")]
+    cells = [
+        collection.get_array().size
+        if hasattr(collection, "get_coordinates")
+        else max(len(collection.get_paths()), len(collection.get_offsets()))
+        for collection in ax.collections
+    ]
+    return len(ax.lines) + sum(markers) + sum(cells) + len(ax.patches) + len(ax.images)
