@@ -15,7 +15,6 @@ from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.sweep.sweep import check_ks, check_weights, rows_at
 from kdanalysis.core.streams import Bins, check_classes, check_temperatures
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
-from kdanalysis.core.sweep.order import rank
 from kdanalysis.core.sweep.sums import of_every_sample
 from kdanalysis.draw.axes import k_axis
 from kdanalysis.draw.look import (
@@ -95,10 +94,8 @@ class SweepSpread(Analyzer):
             confidence = teacher.double().softmax(-1).amax(-1)
             edges = torch.tensor(self.edges, dtype=torch.float64, device=teacher.device)
             group = torch.bucketize(confidence, edges, right=True)
-            ranked = rank(student, teacher)
-            ks = torch.tensor(self.ks, device=teacher.device)
             for row, temperature in enumerate(self.temperatures):
-                each = of_every_sample(ranked, temperature, ks, self.weights)
+                each = of_every_sample(student, teacher, temperature, self.ks, self.weights)
                 self._count(row, each, group)
 
     def _count(self, row: int, each: Float[Tensor, "s k n"], group: Int[Tensor, " n"]) -> None:

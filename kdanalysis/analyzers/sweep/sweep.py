@@ -15,7 +15,6 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import check_classes, check_temperatures
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
-from kdanalysis.core.sweep.order import rank
 from kdanalysis.core.sweep.sums import sums_over_samples
 from kdanalysis.draw.look import require
 
@@ -59,7 +58,8 @@ class TermSweep(Analyzer):
         temperatures: every T > 0.
         ks: "all" for 1 to c - 1, or the k to look at.
         weights: of high, low_top and low_other, as in GDKD.
-        dtype: torch.float64, or torch.float32 for a quicker and rougher sweep.
+        dtype: to compute in on other devices than the CPU, whose loops compute in float64: that, or
+            torch.float32, quicker and rougher.
     """
 
     noun, title = "sweep", "Every k, every temperature"
@@ -104,13 +104,8 @@ class TermSweep(Analyzer):
     @torch.no_grad()
     def _chunk_sums(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Sums of one chunk, T first."""
-        ranked = rank(*pair, self.precision)
-        ks = None
-        if len(self.ks) < self.num_classes - 1:
-            ks = torch.tensor(self.ks, device=ranked.teacher.device)
-        each = [sums_over_samples(ranked, t, ks, self.weights) for t in self.temperatures]
-        sums, defined = (torch.stack(part) for part in zip(*each, strict=True))
-        return sums, defined
+        settings = self.temperatures, self.ks, self.weights, self.precision
+        return sums_over_samples(*pair, *settings)
 
     def compute(self) -> dict[str, Tensor]:
         """Every column of the table, shape (temperatures, ks); the counts n and non_finite."""
