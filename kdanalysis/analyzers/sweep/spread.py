@@ -14,7 +14,6 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.sweep import EveryK, rows_at
 from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
-from kdanalysis.core.sweep.order import rank
 from kdanalysis.core.sweep.sums import of_every_sample
 from kdanalysis.draw.axes import k_axis
 from kdanalysis.draw.look import (
@@ -76,10 +75,8 @@ class SweepSpread(EveryK):
             confidence = other.double().softmax(-1).amax(-1)
             edges = torch.tensor(self.edges, dtype=torch.float64, device=other.device)
             group = torch.bucketize(confidence, edges, right=True)
-            ranked = rank(side, other)
-            ks = torch.tensor(self.ks, device=other.device)
             for row, temperature in enumerate(self.temperatures):
-                each = of_every_sample(ranked, temperature, ks, self.weights)
+                each = of_every_sample(side, other, temperature, self.ks, self.weights)
                 self._count(row, each, group)
 
     def _count(self, row: int, each: Float[Tensor, "s k n"], group: Int[Tensor, " n"]) -> None:

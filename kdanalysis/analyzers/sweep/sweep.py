@@ -14,7 +14,6 @@ from kdanalysis.analyzers.chunks import chunks, in_parallel, keep_freed_memory
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
-from kdanalysis.core.sweep.order import rank
 from kdanalysis.core.sweep.sums import sums_over_samples
 from kdanalysis.draw.look import require
 
@@ -81,7 +80,8 @@ class TermSweep(EveryK):
     where no sample has any, such as the cosines of low_top at k = 1, where it is identically 0.
 
     Args:
-        dtype: torch.float64, or torch.float32 for a quicker and rougher sweep.
+        dtype: to compute in on other devices than the CPU, whose loops compute in float64: that, or
+            torch.float32, quicker and rougher.
     """
 
     noun, title = "sweep", "Every k, every temperature"
@@ -111,13 +111,8 @@ class TermSweep(EveryK):
     @torch.no_grad()
     def _chunk_sums(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Sums of one chunk, T first."""
-        ranked = rank(*pair, self.precision)
-        ks = None
-        if len(self.ks) < self.num_classes - 1:
-            ks = torch.tensor(self.ks, device=ranked.teacher.device)
-        each = [sums_over_samples(ranked, t, ks, self.weights) for t in self.temperatures]
-        sums, defined = (torch.stack(part) for part in zip(*each, strict=True))
-        return sums, defined
+        settings = self.temperatures, self.ks, self.weights, self.precision
+        return sums_over_samples(*pair, *settings)
 
     def compute(self) -> dict[str, Tensor]:
         """Every column of the table, shape (temperatures, ks); the counts n and non_finite."""

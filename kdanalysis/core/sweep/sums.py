@@ -4,76 +4,118 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.core.sweep.algebra import (
     DEFINED,
     PLAIN,
-    REACH,
     add_up,
     sample_statistics,
     sweep_terms,
 )
-from kdanalysis.core.sweep.groups import deviation, without_rounding
-from kdanalysis.core.sweep.order import Ranked, split, unsplit
+from kdanalysis.core.sweep.order import NARROW, class_order, rank
 
-Weights = Sequence[float | int]
+Numbers = Sequence[float | int]
 
 
 def sums_over_samples(
-    ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None, weights: Weights
-) -> tuple[Float[Tensor, "s k"], Float[Tensor, "d k"]]:
-    """Return sums of PLAIN and DEFINED, and for DEFINED the samples that have it; T^2 included."""
-    gentle, hard = split(ranked, _loops(ranked, temperature))
-    parts = []
-    if hard.span.numel():
-        parts.append(add_up(sample_statistics(sweep_terms(hard, temperature, ks), weights)))
-    if gentle.span.numel() or not parts:
-        parts.append(_compiled(gentle, temperature, ks, weights, each=False)[:2])
-    sums, counts = (sum(part) for part in zip(*parts, strict=True))
+    student: Float[Tensor, "n c"],
+    teacher: Float[Tensor, "n c"],
+    temperatures: Numbers,
+    ks: Sequence[int],
+    weights: Numbers,
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Float[Tensor, "t s k"], Float[Tensor, "t d k"]]:
+    """Return sums of PLAIN and DEFINED, and for DEFINED the samples that have it; T^2 included.
+
+    Args:
+        student: finite logits.
+        teacher: the same.
+        temperatures: every T.
+        ks: ascending sizes of the top group.
+        weights: of high, low_top and low_other.
+        dtype: to compute in where the loops do not: they compute in float64.
+    """
+    if teacher.device.type != "cpu":
+        ranked, chosen = rank(student, teacher, dtype), torch.tensor(ks, device=teacher.device)
+        each = (sample_statistics(sweep_terms(ranked, t, chosen), weights) for t in temperatures)
+        sums, counts = zip(*map(add_up, each), strict=True)
+        return torch.stack(sums), torch.stack(counts)
+    sums, counts, steep = _compiled(student, teacher, temperatures, ks, weights, each=False)
+    sums, counts = sums[:, 0].transpose(1, 2), counts[:, 0, :, len(PLAIN) :].transpose(1, 2)
+    for row, temperature in enumerate(temperatures):
+        if (far := steep[row]).any():
+            found = _by_arrays(student[far], teacher[far], temperature, ks, weights)
+            for whole, part in zip((sums, counts), add_up(found), strict=True):
+                whole[row] += part
     return sums, counts
 
 
 def of_every_sample(
-    ranked: Ranked, temperature: int | float, ks: Int[Tensor, " k"] | None, weights: Weights
+    student: Float[Tensor, "n c"],
+    teacher: Float[Tensor, "n c"],
+    temperature: float | int,
+    ks: Sequence[int],
+    weights: Numbers,
 ) -> Float[Tensor, "s k n"]:
     """Return PLAIN and DEFINED of every sample, T^2 included; NaN where there is none."""
-    near = _loops(ranked, temperature)
-    gentle, hard = split(ranked, near)
-    if gentle.span.numel() or not hard.span.numel():
-        found = _compiled(gentle, temperature, ks, weights, each=True)[2]
-    if hard.span.numel():
-        slow = sample_statistics(sweep_terms(hard, temperature, ks), weights)
-        found = unsplit(near, found, slow) if near.any() else slow
-    return found.where(found.isfinite(), torch.nan)
+    if teacher.device.type != "cpu":
+        found = _by_arrays(student, teacher, temperature, ks, weights)
+        return found.where(found.isfinite(), torch.nan)
+    sums, counts, steep = _compiled(student, teacher, (temperature,), ks, weights, each=True)
+    found = sums[0].where(counts[0] > 0, torch.nan).permute(2, 1, 0)
+    if (far := steep[0]).any():
+        slow = _by_arrays(student[far], teacher[far], temperature, ks, weights)
+        found[..., far] = slow.where(slow.isfinite(), torch.nan)
+    return found
 
 
-def _loops(ranked: Ranked, temperature: int | float) -> torch.Tensor:
-    """Which samples the compiled loops take: those within REACH, on a CPU."""
-    near = ranked.span <= REACH[ranked.teacher.dtype] * temperature
-    return near if near.device.type == "cpu" else torch.zeros_like(near)
+def _by_arrays(
+    student: Tensor, teacher: Tensor, temperature: float | int, ks: Sequence[int], weights: Numbers
+) -> Float[Tensor, "s k n"]:
+    """The samples' statistics by operations on whole arrays."""
+    chosen = torch.tensor(ks, device=teacher.device)
+    return sample_statistics(sweep_terms(rank(student, teacher), temperature, chosen), weights)
 
 
 def _compiled(
-    ranked: Ranked,
-    temperature: int | float,
-    ks: Int[Tensor, " k"] | None,
-    weights: Weights,
+    student: Tensor,
+    teacher: Tensor,
+    temperatures: Numbers,
+    ks: Sequence[int],
+    weights: Numbers,
     each: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums and counts of samples within REACH, and the statistics of ``each``, (s, k, n)."""
-    from kdanalysis.core.sweep import loops  # numba: half a second
+) -> tuple[Float[Tensor, "t m k s"], Float[Tensor, "t m k s"], Tensor]:
+    """Sums and counts of samples within REACH, or of ``each``; which samples are beyond, (t, n)."""
+    from kdanalysis.core.sweep import distributions, loops  # numba takes a while to load
 
-    pair, entropy = deviation(ranked, temperature)
-    kd = pair.e - (1 - pair.shift) * pair.p
-    kd = without_rounding((kd * kd).sum(0), (pair.p * pair.p).sum(0)).sqrt_()
-    columns = (x.numpy() for x in (*pair[:4], entropy[0], kd))
-    chosen = np.arange(1, len(pair.p)) if ks is None else ks.numpy()
-    kinds = len(PLAIN) + len(DEFINED)
-    sums, counts = np.zeros((2, len(chosen), kinds))
-    found = np.empty((len(chosen) if each else 0, kinds, len(kd)))
-    settings = float(temperature), tuple(float(w) for w in weights), chosen
-    loops.collect(*columns, *settings, sums, counts, found)
-    sums, counts, found = (torch.from_numpy(x) for x in (sums, counts, found))
-    return sums.T, counts.T[len(PLAIN) :], found.transpose(0, 1)
+    samples, classes = teacher.shape
+    wide = torch.float64 in (student.dtype, teacher.dtype)
+    s, t = (x.to(torch.float64 if wide else torch.float32).numpy() for x in (student, teacher))
+    ranked, extremes = np.empty((2, samples, classes)), np.empty((samples, 3))
+    distributions.lay_out(_keys(teacher, t, ks), s, t, ranked, extremes)
+    ends = np.array((*ks, classes))
+    shape = len(temperatures), samples if each else 1, len(ks), len(PLAIN) + len(DEFINED)
+    sums, counts = np.zeros((2, *shape))
+    steep = np.zeros((len(temperatures), samples), bool)
+    chosen = tuple(float(w) for w in weights)
+    for row, temperature in enumerate(temperatures):
+        found = sums[row], counts[row], steep[row]
+        loops.collect(*ranked, extremes, float(temperature), chosen, ends, *found)
+    return tuple(torch.from_numpy(x) for x in (sums, counts, steep))
+
+
+def _keys(teacher: Tensor, logits: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    """Whole numbers that hold the class in their last 32 bits, in the order of the parts."""
+    if teacher.dtype not in NARROW:
+        return class_order(teacher).numpy()
+    from kdanalysis.core.sweep import distributions
+
+    keys = np.empty(logits.shape, np.int64)
+    distributions.write_keys(logits.astype(np.float32, copy=False).view(np.int32), keys)
+    if len(ks) == keys.shape[1] - 1:
+        keys.sort(-1)
+    else:
+        keys.partition([k - 1 for k in ks], -1)
+    return keys

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from kdanalysis.core.sweep import loops
 from kdanalysis.core.sweep import sums as fused
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN, add_up, sample_statistics, sweep_terms
-from kdanalysis.core.sweep.logarithm import log as compiled_log
-from kdanalysis.core.sweep.logarithm import log_ratio
+from kdanalysis.core.sweep.elementary import exp, expm1, log_ratio, log_ratios
 from kdanalysis.core.sweep.loops import LANES
 from kdanalysis.core.sweep.order import rank
 
@@ -19,19 +19,23 @@ WEIGHTS = (0.5, 2.0, 8.0)
 TERMS = ("high", "low_top", "low_other", "kd", "total")
 
 
-def both(student, teacher, temperature, ks=None, dtype=torch.float64):
+def both(student, teacher, temperature, ks=None):
     """Sums and counts of the compiled loops, and those of whole arrays in float64."""
-    ours = fused.sums_over_samples(rank(student, teacher, dtype), temperature, ks, WEIGHTS)
-    swept = sweep_terms(rank(student, teacher), temperature, ks)
-    return ours, add_up(sample_statistics(swept, WEIGHTS))
+    ks = ks or range(1, teacher.shape[1])
+    ours = fused.sums_over_samples(student, teacher, (temperature,), ks, WEIGHTS)
+    swept = sweep_terms(rank(student, teacher), temperature, torch.tensor(ks))
+    return [part[0] for part in ours], add_up(sample_statistics(swept, WEIGHTS))
 
 
+@pytest.mark.parametrize("ks", [None, (1, 2, 6)])
 @pytest.mark.parametrize("temperature", [0.5, 4])
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_every_sample_is_as_by_whole_arrays(name, temperature):
+def test_every_sample_is_as_by_whole_arrays(name, temperature, ks):
     """Where a gradient is far below the logits' scale, its direction is rounding on both ways."""
     for student, teacher in zip(*(side.split(1) for side in PROBLEMS[name]), strict=True):
-        (sums, counts), (expected, there) = both(student, teacher, temperature)
+        (sums, counts), (expected, there) = both(
+            student, teacher, temperature, ks and [k for k in ks if k < teacher.shape[1]]
+        )
         assert torch.equal(counts, there)
         floor = 1e-6 * max(student.abs().max(), teacher.abs().max())
         norms = dict(zip(PLAIN, expected, strict=False))
@@ -44,20 +48,20 @@ def test_every_sample_is_as_by_whole_arrays(name, temperature):
 
 
 def test_the_loops_are_used(monkeypatch):
-    calls, own = [], fused.loops.collect
-    monkeypatch.setattr(fused.loops, "collect", lambda *args: calls.append(args) or own(*args))
-    fused.sums_over_samples(rank(normal(1), TEACHER), 4, None, WEIGHTS)
-    assert len(calls) == 1
+    calls, own = [], loops.collect
+    monkeypatch.setattr(loops, "collect", lambda *args: calls.append(args) or own(*args))
+    fused.sums_over_samples(normal(1), TEACHER, (1, 4), (1, 3), WEIGHTS)
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("name", ["random", "some steep", "steep", "ties"])
 def test_statistics_of_samples_are_in_the_order_of_the_samples(name):
-    ranked, ks = rank(*PROBLEMS[name]), torch.tensor([1, 3, 8])
-    each = fused.of_every_sample(ranked, 1, ks, WEIGHTS)
-    expected = sample_statistics(sweep_terms(ranked, 1, ks), WEIGHTS)
+    pair, ks = PROBLEMS[name], (1, 3, 8)
+    each = fused.of_every_sample(*pair, 1, ks, WEIGHTS)
+    expected = sample_statistics(sweep_terms(rank(*pair), 1, torch.tensor(ks)), WEIGHTS)
     torch.testing.assert_close(each[: len(PLAIN)], expected[: len(PLAIN)], rtol=1e-9, atol=1e-12)
     assert torch.equal(each.isnan(), ~expected.isfinite())
-    sums, counts = fused.sums_over_samples(ranked, 1, ks, WEIGHTS)
+    sums, counts = (part[0] for part in fused.sums_over_samples(*pair, (1,), ks, WEIGHTS))
     torch.testing.assert_close(each.nansum(-1), sums, rtol=1e-12, atol=1e-12)
     assert torch.equal(each[len(PLAIN) :].isfinite().sum(-1).double(), counts)
 
@@ -81,22 +85,30 @@ def test_a_sample_without_a_gradient_is_left_out_of_directions_alone():
 
 def test_chosen_ks_are_columns_of_all():
     every, _ = both(normal(1), TEACHER, 2)
-    some, _ = both(normal(1), TEACHER, 2, torch.tensor([1, 4, 8]))
+    some, _ = both(normal(1), TEACHER, 2, (1, 4, 8))
     for a, b in zip(every, some, strict=True):
-        assert torch.equal(a[:, [0, 3, 7]], b)
+        torch.testing.assert_close(a[:, [0, 3, 7]], b, rtol=1e-12, atol=1e-14)
 
 
 def test_float32_logits_are_summed_in_float64():
-    student, teacher = normal(1), TEACHER
-    (sums, _), (expected, _) = both(student, teacher, 4, dtype=torch.float32)
+    (sums, _), (expected, _) = both(normal(1).float(), TEACHER.float(), 4)
     assert sums.dtype == torch.float64
-    torch.testing.assert_close(sums, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(sums, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_the_logarithm_is_exact_to_the_last_digits():
     xs = [*np.geomspace(1e-300, 1e300, 997), *np.linspace(0.5, 2, 997), 1.0, np.nextafter(1, 2)]
     for x in xs:
-        assert compiled_log(float(x)) == pytest.approx(log(x), rel=4e-16, abs=1e-17)
+        found = log_ratios(x - 1, float(x), 0.0, 1.0, x - 1, float(x))
+        ours = log_ratio(x - 1, float(x))
+        assert ours == pytest.approx(log(x), rel=4e-16, abs=1e-17)
+        assert found == pytest.approx((ours, 0.0, ours), rel=4e-16, abs=1e-17)
+
+
+def test_the_exponential_is_exact_to_the_last_digits():
+    for x in (*np.linspace(-700, 700, 997), *np.linspace(-1, 1, 997), 1e-9, -1e-300):
+        assert exp(x) == pytest.approx(np.exp(x), rel=4e-16)
+        assert expm1(x) == pytest.approx(np.expm1(x), rel=6e-16)
 
 
 def test_the_logarithm_of_a_ratio_keeps_the_digits_of_a_small_change():

@@ -1,0 +1,140 @@
+"""Logarithm and exponential in compiled loops: a call of the library's is not vectorised.
+
+How the functions are compiled is said here too. They take no annotations: what they are given
+shows in ``loops``.
+"""
+
+from typing import no_type_check
+
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from kdanalysis.core.sweep.groups import ALMOST_GONE
+
+CONTEXT = {"nogil": True, "cache": True, "error_model": "numpy"}
+# Nothing is reordered: the masses of a saturated teacher would lose their digits.
+exact = njit(**CONTEXT, fastmath={"contract"})
+# Sums over classes or samples may be reordered, which lets them use vector registers.
+summed = njit(**CONTEXT, fastmath={"contract", "reassoc", "nsz"})
+
+LOG_2 = 0.6931471803691238, 1.9082149292705877e-10  # in two parts; the first ends in zeros
+ONE, POWER, FRACTION = 1023 << 52, 2047 << 52, (1 << 52) - 1  # bits of 1.0; parts of a float64
+HALF_ROOT = 0x3FE6A09E667F3BCD  # bits of the root of 1/2
+WHOLE = 1 << 52  # as a float: added to a smaller number above 0, it leaves its whole part as bits
+
+
+@no_type_check
+@intrinsic
+def bits_of(context, number):
+    """The bits of a float64 as an integer."""
+
+    def cast(context, builder, signature, values):
+        return builder.bitcast(values[0], ir.IntType(64))
+
+    return types.int64(types.float64), cast
+
+
+@no_type_check
+@intrinsic
+def number_of(context, bits):
+    """The float64 of these bits."""
+
+    def cast(context, builder, signature, values):
+        return builder.bitcast(values[0], ir.DoubleType())
+
+    return types.float64(types.int64), cast
+
+
+@no_type_check
+@exact
+def parts_of(x):
+    """Power e and fraction m of a normal number x = 2^e m above 0, m from root 1/2 to root 2."""
+    bits = bits_of(x) + (ONE - HALF_ROOT)
+    power = number_of(((bits & POWER) >> 52) | (1075 << 52)) - (WHOLE + 1023.0)
+    return power, number_of((bits & FRACTION) + HALF_ROOT)
+
+
+@no_type_check
+@exact
+def log_of(power, s):
+    """Logarithm of 2^power m from s = (m - 1) / (m + 1): log m = 2 artanh s.
+
+    |s| < 0.172, so that 10 terms of the series reach the last digit.
+    """
+    z = s * s
+    series = 1 / 17 + z * (1 / 19 + z * (1 / 21))
+    series = 1 / 13 + z * (1 / 15 + z * series)
+    series = 1 / 9 + z * (1 / 11 + z * series)
+    series = 1 / 5 + z * (1 / 7 + z * series)
+    series = z * (1 / 3 + z * series)
+    return power * LOG_2[0] + (2.0 * s + (2.0 * s * series + power * LOG_2[1]))
+
+
+@no_type_check
+@exact
+def log_ratios(change_a, ratio_a, change_b, ratio_b, change_c, ratio_c):
+    """Three logarithms of 1 + change = ratio, for the price of one division.
+
+    They keep the digits of a change near 0 and of a ratio near 0.
+    """
+    lost_a, power_a, a = opened(change_a, ratio_a)
+    lost_b, power_b, b = opened(change_b, ratio_b)
+    lost_c, power_c, c = opened(change_c, ratio_c)
+    ab = (a + 1.0) * (b + 1.0)
+    inverse = 1.0 / (ab * (c + 1.0))
+    of_ab, of_c = inverse * (c + 1.0), inverse * ab
+    return (
+        log_of(power_a, (a - 1.0) * (b + 1.0) * of_ab) + lost_a,
+        log_of(power_b, (b - 1.0) * (a + 1.0) * of_ab) + lost_b,
+        log_of(power_c, (c - 1.0) * of_c) + lost_c,
+    )
+
+
+@no_type_check
+@exact
+def log_ratio(change, ratio):
+    """Logarithm of 1 + change = ratio, with the digits of a change near 0 and of a ratio near 0."""
+    lost, power, m = opened(change, ratio)
+    return log_of(power, (m - 1.0) / (m + 1.0)) + lost
+
+
+@no_type_check
+@exact
+def opened(change, ratio):
+    """What the logarithm of 1 + change = ratio is made of: the sum's rounding, power, fraction."""
+    rounded = 1.0 + change
+    lost = change - (rounded - 1.0)  # of no account beside a large logarithm
+    power, fraction = parts_of(ratio if change < ALMOST_GONE else rounded)
+    return lost if abs(change) < 1.0 else 0.0, power, fraction
+
+
+@no_type_check
+@exact
+def power_and_rest(x):
+    """2^e and exp(x) / 2^e - 1, |x| at most 700: 13 terms reach the last digit."""
+    shifted = x * 1.4426950408889634 + 1.5 * WHOLE
+    n = shifted - 1.5 * WHOLE
+    r = (x - n * LOG_2[0]) - n * LOG_2[1]
+    series = 1 / 39916800 + r * (1 / 479001600 + r * (1 / 6227020800))
+    series = 1 / 362880 + r * (1 / 3628800 + r * series)
+    series = 1 / 5040 + r * (1 / 40320 + r * series)
+    series = 1 / 120 + r * (1 / 720 + r * series)
+    series = 1 / 6 + r * (1 / 24 + r * series)
+    return number_of((bits_of(shifted) + 1023) << 52), r + r * r * (0.5 + r * series)
+
+
+@no_type_check
+@exact
+def exp(x):
+    """Exponential, |x| at most 700."""
+    power, rest = power_and_rest(x)
+    return power + power * rest
+
+
+@no_type_check
+@exact
+def expm1(x):
+    """Exponential less 1, with the digits of a small one; |x| at most 700."""
+    power, rest = power_and_rest(x)
+    return (power - 1.0) + power * rest
