@@ -13,11 +13,14 @@ from typing import no_type_check
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numba import njit
 from torch import Tensor
 
 from kdanalysis.core.divergence import FAR
-from kdanalysis.core.exponential import exact, open_up, reordered
+from kdanalysis.core.sweep.elementary import CONTEXT, exact, exp, expm1
 
+# The largest and the sum of numbers may be reordered: vector registers then hold them.
+reordered = njit(**CONTEXT, fastmath={"contract", "reassoc", "nsz", "nnan"})
 LEAST = -700.0  # of an exponent; what is below has no weight beside the largest, exp(0)
 
 
@@ -95,7 +98,7 @@ def _row(size):
 
 @no_type_check
 @reordered
-def _soften(logits, classes, bounds, rate, x, power, log_mass):
+def _soften(logits, classes, bounds, rate, x, log_mass):
     """Make x the softmax of every group, and log_mass the logsumexp of its logits / T."""
     others = x[len(classes) :]
     for j in range(len(others)):
@@ -111,9 +114,8 @@ def _soften(logits, classes, bounds, rate, x, power, log_mass):
         for j in range(len(part)):
             part[j] = max((part[j] - peak) * rate, LEAST)
         log_mass[g] = peak * rate
-    open_up(x, power)
     for j in range(len(x)):
-        x[j] = power[j] + power[j] * x[j]
+        x[j] = exp(x[j])
     for j in range(len(classes)):
         others[classes[j]] = 0.0
     for g in range(len(log_mass)):
@@ -157,13 +159,10 @@ def _ratios(student, teacher, classes, bounds, rate, log_q, log_p, ratio):
 
 @no_type_check
 @exact
-def _terms(p, q, ratio, x, power):
+def _terms(p, q, ratio, x):
     """Put p (e^u - 1 - u), u = log(q/p), into x."""
     for j in range(len(x)):
-        x[j] = max(min(ratio[j], FAR), LEAST)
-    open_up(x, power)
-    for j in range(len(x)):
-        near = p[j] * ((power[j] - 1.0) + power[j] * x[j] - ratio[j])
+        near = p[j] * (expm1(max(min(ratio[j], FAR), LEAST)) - ratio[j])
         x[j] = q[j] if ratio[j] > FAR else near
 
 
@@ -181,20 +180,20 @@ def _total(x):
 def _decompose(student, teacher, classes, bounds, rate, found):
     groups = len(bounds) - 1
     size = bounds[-1]
-    q, p, power, ratio, x = _row(size), _row(size), _row(size), _row(size), _row(size)
+    q, p, ratio, x = _row(size), _row(size), _row(size), _row(size)
     log_q, log_p, q_mass, p_mass = _row(groups), _row(groups), _row(groups), _row(groups)
     masses, terms = _row(groups), _row(groups)
     for i in range(len(student)):
-        _soften(student[i], classes[i], bounds, rate, q, power, log_q)
-        _soften(teacher[i], classes[i], bounds, rate, p, power, log_p)
+        _soften(student[i], classes[i], bounds, rate, q, log_q)
+        _soften(teacher[i], classes[i], bounds, rate, p, log_p)
         _ratios(student[i], teacher[i], classes[i], bounds, rate, log_q, log_p, ratio)
-        _terms(p, q, ratio, x, power)
+        _terms(p, q, ratio, x)
         shift = _masses(log_q, q_mass) - _masses(log_p, p_mass)
         for g in range(groups):
             masses[g] = log_q[g] - log_p[g] - shift
             found[1 + g, i] = _total(x[bounds[g] : bounds[g + 1]])
             found[1 + groups + g, i] = p_mass[g]
-        _terms(p_mass, q_mass, masses, terms, log_q)
+        _terms(p_mass, q_mass, masses, terms)
         found[0, i] = _total(terms)
 
 
@@ -202,11 +201,11 @@ def _decompose(student, teacher, classes, bounds, rate, found):
 @exact
 def _slopes(student, teacher, classes, bounds, rate, scales, by_mass, found):
     groups, k = len(bounds) - 1, classes.shape[1]
-    q, p, power = _row(bounds[-1]), _row(bounds[-1]), _row(bounds[-1])
+    q, p = _row(bounds[-1]), _row(bounds[-1])
     log_q, log_p, q_mass, p_mass = _row(groups), _row(groups), _row(groups), _row(groups)
     for i in range(len(student)):
-        _soften(student[i], classes[i], bounds, rate, q, power, log_q)
-        _soften(teacher[i], classes[i], bounds, rate, p, power, log_p)
+        _soften(student[i], classes[i], bounds, rate, q, log_q)
+        _soften(teacher[i], classes[i], bounds, rate, p, log_p)
         _masses(log_q, q_mass), _masses(log_p, p_mass)
         excess = 0.0
         for g in range(groups):
