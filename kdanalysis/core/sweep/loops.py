@@ -20,7 +20,7 @@ from kdanalysis.core.sweep.distributions import distribute, gather_up
 from kdanalysis.core.sweep.elementary import exact, log_ratios, summed
 from kdanalysis.core.sweep.groups import ROUNDING
 
-LANES = 8  # samples looked at together
+LANES = 16  # samples looked at together
 # Of a group: P, E = Q - shift P, R = E / P, A, C, M and L.
 MASS, EXCESS, RATIO, SQUARES, ALONG, WITHIN, VALUE = range(0, 7 * LANES, LANES)
 # Of a group, over T^2: P, Q - P, ||v||^2, <v, q/Q>, ||q/Q||^2, KL and P log(Q/P).
@@ -39,7 +39,7 @@ def grow(group, part, shift, own, other, side):
 
     Q - P is the group's ``own``, or else that of the ``other`` group with the opposite sign.
     """
-    for i in range(LANES):
+    for i in range(len(shift)):
         mass_a, mass_b = group[MASS + i], part[MASS + i]
         ratio_a, ratio_b = group[RATIO + i], part[RATIO + i]
         mass, excess = mass_a + mass_b, group[EXCESS + i] + part[EXCESS + i]
@@ -51,8 +51,7 @@ def grow(group, part, shift, own, other, side):
         ratio = excess * inverse
         change = excess - mass * (1.0 - shift[i])
         change = 0.0 if change * change <= ROUNDING * mass * mass else change
-        given = -other[CHANGE + i]
-        change = change if own else given
+        change = own * change - (1.0 - own) * other[CHANGE + i]
         of_a, of_b, of_all = log_ratios(
             g_a * scale,
             (ratio_a + shift[i]) * scale,
@@ -87,7 +86,7 @@ def state(top, other, whole, temperature, weights, found):
     """Fill in masses, values, norms, cosines and shares, T^2 included; NaN where there is none."""
     square = temperature * temperature
     w_high, w_top, w_other = weights
-    for i in range(LANES):
+    for i in range(len(whole) // 3):
         p, q, change = top[SIDE_MASS + i], other[SIDE_MASS + i], top[CHANGE + i]
         top_top, other_other = top[NORM + i], other[NORM + i]
         high_high = (top[STUDENT + i] + other[STUDENT + i]) * change * change
@@ -164,12 +163,12 @@ def scan(parts, shift, whole, temperature, weights, members, rows, others, sums,
     group, top, there = np.zeros(7 * LANES), np.zeros(7 * LANES), np.zeros(LANES)
     there[:size] = 1.0
     for row in range(len(parts) - 1, -1, -1):
-        grow(group, parts[row], shift, True, top, others[row])
+        grow(group, parts[row], shift, 1.0, top, others[row])
     whole[VALUE_KD : VALUE_KD + LANES] = others[0, LOSS : LOSS + LANES]
     group[:] = 0.0
     found = rows.reshape(-1)
     for row in range(1, len(parts)):
-        grow(group, parts[row - 1], shift, False, others[row], top)
+        grow(group, parts[row - 1], shift, 0.0, others[row], top)
         state(top, others[row], whole, temperature, weights, found)
         if len(sums) == 1:
             add_up(rows, there, 0, size, sums[0, row - 1], counts[0, row - 1])
