@@ -64,7 +64,7 @@ def main() -> None:
             f"{found['accuracy']:.4f}, {found['cpu_seconds']:.0f} CPU s",
             flush=True,
         )
-        if name == list(matrix.losses)[-1]:
+        if name == list(matrix.losses)[-1] and (name, seed) != left[-1]:
             write(matrix, plan, paths)
     write(matrix, plan, paths)
 

@@ -23,11 +23,12 @@ from kdanalysis.cli.train import train
 from kdanalysis.cli.verify import verify
 
 
-def print_version(asked: bool) -> None:
+def print_version(asked: bool) -> bool:
     """Print the version and end, where it is asked for."""
     if asked:
         typer.echo(f"kdanalysis {__version__}")
         raise typer.Exit
+    return asked
 
 
 app = typer.Typer(cls=Boundary, add_completion=False, rich_markup_mode="rich")

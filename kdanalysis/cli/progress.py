@@ -64,7 +64,7 @@ def in_lines(label: str, total: int | None, unit: str) -> Callable[..., None]:
     return advance
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """Write 42 s, 3 min 5 s or 2 h 10 min."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

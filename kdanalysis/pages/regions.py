@@ -69,7 +69,7 @@ def regions(
     base = parse_loss(loss) if isinstance(loss, str) else loss
     held = isinstance(teacher, Mapping)
     network = not held and (
-        isinstance(teacher, nn.Module) or Path(teacher).suffix in (".pt", ".pth")
+        isinstance(teacher, nn.Module) or Path(teacher).suffix in (".pt", ".pth", ".th")
     )
     if network != (data is not None) or (student is not None and not network):
         raise ValueError(

@@ -15,8 +15,16 @@ from kdanalysis.training.checkpoint import load_network
 from kdanalysis.training.predict import accuracy, predict, save_logits
 from measures.matrix import Matrix, confidence, shortened
 
-RUN_TABLES = ("magnitude", "share", "conflict", "direction", "layers")  # by captured step
-STUDENT_TABLES = ("relation", "discrepancy", "calibration")  # on the validation images
+RUN_TABLES = (
+    "magnitude",
+    "share",
+    "confidence",
+    "conflict",
+    "direction",
+    "layers",
+)  # by captured step
+MOST_STEPS = 10  # of a training that tables tell apart: what lies between goes with the one before
+STUDENT_TABLES = ("relation", "discrepancy")  # on the validation images
 LEAST = 0.02  # accuracies that differ by less are not told apart
 FACTORS = {  # GDKD's claim, crossed: partition x weight x step
     "step, kd x 6 - kd": ("kd x 6", "kd"),
@@ -84,10 +92,11 @@ def collected(matrix: Matrix, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
     for student, seed, name in results[["student", "seed", "name"]].itertuples(index=False):
         folder = matrix.folder(student, seed)
         run, logits = kd.open(folder / "runs" / name), kd.open(folder / "logits" / f"{name}.npz")
+        run.source.most |= dict.fromkeys(run.source.most, MOST_STEPS)
         found = run.tables([noun for noun in RUN_TABLES if noun in run.names])
         found |= logits.tables([noun for noun in STUDENT_TABLES if noun in logits.names])
-        ladders = {p.name.split(".")[-2]: p for p in (folder / "students").glob("*.*.csv")}
-        found |= {noun: pd.read_csv(path) for noun, path in ladders.items()}
+        others = [*(folder / "students").glob("*.csv"), *(folder / "tables").glob("*.csv")]
+        found |= {path.name.split(".")[-2]: pd.read_csv(path) for path in others}
         for noun, table in found.items():
             table.insert(0, "student", student)
             table.insert(1, "seed", seed)

@@ -133,6 +133,15 @@ def test_shifts_reach_an_eighth_of_the_side_and_flips_are_even():
     assert np.mean([down == -2 for down, _, _ in found]) == pytest.approx(0.2, abs=0.06)
 
 
+def test_without_crops_images_are_mirrored_alone_as_the_epoch_says():
+    mirrored = images().mirrored(seed=5, epoch=2)
+    x, _, ids = epoch_of(images(), shuffle=True, seed=5, epoch=2, augment=True, crops=False)
+    plain = images().normalise(pixels()[ids])
+    turned = torch.where(mirrored[ids].view(-1, 1, 1, 1), plain.flip(-1), plain)
+    assert torch.equal(x, turned)
+    assert 0 < mirrored.sum() < len(mirrored)  # the control: both kinds are there
+
+
 def test_images_that_must_not_be_mirrored_are_not():
     assert not any(flip for _, _, flip in augmentations(images(mirror=False)))
 

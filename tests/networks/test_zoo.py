@@ -9,6 +9,15 @@ from kdanalysis.networks.zoo.resnet import ResNet
 
 # counted on the authors' code with 100 classes: megvii-research/mdistiller at a08d46f1,
 # mdistiller/models/cifar/resnet.py and vgg.py (its vgg8 and vgg13 are vgg8_bn and vgg13_bn there)
+# padded shortcuts: table 6 of He et al. (0.27, 0.46, 0.66, 0.85, 1.7 million with 10 classes), as
+# counted on Idelbayev's published weights for depths 20 to 56, and 65 for each of 90 more classes
+PADDED = {
+    "resnet20a": 269_722 + 90 * 65,
+    "resnet32a": 464_154 + 90 * 65,
+    "resnet44a": 658_586 + 90 * 65,
+    "resnet56a": 853_018 + 90 * 65,
+    "resnet110a": 1_727_962 + 90 * 65,
+}
 PUBLISHED_PARAMETERS = {
     "resnet8": 83_892,
     "resnet14": 181_108,
@@ -17,6 +26,7 @@ PUBLISHED_PARAMETERS = {
     "resnet44": 667_188,
     "resnet56": 861_620,
     "resnet110": 1_736_564,
+    **PADDED,
     "resnet8x4": 1_233_540,
     "resnet32x4": 7_433_860,
     "vgg8": 3_965_028,

@@ -313,3 +313,9 @@ def test_asking_for_the_losses_draws_no_random_number(data, stones):
     assert torch.equal(torch.get_rng_state(), state)
     assert list(experiment.named_losses()) == ["kd", "dkd"]
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_loss_with_cross_entropy_is_given_no_second_one(data):
+    losses = Experiment(data, "resnet8", "resnet8", ("ce", "ce+kd", "kd"), QUICK).named_losses()
+    weights = [loss.term_weights for loss in losses.values()]
+    assert weights == [{"ce": 1.0}, {"ce": 1.0, "kd": 1.0}, {"ce": 1.0, "kd": 1.0}]
