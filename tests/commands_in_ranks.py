@@ -33,7 +33,7 @@ def unite_into(folder: Path) -> Callable[..., None]:
 
     def unite(ranks: Ranks, analyzers: list, num_rows: int) -> None:
         UNITE(ranks, analyzers, num_rows)
-        for one in analyzers if ranks.first else []:
+        for one in [x for x in analyzers if hasattr(x, "table")] if ranks.first else []:
             folder.mkdir(exist_ok=True)
             place = len(list(folder.iterdir()))
             one.table().to_pickle(folder / f"{place:02}-{type(one).__name__}.pickle")
@@ -54,7 +54,7 @@ def feed_or(what: str) -> Callable[..., None]:
     return feed
 
 
-def write_nothing(_: Study, folder: Path) -> None:
+def write_nothing(_: Study, folder: Path, figures: object = ()) -> None:
     """Be a full disk."""
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 

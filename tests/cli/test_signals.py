@@ -29,11 +29,11 @@ def ending(monkeypatch):
     """Let a signal come while half of the output is written."""
 
     def come(number):
-        def write(self, folder):
+        def write(self, folder, figures=()):
             (folder / "report.html").write_text("half")
             os.kill(os.getpid(), number)
 
-        def page_of(runs, device):
+        def study_of_runs(runs, device):
             os.kill(os.getpid(), number)
 
         def export(run, path, fmt):
@@ -45,7 +45,7 @@ def ending(monkeypatch):
 
         monkeypatch.setattr(Study, "write", write)
         monkeypatch.setattr(sweeping, "sweep_study", sweep_study)
-        monkeypatch.setattr(reporting, "page_of", page_of)
+        monkeypatch.setattr(reporting, "study_of_runs", study_of_runs)
         monkeypatch.setattr(exporting, "export", export)
 
     return come

@@ -181,7 +181,7 @@ class _Stop:
     def __exit__(self, *error) -> None:
         pass
 
-    def advance(self, count: int) -> None:
+    def advance(self, count: int, note: str = "") -> None:
         self.images -= count
         if self.images < 0:
             raise self.error

@@ -92,7 +92,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(whole, experiment, 
 
         @contextmanager
         def bar():
-            def advance(count):
+            def advance(count, note=""):
                 calls.append(label)
                 if calls.count("student dkd") == 4:  # in the second epoch
                     raise Stop
