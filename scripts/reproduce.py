@@ -30,9 +30,7 @@ from measures.results import write
 from scipy.special import expit
 
 from kdanalysis.data import DataSplits, load_data
-from kdanalysis.training import Settings
-from kdanalysis.training.cached import CachedTeacher
-from kdanalysis.training.checkpoint import load_network
+from kdanalysis.training import CachedTeacher, Settings, load_network
 
 CHECKPOINTS = (".pt", ".pth", ".th")
 

@@ -3,5 +3,6 @@
 from kdanalysis.data.images import Images
 from kdanalysis.data.load import load_data
 from kdanalysis.data.splits import DataSplits, make_splits
+from kdanalysis.data.strata import subset
 
-__all__ = ["DataSplits", "Images", "load_data", "make_splits"]
+__all__ = ["DataSplits", "Images", "load_data", "make_splits", "subset"]

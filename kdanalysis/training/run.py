@@ -88,7 +88,11 @@ def run_experiment(
 
 
 def train_teacher(
-    experiment: Experiment, folder: Path, device: torch.device, resume: bool, progress: Progress
+    experiment: Experiment,
+    folder: Path,
+    device: torch.device,
+    resume: bool,
+    progress: Progress = silent,
 ) -> nn.Module:
     """Return the teacher in evaluation mode, frozen: trained, or read from its checkpoint."""
     data, name = experiment.data, experiment.teacher
@@ -130,7 +134,7 @@ def train_student(
         folder / "runs" / name,
         loss,
         student=fit.trained if ladder is None else fit.model,
-        teacher=teacher if cached is None else None,
+        teacher=teacher,
         keep=_kept(loss, settings),
         schedule=every(settings.record_every),
         max_rows=settings.record_rows,

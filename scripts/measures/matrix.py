@@ -14,12 +14,16 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 import kdanalysis as kd
-from kdanalysis.data import DataSplits, Images
-from kdanalysis.data.strata import subset
-from kdanalysis.training import Experiment, Settings, Stones, run_experiment, train_teacher
-from kdanalysis.training.checkpoint import load_network
-from kdanalysis.training.fit import silent
-from kdanalysis.training.predict import predict
+from kdanalysis.data import DataSplits, Images, subset
+from kdanalysis.training import (
+    Experiment,
+    Settings,
+    Stones,
+    load_network,
+    predict,
+    run_experiment,
+    train_teacher,
+)
 
 STUDENT, BLOCKS = "resnet8", "blocks:"  # before a loss: with stepping stones around it
 MATRIX = {  # T = 4 everywhere; cross-entropy is added to each
@@ -176,7 +180,7 @@ def sure_teacher(
     while epochs <= MOST_EPOCHS:
         folder = out / f"teacher-{name}-{epochs}"
         experiment = Experiment(data, name, STUDENT, ["kd"], settings, teacher_epochs=epochs)
-        model = train_teacher(experiment, folder, device, True, silent)
+        model = train_teacher(experiment, folder, device, resume=True)
         sure = confidence(predict(model, data.train, device))
         print(f"teacher {name}, {epochs} epochs: mean confidence {sure:.3f} on training images")
         if sure >= SURE:

@@ -11,8 +11,7 @@ import torch
 from scipy.stats import ttest_1samp
 
 import kdanalysis as kd
-from kdanalysis.training.checkpoint import load_network
-from kdanalysis.training.predict import accuracy, predict, save_logits
+from kdanalysis.training import CachedTeacher, load_network
 from measures.matrix import Matrix, confidence, shortened
 
 RUN_TABLES = (
@@ -108,21 +107,13 @@ def teachers(matrix: Matrix, paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
     """Accuracy and confidence of every teacher, and its card on the validation images."""
     data, rows, parts = matrix.data, [], {}
     for path in paths:
-        file = matrix.out / "logits" / f"{path.stem}.npz"
-        if not file.is_file():
-            model = load_network(path, data).to(matrix.device).eval()
-            both = [predict(model, part, matrix.device) for part in (data.train, data.valid)]
-            own = {"train_logits": both[0], "target": data.valid.labels}
-            save_logits(file, teacher_logits=both[1], **own)
-        with np.load(file, allow_pickle=False) as saved:
-            train, valid = saved["train_logits"], saved["teacher_logits"]
-        for images, logits, part in (
-            (data.train, train, "training"),
-            (data.valid, valid, "validation"),
-        ):
-            known = accuracy(logits, images.labels), confidence(logits), len(logits)
-            rows.append((path.stem, part, *known))
-        found = kd.diagnose({"teacher_logits": valid, "target": data.valid.labels}).tables
+        model = load_network(path, data).to(matrix.device).eval()
+        for name, images in (("training", data.train), ("validation", data.valid)):
+            how = matrix.device, matrix.out / "cache", (), 0, images is data.train
+            logits = CachedTeacher(model, images, *how).logits[0]
+            right = (logits.argmax(-1) == images.labels).mean()
+            rows.append((path.stem, name, right, confidence(logits), len(logits)))
+        found = kd.diagnose({"teacher_logits": logits, "target": data.valid.labels}).tables
         for noun, table in found.items():
             parts.setdefault(noun, []).append(table.assign(network=path.stem))
     columns = ["network", "images", "accuracy", "confidence", "n"]

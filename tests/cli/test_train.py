@@ -92,6 +92,21 @@ def test_sdd_trains_end_to_end_and_is_as_declared(tmp_path):
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+def test_a_teacher_runs_once_for_some_classes_and_is_resumed(tmp_path):
+    given = (*QUICK, "--loss", "kd", "--classes", "7,2,5", "--no-crops", "--cache-teacher")
+    result = train(*given, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert len([*(tmp_path / "out" / "cache").iterdir()]) == 2  # training, validation
+    run = open_run(tmp_path / "out" / "runs" / "kd")
+    assert run.info.classes == ["7", "2", "5"]
+    (rows,) = run.batches(("residual", "target"), 1000)
+    assert rows["residual"].max() < 1e-4
+    assert set(rows["target"].tolist()) == {0, 1, 2}
+    assert train(*given, "--out", tmp_path / "out", "--resume").exit_code == 0
+    refused = train(*given[:-1], "--out", tmp_path / "out", "--resume")
+    assert "its teacher's logits was 'computed once'" in " ".join(refused.output.split())
+
+
 def test_what_train_wrote_serves_the_other_commands(trained):
     out, _ = trained
     run = out / "runs" / "kd"
@@ -143,6 +158,12 @@ def test_overwrite_replaces_an_interrupted_training(tmp_path):
         (["--loss", "kd", "--teacher", "none.pt"], "there is no checkpoint none.pt"),
         (["--loss", "kd", "--data", "nowhere"], "there is no data named 'nowhere'"),
         (["--loss", "kd", "--epochs", "0"], "epochs must be at least 1, got 0"),
+        (
+            ["--loss", "kd", "--cache-teacher"],
+            "not for its crops: train without crops (--no-crops)",
+        ),
+        (["--loss", "kd", "--classes", "11"], "digits has 10 classes: keep 2 to all, not 11"),
+        (["--loss", "kd", "--classes", "1,x"], "digits has no class 'x'"),
         (["--loss", "kd", "--resume"], "holds no training to resume"),
         (["--loss", "kd", "--resume", "--overwrite"], "give one of them"),
         (["--loss", "kd", "--device", "cuda:x"], "unknown device 'cuda:x'"),

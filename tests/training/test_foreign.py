@@ -1,5 +1,6 @@
 """Checkpoints of others: recognised by their weights, and given the pixels they were trained on."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from kdanalysis.data.splits import DataSplits
 from kdanalysis.networks.zoo import build_model
 from kdanalysis.training.checkpoint import load_network, save_checkpoint
 
-PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg"
+REAL = Path(os.environ.get("KDANALYSIS_DATA", Path(__file__).parents[3] / "shared" / "data"))
+PUBLISHED = REAL / "cifar10-jpeg"
 MEAN, STD = (torch.tensor(x).view(3, 1, 1) for x in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
 
 
