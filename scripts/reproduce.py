@@ -30,9 +30,7 @@ from measures.results import write
 from scipy.special import expit
 
 from kdanalysis.data import DataSplits, load_data
-from kdanalysis.training import CachedTeacher, Settings, load_network
-
-CHECKPOINTS = (".pt", ".pth", ".th")
+from kdanalysis.training import SUFFIXES, CachedTeacher, Settings, load_network
 
 
 def main() -> None:
@@ -122,7 +120,7 @@ def prepare(options: argparse.Namespace, data: DataSplits) -> tuple[Matrix, dict
         how = options.teacher or "resnet20", options.teacher_epochs, settings
         paths = [sure_teacher(data, *how, out, device)]
     else:
-        paths = [p for p in sorted(options.teachers.iterdir()) if p.suffix in CHECKPOINTS]
+        paths = [p for p in sorted(options.teachers.iterdir()) if p.suffix in SUFFIXES]
     chosen = [p for p in paths if not options.teachers or p.name.startswith(options.teacher or "")]
     if not chosen:
         sys.exit(f"there is no checkpoint {options.teacher or ''}* in {options.teachers}")

@@ -18,29 +18,10 @@ INSIDE = {  # measures of a part that stands behind the door
         "kdanalysis.core.parameters.layer_grams",
         "kdanalysis.networks.names.find_layers",
     },
-    "scripts/measures/matrix.py": {
-        # trainings of one teacher that share its logits, one after the other
-        "kdanalysis.data.strata.subset",
-        "kdanalysis.training.checkpoint.load_network",
-        "kdanalysis.training.fit.silent",
-        "kdanalysis.training.predict.predict",
-    },
-    "scripts/measures/results.py": {
-        # what trained networks say of images
-        "kdanalysis.training.checkpoint.load_network",
-        "kdanalysis.training.predict.accuracy",
-        "kdanalysis.training.predict.predict",
-        "kdanalysis.training.predict.save_logits",
-    },
     "scripts/measures/wide.py": {
         # gradients at layers without the recorder around them
         "kdanalysis.core.parameters.layer_grams",
         "kdanalysis.networks.names.find_layers",
-    },
-    "scripts/reproduce.py": {
-        # the teacher's logits, made once for all trainings
-        "kdanalysis.training.cached.CachedTeacher",
-        "kdanalysis.training.checkpoint.load_network",
     },
     "scripts/measures/reading.py": {
         # a run to read, without a training

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Figures, Keys, Out, Overwrite, Seed, parse_keys, prepare
+from kdanalysis.cli.groups import Machine, Output, grouped
+from kdanalysis.cli.options import Keys, parse_keys
 from kdanalysis.core.ranks import RANKS
 
 if TYPE_CHECKING:
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
     from kdanalysis.studies.source import Source
 
 
+@grouped
 def compare(
     paths: Annotated[
         list[Path],
         typer.Argument(metavar="FILE|RUN...", help="Logits of students and teachers, or runs."),
     ],
+    *,
     losses: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,12 +45,9 @@ def compare(
         float | None,
         typer.Option(metavar="T", help="Of every loss that names none of its own."),
     ] = None,
-    out: Out = None,
     keys: Keys = None,
-    figures: Figures = "",
-    overwrite: Overwrite = False,
-    seed: Seed = 0,
-    device: Device = "auto",
+    output: Output,
+    machine: Machine,
 ) -> None:
     """Compare losses on the same logits with --losses, or runs (and students) without.
 
@@ -60,11 +60,10 @@ def compare(
     """
     check_request(paths, losses, match_norm)
     names = parse_keys(keys)
-    from kdanalysis.pages.publish import card_folder
-
-    with card_folder(out, overwrite, figures) as folder:
-        where = prepare(seed, device)
-        carry_out(paths, names, losses, match_norm, temperature, where, folder, figures)
+    with output.page() as write:
+        study = study_of(paths, names, losses, match_norm, temperature, machine.prepare())
+        if study is not None:
+            write(study)
 
 
 def check_request(paths: list[Path], losses: list[str] | None, match_norm: bool) -> None:
@@ -78,21 +77,19 @@ def check_request(paths: list[Path], losses: list[str] | None, match_norm: bool)
         )
 
 
-def carry_out(
+def study_of(
     paths: list[Path],
     keys: dict[str, str],
     losses: list[str] | None,
     match_norm: bool,
     temperature: float | None,
     device: "torch.device",
-    folder: Path | None,
-    figures: str,
-) -> None:
-    """Read every path once, print the summary, and fill the folder where there is one."""
+) -> "Study | None":
+    """Read every path once, print the summary and return the study; None in the other ranks."""
     from kdanalysis.cli.progress import watching
     from kdanalysis.cli.terminal import warn_of_skipped
     from kdanalysis.losses import parse_losses
-    from kdanalysis.pages.compare import compare as study_of
+    from kdanalysis.pages.compare import compare as hold_against
     from kdanalysis.pages.compare import open_all
 
     found = None if losses is None else parse_losses(losses, temperature)
@@ -103,24 +100,22 @@ def carry_out(
     sources = open_all(paths, found, keys)
     for source in sources.values():
         warn_of_skipped(source.run)
-    study = study_of(sources, found, match_norm, temperature, device, watching("Reading {}"))
+    study = hold_against(sources, found, match_norm, temperature, device, watching("Reading {}"))
     if not RANKS.first:
-        return
+        return None
     print_runs(study, sources) if found is None else print_losses(study, sources, match_norm)
-    if folder is not None:
-        study.write(folder, figures)
+    return study
 
 
 def print_losses(study: "Study", sources: "Mapping[str, Source]", match_norm: bool) -> None:
     """Print how far each loss steps on every source, and where it points."""
     from kdanalysis.analyzers.terms.matching import matching_sentence
-    from kdanalysis.cli.terminal import print_frame
+    from kdanalysis.cli.terminal import heading, print_frame
     from kdanalysis.studies.compute import left_out
 
     for name, frame in study.parts["losses"].items():
-        source = sources[name]
-        title = f"{name}: {source.num_rows:,} samples, {source.info.num_classes} classes"
-        print_frame(frame, title=title + left_out(study.parts["direction"][name]))
+        more = left_out(study.parts["direction"][name])
+        print_frame(frame, title=heading(sources[name], name, more))
         if match_norm:
             typer.echo(matching_sentence(frame))
 

@@ -90,10 +90,8 @@ def conduct(
             f"rank {RANKS.rank} does not see {out / PLAN}, which rank 0 wrote: several machines "
             "need a folder that they share"
         )
-    cards, card_of = (
-        [],
-        partial(write_card, classes=experiment.data.classes, out=out, device=device),
-    )
+    cards: list[Study] = []
+    card_of = partial(write_card, classes=experiment.data.classes, out=out, device=device)
     with RANKS.training(), saying_how_to_go_on(can_resume):
         outcome = run_experiment(
             experiment,

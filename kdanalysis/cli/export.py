@@ -5,20 +5,22 @@ from typing import Annotated, Literal
 
 import typer
 
-from kdanalysis.cli.options import Device, Overwrite, Run, Seed
+from kdanalysis.cli.groups import Machine, grouped
+from kdanalysis.cli.options import Overwrite, Run
 
 Format = Literal["list", "npz", "safetensors"]
 
 
+@grouped
 def export(
     run: Run,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")],
+    *,
     logits: Annotated[
         Format, typer.Option(help="list: Parquet with lists of numbers; npz; safetensors.")
     ] = "npz",
     overwrite: Overwrite = False,
-    seed: Seed = 0,
-    device: Device = "auto",
+    machine: Machine,
 ) -> None:
     """Write the logits of a run to one file for other tools.
 

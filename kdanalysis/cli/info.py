@@ -1,9 +1,11 @@
 """``kdanalysis info``: what is in a run folder."""
 
-from kdanalysis.cli.options import Device, Run, Seed
+from kdanalysis.cli.groups import Machine, grouped
+from kdanalysis.cli.options import Run
 
 
-def info(run: Run, seed: Seed = 0, device: Device = "auto") -> None:
+@grouped
+def info(run: Run, machine: Machine) -> None:
     """Say what is in a run: losses, classes, steps, samples.
 
     Example: kdanalysis info runs/gdkd

@@ -114,7 +114,7 @@ def parse_keys(texts: list[str] | None) -> dict[str, str]:
     return {column.strip(): name.strip() for column, _, name in pairs}
 
 
-def prepare(seed: int, device: str) -> "torch.device":
+def device_of(seed: int, device: str) -> "torch.device":
     """Meet the other ranks, seed torch and return the device of this one.
 
     ``auto`` takes CUDA where there is one; of several ranks each takes the device of its number on
@@ -182,10 +182,9 @@ Keys = Annotated[
         help="What our columns are called in the file: teacher_logits=out,target=y.",
     ),
 ]
+CHECKPOINT = "A checkpoint that kdanalysis train wrote."
 IMAGES = typer.Option(
     metavar="PATH",
     help="Images: a folder of class folders, Parquet, CIFAR batches, glyphs or digits.",
 )
-ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to bring all to.")]
-Limit = Annotated[int | None, typer.Option(help="Most training images to load.")]
 BatchSize = Annotated[int, typer.Option(help="Images looked at together.")]

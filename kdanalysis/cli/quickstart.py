@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Figures, Overwrite, Seed, prepare
+from kdanalysis.cli.groups import Machine, grouped
+from kdanalysis.cli.options import Figures, Overwrite
 
 
+@grouped
 def quickstart(
+    *,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of results.")
     ] = Path("quickstart"),
@@ -17,8 +20,7 @@ def quickstart(
     ] = "glyphs",
     figures: Figures = "png,svg",
     overwrite: Overwrite = False,
-    seed: Seed = 0,
-    device: Device = "auto",
+    machine: Machine,
 ) -> None:
     """Train a small teacher and a student each with KD, DKD and GDKD, and show what they teach.
 
@@ -32,7 +34,7 @@ def quickstart(
     from kdanalysis.training import Experiment, Settings
 
     check_target(out, overwrite, resume=False, can_resume=False)
-    where = prepare(seed, device)
+    where, seed = machine.prepare(), machine.seed
     splits = load_data(data, image_size=16, seed=seed, limit=9_300)
     settings = Settings(
         epochs=6,

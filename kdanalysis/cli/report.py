@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Figures, Overwrite, Seed, prepare
+from kdanalysis.cli.groups import Machine, grouped
+from kdanalysis.cli.options import Figures, Overwrite
 
 if TYPE_CHECKING:
     import torch
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
     from kdanalysis.pages.study import Study
 
 
+@grouped
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="One run folder or more.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Page to write.")],
+    *,
     figures: Figures = "",
     overwrite: Overwrite = False,
-    seed: Seed = 0,
-    device: Device = "auto",
+    machine: Machine,
 ) -> None:
     """Write one page with the figures and tables of runs.
 
@@ -35,7 +37,7 @@ def report(
     with ExitStack() as stack:
         folder = stack.enter_context(figures_beside(out, overwrite)) if figures else None
         file = stack.enter_context(output_file(out, overwrite))
-        study = study_of_runs(runs, prepare(seed, device))
+        study = study_of_runs(runs, machine.prepare())
         file.write_text(study.html(), encoding="utf-8")
         if folder is not None:
             study.write_figures(folder, figure_kinds(figures))

@@ -5,22 +5,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.options import Device, Overwrite, Run, Seed, prepare
+from kdanalysis.cli.groups import Machine, grouped
+from kdanalysis.cli.options import Overwrite, Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@grouped
 def table(
     run: Run,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the table.")],
+    *,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Write FILE.csv or FILE.parquet instead."),
     ] = None,
     overwrite: Overwrite = False,
-    seed: Seed = 0,
-    device: Device = "auto",
+    machine: Machine,
 ) -> None:
     """Print one table of a run, or write it to a file.
 
@@ -33,7 +35,7 @@ def table(
     from kdanalysis.cli.terminal import print_frame, warn_of_skipped
     from kdanalysis.studies.run import open_run
 
-    prepare(seed, device)
+    machine.prepare()
     opened = open_run(run)
     warn_of_skipped(opened)
     frame = opened.table(name)

@@ -5,11 +5,28 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from rich.console import Console
     from rich.text import Text
 
     from kdanalysis.store.run import StoredRun
+    from kdanalysis.studies.source import Source
+
+
+def open_file(path: "Path", keys: Mapping[str, str]) -> "Source":
+    """Open logits or a run, and say which of its parts cannot be read."""
+    from kdanalysis.studies.opening import open_source
+
+    source = open_source(path, keys=keys)
+    warn_of_skipped(source.run)
+    return source
+
+
+def heading(source: "Source", name: object, more: str = "") -> str:
+    """Return the title of what was read: how many samples of how many classes."""
+    return f"{name}: {source.num_rows:,} samples, {source.info.num_classes} classes{more}"
 
 
 def print_frame(frame: "pd.DataFrame", title: str = "") -> None:

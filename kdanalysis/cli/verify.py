@@ -2,10 +2,12 @@
 
 import typer
 
-from kdanalysis.cli.options import Device, Run, Seed
+from kdanalysis.cli.groups import Machine, grouped
+from kdanalysis.cli.options import Run
 
 
-def verify(run: Run, seed: Seed = 0, device: Device = "auto") -> None:
+@grouped
+def verify(run: Run, machine: Machine) -> None:
     """Check every byte of a run, and name the parts that are damaged.
 
     Damaged means cut short, changed or missing. The exit code is 1 when something was found,

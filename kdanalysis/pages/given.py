@@ -7,13 +7,20 @@ from typing import Any
 from torch import nn
 
 from kdanalysis.data import DataSplits
-from kdanalysis.training.checkpoint import load_network
+from kdanalysis.training.checkpoint import SUFFIXES, load_network
 
 
 def network_of(given: Any, data: DataSplits, device: Any) -> nn.Module:
     """Return a network on the device, read from its checkpoint where a path is given."""
     network = given if isinstance(given, nn.Module) else load_network(Path(given), data)
     return network.to(device)
+
+
+def is_network(given: Any) -> bool:
+    """Whether something is a network or the path of a checkpoint, and not logits or regions."""
+    if isinstance(given, Mapping):
+        return False
+    return isinstance(given, nn.Module) or Path(given).suffix in SUFFIXES
 
 
 def called(given: Any) -> str:

@@ -69,13 +69,11 @@ def ladder(
         made, r2, fitted = student, None, 0
     else:
         networks = [network_of(x, splits, device).eval() for x in (student, teacher)]
-        blocks = student_blocks, teacher_blocks
         fitted = min(fit_images, len(splits.train))
         shuffled = splits.train.batches(batch_size, shuffle=True, seed=seed)
         fit = watch(_first(shuffled, fitted, device), "Fitting", fitted)
-        found = fit_connectors(*networks, (x for x, _ in fit), *blocks, strength=strength)
-        example = next(splits.valid.batches(2))[0].to(device)
-        made, r2 = Ladder(*networks, example, *blocks, connectors=found.connectors), found.r2
+        blocks, example = (student_blocks, teacher_blocks), next(splits.valid.batches(2))[0]
+        made, r2 = _fitted(networks, fit, blocks, strength, example.to(device))
     whole, count = Blockwise(base, made.blocks), len(splits.valid)
     look = watch(_first(splits.valid.batches(batch_size), count, device), "Climbing", count)
     facts = {
@@ -88,6 +86,18 @@ def ladder(
         "loss of the gradients": repr(whole),
     }
     return ladder_study(facts, ladder_tables(made, whole, look, r2, temperature))
+
+
+def _fitted(
+    networks: Sequence[nn.Module],
+    fit: Iterable[tuple],
+    blocks: tuple[Sequence[str] | None, Sequence[str] | None],
+    strength: float,
+    example: Tensor,
+) -> tuple[Ladder, Any]:
+    """Return a ladder whose connectors are fitted, and how much each explains."""
+    found = fit_connectors(*networks, (x for x, _ in fit), *blocks, strength=strength)
+    return Ladder(*networks, example, *blocks, connectors=found.connectors), found.r2
 
 
 def ladder_study(facts: Mapping[str, object], tables: Mapping[str, pd.DataFrame]) -> Study:

@@ -15,7 +15,7 @@ from kdanalysis.analyzers.regions.sight import drawn_scales, sight_of_image
 from kdanalysis.data import DataSplits, load_data
 from kdanalysis.draw.look import class_names, short
 from kdanalysis.losses import Loss, parse_loss
-from kdanalysis.pages.given import called, network_of
+from kdanalysis.pages.given import called, is_network, network_of
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
@@ -67,10 +67,7 @@ def regions(
             as ``read_regions``.
     """
     base = parse_loss(loss) if isinstance(loss, str) else loss
-    held = isinstance(teacher, Mapping)
-    network = not held and (
-        isinstance(teacher, nn.Module) or Path(teacher).suffix in (".pt", ".pth", ".th")
-    )
+    network = is_network(teacher)
     if network != (data is not None) or (student is not None and not network):
         raise ValueError(
             f"{called(teacher)}: a checkpoint needs data with its images, a file of region logits "
@@ -80,21 +77,25 @@ def regions(
         return _of_file(open_regions(teacher), base, scales, batch_size, watch)
     splits = load_data(data) if isinstance(data, str) else data
     networks = [None if x is None else network_of(x, splits, device) for x in (teacher, student)]
-    count = len(splits.valid)
-    batches = watch(splits.valid.batches(batch_size), "Looking", count)
+    batches = watch(splits.valid.batches(batch_size), "Looking", len(splits.valid))
     shown = images if drawn_scales(scales) else 0
     tables = tables_of_networks(
         splits.valid, len(splits.classes), *networks, base, scales, shown, batches
     )
-    facts = {
+    return _study(_facts(teacher, student, splits, scales, base), tables, splits)
+
+
+def _facts(
+    teacher: Any, student: Any, data: DataSplits, scales: Sequence[int], loss: Loss
+) -> dict[str, object]:
+    return {
         "teacher": called(teacher),
         "student": None if student is None else called(student),
-        "data": splits.name,
-        "validation images": f"{count:,}",
+        "data": data.name,
+        "validation images": f"{len(data.valid):,}",
         "scales": ", ".join(map(str, scales)),
-        "loss of a region": None if student is None else repr(base),
+        "loss of a region": None if student is None else repr(loss),
     }
-    return _study(facts, tables, splits)
 
 
 def _of_file(

@@ -1,7 +1,7 @@
 """Training of teachers and students on image data, as the ``train`` command does it."""
 
 from kdanalysis.training.cached import CachedTeacher
-from kdanalysis.training.checkpoint import load_network
+from kdanalysis.training.checkpoint import SUFFIXES, load_network
 from kdanalysis.training.experiment import Experiment, announce_regions
 from kdanalysis.training.fit import Fit
 from kdanalysis.training.predict import predict
@@ -10,6 +10,7 @@ from kdanalysis.training.settings import Settings
 from kdanalysis.training.stones import Stones
 
 __all__ = [
+    "SUFFIXES",
     "CachedTeacher",
     "Experiment",
     "Fit",

@@ -21,6 +21,8 @@ from kdanalysis.training.foreign import (
 )
 from kdanalysis.training.pixels import renormalise
 
+SUFFIXES = (".pt", ".pth", ".th")  # of the files that hold networks
+
 
 def save_checkpoint(path: Path, model: nn.Module, facts: dict[str, Any], **state: Any) -> None:
     """Write weights, ``facts`` (``model`` is the network's name, ``classes``) and further state."""

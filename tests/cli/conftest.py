@@ -5,6 +5,8 @@ import pytest
 from typer.testing import CliRunner
 
 from kdanalysis.cli.main import app
+from kdanalysis.draw.drawn import Drawn
+from kdanalysis.pages.study import Study
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
 
@@ -15,6 +17,13 @@ def run_command():
         return CliRunner().invoke(app, [str(arg) for arg in args], env={"KDANALYSIS_DEBUG": "0"})
 
     return run
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without their pictures, for tests of something else: drawing is what takes long."""
+    monkeypatch.setattr(Study, "html", lambda study: f"<title>{study.title}</title>")
+    monkeypatch.setattr(Drawn, "as_bytes", lambda drawn, kind: kind.encode())
 
 
 @pytest.fixture

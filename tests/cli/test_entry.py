@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
@@ -56,6 +57,11 @@ def test_every_command_has_help_with_an_example(run_command, command):
     assert f"Example: kdanalysis {command} " in result.stdout
     assert "--seed" in result.stdout
     assert "--device" in result.stdout
+
+
+def test_the_version_is_that_of_the_installed_package(run_command):
+    result = run_command("--version")
+    assert (result.exit_code, result.stdout) == (0, f"kdanalysis {version('kdanalysis')}\n")
 
 
 def test_bad_input_is_one_sentence_and_no_traceback():

@@ -97,7 +97,8 @@ def test_a_file_of_regions_gives_the_tables_of_the_networks_it_came_from(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("t.pt",), ("r.npz", "--data", "glyphs"), ("r.npz", "--student", "s.pt")]
+    "arguments",
+    [("t.pt",), ("t.th",), ("r.npz", "--data", "glyphs"), ("r.npz", "--student", "s.pt")],
 )
 def test_images_belong_to_checkpoints_alone(run_command, arguments):
     result = run_command("regions", *arguments)

@@ -1,5 +1,7 @@
 """`report` writes the page of runs, whole or not at all."""
 
+import pytest
+
 
 def test_the_page_of_a_run_appears(run_command, run_folder, tmp_path):
     out = tmp_path / "report.html"
@@ -9,6 +11,7 @@ def test_the_page_of_a_run_appears(run_command, run_folder, tmp_path):
     assert run_command("report", run_folder, "-o", out).exit_code == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_figures_go_to_a_folder_beside_the_page(run_command, run_folder, tmp_path):
     out, kinds = tmp_path / "page.html", ("--figures", "svg,pdf")
     result = run_command("report", run_folder, "-o", out, *kinds)

@@ -26,7 +26,11 @@ def file(tmp_path):
 
 @pytest.fixture
 def ending(monkeypatch):
-    """Let a signal come while half of the output is written."""
+    """Let a signal come while half of the output is written.
+
+    What starts the tests in the background ignores SIGINT, and they would inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def come(number):
         def write(self, folder, figures=()):
@@ -48,7 +52,8 @@ def ending(monkeypatch):
         monkeypatch.setattr(reporting, "study_of_runs", study_of_runs)
         monkeypatch.setattr(exporting, "export", export)
 
-    return come
+    yield come
+    signal.signal(signal.SIGINT, before)
 
 
 ENDS = {signal.SIGTERM: (143, "terminated"), signal.SIGINT: (130, "interrupted")}

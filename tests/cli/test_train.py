@@ -79,6 +79,7 @@ def test_a_log_has_a_line_an_epoch_and_the_teachers_card_before_any_student(trai
     assert "Settings to start from" in page
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_sdd_trains_end_to_end_and_is_as_declared(tmp_path):
     losses = ("--loss", "sdd-gdkd:k=3,scales=1/2", "--loss", "sdd-nkd:scales=1/2,reduction=sum")
     result = train(*QUICK, *losses, "--out", tmp_path / "out")
@@ -92,6 +93,7 @@ def test_sdd_trains_end_to_end_and_is_as_declared(tmp_path):
     assert (tmp_path / "out" / "report.html").is_file()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_teacher_runs_once_for_some_classes_and_is_resumed(tmp_path):
     given = (*QUICK, "--loss", "kd", "--classes", "7,2,5", "--no-crops", "--cache-teacher")
     result = train(*given, "--out", tmp_path / "out")
@@ -107,6 +109,7 @@ def test_a_teacher_runs_once_for_some_classes_and_is_resumed(tmp_path):
     assert "its teacher's logits was 'computed once'" in " ".join(refused.output.split())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_train_wrote_serves_the_other_commands(trained):
     out, _ = trained
     run = out / "runs" / "kd"
@@ -121,6 +124,7 @@ def test_what_train_wrote_serves_the_other_commands(trained):
         assert result.exit_code == 0, result.output
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_resuming_what_is_finished_changes_no_number(trained, tmp_path):
     out = shutil.copytree(trained[0], tmp_path / "out")
     result = train(*QUICK, "--loss", "kd", "--loss", "gdkd:k=3", "--out", out, "--resume")
@@ -131,6 +135,7 @@ def test_resuming_what_is_finished_changes_no_number(trained, tmp_path):
     assert not (out / "figures").exists()  # those of the page before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_overwrite_replaces_an_interrupted_training(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -229,6 +234,7 @@ def test_resume_refuses_another_experiment_and_leaves_its_plan(trained, tmp_path
     assert (out / "train.json").read_text() == plan
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_parts_that_cannot_be_read_are_said(trained, tmp_path):
     run = shutil.copytree(trained[0] / "runs" / "kd", tmp_path / "kd")
     part = next(run.rglob("part-*.parquet"))
@@ -261,6 +267,7 @@ def test_quickstart_writes_a_page_from_small_data(tmp_path, monkeypatch):
 
     load = data.load_data
     monkeypatch.setattr(data, "load_data", lambda spec, **options: load(spec, **options | SMALL))
+    monkeypatch.setattr("kdanalysis.draw.drawn.DOTS_PER_INCH", 20)  # most of the time otherwise
     result = CliRunner().invoke(app, ["quickstart", "--out", str(tmp_path / "q")])
     assert result.exit_code == 0, result.output
     assert "wrote the teacher's card: open" in result.stdout
@@ -277,7 +284,7 @@ SMALL = {"limit": 620, "image_size": 8}
 
 def test_layers_of_the_student_are_recorded_and_shown(tmp_path):
     out = tmp_path / "out"
-    layers = ("--record-layers", "logits, layer?,fc", "--figures", "svg,pdf")
+    layers = ("--record-layers", "logits, layer?,fc", "--figures", "svg")
     result = train(*QUICK, "--loss", "gdkd:k=3", *layers, "--out", out)
     assert result.exit_code == 0, result.output
     table = pd.read_csv(out / "tables" / "layers.csv")
@@ -286,8 +293,7 @@ def test_layers_of_the_student_are_recorded_and_shown(tmp_path):
     snr = pd.read_csv(out / "tables" / "snr.csv")
     assert set(snr.layer) == {"layer1", "layer2", "layer3", "fc"}
     for name in ("layers", "layer_conflict", "layer_conflict_over_epochs", "snr"):
-        assert (out / "figures" / f"{name}.svg").stat().st_size > 5000
-        assert (out / "figures" / f"{name}.pdf").stat().st_size > 5000
+        assert (out / "figures" / f"{name}-gdkd-k-3.svg").stat().st_size > 5000
     assert json.loads((out / "train.json").read_text())["record layers"] == "logits, layer?, fc"
     page = (out / "report.html").read_text()
     assert "Conflict of the terms at the layers" in page

@@ -90,10 +90,11 @@ def test_weights_and_validation_logits_are_those_of_one_process(together, alone)
 def test_one_rank_prints_and_nothing_is_warned_of(together):
     out, done = together
     assert done.stdout.count("Validation images") == 1
-    assert done.stdout.count("wrote") == 1
+    assert done.stdout.count(f"wrote {out}: open") == 1
+    assert done.stdout.count("wrote the teacher's card") == 1
     assert "Warning" not in done.stderr
     assert {path.name for path in out.iterdir()} == {
-        *("runs", "logits", "students", "teacher.pt", "train.json")
+        *("runs", "logits", "students", "teacher.pt", "train.json", "teacher.html")
     }
 
 

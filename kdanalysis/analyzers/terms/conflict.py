@@ -175,14 +175,16 @@ def conflict_matrix(
 
 @GradientConflict.picture("Cosines where the teacher is right, and where it is wrong", panels=True)
 def conflict_by_teacher(table: pd.DataFrame) -> Figure:
-    """Two matrices on one colour scale: samples the teacher gets right, and wrong."""
+    """Matrices on one colour scale: samples the teacher gets right, and wrong; none of no sample."""
     terms = len(set(table.term_a) | set(table.term_b))
-    grid = (1, 2) if terms <= BESIDE else (2, 1)
+    both = ["right", "wrong"]
+    sides = [side for side in both if table.n[table.teacher == side].any()] or both
+    grid = (1, len(sides)) if terms <= BESIDE else (len(sides), 1)
     size = (1.6 + max(3.0, 0.72 * terms) * grid[1], (1.1 + 0.55 * terms) * grid[0])
-    figure, axes = new_panels(*grid, figsize=size, sharex=grid[1] == 1, sharey=grid[0] == 1)
-    for ax, teacher in zip(axes, ("right", "wrong"), strict=True):
+    figure, axes = new_panels(*grid, figsize=size, sharex="col", sharey="row", squeeze=False)
+    for ax, teacher in zip(axes.flat, sides, strict=True):
         conflict_matrix(table, ax, teacher, bar=False)
-    figure.colorbar(axes[0].images[0], ax=axes, aspect=30, label=BAR)
+    figure.colorbar(axes[0, 0].images[0], ax=axes, aspect=30, label=BAR)
     return figure
 
 

@@ -138,6 +138,12 @@ def test_cells_stand_where_their_numbers_are():
     assert ax.get_xticks().tolist() == ax.get_yticks().tolist() == [0, 1]
 
 
+def test_no_matrix_is_drawn_of_no_sample():
+    table = example()
+    figure = conflict_by_teacher(table.assign(n=table.n.where(table.teacher != "wrong", 0.0)))
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["teacher right: 63 samples", ""]
+
+
 def test_right_and_wrong_share_one_colour_scale():
     figure = conflict_by_teacher(example())
     right, wrong, _ = figure.axes
