@@ -88,6 +88,8 @@ class Analyzer(Noun):
         """Return the rows that :meth:`keep` keeps of the columns, None for an absent one."""
         sides = [given[name] for name in given if name.startswith(("student_", "teacher_"))]
         kept = self.keep(*reversed(sides), target=given.get("target"))
+        if kept.all():
+            return given
         return {name: None if column is None else column[kept] for name, column in given.items()}
 
     def add(self, *columns: Any) -> None:

@@ -73,8 +73,10 @@ def check_temperature(temperature: float | int) -> float:
 
 def finite_rows(*logits: Float[Tensor, "n c"] | None) -> Bool[Tensor, " n"]:
     """Return True for the samples without NaN or inf on any side."""
-    masks = [torch.isfinite(side).all(-1) for side in logits if side is not None]
-    return torch.stack(masks).all(0)
+    ends = [
+        end(side, -1) for side in logits if side is not None for end in (torch.amin, torch.amax)
+    ]
+    return torch.stack([end.isfinite() for end in ends]).all(0)
 
 
 @dataclass(frozen=True)

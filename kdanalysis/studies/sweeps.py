@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.sweep.sweep import TermSweep, check_ks, check_weights
-from kdanalysis.core.streams import check_batch, check_temperatures
+from kdanalysis.core.streams import check_batch, check_temperatures, finite_rows
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
 
@@ -52,9 +52,9 @@ def sweep(
     analyzer = TermSweep(teacher.shape[1], temperatures, ks, weights, dtype).to(teacher.device)
     for start in range(0, max(len(teacher), 1), ROWS):
         rows = slice(start, start + ROWS)
-        for side, logits in (("student", student), ("teacher", teacher)):
-            refuse_non_finite(logits[rows], side, start)
         analyzer.update(student[rows], teacher[rows])
+        if analyzer.non_finite:
+            refuse_non_finite(student[rows], teacher[rows], start)
     return analyzer.table().drop(columns="non_finite")
 
 
@@ -75,8 +75,7 @@ def sweep_samples(
     """
     student, teacher = as_pair(student, teacher)
     check_batch(teacher, student, None, None)
-    for side, logits in (("student", student), ("teacher", teacher)):
-        refuse_non_finite(logits, side, 0)
+    refuse_non_finite(student, teacher, 0)
     (temperature,) = check_temperatures((temperature,))
     chosen, weights = check_ks(ks, teacher.shape[1]), check_weights(weights)
     found = [
@@ -125,14 +124,13 @@ def as_logits(logits: Tensor | np.ndarray, side: str) -> Tensor:
     return logits.detach()
 
 
-def refuse_non_finite(logits: Tensor, side: str, start: int) -> None:
+def refuse_non_finite(student: Tensor, teacher: Tensor, start: int) -> None:
     """Raise a ValueError that names the first sample with NaN or inf, counted from ``start``."""
-    if logits.sum(dtype=torch.float64).isfinite():
-        return
-    bad = ~logits.isfinite()
-    if bad.any():
-        sample, index = bad.nonzero()[0].tolist()
-        raise ValueError(
-            f"{side} logits of sample {start + sample} hold {float(logits[sample, index])} at "
-            f"class {index}; a sweep needs finite logits"
-        )
+    for side, logits in (("student", student), ("teacher", teacher)):
+        if (bad := ~finite_rows(logits)).any():
+            sample = int(bad.nonzero()[0])
+            index = int((~logits[sample].isfinite()).nonzero()[0])
+            raise ValueError(
+                f"{side} logits of sample {start + sample} hold {float(logits[sample, index])} at "
+                f"class {index}; a sweep needs finite logits"
+            )

@@ -139,3 +139,16 @@ def test_only_analyzers_of_one_kind_and_configuration_merge():
         TopKMass(12).merge_state(TopKMass(12, temperatures=(1,)))
     with pytest.raises(ValueError, match="cannot merge Modality into TopKMass"):
         TopKMass(12).merge_state(Modality(12))
+
+
+@pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
+def test_what_is_analysed_stays_as_it_was(make):
+    metric = make()
+    finite = torch.tensor([place for place in range(60) if place not in (4, 9, 20, 31, 40, 50)])
+    names = dict.fromkeys((*metric.needs, *metric.takes))
+    given = {name: COLUMNS[name][finite] for name in names}
+    given |= {name: x.double() for name, x in given.items() if x.is_floating_point()}
+    before = {name: values.clone() for name, values in given.items()}
+    metric.update(**given)
+    assert metric.non_finite == 0
+    assert all(torch.equal(given[name], before[name]) for name in names)

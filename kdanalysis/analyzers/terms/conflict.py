@@ -175,7 +175,7 @@ def conflict_matrix(
 
 @GradientConflict.picture("Cosines where the teacher is right, and where it is wrong", panels=True)
 def conflict_by_teacher(table: pd.DataFrame) -> Figure:
-    """Matrices on one colour scale: samples the teacher gets right, and wrong; none of no sample."""
+    """Matrices on one colour scale: samples the teacher gets right, and wrong, if there are any."""
     terms = len(set(table.term_a) | set(table.term_b))
     both = ["right", "wrong"]
     sides = [side for side in both if table.n[table.teacher == side].any()] or both

@@ -73,26 +73,6 @@ def log_of(power, s):
 
 @no_type_check
 @exact
-def log_ratios(change_a, ratio_a, change_b, ratio_b, change_c, ratio_c):
-    """Three logarithms of 1 + change = ratio, for the price of one division.
-
-    They keep the digits of a change near 0 and of a ratio near 0.
-    """
-    lost_a, power_a, a = opened(change_a, ratio_a)
-    lost_b, power_b, b = opened(change_b, ratio_b)
-    lost_c, power_c, c = opened(change_c, ratio_c)
-    ab = (a + 1.0) * (b + 1.0)
-    inverse = 1.0 / (ab * (c + 1.0))
-    of_ab, of_c = inverse * (c + 1.0), inverse * ab
-    return (
-        log_of(power_a, (a - 1.0) * (b + 1.0) * of_ab) + lost_a,
-        log_of(power_b, (b - 1.0) * (a + 1.0) * of_ab) + lost_b,
-        log_of(power_c, (c - 1.0) * of_c) + lost_c,
-    )
-
-
-@no_type_check
-@exact
 def log_ratio(change, ratio):
     """Logarithm of 1 + change = ratio, with the digits of a change near 0 and of a ratio near 0."""
     lost, power, m = opened(change, ratio)

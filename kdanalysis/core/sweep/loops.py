@@ -17,7 +17,7 @@ import numpy as np
 
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN, REACH
 from kdanalysis.core.sweep.distributions import distribute, gather_up
-from kdanalysis.core.sweep.elementary import exact, log_ratios, summed
+from kdanalysis.core.sweep.elementary import exact, log_ratio, summed
 from kdanalysis.core.sweep.groups import ROUNDING
 
 LANES = 16  # samples looked at together
@@ -34,12 +34,9 @@ STEEP = REACH[next(iter(REACH))]  # of float64
 
 @no_type_check
 @exact
-def grow(group, part, shift, own, other, side):
-    """Add a part to a group, and tell the ``side`` of the split that it now is.
-
-    Q - P is the group's ``own``, or else that of the ``other`` group with the opposite sign.
-    """
-    for i in range(len(shift)):
+def grow(group, part, shift):
+    """Add a part to a group."""
+    for i in range(LANES):
         mass_a, mass_b = group[MASS + i], part[MASS + i]
         ratio_a, ratio_b = group[RATIO + i], part[RATIO + i]
         mass, excess = mass_a + mass_b, group[EXCESS + i] + part[EXCESS + i]
@@ -48,36 +45,44 @@ def grow(group, part, shift, own, other, side):
         inverse, inverse_q = both * student, both * mass
         gap, scale = ratio_a - ratio_b, mass * inverse_q
         g_a, g_b = gap * mass_b * inverse, -gap * mass_a * inverse
-        ratio = excess * inverse
+        of_a = log_ratio(g_a * scale, (ratio_a + shift[i]) * scale)
+        of_b = log_ratio(g_b * scale, (ratio_b + shift[i]) * scale)
+        value = group[VALUE + i] + part[VALUE + i] - (of_a * mass_a + of_b * mass_b)
+        squares_a, squares_b = g_a * group[SQUARES + i], g_b * part[SQUARES + i]
+        within = g_a * (2.0 * group[ALONG + i] + squares_a)
+        within += g_b * (2.0 * part[ALONG + i] + squares_b)
+        within += group[WITHIN + i] + part[WITHIN + i]
+        along = group[ALONG + i] + part[ALONG + i] + (squares_a + squares_b)
+        squares = group[SQUARES + i] + part[SQUARES + i]
+        group[MASS + i], group[EXCESS + i], group[RATIO + i] = mass, excess, excess * inverse
+        group[SQUARES + i], group[ALONG + i] = squares, along
+        group[WITHIN + i], group[VALUE + i] = max(within, 0.0), max(value, 0.0)
+
+
+@no_type_check
+@exact
+def tell(group, shift, own, other, side):
+    """Fill in the ``side`` of the split that a group is.
+
+    Q - P is the group's ``own``, or else that of the ``other`` group with the opposite sign.
+    """
+    for i in range(LANES):
+        mass, excess, ratio = group[MASS + i], group[EXCESS + i], group[RATIO + i]
+        student = excess + mass * shift[i]
+        both = 1.0 / (mass * student)
+        inverse, inverse_q = both * student, both * mass
         change = excess - mass * (1.0 - shift[i])
         change = 0.0 if change * change <= ROUNDING * mass * mass else change
         change = own * change - (1.0 - own) * other[CHANGE + i]
-        of_a, of_b, of_all = log_ratios(
-            g_a * scale,
-            (ratio_a + shift[i]) * scale,
-            g_b * scale,
-            (ratio_b + shift[i]) * scale,
-            change * inverse,
-            ratio + shift[i],
-        )
-        value = group[VALUE + i] + part[VALUE + i] - (of_a * mass_a + of_b * mass_b)
-        g_squares_a, g_squares_b = g_a * group[SQUARES + i], g_b * part[SQUARES + i]
-        within = g_a * (2.0 * group[ALONG + i] + g_squares_a)
-        within += g_b * (2.0 * part[ALONG + i] + g_squares_b)
-        within = max(group[WITHIN + i] + part[WITHIN + i] + within, 0.0)
-        along = group[ALONG + i] + part[ALONG + i] + (g_squares_a + g_squares_b)
-        squares, value = group[SQUARES + i] + part[SQUARES + i], max(value, 0.0)
-        group[MASS + i], group[EXCESS + i], group[RATIO + i] = mass, excess, ratio
-        group[SQUARES + i], group[ALONG + i] = squares, along
-        group[WITHIN + i], group[VALUE + i] = within, value
-
-        along, spread = along * inverse * inverse_q, squares * inverse * inverse
-        norm = within * inverse_q * inverse_q
+        along = group[ALONG + i] * inverse * inverse_q
+        spread = group[SQUARES + i] * inverse * inverse
+        norm = group[WITHIN + i] * inverse_q * inverse_q
         none = norm <= ROUNDING * spread
         turned = 0.0 if none else norm + along
         side[SIDE_MASS + i], side[CHANGE + i], side[NORM + i] = mass, change, 0.0 if none else norm
         side[TURNED + i], side[STUDENT + i] = turned, turned + along + spread
-        side[LOSS + i], side[LOG + i] = value * inverse, mass * of_all
+        side[LOSS + i] = group[VALUE + i] * inverse
+        side[LOG + i] = mass * log_ratio(change * inverse, ratio + shift[i])
 
 
 @no_type_check
@@ -139,51 +144,50 @@ def inverses(a, b):
 
 @no_type_check
 @summed
-def add_up(rows, there, first, end, sums, counts):
-    """Add each statistic's sum over the lanes ``there`` that have a value, and their number."""
-    for row in range(len(rows)):
-        total, count = 0.0, float(end - first)
+def add_up(found, there, size, sums, counts):
+    """Add each statistic's sum over the first ``size`` lanes that have it, and their number."""
+    for kind in range(len(sums)):
+        row = found[kind * LANES : (kind + 1) * LANES]
+        total, count = 0.0, float(size)
         for i in range(LANES):
-            total += rows[row, i] * there[i]
+            total += row[i] * there[i]
         if not abs(total) < np.inf:  # some have none
             total, count = 0.0, 0.0
-            for i in range(first, end):
-                if abs(rows[row, i]) < np.inf:
-                    total += rows[row, i]
+            for i in range(size):
+                if abs(row[i]) < np.inf:
+                    total += row[i]
                     count += 1.0
-        sums[row] += total
-        counts[row] += count
+        sums[kind] += total
+        counts[kind] += count
 
 
 @no_type_check
 @exact
-def scan(parts, shift, whole, temperature, weights, members, rows, others, sums, counts):
+def scan(parts, shift, whole, temperature, weights, members, found, others, sums, counts, each):
     """Add up the ``members``, a lane each: the other group from the last part, then the top one."""
     size = len(members)
     group, top, there = np.zeros(7 * LANES), np.zeros(7 * LANES), np.zeros(LANES)
     there[:size] = 1.0
     for row in range(len(parts) - 1, -1, -1):
-        grow(group, parts[row], shift, 1.0, top, others[row])
+        grow(group, parts[row], shift)
+        tell(group, shift, 1.0, top, others[row])
     whole[VALUE_KD : VALUE_KD + LANES] = others[0, LOSS : LOSS + LANES]
     group[:] = 0.0
-    found = rows.reshape(-1)
     for row in range(1, len(parts)):
-        grow(group, parts[row - 1], shift, 0.0, others[row], top)
+        grow(group, parts[row - 1], shift)
+        tell(group, shift, 0.0, others[row], top)
         state(top, others[row], whole, temperature, weights, found)
-        if len(sums) == 1:
-            add_up(rows, there, 0, size, sums[0, row - 1], counts[0, row - 1])
-            continue
-        for i in range(size):
-            there[:] = 0.0
-            there[i] = 1.0
-            at = members[i], row - 1
-            add_up(rows, there, i, i + 1, sums[at], counts[at])
+        if len(each):
+            for i in range(size):
+                each[members[i], row - 1] = found[i::LANES]
+        else:
+            add_up(found, there, size, sums[row - 1], counts[row - 1])
 
 
 @no_type_check
 @exact
-def collect(student, teacher, extremes, temperature, weights, ends, sums, counts, steep):
-    """Add up the samples within REACH at one T: all together, or one by one where sums has rows.
+def collect(student, teacher, extremes, temperature, weights, ends, sums, counts, each, steep):
+    """Add up the samples within REACH at one T, or write each one down where ``each`` has rows.
 
     Args:
         student: logits (n, c), classes in the order of the groups.
@@ -192,15 +196,16 @@ def collect(student, teacher, extremes, temperature, weights, ends, sums, counts
         temperature: T.
         weights: of high, low_top and low_other.
         ends: where the parts end, ascending (m,); the last is c.
-        sums: (1 or n, m - 1, s), added to.
+        sums: (m - 1, s), added to.
         counts: of samples that have a value; the same shape, added to.
+        each: (n or 0, m - 1, s), filled in.
         steep: (n,), set where a sample is beyond REACH, and not looked at.
     """
     samples, classes = student.shape
     p, e, ratio = np.empty(classes), np.empty(classes), np.empty(classes)
     parts, others = np.zeros((len(ends), 7 * LANES)), np.empty((len(ends), 7 * LANES))
     parts[:, : SQUARES + LANES] = 1.0
-    rows = np.ones((sums.shape[2], LANES))
+    found = np.ones(len(NAMES) * LANES)
     whole, shift = np.ones(3 * LANES), np.zeros(LANES)
     members, lane = np.empty(LANES, np.int64), 0
     for sample in range(samples):
@@ -223,5 +228,5 @@ def collect(student, teacher, extremes, temperature, weights, ends, sums, counts
             lane += 1
         if lane == LANES or (sample == samples - 1 and lane):
             settings = temperature, weights, members[:lane]
-            scan(parts, shift, whole, *settings, rows, others, sums, counts)
+            scan(parts, shift, whole, *settings, found, others, sums, counts, each)
             lane = 0

@@ -42,8 +42,8 @@ def sums_over_samples(
         each = (sample_statistics(sweep_terms(ranked, t, chosen), weights) for t in temperatures)
         sums, counts = zip(*map(add_up, each), strict=True)
         return torch.stack(sums), torch.stack(counts)
-    sums, counts, steep = _compiled(student, teacher, temperatures, ks, weights, each=False)
-    sums, counts = sums[:, 0].transpose(1, 2), counts[:, 0, :, len(PLAIN) :].transpose(1, 2)
+    found, _, steep = _compiled(student, teacher, temperatures, ks, weights, each=False)
+    sums, counts = found[:, 0], found[:, 1, len(PLAIN) :]
     for row, temperature in enumerate(temperatures):
         if (far := steep[row]).any():
             found = _by_arrays(student[far], teacher[far], temperature, ks, weights)
@@ -63,12 +63,10 @@ def of_every_sample(
     if teacher.device.type != "cpu":
         found = _by_arrays(student, teacher, temperature, ks, weights)
         return found.where(found.isfinite(), torch.nan)
-    sums, counts, steep = _compiled(student, teacher, (temperature,), ks, weights, each=True)
-    found = sums[0].where(counts[0] > 0, torch.nan).permute(2, 1, 0)
+    _, found, steep = _compiled(student, teacher, (temperature,), ks, weights, each=True)
     if (far := steep[0]).any():
-        slow = _by_arrays(student[far], teacher[far], temperature, ks, weights)
-        found[..., far] = slow.where(slow.isfinite(), torch.nan)
-    return found
+        found[..., far] = _by_arrays(student[far], teacher[far], temperature, ks, weights)
+    return found.where(found.isfinite(), torch.nan)
 
 
 def _by_arrays(
@@ -86,8 +84,8 @@ def _compiled(
     ks: Sequence[int],
     weights: Numbers,
     each: bool,
-) -> tuple[Float[Tensor, "t m k s"], Float[Tensor, "t m k s"], Tensor]:
-    """Sums and counts of samples within REACH, or of ``each``; which samples are beyond, (t, n)."""
+) -> tuple[Float[Tensor, "t 2 s k"], Float[Tensor, "s k m"], Tensor]:
+    """Sums and counts of samples within REACH; those of ``each``; which are beyond, (t, n)."""
     from kdanalysis.core.sweep import distributions, loops  # numba takes a while to load
 
     samples, classes = teacher.shape
@@ -96,14 +94,19 @@ def _compiled(
     ranked, extremes = np.empty((2, samples, classes)), np.empty((samples, 3))
     distributions.lay_out(_keys(teacher, t, ks), s, t, ranked, extremes)
     ends = np.array((*ks, classes))
-    shape = len(temperatures), samples if each else 1, len(ks), len(PLAIN) + len(DEFINED)
-    sums, counts = np.zeros((2, *shape))
+    kinds = len(PLAIN) + len(DEFINED)
+    totals = np.zeros((len(temperatures), 2, len(ks), kinds))
+    found = np.empty((samples if each else 0, len(ks), kinds))
     steep = np.zeros((len(temperatures), samples), bool)
     chosen = tuple(float(w) for w in weights)
     for row, temperature in enumerate(temperatures):
-        found = sums[row], counts[row], steep[row]
-        loops.collect(*ranked, extremes, float(temperature), chosen, ends, *found)
-    return tuple(torch.from_numpy(x) for x in (sums, counts, steep))
+        settings = float(temperature), chosen, ends
+        loops.collect(*ranked, extremes, *settings, *totals[row], found, steep[row])
+    return (
+        torch.from_numpy(totals).transpose(2, 3),
+        torch.from_numpy(found.T),
+        torch.from_numpy(steep),
+    )
 
 
 def _keys(teacher: Tensor, logits: np.ndarray, ks: Sequence[int]) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from kdanalysis.core.sweep import loops
 from kdanalysis.core.sweep import sums as fused
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN, add_up, sample_statistics, sweep_terms
-from kdanalysis.core.sweep.elementary import exp, expm1, log_ratio, log_ratios
+from kdanalysis.core.sweep.elementary import exp, expm1, log_ratio
 from kdanalysis.core.sweep.groups import ALMOST_GONE
 from kdanalysis.core.sweep.loops import LANES
 from kdanalysis.core.sweep.order import rank
@@ -101,11 +101,9 @@ def test_float32_logits_are_summed_in_float64():
 def test_the_logarithm_is_exact_to_the_last_digits():
     xs = [*np.geomspace(1e-300, 1e300, 997), *np.linspace(0.5, 2, 997), 1.0, np.nextafter(1, 2)]
     for x in xs:
-        found = log_ratios(x - 1, float(x), 0.0, 1.0, x - 1, float(x))
         ours = log_ratio(x - 1, float(x))
         expected = log(x) if x - 1 < ALMOST_GONE else log1p(x - 1)
         assert ours == pytest.approx(expected, rel=4e-16, abs=1e-17)
-        assert found == pytest.approx((ours, 0.0, ours), rel=7e-16, abs=1e-17)  # one more product
 
 
 def test_the_exponential_is_exact_to_the_last_digits():
