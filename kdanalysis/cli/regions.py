@@ -46,14 +46,7 @@ def regions(
     chosen = parse_scales(scales)
     if images < 0:
         raise ValueError(f"--images {images}: need 0 or more")
-    from kdanalysis.pages.given import is_network
-
-    network = is_network(teacher)
-    if network != (data is not None) or (student and not network):
-        raise ValueError(
-            f"{teacher}: a checkpoint needs --data with its images, a file of region logits needs "
-            "neither --data nor --student"
-        )
+    check_sources(teacher, data, student)
     from kdanalysis.analyzers import load_nouns
     from kdanalysis.cli.progress import watching_images
 
@@ -63,7 +56,7 @@ def regions(
         device = machine.prepare()
         study = look(
             teacher,
-            given.load(data, machine.seed) if network else None,
+            given.load(data, machine.seed) if data is not None else None,
             student,
             loss=loss,
             scales=chosen,
@@ -75,3 +68,15 @@ def regions(
         for noun, reading in study.readings.items():
             typer.echo(f"{load_nouns()[noun].title}: {reading.sentence}\n")
         write(study)
+
+
+def check_sources(teacher: Path, data: str | None, student: Path | None) -> None:
+    """Raise a ValueError for a checkpoint without images, or a file of regions with more."""
+    from kdanalysis.pages.given import is_network
+
+    network = is_network(teacher)
+    if network != (data is not None) or (student and not network):
+        raise ValueError(
+            f"{teacher}: a checkpoint needs --data with its images, a file of region logits needs "
+            "neither --data nor --student"
+        )

@@ -76,16 +76,22 @@ def ladder(
         made, r2 = _fitted(networks, fit, blocks, strength, example.to(device))
     whole, count = Blockwise(base, made.blocks), len(splits.valid)
     look = watch(_first(splits.valid.batches(batch_size), count, device), "Climbing", count)
-    facts = {
+    told = _facts(student, teacher, made, splits, whole)
+    if fitted:
+        told |= {"images of the fit": f"{fitted:,}", "strength of the ridge regression": strength}
+    return ladder_study(told, ladder_tables(made, whole, look, r2, temperature))
+
+
+def _facts(
+    student: Any, teacher: Any, made: Ladder, data: DataSplits, loss: Loss
+) -> dict[str, object]:
+    return {
         "student": f"{called(student)}: {', '.join(made.student_blocks)}",
         "teacher": f"{called(teacher)}: {', '.join(made.teacher_blocks)}",
-        "data": splits.name,
-        "images of the fit": f"{fitted:,}" if fitted else None,
-        "strength of the ridge regression": strength if fitted else None,
-        "validation images": f"{count:,}",
-        "loss of the gradients": repr(whole),
+        "data": data.name,
+        "validation images": f"{len(data.valid):,}",
+        "loss of the gradients": repr(loss),
     }
-    return ladder_study(facts, ladder_tables(made, whole, look, r2, temperature))
 
 
 def _fitted(
