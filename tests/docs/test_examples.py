@@ -1,0 +1,150 @@
+"""Every code block of README and docs runs, every command parses, every link leads somewhere."""
+
+import re
+import shlex
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+import kdanalysis as kd
+from kdanalysis.cli.main import app
+from kdanalysis.draw.drawn import Drawn
+from kdanalysis.networks.zoo import build_model
+from kdanalysis.pages.study import Study
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OWN_TESTS = {"analyzer.md": "test_analyzer.py", "loss.md": "test_loss.py"}
+QUICK = "diagnose", "sweep", "compare", "info", "table", "verify", "export"  # on small logits
+ids = lambda page: page.name  # noqa: E731
+
+
+def python_blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The arguments of every call of kdanalysis, with its continued lines, also under torchrun."""
+    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(r"^ *(?:torchrun .* -m )?(kdanalysis [a-z-].*)$", text, re.M)
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A folder with the files that examples name, and what a training loop has at hand."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Study, "html", lambda study: study.title)  # drawing takes long
+    monkeypatch.setattr(Drawn, "as_bytes", lambda drawn, kind: kind.encode())
+    torch.manual_seed(0)
+    rng, classes = np.random.default_rng(0), 10
+    teacher = rng.normal(size=(64, classes)).astype(np.float32) * 3
+    target = teacher.argmax(1)
+    for name in ("logits", "kd", "dkd", "gdkd", "teacher"):
+        student = teacher + rng.normal(size=teacher.shape).astype(np.float32)
+        np.savez(f"{name}.npz", teacher_logits=teacher, student_logits=student, target=target)
+    models = [build_model("resnet8", classes) for _ in range(2)]
+    images = torch.randn(12, 3, 16, 16)
+    y, index = torch.from_numpy(target[:12]), torch.arange(12)
+    for name in ("kd", "dkd", "gdkd"):  # examples that train write runs of other names
+        loss = kd.parse_loss(name)
+        with kd.Recorder(f"runs/{name}", loss) as recorder:
+            for step in (0, 1):
+                z = torch.from_numpy(teacher[:12] + step).requires_grad_()
+                recorder.loss(y, sample_id=index, student=z, teacher=z.detach() * 2).backward()
+    given = {"kd": kd, "np": np, "torch": torch, "teacher": models[1].eval(), "student": models[0]}
+    loader = torch.utils.data.DataLoader([(images, y, index)], batch_size=None)
+    given |= {"loader": loader, "epochs": 1, "x": images, "y": y, "images": images}
+    given |= {"target": y, "loss": kd.Sum(kd.CrossEntropy(), kd.GDKD(k=3))}
+    given["optimizer"] = torch.optim.SGD(models[0].parameters(), 0.01)
+    return given
+
+
+def world_of_integrations(given: dict, folder: Path) -> dict:
+    """A Lightning module and two small language models beside it."""
+    lightning = pytest.importorskip("lightning.pytorch", reason="the extra lightning brings it")
+    transformers = pytest.importorskip("transformers", reason="the extra transformers brings it")
+
+    class Module(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.student, self.teacher = given["student"], given["teacher"]
+
+        def training_step(self, batch, number):
+            x, y, index = batch
+            self.student(x)
+            self.teacher(x)
+            return given["callback"].loss(y, sample_id=index)
+
+        def configure_optimizers(self):
+            return given["optimizer"]
+
+    shape = {"n_layer": 1, "n_embd": 8, "n_head": 2, "n_positions": 16, "vocab_size": 32}
+    ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    config = transformers.GPT2Config(**shape, **ends)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    tokens = torch.arange(12) % 32
+    entry = {"input_ids": tokens, "labels": tokens, "attention_mask": torch.ones_like(tokens)}
+    given |= {
+        "module": Module(),
+        "Trainer": partial(lightning.Trainer, max_epochs=1, accelerator="cpu", **quiet),
+        "small": transformers.GPT2LMHeadModel(config),
+        "large": transformers.GPT2LMHeadModel(config),
+        "args": transformers.TrainingArguments(folder, max_steps=2, use_cpu=True, report_to=[]),
+        "data": [entry | {"sample_id": number} for number in range(16)],
+    }
+    return given
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if python_blocks(p) and p.name not in OWN_TESTS], ids=ids
+)
+def test_its_python_runs(page, world, tmp_path):
+    if page.name == "integrations.md":
+        warnings.simplefilter("ignore")  # Lightning and transformers warn of their own
+        world = world_of_integrations(world, tmp_path)
+    for block in python_blocks(page):
+        exec(compile(block, str(page), "exec"), world)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=ids)
+def test_its_commands_parse_and_the_quick_ones_run(page, world):
+    group = typer.main.get_command(app)
+    for name, *rest in commands(page):
+        if name.startswith("-") or name == "COMMAND":
+            continue
+        group.commands[name].make_context(name, list(rest))
+        if name in QUICK and (not rest or Path(rest[0]).exists()):
+            done = CliRunner().invoke(app, [name, *rest])
+            assert done.exit_code == 0, (name, rest, done.output)
+
+
+def anchors(page: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=ids)
+def test_its_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        if path.startswith("http"):
+            continue
+        other = (page.parent / path).resolve() if path else page
+        assert other.exists(), link
+        assert not anchor or anchor in anchors(other), link
+
+
+def test_every_page_of_the_docs_is_linked_from_the_readme():
+    text = PAGES[0].read_text(encoding="utf-8")
+    assert [page.name for page in PAGES[1:] if f"(docs/{page.name})" not in text] == []
+
+
+def test_pages_that_are_left_out_have_tests_of_their_own():
+    assert all((Path(__file__).parent / name).exists() for name in OWN_TESTS.values())
