@@ -40,6 +40,7 @@ def commands(page: Path) -> list[list[str]]:
 def world(tmp_path, monkeypatch):
     """A folder with the files that examples name, and what a training loop has at hand."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     monkeypatch.setattr(Study, "html", lambda study: study.title)  # drawing takes long
     monkeypatch.setattr(Drawn, "as_bytes", lambda drawn, kind: kind.encode())
     torch.manual_seed(0)
@@ -123,6 +124,15 @@ def test_its_commands_parse_and_the_quick_ones_run(page, world):
         if name in QUICK and (not rest or Path(rest[0]).exists()):
             done = CliRunner().invoke(app, [name, *rest])
             assert done.exit_code == 0, (name, rest, done.output)
+
+
+def test_the_readme_shows_real_output(world):
+    text = PAGES[0].read_text(encoding="utf-8")
+    pattern = r"^```\nkdanalysis (diagnose .*)\n```\n\n```\n(.*?)^```"
+    line, shown = re.search(pattern, text, re.M | re.S).groups()
+    printed = [row.rstrip() for row in CliRunner().invoke(app, line.split()).output.splitlines()]
+    assert len(shown.splitlines()) > 3
+    assert [row for row in shown.splitlines() if row.rstrip() not in printed] == []
 
 
 def anchors(page: Path) -> set[str]:
