@@ -12,6 +12,7 @@ from scipy.stats import ttest_1samp
 
 import kdanalysis as kd
 from kdanalysis.training import CachedTeacher, load_network
+from measures.claims import verdicts
 from measures.matrix import Matrix, confidence, shortened
 
 RUN_TABLES = (
@@ -131,6 +132,7 @@ def write(matrix: Matrix, plan: dict, paths: Iterable[Path]) -> None:
     tables = accuracies(results) | collected(matrix, results) | teachers(matrix, paths)
     if not (table := factors(tables["relation"])).empty:
         tables["relation_factors"] = table
+    tables["claims"] = verdicts(tables)
     folder, cut = matrix.out / "results", shortened(matrix, plan)
     folder.mkdir(exist_ok=True)
     for noun, table in tables.items():
