@@ -41,3 +41,51 @@ def test_the_look_loads_no_torch():
 def test_tables_need_neither_matplotlib_nor_torchmetrics():
     nouns = loaded("from kdanalysis.analyzers import load_nouns; load_nouns()")
     assert nouns & {"matplotlib", "torchmetrics", "sklearn"} == set()
+
+
+NEVER = {"lightning", "transformers", "torchmetrics", "sklearn"}
+COMMANDS = {  # what a command must not load, beside packages that no command loads
+    "info run": {"torch", "matplotlib", "scipy"},
+    "verify run": {"torch", "matplotlib", "scipy"},
+    "table run magnitude": {"matplotlib", "scipy.stats"},
+    "diagnose logits.npz": {"matplotlib", "scipy.stats"},
+    "diagnose logits.npz --out card": {"matplotlib.pyplot", "scipy.stats"},
+    "sweep logits.npz --ks 1,2 --out sweep": {"matplotlib.pyplot", "scipy.stats"},
+    "compare logits.npz --losses kd,dkd --out losses": {"matplotlib.pyplot", "scipy.stats"},
+    "--version": set(HEAVY),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run of two steps and a file of logits."""
+    import numpy as np
+    import torch
+
+    import kdanalysis as kd
+
+    folder = tmp_path_factory.mktemp("commands")
+    sides = {name: torch.randn(12, 5) for name in ("student", "teacher")}
+    with kd.Recorder(folder / "run", kd.GDKD(k=2), schedule=kd.every(1)) as recorder:
+        for _ in range(2):
+            recorder.observe(torch.arange(12) % 5, **sides)
+    columns = {f"{name}_logits": side.numpy() for name, side in sides.items()}
+    np.savez(folder / "logits.npz", **columns, target=np.arange(12) % 5)
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_loads_nothing_that_it_does_not_use(command, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    asked = COMMANDS[command] | NEVER
+    code = f"""import sys
+sys.argv = ["kdanalysis", *{command.split()!r}]
+from kdanalysis.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print("loaded:", *({asked!r} & set(sys.modules)))"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded:"

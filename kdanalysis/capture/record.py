@@ -12,7 +12,14 @@ from kdanalysis.capture.layers import LayerGrams, LayerProbe
 from kdanalysis.capture.options import Options
 from kdanalysis.capture.passes import Pass, Pull, Seen
 from kdanalysis.capture.regions import region_rows
-from kdanalysis.capture.samples import Rows, check_captured, kept, own_ids, sample_rows
+from kdanalysis.capture.samples import (
+    Rows,
+    captured_labels,
+    kept,
+    own_ids,
+    sample_rows,
+    warn_of_repeated,
+)
 from kdanalysis.capture.sent import SentGradient
 from kdanalysis.core.gram import HasGradients, residual
 from kdanalysis.core.warn import warn
@@ -70,7 +77,8 @@ def begin(
     """
     count, draw = len(target), (options.seed, facts["step"])
     sample_id = own_ids(count, options.rank) if sample_id is None else sample_id
-    check_captured(target, sample_id, student.logits.shape[-1])
+    target = captured_labels(target, student.logits.shape[-1], options.loss)
+    warn_of_repeated(sample_id)
     rows = sample_rows(count, options.max_rows, *draw)
     logits = [kept(one.logits, rows, one.copy) for one in (student, teacher)]
     regions, layers, scaled = None, None, 1.0 if factor is None else factor

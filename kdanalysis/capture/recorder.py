@@ -16,7 +16,7 @@ from kdanalysis.capture.outlet import Outlet
 from kdanalysis.capture.passes import Seen, see
 from kdanalysis.capture.record import Captured, begin
 from kdanalysis.capture.regions import Regions
-from kdanalysis.capture.samples import check_batch
+from kdanalysis.capture.samples import check_batch, check_sides
 from kdanalysis.capture.schedule import Schedule, every
 from kdanalysis.capture.sent import watch
 from kdanalysis.capture.side import Side, as_side
@@ -102,7 +102,7 @@ class Recorder:
             listener=listener,
         )
         self._outlet, self._pending = Outlet(self._options), None
-        self._closed = self._refused = False
+        self._closed = self._refused = self._looked = False
         self.step, self.epoch = self._outlet.first_step(), 0
         captures, me = self._options.schedule, weakref.ref(self)
         self._taps = Taps(lambda: captures(me().step), loss, regions is not None)
@@ -129,7 +129,7 @@ class Recorder:
         """Return the training loss of this step, and capture the step where it is scheduled.
 
         Args:
-            target: class indices.
+            target: class indices; where the loss needs none, below 0 for a row without a label.
             sample_id: identifies samples over the whole run; the row number if not given.
             ramp: warm-up factor of the distillation terms.
             student: logits instead of the last forward pass's: region logits for a loss on
@@ -138,7 +138,7 @@ class Recorder:
 
         Raises:
             RuntimeError: no forward pass was seen, or the recorder was given no loss.
-            ValueError: shapes differ, or logits are NaN or infinite.
+            ValueError: shapes differ, logits are NaN or infinite, or probabilities.
         """
         if self._options.loss is None:
             raise RuntimeError("this recorder was given no loss: use observe, or pass one")
@@ -157,16 +157,14 @@ class Recorder:
         """Capture this step where it is scheduled, beside a loss of your own.
 
         Call it once a step, after the forward passes and before ``backward()``. The residual
-        expects your loss to be the mean over samples of what ``loss`` computes. Arguments and
-        errors as for ``loss``; NaN and infinite logits are stored as they are.
+        expects the mean over samples of ``loss``. NaN and infinite logits are stored.
         """
         self._take(target, sample_id, ramp, False, student=student, teacher=teacher)
 
     def end_step(self) -> None:
         """Finish the record of a step whose backward passes are over; forget its forward passes.
 
-        The next call does so too. Call it where a forward pass was not recorded, as that of a
-        batch you left out, or where the listener shall know of this step now.
+        The next call does so too. Call it for a batch that you left out, or to tell the listener.
         """
         self._finish()
         self._taps.forget()
@@ -232,6 +230,9 @@ class Recorder:
         captures = self._options.schedule(self.step)
         seen = see(*sides, self._options.loss, computes, captures, self._probe is not None)
         if captures:
+            if not self._looked:
+                check_sides(*(side.logits for side in sides))
+            self._looked = True
             scaler = self._options.scaling.scaler
             factor = None if scaler is None else scaler.get_scale()
             facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp)}

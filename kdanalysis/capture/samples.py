@@ -8,7 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.core.gram import HasGradients
+from kdanalysis.core.logits import check_logits
 from kdanalysis.core.warn import warn
+from kdanalysis.store.labels import NO_LABEL, labels
 
 OWN = 1 << 32  # default sample ids of a rank: its number times this, plus the row
 
@@ -97,18 +100,37 @@ def check_batch(student: Any, teacher: Any, target: Any, sample_id: Any) -> None
             _check_integers(name, given[name], len(student))
 
 
-def check_captured(target: Tensor, sample_id: Tensor, classes: int) -> None:
-    """Raise a ValueError for a target that is no class; warn where a sample id comes twice.
+def check_sides(student: Tensor, teacher: Tensor) -> None:
+    """Raise a ValueError for probabilities, warn of what is probably no logits; of one step."""
+    instead = "record what goes into the last layer: kd.Side(model, layer=...) names another"
+    for name, logits in (("the student's outputs", student), ("the teacher's outputs", teacher)):
+        whole = logits.detach()
+        check_logits(name, whole if whole.dim() == 2 else whole[..., 0], instead)
+
+
+def captured_labels(target: Tensor, classes: int, loss: HasGradients | None) -> Tensor:
+    """Return the targets, -1 where -1, -100 or 255 says that a row has no label.
 
     Only what is captured is looked at, since looking waits for the device.
+
+    Raises:
+        ValueError: another target is no class, or the loss needs the label that a row lacks.
     """
-    outside = (target < 0) | (target >= classes)
-    if outside.any():
-        row = int(outside.nonzero()[0])
+    given = target.cpu().numpy().astype(np.int64)
+    found, wrong = labels(given, classes)
+    wrong |= (found == NO_LABEL) & getattr(loss, "needs_target", False)
+    if wrong.any():
+        row = int(wrong.argmax())
+        lacks = f": {type(loss).__name__} needs its label" if found[row] == NO_LABEL else ""
         raise ValueError(
-            f"target of sample {row} is {int(target[row])}, need an index from 0 to {classes - 1}: "
-            f"leave such samples out of what is recorded"
+            f"target of sample {row} is {given[row]}, need an index from 0 to {classes - 1}{lacks}"
+            f"; leave such samples out of what is recorded"
         )
+    return torch.from_numpy(found).to(target.device)
+
+
+def warn_of_repeated(sample_id: Tensor) -> None:
+    """Warn where a sample id comes twice in a captured batch."""
     repeated = len(sample_id) - len(sample_id.unique())
     if repeated:
         warn(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.studies.source import Source
 
@@ -103,7 +104,7 @@ def feed(
     """
     analyzers = [one.to(device) for one in analyzers]
     names = {name for one in analyzers for name in (*one.needs, *one.takes)}
-    for batch in map(refuse_probabilities, batches):
+    for batch in map(look_at, batches):
         columns = {
             name: torch.from_numpy(np.ascontiguousarray(batch[name])).to(device)
             for name in sorted(names & batch.keys())
@@ -129,15 +130,11 @@ def by_label(columns: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     return [labelled, without] if there.any() else [without]
 
 
-def refuse_probabilities(batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+def look_at(batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
     """Return the batch; a ValueError where a side's rows are probabilities instead of logits."""
-    for name in {"teacher_logits", "student_logits"} & batch.keys():
-        logits = batch[name]
-        if (logits >= 0).all() and np.allclose(logits.sum(-1, dtype=np.float64), 1.0, atol=1e-3):
-            raise ValueError(
-                f"{name} are not negative and sum to 1 in every row, so they are probabilities: "
-                f"give logits (the logarithm of the probabilities will do)"
-            )
+    for name in sorted({"teacher_logits", "student_logits"} & batch.keys()):
+        logits = torch.from_numpy(np.ascontiguousarray(batch[name]))
+        check_logits(name, logits, "give logits (the logarithm of the probabilities will do)")
     return batch
 
 

@@ -377,15 +377,44 @@ def test_sample_ids_that_come_twice_are_warned_about(tmp_path):
         observe(recorder, ids=torch.tensor([1, 1, 1, 2, 3]))
 
 
-def test_a_target_that_is_no_class_is_refused_before_it_is_stored(tmp_path):
+@pytest.mark.parametrize(
+    ("loss", "y", "words"),
+    [
+        (KD(), 7, "target of sample 2 is 7, need an index from 0 to 5; leave"),
+        (DKD(), -100, "target of sample 2 is -100, .* to 5: DKD needs its label; leave"),
+    ],
+)
+def test_a_target_that_is_no_class_is_refused_before_it_is_stored(tmp_path, loss, y, words):
     student, teacher = torch.randn(2, 5, 6)
-    y = torch.tensor([0, 1, -100, 2, 3])
     with (
-        Recorder(tmp_path / "run", KD(), schedule=every(1)) as recorder,
-        pytest.raises(ValueError, match="target of sample 2 is -100, need an index from 0 to 5"),
+        Recorder(tmp_path / "run", loss, schedule=every(1)) as recorder,
+        pytest.raises(ValueError, match=words),
     ):
-        recorder.observe(y, student=student, teacher=teacher)
+        recorder.observe(torch.tensor([0, 1, y, 2, 3]), student=student, teacher=teacher)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("loss", [None, KD(), GDKD(k=2)])
+@pytest.mark.parametrize("y", [-1, -100, 255])
+def test_a_row_without_a_label_is_recorded_where_the_loss_needs_none(tmp_path, loss, y):
+    student, teacher = torch.randn(2, 5, 6)
+    with Recorder(tmp_path / "run", loss, schedule=every(1)) as recorder:
+        recorder.observe(torch.tensor([0, 1, y, 2, 3]), student=student, teacher=teacher)
+    run = open_run(tmp_path / "run")
+    (batch,) = run.batches(("target",))
+    assert batch["target"].tolist() == [0, 1, -1, 2, 3]
+    table = run.table("agreement").set_index("step")
+    assert table.n.tolist() == [5]
+
+
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_probabilities_are_refused_in_the_first_captured_step(tmp_path, side):
+    given = {"student": torch.randn(5, 6), "teacher": torch.randn(5, 6)}
+    with Recorder(tmp_path / "run", KD(), schedule=every(1)) as recorder:
+        with pytest.raises(ValueError, match=f"the {side}'s outputs are probabilities: 5 rows"):
+            recorder.observe(torch.arange(5), **given | {side: given[side].softmax(-1)})
+        recorder.observe(torch.arange(5), **given)
+    assert open_run(tmp_path / "run").num_rows == 5
 
 
 def test_what_was_flushed_survives_the_end_of_the_process(tmp_path):

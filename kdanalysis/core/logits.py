@@ -1,0 +1,43 @@
+"""Is it logits? One look for every door: files, tables, the recorder's first captured step."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from kdanalysis.core.warn import warn
+
+TOTALS = {1: "", 100: " (in percent)", 255: " (in 255ths)"}  # what rows of probabilities add up to
+ROUNDING = 0.25  # of a total: what rounding to two digits may move the sum of a hundred classes
+EXACT = 1e-3  # of a total, where there is a single row to go by
+ROWS_TO_WARN = 16  # so many rows between 0 and 1, one entry above a half, are hardly logits
+
+
+def check_logits(name: str, values: Float[Tensor, "n c"], instead: str) -> None:
+    """Refuse probabilities; warn of values that are probably none of logits.
+
+    Probabilities are not negative, and each row adds up to the same total: 1, 100 or 255. Rows of
+    one value, as zeros that nobody filled in, and rows that are not finite say nothing.
+
+    Args:
+        name: of what is looked at, for the message.
+        values: a row a sample.
+        instead: what to give in their place, as the last words of the message.
+
+    Raises:
+        ValueError: every row that says something is one of probabilities.
+    """
+    rows = values[(values != values[:, :1]).any(-1) & values.isfinite().all(-1)].double()
+    if not len(rows) or rows.amin() < 0:
+        return
+    sums = rows.sum(-1)
+    slack = ROUNDING if len(rows) > 1 else EXACT
+    for total, unit in TOTALS.items():
+        if (sums / total - 1).abs().amax() <= slack and rows.amax() <= total * (1 + EXACT):
+            raise ValueError(
+                f"{name} are probabilities{unit}: {len(rows)} rows are not negative and each adds "
+                f"up to about {total} (from {sums.amin():.4g} to {sums.amax():.4g}); {instead}"
+            )
+    if 0.5 < rows.amax() <= 1 and len(rows) >= ROWS_TO_WARN:
+        warn(
+            f"{name} lie between 0 and 1 in all of {len(rows)} rows, as outputs of sigmoids do: a "
+            f"softmax over them is nearly flat; if they are no logits, {instead}"
+        )
