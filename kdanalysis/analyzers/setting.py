@@ -25,7 +25,8 @@ class Setting:
         temperature: T of the losses compared.
         k: size of GDKD's top group.
         trained: the loss that was trained, by the name "trained", where it is none of those
-            compared and has several terms.
+            compared.
+        used: names of the losses that were trained, among the bare ones and ``trained``.
         region_loss: of one region.
         scales: of region logits.
         layers: names of the layers recorded.
@@ -37,6 +38,7 @@ class Setting:
     temperature: float = 4.0
     k: int = 5
     trained: Mapping[str, Loss] = field(default_factory=dict)
+    used: tuple[str, ...] = ()
     region_loss: Loss | None = None
     scales: tuple[int, ...] = ()
     layers: tuple[str, ...] = ()
