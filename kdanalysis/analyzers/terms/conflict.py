@@ -127,7 +127,8 @@ def conflict_reading(table: pd.DataFrame) -> Reading:
     sides = {teacher: _conflict(table, teacher) for teacher in ("right", "wrong")}
     pairs = "ce and the other terms" if {"ce"} & {*table.term_a, *table.term_b} else "the terms"
     shares = {
-        teacher: "none" if np.isnan(rate) else f"{rate:.0%}" for teacher, (rate, _, _) in sides.items()
+        teacher: "none" if np.isnan(rate) else f"{rate:.0%}"
+        for teacher, (rate, _, _) in sides.items()
     }
     number = (
         f"{pairs}: {shares['right']} of pairs where the teacher is right, {shares['wrong']} where "
