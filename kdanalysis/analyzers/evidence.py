@@ -5,9 +5,11 @@ A sentence claims only what could have come out otherwise: "seen" where the inte
 """
 
 from math import isnan, sqrt
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
+
+Real = SupportsFloat
 
 Z = 1.96  # standard errors to either side
 SEEN, UNSEEN, UNTESTED = "seen", "not seen", "cannot be tested here"
@@ -45,13 +47,14 @@ class Interval(NamedTuple):
         return f"{self.value:.{digits}f} ± {self.half:.{digits}f}"
 
 
-def difference_of_shares(a: float, n_a: float, b: float, n_b: float) -> Interval:
+def difference_of_shares(a: Real, n_a: Real, b: Real, n_b: Real) -> Interval:
     """Return the share a of n_a samples less the share b of n_b others (Agresti and Caffo).
 
     One success and one failure are added to either side, which keeps the interval honest for
     shares near 0 and 1. For the mean of several indicators of a sample, such as pairs of terms,
     the interval is at most too wide.
     """
+    a, n_a, b, n_b = map(float, (a, n_a, b, n_b))
     if not n_a or not n_b or isnan(a) or isnan(b):
         return Interval(float("nan"), float("nan"))
     parts = [((share * n + 1) / (n + 2), n + 2) for share, n in ((a, n_a), (b, n_b))]
@@ -61,8 +64,22 @@ def difference_of_shares(a: float, n_a: float, b: float, n_b: float) -> Interval
     return Interval(a - b, half + abs(a - b - middle))
 
 
-def share_of(share: float, n: float) -> str:
+def difference_of_means(
+    a: Real, std_a: Real, n_a: Real, b: Real, std_b: Real, n_b: Real
+) -> Interval:
+    """Return the mean a less the mean b, as of independent samples.
+
+    For two numbers of the same samples that rise together the interval is too wide.
+    """
+    a, std_a, n_a, b, std_b, n_b = map(float, (a, std_a, n_a, b, std_b, n_b))
+    if not n_a or not n_b:
+        return Interval(float("nan"), float("nan"))
+    return Interval(a - b, Z * sqrt(std_a**2 / n_a + std_b**2 / n_b))
+
+
+def share_of(share: Real, n: Real) -> str:
     """Write a share of n samples with half of its 95 % interval (Agresti and Coull)."""
+    share, n = float(share), float(n)
     shrunk = (share * n + 2) / (n + 4)
     half = Z * sqrt(shrunk * (1 - shrunk) / (n + 4))
     return f"{100 * share:.1f} ± {100 * half:.1f} %"

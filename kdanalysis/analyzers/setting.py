@@ -58,8 +58,8 @@ class Setting:
     def inside(self) -> dict[str, KDParts]:
         """Plain KD in parts: as GDKD splits it, and as DKD does."""
         return {
-            "kd": KDParts(TopK(self.k), self.temperature),
-            "kd by target": KDParts(Target(), self.temperature, ("tckd", None, "nckd")),
+            "kd parts": KDParts(TopK(self.k), self.temperature),
+            "kd parts by target": KDParts(Target(), self.temperature, ("tckd", None, "nckd")),
         }
 
     @cached_property
@@ -69,6 +69,11 @@ class Setting:
             "dkd": DKD(temperature=self.temperature),
             "gdkd": GDKD(self.k, temperature=self.temperature),
         }
+
+    @cached_property
+    def unit(self) -> dict[str, Loss]:
+        """DKD and GDKD with every weight 1: what the partition alone changes."""
+        return {"dkd 1/1": self.bare["dkd"], "gdkd 1/1/1": self.bare["gdkd"]}
 
     @property
     def loss_of_region(self) -> Loss:

@@ -60,7 +60,7 @@ def layer_panels(
     for layer, ax in panels.items():
         ax.set_title(short(layer, 24), loc="left", parse_math=False)
     if (total := rows.layer.nunique()) > len(layers):
-        figure.suptitle(f"{len(layers)} of {total} layers", x=0.01, ha="left", fontsize=10)
+        figure.suptitle(f"{len(layers)} of {total} layers", x=0.01, ha="left", fontsize="medium")
     return figure, panels
 
 

@@ -10,6 +10,7 @@ from kdanalysis.draw.look import (
     PAGE,
     Axes,
     Figure,
+    fine,
     plain_log,
     require,
     shared_legend,
@@ -114,7 +115,7 @@ def _write_values(ax: Axes, x: int, values: pd.Series) -> None:
     """Numbers beside the dots."""
     for value in values.dropna():
         ax.annotate(f"{value:.3g}", (x, value), xytext=(0, 5), textcoords="offset points",
-                    ha="center", fontsize=9)  # fmt: skip
+                    ha="center", fontsize=fine())  # fmt: skip
 
 
 def _legend(figure: Figure, ax: Axes, over_steps: bool, runs: list[str]) -> None:

@@ -12,7 +12,17 @@ from kdanalysis.analyzers.by_region import cells, check_cells, scale_slices
 from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.regions.ambiguity import measures
 from kdanalysis.core.regions import check_scales
-from kdanalysis.draw.look import PAGE, Axes, Figure, class_names, new_figure, require, short, styled
+from kdanalysis.draw.look import (
+    PAGE,
+    Axes,
+    Figure,
+    class_names,
+    fine,
+    new_figure,
+    require,
+    short,
+    styled,
+)
 
 COLUMNS = ("sample_id", "label", "scale", "row", "column", "class", "confidence", "differs")
 SCALE = "cividis"
@@ -193,7 +203,7 @@ def _cells(
             f"{wrapped(name)}\n{row.confidence:.0%}",
             ha="center",
             va="center",
-            fontsize=9,
+            fontsize=fine(),
             color="white",
             parse_math=False,
         )

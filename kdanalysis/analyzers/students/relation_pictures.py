@@ -17,6 +17,7 @@ from kdanalysis.draw.look import (
     Axes,
     Figure,
     few_ticks,
+    fine,
     new_panels,
     require,
     short,
@@ -151,7 +152,7 @@ def _legend(figure: Figure, ax: Axes, table: pd.DataFrame, spread: str) -> None:
         ncols=3,
         frameon=False,
         title=f"classes compared; {spread}: 95 % interval of the mean{_left_out(table)}",
-        title_fontsize=9,
+        title_fontsize=fine(),
     )
 
 

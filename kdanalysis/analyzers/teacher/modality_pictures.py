@@ -12,7 +12,6 @@ from kdanalysis.draw.look import (
     GREY,
     PAGE,
     SKY,
-    Axes,
     Figure,
     names_in,
     new_panels,

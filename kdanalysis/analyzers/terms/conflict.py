@@ -142,8 +142,9 @@ def conflict_reading(table: pd.DataFrame) -> Reading:
         return Reading(f"{told}, as {why}.", number)
     claim = f"{shares['wrong']} there, {shares['right']} where it is right, {found.points()}"
     if opposed + others:
-        inside = opposed / (opposed + others)
-        claim += f"; {inside:.0%} of all opposed pairs are where it is right, {n_right / (n_right + n_wrong):.0%} of the samples"
+        inside, of_all = opposed / (opposed + others), n_right / (n_right + n_wrong)
+        claim += f"; {inside:.0%} of all opposed pairs are where it is right, {of_all:.0%} of the "
+        claim += "samples"
     return Reading(f"{told} ({claim}).", number)
 
 
@@ -251,7 +252,8 @@ def conflict_over_training(
 ) -> Axes:
     """Mean cosine of each pair of terms against the training step, with the line of no conflict.
 
-    Of a training the terms that were trained, where there are several. Of more than 10 pairs the 10 with the lowest mean cosine are drawn; the title says so.
+    Of a training the terms that were trained, where there are several. Of more than 10 pairs the
+    10 with the lowest mean cosine are drawn; the title says so.
     """
     require(table, "step", "teacher", "term_a", "term_b", "cosine", number="cosine")
     ax = ax or new_axes(PAGE, 3.4)

@@ -86,7 +86,7 @@ def conflict_by_layer(table: pd.DataFrame) -> Figure:
         cosine_matrix(ax, over_steps(rows[rows.layer == layer].assign(teacher="all"), "all"))
     figure.supxlabel(
         "cell: mean cosine; share of recorded steps with a negative one" + records_left_out(table),
-        fontsize=10,
+        fontsize="medium",
     )
     _colour_bar(figure, panels, aspect=30)
     return figure
@@ -104,7 +104,7 @@ def layer_conflict_over_epochs(table: pd.DataFrame) -> Figure:
     for layer, ax in panels.items():
         _strip(ax, rows[rows.layer == layer], pairs, periods)
     note = f"{name}\nnumber in a cell: percent of recorded steps with a negative cosine"
-    figure.supxlabel(note + records_left_out(table), fontsize=10)
+    figure.supxlabel(note + records_left_out(table), fontsize="medium")
     _colour_bar(figure, panels, aspect=40)
     return figure
 

@@ -151,7 +151,7 @@ def snr_over_epochs(table: pd.DataFrame) -> Figure:
         ax.set_yscale("log")
     absent = int((rows.snr <= 0).sum())
     note = f"\n({absent} of {len(rows)} ratios at or below zero are not drawn)" if absent else ""
-    figure.supxlabel(name + note + records_left_out(table), fontsize=10)
-    figure.supylabel(f"signal-to-noise ratio\n(grey: 1/{batch:.0f}, a batch)", fontsize=10)
+    figure.supxlabel(name + note + records_left_out(table), fontsize="medium")
+    figure.supylabel(f"signal-to-noise ratio\n(grey: 1/{batch:.0f}, a batch)", fontsize="medium")
     terms_legend(figure)
     return figure
