@@ -4,6 +4,7 @@ A sentence claims only what could have come out otherwise: "seen" where the inte
 "not seen" where it holds 0 or lies below, "cannot be tested here" where there is nothing to count.
 """
 
+from collections.abc import Sequence
 from math import isnan, sqrt
 from typing import NamedTuple, SupportsFloat
 
@@ -105,3 +106,19 @@ def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
     bound = freedom * (1 - ninth + 1.6449 * sqrt(ninth)) ** 3
     text = f"chi-square {found:.3g}, by chance below {bound:.3g} in 95 of 100"
     return (SEEN if found > bound else UNSEEN), text
+
+
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's, 1 to 9
+
+
+def mean_of(values: Sequence[Real]) -> Interval:
+    """Return the mean of independent values with its t interval; half NaN of one, all of none."""
+    numbers = np.array([float(value) for value in values])
+    freedom = len(numbers) - 1
+    if freedom < 0:
+        return Interval(float("nan"), float("nan"))
+    if freedom == 0:
+        return Interval(float(numbers[0]), float("nan"))
+    wide = T_975[freedom - 1] if freedom <= len(T_975) else Z + 2.4 / freedom + 2.8 / freedom**2
+    half = wide * numbers.std(ddof=1) / sqrt(len(numbers))
+    return Interval(float(numbers.mean()), float(half))

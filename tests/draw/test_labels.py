@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from kdanalysis.analyzers.teacher.modality import Modality
+from kdanalysis.analyzers.teacher.modality_pictures import modality_by_class
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.draw.labels import relabel
@@ -45,7 +46,7 @@ def test_without_names_nothing_is_touched():
 
 
 def test_a_drawing_of_one_axes_is_on_the_axes_given():
-    figure, axes = plt.subplots(1, 2)
+    axes = plt.subplots(1, 2)[1]
     assert TermShare.pictures[0].of(SHARES, ax=axes[1]) is axes[1]
     assert axes[1].patches
     assert not axes[0].patches
@@ -55,6 +56,7 @@ def test_a_drawing_of_one_axes_is_on_the_axes_given():
 def test_a_drawing_of_several_axes_takes_the_place_of_the_axes_given(layout):
     figure, axes = plt.subplots(1, 2, layout=layout)
     place = axes[1].get_position()
+    assert Modality.pictures[0].draw is modality_by_class
     drawn = Modality.pictures[0].of(MODES.table(), ax=axes[1])
     assert len(drawn) == 2
     assert drawn[0].get_figure(root=True) is figure
