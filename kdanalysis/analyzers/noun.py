@@ -12,14 +12,8 @@ from typing import Any, ClassVar, NamedTuple
 import pandas as pd
 
 from kdanalysis.draw.labels import relabel
-from kdanalysis.draw.look import (
-    Axes,
-    Figure,
-    drawing_on,
-    let_name_colours,
-    place_for,
-    styled,
-)
+from kdanalysis.draw.look import Axes, Figure, let_name_colours, styled
+from kdanalysis.draw.place import drawing_on, place_for
 from kdanalysis.losses import term_colour_of
 
 let_name_colours(term_colour_of)  # a term has the colour that its loss gives it

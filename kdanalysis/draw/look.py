@@ -2,13 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import pandas as pd
+
+from kdanalysis.draw.place import host
+from kdanalysis.draw.settings import settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,16 +20,6 @@ else:  # loaded when something is drawn, for a table needs no matplotlib
 
 COLUMN, PAGE = 5.0, 7.0  # widths in inches; readable when printed at half of them
 
-FINE = 0.9  # of the font's size: ticks, legends and numbers in cells
-
-RC = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 4,
-    "figure.max_open_warning": 0,
-}
 
 GREY = "#7f7f7f"
 FAINT = "#bdbdbd"
@@ -51,35 +42,11 @@ PALETTE = {
     "wine": WINE,
 }
 CYCLE = (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY, GREY)
-STONE_PARTS = ("task", "distill", "cross")
-STONE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, OLIVE)  # the student's first
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def settings() -> dict[str, Any]:
-    """Return the shared settings, but for those that the caller has set otherwise.
-
-    A setting that is not matplotlib's default is the caller's. Sizes follow the caller's font.
-    """
-    import matplotlib as mpl
-
-    size = mpl.rcParams["font.size"]
-    fine_names = ("xtick.labelsize", "ytick.labelsize", "legend.fontsize")
-    sizes = dict.fromkeys(("axes.labelsize", "axes.titlesize"), size)
-    sizes |= dict.fromkeys(fine_names, FINE * size)
-    usual = mpl.rcParamsDefault
-    return {k: value for k, value in (RC | sizes).items() if mpl.rcParams[k] == usual[k]}
-
-
-def fine() -> float:
-    """Size of small texts, in points."""
-    import matplotlib as mpl
-
-    return FINE * mpl.rcParams["font.size"]
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
@@ -95,38 +62,6 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
-_host: ContextVar[Any] = ContextVar("host", default=None)
-
-
-@contextmanager
-def drawing_on(host: Any) -> Iterator[None]:
-    """Let what is drawn inside use a figure or subfigure of the caller's in place of its own."""
-    token = _host.set(host)
-    try:
-        yield
-    finally:
-        _host.reset(token)
-
-
-def place_for(ax: Any) -> Any:
-    """Return a figure or subfigure as it is, and for axes of a grid a subfigure in their place.
-
-    Raises:
-        ValueError: the axes stand in no grid.
-    """
-    if hasattr(ax, "subplots"):
-        return ax
-    spec = ax.get_subplotspec()
-    if spec is None:
-        raise ValueError(
-            "a drawing of several axes needs a subfigure, or axes of a grid such as plt.subplots "
-            "makes: these axes stand freely"
-        )
-    figure = ax.figure
-    ax.remove()
-    return figure.add_subfigure(spec)
-
-
 def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
     """A figure that nobody has to close, sizes in inches; a notebook shows it by itself.
 
@@ -134,8 +69,8 @@ def new_figure(width: float, height: float, layout: str | None = "constrained") 
     """
     from kdanalysis.draw.figure import Drawing
 
-    if _host.get() is not None:
-        return _host.get()
+    if host.get() is not None:
+        return host.get()
     return Drawing(figsize=(width, height), layout=layout)
 
 
@@ -165,40 +100,6 @@ def term_colour(term: str) -> str:
     bare = term.rsplit(":", 1)[-1]
     named = next((colour for ask in _asked if (colour := ask(bare))), None)
     return PALETTE.get(named, named) or CYCLE[sum(bare.encode()) % len(CYCLE)]
-
-
-LOSSES = {"ce": GREY, "kd": ORANGE, "dkd": PURPLE, "gdkd": VERMILION, "trained": BLUE}
-LOSSES |= {"gdkd3": WINE, "nkd": OLIVE, "sdd": GREEN, "blocks": SKY}
-
-
-def loss_colours(names: Iterable[str]) -> dict[str, str]:
-    """Colour of every loss, or run named by its loss, the same on all figures.
-
-    A name begins with the loss it is of: ``gdkd 1/1/1``. Names of no known loss, and a second name
-    of one, take the next free colour.
-    """
-    names = list(dict.fromkeys(names))
-    found: dict[str, str] = {}
-    for exact in (True, False):
-        for name in names:
-            kind = re.split(r"[^a-z0-9]", name.lower(), maxsplit=1)[0]
-            colour = LOSSES.get(name.lower() if exact else kind)
-            if name not in found and colour is not None and colour not in found.values():
-                found[name] = colour
-    free = [colour for colour in PALETTE.values() if colour not in found.values()]
-    rest = [name for name in names if name not in found]
-    cycle = free or list(CYCLE)
-    found |= {name: cycle[place % len(cycle)] for place, name in enumerate(rest)}
-    return {name: found[name] for name in names}
-
-
-def side_look(term: str) -> tuple[str, object] | None:
-    """Colour and dashes of a term of a student with stones (stone_1/distill); None for others."""
-    side, _, part = term.partition("/")
-    if part not in STONE_PARTS or not (side == "student" or side.startswith("stone_")):
-        return None
-    number = 0 if side == "student" else int(side.removeprefix("stone_"))
-    return STONE_COLOURS[number % len(STONE_COLOURS)], DASHES[STONE_PARTS.index(part)]
 
 
 def ink_on(colour: str) -> str:

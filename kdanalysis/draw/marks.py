@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdanalysis.draw.look import CYCLE, DASHES, INK, Axes, fine, ink_on, short, slant_ticks
+from kdanalysis.draw.look import CYCLE, DASHES, INK, Axes, ink_on, short, slant_ticks
+from kdanalysis.draw.settings import fine
 
 Values = Sequence[float | int] | np.ndarray | pd.Series
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, short, side_look, term_colour
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, short, term_colour
+from kdanalysis.draw.sides import side_look
 
 MOST_LAYERS = 6
 LOGITS = "logits"  # stands first among the layers, where it was recorded

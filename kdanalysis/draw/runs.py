@@ -10,7 +10,6 @@ from kdanalysis.draw.look import (
     PAGE,
     Axes,
     Figure,
-    fine,
     plain_log,
     require,
     shared_legend,
@@ -19,6 +18,7 @@ from kdanalysis.draw.look import (
     styled,
 )
 from kdanalysis.draw.panels import panel_grid
+from kdanalysis.draw.settings import fine
 
 ACROSS = 3  # panels beside each other
 POINTS = 30  # of a line; more steps are put together, as a single batch is noisy

@@ -10,8 +10,9 @@ from kdanalysis.analyzers.teacher.modality import Modality
 from kdanalysis.analyzers.teacher.modality_pictures import modality_by_class
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
 from kdanalysis.analyzers.terms.share import TermShare
+from kdanalysis.draw.colours import LOSSES, loss_colours
 from kdanalysis.draw.labels import relabel
-from kdanalysis.draw.look import LOSSES, loss_colours, new_axes
+from kdanalysis.draw.look import new_axes
 from kdanalysis.pages.opened import open as open_anything
 from tests.analyzers.reference import logits, targets
 

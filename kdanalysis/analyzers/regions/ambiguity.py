@@ -18,13 +18,13 @@ from kdanalysis.draw.look import (
     VERMILION,
     Axes,
     Figure,
-    fine,
     names_in,
     new_panels,
     require,
     short,
     state_left_out,
 )
+from kdanalysis.draw.settings import fine
 
 MEANS = ("entropy", "differing", "divergence", "clear")
 TEACHER = {"right": BLUE, "wrong": VERMILION}

@@ -16,12 +16,12 @@ from kdanalysis.draw.look import (
     Axes,
     Figure,
     class_names,
-    fine,
     new_figure,
     require,
     short,
     styled,
 )
+from kdanalysis.draw.settings import fine
 
 WIDTH, HEIGHT = PAGE + 0.6, 5.3  # inches, as all below
 PLACES = ((1.75, 1.9), (3.8, 3.7))  # left edge and width of the coarser and of the finer cells

@@ -22,13 +22,13 @@ from kdanalysis.draw.look import (
     VERMILION,
     Axes,
     Figure,
-    fine,
     new_panels,
     require,
     shared_legend,
     short,
     state_left_out,
 )
+from kdanalysis.draw.settings import fine
 
 SAYS = {  # what a student says, how it is filled and told
     "local": ("full", "the teacher's class of the cell"),

@@ -14,12 +14,12 @@ from kdanalysis.draw.look import (
     Figure,
     class_names,
     few_ticks,
-    fine,
     new_panels,
     short,
     state_left_out,
 )
 from kdanalysis.draw.panels import panel_grid
+from kdanalysis.draw.settings import fine
 
 KINDS = {
     "logits": "student less teacher:\ncentred logits",

@@ -9,6 +9,7 @@ from kdanalysis.analyzers.evidence import mean_of
 from kdanalysis.analyzers.students.relation import NonTopRelation
 from kdanalysis.analyzers.students.relation_reading import at_end, pooled, shared_notions, time_of
 from kdanalysis.analyzers.students.seeds import by_seed
+from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
     BLUE,
     DASHES,
@@ -21,8 +22,6 @@ from kdanalysis.draw.look import (
     Axes,
     Figure,
     few_ticks,
-    fine,
-    loss_colours,
     new_axes,
     new_panels,
     require,
@@ -31,6 +30,7 @@ from kdanalysis.draw.look import (
 )
 from kdanalysis.draw.marks import banded_line
 from kdanalysis.draw.runs import lines_by_run
+from kdanalysis.draw.settings import fine
 
 TITLES = {
     "spearman": "Spearman's rank correlation",

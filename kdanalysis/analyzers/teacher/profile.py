@@ -18,13 +18,13 @@ from kdanalysis.draw.look import (
     Axes,
     Figure,
     few_ticks,
-    fine,
     names_in,
     require,
     short,
     state_left_out,
 )
 from kdanalysis.draw.panels import panel_grid
+from kdanalysis.draw.settings import fine
 
 PANELS = 12  # of more classes only so many are drawn
 BARS = 8  # and of each only the most probable classes

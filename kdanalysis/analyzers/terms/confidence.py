@@ -17,15 +17,8 @@ from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.terms.share import shares
 from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.core.streams import Bins, sum_by_part
-from kdanalysis.draw.look import (
-    DASHES,
-    PAGE,
-    Figure,
-    loss_colours,
-    require,
-    state_left_out,
-    top_legend,
-)
+from kdanalysis.draw.colours import loss_colours
+from kdanalysis.draw.look import DASHES, PAGE, Figure, require, state_left_out, top_legend
 from kdanalysis.draw.panels import panel_grid
 from kdanalysis.losses import non_top_terms
 

@@ -5,7 +5,8 @@ import pandas as pd
 
 from kdanalysis.analyzers.by_step import over_samples
 from kdanalysis.analyzers.noun import Noun, Reading
-from kdanalysis.analyzers.terms.conflict import BAR, cosine_matrix, over_steps
+from kdanalysis.analyzers.terms.conflict import over_steps
+from kdanalysis.analyzers.terms.conflict_pictures import BAR, cosine_matrix
 from kdanalysis.draw.look import PAGE, Axes, Figure, require
 from kdanalysis.draw.marks import cosine_map
 from kdanalysis.draw.panels import LOGITS, by_epoch, drawn_layers, layer_panels, records_left_out

@@ -18,7 +18,7 @@ from kdanalysis.analyzers.students.relation_reading import (
     relation_reading,
 )
 from kdanalysis.analyzers.students.seeds import by_seed
-from kdanalysis.draw.look import LOSSES
+from kdanalysis.draw.colours import LOSSES
 from tests.analyzers.readback import lines, smallest_font
 
 NOTIONS = ("target", "top-1", "top-3")

@@ -7,13 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from kdanalysis.analyzers.terms.conflict import (
-    GradientConflict,
+from kdanalysis.analyzers.terms.conflict import GradientConflict, conflict_reading, over_steps
+from kdanalysis.analyzers.terms.conflict_pictures import (
     conflict_by_teacher,
     conflict_matrix,
     conflict_over_training,
-    conflict_reading,
-    over_steps,
 )
 from kdanalysis.losses import GDKD, KD, CrossEntropy
 from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
