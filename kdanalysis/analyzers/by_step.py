@@ -144,6 +144,24 @@ def epoch_sums(
     return torch.stack([empty.index_add(0, place, value) for value in pair])
 
 
+def deviation(total: Tensor, squares: Tensor, n: Tensor) -> Tensor:
+    """Standard deviation over n samples (divided by n - 1) from their sum and that of squares."""
+    spread = (squares - total.square() / n).clamp(min=0)
+    return (spread / (n - 1)).sqrt()
+
+
+def spread_over_samples(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Mean, std and n over the samples of all rows that share the keys, from these columns."""
+    within = (table["std"].fillna(0) ** 2 * (table.n - 1)).clip(lower=0)
+    sums = table.assign(
+        total=table["mean"] * table.n, squares=within + table["mean"] ** 2 * table.n
+    )
+    sums = sums.groupby(keys, sort=False)[["total", "squares", "n"]].sum()
+    mean = sums.total / sums.n
+    rest = (sums.squares - mean * sums.total).clip(lower=0) / (sums.n - 1)
+    return pd.DataFrame({"mean": mean, "std": rest**0.5, "n": sums.n})
+
+
 def over_samples(table: pd.DataFrame, keys: list[str], columns: Sequence[str]) -> pd.DataFrame:
     """Means of the columns over the samples n of all rows that share the keys, and n.
 

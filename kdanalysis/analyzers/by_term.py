@@ -10,6 +10,7 @@ from torch import Tensor
 from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.core.partition import Target, TopK
 from kdanalysis.losses import DKD, GDKD, KD, KDParts, Loss
+from kdanalysis.losses.parts import Decoupled
 
 
 def term_names(losses: Mapping[str, HasGradients]) -> tuple[tuple[str, str], ...]:
@@ -21,6 +22,12 @@ def term_names(losses: Mapping[str, HasGradients]) -> tuple[tuple[str, str], ...
     if not losses:
         raise ValueError("need at least one loss, got none")
     return tuple((name, term) for name, loss in losses.items() for term in loss.terms)
+
+
+def is_weighted(loss: HasGradients) -> bool:
+    """Whether any term of a loss has another weight than 1, or the teacher's mass as one."""
+    weights = getattr(loss, "term_weights", {})
+    return getattr(loss, "by_mass", False) or any(weight != 1 for weight in weights.values())
 
 
 def term_labels(losses: Mapping[str, HasGradients]) -> tuple[str, ...]:
@@ -130,6 +137,24 @@ def with_kd_parts(losses: Mapping[str, Loss]) -> dict[str, Loss]:
     for name, loss in losses.items():
         found[name] = loss
         found |= {part: one for part, (owner, one) in parts.items() if owner == name}
+    return found
+
+
+def with_unit_weights(losses: Mapping[str, HasGradients]) -> dict[str, HasGradients]:
+    """Return the losses, before each split by groups that weighs them the same with every weight 1.
+
+    What differs between plain KD's parts and such a row is the partition's work, what differs
+    between the row and the loss that of its weights.
+    """
+    found: dict[str, HasGradients] = {}
+    for name, loss in losses.items():
+        if isinstance(loss, Decoupled) and not loss.by_mass and is_weighted(loss):
+            ones = (1.0,) * len(loss.weights)
+            more = (loss.temperature, loss.names, loss.divergence)
+            found[f"{name} {'/'.join('1' for _ in loss.terms)}"] = Decoupled(
+                loss.partition, ones, *more
+            )
+        found[name] = loss
     return found
 
 

@@ -11,7 +11,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 
+from kdanalysis.draw.labels import relabel
 from kdanalysis.draw.look import Axes, Figure, let_name_colours, styled
+from kdanalysis.draw.place import drawing_on, place_for
 from kdanalysis.losses import term_colour_of
 
 let_name_colours(term_colour_of)  # a term has the colour that its loss gives it
@@ -31,8 +33,8 @@ class Reading(NamedTuple):
 class Picture(NamedTuple):
     """A caption and a drawing, ``draw(table, ax=None)``; whether it takes ``names`` of classes.
 
-    A drawing of several axes takes no ``ax``. ``name`` is that of its files, where the drawing's
-    own would not do.
+    A drawing of several axes takes no ``ax``: it is given a place by ``panels``. ``name`` is that
+    of its files, where the drawing's own would not do.
     """
 
     caption: str
@@ -42,21 +44,45 @@ class Picture(NamedTuple):
     name: str = ""
 
     def of(
-        self, table: Any, names: Names = None, ax: Axes | None = None, **options: Any
-    ) -> Axes | Figure:
-        """Draw a table, or tables by name, on the axes given or in a figure of its own.
+        self,
+        table: Any,
+        names: Names = None,
+        ax: Any = None,
+        labels: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Draw a table, or tables by name, in a place of the caller's or a figure of its own.
 
-        Options are those of the drawing, such as ``temperature`` of a sweep.
+        Args:
+            table: or tables by name.
+            names: one a class.
+            ax: axes, a subfigure or a figure to draw on. A drawing of several axes puts a subfigure
+                in the place of axes.
+            labels: how to write terms and losses, such as ``{"low_other": "$L_{other}$"}``.
+            **options: of the drawing, such as ``temperature`` of a sweep.
+
+        Returns:
+            The axes drawn on, a list where there are several; the figure where no ``ax`` was given
+            to a drawing of several.
 
         Raises:
-            ValueError: the table holds nothing to draw, or axes are given to a drawing of several.
+            ValueError: the table holds nothing to draw, or the axes of a drawing of several stand
+                in no grid.
         """
-        if ax is not None and self.panels:
-            name = self.name or self.draw.__name__
-            raise ValueError(f"{name} draws several axes, so it takes no ax")
-        given = {} if ax is None else {"ax": ax}
-        given |= {"names": names} if self.names and names else {}
-        return self.draw(table, **given, **options)
+        options |= {"names": names} if self.names and names else {}
+        if ax is None:
+            shown = drawn = self.draw(table, **options)
+        elif self.panels:
+            host = place_for(ax)
+            with drawing_on(host):
+                shown = self.draw(table, **options)
+            drawn = list(host.axes)
+        else:
+            shown = drawn = self.draw(
+                table, ax=ax.subplots() if hasattr(ax, "subplots") else ax, **options
+            )
+        relabel(figure_of(shown) if ax is None else shown, labels or {})
+        return drawn
 
     def figure(self, table: Any, names: Names = None) -> Figure:
         """Draw a table, or tables by name, and return the figure."""

@@ -25,7 +25,8 @@ class Setting:
         temperature: T of the losses compared.
         k: size of GDKD's top group.
         trained: the loss that was trained, by the name "trained", where it is none of those
-            compared and has several terms.
+            compared.
+        used: names of the losses that were trained, among the bare ones and ``trained``.
         region_loss: of one region.
         scales: of region logits.
         layers: names of the layers recorded.
@@ -37,6 +38,7 @@ class Setting:
     temperature: float = 4.0
     k: int = 5
     trained: Mapping[str, Loss] = field(default_factory=dict)
+    used: tuple[str, ...] = ()
     region_loss: Loss | None = None
     scales: tuple[int, ...] = ()
     layers: tuple[str, ...] = ()
@@ -56,8 +58,8 @@ class Setting:
     def inside(self) -> dict[str, KDParts]:
         """Plain KD in parts: as GDKD splits it, and as DKD does."""
         return {
-            "kd": KDParts(TopK(self.k), self.temperature),
-            "kd by target": KDParts(Target(), self.temperature, ("tckd", None, "nckd")),
+            "kd parts": KDParts(TopK(self.k), self.temperature),
+            "kd parts by target": KDParts(Target(), self.temperature, ("tckd", None, "nckd")),
         }
 
     @cached_property
@@ -67,6 +69,11 @@ class Setting:
             "dkd": DKD(temperature=self.temperature),
             "gdkd": GDKD(self.k, temperature=self.temperature),
         }
+
+    @cached_property
+    def unit(self) -> dict[str, Loss]:
+        """DKD and GDKD with every weight 1: what the partition alone changes."""
+        return {"dkd 1/1": self.bare["dkd"], "gdkd 1/1/1": self.bare["gdkd"]}
 
     @property
     def loss_of_region(self) -> Loss:

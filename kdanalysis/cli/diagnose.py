@@ -28,10 +28,10 @@ def diagnose(
     output: Output,
     machine: Machine,
 ) -> None:
-    """Print the card of a teacher: how sure, how right, how varied it is, and settings to try.
+    """Print the card of a teacher: how sure, how right, how varied it is, and losses to try.
 
-    The teacher's logits are enough; labels in the file add accuracy and calibration. The settings
-    follow from the card by rules that the page states: where to start, not an optimum.
+    The teacher's logits are enough; labels in the file add accuracy and calibration. The losses
+    are KD, the papers' and a rule's, each held against KD; no student is trained.
 
     Example: kdanalysis diagnose teacher.npz --out card --temperatures 1,4
     """
@@ -50,18 +50,17 @@ def diagnose(
             return
         title = heading(source, file, without_label(source))
         print_frame(wide_card(study.tables["teacher"]), title=title)
-        print_suggestions(study)
+        print_candidates(study)
         write(study)
 
 
-def print_suggestions(study: "Study") -> None:
-    """Print every suggested setting with its evidence, and the loss ready to paste."""
-    from kdanalysis.analyzers.teacher.suggestion import values_as_text
+def print_candidates(study: "Study") -> None:
+    """Print every candidate with how it lies to KD, and the losses ready to paste."""
     from kdanalysis.cli.terminal import print_frame
 
-    table, reading = study.tables["suggestion"], study.readings["suggestion"]
-    columns = ["setting", "value", "evidence"]
+    table, reading = study.tables["candidates"], study.readings["candidates"]
+    columns = ["candidate", "cosine", "cosine_batch", "multiplier"]
     typer.echo()
-    print_frame(values_as_text(table)[columns], title=f"Suggestions. {reading.sentence}")
+    print_frame(table[columns], title=f"Candidates to try. {reading.sentence}")
     if reading.number:
         typer.echo(f"\n{reading.number}")

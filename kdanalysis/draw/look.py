@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import pandas as pd
 
+from kdanalysis.draw.place import host
+from kdanalysis.draw.settings import settings
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -17,20 +20,6 @@ else:  # loaded when something is drawn, for a table needs no matplotlib
 
 COLUMN, PAGE = 5.0, 7.0  # widths in inches; readable when printed at half of them
 
-RC = {
-    "font.size": 10,
-    "axes.labelsize": 10,
-    "axes.titlesize": 10,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 4,
-    "figure.max_open_warning": 0,
-}
 
 GREY = "#7f7f7f"
 FAINT = "#bdbdbd"
@@ -53,8 +42,6 @@ PALETTE = {
     "wine": WINE,
 }
 CYCLE = (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY, GREY)
-STONE_PARTS = ("task", "distill", "cross")
-STONE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, OLIVE)  # the student's first
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -63,22 +50,27 @@ R = TypeVar("R")
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Run a drawing function under the shared settings, and leave matplotlib's own as they were."""
+    """Run a drawing function under the shared settings that the caller has not set otherwise."""
 
     @wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         import matplotlib as mpl
 
-        with mpl.rc_context(RC):
+        with mpl.rc_context(settings()):
             return draw(*args, **kwargs)
 
     return wrapped
 
 
 def new_figure(width: float, height: float, layout: str | None = "constrained") -> Figure:
-    """A figure that nobody has to close, sizes in inches; a notebook shows it by itself."""
+    """A figure that nobody has to close, sizes in inches; a notebook shows it by itself.
+
+    Inside :func:`drawing_on` it is the caller's, whose size stays.
+    """
     from kdanalysis.draw.figure import Drawing
 
+    if host.get() is not None:
+        return host.get()
     return Drawing(figsize=(width, height), layout=layout)
 
 
@@ -108,15 +100,6 @@ def term_colour(term: str) -> str:
     bare = term.rsplit(":", 1)[-1]
     named = next((colour for ask in _asked if (colour := ask(bare))), None)
     return PALETTE.get(named, named) or CYCLE[sum(bare.encode()) % len(CYCLE)]
-
-
-def side_look(term: str) -> tuple[str, object] | None:
-    """Colour and dashes of a term of a student with stones (stone_1/distill); None for others."""
-    side, _, part = term.partition("/")
-    if part not in STONE_PARTS or not (side == "student" or side.startswith("stone_")):
-        return None
-    number = 0 if side == "student" else int(side.removeprefix("stone_"))
-    return STONE_COLOURS[number % len(STONE_COLOURS)], DASHES[STONE_PARTS.index(part)]
 
 
 def ink_on(colour: str) -> str:
@@ -164,6 +147,21 @@ def side_legend(ax: Axes, title: str | None = None) -> None:
         title=title,
         borderaxespad=0,
         handlelength=3,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def top_legend(ax: Axes, columns: int, title: str | None = None) -> None:
+    """Legend above the axes, at most six texts a line; its texts are shown as they are."""
+    legend = ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.01),
+        frameon=False,
+        ncols=min(columns, 6),
+        title=title,
+        borderaxespad=0,
+        alignment="left",
     )
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.draw.look import CYCLE, DASHES, INK, Axes, ink_on, short, slant_ticks
+from kdanalysis.draw.settings import fine
 
 Values = Sequence[float | int] | np.ndarray | pd.Series
 
@@ -40,7 +41,7 @@ def heat_map(
     """
     for (row, column), text in texts.items():
         colour = "white" if dark(cells[row, column]) else ink
-        ax.text(column, row, text, ha="center", va="center", fontsize=9, color=colour)
+        ax.text(column, row, text, ha="center", va="center", fontsize=fine(), color=colour)
     image = ax.imshow(cells, **({"aspect": "auto"} | look))
     ax.set_yticks(range(len(rows)), labels=rows, parse_math=False)
     ax.set_xticks(range(len(columns)), labels=columns, parse_math=False)

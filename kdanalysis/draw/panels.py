@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, short, side_look, term_colour
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, short, term_colour
+from kdanalysis.draw.sides import side_look
 
 MOST_LAYERS = 6
 LOGITS = "logits"  # stands first among the layers, where it was recorded
@@ -60,7 +61,7 @@ def layer_panels(
     for layer, ax in panels.items():
         ax.set_title(short(layer, 24), loc="left", parse_math=False)
     if (total := rows.layer.nunique()) > len(layers):
-        figure.suptitle(f"{len(layers)} of {total} layers", x=0.01, ha="left", fontsize=10)
+        figure.suptitle(f"{len(layers)} of {total} layers", x=0.01, ha="left", fontsize="medium")
     return figure, panels
 
 

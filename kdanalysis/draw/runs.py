@@ -18,6 +18,7 @@ from kdanalysis.draw.look import (
     styled,
 )
 from kdanalysis.draw.panels import panel_grid
+from kdanalysis.draw.settings import fine
 
 ACROSS = 3  # panels beside each other
 POINTS = 30  # of a line; more steps are put together, as a single batch is noisy
@@ -114,7 +115,7 @@ def _write_values(ax: Axes, x: int, values: pd.Series) -> None:
     """Numbers beside the dots."""
     for value in values.dropna():
         ax.annotate(f"{value:.3g}", (x, value), xytext=(0, 5), textcoords="offset points",
-                    ha="center", fontsize=9)  # fmt: skip
+                    ha="center", fontsize=fine())  # fmt: skip
 
 
 def _legend(figure: Figure, ax: Axes, over_steps: bool, runs: list[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from kdanalysis.analyzers.by_term import kd_parts, with_kd_parts
+from kdanalysis.analyzers.by_term import kd_parts, with_kd_parts, with_unit_weights
 from kdanalysis.analyzers.noun import Picture, Reading
 from kdanalysis.analyzers.terms.conflict import GradientConflict
 from kdanalysis.analyzers.terms.direction import LossDirection
@@ -22,7 +22,7 @@ from kdanalysis.analyzers.terms.matching import (
     summary,
 )
 from kdanalysis.analyzers.terms.share import TermShare
-from kdanalysis.draw.look import Axes
+from kdanalysis.draw.look import Axes, Figure
 from kdanalysis.losses import Loss
 from kdanalysis.pages.compare_runs import BY_RUN
 from kdanalysis.pages.html import Section
@@ -92,7 +92,9 @@ def loss_tables(
     analyzers = {
         "direction": LossDirection(losses, steps),
         "magnitude": TermMagnitude(whole, steps),
-        "share": TermShare({n: one for n, one in whole.items() if n not in split}),
+        "share": TermShare(
+            with_unit_weights({n: one for n, one in whole.items() if n not in split})
+        ),
         "conflict": GradientConflict(losses, steps),
     }
     return compute(source, analyzers, device, watch)
@@ -174,7 +176,7 @@ def drawn(noun: str, sources: Sequence[Source], matched: str = "") -> Sequence[P
     if noun == "magnitude":
         where = f", with every loss brought to the mean norm of {matched}"
         caption = f"Every term{where if matched else ', as its loss weighs it'}"
-        return (Picture(caption, draw_terms),)
+        return (Picture(caption, draw_terms, panels=True),)
     if noun != "direction":
         return pictures if steps else pictures[:1]
     first, by_teacher, over_training = pictures
@@ -183,10 +185,10 @@ def drawn(noun: str, sources: Sequence[Source], matched: str = "") -> Sequence[P
     return shown + [over_training] * (steps and len(sources) == 1)  # else together
 
 
-def draw_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def draw_terms(table: pd.DataFrame) -> Axes | Figure:
     """Draw lines over the steps, or a single step's dots."""
     several = table.step.nunique() > 1
-    return (magnitude_over_training if several else magnitude_of_terms)(table, ax)
+    return (magnitude_over_training if several else magnitude_of_terms)(table)
 
 
 def matched_reading(first: str) -> Any:

@@ -10,7 +10,7 @@ import torch
 from kdanalysis.analyzers.noun import Picture
 from kdanalysis.analyzers.students.agreement import QUANTITIES, agreement_by_run, at_the_end
 from kdanalysis.analyzers.students.relation_pictures import relation_by_run
-from kdanalysis.analyzers.terms.conflict import conflict_by_run
+from kdanalysis.analyzers.terms.conflict_pictures import conflict_by_run
 from kdanalysis.analyzers.terms.direction_pictures import direction_by_run, multiplier_by_run
 from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
 from kdanalysis.analyzers.terms.matching import Tables

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from kdanalysis.draw.look import Axes, Figure
 from kdanalysis.pages.run import run_study
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, unwatched
@@ -48,10 +47,8 @@ class Opened:
             self._tables |= tables_of(self.source, missing, device, watch)
         return {name: self._tables[name] for name in names}
 
-    def figure(
-        self, name: str, ax: Axes | None = None, *, picture: int = 0, **options: Any
-    ) -> Axes | Figure:
-        """Draw a picture of a table, on axes of your own or in a new figure."""
+    def figure(self, name: str, ax: Any = None, *, picture: int = 0, **options: Any) -> Any:
+        """Draw a picture of a table, in a place of your own or a new figure; as a Study does."""
         return self._study([name]).figure(name, ax, picture=picture, **options)
 
     def report(self, path: str | Path) -> None:

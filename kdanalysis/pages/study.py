@@ -11,7 +11,6 @@ import pandas as pd
 
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Noun, Picture, Reading, figure_of
-from kdanalysis.draw.look import Axes, Figure
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.publish import figure_kinds, output_folder
 from kdanalysis.studies.compute import joined
@@ -66,20 +65,21 @@ class Study:
     def figure(
         self,
         name: str,
-        ax: Axes | None = None,
+        ax: Any = None,
         *,
         run: str = "",
         picture: int = 0,
         **options: Any,
-    ) -> Axes | Figure:
-        """Draw a picture of a table; return the axes given, or a figure that a notebook shows.
+    ) -> Any:
+        """Draw a picture of a table; return the axes, or a figure that a notebook shows.
 
         Args:
             name: of the table.
-            ax: axes to draw on; a figure of its own if None.
+            ax: axes, a subfigure or a figure to draw on; a figure of its own if None.
             run: which of several; all in one picture, or the first, if not given.
             picture: which of the table's pictures.
-            **options: of the drawing, such as ``temperature`` of a sweep.
+            **options: ``labels`` of terms and losses; others of the drawing, such as
+                ``temperature`` of a sweep.
 
         Raises:
             ValueError: no such table, run or picture, or nothing in it to draw.

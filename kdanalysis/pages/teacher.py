@@ -1,4 +1,4 @@
-"""A teacher's page: its card, what the card's numbers come from, and settings to start from."""
+"""A teacher's page: its card, what the card's numbers come from, and candidates to try."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,15 +8,22 @@ import pandas as pd
 import torch
 
 from kdanalysis.analyzers.teacher.calibration import Calibration
+from kdanalysis.analyzers.teacher.candidates import (
+    OWN,
+    UNIFORM,
+    FromUniform,
+    candidate_table,
+    choose,
+)
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
 from kdanalysis.analyzers.teacher.card_tiles import card_tiles
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.modality import Modality
 from kdanalysis.analyzers.teacher.profile import ClassProfile
-from kdanalysis.analyzers.teacher.suggestion import suggest, suggestion_tiles
 from kdanalysis.analyzers.teacher.suppression import Suppression
 from kdanalysis.analyzers.terms.amplification import Amplification
-from kdanalysis.losses import DKD, GDKD
+from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.losses import DKD, GDKD, parse_loss
 from kdanalysis.pages.html import Section, Tile
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
@@ -33,7 +40,7 @@ def diagnose(
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,
 ) -> Study:
-    """Diagnose a teacher's predictive distribution: its card, and settings to start from.
+    """Diagnose a teacher's predictive distribution: its card, and candidates to try.
 
     Args:
         source: a file of logits, a run folder, or arrays by name (teacher_logits, and target where
@@ -58,8 +65,8 @@ def diagnose(
     }
 
     def sections() -> list[Section]:
-        lead = [card_section(tables["teacher"]), suggestion_section(tables["suggestion"])]
-        rest = [noun for noun in tables if noun not in ("teacher", "suggestion")]
+        lead = [card_section(tables["teacher"]), candidates_section(tables["candidates"])]
+        rest = [noun for noun in tables if noun not in ("teacher", "candidates")]
         return lead + [noun_section(n, {"": tables[n]}, source.info.classes) for n in rest]
 
     parts = {noun: {"": table} for noun, table in tables.items()}
@@ -87,9 +94,29 @@ def teacher_tables(
         losses = {"dkd": DKD(), "gdkd": GDKD(k=min(5, classes - 1))}
         wanted["amplification"] = Amplification(losses, temperatures)
     tables = compute(source, wanted, device, watch)
-    evidence = (tables.get(noun) for noun in ("modality", "calibration"))
-    suggestion = suggest(tables["teacher"], tables["mass"], *evidence)
-    return {"teacher": tables.pop("teacher"), "suggestion": suggestion, **tables}
+    found = candidates_of(source, tables["mass"], device, watch)
+    return {"teacher": tables.pop("teacher"), "candidates": found, **tables}
+
+
+def candidates_of(
+    source: Source, mass: pd.DataFrame, device: torch.device | str = "cpu", watch: Watch = unwatched
+) -> pd.DataFrame:
+    """Return the losses to try, held against KD at the file's student, else at a uniform one.
+
+    Args:
+        source: the logits, read once more.
+        mass: the table of ``TopKMass``.
+        device: where to compute.
+        watch: wraps the batches, for a progress bar.
+    """
+    chosen = choose(mass, source.has_target)
+    if len(chosen) < 2:
+        return candidate_table(chosen, None)
+    losses = {name: parse_loss(loss) for name, (loss, _) in chosen.items()}
+    own = source.run is None and "student_logits" in source.columns()
+    held = LossDirection(losses, source.marks()) if own else FromUniform(losses)
+    direction = compute(source, {"direction": held}, device, watch)["direction"]
+    return candidate_table(chosen, direction, OWN if own else UNIFORM)
 
 
 def card_section(card: pd.DataFrame, run: str = "", place: int = 1) -> Section:
@@ -111,10 +138,7 @@ def card_section(card: pd.DataFrame, run: str = "", place: int = 1) -> Section:
     )
 
 
-def suggestion_section(table: pd.DataFrame) -> Section:
-    """Return the section of the suggested settings: each with its rule and its evidence."""
-    section = noun_section("suggestion", {"": table})
-    _, shown = section.tables[0]
-    tables = [("Settings, each with its rule", shown)] if len(table) else []
-    tiles = [Tile(*tile) for tile in suggestion_tiles(table)]
-    return replace(section, tables=tables, tiles=tiles)
+def candidates_section(table: pd.DataFrame) -> Section:
+    """Return the section of the candidates: each with its reason, and how it lies to KD."""
+    section = noun_section("candidates", {"": table})
+    return replace(section, tables=[("Losses against KD", table)] if len(table) else [])

@@ -31,11 +31,14 @@ def setting_of(
     """
     temperature, k = compared or common_settings([info])
     plain = Setting(info.num_classes, temperature=temperature, k=k)
+    known = plain.decoupled | {"kd": plain.bare["kd"]}
+    trained = distilled_with(info, known)
     return Setting(
         info.num_classes,
         temperature=temperature,
         k=k,
-        trained=distilled_with(info, plain.decoupled),
+        trained=trained,
+        used=used_names(info, known | trained),
         region_loss=region_loss_of(info),
         **recorded,
     )
@@ -63,16 +66,27 @@ def common_settings(
 def distilled_with(info: RunInfo, known: Mapping[str, Loss]) -> dict[str, Loss]:
     """Return the run's own distillation loss as "trained", without its cross-entropy.
 
-    Empty where it has a single term, whose share is 1, is one of the known losses, or is on
-    regions, whose logits a run does not hold.
+    Empty where it is one of the known losses, or is on regions, whose logits a run does not hold.
     """
-    loss = trained_loss(info)
-    parts = list(loss.losses) if isinstance(loss, Sum) else [loss] if loss is not None else []
-    parts = [part for part in parts if not isinstance(part, CrossEntropy)]
+    parts = [part for part in parts_of(info) if not isinstance(part, CrossEntropy)]
     if not parts or Sum(*parts).scales or repr(parts) in {repr([one]) for one in known.values()}:
         return {}
-    own = Sum(*parts)
-    return {"trained": own} if len(own.terms) > 1 else {}
+    return {"trained": Sum(*parts)}
+
+
+def used_names(info: RunInfo, known: Mapping[str, Loss]) -> tuple[str, ...]:
+    """Return the names of the losses that a run was trained with: ce, one of the known, or none."""
+    parts = parts_of(info)
+    own = [repr(part) for part in parts if not isinstance(part, CrossEntropy)]
+    given = {name: [repr(x) for x in getattr(one, "losses", [one])] for name, one in known.items()}
+    plain = ["ce"] if len(own) < len(parts) else []
+    return (*plain, *(name for name, reprs in given.items() if own and reprs == own))
+
+
+def parts_of(info: RunInfo) -> list[Loss]:
+    """Return the losses that a run's loss adds up, as far as they are known."""
+    loss = trained_loss(info)
+    return list(loss.losses) if isinstance(loss, Sum) else [loss] if loss is not None else []
 
 
 def trained_loss(info: RunInfo) -> Loss | None:

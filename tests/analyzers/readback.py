@@ -24,6 +24,11 @@ def smallest_font(figure: Figure) -> float:
     return min(text.get_fontsize() for text in texts)
 
 
+def legend_is_above(ax: Axes) -> bool:
+    ax.figure.canvas.draw()
+    return ax.get_legend().get_window_extent().y0 >= ax.get_window_extent().y1
+
+
 def legend_is_beside(ax: Axes) -> bool:
     ax.figure.canvas.draw()
     return ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1

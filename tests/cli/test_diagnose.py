@@ -55,27 +55,23 @@ def test_the_folder_has_the_card_in_full(run_command, file, tmp_path):
     assert (tmp_path / "out" / "figures" / "mass.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_suggestions_are_printed_with_a_loss_to_paste(run_command, file, tmp_path):
+def test_candidates_are_printed_with_losses_to_paste(run_command, file, tmp_path):
     printed = run_command("diagnose", file, "--out", tmp_path / "out").stdout
-    assert "Suggestions. Where to start, not an optimum" in printed
-    table = pd.read_csv(tmp_path / "out" / "tables" / "suggestion.csv")
-    assert table.columns.tolist() == ["setting", "value", "rule", "evidence", "would_change"]
-    for row in table.itertuples():
-        (line,) = (line for line in printed.splitlines() if line.startswith(row.setting + " "))
-        assert line.split()[1] == f"{row.value:g}"
-        assert row.evidence in line
-    (option,) = re.findall(r"^--loss (\S+)$", printed, re.MULTILINE)
-    loss = parse_loss(option)
-    assert [loss.temperature, loss.k, *loss.weights] == table.value.tolist()
+    assert "Candidates to try. Against KD, all at one T" in printed
+    table = pd.read_csv(tmp_path / "out" / "tables" / "candidates.csv")
+    assert table.candidate.tolist() == ["KD", "DKD's default", "GDKD's default", "the rule's"]
+    options = re.findall(r"^--loss (\S+)$", printed, re.MULTILINE)
+    assert options == table.loss.tolist()
+    assert {parse_loss(option).temperature for option in options} == {4.0}
 
 
-def test_a_file_without_finite_samples_gets_no_suggestion(run_command, tmp_path):
+def test_a_file_without_finite_samples_gets_no_candidates(run_command, tmp_path):
     np.save(tmp_path / "nan.npy", np.full((5, 4), np.nan, dtype=np.float32))
     result = run_command("diagnose", tmp_path / "nan.npy", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
-    assert "No sample is finite, so nothing can be suggested." in result.stdout
+    assert "No sample is finite, so there is nothing to try." in result.stdout
     assert "--loss" not in result.stdout
-    assert (tmp_path / "out" / "tables" / "suggestion.csv").read_text().startswith("setting,value")
+    assert (tmp_path / "out" / "tables" / "candidates.csv").read_text().startswith("candidate,loss")
 
 
 def test_labels_are_not_needed(run_command, tmp_path):

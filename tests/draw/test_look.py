@@ -16,11 +16,11 @@ from kdanalysis.draw.look import (
     plain_log,
     require,
     short,
-    side_look,
     state_left_out,
     styled,
     term_colour,
 )
+from kdanalysis.draw.sides import side_look
 
 
 def luminance(colour: str) -> float:

@@ -26,7 +26,7 @@ def test_without_labels_what_needs_them_is_absent(tmp_path, logits):
     bare = load_logits(tmp_path / "bare.npy")
     study = diagnose(bare, (1.0, 4.0))
     tables = study.tables
-    assert sorted(tables) == ["mass", "suggestion", "suppression", "teacher"]
+    assert sorted(tables) == ["candidates", "mass", "suppression", "teacher"]
     assert "accuracy" not in tables["teacher"].quantity.tolist()
     assert study.facts["labels"].startswith("none")
 
@@ -61,7 +61,7 @@ def test_the_folder_holds_all_tables_figures_and_one_page(source, tmp_path):
     drawn = (*nouns, "amplification_of_gdkd", "calibration_over_temperature")
     assert files == sorted(
         [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
-        + [f"tables/{name}.csv" for name in (*nouns, "teacher", "suggestion")]
+        + [f"tables/{name}.csv" for name in (*nouns, "teacher", "candidates")]
         + ["report.html"]
     )
     assert Reader((out / "report.html").read_text()).all("b") == []

@@ -24,6 +24,7 @@ from kdanalysis.draw.look import (
     short,
     state_left_out,
 )
+from kdanalysis.draw.settings import fine
 
 MEANS = ("entropy", "differing", "divergence", "clear")
 TEACHER = {"right": BLUE, "wrong": VERMILION}
@@ -179,7 +180,7 @@ def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
         at = np.arange(len(scales)) + 0.4 * (place - 0.5)
         bars = ax.bar(at, 100 * some.differing, width=0.38, color=colour, label=label)
         texts = [f"{x:.0%}\nclear" if x == x else "" for x in some.clear]
-        ax.bar_label(bars, texts, padding=2, fontsize=9)
+        ax.bar_label(bars, texts, padding=2, fontsize=fine())
     ax.set_xticks(range(len(scales)), labels=[f"{m} x {m} cells" for m in scales])
     ax.set_ylim(0, 125)
     ax.set_yticks(range(0, 101, 20))
@@ -194,7 +195,7 @@ def _classes(ax: Axes, table: pd.DataFrame, names: Sequence[str] | None) -> None
     ax.hlines(range(len(some)), 0, some.entropy, color=GREY, linewidth=1)
     ax.plot(some.entropy, range(len(some)), "o", color=BLUE)
     ax.set_yticks(range(len(some)), labels=texts, parse_math=False)
-    ax.tick_params(axis="y", labelsize=9, length=0)
+    ax.tick_params(axis="y", labelsize=fine(), length=0)
     if len(ranked) > len(some):
         ax.axhline(MOST - 0.5, color=GREY, linestyle=":", linewidth=1.2)
     scale = int(table.scale.max())

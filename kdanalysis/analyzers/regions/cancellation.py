@@ -208,7 +208,7 @@ def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
             bottom.set_ylabel("images (%)")
     figure.supxlabel(
         f"cells in which the teacher's class is not that of the image{state_left_out(table)}",
-        fontsize=10,
+        fontsize="medium",
     )
     shared_legend(figure, axes[0, 0], "upper right", ncols=3)
     return figure

@@ -2,23 +2,18 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.by_region import cells, check_cells, scale_slices
 from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.regions.ambiguity import measures
 from kdanalysis.core.regions import check_scales
-from kdanalysis.draw.look import PAGE, Axes, Figure, class_names, new_figure, require, short, styled
+from kdanalysis.draw.look import require
 
 COLUMNS = ("sample_id", "label", "scale", "row", "column", "class", "confidence", "differs")
-SCALE = "cividis"
-WIDTH, HEIGHT = PAGE + 0.6, 4.3  # inches, as all below
-PLACES = ((1.75, 1.9), (3.8, 3.7))  # left edge and side of the coarser and of the finer cells
-WRITTEN = 5  # at finer scales no name fits into a cell
 
 
 class Sight(Noun):
@@ -98,125 +93,3 @@ def sight_reading(table: pd.DataFrame) -> Reading:
     if alone:
         told += f" In {alone} of them a cell names the label and the whole image is read otherwise."
     return Reading(told, number)
-
-
-@styled
-def sight_of_image(
-    table: pd.DataFrame,
-    image: UInt8[np.ndarray, "h w 3"],
-    sample_id: int,
-    names: Sequence[str] | None = None,
-) -> Figure:
-    """One image, then its cells at every scale: the teacher's class in each, its confidence below.
-
-    The first picture is the image, its label above and the teacher's class below. In the others the
-    colour over the greyed image is the teacher's probability of the class that is written; cells
-    that name another class than the whole image are framed. Two scales are drawn, the finest of up
-    to 5 x 5 cells and the one before.
-
-    Args:
-        table: as ``sight_table`` gives it.
-        image: its pixels, height by width.
-        sample_id: of the image.
-        names: a name for every class.
-
-    Raises:
-        ValueError: the table has no row of this image, or no scale in whose cells a name fits.
-    """
-    require(table, *COLUMNS)
-    rows = table[table.sample_id == sample_id]
-    if rows.empty:
-        raise ValueError(f"the table has no sample {sample_id}")
-    labels = class_names(int(max(table["class"].max(), table.label.max())) + 1, names)
-    scales = drawn_scales(rows.scale.unique().tolist())
-    if not scales:
-        raise ValueError(f"there is no scale from 2 to {WRITTEN}, in whose cells a name can stand")
-    figure = new_figure(WIDTH, HEIGHT, layout=None)
-    _plain(_axes(figure, 0.1, 1.5), image, rows, labels)
-    for scale, (left, side) in zip(scales, PLACES[-len(scales) :], strict=True):
-        of_scale = rows[rows.scale == scale]
-        _cells(_axes(figure, left, side), image, of_scale, scale, labels)
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
-    bar = figure.add_axes((0.2 / WIDTH, 0.62 / HEIGHT, 3.2 / WIDTH, 0.12 / HEIGHT))
-    figure.colorbar(ScalarMappable(Normalize(0, 1), SCALE), cax=bar, orientation="horizontal")
-    bar.set_xlabel("teacher's probability of the class in a cell")
-    return figure
-
-
-def drawn_scales(scales: Sequence[int]) -> list[int]:
-    """Return the two finest scales in whose cells a name fits; none where there is no such one."""
-    return [scale for scale in scales if 1 < scale <= WRITTEN][-2:]
-
-
-def _axes(figure: Figure, left: float, side: float) -> Axes:
-    """Add square axes, in inches, all with one upper edge."""
-    bottom = HEIGHT - 0.48 - side
-    return figure.add_axes((left / WIDTH, bottom / HEIGHT, side / WIDTH, side / HEIGHT))
-
-
-def _plain(
-    ax: Axes, image: UInt8[np.ndarray, "h w 3"], rows: pd.DataFrame, labels: list[str]
-) -> None:
-    whole = rows[rows.scale == 1].iloc[0]
-    ax.imshow(image, interpolation="nearest")
-    ax.set_title(f"label:\n{short(labels[whole.label], 20)}", loc="left", parse_math=False)
-    ax.set_xlabel(
-        f"the teacher reads:\n{short(labels[whole['class']], 22)}\n{whole.confidence:.0%}",
-        parse_math=False,
-        loc="left",
-    )
-    _bare(ax)
-
-
-def _cells(
-    ax: Axes,
-    image: UInt8[np.ndarray, "h w 3"],
-    rows: pd.DataFrame,
-    scale: int,
-    labels: list[str],
-) -> None:
-    from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import withStroke
-
-    extent = (0, scale, scale, 0)
-    grey = image.mean(-1)
-    ax.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest", extent=extent)
-    values = rows.sort_values(["row", "column"]).confidence.to_numpy().reshape(scale, scale)
-    ax.imshow(values, cmap=SCALE, vmin=0, vmax=1, alpha=0.6, extent=extent, interpolation="nearest")
-    for row in rows.itertuples():
-        name = labels[rows.loc[row.Index, "class"]]
-        text = ax.text(
-            row.column + 0.5,
-            row.row + 0.5,
-            f"{wrapped(name)}\n{row.confidence:.0%}",
-            ha="center",
-            va="center",
-            fontsize=9,
-            color="white",
-            parse_math=False,
-        )
-        text.set_path_effects([withStroke(linewidth=2.2, foreground="black")])
-        if row.differs:
-            inset = (row.column + 0.03, row.row + 0.03)
-            frame = Rectangle(inset, 0.94, 0.94, fill=False, edgecolor="white", linewidth=1.5)
-            ax.add_patch(frame)
-    ax.set_title(f"{scale} x {scale} cells", loc="left")
-    _bare(ax)
-
-
-def wrapped(name: str, width: int = 11) -> str:
-    """A class name on at most two lines of about ``width`` letters."""
-    line = short(name, 2 * width)
-    if len(line) <= width or " " not in line:
-        return short(line, width + 1)
-    breaks = [place for place, letter in enumerate(line) if letter == " "]
-    middle = min(breaks, key=lambda place: abs(place - len(line) / 2))
-    return "\n".join(short(part, width + 1) for part in (line[:middle], line[middle + 1 :]))
-
-
-def _bare(ax: Axes) -> None:
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set_visible(False)

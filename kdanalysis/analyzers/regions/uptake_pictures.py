@@ -28,6 +28,7 @@ from kdanalysis.draw.look import (
     short,
     state_left_out,
 )
+from kdanalysis.draw.settings import fine
 
 SAYS = {  # what a student says, how it is filled and told
     "local": ("full", "the teacher's class of the cell"),
@@ -67,7 +68,7 @@ def uptake_by_case(table: pd.DataFrame) -> Figure:
         axes[1, -1].legend(loc="best", frameon=False)
     figure.supxlabel(
         f"{'above: case, last epoch; below: epoch' if several else 'case'}{state_left_out(table)}",
-        fontsize=10,
+        fontsize="medium",
     )
     shared_legend(figure, axes[0, 0], "upper right", ncols=2)
     return figure
@@ -120,7 +121,7 @@ def _cases(ax: Axes, rows: pd.DataFrame) -> None:
             ax.plot(place, 100 * row[name], "o", color=colour, fillstyle=fill, **LARGE)
         ax.plot([], [], "o", color=GREY, fillstyle=fill, markersize=9, label=label)
     ax.set_xticks(range(len(rows)), labels=[case.replace(" ", "\n") for case in rows.case])
-    ax.tick_params(axis="x", labelsize=9)
+    ax.tick_params(axis="x", labelsize=fine())
     ax.set_xlim(-0.6, len(rows) - 0.4)
     ax.set_ylim(0, 100)
 

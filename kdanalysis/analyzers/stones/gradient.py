@@ -142,8 +142,8 @@ def gradient_over_training(table: pd.DataFrame) -> Figure:
     for block, ax in panels.items():
         side_lines(ax, rows[rows.layer == block], "share", 100)
         ax.axhline(0, color=FAINT, linewidth=1, zorder=0)
-    figure.supxlabel("epoch", fontsize=10)
-    figure.supylabel("share of the step (%)", fontsize=10)
+    figure.supxlabel("epoch", fontsize="medium")
+    figure.supylabel("share of the step (%)", fontsize="medium")
     terms_legend(figure)
     return figure
 

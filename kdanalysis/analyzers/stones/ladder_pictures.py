@@ -7,6 +7,7 @@ from kdanalysis.draw.look import (
     BLUE,
     GREEN,
     GREY,
+    INK,
     MARKERS,
     ORANGE,
     PAGE,
@@ -19,12 +20,12 @@ from kdanalysis.draw.look import (
     plain_log,
     require,
     shared_legend,
-    side_legend,
+    slant_ticks,
     state_left_out,
+    top_legend,
 )
 
 SHARES = {
-    "accuracy": ("right", BLUE),
     "agreement_teacher": ("says what the teacher says", ORANGE),
     "overlap": ("top-k shared with the teacher", GREEN),
 }
@@ -32,32 +33,43 @@ DISTANCES = {
     "divergence_teacher": ("from the teacher", VERMILION),
     "divergence_student": ("from the student", GREY),
 }
-RELATION = "relation"
 
 
 @LadderProfile.picture("From the teacher over its stones to the student", panels=True)
 def ladder_by_stone(table: pd.DataFrame) -> Figure:
-    """Shares of samples, divergences and non-top relation for every side, the teacher's first."""
-    require(table, "side", *SHARES, *DISTANCES, RELATION, "k", "temperature", number="overlap")
-    figure, axes = new_panels(2, 1, figsize=(PAGE, 5.0), sharex=True)
-    shares = axes[0]
-    for (name, (label, colour)), marker in zip(SHARES.items(), MARKERS, strict=False):
-        if table[name].notna().any():
-            label = label.replace("top-k", f"top {table.k.iloc[0]}")
-            shares.plot(table.side, 100 * table[name], color=colour, label=label, marker=marker)
-    if table.relation.notna().any():
-        label = "rank correlation of the other logits"
-        shares.plot(table.side, 100 * table.relation, color="0.4", label=label, marker="D", ls="--")
-    shares.set_ylabel("share of samples (%);\ncorrelation x 100")
-    shares.set_ylim(min(0, 100 * table.relation.min()), None)
+    """Four panels over the sides, the teacher's first: accuracy, shares, correlation, divergences.
+
+    Accuracy and shares start at 0; the rank correlation of the classes outside the teacher's k
+    largest has its own axis, with the line of 0.
+    """
+    columns = ("side", "accuracy", *SHARES, *DISTANCES, "relation", "k", "temperature")
+    require(table, *columns, number="overlap")
+    figure, grid = new_panels(2, 2, figsize=(PAGE, 5.0), sharex=True)
+    accuracy, shares, relation, distances = grid.flat
+    if table.accuracy.notna().any():
+        accuracy.plot(table.side, 100 * table.accuracy, color=BLUE, marker=MARKERS[0])
+    else:
+        accuracy.text(0.5, 0.5, "no labels", transform=accuracy.transAxes, ha="center")
+    accuracy.set_ylabel("right (%)")
+    for (name, (label, colour)), marker in zip(SHARES.items(), MARKERS[1:], strict=False):
+        label = label.replace("top-k", f"top {table.k.iloc[0]}")
+        shares.plot(table.side, 100 * table[name], color=colour, label=label, marker=marker)
+    shares.set_ylabel("share (%)")
+    relation.plot(table.side, table.relation, color=INK, marker="D")
+    relation.axhline(0, color=GREY, linewidth=1, zorder=0)
+    relation.set_ylabel("rank correlation\nof the other logits")
     for (name, (label, colour)), marker in zip(DISTANCES.items(), MARKERS, strict=False):
-        axes[1].plot(table.side, table[name], color=colour, label=label, marker=marker)
-    axes[1].set_ylabel(f"divergence (nats)\nat T = {table.temperature.iloc[0]:g}")
-    axes[1].set_ylim(0, None)
-    axes[1].set_xlabel("more and more of the student's blocks →" + state_left_out(table))
-    axes[1].set_xticks(range(len(table)), labels=[said(side) for side in table.side])
-    for ax in axes:
-        side_legend(ax)
+        distances.plot(table.side, table[name], color=colour, label=label, marker=marker)
+    distances.set_ylabel(f"divergence (nats)\nat T = {table.temperature.iloc[0]:g}")
+    for ax in (accuracy, shares, distances):
+        ax.set_ylim(0, None)
+    for ax in (shares, distances):
+        top_legend(ax, 1)
+    for ax in (relation, distances):
+        ax.set_xticks(range(len(table)), labels=[said(side) for side in table.side])
+        slant_ticks(ax)
+    note = "more and more of the student's blocks →" + state_left_out(table)
+    figure.supxlabel(note, fontsize="medium")
     return figure
 
 

@@ -19,6 +19,7 @@ from kdanalysis.draw.look import (
     state_left_out,
 )
 from kdanalysis.draw.panels import panel_grid
+from kdanalysis.draw.settings import fine
 
 KINDS = {
     "logits": "student less teacher:\ncentred logits",
@@ -61,7 +62,7 @@ def discrepancy_maps(
         limit = shared_limit(maps)
         for ax, cells, table in zip(column, maps, tables.values(), strict=True):
             image = _map(ax, cells, limit)
-            ax.set_title(str(size(table, kind)), loc="left", fontsize=9)
+            ax.set_title(str(size(table, kind)), loc="left", fontsize=fine())
         more = any(np.nanmax(np.abs(cells), initial=0) > limit for cells in maps)
         label = title.format(temperature=next(iter(tables.values())).temperature.iloc[0])
         figure.colorbar(
@@ -155,7 +156,7 @@ def _label(
     for ax in shown:
         _mark_classes(ax, labels)
     if left_out := state_left_out(table):
-        shown[0].figure.supxlabel(left_out.strip(), fontsize=9)
+        shown[0].figure.supxlabel(left_out.strip(), fontsize=fine())
 
 
 def _mark_classes(ax: Axes, labels: list[str]) -> None:

@@ -2,14 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.evidence import mean_of
 from kdanalysis.analyzers.students.relation import NonTopRelation
 from kdanalysis.analyzers.students.relation_reading import at_end, pooled, shared_notions, time_of
+from kdanalysis.analyzers.students.seeds import by_seed
+from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
     BLUE,
     DASHES,
     GREY,
+    INK,
     MARKERS,
     ORANGE,
     PAGE,
@@ -17,6 +22,7 @@ from kdanalysis.draw.look import (
     Axes,
     Figure,
     few_ticks,
+    new_axes,
     new_panels,
     require,
     short,
@@ -24,6 +30,7 @@ from kdanalysis.draw.look import (
 )
 from kdanalysis.draw.marks import banded_line
 from kdanalysis.draw.runs import lines_by_run
+from kdanalysis.draw.settings import fine
 
 TITLES = {
     "spearman": "Spearman's rank correlation",
@@ -33,7 +40,6 @@ TITLES = {
 }
 COLOURS = (BLUE, VERMILION, ORANGE)
 MARGIN = 0.04  # of the scale, so that no marker is cut
-WIDEST = 0.55  # of the height of a method's row, taken by its notions
 
 
 @NonTopRelation.picture(
@@ -69,30 +75,43 @@ def relation_over_training(table: pd.DataFrame) -> Figure:
 
 
 @NonTopRelation.picture(
-    "How alike every student and its teacher relate the non-top classes, at the end",
+    "How alike every student and its teacher relate the classes outside the top ones, at the end",
     of_all=True,
-    panels=True,
 )
-def relation_by_method(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Four panels, a measure each: every student's mean and its 95 % interval over samples.
+def relation_by_method(tables: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
+    """Kendall's tau-b outside the classes of the last notion that all have: loss by seed.
 
-    Students with steps stand with those of their last epoch. Only notions that all tables have
-    are drawn. Every panel has a scale of its own.
+    A row a loss, a dot a student with the 95 % interval over its samples; of several seeds a bar
+    through their mean with its t interval over seeds. Students with steps stand with those of
+    their last epoch.
     """
-    notions = shared_notions(tables)
-    ends = {name: at_end(table) for name, table in tables.items()}
-    figure, axes = _panels(1.9 + 0.62 * len(tables), sharey=True)
-    for ax, measure in zip(axes, TITLES, strict=True):
-        for i, notion in enumerate(notions):
-            _points(ax, ends, (notion, measure), i, len(notions))
-        ax.set_ylim(len(tables) - 0.5, -0.5)
-        ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.8)
-    for ax in axes[::2]:
-        ax.set_yticks(range(len(tables)), labels=[short(n) for n in tables], parse_math=False)
-    for ax in axes:
-        few_ticks(ax.xaxis, 5)
-    _legend(figure, axes[0], pd.concat(tables.values()), "bar")
-    return figure
+    notion = shared_notions(tables)[-1]
+    ends = {name: at_end(table).loc[(notion, "kendall")] for name, table in tables.items()}
+    students = by_seed(tables)
+    colours = loss_colours(students)
+    ax = ax or new_axes(PAGE, 1.2 + 0.34 * len(students))
+    for place, (loss, seeds) in enumerate(students.items()):
+        rows = [ends[name] for name in seeds.values()]
+        means = [row["mean"] for row in rows]
+        spread = 0.5 * (np.arange(len(rows)) / max(len(rows) - 1, 1) - 0.5) * (len(rows) > 1)
+        half = [row.high - row["mean"] for row in rows]
+        look = {"color": colours[loss], "elinewidth": 1.2, "markersize": 5, "label": loss}
+        ax.errorbar(means, place + spread, xerr=half, fmt="o", **look)
+        whole = mean_of(means)
+        if len(rows) > 1:
+            ax.plot([whole.value] * 2, [place - 0.36, place + 0.36], color=INK, linewidth=2)
+            ax.hlines(place, whole.low, whole.high, color=INK, linewidth=3.5, alpha=0.35)
+    ax.set_yticks(range(len(students)), labels=[short(x, 24) for x in students], parse_math=False)
+    ax.set_ylim(len(students) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.8)
+    bars = "; black: mean and interval over seeds" if len(students) < len(tables) else ""
+    ax.set_xlabel(
+        f"tau-b of student and teacher, all but the teacher's {notion}\n"
+        f"(dot: student, line: 95 % interval over samples{bars})"
+        f"{_left_out(pd.concat(tables.values()))}"
+    )
+    return ax
 
 
 def relation_by_run(table: pd.DataFrame) -> Figure:
@@ -101,25 +120,6 @@ def relation_by_run(table: pd.DataFrame) -> Figure:
     rows = table[table.measure == "kendall"]
     rows = rows.assign(left="all but the " + rows.notion)
     return lines_by_run(rows, "mean", "left", "mean of Kendall's tau-b")
-
-
-def _points(
-    ax: Axes, ends: Mapping[str, pd.DataFrame], row: tuple[str, str], place: int, places: int
-) -> None:
-    """Means and intervals of one notion and measure, one row a student."""
-    found = pd.DataFrame([end.loc[row] for end in ends.values()])
-    shift = WIDEST * ((place + 0.5) / places - 0.5)
-    ax.errorbar(
-        found["mean"],
-        [i + shift for i in range(len(found))],
-        xerr=(found.high - found["mean"]).to_numpy(),
-        color=COLOURS[place],
-        marker=MARKERS[place],
-        linestyle="none",
-        elinewidth=1.6,
-        capsize=3,
-        label=row[0],
-    )
 
 
 def _panels(height: float, **shared: bool) -> tuple[Figure, Sequence[Axes]]:
@@ -151,7 +151,7 @@ def _legend(figure: Figure, ax: Axes, table: pd.DataFrame, spread: str) -> None:
         ncols=3,
         frameon=False,
         title=f"classes compared; {spread}: 95 % interval of the mean{_left_out(table)}",
-        title_fontsize=9,
+        title_fontsize=fine(),
     )
 
 

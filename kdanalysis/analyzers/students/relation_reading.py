@@ -1,18 +1,16 @@
 """Relations among the non-top logits in words: over training, and one method against another."""
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED, Interval, Z
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.students.method import METHODS, name_by_method
 from kdanalysis.analyzers.students.relation import NonTopRelation
-from kdanalysis.core.association import MEASURES
+from kdanalysis.analyzers.students.seeds import EFFECTS, by_seed, paired
 from kdanalysis.draw.look import require
 
-Z = 1.96  # standard errors to either side of a 95 % interval
 COURSE = 4  # fewer epochs than this show no course: the steps do
 
 
@@ -20,31 +18,27 @@ COURSE = 4  # fewer epochs than this show no course: the steps do
 def relation_reading(table: pd.DataFrame) -> Reading:
     """How much of the teacher's order the student has, and whether it grew.
 
-    The number is every measure at the end, all but the target / the top-1 / the top-k.
+    The number is Kendall's tau-b at the end, all but the target / the top-1 / the top-k.
     """
     end, time = at_end(table), time_of(table)
     notions = list(end.index.get_level_values("notion").unique())
-    means = (
-        f"{measure} " + " / ".join(f"{v:.3f}" for v in end["mean"].xs(measure, level="measure"))
-        for measure in MEASURES
-    )
+    taus = " / ".join(f"{v:.3f}" for v in end["mean"].xs("kendall", level="measure"))
     seen = table[table.n > 0]
     when, notion = _named(_last_of(table), seen.iloc[-1]), seen.notion.unique()[-1]
-    number = f"{when}, without {' / '.join(notions)}: {', '.join(means)}"
-    row, order = end.loc[(notion, "kendall")], end.loc[(notion, "order")]
+    number = f"{when}, without {' / '.join(notions)}: tau-b {taus}"
+    row = end.loc[(notion, "kendall")]
     claim = (
-        f"outside the teacher's {notion} the student orders {order['mean']:.1%} of the pairs of "
-        f"classes as its teacher does (tau-b {interval(row)})"
+        f"outside the teacher's {notion} their orders of the classes agree with a tau-b of "
+        f"{interval(row)}"
     )
     course = pooled(table, time).query("measure == 'kendall' and notion == @notion")
     if len(course) < 2:
         return Reading(f"{claim[0].upper()}{claim[1:]}.", number)
     first = course.iloc[0]
-    told = "These data do not show the student take over the non-top relations"
-    if row.low > first.high:
-        told = "The student takes over the teacher's non-top relations"
+    seen = SEEN if row.low > first.high else UNSEEN
+    told = f"The student takes over the teacher's non-top relations: {seen}"
     before = f"{when}, against {interval(first)} {_named(time, first)}"
-    return Reading(f"{told}: {claim} {before}.", number)
+    return Reading(f"{told}; {claim} {before}.", number)
 
 
 def time_of(table: pd.DataFrame) -> str:
@@ -104,32 +98,53 @@ def _named(time: str, row: pd.Series) -> str:
 
 @NonTopRelation.reads(of_all=True)
 def methods_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
-    """Whether GDKD is above DKD and DKD above KD in these data.
+    """How far the students' tau-b outside the last shared notion's classes lies from plain KD's.
 
-    One student is above another where their intervals are apart. The claim is checked for every
-    notion and measure, and the numbers given are Kendall's tau-b outside the last notion that all
-    tables have. Students whose names do not tell KD, DKD and GDKD apart are ranked.
+    Tau-b alone, as the share of pairs in the same order is (tau-b + 1) / 2 where nothing ties.
+    Students of several seeds are compared seed by seed, with intervals over seeds; of one student
+    each, the interval is over samples and says nothing of another training. Where the losses of
+    ``EFFECTS`` are there, what partition, weight and step do is told apart.
     """
-    notions = shared_notions(tables)
-    ends = {name: at_end(table) for name, table in tables.items()}
-    rows = {name: end.loc[(notions[-1], "kendall")] for name, end in ends.items()}
-    said = {name: f"{name} {interval(row)}" for name, row in rows.items()}
-    number = f"tau-b without {notions[-1]}: {', '.join(said.values())}"
-    students = name_by_method(tables)
-    if len(students) < 2:
-        highest = sorted(rows, key=lambda name: -rows[name]["mean"])
-        listed = ", ".join(said[name] for name in highest)
-        return Reading(f"Tau-b without {notions[-1]}, highest first: {listed}.", number)
-    ranked = list(students.values())
-    cells = [(notion, measure) for notion in notions for measure in MEASURES]
-    held = [_in_order([ends[name].loc[cell] for name in ranked]) for cell in cells]
-    sentence = (
-        f"{_how_often(students, held)}. Tau-b without {notions[-1]}: "
-        f"{', '.join(said[name] for name in ranked)}; "
-        f"{_pair_claims(ranked, [rows[name] for name in ranked])}. The 95 % intervals are over "
-        f"samples, of one student each: they do not say what another training would give."
-    )
-    return Reading(sentence, number)
+    notion = shared_notions(tables)[-1]
+    rows = {name: at_end(table).loc[(notion, "kendall")] for name, table in tables.items()}
+    number = f"tau-b without {notion}: " + ", ".join(f"{n} {interval(r)}" for n, r in rows.items())
+    students, values = by_seed(tables), {name: float(row["mean"]) for name, row in rows.items()}
+    losses = list(students)
+    if len(losses) < 2:
+        return Reading("One loss alone has nothing to be compared with.", number)
+    base = next((loss for loss in losses if loss.lower() == "kd"), losses[0])
+    claims = []
+    for loss in losses:
+        if loss != base:
+            found = paired(values, students, (loss, base))
+            if np.isnan(found.half):
+                found = _of_samples(rows, students[loss], students[base])
+            claims.append(f"{loss} {found.value:+.3f} ± {found.half:.3f} ({found.verdict})")
+    told = f"Tau-b outside the teacher's {notion} above {base}'s: {', '.join(claims)}."
+    effects = [
+        f"{name} {found.value:+.3f} ± {found.half:.3f} ({found.verdict})"
+        for name, pairs in EFFECTS.items()
+        if {loss for pair in pairs for loss in pair} <= set(students)
+        for found in [paired(values, students, *pairs)]
+    ]
+    if effects:
+        told += f" By what the losses differ in: {', '.join(effects)}."
+    if all(len(of_loss) == 1 for of_loss in students.values()):
+        return Reading(
+            f"{told} One student each, intervals over samples: what another training would give "
+            f"{UNTESTED}.",
+            number,
+        )
+    return Reading(f"{told} Intervals are over seeds, seed by seed.", number)
+
+
+def _of_samples(
+    rows: Mapping[str, pd.Series], one: Mapping[str, str], other: Mapping[str, str]
+) -> Interval:
+    """Difference of two students' means with the interval of independent samples."""
+    a, b = (rows[next(iter(names.values()))] for names in (one, other))
+    half = float(np.hypot(a.high - a["mean"], b.high - b["mean"]))
+    return Interval(float(a["mean"] - b["mean"]), half)
 
 
 def shared_notions(tables: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -148,26 +163,3 @@ def shared_notions(tables: Mapping[str, pd.DataFrame]) -> list[str]:
     if not shared:
         raise ValueError(f"the tables share no notion of non-top classes, they have {found}")
     return shared
-
-
-def _in_order(rows: Sequence[pd.Series]) -> bool:
-    return all(a.low > b.high for a, b in pairwise(rows))
-
-
-def _how_often(students: Mapping[str, str], held: Sequence[bool]) -> str:
-    claim = " > ".join(method.upper() for method in students)
-    absent = " and ".join(method.upper() for method in METHODS if method not in students)
-    missing = f" ({absent} left out: not exactly one student)" if absent else ""
-    holds, some = ("holds", sum(held)) if any(held) else ("does not hold", "none")
-    return (
-        f"{claim} {holds} in these data{missing}, in {some} of {len(held)} combinations of "
-        f"classes left out and measure"
-    )
-
-
-def _pair_claims(names: Sequence[str], rows: Sequence[pd.Series]) -> str:
-    claims = []
-    for (name, a), (other, b) in pairwise(zip(names, rows, strict=True)):
-        word = "above" if a.low > b.high else "below" if a.high < b.low else "not apart from"
-        claims.append(f"{name} is {word} {other}")
-    return ", ".join(claims)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks, in_parallel, keep_freed_memory
+from kdanalysis.analyzers.evidence import SEEN, UNSEEN
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
@@ -190,7 +191,7 @@ def check_table(table: pd.DataFrame) -> None:
 
 @TermSweep.reads()
 def sweep_reading(table: pd.DataFrame) -> Reading:
-    """Whether the extremes of k lose a term, and whether T^2 keeps the gradient's scale.
+    """Where k balances the relation terms, and whether T^2 keeps the gradient's scale.
 
     The number says where both relation terms speak best, by T.
     """
@@ -211,27 +212,30 @@ def sweep_reading(table: pd.DataFrame) -> Reading:
         parts.append(f"norm of kd over T: factor {kept:.3g}, without T² {bare:.3g}")
         steady = abs(np.log(kept)) < min(np.log(KEPT), abs(np.log(bare)))
         claims.append(
-            f"{'T² keeps' if steady else 'These data do not show T² keeping'} the gradient's "
-            f"scale: from T = {norm.index[0]:g} to {norm.index[-1]:g} the norm of kd changes by a "
-            f"factor of {kept:.3g}, without T² by {bare:.3g}."
+            f"T² keeping the gradient's scale {SEEN if steady else UNSEEN}: from T = "
+            f"{norm.index[0]:g} to {norm.index[-1]:g} the norm of kd changes by a factor of "
+            f"{kept:.3g}, without T² by {bare:.3g}."
         )
     return Reading(" ".join(claims), "; ".join(parts))
 
 
+def inner(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of k where no term is 0 by construction, as low_top at k = 1, low_other at c - 1."""
+    return rows[(rows.norm_low_top > 0) & (rows.norm_low_other > 0)]
+
+
 def _claim_of_k(rows: pd.DataFrame, temperature: float) -> str:
     """Both relation terms speak where the smaller of their shares is largest."""
-    if len(rows) < 3:
-        return f"{len(rows)} k cannot show what its extremes do."
-    best, ends = _balanced(rows), rows.iloc[[0, -1]]
-    smaller = ends[list(SHARES)].min(axis=1)
-    claim = (
-        f"at T = {temperature:g} the smaller of the weighted shares of low_top and low_other is "
-        f"largest at k = {best.k:.0f} ({min(best[list(SHARES)]):.0%}), against "
-        + " and ".join(f"{s:.0%} at k = {k:.0f}" for k, s in zip(ends.k, smaller, strict=True))
+    rows = inner(rows)
+    if len(rows) < 2:
+        return f"{len(rows)} k with both relation terms cannot show how k changes them."
+    best, smaller = _balanced(rows), rows[list(SHARES)].min(axis=1)
+    near = rows.k[smaller >= 0.9 * smaller.max()]
+    return (
+        f"At T = {temperature:g} the smaller of the weighted shares of low_top and low_other is "
+        f"largest at k = {best.k:.0f} ({smaller.max():.0%}), and at least nine tenths of that from "
+        f"k = {near.min():.0f} to {near.max():.0f}."
     )
-    if best.k in ends.k.to_numpy():
-        return f"These data do not show the extremes of k degrade: {claim}."
-    return f"The extremes of k silence one of the two relation terms: {claim}."
 
 
 def _balanced(rows: pd.DataFrame) -> pd.Series:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.sweep.sweep import TERMS, TermSweep, check_table, rows_at
+from kdanalysis.analyzers.sweep.sweep import TERMS, USUAL, TermSweep, check_table, rows_at
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis, log_axis
 from kdanalysis.draw.look import (
     DASHES,
@@ -24,7 +24,8 @@ def sweep_over_k(table: pd.DataFrame, temperature: float | int | None = None) ->
     """Three panels over k: norms of the terms; mass outside and relation share; cosines to KD.
 
     The relation share is that of low_other's gradient norm: inside plain KD, and with the weights
-    of the sweep.
+    of the sweep. A term that is 0 by construction, low_top at k = 1 and low_other at c - 1, is a
+    gap. The dotted line is the papers' k.
 
     Args:
         table: as ``TermSweep.table`` gives it.
@@ -40,7 +41,8 @@ def sweep_over_k(table: pd.DataFrame, temperature: float | int | None = None) ->
         ("kd_share_low_other", "relation share in KD", term_colour("kd"), DASHES[0]),
         ("share_low_other", "... as weighted here", term_colour("low_other"), DASHES[1]),
     ):
-        _line(shares, rows.k, 100 * rows[column], label, colour, dash)
+        there = rows.norm_low_other > 0 if column != "mass_other" else rows.k > 0
+        _line(shares, rows.k, 100 * rows[column].where(there), label, colour, dash)
     shares.set_ylabel("mass, share (%)")
     shares.set_ylim(-2, 102)
     _lines(cosines, rows, rows.k, {term: f"cosine_{term}_kd" for term in TERMS[:-1]})
@@ -49,6 +51,8 @@ def sweep_over_k(table: pd.DataFrame, temperature: float | int | None = None) ->
     cosines.set_xlabel("k, the number of classes in the top group" + state_left_out(table))
     k_axis(cosines, rows.k)
     for ax in (norms, shares, cosines):
+        if rows.k.min() < USUAL["k"] < rows.k.max():
+            ax.axvline(USUAL["k"], color=GREY, linewidth=1, linestyle=DASHES[2], zorder=0)
         side_legend(ax)
     return figure
 

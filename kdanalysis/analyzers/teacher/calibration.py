@@ -24,7 +24,6 @@ from kdanalysis.draw.look import require
 LADDER = (*(2.0**octave * 2.0 ** (q / 4) for octave in range(-2, 4) for q in range(4)), 16.0)
 ENTRIES = 40_000  # of a chunk
 SCORES = {"ece": "ECE", "nll": "NLL (nats)", "brier": "Brier score"}
-APART = 2**0.5  # temperatures within this factor count as the same: two steps of the ladder
 
 
 class Calibration(Analyzer):
@@ -185,11 +184,7 @@ def _scores(rows: pd.DataFrame) -> pd.DataFrame:
 
 @Calibration.reads()
 def calibration_reading(table: pd.DataFrame) -> Reading:
-    """Whether the T that distils is another than the T that calibrates; both scores there.
-
-    It is where both NLL and ECE are least at a T that is more than a factor of 1.41 from the one
-    that distils.
-    """
+    """Where NLL and ECE are least, and what they are at the T of the losses."""
     scores, distilled = one_network(table), float(table.distilled.iloc[0])
     found = {score: least(scores, score) for score in ("nll", "ece")}
     there = [t for t in dict.fromkeys((1.0, distilled)) if t in scores.index]
@@ -198,20 +193,13 @@ def calibration_reading(table: pd.DataFrame) -> Reading:
         + "".join(f", {scores[score][t]:.3f} at T = {t:g}" for t in there)
         for score, one in found.items()
     )
-    claim = (
+    return Reading(
         f"NLL is least at T = {found['nll']}, ECE at T = {found['ece']}; ECE is "
-        f"{found['ece'].value:.3f} there and {scores.ece[distilled]:.3f} at T = {distilled:g}, "
-        f"where the mean confidence is {scores.confidence[distilled]:.2f} and the accuracy "
-        f"{scores.accuracy[distilled]:.2f}"
+        f"{found['ece'].value:.3f} there and {scores.ece[distilled]:.3f} at the losses' T = "
+        f"{distilled:g}, where the mean confidence is {scores.confidence[distilled]:.2f} and the "
+        f"accuracy {scores.accuracy[distilled]:.2f}.",
+        number,
     )
-    apart = [abs(np.log(one.temperature / distilled)) > np.log(APART) for one in found.values()]
-    told = (
-        f"These data do not show that the T that distils ({distilled:g}) differs from the T that "
-        f"calibrates"
-    )
-    if all(apart):
-        told = f"The T that distils ({distilled:g}) is not the T that calibrates"
-    return Reading(f"{told}: {claim}.", number)
 
 
 @Calibration.reads(of_all=True)

@@ -110,7 +110,7 @@ def _panels(panels: Sequence[tuple[str, pd.DataFrame]], note: str) -> Figure:
         ax.remove()
     figure.supxlabel(
         f"confidence, max p (dot: mean of the bin, hollow below {FEW} samples; orange: gap){note}",
-        fontsize=10,
+        fontsize="medium",
     )
     return figure
 

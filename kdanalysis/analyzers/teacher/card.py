@@ -12,9 +12,11 @@ from torch.special import entr
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.mass import knees
+from kdanalysis.analyzers.teacher.modality import PEAK
 from kdanalysis.analyzers.teacher.reliability import BINS, calibration_error, sums_by_confidence
 from kdanalysis.core.partition import AutoK
 
+MODES = ("modes_mean", "several_peaks")
 TOP = 5  # p_other is the mass outside the TOP most probable classes
 CONFIDENT = 0.9
 
@@ -22,7 +24,7 @@ CONFIDENT = 0.9
 # 2^-133 (bfloat16), 2^-149 (float32). In natural logarithms: -17.3, -92.9, -104.0.
 UNDERFLOW = {"fp16": -25 * log(2), "bf16": -134 * log(2), "fp32": -150 * log(2)}
 
-FREE = ("confidence_mean", "entropy_mean", "rest_entropy_mean", "p_other_mean", "modality")
+FREE = ("confidence_mean", "entropy_mean", "rest_entropy_mean", "p_other_mean", *MODES, "auto_k")
 LABELLED = ("nll", "suppression", "confident_wrong")
 
 
@@ -45,7 +47,10 @@ class TeacherDistribution(Analyzer):
     - ``knee``: of the mean top-k mass (``knees``, Kneedle's point), which is the number of ranks
       whose mean mass is above 1/c.
     - ``k_mass_95``: the smallest k whose mean top-k mass is at least 0.95.
-    - ``modality``: mean k that the auto-k rule of GDKD chooses (ratio 2, no cap below c - 1).
+    - ``modes_mean``: exp(entropy), the number of equally likely classes of the same entropy.
+      ``several_peaks``: share of samples where more than one class has p >= 0.1 max p.
+    - ``auto_k``: mean k that GDKD-auto would choose at T, ratio 2, cap c - 1. It is no number of
+      modes: the rule looks for a jump among the least probable classes.
     - ``underflow_fp16``, ``_bf16``, ``_fp32``: share of samples whose least probable class rounds
       to zero in that type, subnormal numbers kept: p_min <= 2^-25, 2^-134, 2^-150. With one
       dominant class that is a gap (max - min logit)/T of 17.3, 92.9 and 104.0. Hardware that
@@ -126,12 +131,15 @@ def _free_sums(ranked: Float[Tensor, "n c"], temperature: float) -> dict[str, Te
     """Sums over the batch that need no label; the logits are sorted, largest first."""
     log_p = (ranked / temperature).log_softmax(-1)
     p = log_p.exp()
+    entropy = entr(p).sum(-1)
     sums = {
         "confidence_mean": p[:, 0].sum(),
-        "entropy_mean": entr(p).sum(),
+        "entropy_mean": entropy.sum(),
+        "modes_mean": entropy.exp().sum(),
+        "several_peaks": (p[:, 1] >= PEAK * p[:, 0]).sum(),
         "rest_entropy_mean": entr((ranked[:, 1:] / temperature).softmax(-1)).sum(),
         "p_other_mean": p[:, TOP:].sum(),
-        "modality": AutoK(temperature=temperature).sizes(ranked).sum(),
+        "auto_k": AutoK(temperature=temperature).sizes(ranked).sum(),
         "rank_mass": p.sum(0),
     }
     lost = {f"underflow_{d}": (log_p[:, -1] <= bound).sum() for d, bound in UNDERFLOW.items()}
@@ -177,11 +185,14 @@ def card_reading(card: pd.DataFrame) -> Reading:
         whose = "1 sample has" if same == 1 else f"{same:,} samples have"
         alike = f"{whose} the same logit for every class, as if never filled in, and counts in all."
         number = f"{number} {alike}".strip()
-    return Reading(
-        "What a student can learn from this teacher beyond its first guess: the less a teacher "
-        "leaves to its other classes, the more a loss must amplify them.",
-        number,
+    rows = card.dropna(subset="temperature").pivot(
+        index="temperature", columns="quantity", values="value"
     )
+    told = "The teacher's predictive distribution, by temperature."
+    if "p_other_mean" in rows and len(rows):
+        rest = ", ".join(f"{p:.2g} at T = {t:g}" for t, p in (1 - rows.confidence_mean).items())
+        told = f"What the teacher leaves to the classes after its first, on average: {rest}."
+    return Reading(told, number)
 
 
 def left_out(card: pd.DataFrame) -> int:

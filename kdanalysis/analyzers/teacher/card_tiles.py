@@ -30,7 +30,8 @@ ENTRIES = {
     "nll": Entry("NLL", "mean of -log p of the label", "nats"),
     "suppression": Entry("Suppression", "mean of 1 - p of the label: KD's factor on the rest"),
     "confident_wrong": Entry("Confidently wrong", "wrong with confidence above 0.9", "", True),
-    "modality": Entry("Modality", "mean k that the auto-k rule chooses"),
+    "modes_mean": Entry("Effective classes", "mean of exp(entropy)"),
+    "several_peaks": Entry("Several peaks", "two classes or more with p ≥ 0.1 max p", "", True),
     "knee": Entry("Knee", "k where the top-k mass bends"),
 }
 

@@ -1,189 +1,187 @@
-"""Modality (figure 9): how many classes auto-k counts as the teacher's top group, by true class."""
+"""Modality (figure 9): how many classes a teacher holds likely at once, by true class."""
 
 from collections.abc import Sequence
+from math import log
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.special import entr
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
+from kdanalysis.analyzers.evidence import chance_spread, share_of
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.partition import AutoK
-from kdanalysis.draw.look import (
-    PAGE,
-    VERMILION,
-    Axes,
-    names_in,
-    new_axes,
-    require,
-    short,
-    state_left_out,
-)
+from kdanalysis.core.streams import Bins
+from kdanalysis.draw.look import names_in, require, short
 
-ROWS = 30  # more classes than this are cut to the ends
-ENDS = 12  # so many with the smallest and so many with the largest mean k
-COLUMNS = 24  # more values of k than this are joined
+LADDER = tuple(2.0 ** (step / 2) for step in range(-2, 9))  # half octaves from 0.5 to 16
+PEAK = 0.1  # of the largest probability: a class at least so likely is a peak
+COUNTED = ("peaks_1", "peaks_2", "peaks_more")
+SUMS = ("peaks", "modes")
 
 
 class Modality(Analyzer):
-    """Distribution, for every true class, of the k that auto-k chooses per sample.
+    """Peaks and effective number of classes of p = softmax(logits / T), by true class.
+
+    - ``peaks``: the classes with p of at least a tenth of the sample's largest.
+    - ``modes``: exp of the entropy of p, 1 for a sure sample and c for one that knows nothing; as
+      many equally likely classes would have the same entropy.
+
+    Both at the T of the ladder where NLL over all samples is least, at which p means what it says:
+    half octaves from 0.5 to 16. Quartiles are within a quarter percent.
+
+    ``auto_k`` is another number: the k that GDKD-auto would choose at its own T and cap. That rule
+    looks for a jump among the least probable classes, so that it counts no modes.
 
     Args:
-        num_classes: c, at least 2; the state holds c * c numbers.
+        num_classes: c, at least 2; the state holds some 2600 c numbers.
         rule: GDKD's auto-k with its ratio, cap and temperature.
     """
 
     noun, title = "modality", "Modality"
     needs = ("teacher_logits", "target")
-    made_for = ("num_classes",)
 
     def __init__(self, num_classes: int, rule: AutoK | None = None) -> None:
         super().__init__(num_classes=num_classes, rule=rule or AutoK())
-        self.add_sum("count", num_classes, num_classes)
+        self.bins = Bins(0.0, log(num_classes), 400)  # of the entropy, nats
+        for name, *shape in (
+            ("nll",),
+            *((name, num_classes) for name in SUMS),
+            ("counts", num_classes, len(COUNTED)),
+            ("entropies", num_classes, self.bins.size),
+        ):
+            self.add_sum(name, len(LADDER), *shape)
+        for name in ("n", "auto_k"):
+            self.add_sum(name, num_classes)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "Modality":
+        """Return the analyzer with auto-k at the temperature of the losses."""
+        return cls(setting.num_classes, AutoK(temperature=setting.temperature))
 
     def add(self, teacher: Logits, target: Labels) -> None:
         """Add the finite samples of a batch."""
-        pair = target.long() * self.num_classes + self.rule.sizes(teacher)
-        count = pair.bincount(minlength=self.num_classes**2)
-        self.accumulate(count=count.view(self.num_classes, self.num_classes))
+        logits, label = teacher.double(), target.long()
+        for place, temperature in enumerate(LADDER):
+            self._add_at(place, (logits / temperature).log_softmax(-1), label)
+        by_class = logits.new_zeros(2, self.num_classes)
+        ones = torch.ones(len(label), dtype=torch.float64, device=label.device)
+        found = by_class.index_add(1, label, torch.stack([ones, self.rule.sizes(logits).double()]))
+        self.accumulate(n=found[0], auto_k=found[1])
+
+    def _add_at(self, place: int, log_p: Tensor, label: Tensor) -> None:
+        """Add the samples at one temperature of the ladder."""
+        p = log_p.exp()
+        entropy = entr(p).sum(-1)
+        peaks = (p >= PEAK * p.amax(-1, keepdim=True)).sum(-1)
+        kind = peaks.clamp(max=len(COUNTED)) - 1
+        sums = {"peaks": peaks.double(), "modes": entropy.exp()}
+        for name, values in sums.items():
+            getattr(self, name)[place].index_add_(0, label, values.to(self.nll))
+        self.nll[place] -= log_p.gather(-1, label.unsqueeze(-1)).sum().to(self.nll)
+        pairs = (label * len(COUNTED) + kind).bincount(minlength=self.counts[place].numel())
+        self.counts[place] += pairs.view_as(self.counts[place]).to(self.nll)
+        self.entropies[place] += self.bins.counts(entropy, label, self.num_classes).to(self.nll)
 
     def compute(self) -> dict[str, Tensor]:
-        """``count`` (true class, k) for k from 0, which never occurs; ``mean`` k; ``n`` samples."""
-        n = self.count.sum(-1)
-        k = torch.arange(self.num_classes, dtype=n.dtype, device=n.device)
+        """Every column of the table but its index: all classes together, then each."""
+        best = int(self.nll.argmin())
+        counts, entropies = _with_all(self.counts[best]), _with_all(self.entropies[best])
+        n = _with_all(self.n)
+        low, high = torch.zeros(()), torch.tensor(log(self.num_classes))
+        quartiles = {
+            f"modes_{name}": value.clamp(low, high).exp()
+            for name, value in self.bins.quartiles(entropies).items()
+        }
+        shares = dict(zip(COUNTED, (counts / n.unsqueeze(-1)).unbind(-1), strict=True))
         return {
-            "count": self.count.clone(),
-            "mean": (self.count * k).sum(-1) / n,
             "n": n,
-            "non_finite": self.non_finite.clone(),
+            **shares,
+            "peaks_mean": _with_all(self.peaks[best]) / n,
+            "modes_mean": _with_all(self.modes[best]) / n,
+            **quartiles,
+            "temperature": torch.full_like(n, LADDER[best]),
+            "auto_k": _with_all(self.auto_k) / n,
+            "non_finite": self.non_finite.expand_as(n).clone(),
         }
 
     def table(self) -> pd.DataFrame:
-        """Columns target, k, count, share (of the class's samples), n, temperature, non_finite.
+        """Columns target, n, peaks_1, peaks_2, peaks_more, peaks_mean, modes_mean, and more.
 
-        A k that no sample of the class chose has no row.
+        One row a true class that has samples, before them one of all, whose target is <NA>.
+        ``peaks_*`` are the shares of samples with one, two and more peaks; modes_q25,
+        modes_median, modes_q75 quartiles of exp(entropy); ``temperature`` that of least NLL. The
+        last columns are auto_k (mean of what GDKD-auto would choose), auto_k_temperature,
+        auto_k_cap and non_finite.
         """
-        values = self.compute()
-        count, n = values["count"].cpu(), values["n"].cpu()
-        target, k = count.nonzero().unbind(-1)
-        pairs = pd.DataFrame({"target": target.numpy(), "k": k.numpy()})
-        return pairs.assign(
-            count=count[target, k].long().numpy(),
-            share=(count[target, k] / n[target]).numpy(),
-            n=n[target].long().numpy(),
-            temperature=self.rule.temperature,
-            non_finite=int(values["non_finite"]),
-        )
+        frame = self.frame([(pd.NA,), *((c,) for c in range(self.num_classes))], ["target"])
+        frame = frame[frame.n > 0].reset_index(drop=True).astype({"target": "Int64"})
+        cap = self.num_classes - 1
+        cap = cap if self.rule.max_k is None else min(cap, int(self.rule.max_k))
+        frame.insert(len(frame.columns) - 1, "auto_k_temperature", float(self.rule.temperature))
+        frame.insert(len(frame.columns) - 1, "auto_k_cap", cap)
+        return frame
+
+
+def _with_all(state: Tensor) -> Tensor:
+    """Put the sum over all classes first."""
+    return torch.cat((state.sum(0, keepdim=True), state))
+
+
+def check_table(table: pd.DataFrame) -> pd.Series:
+    """Return the row of all samples; a ValueError where there is nothing to read."""
+    columns = ("target", "n", *COUNTED, "modes_q25", "modes_median", "modes_q75", "temperature")
+    require(table, *columns, "auto_k")
+    return table[table.target.isna()].iloc[0]
+
+
+def by_class(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the classes, fewest samples with several peaks first."""
+    rows = table[table.target.notna()]
+    several = 1 - rows.peaks_1
+    return rows.assign(several=several).sort_values(["several", "modes_median"], kind="stable")
 
 
 @Modality.reads(names=True)
 def modality_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -> Reading:
-    """Whether k differs by class: smallest and largest mean k, and what the class explains.
+    """How many samples have several peaks, whether that differs by class; auto-k beside it.
 
-    It does where the class explains at least 5 % of the variance of k over all samples, beyond
-    what classes of a few samples each explain by chance (epsilon squared, the correlation ratio
-    corrected for the number of classes).
+    It differs where the chi-square statistic of the classes' shares is above what 95 of 100 sets
+    of labels given by chance would have.
     """
-    mean, explained = mean_k(table), _explained(table)
-    low, high = mean.iloc[0], mean.iloc[-1]
-    number = f"mean k from {low:.2f} to {high:.2f}; {explained:.0%} by class"
-    labels = names_in(table, names, "target")
-    first, last = labels[mean.index[0]], labels[mean.index[-1]]
-    if table.k.nunique() == 1:
-        claim = (
-            f"These data do not show that k differs by class: auto-k chooses {table.k.iloc[0]} for "
-            f"every sample. It chooses 1 where one class stands out, and where none does."
-        )
-    elif explained >= 0.05:
-        claim = (
-            f"The k of auto-k differs by class: from {low:.1f} for {first} to {high:.1f} for "
-            f"{last}; the class explains {explained:.0%} of its variance."
-        )
-    else:
-        claim = (
-            f"These data do not show that k differs by class: the class explains {explained:.1%} "
-            f"of the variance of k (means from {low:.2f} to {high:.2f})."
-        )
-    return Reading(claim, number)
-
-
-def mean_k(table: pd.DataFrame) -> pd.Series:
-    """Mean k by class, smallest first; means that differ by rounding only keep the class order."""
-    require(table, "target", "k", "share", "count")
-    mean = (table.k * table.share).groupby(table.target).sum()
-    return mean.round(12).sort_values(kind="stable")
-
-
-def _explained(table: pd.DataFrame) -> float:
-    """Epsilon squared of the class: 1 - variance of k inside classes / variance over samples.
-
-    Both are unbiased estimates; 0 where k never varies, or no class has two samples.
-    """
-    weight, k = table["count"], table.k
-    own = mean_k(table).reindex(table.target).to_numpy()
-    inside = (weight * (k - own) ** 2).sum()
-    total = (weight * (k - np.average(k, weights=weight)) ** 2).sum()
-    n, classes = weight.sum(), table.target.nunique()
-    if total <= 0 or n <= classes:
-        return 0.0
-    return float(max(1 - inside / (n - classes) / (total / (n - 1)), 0))
-
-
-@Modality.picture("k that auto-k chooses, by true class", names=True)
-def modality_by_class(
-    table: pd.DataFrame, ax: Axes | None = None, names: Sequence[str] | None = None
-) -> Axes:
-    """Share of a class's samples by the k that auto-k chose, one row a class, sorted by mean k.
-
-    Dots and the numbers at the right are the mean k. Of more than 30 classes only the 12 with the
-    smallest and the 12 with the largest mean k are drawn; the title says so.
-    """
-    mean = mean_k(table)
-    shown = mean if len(mean) <= ROWS else pd.concat([mean.iloc[:ENDS], mean.iloc[-ENDS:]])
-    ax = ax or new_axes(PAGE, 1.2 + 0.2 * len(shown))
-    labels = names_in(table, names, "target")
-    edges, cells = _cells(table, list(shown.index))
-    rows = np.arange(len(shown) + 1) - 0.5
-    mesh = ax.pcolormesh(edges, rows, cells, cmap="Blues", vmin=0, vmax=max(cells.max(), 1e-9))
-    ax.plot(shown, range(len(shown)), "o", color=VERMILION, markersize=4, label="mean k")
-    _write_rows(ax, shown, [short(labels[target]) for target in shown.index])
-    bar = ax.figure.colorbar(mesh, ax=ax, pad=0.09)
-    bar.set_label("share of the class's samples")
-    if len(shown) < len(mean):
-        ax.axhline(ENDS - 0.5, color="0.3", linewidth=1, linestyle=(0, (4, 3)))
-        ax.set_title(
-            f"{ENDS} classes with the smallest and {ENDS} with the largest mean k, of {len(mean)}",
-            loc="left",
-        )
-    per = "" if edges[1] - edges[0] == 1 else f", {edges[1] - edges[0]:.0f} values a cell"
-    where = f" at T = {table.temperature.iloc[0]:g}"
-    ax.set_xlabel(f"k chosen by auto-k per sample{where}{per} (dot: mean){state_left_out(table)}")
-    return ax
-
-
-def _cells(table: pd.DataFrame, targets: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of k in equal cells, and the share of every class in each."""
-    rows = table[table.target.isin(targets)]
-    step = -(-int(rows.k.max()) // COLUMNS)
-    count = -(-int(rows.k.max()) // step)
-    cells = np.zeros((len(targets), count))
-    place = {target: i for i, target in enumerate(targets)}
-    np.add.at(
-        cells, (rows.target.map(place).to_numpy(), (rows.k.to_numpy() - 1) // step), rows.share
+    whole, rows = check_table(table), by_class(table)
+    at = f"T = {whole.temperature:.3g}"
+    several = share_of(1 - whole.peaks_1, whole.n)
+    quartiles = f"{whole.modes_q25:.2f} / {whole.modes_median:.2f} / {whole.modes_q75:.2f}"
+    number = (
+        f"{several} of samples with two peaks or more, exp(entropy) {quartiles} (quartiles) at "
+        f"{at}; GDKD-auto would choose k = {whole.auto_k:.1f} at T = "
+        f"{whole.auto_k_temperature:g}, cap {whole.auto_k_cap:.0f}"
     )
-    return 0.5 + step * np.arange(count + 1), cells
-
-
-def _write_rows(ax: Axes, mean: pd.Series, labels: list[str]) -> None:
-    """Name the rows at the left and write their mean at the right."""
-    ax.set_yticks(range(len(mean)), labels=labels, parse_math=False)
-    for row, value in enumerate(mean):
-        ax.annotate(
-            f"{value:.1f}", (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=9
+    told = (
+        f"At {at}, where NLL is least, {several} of the samples have two peaks or more (p of at "
+        f"least a tenth of the largest), and half of them weigh as much as "
+        f"{whole.modes_q25:.2f} to {whole.modes_q75:.2f} equal classes."
+    )
+    seen, rest = chance_spread(rows.several.to_numpy(), rows.n.to_numpy())
+    claim = f"Whether that share differs by class: {seen}"
+    if len(rows) > 1:
+        labels = names_in(table.dropna(subset="target"), names, "target")
+        first, last = rows.iloc[0], rows.iloc[-1]
+        ends = (
+            f"{100 * row.several:.0f} % of {short(labels[int(row.target)], 24)}"
+            for row in (first, last)
         )
-    ax.set_ylim(len(mean) - 0.5, -0.5)
-    ax.spines[["left", "bottom"]].set_visible(False)
-    ax.tick_params(axis="y", length=0)
-    if ax.get_xlim()[1] < 13:
-        ax.set_xticks(range(1, int(ax.get_xlim()[1]) + 1))
+        claim += f" (from {' to '.join(ends)}; {rest})"
+    return Reading(f"{told} {claim}.", number)
+
+
+@Modality.shortens
+def rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without what is the same in every row."""
+    same = ("temperature", "auto_k_temperature", "auto_k_cap", "non_finite")
+    label = np.where(table.target.isna(), "all", table.target.astype(str))
+    return table.drop(columns=list(same)).assign(target=label)

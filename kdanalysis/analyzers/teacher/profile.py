@@ -24,6 +24,7 @@ from kdanalysis.draw.look import (
     state_left_out,
 )
 from kdanalysis.draw.panels import panel_grid
+from kdanalysis.draw.settings import fine
 
 PANELS = 12  # of more classes only so many are drawn
 BARS = 8  # and of each only the most probable classes
@@ -155,7 +156,7 @@ def class_profiles(
     _legend(figure, table, k, whole)
     if len(chosen) < (total := seen.target.nunique()):
         how = ", evenly spaced from the most to the least concentrated" if classes is None else ""
-        figure.suptitle(f"{len(chosen)} of {total} classes{how}", fontsize=10)
+        figure.suptitle(f"{len(chosen)} of {total} classes{how}", fontsize="medium")
     return figure
 
 
@@ -186,7 +187,9 @@ def _panel(
     few_ticks(ax.xaxis, 3)
     if not whole:
         rest = 1 - shown.probability.sum()
-        ax.text(0.98, 0.03, f"others {rest:.2f}", transform=ax.transAxes, ha="right", fontsize=9)
+        ax.text(
+            0.98, 0.03, f"others {rest:.2f}", transform=ax.transAxes, ha="right", fontsize=fine()
+        )
 
 
 def _legend(figure: Figure, table: pd.DataFrame, k: int, whole: bool) -> None:
@@ -202,5 +205,5 @@ def _legend(figure: Figure, table: pd.DataFrame, k: int, whole: bool) -> None:
         ncols=3,
         frameon=False,
         title=f"mean teacher probability at T = {temperature:g}{state_left_out(table)}",
-        title_fontsize=10,
+        title_fontsize="medium",
     )

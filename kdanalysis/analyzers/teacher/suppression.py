@@ -12,9 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits, histogram
+from kdanalysis.analyzers.evidence import share_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.streams import Bins
+from kdanalysis.core.streams import Bins, check_temperature
 from kdanalysis.draw.look import require
 
 BINS = Bins(-50.0, 50.0, 1000)  # log odds of 1 - p: steps of 0.1, from 2e-22 to 1 - 2e-22
@@ -32,21 +33,29 @@ class Suppression(Analyzer):
     Args:
         num_classes: c, at least 2.
         temperatures: every T > 0 to look at.
+        distilled: T of the training, which is told and drawn first; added where it lacks.
     """
 
     noun, title, beside = "suppression", "Suppression of the other classes", False
     needs = ("teacher_logits",)
     takes = ("target",)
 
-    def __init__(self, num_classes: int, temperatures: Sequence[float | int] = (1, 4)) -> None:
-        super().__init__(num_classes=num_classes, temperatures=temperatures)
+    def __init__(
+        self,
+        num_classes: int,
+        temperatures: Sequence[float | int] = (1, 4),
+        distilled: float | int = 4.0,
+    ) -> None:
+        ladder = sorted({*map(float, temperatures), check_temperature(distilled)})
+        settings = {"temperatures": ladder, "distilled": float(distilled)}
+        super().__init__(num_classes=num_classes, **settings)
         self.add_sum("sum", len(CLASSES), len(self.temperatures))
         self.add_sum("counts", len(CLASSES), len(self.temperatures), BINS.size)
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "Suppression":
         """Return the analyzer at T = 1 and at the temperature of the losses."""
-        return cls(setting.num_classes, sorted({1.0, setting.temperature}))
+        return cls(setting.num_classes, (1.0,), setting.temperature)
 
     def add(self, teacher: Logits, target: Labels | None) -> None:
         """Add the finite samples of a batch, with labels where there are some."""
@@ -72,11 +81,12 @@ class Suppression(Analyzer):
         }
 
     def table(self) -> pd.DataFrame:
-        """Columns of, temperature, low, high, count, share, mean, n, non_finite.
+        """Columns of, temperature, low_log_odds, high_log_odds, count, share, mean, n, and more.
 
-        ``of`` says whose p it is: "label" or "top", the teacher's most probable class. ``low`` and
-        ``high`` are the edges of a bin of log((1 - p) / p) in nats, to -inf and inf at the ends;
-        ``mean`` is that of 1 - p itself, repeated. Bins without a sample have no row.
+        ``of`` says whose p it is: "label" or "top", the teacher's most probable class. The log odds
+        are the edges of a bin of log((1 - p) / p) in nats, to -inf and inf at the ends; ``mean`` is
+        that of 1 - p itself, repeated. Bins without a sample have no row. Last are distilled, the
+        training's T, and non_finite.
         """
         frame = histogram(BINS, self.counts, (CLASSES, self.temperatures), ["of", "temperature"])
         means = {
@@ -86,7 +96,8 @@ class Suppression(Analyzer):
         }
         mean = [means[key] for key in zip(frame.of, frame.temperature, strict=True)]
         frame.insert(frame.columns.get_loc("n"), "mean", mean)
-        return frame.assign(non_finite=int(self.non_finite))
+        frame = frame.rename(columns={"low": "low_log_odds", "high": "high_log_odds"})
+        return frame.assign(distilled=self.distilled, non_finite=int(self.non_finite))
 
 
 def rest_odds(logits: Float[Tensor, "n c"], index: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
@@ -109,7 +120,8 @@ def join_teachers(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def comparable(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Rows of the class that all teachers have, by name, and whose p it is in words."""
-    require(table, "of", "temperature", "low", "high", "count", "share", "mean", "n")
+    odds = ("low_log_odds", "high_log_odds")
+    require(table, "of", "temperature", *odds, "count", "share", "mean", "n", "distilled")
     named = table if "name" in table else table.assign(name="")
     labelled = named[named.of == "label"]
     if set(labelled.name) == set(named.name):
@@ -119,36 +131,42 @@ def comparable(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 @Suppression.reads()
 def suppression_reading(table: pd.DataFrame) -> Reading:
-    """Of one teacher whether it is sure, of several which suppresses most; means of 1 - p.
+    """How small 1 - p is at the training's T, and of several teachers with whom it is smallest.
 
-    A teacher is sure where 1 - p is below 0.1 for at least half the samples at the lowest T: KD
-    then says less than a tenth of the non-target term about them. Which of several teachers is the
+    Below 0.1 KD says less than a tenth of the non-target term. Which of several teachers is the
     larger network is not to be seen in logits.
     """
     rows, what = comparable(table)
     edge = np.log(SMALL / (1 - SMALL)) + 0.01  # the bin below ends at -2.2, which is 0.0998
-    groups = rows.groupby(["name", "temperature"], sort=False)
+    own = float(rows.distilled.iloc[0])
+    ladder = sorted(rows.temperature.unique(), key=lambda t: (t != own, t))
+    groups = {(n, t): part for (n, t), part in rows.groupby(["name", "temperature"], sort=False)}
     found = {
-        key: (part["mean"].iloc[0], part.share[part.high <= edge].sum()) for key, part in groups
+        (name, t): (
+            part["mean"].iloc[0],
+            part.share[part.high_log_odds <= edge].sum(),
+            part.n.iloc[0],
+        )
+        for t in ladder
+        for (name, at), part in groups.items()
+        if at == t
     }
     number = "; ".join(
         f"{prefix(name)}T = {t:g}: mean {digits(mean)}, below {SMALL:g} for {small:.0%}"
-        for (name, t), (mean, small) in found.items()
+        for (name, t), (mean, small, _) in found.items()
     )
-    cold = rows.temperature.min()
-    sure = {name: values for (name, t), values in found.items() if t == cold}
-    if len(sure) > 1:
-        means = {name: mean for name, (mean, _) in sure.items()}
-        return Reading(_order_sentence(means, cold, what), number)
-    claim = f"1 - p {what} is " + "; ".join(
-        f"{digits(mean)} on average at T = {t:g} and below {SMALL:g} for {small:.0%} of samples"
-        for (_, t), (mean, small) in found.items()
+    first = {name: values for (name, t), values in found.items() if t == ladder[0]}
+    if len(first) > 1:
+        means = {name: mean for name, (mean, *_) in first.items()}
+        return Reading(_order_sentence(means, ladder[0], what), number)
+    claims = [
+        f"{digits(mean)} on average at T = {t:g} and below {SMALL:g} for {share_of(small, n)} of "
+        f"the samples"
+        for (_, t), (mean, small, n) in found.items()
+    ]
+    return Reading(
+        f"1 - p {what}, KD's factor on the other classes, is {'; '.join(claims)}.", number
     )
-    (_, small), *_ = sure.values()
-    told = "These data do not show a sure teacher"
-    if small >= 0.5:
-        told = "The teacher is sure, so that KD hardly speaks of the other classes"
-    return Reading(f"{told}: {claim}.", number)
 
 
 @Suppression.reads(of_all=True)

@@ -11,8 +11,9 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits, histogram
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
-from kdanalysis.core.streams import Bins
+from kdanalysis.core.streams import Bins, check_temperature
 from kdanalysis.draw.look import (
+    FAINT,
     GREY,
     PAGE,
     Axes,
@@ -26,11 +27,11 @@ from kdanalysis.draw.look import (
 from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-4.0, 36.0, 800)  # log10 of the factor, 20 bins a decade
-MOST_BINS = 60  # drawn
+SEEN_FROM, SEEN_TO = 0.5, 1e6  # factors drawn, the same on all figures
 
 
 class Amplification(Analyzer):
-    """Histogram of log10(w_g / P_g): the weight of a low term over the one it has in plain KD.
+    """Distribution of log10(w_g / P_g): the weight of a low term over the one it has in plain KD.
 
     P_g is the teacher's mass of the group at temperature T. With weight 8 on the non-target
     classes the factor is 20 at a confidence of .6, 80 at .9 and 800 at .99.
@@ -39,6 +40,8 @@ class Amplification(Analyzer):
         losses: decoupled losses (DKD, GDKD, ...) by a name of your own; of each, the partition,
             the weights and the names are used. A term of weight 0 or without a name has no factor.
         temperatures: every T > 0 to look at, in place of the losses' own.
+        distilled: T of the training, which is told and drawn first; added where it lacks. If not
+            given 4, the papers', or the lowest where that is not among them.
 
     Raises:
         ValueError: a loss without a partition, such as KD.
@@ -51,15 +54,23 @@ class Amplification(Analyzer):
         self,
         losses: Mapping[str, object],
         temperatures: Sequence[float | int] = (1, 2, 4, 8),
+        distilled: float | int | None = None,
     ) -> None:
         self.parts = _weighted_groups(losses)
-        super().__init__(losses=dict(losses), temperatures=temperatures)
+        ladder = sorted(map(float, temperatures))
+        if distilled is None:
+            distilled = 4.0 if 4.0 in ladder else min(ladder, default=1.0)
+        else:
+            ladder = sorted({*ladder, check_temperature(distilled)})
+        super().__init__(losses=dict(losses), temperatures=ladder, distilled=float(distilled))
         self.add_sum("counts", len(self.parts), len(self.temperatures), BINS.size)
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "Amplification | None":
         """Return the analyzer of DKD and GDKD; None for two classes, which have no relations."""
-        return cls(setting.decoupled) if setting.num_classes > 2 else None
+        if setting.num_classes <= 2:
+            return None
+        return cls(setting.decoupled, distilled=setting.temperature)
 
     def add(self, teacher: Logits, target: Labels) -> None:
         """Add the finite samples of a batch."""
@@ -84,14 +95,14 @@ class Amplification(Analyzer):
         }
 
     def table(self) -> pd.DataFrame:
-        """Columns loss, term, temperature, low, high, count, share, n, non_finite.
+        """Columns loss, term, temperature, low, high, count, share, n, distilled, non_finite.
 
         ``low`` and ``high`` are the edges of a bin of log10(w_g / P_g); the outermost bins reach
-        to -inf and inf. Bins without a sample have no row.
+        to -inf and inf. Bins without a sample have no row. ``distilled`` is the training's T.
         """
         names = [part[:2] for part in self.parts], self.temperatures
         frame = histogram(BINS, self.counts, names, ["loss", "term", "temperature"])
-        return frame.assign(non_finite=int(self.non_finite))
+        return frame.assign(distilled=self.distilled, non_finite=int(self.non_finite))
 
 
 def _weighted_groups(losses: Mapping[str, object]) -> list[tuple[str, str, int, float]]:
@@ -111,9 +122,7 @@ def _weighted_groups(losses: Mapping[str, object]) -> list[tuple[str, str, int, 
 def amplification_reading(
     table: pd.DataFrame, loss: str | None = None, term: str | None = None
 ) -> Reading:
-    """Whether the lowest temperature has the longest tail; median and tail, by temperature.
-
-    The tail is the 99th percentile of w_g / P_g over the median; a long one is above 10.
+    """Median and 99th percentile of w_g / P_g, first at the training's T; how far T moves them.
 
     Args:
         table: as ``Amplification.table`` gives it.
@@ -127,23 +136,19 @@ def amplification_reading(
     number = "; ".join(
         f"T = {t:g}: median {_factor(medians[t])}, 99 % below {_factor(ends[t])}" for t in medians
     )
-    cold, warm = min(medians), max(medians)
-    tails = {t: ends[t] / medians[t] for t in (cold, warm)}
-    claim = f"{rows.loss.iloc[0]} makes {rows.term.iloc[0]} {_factor(medians[cold])} times as loud "
-    if np.isnan(tails[cold]):
-        return Reading(f"{claim}as plain KD at T = {cold:g} (median sample).", number)
-    tail = f"at T = {cold:g} the 99th percentile is {tails[cold]:.3g} times the median"
-    if cold == warm:
-        return Reading(f"{claim}as plain KD does (median sample); {tail}.", number)
-    tail += f", at T = {warm:g} {tails[warm]:.3g} times"
-    if tails[cold] > 10 and tails[cold] > tails[warm]:
-        claim += f"as plain KD at T = {cold:g} (median sample), with a long tail: {tail}."
-        return Reading(claim, number)
-    return Reading(f"These data do not show a long tail at T = {cold:g}: {tail}.", number)
+    own = float(rows.distilled.iloc[0])
+    own = own if own in medians else min(medians)
+    told = (
+        f"At T = {own:g} {rows.loss.iloc[0]} weighs {rows.term.iloc[0]} {_factor(medians[own])} "
+        f"times as plain KD does in the median sample, above {_factor(ends[own])} times in 1 of 100"
+    )
+    others = [f"{_factor(medians[t])} at T = {t:g}" for t in medians if t != own]
+    beside = f"; the median is {', '.join(others)}" if others else ""
+    return Reading(f"{told}{beside}.", number)
 
 
 def _one_term(table: pd.DataFrame, loss: str | None, term: str | None) -> pd.DataFrame:
-    require(table, "loss", "term", "temperature", "low", "high", "share", "count")
+    require(table, "loss", "term", "temperature", "low", "high", "share", "count", "distilled")
     rows = table[table.loss == loss] if loss else table
     rows = rows[rows.term == term] if term else rows[rows.term.isin(non_top_terms())]
     if rows.empty:
@@ -171,63 +176,51 @@ def _factor(value: float) -> str:
 def amplification_over_kd(
     table: pd.DataFrame, ax: Axes | None = None, loss: str | None = None, term: str | None = None
 ) -> Axes:
-    """Histogram of w_g / P_g for one term of one loss, one curve a temperature.
+    """Share of samples whose w_g / P_g is at most a factor, one curve a temperature.
 
-    The line at 1 is plain KD. Neighbouring bins are joined until at most 60 are left. Loss and
-    term as for :func:`amplification_reading`.
+    The training's T is bold; the legend holds the medians. The line at 1 is plain KD. All figures
+    have the same axis, to 1e6; the label counts what lies beyond. Loss and term as for
+    :func:`amplification_reading`.
     """
     rows = _one_term(table, loss, term)
-    ax = ax or new_axes(PAGE, 3.2)
-    inside = rows[np.isfinite(rows.low) & np.isfinite(rows.high)]
-    edges, heights = _joined(inside)
+    ax = ax or new_axes(PAGE, 3.0)
     colours = ladder_colours(rows.temperature)
-    for place, (temperature, height) in enumerate(heights.items()):
-        median = _quantile(rows[rows.temperature == temperature], 0.5)
-        first, *_, last = [*np.flatnonzero(height), np.flatnonzero(height)[-1]]
-        ax.stairs(
-            100 * height[first : last + 1],
-            10.0 ** edges[first : last + 2],
+    own, beyond = float(rows.distilled.iloc[0]), []
+    for temperature, part in rows.groupby("temperature"):
+        median = _quantile(part, 0.5)
+        ax.plot(
+            10.0 ** part.high.clip(upper=BINS.high),
+            100 * part.share.cumsum(),
             color=colours[temperature],
-            linewidth=max(3.2 - 0.6 * place, 1.2),  # curves under curves stay visible
+            linewidth=3.2 if temperature == own else 1.3,
+            drawstyle="steps-post",
             label=f"T = {temperature:g}: {_factor(median)}",
         )
+        past = part.share[part.low >= log10(SEEN_TO) - 1e-9].sum()
+        beyond += [f"{past:.0%} at T = {temperature:g}"] * bool(past >= 0.005)
     ax.axvline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+    ax.axhline(50, color=FAINT, linewidth=1, zorder=0)
     ax.set_xscale("log")
-    ax.set_ylim(0)
+    ax.set_xlim(SEEN_FROM, SEEN_TO)
+    ax.set_ylim(0, 100)
     name, kind = rows.loss.iloc[0], rows.term.iloc[0]
     ax.set_title(f"{name}: {kind}", loc="left", parse_math=False)
-    beyond = rows[~rows.index.isin(inside.index)]["count"].sum()
-    note = f"\n({beyond:,} values beyond the histogram not drawn)" if beyond else ""
+    note = f"\n(beyond: {', '.join(beyond)})" if beyond else ""
     ax.set_xlabel(
         "weight over teacher mass, w / P (1: as in plain KD)" + note + state_left_out(table)
     )
-    ax.set_ylabel(f"samples (% per {edges[1] - edges[0]:.2g} decades)")
+    ax.set_ylabel("samples up to here (%)")
     side_legend(ax, "median factor")
     return ax
 
 
 @Amplification.picture("Weight of DKD's non-target term over its weight in KD")
 def amplification_of_dkd(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """The histogram of the loss "dkd"."""
+    """The curves of the loss "dkd"."""
     return amplification_over_kd(table, ax, "dkd")
 
 
 @Amplification.picture("Weight of GDKD's non-top term over its weight in KD")
 def amplification_of_gdkd(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """The histogram of the loss "gdkd"."""
+    """The curves of the loss "gdkd"."""
     return amplification_over_kd(table, ax, "gdkd")
-
-
-def _joined(rows: pd.DataFrame) -> tuple[np.ndarray, dict[float, np.ndarray]]:
-    """Common edges (log10) of joined bins, and the share in each by temperature."""
-    width = (rows.high - rows.low).median() if len(rows) else 1.0
-    low, high = (rows.low.min(), rows.high.max()) if len(rows) else (0.0, 1.0)
-    count = max(round((high - low) / width), 1)
-    join = -(-count // MOST_BINS)
-    bins = -(-count // join)
-    edges = low + width * join * np.arange(bins + 1)
-    heights = {}
-    for temperature, part in rows.groupby("temperature"):
-        place = np.floor((part.low + width / 2 - low) / (width * join)).astype(int)
-        heights[temperature] = np.bincount(place, weights=part.share, minlength=bins)
-    return edges, heights

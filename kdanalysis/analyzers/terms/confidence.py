@@ -1,6 +1,7 @@
 """Shares by teacher confidence (figure 3; DKD, equation 6): which losses drown the relations."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -8,26 +9,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
+from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.by_term import term_names
+from kdanalysis.analyzers.evidence import SEEN, difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.terms.share import shares
 from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.core.streams import Bins, sum_by_part
-from kdanalysis.draw.look import (
-    CYCLE,
-    MARKERS,
-    PAGE,
-    Axes,
-    new_axes,
-    require,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import loss_colours
+from kdanalysis.draw.look import DASHES, PAGE, Figure, require, state_left_out, top_legend
+from kdanalysis.draw.panels import panel_grid
 from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-14.0, 50.0, 3200)  # log odds of max p: steps of 0.02, from 1e-6 to 1 - 2e-22
 DECILES = 10
+COLD = " (T = 1)"  # ends the names of losses at T = 1 beside those of a training
 
 
 class ShareByConfidence(Analyzer):
@@ -50,13 +47,18 @@ class ShareByConfidence(Analyzer):
         super().__init__(losses=dict(losses), temperature=temperature)
         self.add_sum("confidence", BINS.size)
         self.add_sum("samples", BINS.size)
-        for state in ("share", "count"):
+        for state in ("share", "squares", "count"):
             self.add_sum(state, len(self.names), BINS.size)
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "ShareByConfidence":
-        """Return the analyzer of plain KD's inside, DKD and GDKD."""
-        return cls(setting.inside | setting.decoupled)
+        """Return the analyzer of plain KD's parts, DKD and GDKD, at their T and at T = 1."""
+        losses = setting.inside | setting.decoupled
+        if setting.temperature != 1:
+            cold = replace(setting, temperature=1.0)
+            both = cold.inside | cold.decoupled
+            losses = losses | {f"{name}{COLD}": loss for name, loss in both.items()}
+        return cls(losses)
 
     def add(self, student: Logits, teacher: Logits, target: Labels) -> None:
         """Add the finite samples of a batch."""
@@ -66,30 +68,32 @@ class ShareByConfidence(Analyzer):
         rows = [odds.sigmoid().unsqueeze(0), torch.ones_like(odds).unsqueeze(0)]
         for loss in self.losses.values():
             share, valid = shares(term_gradients(loss, student, teacher, target))
-            rows += [share, valid.double().expand_as(share)]
+            rows += [share, share.square(), valid.double().expand_as(share)]
         sums = [row.new_zeros(len(row), BINS.size).index_add(1, place, row) for row in rows]
         self.accumulate(
             confidence=sums[0][0],
             samples=sums[1][0],
-            share=torch.cat(sums[2::2]),
-            count=torch.cat(sums[3::2]),
+            share=torch.cat(sums[2::3]),
+            squares=torch.cat(sums[3::3]),
+            count=torch.cat(sums[4::3]),
         )
 
     def compute(self) -> dict[str, Tensor]:
         """``share`` and ``n`` (term, decile); ``confidence`` (decile), mean max p; NaN if empty."""
-        share, count, confidence, samples = (
+        share, squares, count, confidence, samples = (
             sum_by_part(state, self.samples, DECILES)
-            for state in (self.share, self.count, self.confidence, self.samples)
+            for state in (self.share, self.squares, self.count, self.confidence, self.samples)
         )
         return {
             "confidence": (confidence / samples).expand_as(share),
             "share": share / count,
+            "std": deviation(share, squares, count),
             "n": count,
             "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:
-        """Columns loss, term, decile (1 to 10), confidence, share, n, temperature, non_finite.
+        """Columns loss, term, decile (1 to 10), confidence, share, std, n, temperature, non_finite.
 
         ``confidence`` is the mean max p of the decile's samples at ``temperature``.
         """
@@ -115,37 +119,29 @@ def short_confidence(confidence: float) -> str:
 
 @ShareByConfidence.reads()
 def confidence_reading(table: pd.DataFrame) -> Reading:
-    """In which losses the non-top share falls as the teacher grows confident; its ends, by loss.
+    """Whether the non-top share is smaller in the most confident tenth than in the least, by loss.
 
-    A fall to less than half from the least to the most confident tenth counts as falling.
+    The change stands beside, in points, with the interval of independent samples.
     """
-    falls, stays, ends = [], [], []
-    for (loss, _), share in _relations(table).groupby(["loss", "term"], sort=False).share:
-        first, last = share.iloc[0], share.iloc[-1]
-        claim = f"{loss} ({first:.0%} to {last:.0%})"
-        (falls if last < first / 2 else stays).append(claim)
-        ends.append(f"{loss}: {first:.0%} to {last:.0%}")
-    if falls and stays:
-        claim = (
-            f"From the least to the most confident tenth the non-top share falls in "
-            f"{', '.join(falls)} and stays in {', '.join(stays)}."
-        )
-    elif falls:
-        claim = (
-            f"The non-top share falls with confidence in every loss here: {', '.join(falls)}; "
-            f"these data do not show one that keeps it."
-        )
-    else:
-        claim = (
-            f"No loss here loses half of its non-top share from the least to the most confident "
-            f"tenth: {', '.join(stays)}."
-        )
-    return Reading(claim, "; ".join(ends))
+    parts, ends = {True: [], False: []}, []
+    for (loss, _), rows in _relations(table).groupby(["loss", "term"], sort=False):
+        of_tenths = list(rows.itertuples())
+        first, last = of_tenths[0], of_tenths[-1]
+        fall = difference_of_means(first.share, first.std, first.n, last.share, last.std, last.n)
+        change = fall._replace(value=-fall.value)
+        claim = f"{loss} {first.share:.0%} to {last.share:.0%} ({change.points()})"
+        parts[fall.verdict == SEEN].append(claim)
+        ends.append(f"{loss}: {first.share:.0%} to {last.share:.0%}")
+    told = "From the least to the most confident tenth a fall of the non-top share is "
+    claims = [("seen in ", parts[True]), ("not seen in ", parts[False])]
+    said = "; ".join(where + ", ".join(which) for where, which in claims if which)
+    return Reading(f"{told}{said}.", "; ".join(ends))
 
 
 def _relations(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of the non-top terms, of the deciles that have samples."""
-    require(table, "loss", "term", "decile", "confidence", "share", "temperature", number="share")
+    columns = ("loss", "term", "decile", "confidence", "share", "std", "n", "temperature")
+    require(table, *columns, number="share")
     rows = table[table.term.isin(non_top_terms()) & table.share.notna()]
     if rows.empty:
         raise ValueError(
@@ -154,33 +150,40 @@ def _relations(table: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values("decile", kind="stable")
 
 
-@ShareByConfidence.picture("Share of the non-top gradient by confidence")
-def share_by_confidence(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Share of the non-top relation gradient against the decile of teacher confidence.
+@ShareByConfidence.picture("Share of the non-top gradient by confidence", panels=True)
+def share_by_confidence(table: pd.DataFrame) -> Figure:
+    """Share of the non-top gradient against the decile of teacher confidence, a panel a partition.
 
-    The numbers at the right end are the shares in the most confident tenth; the rows of low_other
-    and nckd are drawn.
+    The numbers in the legends are the shares in the most confident tenth. Dashed lines are the
+    same losses at T = 1.
     """
     rows = _relations(table)
-    ax = ax or new_axes(PAGE, 3.3)
-    for i, ((loss, _), part) in enumerate(rows.groupby(["loss", "term"], sort=False)):
-        last = part.share.iloc[-1]
-        ax.plot(
-            part.decile,
-            100 * part.share,
-            color=CYCLE[i % len(CYCLE)],
-            marker=MARKERS[i % len(MARKERS)],
-            label=f"{loss}: {100 * last:.0f} %",
-        )
-    confidence = rows.groupby("decile").confidence.first()
-    labels = [f"{d}\n{short_confidence(value)}" for d, value in confidence.items()]
-    ax.set_xticks(confidence.index, labels=labels)
+    terms = list(dict.fromkeys(rows.term))
+    figure, axes = panel_grid(len(terms), 2, PAGE, 3.2, 0.9)
+    for ax, term in zip(axes, terms, strict=True):
+        of_term = rows[rows.term == term]
+        colours = loss_colours(name.removesuffix(COLD) for name in of_term.loss)
+        for loss, part in of_term.groupby("loss", sort=False):
+            last, cold = part.share.iloc[-1], loss.endswith(COLD)
+            ax.plot(
+                part.decile,
+                100 * part.share,
+                color=colours[loss.removesuffix(COLD)],
+                linestyle=DASHES[1] if cold else DASHES[0],
+                marker="o",
+                label=f"{loss}: {100 * last:.0f} %",
+            )
+        confidence = rows.groupby("decile").confidence.first()
+        ticks = [d for d in confidence.index if d in (1, 4, 7, 10)] or list(confidence.index)
+        labels = [f"{d}\n{short_confidence(confidence[d])}" for d in ticks]
+        ax.set_xticks(ticks, labels=labels)
+        top_legend(ax, 1, term)
     temperature = rows.temperature.iloc[0]
-    ax.set_xlabel(
+    figure.supxlabel(
         f"tenth of the samples by teacher confidence\n"
-        f"(below: its mean max p at T = {temperature:g}){state_left_out(table)}"
+        f"(below: its mean max p at T = {temperature:g}){state_left_out(table)}",
+        fontsize="medium",
     )
-    ax.set_ylabel("non-top share of the\ngradient norms (%)")
-    ax.set_ylim(0, 100)
-    side_legend(ax, "in the top tenth")
-    return ax
+    axes[0].set_ylabel("non-top share of the\ngradient norms, weighted (%)")
+    axes[0].set_ylim(0, 100)
+    return figure

@@ -3,67 +3,97 @@
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.terms.conflict import conflict_by_teacher
+from kdanalysis.analyzers.terms.conflict_pictures import conflict_by_teacher
 from kdanalysis.analyzers.terms.direction import (
     SAME,
     LossDirection,
     against_first,
-    kind_of,
     over_all_steps,
     times,
 )
+from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
-    BLUE,
+    COLUMN,
+    DASHES,
+    FAINT,
     GREY,
-    INK,
-    ORANGE,
     PAGE,
-    SKY,
     Axes,
     Figure,
+    new_axes,
     new_panels,
     plain_log,
     require,
     short,
     side_legend,
     state_left_out,
+    styled,
 )
 from kdanalysis.draw.marks import cosine_map, line_look
 from kdanalysis.draw.runs import lines_by_run
 
-KINDS = {
-    "scaled": (BLUE, f"same direction (cosine ≥ {SAME:g})"),
-    "uneven": (SKY, "same by sample, not over the batch"),
-    "turned": (ORANGE, f"another direction (below {SAME:g})"),
-}
 
-
-@LossDirection.picture("Cosines of the losses' gradients, and how far each steps", panels=True)
+@LossDirection.picture("Where the losses' gradients point, and how far each steps", panels=True)
 def direction_or_step(table: pd.DataFrame, teacher: str = "all") -> Figure:
-    """Cosines of the losses' gradients beside how many times as far as the first each one steps.
+    """How the losses turn and step against the first, above the cosines of all pairs.
 
-    Cells below the diagonal hold the mean cosine over samples and the share of negative ones, cells
-    above it the cosine over the batch. A bar is the ratio of mean norms, the line across it the
-    middle half of the samples' own ratios. Colours tell the losses that point where the first one
-    does (cosine of at least 0.95) by sample and over the batch, by sample alone, or not.
+    Above :func:`direction_scatter`. Cells below the diagonal hold the mean cosine over samples and
+    the share of negative ones, cells above it the cosine over the batch.
 
     Of the samples the teacher gets "right", "wrong", or of "all".
     """
     rows = against_first(table, teacher)
     losses = list(dict.fromkeys([*table.loss_a, *table.loss_b]))
-    width = max(2.6, 0.75 * len(losses))
-    figure, (cells, bars) = new_panels(
-        1, 2, figsize=(4.2 + width, 2.0 + 0.52 * len(losses)),
-        width_ratios=(width, 3.0), sharey=True,
+    height = 1.0 + 0.46 * len(losses)
+    figure, (above, cells) = new_panels(
+        2, 1, figsize=(max(5.4, 2.2 + 0.72 * len(losses)), 3.4 + height),
+        height_ratios=(3.2, height),
     )  # fmt: skip
+    direction_scatter(table, above, teacher)
     _cells(cells, over_all_steps(table).query("teacher == @teacher"), losses)
-    _bars(bars, rows)
     samples = "" if teacher == "all" else f", teacher {teacher}"
-    cells.set_title(f"{rows.n.max():,} samples{samples}", loc="left")
-    bars.set_xlabel(
-        f"norm over that of {short(losses[0])}{state_left_out(table)}", parse_math=False
-    )
+    above.set_title(f"{rows.n.max():,} samples{samples}", loc="left")
     return figure
+
+
+@styled
+def direction_scatter(table: pd.DataFrame, ax: Axes | None = None, teacher: str = "all") -> Axes:
+    """Mean cosine to the first loss against the step, a dot a loss, its name beside it.
+
+    The step is the ratio of mean norms, the line across a dot the middle half of the samples' own
+    ratios. Above the dotted line, a cosine of 0.95, losses point where the first one does.
+    """
+    rows = against_first(table, teacher)
+    losses = list(dict.fromkeys([*table.loss_a, *table.loss_b]))
+    colours, first = loss_colours(losses), rows.loss_a.iloc[0]
+    ax = ax or new_axes(COLUMN, 3.4)
+    ax.plot(1, 1, "o", markersize=8, color=colours[first])
+    _name(ax, (1.0, 1.0), first, colours[first])
+    drawn = rows[(rows.multiplier > 0) & np.isfinite(rows.multiplier) & rows.cosine.notna()]
+    for row in drawn.itertuples():
+        colour = colours[row.loss_b]
+        ax.hlines(row.cosine, row.ratio_q25, row.ratio_q75, color=colour, linewidth=1.2)
+        ax.plot(row.multiplier, row.cosine, "o", markersize=8, color=colour)
+        text = f"{row.loss_b}  {times(row.multiplier)}"
+        _name(ax, (row.multiplier, row.cosine), text, colour)
+    ax.axhline(SAME, color=GREY, linewidth=1, linestyle=DASHES[2], zorder=0)
+    ax.axhline(0, color=FAINT, linewidth=1, zorder=0)
+    ax.set_xscale("log")
+    span = [x for x in (1, *drawn.multiplier, *drawn.ratio_q25, *drawn.ratio_q75) if 0 < x < np.inf]
+    ax.set_xlim(min(span) / 1.4, max(span) * 3)
+    ax.set_ylim(min(-0.05, drawn.cosine.min() - 0.1) if len(drawn) else -0.05, 1.12)
+    _ticks(ax)
+    ax.set_ylabel(f"cosine to {short(first)}", parse_math=False)
+    ax.set_xlabel(
+        f"step: norm over that of {short(first)} (line: middle half){state_left_out(table)}",
+        parse_math=False,
+    )
+    return ax
+
+
+def _name(ax: Axes, place: tuple[float, float], text: str, colour: str) -> None:
+    look = {"textcoords": "offset points", "va": "bottom", "color": colour, "weight": "bold"}
+    ax.annotate(short(text, 24), place, xytext=(6, 4), parse_math=False, **look)
 
 
 @LossDirection.picture("Cosines where the teacher is right, and where it is wrong", panels=True)
@@ -110,36 +140,8 @@ def _cells(ax: Axes, rows: pd.DataFrame, losses: list[str]) -> None:
     texts = {place: text for place, text in texts.items() if not np.isnan(cells[place])}
     names = [short(loss) for loss in losses]
     image = cosine_map(ax, cells, texts, names, names, longest=8)
-    label = "cosine by sample (share below 0)\nabove the diagonal: over the batch"
-    ax.figure.colorbar(image, ax=ax, location="bottom", aspect=30, label=label)
-
-
-def _bars(ax: Axes, rows: pd.DataFrame) -> None:
-    """One bar a loss from 1 to its multiplier, on a logarithmic axis."""
-    from matplotlib.patches import Patch
-
-    for place, row in enumerate(rows.itertuples(), start=1):
-        colour = KINDS.get(kind_of(row), (GREY, ""))[0]
-        if 0 < row.multiplier < np.inf:
-            ax.barh(place, row.multiplier - 1, left=1, height=0.6, color=colour)
-            ax.annotate(
-                times(row.multiplier),
-                (1.0, place),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-            )
-        ax.plot([row.ratio_q25, row.ratio_q75], [place] * 2, color=INK, linewidth=1.2, marker="|")
-    ax.axvline(1, color=GREY, linewidth=1)
-    ax.set_xscale("log")
-    _ticks(ax)
-    ax.tick_params(axis="y", length=0)
-    ax.set_title("step multiplier (line: middle half)", loc="left")
-    kinds = [kind_of(row) for row in rows.itertuples()]
-    handles = [Patch(color=KINDS[k][0], label=KINDS[k][1]) for k in KINDS if k in kinds]
-    below = 0.55 / (0.52 * (1 + len(rows)))  # inches over the height of the axes
-    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(-0.02, -below), frameon=False)
+    label = "cosine by sample\n(above the diagonal: over the batch)"
+    ax.figure.colorbar(image, ax=ax, label=label)
 
 
 def _ticks(ax: Axes) -> None:

@@ -5,7 +5,8 @@ import pandas as pd
 
 from kdanalysis.analyzers.by_step import over_samples
 from kdanalysis.analyzers.noun import Noun, Reading
-from kdanalysis.analyzers.terms.conflict import BAR, cosine_matrix, over_steps
+from kdanalysis.analyzers.terms.conflict import over_steps
+from kdanalysis.analyzers.terms.conflict_pictures import BAR, cosine_matrix
 from kdanalysis.draw.look import PAGE, Axes, Figure, require
 from kdanalysis.draw.marks import cosine_map
 from kdanalysis.draw.panels import LOGITS, by_epoch, drawn_layers, layer_panels, records_left_out
@@ -86,7 +87,7 @@ def conflict_by_layer(table: pd.DataFrame) -> Figure:
         cosine_matrix(ax, over_steps(rows[rows.layer == layer].assign(teacher="all"), "all"))
     figure.supxlabel(
         "cell: mean cosine; share of recorded steps with a negative one" + records_left_out(table),
-        fontsize=10,
+        fontsize="medium",
     )
     _colour_bar(figure, panels, aspect=30)
     return figure
@@ -104,7 +105,7 @@ def layer_conflict_over_epochs(table: pd.DataFrame) -> Figure:
     for layer, ax in panels.items():
         _strip(ax, rows[rows.layer == layer], pairs, periods)
     note = f"{name}\nnumber in a cell: percent of recorded steps with a negative cosine"
-    figure.supxlabel(note + records_left_out(table), fontsize=10)
+    figure.supxlabel(note + records_left_out(table), fontsize="medium")
     _colour_bar(figure, panels, aspect=40)
     return figure
 

@@ -126,7 +126,7 @@ def layers_over_training(table: pd.DataFrame) -> Figure:
         for term, line in rows[rows.layer == layer].groupby("term_a", sort=False):
             draw_term(ax, line.step, line.norm_a.where(line.norm_a > 0), term)
         ax.set_yscale("log")
-    figure.supxlabel("training step" + records_left_out(table), fontsize=10)
-    figure.supylabel("gradient norm of the batch mean", fontsize=10)
+    figure.supxlabel("training step" + records_left_out(table), fontsize="medium")
+    figure.supylabel("gradient norm of the batch mean", fontsize="medium")
     terms_legend(figure)
     return figure

@@ -7,33 +7,42 @@ import pandas as pd
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
-from kdanalysis.analyzers.by_step import ByStep, over_samples
-from kdanalysis.analyzers.by_term import label_columns, labels_for, stacked_gradients, term_names
+from kdanalysis.analyzers.by_step import ByStep, deviation, spread_over_samples
+from kdanalysis.analyzers.by_term import (
+    is_weighted,
+    label_columns,
+    labels_for,
+    stacked_gradients,
+    term_names,
+)
+from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.streams import Bins
 from kdanalysis.draw.look import (
+    COLUMN,
     DASHES,
     FAINT,
-    MARKERS,
     PAGE,
     Axes,
     Figure,
     new_axes,
     require,
     short,
-    side_legend,
     state_left_out,
     styled,
     term_colour,
 )
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.panels import panel_grid, terms_legend
 from kdanalysis.draw.runs import lines_by_run
 from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-12.0, 6.0, 18 * 64)  # log10 of a norm; quantiles are good to 3.7 percent
 KEYS = ["loss", "term", "step", "epoch"]
+SPREAD = ("mean", "std", "n")
+UNIT = ("dkd 1/1", "gdkd 1/1/1")
 
 
 class TermMagnitude(ByStep):
@@ -59,19 +68,23 @@ class TermMagnitude(ByStep):
         self.names = term_names(losses)
         super().__init__(steps, losses=dict(losses))
         self.needs = (*self.needs, *label_columns(losses))
-        self.add_sum("norm", len(self.steps), len(self.names))
+        for state in ("norm", "squares"):
+            self.add_sum(state, len(self.steps), len(self.names))
         self.add_sum("counts", len(self.steps), len(self.names), BINS.size)
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "TermMagnitude":
-        """Return the analyzer of the bare terms, and of plain KD's parts."""
-        return cls(setting.bare | {"kd parts": setting.inside["kd"]}, setting.steps)
+        """Return the analyzer of ce, KD and its parts, DKD, GDKD and the loss trained."""
+        whole = {name: setting.bare[name] for name in ("ce", "kd")}
+        parts = {"kd parts": setting.inside["kd parts"]}
+        split = {**parts, **setting.decoupled, **setting.unit, **setting.trained}
+        return cls(whole | split, setting.steps)
 
     def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
         """Add the finite samples of a batch; a ValueError where a loss lacks its labels."""
         labels = labels_for(self.losses, target, student)
         norms = stacked_gradients(self.losses, student, teacher, labels).norm(dim=-1).T  # (n, t)
-        self.add_rows(place, norm=norms)
+        self.add_rows(place, norm=norms, squares=norms.square())
         self.count_rows("counts", BINS, place, norms.log10())
 
     def compute(self) -> dict[str, Tensor]:
@@ -79,105 +92,119 @@ class TermMagnitude(ByStep):
         n = self.counts.sum(-1)
         quartiles = {name: 10**log for name, log in BINS.quartiles(self.counts).items()}
         facts = {"epoch": self.epoch, "non_finite": self.non_finite.clone()}
-        return {"mean": self.norm / n, **quartiles, "n": n, **facts}
+        std = deviation(self.norm, self.squares, n)
+        return {"mean": self.norm / n, "std": std, **quartiles, "n": n, **facts}
 
     def table(self) -> pd.DataFrame:
-        """Columns loss, term, step, epoch, mean, q25, median, q75 (norms), n, non_finite."""
+        """Columns loss, term, step, epoch, weighted, mean, std, q25, median, q75, n, non_finite.
+
+        The numbers are norms. ``weighted`` says whether the loss weighs any of its terms other
+        than 1; the norms are as weighted.
+        """
         frame = self.step_frame(self.names, ["loss", "term"])
-        return frame[[*KEYS, *frame.columns.drop(KEYS)]]
+        weighted = {name: is_weighted(loss) for name, loss in self.losses.items()}
+        frame = frame[[*KEYS, *frame.columns.drop(KEYS)]]
+        frame.insert(len(KEYS), "weighted", frame.loss.map(weighted))
+        return frame
 
 
 @TermMagnitude.reads()
 def magnitude_reading(table: pd.DataFrame) -> Reading:
-    """Whether the non-top term, large by itself, is small as another loss weighs it.
+    """Whether the non-top term is the longest of its loss where every weight is 1.
 
-    The losses that share the term are compared: the one in which it is longest with the one in
-    which it is shortest. The number is its mean norm over all steps in every loss; no unit.
+    Where all losses weigh their terms, whether it is as they weigh it. The interval takes the
+    samples of the terms as independent. The number is the term's mean norm over all steps in every
+    loss; no unit.
     """
-    means = _means(table)
-    non_top = means[means.index.get_level_values("term").isin(non_top_terms())]
-    number = "; ".join(f"{loss}: {term} {value:.3g}" for (loss, term), value in non_top.items())
-    for term in non_top_terms():
-        part = non_top[non_top.index.get_level_values("term") == term].droplevel("term").dropna()
-        if len(part) < 2 or part.max() == 0:
-            continue
-        loud, quiet = part.idxmax(), part.idxmin()
-        ratio = part[loud] / part[quiet] if part[quiet] > 0 else np.inf
-        claim = f"{term} is {ratio:.3g} times as long in {loud} as in {quiet}"
-        told = f"These data do not show the non-top relations drowned in {quiet}"
-        if ratio >= 2:
-            told = f"The non-top relations are large by themselves and small in {quiet}"
-        return Reading(f"{told}: {claim}.", number)
-    return Reading(_alone(means, non_top), number)
-
-
-def _alone(means: pd.Series, non_top: pd.Series) -> str:
-    """The sentence where no two losses share a non-top term: it is held against its loss's own."""
-    parts = []
-    for (loss, term), value in non_top.items():
-        others = means[loss].drop(term)
-        if len(others):
-            parts.append(
-                f"{term} {value:.3g} against {others.idxmax()} {others.max():.3g} in {loss}"
-            )
-    if not parts:
-        return "No loss here has a non-top term (low_other or nckd) beside others to compare."
-    return (
-        f"No two losses here share a non-top term, so these data cannot show it small inside KD; "
-        f"its mean norm and the largest one beside it: {', '.join(parts)}."
+    means, terms = _means(table), non_top_terms()
+    found = means[means.index.get_level_values("term").isin(terms)]
+    number = "; ".join(
+        f"{loss}: {term} {value:.3g}" for (loss, term), value in found["mean"].items()
     )
+    weighted = table.groupby("loss").weighted.first()
+    plain = [loss for loss, _ in found.index if not weighted[loss]]
+    claims = []
+    for loss in dict.fromkeys(plain or [loss for loss, _ in found.index]):
+        of_loss = means.loc[loss]
+        for term in (term for term in of_loss.index if term in terms):
+            others = of_loss.drop(term)
+            if others["mean"].isna().all() or pd.isna(of_loss["mean"][term]):
+                continue
+            rival = others["mean"].idxmax()
+            a, b = of_loss.loc[term], others.loc[rival]
+            one = difference_of_means(*a[list(SPREAD)], *b[list(SPREAD)])
+            claims.append(
+                f"{term} in {loss} {one.verdict} ({a['mean']:.3g} against {rival} "
+                f"{b['mean']:.3g}, {one.value:+.2g} ± {one.half:.2g})"
+            )
+    if not claims:
+        told = "No loss here has a non-top term (low_other or nckd) beside others to compare."
+        return Reading(told, number)
+    where = "with every weight 1" if plain else "as the loss weighs it"
+    return Reading(f"The non-top term longest, {where}: {'; '.join(claims)}.", number)
 
 
-def _means(table: pd.DataFrame) -> pd.Series:
-    """Mean norm over all samples of all steps, by (loss, term)."""
-    require(table, "loss", "term", "mean", "n", number="mean")
-    return over_samples(table, ["loss", "term"], ["mean"])["mean"]
+def _means(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean, std and n over all samples of all steps, by (loss, term)."""
+    require(table, "loss", "term", "weighted", "mean", "std", "n", number="mean")
+    return spread_over_samples(table, ["loss", "term"])
 
 
-@TermMagnitude.picture("Per-sample norm of every term's logit gradient")
-def magnitude_over_training(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Mean gradient norm of each term against the training step, with the inter-quartile band.
+@TermMagnitude.picture("Norm of every term's gradient, as its loss weighs it", panels=True)
+def magnitude_over_training(table: pd.DataFrame) -> Figure:
+    """Mean gradient norm of each term against the step, a panel a loss, on one vertical axis.
 
-    Colour is the term, dash and marker are the loss; the number in the legend is the mean norm at
-    the last step. Epochs, where known, stand above the axes at their first captured step. Norms
-    of 0 have no place on the logarithmic axis and leave a gap.
+    Losses of one term stand in the first panel together; DKD and GDKD with every weight 1 are in
+    the table alone where the same terms are drawn with others. Bands are the middle half of the
+    samples. Norms of 0 have no place on the logarithmic axis and leave a gap.
     """
     require(table, "loss", "term", "step", "mean", "q25", "q75", number="mean")
-    ax = ax or new_axes(PAGE, 3.4)
-    losses = list(dict.fromkeys(table.loss))
-    alpha = 0.13 if table.groupby(["loss", "term"]).ngroups <= 6 else 0.06
-    for (loss, term), rows in table.groupby(["loss", "term"], sort=False):
-        place, colour = losses.index(loss), term_colour(term)
-        rows, name = rows.sort_values("step"), term if term == loss else f"{loss}: {term}"
-        look = {
-            "linestyle": DASHES[place % len(DASHES)],
-            "marker": MARKERS[place % len(MARKERS)] if len(rows) <= 40 else None,
-            # Losses may agree in a term: rings of the first one stay visible around the others.
-            "markersize": 8 if place == 0 else 4,
-            "markerfacecolor": "none" if place == 0 else colour,
-            "label": f"{name}  {rows['mean'].iloc[-1]:.2g}",
-        }
-        mean, low, high = (
-            rows[column].where(rows[column] > 0).to_numpy() for column in ("mean", "q25", "q75")
-        )
-        banded_line(ax, rows.step, mean, low, high, colour, alpha, **look)
-    ax.set_yscale("log")
-    ax.set_xlabel("training step" + state_left_out(table))
-    ax.set_ylabel("gradient norm per sample\n(mean; band: middle half)")
-    _mark_epochs(ax, table)
-    side_legend(ax, "last mean")
-    return ax
+    panels = _panels(table)
+    across = 2 if len(panels) in (2, 4) else 3
+    width = PAGE if len(panels) > 1 else COLUMN
+    figure, axes = panel_grid(len(panels), across, width, 2.0, 0.8)
+    for ax, (title, rows) in zip(axes, panels.items(), strict=True):
+        for place, (_, line) in enumerate(rows.groupby(["loss", "term"], sort=False)):
+            _draw_term(ax, line.sort_values("step"), place, rows.loss.nunique() > 1)
+        ax.set_title(short(title, 26), loc="left", parse_math=False)
+        ax.set_yscale("log")
+    figure.supxlabel("training step" + state_left_out(table), fontsize="medium")
+    figure.supylabel("gradient norm per sample, weighted\n(mean; band: middle half)",
+                     fontsize="medium")  # fmt: skip
+    terms_legend(figure)
+    return figure
 
 
-def _mark_epochs(ax: Axes, table: pd.DataFrame) -> None:
-    """Write the epochs above the axes, at most ten of them."""
-    if "epoch" not in table or table.epoch.isna().any() or table.epoch.nunique() < 2:
-        return
-    first = table.groupby("epoch").step.min()
-    first = first.iloc[:: -(-len(first) // 10)]
-    top = ax.secondary_xaxis("top")
-    top.set_xticks(first.to_numpy(), labels=[str(epoch) for epoch in first.index])
-    top.set_xlabel("epoch (at its first captured step)")
+def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of every panel by its title."""
+    count = table.groupby("loss", sort=False).term.nunique()
+    single = table[table.loss.isin(count.index[count == 1])]
+    found = {}
+    if len(single):
+        name = "losses of one term"
+        found[single.loss.iloc[0] if single.loss.nunique() == 1 else name] = single
+    split = [loss for loss in count.index if count[loss] > 1]
+    terms = {loss: frozenset(table.term[table.loss == loss]) for loss in split}
+    for loss in split:
+        again = sum(terms[other] == terms[loss] for other in split) > 1
+        if not (again and loss in UNIT):
+            found[loss] = table[table.loss == loss]
+    return found
+
+
+def _draw_term(ax: Axes, rows: pd.DataFrame, place: int, by_loss: bool) -> None:
+    """Draw one line with its band, named by its loss where a panel holds several."""
+    term, loss = rows.term.iloc[0], rows.loss.iloc[0]
+    mean, low, high = (
+        rows[column].where(rows[column] > 0).to_numpy() for column in ("mean", "q25", "q75")
+    )
+    again = by_loss and term != loss
+    look = {
+        "linestyle": DASHES[place % len(DASHES)] if again else DASHES[0],
+        "marker": "o" if len(rows) <= 12 else None,
+        "label": f"{loss}: {term}" if again else term,
+    }
+    banded_line(ax, rows.step, mean, low, high, term_colour(term), **look)
 
 
 @styled
@@ -186,7 +213,7 @@ def magnitude_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     Terms are grouped by loss.
     """
-    require(table, "loss", "term", "mean", "q25", "q75", number="mean")
+    require(table, "loss", "term", "weighted", "mean", "q25", "q75", number="mean")
     ax = ax or new_axes(PAGE, 0.9 + 0.22 * len(table) + 0.12 * table.loss.nunique())
     another = table.loss.ne(table.loss.shift())  # a gap stands before every other loss
     places = np.arange(len(table)) + 0.6 * another.cumsum().to_numpy()
@@ -204,7 +231,9 @@ def magnitude_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.invert_yaxis()
     ax.set_xscale("log")
     ax.grid(axis="x", color=FAINT, linewidth=0.5)
-    ax.set_xlabel("gradient norm per sample (mean; line: middle half)" + state_left_out(table))
+    kind = "weighted as the loss weighs it" if table.weighted.any() else "unweighted"
+    what = f"gradient norm per sample, {kind} (mean; line: middle half)"
+    ax.set_xlabel(what + state_left_out(table))
     return ax
 
 
@@ -217,4 +246,4 @@ def magnitude_by_run(table: pd.DataFrame) -> Figure:
     label = table.term.where(table.term == table.loss, table.loss + ": " + table.term)
     repeated = table.duplicated(["run", "step", "term", "mean"])
     rows = table.assign(label=label)[~repeated.groupby(label).transform("all")]
-    return lines_by_run(rows, "mean", "label", "mean gradient norm", log=True)
+    return lines_by_run(rows, "mean", "label", "mean gradient norm, weighted", log=True)

@@ -8,7 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
+from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.by_term import label_columns, labels_for, term_names
+from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.gram import HasGradients, term_gradients
@@ -18,11 +20,11 @@ from kdanalysis.draw.look import (
     new_axes,
     require,
     short,
-    side_legend,
     state_left_out,
     term_colour,
+    top_legend,
 )
-from kdanalysis.draw.marks import stacked_bars
+from kdanalysis.draw.marks import WRITTEN, stacked_bars
 from kdanalysis.losses import non_top_terms
 
 
@@ -57,13 +59,14 @@ class TermShare(Analyzer):
         self.names = term_names(losses)
         super().__init__(losses=dict(losses))
         self.needs = (*self.needs, *label_columns(losses))
-        for state in ("share", "count", "zero"):
+        for state in ("share", "squares", "count", "zero"):
             self.add_sum(state, len(self.names))
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "TermShare":
-        """Return the analyzer of plain KD's inside, DKD, GDKD and the loss that was trained."""
-        return cls({**setting.inside, **setting.decoupled, **setting.trained})
+        """Return the analyzer of KD's parts, DKD and GDKD by weight, and the loss trained."""
+        split = {**setting.inside, **setting.unit, **setting.decoupled, **setting.trained}
+        return cls(split)
 
     def add(self, student: Logits, teacher: Logits, target: Labels | None) -> None:
         """Add the finite samples of a batch; a ValueError where a loss lacks its labels."""
@@ -71,42 +74,44 @@ class TermShare(Analyzer):
         found = [shares(term_gradients(loss, *sides)) for loss in self.losses.values()]
         share = torch.cat([share.sum(-1) for share, _ in found])
         count = torch.cat([valid.sum().expand(len(share)) for share, valid in found])
-        self.accumulate(share=share, count=count, zero=len(student) - count)
+        squares = torch.cat([share.square().sum(-1) for share, _ in found])
+        self.accumulate(share=share, squares=squares, count=count, zero=len(student) - count)
 
     def compute(self) -> dict[str, Tensor]:
         """``share`` in [0, 1], NaN without samples; the counts n, no_gradient, non_finite."""
         return {
             "share": self.share / self.count,
+            "std": deviation(self.share, self.squares, self.count),
             "n": self.count.clone(),
             "no_gradient": self.zero.clone(),
             "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:
-        """Columns loss, term, share (mean over samples), n, no_gradient, non_finite."""
+        """Columns loss, term, share (mean over samples), std, n, no_gradient, non_finite."""
         return self.frame(self.names, ["loss", "term"])
 
 
 @TermShare.reads()
 def share_reading(table: pd.DataFrame) -> Reading:
-    """Whether the non-top share grows from the first loss with that term on; all shares, by loss.
+    """The non-top share in the first loss with that term, and how far it is from it in the others.
 
-    Put plain KD (``KDParts``) first: losses that share its term are held against it.
+    Put plain KD (``KDParts``) first. A loss with every weight 1 shows what the partition does, one
+    with other weights what these add. The intervals take the losses' samples as independent.
     """
-    require(table, "loss", "term", "share", number="share")
-    grown, other = [], []
+    require(table, "loss", "term", "share", "std", "n", number="share")
+    parts = []
     for term in non_top_terms():
         first, *rest = list(table[table.term == term].itertuples()) or [None]
+        if not rest:
+            continue
+        claims = []
         for row in rest:
-            claim = (
-                f"{term} from {first.share:.1%} in {first.loss} to {row.share:.1%} in {row.loss}"
-            )
-            (grown if row.share > first.share else other).append(claim)
-    parts = []
-    if grown:
-        parts.append(f"The non-top share grows: {', '.join(grown)}.")
-    if other:
-        parts.append(f"Against the papers' argument it does not grow: {', '.join(other)}.")
+            told = (row.share, row.std, row.n), (first.share, first.std, first.n)
+            one = difference_of_means(*told[0], *told[1])
+            claims.append(f"{row.share:.1%} in {row.loss} ({one.points()})")
+        parts.append(f"{term} is {first.share:.1%} of the gradient in {first.loss}, "
+                     f"{', '.join(claims)}.")  # fmt: skip
     if not parts:
         parts = ["No two losses here share a non-top term, so its share cannot be compared."]
     rows = table[table.term.isin(non_top_terms())].itertuples()
@@ -116,26 +121,34 @@ def share_reading(table: pd.DataFrame) -> Reading:
 
 @TermShare.picture("What part of each loss's gradient every term is")
 def share_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """One stacked bar a loss: the mean share of every term's gradient, in percent."""
+    """One stacked bar a loss: the mean share of every term's gradient, in percent.
+
+    Numbers of segments too narrow for them stand beyond the bar, in their colours.
+    """
     require(table, "loss", "term", "share", number="share")
     losses = list(dict.fromkeys(table.loss))
-    ax = ax or new_axes(PAGE, 0.9 + 0.42 * len(losses))
-    start = dict.fromkeys(losses, 0.0)
+    ax = ax or new_axes(PAGE, 1.3 + 0.4 * len(losses))
+    start, beyond = dict.fromkeys(losses, 0.0), dict.fromkeys(losses, 101.0)
     named = set()
     for row in table.itertuples():
         width = 0.0 if pd.isna(row.share) else 100 * row.share
         label = row.term if row.term not in named else None
         place, left, colour = losses.index(row.loss), start[row.loss], term_colour(row.term)
         stacked_bars(ax, [place], [width], [left], 0.66, colour, label=label)
+        if 0 < width < 100 * WRITTEN:
+            spot = (beyond[row.loss], place)
+            ax.text(*spot, f"{width:.1f}", color=colour, va="center", weight="bold")
+            beyond[row.loss] += 8
         start[row.loss] += width
         named.add(row.term)
     ax.set_yticks(range(len(losses)), labels=[short(x, 24) for x in losses], parse_math=False)
     ax.invert_yaxis()
     ax.set_xlim(0, 100)
     ax.set_xlabel(
-        "share of the summed gradient norms (%, mean over samples)" + state_left_out(table)
+        "share of the summed gradient norms, weighted (%, mean over samples)"
+        + state_left_out(table)
     )
-    side_legend(ax)
+    top_legend(ax, len(named))
     return ax
 
 

@@ -1,12 +1,15 @@
 """Signal-to-noise ratio of the gradients (figure 20): which terms carry signal, at which layer."""
 
 from collections.abc import Sequence
+from math import exp, isnan, log, sqrt
 
+import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.by_layer import ONLY_TERM, LayerAnalyzer, largest_by_layer
+from kdanalysis.analyzers.evidence import UNTESTED, Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.look import GREY, Figure, require
 from kdanalysis.draw.panels import (
@@ -85,29 +88,51 @@ class SignalToNoise(LayerAnalyzer):
 
 @SignalToNoise.reads()
 def snr_reading(table: pd.DataFrame) -> Reading:
-    """Whether the terms differ in how much signal they carry; the highest ratio at every layer."""
+    """Whether the terms differ in how much signal they carry; the highest ratio at every layer.
+
+    Of the layer where they differ most, with the 95 % interval of the factor by the jackknife over
+    captured steps. A term without signal there has no factor.
+    """
     means = by_layer(table)
     number = f"highest ratio at {largest_by_layer(means)}"
     if means.shape[1] < 2:
         return Reading(ONLY_TERM.format(means.columns[0]), number)
     spread = means.max(axis=1) / means.min(axis=1).where(means.min(axis=1) > 0)
-    if spread.isna().any():
-        layer = spread.index[spread.isna()][0]
+    told = "A difference of the terms in signal"
+    if spread.isna().all():
+        layer = spread.index[0]
         claim = (
-            f"Terms differ: {means.loc[layer].idxmin()} shows no signal at {layer}, where "
-            f"{means.loc[layer].idxmax()} has {means.loc[layer].max():.2g}."
+            f"at {layer} {means.loc[layer].idxmin()} shows no signal, its estimate is not above 0, "
+            f"where {means.loc[layer].idxmax()} has {means.loc[layer].max():.2g}"
         )
-        return Reading(claim, number)
+        return Reading(f"{told} {UNTESTED}: {claim}.", number)
     layer = spread.idxmax()
     high, low = means.loc[layer].idxmax(), means.loc[layer].idxmin()
+    found = _factor(table[table.layer == layer], high, low)
+    ends = "" if isnan(found.half) else f", 95 % {exp(found.low):.2g} to {exp(found.high):.2g}"
     claim = (
-        f"at {layer} {high} has {spread[layer]:.2g} times the ratio of {low} "
-        f"({means.loc[layer, high]:.2g} and {means.loc[layer, low]:.2g})"
+        f"at {layer}, where it is widest, {high} has {spread[layer]:.2g} times the ratio of {low} "
+        f"({means.loc[layer, high]:.2g} and {means.loc[layer, low]:.2g}{ends})"
     )
-    told = "These data do not show terms that differ much in signal"
-    if spread[layer] >= 2:
-        told = "Terms differ in how much signal they carry, as DeepKD found"
-    return Reading(f"{told}: {claim}.", number)
+    return Reading(f"{told} {found.verdict}: {claim}.", number)
+
+
+def _factor(rows: pd.DataFrame, high: str, low: str) -> Interval:
+    """Logarithm of the ratio of two terms' ratios, with its interval over steps left out in turn.
+
+    Half is NaN where there are fewer than three steps, or one left out takes all signal along.
+    """
+    steps = list(dict.fromkeys(rows.step))
+    parts = [rows[rows.step != step] for step in steps] if len(steps) > 2 else []
+    values = [log(_times(part, high, low)) for part in (rows, *parts)]
+    whole, *left = values
+    spread = np.var(left) * (len(left) - 1) if left else np.nan
+    return Interval(whole, Z * sqrt(spread))
+
+
+def _times(rows: pd.DataFrame, high: str, low: str) -> float:
+    snr = _ratios(rows, ["term"]).set_index("term").snr
+    return float(snr[high] / snr[low]) if min(snr[high], snr[low]) > 0 else np.nan
 
 
 def by_layer(table: pd.DataFrame) -> pd.DataFrame:
@@ -151,7 +176,7 @@ def snr_over_epochs(table: pd.DataFrame) -> Figure:
         ax.set_yscale("log")
     absent = int((rows.snr <= 0).sum())
     note = f"\n({absent} of {len(rows)} ratios at or below zero are not drawn)" if absent else ""
-    figure.supxlabel(name + note + records_left_out(table), fontsize=10)
-    figure.supylabel(f"signal-to-noise ratio\n(grey: 1/{batch:.0f}, a batch)", fontsize=10)
+    figure.supxlabel(name + note + records_left_out(table), fontsize="medium")
+    figure.supylabel(f"signal-to-noise ratio\n(grey: 1/{batch:.0f}, a batch)", fontsize="medium")
     terms_legend(figure)
     return figure

@@ -12,7 +12,12 @@ from kdanalysis.analyzers.stones.gradient import (
 )
 from kdanalysis.analyzers.stones.ladder import ladder_reading
 from kdanalysis.analyzers.stones.ladder_pictures import ladder_by_stone, ladder_over_training
-from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
+from tests.analyzers.readback import (
+    legend_is_above,
+    legend_texts,
+    lines,
+    smallest_font,
+)
 
 SIDES = ["teacher", "stone_1", "stone_2", "student"]
 TABLE = pd.DataFrame(
@@ -55,11 +60,13 @@ ALIGNMENT = pd.DataFrame(
 
 def test_lines_are_the_tables_columns():
     drawn = ladder_by_stone(TABLE)
-    shares, distances = drawn.axes
-    assert lines(shares)["right"] == (SIDES, [80, 70, 60, 50])
+    accuracy, shares, relation, distances = drawn.axes
+    assert list(accuracy.lines[0].get_xdata()) == SIDES
+    assert list(accuracy.lines[0].get_ydata()) == [80, 70, 60, 50]
     assert lines(shares)["says what the teacher says"][1] == [100, 90, 70, 40]
     assert lines(shares)["top 5 shared with the teacher"][1] == [100, 80, 60, 40]
-    assert lines(shares)["rank correlation of the other logits"][1] == [100, 95, 90, 85]
+    assert list(relation.lines[0].get_ydata()) == [1.0, 0.95, 0.9, 0.85]
+    assert {ax.get_ylim()[0] for ax in (accuracy, shares, distances)} == {0}
     assert lines(distances)["from the teacher"][1] == [0, 0.1, 0.2, 0.3]
     assert lines(distances)["from the student"][1] == [0.3, 0.25, 0.2, 0]
     assert "T = 2" in distances.get_ylabel()
@@ -70,14 +77,21 @@ def test_lines_are_the_tables_columns():
         "student",
     ]
     assert smallest_font(drawn) >= 9
-    assert legend_is_beside(shares)
+    assert legend_is_above(shares)
+
+
+def test_a_relation_below_zero_takes_no_share_below_zero():
+    accuracy, shares, relation, _ = ladder_by_stone(TABLE.assign(relation=[1, 0.2, 0, -0.3])).axes
+    assert relation.get_ylim()[0] < -0.3
+    assert (accuracy.get_ylim()[0], shares.get_ylim()[0]) == (0, 0)
 
 
 def test_without_labels_no_accuracy_is_drawn():
     frame = TABLE.assign(accuracy=np.nan, non_finite=3)
     drawn = ladder_by_stone(frame)
-    assert "right" not in lines(drawn.axes[0])
-    assert "3 samples with NaN or inf left out" in drawn.axes[1].get_xlabel()
+    assert not drawn.axes[0].lines
+    assert [text.get_text() for text in drawn.axes[0].texts] == ["no labels"]
+    assert "3 samples with NaN or inf left out" in drawn.get_supxlabel()
     assert ladder_reading(frame).sentence.endswith("than the student.")
     assert ladder_reading(frame).number.startswith("teacher 0 nats from the teacher; stone 1 0.1")
 
@@ -180,4 +194,4 @@ def test_names_are_shown_as_they_are():
     ax = gradient_by_block(GRADIENT.replace({"layer2": "$x_1$"}))
     assert [t.get_text() for t in ax.get_xticklabels()] == ["layer1", "$x_1$"]
     ax.figure.canvas.draw()
-    assert legend_texts(ladder_by_stone(TABLE).axes[1])[0] == "from the teacher"
+    assert legend_texts(ladder_by_stone(TABLE).axes[3])[0] == "from the teacher"

@@ -3,7 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
+from kdanalysis.analyzers.evidence import mean_of
 from kdanalysis.analyzers.students.relation_pictures import (
     TITLES,
     relation_by_method,
@@ -15,6 +17,8 @@ from kdanalysis.analyzers.students.relation_reading import (
     pooled,
     relation_reading,
 )
+from kdanalysis.analyzers.students.seeds import by_seed
+from kdanalysis.draw.colours import LOSSES
 from tests.analyzers.readback import lines, smallest_font
 
 NOTIONS = ("target", "top-1", "top-3")
@@ -84,21 +88,38 @@ def test_the_scale_of_the_order_is_that_of_the_correlations_about_chance():
     assert axes[3].get_ylim() == pytest.approx(((1 + low) / 2, (1 + high) / 2))
 
 
-def test_methods_are_points_with_their_intervals():
+def test_students_are_points_with_their_intervals_a_row_a_loss():
     tables = {"kd": table(0.5), "gdkd": table(0.7)}
-    figure = relation_by_method(tables)
-    ax = figure.axes[1]
-    points, _, (bars,) = ax.containers[2]
-    end = [at_end(t).loc[("top-3", "kendall")] for t in tables.values()]
-    assert points.get_xdata().tolist() == pytest.approx([row["mean"] for row in end])
-    found = [(segment[0, 0], segment[1, 0]) for segment in bars.get_segments()]
-    assert np.array(found) == pytest.approx(np.array([(row.low, row.high) for row in end]))
-    labels = figure.axes[0].get_yticklabels()
-    assert [text.get_text() for text in labels] == ["kd", "gdkd"]
-    assert points.get_ydata()[0] < points.get_ydata()[1]
+    ax = relation_by_method(tables)
+    for place, (name, student) in enumerate(tables.items()):
+        points, _, (bars,) = ax.containers[place]
+        row = at_end(student).loc[("top-3", "kendall")]
+        assert points.get_xdata() == pytest.approx([row["mean"]])
+        ((left, right),) = [(x[0, 0], x[1, 0]) for x in bars.get_segments()]
+        assert (left, right) == pytest.approx((row.low, row.high))
+        assert points.get_ydata().tolist() == [place]
+        assert points.get_color() == LOSSES[name]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["kd", "gdkd"]
     low, high = ax.get_ylim()
     assert low > high  # the first student stands on top
-    assert smallest_font(figure) >= 9
+    assert smallest_font(ax.figure) >= 9
+
+
+def test_seeds_share_a_row_with_their_mean_and_its_interval():
+    ends = (0.5, 0.54, 0.56)
+    tables = {f"kd-{seed}": table(end) for seed, end in enumerate(ends)} | {"gdkd": table(0.7)}
+    ax = relation_by_method(tables)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["kd", "gdkd"]
+    means = [at_end(t).loc[("top-3", "kendall")]["mean"] for t in list(tables.values())[:3]]
+    assert ax.containers[0][0].get_xdata() == pytest.approx(means)
+    bar = ax.lines[1] if ax.lines[0] is ax.containers[0][0] else ax.lines[0]
+    assert bar.get_xdata() == pytest.approx([np.mean(means)] * 2)
+    half = stats.t.ppf(0.975, 2) * np.std(means, ddof=1) / np.sqrt(3)
+    spans = [
+        s[:, 0] for c in ax.collections for s in c.get_segments() if len(c.get_segments()) == 1
+    ]
+    expected = [np.mean(means) - half, np.mean(means) + half]
+    assert any(np.allclose(span, expected, atol=1e-3) for span in spans)
 
 
 def test_no_marker_is_cut():
@@ -112,10 +133,9 @@ def test_no_marker_is_cut():
 
 
 def test_names_are_not_read_as_math():
-    axes = relation_by_method({"$x$": table(), "b": table()}).axes
-    for ax in axes[::2]:
-        assert ax.get_yticklabels()[0].get_text() == "$x$"
-        assert not any(text.get_parse_math() for text in ax.get_yticklabels())
+    ax = relation_by_method({"$x$": table(), "b": table()})
+    assert ax.get_yticklabels()[0].get_text() == "$x$"
+    assert not any(text.get_parse_math() for text in ax.get_yticklabels())
 
 
 def test_the_end_is_the_last_epoch():
@@ -125,10 +145,10 @@ def test_the_end_is_the_last_epoch():
 
 def test_only_notions_that_all_have_are_compared():
     tables = {"kd": table(), "gdkd": table(notions=("target", "top-1", "top-5"))}
-    assert len(relation_by_method(tables).axes[0].containers) == 2
+    assert "all but the teacher's top-1" in relation_by_method(tables).get_xlabel()
     assert methods_reading(tables).number.startswith("tau-b without top-1: kd 0.750 ± 0.0")
     gone = table().assign(n=lambda t: t.n.where(t.notion != "target", 0))
-    assert len(relation_by_method({"kd": table(), "gdkd": gone}).axes[0].containers) == 2
+    assert len(relation_by_method({"kd": table(), "gdkd": gone}).containers) == 2
     with pytest.raises(ValueError, match="share no notion"):
         relation_by_method({"kd": table(notions=["a"]), "gdkd": table(notions=["b"])})
     with pytest.raises(ValueError, match="need the table of at least one student"):
@@ -148,61 +168,89 @@ def test_those_left_out_are_stated():
 
 def test_the_sentence_says_whether_the_relations_grew():
     grown = relation_reading(table()).sentence
-    assert grown.startswith("The student takes over the teacher's non-top relations: outside")
-    assert "tau-b 0.740 ± 0.0" in grown
-    assert "74.0% of the pairs" in grown
+    assert grown.startswith("The student takes over the teacher's non-top relations: seen; outside")
+    assert "tau-b of 0.740 ± 0.0" in grown
     assert "in epoch 4, against 0.100 ± 0.0" in grown
     for slope in (0.0, 0.0005):  # grown by less than the intervals of 0.02
         flat = table().assign(mean=lambda t, slope=slope: 0.3 + slope * t.step / 10)
         assert relation_reading(flat).sentence.startswith(
-            "These data do not show the student take over"
+            "The student takes over the teacher's non-top relations: not seen; outside"
         )
     single = table(epochs=1).query("step == 0").assign(epoch=pd.NA)
     assert relation_reading(single).sentence.startswith(
-        "Outside the teacher's top-3 the student orders"
+        "Outside the teacher's top-3 their orders of the classes agree"
     )
 
 
-def test_the_number_names_every_measure_and_notion():
+def test_the_number_names_every_notion():
     text = relation_reading(table()).number
     assert text.startswith("in epoch 4, without target / top-1 / top-3: ")
-    assert "kendall 0.760 / 0.750 / 0.740" in text
-
-
-CLAIM = "GDKD > DKD > KD"
+    assert text.endswith("tau-b 0.760 / 0.750 / 0.740")
 
 
 @pytest.mark.parametrize(
-    ("ends", "expected"),
-    [
-        ((0.5, 0.6, 0.7), f"{CLAIM} holds in these data, in 12 of 12 combinations"),
-        ((0.5, 0.7, 0.6), f"{CLAIM} does not hold in these data, in none of 12 combinations"),
-        ((0.5, 0.6, 0.605), "gdkd is not apart from dkd, dkd is above kd"),  # ± 0.02 each
-        ((0.5, 0.6, 0.605), f"{CLAIM} does not hold in these data, in none of 12"),
-        ((0.7, 0.6, 0.5), "gdkd is below dkd, dkd is below kd"),
-    ],
+    ("end", "expected"), [(0.6, "seen"), (0.505, "not seen"), (0.3, "not seen")]
 )
-def test_the_papers_order_is_claimed_only_where_intervals_are_apart(ends, expected):
-    tables = dict(zip(("kd", "dkd", "gdkd"), map(table, ends), strict=True))
-    assert expected in methods_reading(tables).sentence
-    assert "one student each" in methods_reading(tables).sentence
+def test_a_student_is_above_kd_where_the_interval_is_above_0(end, expected):
+    tables = {"gdkd": table(end), "kd": table(0.5)}
+    text = methods_reading(tables).sentence
+    rows = [at_end(one).loc[("top-3", "kendall")] for one in tables.values()]
+    half = np.hypot(*(row.high - row["mean"] for row in rows))
+    value = rows[0]["mean"] - rows[1]["mean"]
+    assert f"above kd's: gdkd {value:+.3f} ± {half:.3f} ({expected})." in text
+    assert text.endswith("what another training would give cannot be tested here.")
 
 
-def test_a_claim_that_holds_in_part_says_in_how_many():
-    gdkd = table(0.7)
-    gdkd.loc[gdkd.notion == "target", "mean"] = 0.1
-    tables = {"kd": table(0.5), "dkd": table(0.6), "gdkd": gdkd}
-    assert f"{CLAIM} holds in these data, in 8 of 12" in methods_reading(tables).sentence
+def test_seeds_are_compared_seed_by_seed():
+    starts = (0.3, 0.5, 0.7)
+    tables = {f"kd-{s}": table(start) for s, start in enumerate(starts)}
+    gains = (0.02, 0.03, 0.025)
+    tables |= {f"dkd-{s}": table(starts[s] + gain) for s, gain in enumerate(gains)}
+    scaled = 0.95 * np.array(gains)  # the last epoch of the table
+    half = stats.t.ppf(0.975, 2) * scaled.std(ddof=1) / np.sqrt(3)
+    text = methods_reading(tables).sentence
+    assert f"dkd {scaled.mean():+.3f} ± {half:.3f} (seen)" in text  # unpaired it would be lost
+    assert text.endswith("Intervals are over seeds, seed by seed.")
 
 
-def test_two_of_the_methods_are_compared_and_the_third_named():
-    text = methods_reading({"kd": table(0.5), "gdkd": table(0.7)}).sentence
-    assert text.startswith("GDKD > KD holds in these data (DKD left out: not exactly one student)")
+def test_partition_weight_and_step_are_told_apart():
+    ends = {"kd": 0.3, "kd x 6": 0.3, "dkd-top1 1": 0.4, "dkd-top1 8": 0.45}
+    ends |= {"gdkd 1/1/1": 0.5, "gdkd 1/1/8": 0.55}
+    noise = np.random.default_rng(0).normal(0, 0.001, (3, 6))
+    tables = {
+        f"{loss}-{seed}": table(end + noise[seed, place])
+        for seed in range(3)
+        for place, (loss, end) in enumerate(ends.items())
+    }
+    text = methods_reading(tables).sentence.split("By what the losses differ in: ")[1]
+    found = {
+        part.split()[0]: float(part.split()[1]) for part in text.split("., ")[0].split(", ")[:3]
+    }
+    assert found["partition"] == pytest.approx(0.095, abs=0.003)
+    assert found["weight"] == pytest.approx(0.0475, abs=0.003)
+    assert found["step"] == pytest.approx(0, abs=0.003)
+    assert text.count("(seen)") == 2
 
 
-def test_students_of_other_names_are_ranked():
-    text = methods_reading({"one": table(0.5), "two": table(0.7)}).sentence
-    assert text.startswith("Tau-b without top-3, highest first: two 0.645 ±")
+def test_only_names_that_differ_in_the_seed_alone_have_one():
+    names = ["gdkd-k-3", "kd-0", "kd-1", "dkd seed 2", "dkd seed 3"]
+    assert by_seed(names) == {
+        "gdkd-k-3": {"": "gdkd-k-3"},
+        "kd": {"0": "kd-0", "1": "kd-1"},
+        "dkd": {"2": "dkd seed 2", "3": "dkd seed 3"},
+    }
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 10, 20, 100])
+def test_intervals_over_seeds_are_students(count):
+    values = np.random.default_rng(count).normal(size=count)
+    half = stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count)
+    assert mean_of(values.tolist()).half == pytest.approx(half, rel=2e-3)
+    assert mean_of(values.tolist()).value == pytest.approx(values.mean())
+
+
+def test_one_value_has_no_interval_and_none_no_mean():
+    assert mean_of([0.3]).verdict == mean_of([]).verdict == "cannot be tested here"
 
 
 def test_a_table_without_relations_is_refused():

@@ -192,15 +192,14 @@ def test_a_norm_of_zero_leaves_a_gap():
 
 def test_the_sentence_follows_the_table():
     claim = sweep_reading(example(12)).sentence
-    assert claim.startswith("The extremes of k silence one of the two relation terms: at T = 4")
-    assert "largest at k = 6 (50%), against 0% at k = 1 and 0% at k = 11" in claim
-    assert "T² keeps the gradient's scale: from T = 1 to 4" in claim
+    assert claim.startswith("At T = 4 the smaller of the weighted shares of low_top and low_other")
+    assert "is largest at k = 6 (50%), and at least nine tenths of that from k = 6 to 6" in claim
+    assert "T² keeping the gradient's scale seen: from T = 1 to 4" in claim
     assert "factor of 1.1, without T² by 0.0688" in claim
-    low = example(12).assign(share_low_top=1.0)
-    assert sweep_reading(low).sentence.startswith(
-        "These data do not show the extremes of k degrade"
-    )
-    assert "These data do not show T² keeping" in sweep_reading(example(growth=10.0)).sentence
+    ends = example(12)
+    ends.loc[ends.k == 6, "norm_low_top"] = 0.0  # as if by construction: it is passed over
+    assert "largest at k = 6" not in sweep_reading(ends).sentence
+    assert "scale not seen: from" in sweep_reading(example(growth=10.0)).sentence
     assert "T²" not in sweep_reading(example(temperatures=(4.0,))).sentence
 
 

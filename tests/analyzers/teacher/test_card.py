@@ -47,7 +47,9 @@ def test_label_free_rows_agree_with_scipy(batch, temperature):
         "entropy_mean": entropy(p, axis=1).mean(),
         "rest_entropy_mean": np.mean([entropy(np.sort(row)[:-1]) for row in p]),
         "p_other_mean": np.mean([np.sort(row)[:-5].sum() for row in p]),
-        "modality": np.mean([auto_k(row) for row in p]),
+        "auto_k": np.mean([auto_k(row) for row in p]),
+        "modes_mean": np.mean([np.exp(entropy(row)) for row in p]),
+        "several_peaks": np.mean([(row >= 0.1 * row.max()).sum() > 1 for row in p]),
     }
     assert {q: value(table, q, temperature) for q in expected} == pytest.approx(expected)
 

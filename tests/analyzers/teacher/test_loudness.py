@@ -1,15 +1,14 @@
 """Loudness: the closed form against the sweep with a student of zeros, and weights by hand."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kdanalysis.analyzers.sweep.sweep import TermSweep
+from kdanalysis.analyzers.teacher.candidates import rule_weights
 from kdanalysis.analyzers.teacher.loudness import loudness, weigh
-from kdanalysis.analyzers.teacher.suggestion_rules import suggest_weights
 from tests.analyzers.reference import logits, probabilities
 
 
@@ -26,32 +25,26 @@ def test_norms_agree_with_the_sweep_on_a_student_of_zeros(k, temperature):
         assert norm == pytest.approx(expected[f"norm_{term}"], abs=1e-7)
 
 
-def rows(ranks: np.ndarray, k: int) -> pd.DataFrame:
-    return pd.DataFrame(suggest_weights(ranks, k, 2.0)).set_index("setting")
+def weights(ranks: np.ndarray, k: int) -> dict[str, int]:
+    (top, other), _ = rule_weights(ranks, k, 2.0)
+    return {"w_low_top": top, "w_low_other": other}
 
 
-def weights(ranks: np.ndarray, k: int) -> pd.Series:
-    return rows(ranks, k).value
-
-
-def test_the_evidence_holds_norms_ratio_and_the_weight_inside_kd():
-    evidence = rows(np.array([0.4, 0.3, 0.2, 0.1]), 2).evidence
-    assert evidence["w_high"].endswith("high 0.4, low_top 0.202, low_other 0.471")
-    assert evidence["w_low_top"].startswith("ratio 1.98; ")
-    assert evidence["w_low_top"].endswith("mass there, 0.7")
-    assert evidence["w_low_other"].startswith("ratio 0.849; ")
-    assert evidence["w_low_other"].endswith("mass there, 0.3")
+def test_the_reason_holds_norms_and_ratios():
+    _, why = rule_weights(np.array([0.4, 0.3, 0.2, 0.1]), 2, 2.0)
+    assert "high 0.4, low_top 0.202, low_other 0.471" in why
+    assert why.endswith("(low_top: ratio 1.98; low_other: ratio 0.849)")
 
 
 def test_weights_by_hand():
     # P = 0.7: high 2 * 0.2 = 0.4; low_top 2 * |(4/7, 3/7) - 1/2| = 0.202; low_other
     # 2 * |(2/3, 1/3) - 1/2| = 0.471. So 0.4 / 0.202 = 1.98 and 0.4 / 0.471 = 0.85.
-    assert weights(np.array([0.4, 0.3, 0.2, 0.1]), 2).tolist() == [1, 2, 1]
+    assert weights(np.array([0.4, 0.3, 0.2, 0.1]), 2) == {"w_low_top": 2, "w_low_other": 1}
     # P = 0.9, k/c = 0.2: high 2 * 0.7 * sqrt(1/4 + 1/16) = 0.783; low_top
     # 2 * |(0.967, 3 times 0.011) - 1/4| = 1.656; low_other 2 * |(0.4, 15 times 0.04) - 1/16|
     # = 0.697. So 0.783 / 1.656 = 0.47, below the least weight, and 1.656 / 0.697 = 2.38.
     ranks = np.array([0.87, 0.01, 0.01, 0.01, 0.04, *[0.004] * 15])
-    assert weights(ranks, 4).tolist() == [1, 1, 2]
+    assert weights(ranks, 4) == {"w_low_top": 1, "w_low_other": 2}
 
 
 @given(st.integers(0, 99), st.integers(1, 10), st.floats(0, 0.9))

@@ -1,12 +1,15 @@
-"""Modality counts the k of auto-k under the true class; its map shows the counts, sorted."""
-
-from collections import Counter
+"""Modality counts peaks and exp(entropy) at the T of least NLL; auto-k is another number."""
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from scipy.stats import chi2, chi2_contingency, entropy
+from sklearn.metrics import log_loss
 
-from kdanalysis.analyzers.teacher.modality import Modality, modality_by_class, modality_reading
+from kdanalysis.analyzers.evidence import chance_spread, difference_of_shares
+from kdanalysis.analyzers.teacher.modality import LADDER, Modality, by_class, modality_reading
+from kdanalysis.analyzers.teacher.modality_pictures import modality_by_class
 from kdanalysis.core.partition import AutoK
 from tests.analyzers.readback import smallest_font
 from tests.analyzers.reference import auto_k, logits, probabilities, targets
@@ -19,110 +22,109 @@ def table(teacher, target, split: int = 20, rule: AutoK | None = None) -> pd.Dat
     return metric.table()
 
 
-def test_counts_agree_with_the_rule_applied_one_sample_at_a_time():
-    teacher, target = logits(0, 200), targets(1, 200)
-    p = probabilities(teacher, 4)
-    expected = Counter((int(y), auto_k(row)) for y, row in zip(target, p, strict=True))
+def best(teacher, target) -> float:
+    classes = range(teacher.shape[-1])
+    losses = [log_loss(target, probabilities(teacher, t), labels=classes) for t in LADDER]
+    return LADDER[int(np.argmin(losses))]
+
+
+def test_every_number_agrees_with_a_plain_count():
+    teacher = logits(0, 300)
+    target = torch.where(torch.arange(300) % 2 == 0, teacher.argmax(-1), targets(1, 300))
     rows = table(teacher, target)
-    assert dict(zip(zip(rows.target, rows.k, strict=True), rows["count"], strict=True)) == expected
-    assert rows.k.nunique() > 2  # the control: the rule does choose different k
-    sizes = Counter(target.tolist())
-    assert rows.share.tolist() == pytest.approx(
-        [c / sizes[y] for y, c in zip(rows.target, rows["count"], strict=True)]
-    )
+    temperature = best(teacher, target)
+    assert 0.5 < temperature < 16
+    assert set(rows.temperature) == {temperature}
+    p = probabilities(teacher, temperature)
+    peaks = (p >= 0.1 * p.max(1, keepdims=True)).sum(1)
+    modes, y = np.exp(entropy(p, axis=1)), target.numpy()
+    k = np.array([auto_k(row) for row in probabilities(teacher, 4.0)])
+    assert rows.target.isna().tolist() == [True, *[False] * 12]
+    for row in rows.itertuples():
+        own = np.full(300, True) if row.target is pd.NA else y == row.target
+        assert row.n == own.sum()
+        shares = [np.mean(peaks[own] == 1), np.mean(peaks[own] == 2), np.mean(peaks[own] > 2)]
+        assert [row.peaks_1, row.peaks_2, row.peaks_more] == pytest.approx(shares)
+        assert row.peaks_mean == pytest.approx(peaks[own].mean())
+        assert row.modes_mean == pytest.approx(modes[own].mean())
+        quartiles = np.quantile(modes[own], [0.25, 0.5, 0.75], method="inverted_cdf")
+        bounds = [row.modes_q25, row.modes_median, row.modes_q75]
+        assert bounds == pytest.approx(quartiles, rel=0.007)
+        assert row.auto_k == pytest.approx(k[own].mean())
 
 
-def test_mean_k_agrees_with_the_table():
-    metric = Modality(12)
-    metric.update(logits(0), targets(1))
-    rows = metric.table()
-    expected = (rows.k * rows.share).groupby(rows.target).sum()
-    assert metric.compute()["mean"].tolist() == pytest.approx(expected.tolist())
+def test_equal_modes_are_counted_whatever_auto_k_says():
+    teacher = torch.zeros(40, 62, dtype=torch.float64)
+    teacher[:, :3] = 9.0
+    teacher[:, 3:] -= torch.rand(40, 59, generator=torch.Generator().manual_seed(0)).double()
+    target = torch.arange(40) % 3
+    whole = table(teacher, target).iloc[0]
+    assert whole.peaks_mean == 3
+    assert whole.modes_median == pytest.approx(3, rel=0.02)
 
 
 def test_the_rule_is_the_callers():
-    rows = table(logits(0), targets(1), rule=AutoK(max_k=1, temperature=1.0))
-    assert set(rows.k) == {1}
-    assert set(rows.temperature) == {1.0}
+    rows = table(logits(0), targets(1), rule=AutoK(max_k=1, temperature=2.0))
+    assert set(rows.auto_k) == {1}
+    assert set(rows.auto_k_temperature) == {2.0}
+    assert set(rows.auto_k_cap) == {1}
 
 
-def example(classes: int = 10, slope: float = 0.3, top: int = 6) -> pd.DataFrame:
-    """k of class i is binomial with a mean that grows with i; 20 samples each."""
+def example(shares: list[float], n: int = 100) -> pd.DataFrame:
+    rows = [(pd.NA, n * len(shares), np.mean(shares)), *((i, n, s) for i, s in enumerate(shares))]
+    frame = pd.DataFrame(rows, columns=["target", "n", "several"]).astype({"target": "Int64"})
+    more = {"modes_mean": 1.4, "modes_q25": 1.1, "modes_median": 1.3, "modes_q75": 1.6}
+    more |= {"temperature": 2.0, "auto_k": 4.2, "auto_k_temperature": 4.0, "auto_k_cap": 9}
+    halves = {"peaks_2": 0.7 * frame.several, "peaks_more": 0.3 * frame.several}
+    return frame.assign(peaks_1=1 - frame.several, **halves, **more, non_finite=0)
+
+
+def test_the_sentence_says_whether_classes_differ_by_more_than_chance():
+    sentence, number = modality_reading(example([0.1, 0.5, 0.3]), ["a", "b", "c"])
+    assert "differs by class: seen (from 10 % of a to 50 % of b; chi-square" in sentence
+    assert number.startswith("30.0 ± 5.2 % of samples with two peaks or more")
+    assert number.endswith("GDKD-auto would choose k = 4.2 at T = 4, cap 9")
+    assert "by class: not seen" in modality_reading(example([0.3, 0.31, 0.29])).sentence
+    assert "by class: cannot be tested here" in modality_reading(example([0.3])).sentence
+
+
+def test_chance_is_that_of_scipy():
+    shares, n = np.array([0.1, 0.2, 0.4]), np.array([50, 100, 20])
+    counts = np.array([shares * n, (1 - shares) * n])
+    expected = chi2_contingency(counts, correction=False).statistic
+    verdict, text = chance_spread(shares, n)
+    assert verdict == "seen"
+    assert text.startswith(f"chi-square {expected:.3g}, by chance below")
+    for groups in (2, 3, 9, 99):
+        bound = float(chance_spread(np.full(groups, 0.5), np.ones(groups))[1].split()[-4])
+        assert bound == pytest.approx(chi2.ppf(0.95, groups - 1), rel=0.025)
+
+
+def test_an_interval_of_shares_holds_the_truth_95_times_of_100():
     generator = np.random.default_rng(0)
-    frames = []
-    for target in range(classes):
-        chance = min(0.2 + slope * target / classes, 1)
-        k = 1 + generator.binomial(top - 1, chance, 20)
-        values, counts = np.unique(k, return_counts=True)
-        frames.append(pd.DataFrame({"target": target, "k": values, "count": counts}))
-    frame = pd.concat(frames, ignore_index=True)
-    return frame.assign(share=frame["count"] / 20, n=20, temperature=4.0, non_finite=0)
+    inside = 0
+    for _ in range(2000):
+        a, b = generator.binomial(80, 0.15) / 80, generator.binomial(30, 0.4) / 30
+        found = difference_of_shares(b, 30, a, 80)
+        inside += found.low <= 0.25 <= found.high
+    assert 0.94 <= inside / 2000 <= 0.995
 
 
-def means(frame: pd.DataFrame) -> pd.Series:
-    return frame.groupby("target")[["k", "share"]].apply(lambda g: (g.k * g.share).sum().round(12))
-
-
-def test_cells_dots_and_numbers_are_the_tables():
-    frame = example()
-    ax = modality_by_class(frame, names=[f"n{i}" for i in range(10)])
-    mean = means(frame).sort_values(kind="stable")
-    square = frame.pivot(index="target", columns="k", values="share").fillna(0).loc[mean.index]
-    np.testing.assert_allclose(ax.collections[0].get_array(), square)
-    assert ax.lines[0].get_xdata().tolist() == pytest.approx(mean.tolist())
-    assert [t.get_text() for t in ax.texts] == [f"{m:.1f}" for m in mean]
-    assert [t.get_text() for t in ax.get_yticklabels()] == [f"n{i}" for i in mean.index]
-    assert smallest_font(ax.figure) >= 9
+def test_bars_and_lines_are_the_tables_sorted_by_class():
+    frame = example([0.4, 0.1, 0.3])
+    left, right = modality_by_class(frame, names=["a", "b", "c"]).axes
+    assert [t.get_text() for t in left.get_yticklabels()] == ["b", "c", "a"]
+    widths = [[bar.get_width() for bar in bars] for bars in left.containers]
+    rows = by_class(frame)
+    for column, drawn in zip(("peaks_1", "peaks_2", "peaks_more"), widths, strict=True):
+        assert drawn == pytest.approx((100 * rows[column]).tolist())
+    assert right.lines[0].get_xdata().tolist() == [1.3] * 3
+    assert "T = 2" in right.get_title(loc="left")
+    assert smallest_font(left.figure) >= 9
 
 
 def test_of_many_classes_the_ends_are_drawn_and_said():
-    frame = example(100)
-    ax = modality_by_class(frame)
-    order = means(frame).sort_values(kind="stable").index
-    shown = [int(t.get_text()) for t in ax.get_yticklabels()]
-    assert shown == [*order[:12], *order[-12:]]
-    assert "12 classes with the smallest and 12 with the largest" in ax.get_title(loc="left")
-    assert ax.get_title(loc="left").endswith("of 100")
-
-
-def test_many_values_of_k_are_joined_and_lose_no_sample():
-    ax = modality_by_class(example(10, slope=0.8, top=100))
-    cells = ax.collections[0].get_array()
-    assert cells.shape[1] <= 24
-    np.testing.assert_allclose(cells.sum(1), 1)
-    assert "values a cell" in ax.get_xlabel()
-
-
-def test_sentence_follows_the_table():
-    frame = example(10, slope=0.6)
-    weight = np.repeat(frame.k.to_numpy(), frame["count"])
-    group = np.repeat(frame.target.to_numpy(), frame["count"])
-    inside = sum(((weight[group == g] - weight[group == g].mean()) ** 2).sum() for g in range(10))
-    share = 1 - inside / (200 - 10) / weight.var(ddof=1)
-    assert modality_reading(frame).number.endswith(f"{share:.0%} by class")
-    assert f"explains {share:.0%} of its variance" in modality_reading(frame).sentence
-    same = pd.concat([example(1).assign(target=i) for i in range(5)])
-    assert modality_reading(same).sentence.startswith(
-        "These data do not show that k differs by class"
-    )
-
-
-def test_classes_of_few_samples_do_not_differ_by_chance_alone():
-    generator = np.random.default_rng(0)
-    rows = pd.DataFrame(
-        {"target": np.repeat(np.arange(300), 3), "k": generator.integers(1, 7, 900)}
-    )
-    frame = rows.value_counts().rename("count").reset_index()
-    frame = frame.assign(share=frame["count"] / 3, n=3, temperature=4.0, non_finite=0)
-    ratio = rows.groupby("target").k.transform("mean").var() / rows.k.var()
-    assert ratio > 0.3  # the control: uncorrected, the class seems to explain a third
-    assert modality_reading(frame).sentence.startswith(
-        "These data do not show that k differs by class"
-    )
-
-
-def test_one_k_for_all_is_said_to_be_ambiguous():
-    same = example(3).assign(k=1).groupby(["target", "k"], as_index=False).first().assign(share=1.0)
-    assert "auto-k chooses 1 for every sample" in modality_reading(same).sentence
-    assert "where none does" in modality_reading(same).sentence
-    assert modality_by_class(same).get_xlabel().startswith("k chosen by auto-k per sample at T = 4")
+    left, right = modality_by_class(example(np.linspace(0.1, 0.9, 100).tolist())).axes
+    shown = [int(t.get_text()) for t in left.get_yticklabels()]
+    assert shown == [*range(12), *range(88, 100)]
+    assert "12 classes at either end, of 100" in right.get_title(loc="left")

@@ -90,21 +90,22 @@ def example(spread: float = 1.5) -> pd.DataFrame:
         rows = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
         frames.append(rows[rows["count"] > 0].assign(temperature=temperature, n=2000))
     whole = pd.concat(frames, ignore_index=True)
-    return whole.assign(loss="gdkd", term="low_other", share=whole["count"] / 2000, non_finite=0)
+    return whole.assign(
+        loss="gdkd", term="low_other", share=whole["count"] / 2000, distilled=4.0, non_finite=0
+    )
 
 
-def test_curves_hold_all_samples_in_at_most_sixty_bins():
+def test_curves_are_the_shares_up_to_every_factor_the_training_bold():
     ax = amplification_over_kd(example())
-    cold, warm = ax.patches
-    for patch in (cold, warm):
-        values, edges, _ = patch.get_data()
-        assert values.sum() == pytest.approx(100)
-        assert len(values) <= 60
-    rows = example().query("temperature == 1")
-    values, edges, _ = cold.get_data()
-    below = rows[rows.high <= np.log10(edges[3]) + 1e-9].share.sum()
-    assert values[:3].sum() == pytest.approx(100 * below)
-    assert ax.get_xscale() == "log"
+    cold, warm = ax.lines[:2]
+    values = np.abs(np.random.default_rng(0).normal(size=2000))
+    for place in (5, 20):
+        edge = cold.get_xdata()[place]
+        expected = 100 * np.mean(1 + 1.5 * values < np.log10(edge))
+        assert cold.get_ydata()[place] == pytest.approx(expected)
+    assert warm.get_ydata()[-1] == pytest.approx(100)
+    assert warm.get_linewidth() > cold.get_linewidth()  # T = 4 was trained
+    assert ax.get_xlim() == (0.5, 1e6)
     assert legend_texts(ax)[0].startswith("T = 1: ")
     assert smallest_font(ax.figure) >= 9
     assert legend_is_beside(ax)
@@ -118,25 +119,37 @@ def test_median_and_tail_are_those_of_the_samples():
     assert number.count("T = ") == 2
 
 
-def test_values_beyond_the_histogram_are_stated():
-    far = example()
-    far.loc[0, ["low", "high", "count"]] = [36.0, np.inf, 7]
-    assert "7 values beyond" in amplification_over_kd(far).get_xlabel()
+def test_values_beyond_the_axis_are_stated():
+    far = example(spread=4.0)
+    past = far[(far.temperature == 1) & (far.low >= 6 - 1e-9)].share.sum()
+    assert f"(beyond: {past:.0%} at T = 1)" in amplification_over_kd(far).get_xlabel()
+    assert "beyond" not in amplification_over_kd(example(0.5)).get_xlabel()
 
 
-def test_sentence_follows_the_table():
-    assert "with a long tail" in amplification_reading(example()).sentence
-    assert amplification_reading(example(spread=0.1)).sentence.startswith("These data do not show")
-    assert "median sample" in amplification_reading(example().query("temperature == 1")).sentence
+def test_sentence_leads_with_the_trainings_temperature():
+    sentence = amplification_reading(example()).sentence
+    assert sentence.startswith("At T = 4 gdkd weighs low_other 11 times as plain KD does")
+    assert "; the median is " in sentence
+    assert sentence.endswith(" at T = 1.")
+    alone = amplification_reading(example().query("temperature == 1")).sentence
+    assert alone.startswith("At T = 1 gdkd")
+    assert "the median is" not in alone
+
+
+def test_the_trainings_temperature_is_added():
+    metric = Amplification({"dkd": DKD()}, (1, 8), distilled=3)
+    metric.update(torch.randn(5, 6), torch.arange(5))
+    assert metric.table().temperature.unique().tolist() == [1, 3, 8]
+    assert set(metric.table().distilled) == {3}
 
 
 def test_factors_beyond_the_histogram_are_said_to_be():
     rows = {"low": [36.0, 1.0], "high": [np.inf, 1.05], "temperature": [1.0, 4.0]}
     far = pd.DataFrame(rows).assign(
-        loss="gdkd", term="low_other", count=9, share=1.0, n=9, non_finite=0
+        loss="gdkd", term="low_other", count=9, share=1.0, n=9, distilled=1.0, non_finite=0
     )
     assert "median above 1e36" in amplification_reading(far).number
-    assert "above 1e36 times as loud as plain KD at T = 1" in amplification_reading(far).sentence
+    assert "At T = 1 gdkd weighs low_other above 1e36 times" in amplification_reading(far).sentence
 
 
 def test_an_unknown_loss_is_refused_with_what_there_is():

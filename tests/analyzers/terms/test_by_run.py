@@ -5,7 +5,7 @@ from itertools import combinations
 import pandas as pd
 import pytest
 
-from kdanalysis.analyzers.terms.conflict import conflict_by_run
+from kdanalysis.analyzers.terms.conflict_pictures import conflict_by_run
 from kdanalysis.analyzers.terms.direction_pictures import direction_by_run, multiplier_by_run
 from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
 from kdanalysis.analyzers.terms.share import share_by_run

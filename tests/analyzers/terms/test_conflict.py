@@ -7,13 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from kdanalysis.analyzers.terms.conflict import (
-    GradientConflict,
+from kdanalysis.analyzers.terms.conflict import GradientConflict, conflict_reading, over_steps
+from kdanalysis.analyzers.terms.conflict_pictures import (
     conflict_by_teacher,
     conflict_matrix,
     conflict_over_training,
-    conflict_reading,
-    over_steps,
 )
 from kdanalysis.losses import GDKD, KD, CrossEntropy
 from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
@@ -152,9 +150,9 @@ def test_right_and_wrong_share_one_colour_scale():
     assert right.images[0].get_clim() == wrong.images[0].get_clim() == (-1, 1)
 
 
-@pytest.mark.parametrize(("count", "columns"), [(5, 2), (7, 1)])
+@pytest.mark.parametrize(("count", "columns"), [(5, 2), (7, 2), (9, 1)])
 def test_matrices_of_many_terms_stand_above_each_other(count, columns):
-    figure = conflict_by_teacher(example(terms=tuple("abcdefg"[:count])))
+    figure = conflict_by_teacher(example(terms=tuple("abcdefghi"[:count])))
     assert figure.axes[0].get_subplotspec().get_gridspec().ncols == columns
 
 
@@ -188,18 +186,35 @@ def test_sentence_looks_at_the_pairs_with_ce():
     frame = example()
     frame.loc[(frame.term_a == "high"), "conflict"] = 1.0  # not a pair of ce
     sentence, number = conflict_reading(frame)
-    assert "sits on samples the teacher gets wrong" in sentence
-    assert "60% of the cases where the teacher is wrong and in 10%" in sentence
+    assert "more frequent where the teacher is wrong: seen" in sentence
+    assert "60% there, 10% where it is right, +50.0 ±" in sentence
     assert number.startswith("ce and the other terms: 10% of pairs")
     sentence, _ = conflict_reading(example(0.5, 0.4))
-    assert sentence.startswith("These data do not show conflict")
+    assert "where the teacher is wrong: not seen (40% there, 50%" in sentence
 
 
 def test_sentence_says_when_there_is_nothing_to_compare():
     frame = example()
     frame.loc[frame.teacher == "wrong", ["cosine", "conflict"]] = np.nan
     frame.loc[frame.teacher == "wrong", "n"] = 0
-    assert "cannot be compared" in conflict_reading(frame).sentence
+    assert "cannot be tested here" in conflict_reading(frame).sentence
+
+
+def test_pairs_that_cannot_conflict_enter_no_rate():
+    terms = ("high", "low_top", "low_other", "kd")
+    frame = example(0.1, 0.6, terms)
+    fixed = (frame.term_b == "kd") | (frame.term_b == "low_other") & (frame.term_a == "low_top")
+    frame.loc[fixed, "conflict"] = 0.0
+    assert "60% there, 10% where it is right" in conflict_reading(frame).sentence
+
+
+def test_a_training_shows_the_terms_that_it_trained():
+    losses = {"ce": CrossEntropy(), "kd": KD(2.0), "gdkd": GDKD(3, (1, 2, 8), 2.0)}
+    metric = GradientConflict(losses, trained=("ce", "gdkd"))
+    metric.update(STUDENT, TEACHER, TARGET)
+    axes = conflict_by_teacher(metric.table()).axes
+    assert [t.get_text() for t in axes[0].get_xticklabels()] == ["ce", "high", "low_top"]
+    assert axes[0].get_position().y0 == pytest.approx(axes[1].get_position().y0)  # one row
 
 
 def test_an_unknown_split_is_refused():

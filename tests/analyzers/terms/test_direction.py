@@ -12,14 +12,16 @@ from kdanalysis.analyzers.terms.direction_pictures import (
     direction_by_teacher,
     direction_or_step,
     direction_over_training,
+    direction_scatter,
 )
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.partition import TopK
-from kdanalysis.draw.look import BLUE, ORANGE, SKY
+from kdanalysis.draw.colours import LOSSES as LOSSES_COLOURS
+from kdanalysis.draw.look import new_axes
 from kdanalysis.losses import DKD, GDKD, KD, NKD, CrossEntropy, LogitStandardized, Sum
 from kdanalysis.losses.parts import KDParts
-from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
+from tests.analyzers.readback import legend_is_beside, lines, smallest_font
 from tests.analyzers.reference import logits, targets
 
 STUDENT, TEACHER = logits(0), logits(1)
@@ -194,7 +196,8 @@ SHIFTS = {"right": 0.01, "wrong": -0.01, "all": 0.0}
 
 
 def test_cells_hold_both_cosines_on_one_scale():
-    cells = direction_or_step(example()).axes[0]
+    figure = direction_or_step(example())
+    cells = figure.axes[1]
     (image,) = cells.images
     shown = np.asarray(image.get_array().filled(np.nan))
     assert shown[:, 0].tolist()[1:] == [0.99, 0.97, -0.3]  # by sample
@@ -205,31 +208,33 @@ def test_cells_hold_both_cosines_on_one_scale():
     assert texts[(0, 3)] == "-0.30\n25 %"
     assert texts[(3, 0)] == "-0.25"
     assert [label.get_text() for label in cells.get_yticklabels()] == list(EXAMPLE_LOSSES)
-    assert cells.get_title(loc="left") == "10 samples"
+    assert figure.axes[0].get_title(loc="left") == "10 samples"
 
 
-def test_bars_run_from_one_to_the_multiplier_and_lines_over_the_middle_half():
+def test_dots_are_cosine_and_step_with_a_line_over_the_middle_half():
     figure = direction_or_step(example())
-    bars = figure.axes[1]
-    assert bars.get_xscale() == "log"
-    ends = {
-        round(bar.get_y() + bar.get_height() / 2): (bar.get_x(), bar.get_width())
-        for bar in bars.patches
-    }
-    assert ends == {1: (1, 7), 2: (1, -0.5), 3: (1, 0)}
-    middle = [line.get_xdata() for line in bars.lines if len(line.get_xdata()) == 2][:3]
-    assert [list(x) for x in middle] == [[0.8 * t, 1.5 * t] for t in STEPS.values()]
-    colours = [bar.get_facecolor()[:3] for bar in bars.patches]
-    expected = [tuple(int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)) for c in (BLUE, SKY, ORANGE)]
-    np.testing.assert_allclose(colours, expected, atol=1e-6)
-    assert len(legend_texts(bars)) == 3
-    assert [text.get_text() for text in bars.texts] == ["8 x", "0.5 x", "1 x"]
+    scatter = figure.axes[0]
+    assert scatter.get_xscale() == "log"
+    dots = [line for line in scatter.lines if line.get_marker() == "o"]
+    places = [(dot.get_xdata()[0], dot.get_ydata()[0]) for dot in dots]
+    assert places == [(1, 1), (8, 0.99), (0.5, 0.97), (1, -0.3)]
+    spans = [c.get_segments()[0] for c in scatter.collections]
+    assert [span[:, 0].tolist() for span in spans] == [[0.8 * t, 1.5 * t] for t in STEPS.values()]
+    assert len({dot.get_color() for dot in dots}) == 4
+    names = [text.get_text() for text in scatter.texts]
+    assert names == ["kd", "more 8 x", "uneven 0.5 x", "turned 1 x"]
+    assert dots[0].get_color() == LOSSES_COLOURS["kd"]
     assert smallest_font(figure) >= 9
+
+
+def test_the_scatter_alone_takes_axes():
+    ax = new_axes()
+    assert direction_scatter(example(), ax) is ax
 
 
 def test_a_single_pair_is_drawn():
     figure = direction_or_step(example(losses=("kd", "more")))
-    assert np.asarray(figure.axes[0].images[0].get_array().filled(0)).tolist() == [
+    assert np.asarray(figure.axes[1].images[0].get_array().filled(0)).tolist() == [
         [0, 0.98],
         [0.99, 0],
     ]
@@ -238,7 +243,7 @@ def test_a_single_pair_is_drawn():
 def test_samples_the_teacher_gets_wrong_can_be_drawn_alone():
     figure = direction_or_step(example(), teacher="wrong")
     assert figure.axes[0].get_title(loc="left") == "10 samples, teacher wrong"
-    assert figure.axes[0].images[0].get_array()[1, 0] == pytest.approx(0.98)
+    assert figure.axes[1].images[0].get_array()[1, 0] == pytest.approx(0.98)
     with pytest.raises(ValueError, match=r"teacher is one of .* got 'x'"):
         direction_or_step(example(), teacher="x")
 
@@ -252,7 +257,7 @@ def test_right_and_wrong_share_one_scale():
 
 def test_all_steps_together_are_shown_and_each_of_them_is_a_point():
     frame = example(steps=(0, 100))
-    assert direction_or_step(frame).axes[0].images[0].get_array()[1, 0] == 0.99
+    assert direction_or_step(frame).axes[1].images[0].get_array()[1, 0] == 0.99
     cosine, step = direction_over_training(frame).axes
     assert list(lines(cosine)) == ["more", "uneven", "turned"]
     assert lines(cosine)["more"] == ([0, 100], pytest.approx([0.99, 0.89]))
@@ -294,7 +299,8 @@ def test_a_pair_without_any_direction_is_said():
         "No sample has both a gradient of kd and of these losses: more."
         in direction_reading(frame).sentence
     )
-    assert len(direction_or_step(frame).axes[1].patches) == 1
+    dots = [o for o in direction_or_step(frame).axes[0].lines if o.get_marker() == "o"]
+    assert len(dots) == 2
 
 
 def test_the_number_lists_the_multipliers():

@@ -13,7 +13,7 @@ from kdanalysis.analyzers.terms.magnitude import (
 )
 from kdanalysis.draw.look import term_colour
 from kdanalysis.losses import DKD, GDKD, KD
-from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
+from tests.analyzers.readback import lines, smallest_font
 from tests.analyzers.reference import autograd_gradients, logits, targets
 
 STUDENT, TEACHER, TARGET = logits(0), logits(1), targets(2)
@@ -41,7 +41,9 @@ def test_means_and_quartiles_agree_with_autograd_and_numpy():
         for name, q in (("q25", 0.25), ("median", 0.5), ("q75", 0.75)):
             exact = np.quantile(norms, q, method="inverted_cdf")
             assert getattr(row, name) == pytest.approx(exact, rel=0.037)
+        assert row.std == pytest.approx(norms.std(ddof=1))
         assert row.n == 20
+        assert row.weighted == (row.loss != "kd")
 
 
 def test_every_step_has_its_epoch():
@@ -119,75 +121,83 @@ def example(kd: float = 0.01, gdkd: float = 0.5, non_finite: int = 0) -> pd.Data
         )
     ]
     names = ["loss", "term", "step", "epoch", "mean", "q25", "q75", "n", "non_finite"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=names).assign(weighted=False, std=0.1)
 
 
-def test_lines_and_bands_are_the_tables():
-    ax = magnitude_over_training(example())
-    drawn = lines(ax)
-    assert list(drawn) == ["kd: high  3.3", "kd: low_other  0.11", "gdkd: low_other  5.5"]
-    x, y = drawn["gdkd: low_other  5.5"]
+def test_lines_and_bands_are_the_tables_a_panel_a_loss():
+    figure = magnitude_over_training(example())
+    single, split = figure.axes
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["gdkd", "kd"]
+    assert list(lines(split)) == ["high", "low_other"]
+    x, y = lines(single)["low_other"]
     assert x == [0, 5, 10]
     assert y == pytest.approx([0.5, 3.0, 5.5])
-    band = ax.collections[2].get_paths()[0].vertices
+    band = single.collections[0].get_paths()[0].vertices
     assert {0.25, 1.0} == set(np.round(band[:, 1], 9))
-    assert ax.get_yscale() == "log"
+    assert single.get_yscale() == "log"
+    assert single.get_ylim() == split.get_ylim()
+    assert "weighted" in figure.get_supylabel()
+    assert smallest_font(figure) >= 9
 
 
-def test_epochs_stand_above_their_first_step():
-    (top,) = magnitude_over_training(example()).child_axes
-    assert top.get_xticks().tolist() == [0, 10]
-    assert [label.get_text() for label in top.get_xticklabels()] == ["0", "1"]
+def test_losses_of_one_term_share_a_panel_and_unit_weights_stay_in_the_table():
+    single = example().query("loss == 'gdkd'")
+    unit = example().query("loss == 'kd'").assign(loss="gdkd 1/1/1")
+    whole = pd.concat([example(), single.assign(loss="ce", term="ce"), unit])
+    titles = [ax.get_title(loc="left") for ax in magnitude_over_training(whole).axes]
+    assert titles == ["losses of one term", "kd"]
 
 
-def test_a_single_epoch_or_none_needs_no_second_axis():
-    assert not magnitude_over_training(example().assign(epoch=3)).child_axes
-    unknown = example().assign(epoch=pd.array([pd.NA] * 9, dtype="Int64"))
-    assert not magnitude_over_training(unknown).child_axes
-
-
-def test_terms_share_a_colour_and_losses_differ_by_dash():
-    _, inside, alone = magnitude_over_training(example()).lines
-    assert inside.get_color() == alone.get_color()
-    assert inside.get_linestyle() != alone.get_linestyle()
+def test_a_term_has_one_colour_in_all_panels():
+    single, split = magnitude_over_training(example()).axes
+    assert single.lines[0].get_color() == split.lines[1].get_color() == term_colour("low_other")
 
 
 def test_left_out_samples_are_stated():
-    assert "3 samples with NaN" in magnitude_over_training(example(non_finite=3)).get_xlabel()
-    assert "NaN" not in magnitude_over_training(example()).get_xlabel()
-
-
-def test_texts_are_readable_and_the_legend_covers_no_data():
-    ax = magnitude_over_training(example())
-    assert smallest_font(ax.figure) >= 9
-    assert legend_is_beside(ax)
+    label = magnitude_over_training(example(non_finite=3)).get_supxlabel()
+    assert "3 samples with NaN" in label
+    assert "NaN" not in magnitude_over_training(example()).get_supxlabel()
 
 
 def test_math_in_a_users_name_stays_text():
     named = example().replace({"loss": {"kd": "a$b$"}})
-    ax = magnitude_over_training(named)
-    assert legend_texts(ax)[0].startswith("a$b$: high")
-    assert not any(text.get_parse_math() for text in ax.get_legend().get_texts())
+    titles = [ax.title_left if hasattr(ax, "title_left") else ax._left_title
+              for ax in magnitude_over_training(named).axes]  # fmt: skip
+    assert titles[1].get_text() == "a$b$"
+    assert not titles[1].get_parse_math()
 
 
 def test_a_zero_norm_leaves_a_gap():
-    ax = magnitude_over_training(example().assign(mean=[0.0] * 3 + [1.0] * 6))
-    assert all(np.isnan(line.get_ydata()[0]) for line in ax.lines)
+    figure = magnitude_over_training(example().assign(mean=[0.0] * 3 + [1.0] * 6))
+    assert all(np.isnan(line.get_ydata()[0]) for ax in figure.axes for line in ax.lines)
 
 
 def test_sentence_and_number_follow_the_table():
     sentence, number = magnitude_reading(example())
-    assert "large by themselves and small in kd" in sentence
-    assert "50 times as long in gdkd as in kd" in sentence
+    assert sentence == (
+        "The non-top term longest, with every weight 1: low_other in kd not seen (0.06 against "
+        "high 1.8, -1.7 ± 0.31)."
+    )
     assert number == "kd: low_other 0.06; gdkd: low_other 3"
+    assert "low_other in kd seen (3.6 against high 1.8" in magnitude_reading(example(0.6)).sentence
 
 
-def test_sentence_says_when_the_data_do_not_show_it():
-    assert magnitude_reading(example(kd=0.4)).sentence.startswith("These data do not show")
-    alone = example().query("loss == 'kd'")
-    assert "cannot show it small inside KD" in magnitude_reading(alone).sentence
-    assert "low_other 0.06 against high 1.8 in kd" in magnitude_reading(alone).sentence
-    assert magnitude_reading(alone.query("term == 'high'")).sentence.startswith("No loss here has")
+def test_the_interval_is_that_of_two_independent_means():
+    rows = example().query("loss == 'kd'")
+    spread = []
+    for term in ("low_other", "high"):
+        part = rows[rows.term == term]
+        samples = np.concatenate([np.full(20, m) for m in part["mean"]])
+        within = 3 * 19 * 0.1**2
+        variance = (within + ((samples - samples.mean()) ** 2).sum()) / 59
+        spread.append(variance / 60)
+    assert f"± {1.96 * np.sqrt(sum(spread)):.2g})" in magnitude_reading(example()).sentence
+
+
+def test_sentence_says_as_weighted_where_no_loss_has_unit_weights():
+    sentence = magnitude_reading(example().assign(weighted=True)).sentence
+    assert sentence.startswith("The non-top term longest, as the loss weighs it: low_other in kd")
+    assert magnitude_reading(example().query("term == 'high'")).sentence.startswith("No loss here")
 
 
 def test_a_single_step_is_a_dot_a_term_and_a_line_over_the_middle_half():
@@ -196,6 +206,7 @@ def test_a_single_step_is_a_dot_a_term_and_a_line_over_the_middle_half():
             "loss": ["kd", "gdkd", "gdkd"],
             "term": ["kd", "high", "low_other"],
             "step": 0,
+            "weighted": True,
             "mean": [1.0, 0.5, 4.0],
             "q25": [0.5, 0.0, 3.0],
             "q75": [1.5, 0.6, 5.0],

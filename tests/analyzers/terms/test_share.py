@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 
 from kdanalysis.analyzers.terms.confidence import (
     ShareByConfidence,
@@ -14,7 +15,7 @@ from kdanalysis.analyzers.terms.share import TermShare, share_of_terms, share_re
 from kdanalysis.core.partition import TopK
 from kdanalysis.losses import DKD, GDKD
 from kdanalysis.losses.parts import KDParts
-from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
+from tests.analyzers.readback import legend_is_above, legend_texts, lines, smallest_font
 from tests.analyzers.reference import autograd_gradients, logits, probabilities, targets, top_mass
 
 STUDENT, TEACHER, TARGET = logits(0), logits(1), targets(2)
@@ -54,6 +55,8 @@ def test_shares_agree_with_autograd():
     assert found == pytest.approx(expected)
     assert rows.groupby("loss").share.sum().tolist() == pytest.approx([1, 1, 1])
     assert (rows.n == 60).all()
+    spread = [s.std(ddof=1) for s in expected_shares(STUDENT, TEACHER, TARGET).values()]
+    assert rows["std"].tolist() == pytest.approx(spread)
 
 
 def test_a_sample_without_gradient_has_no_share():
@@ -79,6 +82,7 @@ def test_deciles_agree_with_numpy_where_confidences_are_apart():
     for (loss, term), share in expected_shares(STUDENT, teacher, TARGET).items():
         part = rows[(rows.loss == loss) & (rows.term == term)]
         np.testing.assert_allclose(part.share, [share[i].mean() for i in tenths], rtol=1e-9)
+        np.testing.assert_allclose(part["std"], [share[i].std(ddof=1) for i in tenths], rtol=1e-6)
         np.testing.assert_allclose(part.confidence, [confidence[i].mean() for i in tenths])
         assert part.n.tolist() == [6] * 10
         assert part.decile.tolist() == list(range(1, 11))
@@ -122,7 +126,8 @@ def shares(kd: float = 0.1, gdkd: float = 0.6) -> pd.DataFrame:
         ("gdkd", "low_other", gdkd),
         ("dkd", "nckd", 1.0),
     ]
-    return pd.DataFrame(rows, columns=["loss", "term", "share"]).assign(non_finite=2)
+    frame = pd.DataFrame(rows, columns=["loss", "term", "share"])
+    return frame.assign(std=0.1, n=100, non_finite=2)
 
 
 def test_bars_stack_to_the_whole():
@@ -135,7 +140,7 @@ def test_bars_stack_to_the_whole():
     assert legend_texts(ax) == ["high", "low_other", "nckd"]
     assert "2 samples with NaN" in ax.get_xlabel()
     assert smallest_font(ax.figure) >= 9
-    assert legend_is_beside(ax)
+    assert legend_is_above(ax)
 
 
 def test_every_segment_starts_where_the_last_one_ends():
@@ -145,16 +150,20 @@ def test_every_segment_starts_where_the_last_one_ends():
 
 
 def test_narrow_segments_carry_no_number():
-    texts = [text.get_text() for text in share_of_terms(shares(kd=0.02)).texts]
-    assert [text for text in texts if text][:2] == ["98", "40"]
+    ax = share_of_terms(shares(kd=0.02))
+    texts = {text.get_text(): text for text in ax.texts if text.get_text()}
+    assert list(texts)[:2] == ["98", "2.0"]
+    assert texts["2.0"].get_position()[0] > 100  # beyond the bar, in the term's colour
+    assert to_rgb(texts["2.0"].get_color()) == to_rgb(ax.patches[1].get_facecolor())
 
 
 def test_share_sentence_follows_the_table():
     sentence, number = share_reading(shares())
-    assert sentence == "The non-top share grows: low_other from 10.0% in kd to 60.0% in gdkd."
+    assert sentence == (
+        "low_other is 10.0% of the gradient in kd, 60.0% in gdkd (+50.0 ± 2.8 points)."
+    )
     assert number == "kd: low_other 10.0 %; gdkd: low_other 60.0 %; dkd: nckd 100.0 %"
-    sentence, _ = share_reading(shares(0.7))
-    assert sentence.startswith("Against the papers' argument it does not grow")
+    assert "60.0% in gdkd (-10.0 ± 2.8 points)" in share_reading(shares(0.7)).sentence
     assert "cannot be compared" in share_reading(shares().query("loss == 'kd'")).sentence
 
 
@@ -168,6 +177,8 @@ def by_confidence(kd_last: float = 0.01, gdkd_last: float = 0.5) -> pd.DataFrame
                 "decile": deciles,
                 "confidence": 1 - 10.0 ** -(deciles / 2),
                 "share": np.linspace(first, last, 10),
+                "std": 0.2,
+                "n": 50,
             }
         )
         for loss, term, first, last in (
@@ -179,33 +190,37 @@ def by_confidence(kd_last: float = 0.01, gdkd_last: float = 0.5) -> pd.DataFrame
     return pd.concat(frames, ignore_index=True).assign(temperature=1.0, non_finite=0)
 
 
-def test_only_the_non_top_shares_are_drawn():
-    ax = share_by_confidence(by_confidence())
-    drawn = lines(ax)
-    assert list(drawn) == ["kd: 1 %", "gdkd: 50 %"]
+def test_only_the_non_top_shares_are_drawn_a_panel_a_term():
+    cold = by_confidence().query("loss == 'gdkd'").assign(loss="gdkd (T = 1)")
+    split = by_confidence().query("loss == 'kd'").assign(loss="kd by target", term="nckd")
+    figure = share_by_confidence(pd.concat([by_confidence(), cold, split]))
+    left, right = figure.axes
+    drawn = lines(left)
+    assert list(drawn) == ["kd: 1 %", "gdkd: 50 %", "gdkd (T = 1): 50 %"]
     assert drawn["kd: 1 %"][0] == list(range(1, 11))
     assert drawn["gdkd: 50 %"][1] == pytest.approx(np.linspace(70, 50, 10))
-    ticks = [label.get_text() for label in ax.get_xticklabels()]
-    assert ticks[0] == "1\n.68"
-    assert ticks[9] == "10\n≈1"
-    assert smallest_font(ax.figure) >= 9
-    assert legend_is_beside(ax)
+    _, warm, same = left.lines
+    assert warm.get_color() == same.get_color()
+    assert (warm.get_linestyle(), same.get_linestyle()) == ("-", "--")
+    assert right.get_legend().get_title().get_text() == "nckd"
+    ticks = [label.get_text() for label in left.get_xticklabels()]
+    assert (ticks[0], ticks[-1]) == ("1\n.68", "10\n≈1")
+    assert smallest_font(figure) >= 9
 
 
 def test_a_decile_without_samples_is_left_out():
     table = by_confidence()
     table.loc[table.decile == 10, "share"] = np.nan
-    assert share_by_confidence(table).lines[0].get_xdata().tolist() == list(range(1, 10))
+    assert share_by_confidence(table).axes[0].lines[0].get_xdata().tolist() == list(range(1, 10))
 
 
 def test_confidence_sentence_follows_the_table():
     sentence, number = confidence_reading(by_confidence())
-    assert "falls in kd (30% to 1%) and stays in gdkd (70% to 50%)" in sentence
+    assert "fall of the non-top share is seen in kd 30% to 1% (-29.0 ± 7.8 points)" in sentence
+    assert "gdkd 70% to 50% (-20.0 ± 7.8 points)." in sentence
     assert number == "kd: 30% to 1%; gdkd: 70% to 50%"
-    sentence, _ = confidence_reading(by_confidence(gdkd_last=0.1))
-    assert "do not show one that keeps it" in sentence
-    sentence, _ = confidence_reading(by_confidence(kd_last=0.4))
-    assert sentence.startswith("No loss here loses half")
+    sentence, _ = confidence_reading(by_confidence(gdkd_last=0.65))
+    assert "; not seen in gdkd 70% to 65% (-5.0 ± 7.8 points)." in sentence
 
 
 def test_a_table_without_relations_is_refused():

@@ -156,20 +156,35 @@ def test_ratios_by_layer_are_over_all_records():
     assert list(SignalToNoise.excerpt(example()).columns) == ["layer", *EXAMPLE_TERMS]
 
 
-def test_sentence_says_whether_terms_differ():
-    claim = f"at layer1 high has 4 times the ratio of ce ({ratio(EXAMPLE_STEPS, 0, 4.0):.2g} and "
-    assert snr_reading(example()).sentence.startswith(
-        f"Terms differ in how much signal they carry, as DeepKD found: {claim}"
-    )
-    assert snr_reading(example(factor=1.5)).sentence.startswith(
-        "These data do not show terms that differ much in signal: at layer1 high has 1.5 times"
-    )
+def noisy(factor: float, spread: float) -> pd.DataFrame:
+    """The example with a signal of high that differs from step to step."""
+    rows = example(factor=factor)
+    noise = np.exp(spread * np.array([-1.0, 1.0, -0.5, 0.5]))
+    scale = rows.step.map(dict(zip(EXAMPLE_STEPS, noise, strict=True)))
+    return rows.assign(signal=rows.signal.where(rows.term == "ce", rows.signal * scale))
+
+
+def test_sentence_says_whether_terms_differ_with_the_jackknifes_interval():
+    rows = noisy(4.0, 0.3).query("layer == 'layer1'")
+    by_step = rows.assign(s=rows.signal * rows.n).pivot(index="step", columns="term", values="s")
+    logs = [np.log(by_step.drop(s).high.sum() / by_step.drop(s).ce.sum()) for s in EXAMPLE_STEPS]
+    error = np.sqrt(3 / 4 * ((np.array(logs) - np.mean(logs)) ** 2).sum())
+    whole = np.log(by_step.high.sum() / by_step.ce.sum())
+    ends = [np.exp(whole + sign * 1.96 * error) for sign in (-1, 1)]
+    sentence = snr_reading(rows).sentence
+    assert sentence.startswith("A difference of the terms in signal seen: at layer1, where it is")
+    assert f"95 % {ends[0]:.2g} to {ends[1]:.2g})" in sentence
+    assert "signal not seen: at" in snr_reading(noisy(1.1, 0.6)).sentence
+
+
+def test_a_difference_cannot_be_tested_without_signal_or_steps():
     rows = example()
-    rows.loc[(rows.layer == "fc") & (rows.term == "ce"), "signal"] = -0.1
-    high = f"{ratio(EXAMPLE_STEPS, 1, 4.0):.2g}"
-    assert snr_reading(rows).sentence == (
-        f"Terms differ: ce shows no signal at fc, where high has {high}."
+    rows.loc[rows.term == "ce", "signal"] = -0.1
+    assert snr_reading(rows).sentence.startswith(
+        "A difference of the terms in signal cannot be tested here: at layer1 ce shows no signal"
     )
+    single = example().query("step == 0")
+    assert "cannot be tested here: at layer1, where" in snr_reading(single).sentence
     alone = rows[rows.term == "ce"]
     assert snr_reading(alone).sentence.startswith("ce is the loss's only term")
 

@@ -1,0 +1,37 @@
+"""Where a picture goes: a figure of its own, or a place that its user gives."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+host: ContextVar[Any] = ContextVar("host", default=None)
+
+
+@contextmanager
+def drawing_on(place: Any) -> Iterator[None]:
+    """Let what is drawn inside use a figure or subfigure of the caller's in place of its own."""
+    token = host.set(place)
+    try:
+        yield
+    finally:
+        host.reset(token)
+
+
+def place_for(ax: Any) -> Any:
+    """Return a figure or subfigure as it is, and for axes of a grid a subfigure in their place.
+
+    Raises:
+        ValueError: the axes stand in no grid.
+    """
+    if hasattr(ax, "subplots"):
+        return ax
+    spec = ax.get_subplotspec()
+    if spec is None:
+        raise ValueError(
+            "a drawing of several axes needs a subfigure, or axes of a grid such as plt.subplots "
+            "makes: these axes stand freely"
+        )
+    figure = ax.figure
+    ax.remove()
+    return figure.add_subfigure(spec)
