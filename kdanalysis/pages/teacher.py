@@ -9,7 +9,7 @@ import torch
 
 from kdanalysis.analyzers.teacher.calibration import Calibration
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
-from kdanalysis.analyzers.teacher.card_tiles import card_tiles
+from kdanalysis.analyzers.teacher.card_tiles import ENTRIES, card_tiles
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.modality import Modality
 from kdanalysis.analyzers.teacher.profile import ClassProfile
@@ -17,7 +17,7 @@ from kdanalysis.analyzers.teacher.suggestion import suggest, suggestion_tiles
 from kdanalysis.analyzers.teacher.suppression import Suppression
 from kdanalysis.analyzers.terms.amplification import Amplification
 from kdanalysis.losses import DKD, GDKD
-from kdanalysis.pages.html import Section, Tile
+from kdanalysis.pages.html import ASIDE, Section, Tile
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
@@ -107,8 +107,15 @@ def card_section(card: pd.DataFrame, run: str = "", place: int = 1) -> Section:
         name="teacher" if place == 1 else f"teacher-{place}",
         title=f"Teacher card of {run}" if run else "Teacher card",
         tables=[("Every quantity, by temperature", table)],
-        tiles=[Tile(*tile) for tile in card_tiles(card)],
+        tiles=five(card_tiles(card)),
     )
+
+
+def five(tiles: Sequence[tuple[str, str, str]]) -> list[Tile]:
+    """Return the first five numbers, and what is said of samples left out; the table has all."""
+    known = {entry.label for entry in ENTRIES.values()}
+    first = [tile for tile in tiles if tile[0] in known][:5]
+    return [Tile(*tile) for tile in (*first, *(one for one in tiles if one[0] not in known))]
 
 
 def suggestion_section(table: pd.DataFrame) -> Section:
@@ -117,4 +124,4 @@ def suggestion_section(table: pd.DataFrame) -> Section:
     _, shown = section.tables[0]
     tables = [("Settings, each with its rule", shown)] if len(table) else []
     tiles = [Tile(*tile) for tile in suggestion_tiles(table)]
-    return replace(section, tables=tables, tiles=tiles)
+    return replace(section, tables=tables, tiles=tiles, group=ASIDE)
