@@ -15,6 +15,7 @@ from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import find, noun_section
 
 LAST = "epoch"
+FIRST = ("calibration",)  # of which a page of several runs holds the first figure alone
 
 
 def confidence_by_run(table: pd.DataFrame) -> Figure:
@@ -31,9 +32,7 @@ def nckd_by_run(table: pd.DataFrame) -> Figure:
     require(table, "run", "part", "place", "norm", "kd_norm", number="norm")
     rows = table[(table.part == "tenth") & (table.n > 0)]
     sides = {"norm": "nckd alone, weight 1", "kd_norm": "nckd inside KD"}
-    long = pd.concat(
-        rows.assign(side=side, shown=rows[column]) for column, side in sides.items()
-    )
+    long = pd.concat(rows.assign(side=side, shown=rows[column]) for column, side in sides.items())
     labels = "tenth of the samples, least sure of the label first", "gradient norm"
     return curves_over(long, "place", "shown", "side", labels)
 
@@ -132,7 +131,7 @@ def section_of_runs(
     together = OVERLAID.get(noun, ())
     section = noun_section(noun, tables, classes, pictures=(), together=together)
     if noun in OVERLAID or known.pictures_of_all:
-        return section
+        return replace(section, figures=section.figures[: 1 if noun in FIRST else None])
     first = next(iter(tables))
     alone = noun_section(noun, {first: tables[first]}, classes)
     return replace(section, figures=alone.figures)

@@ -16,7 +16,6 @@ from kdanalysis.draw.look import (
     Axes,
     Figure,
     new_axes,
-    plain_log,
     require,
     short,
     side_legend,
@@ -133,7 +132,9 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
         tables: of ``LossDirection`` by run.
         ax: axes to draw on; a figure of its own if None.
     """
-    ax = ax or new_axes(5.2, 3.3)
+    from matplotlib.ticker import LogLocator
+
+    ax = ax or new_axes(5.2, 2.9)
     first = ""
     for place, (run, table) in enumerate(tables.items()):
         rows = against_first(table)
@@ -146,10 +147,14 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
                 ax.annotate(short(row.loss_b, 18), (row.cosine, row.multiplier), xytext=(7, 5),
                             textcoords="offset points", parse_math=False)  # fmt: skip
     ax.plot(1, 1, marker="+", markersize=10, color=GREY)
-    ax.annotate(short(first, 18), (1, 1), xytext=(-7, -13), ha="right",
+    ax.annotate(short(first, 18), (1, 1), xytext=(-7, 5), ha="right",
                 textcoords="offset points", parse_math=False)  # fmt: skip
     ax.axhline(1, color=GREY, linewidth=1, zorder=0)
-    plain_log(ax)
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+    ax.margins(y=0.15)
     ax.set_xlim(min(-0.05, *ax.get_xlim()), 1.08)
     ax.set_xlabel(f"mean cosine to {first}", parse_math=False)
     ax.set_ylabel(f"mean norm over that of {first}", parse_math=False)

@@ -69,9 +69,7 @@ class TermGram(TermSweep):
         values = {name: means[name] for name in PRODUCTS}
         values |= dict(zip(CE, (self.with_ce / there).unbind(1), strict=True))
         values["square_ce"] = (self.square_ce / there).expand_as(values["square_kd"])
-        index = pd.MultiIndex.from_product(
-            (self.temperatures, self.ks), names=["temperature", "k"]
-        )
+        index = pd.MultiIndex.from_product((self.temperatures, self.ks), names=["temperature", "k"])
         columns = {name: value.flatten().tolist() for name, value in values.items()}
         return pd.DataFrame(columns, index).reset_index().assign(n=int(self.n))
 

@@ -1,5 +1,4 @@
 const TERMS = ["high", "low_top", "low_other", "ce"];
-const SVG = "http://www.w3.org/2000/svg";
 const REACH = { weight: 16, grain: 0.25, steps: [0.25, 64] };
 
 /* Inner product of two terms at a place of (T, k): 0 of two that share no class; some do not depend on k. */
@@ -48,7 +47,7 @@ function shown(name, value) {
 }
 
 function drawn(tag, attributes, parent, text) {
-  const made = document.createElementNS(SVG, tag);
+  const made = document.createElementNS(parent.namespaceURI, tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   if (text !== undefined) made.textContent = text;
   parent.append(made);
@@ -154,7 +153,7 @@ function startExplorer(root) {
     const weights = Object.fromEntries(TERMS.map((term) => [term, Number(inputs[term]?.value ?? 0)]));
     const texts = { k: ks[state.k], temperature: temperatures[state.temperature], ...weights };
     for (const [name, input] of Object.entries(inputs)) {
-      input.previousElementSibling.textContent = String(texts[name]);
+      input.nextElementSibling.textContent = String(texts[name]);
       input.setAttribute("aria-valuetext", String(texts[name]));
     }
     updates.forEach((one) => one(state, weights));

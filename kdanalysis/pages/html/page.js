@@ -117,7 +117,11 @@ function pickRuns() {
   if (!picker) return;
   const names = JSON.parse(picker.dataset.runs);
   nameRows(names);
-  fillPicker(picker, names, "run", (name) => showRun(document, name));
+  document.body.dataset.picked = "all";
+  fillPicker(picker, names, "run", (name) => {
+    document.body.dataset.picked = name;
+    showRun(document, name);
+  });
 }
 
 function download(name, kind, text) {
@@ -131,8 +135,10 @@ function download(name, kind, text) {
 function svgText(figure) {
   const image = figure.querySelector("img");
   if (image) {
-    const [w, h] = [image.naturalWidth, image.naturalHeight];
-    return `<svg xmlns="http://www.w3.org/2000/svg" width="${w}" height="${h}"><image width="${w}" height="${h}" href="${image.src}"/></svg>`;
+    const size = `width="${image.naturalWidth}" height="${image.naturalHeight}"`;
+    const parsed = new DOMParser().parseFromString(`<svg ${size}><image ${size}/></svg>`, "text/html");
+    parsed.querySelector("image").setAttribute("href", image.src);
+    return new XMLSerializer().serializeToString(parsed.querySelector("svg"));
   }
   const theme = root.dataset.theme;
   root.dataset.theme = "light";
@@ -148,7 +154,6 @@ function svgText(figure) {
     copies[i].removeAttribute("class");
   });
   setTheme(theme);
-  copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   copy.setAttribute("font-family", "DejaVu Sans, Verdana, sans-serif");
   copy.removeAttribute("aria-hidden");
   return new XMLSerializer().serializeToString(copy);
@@ -191,7 +196,7 @@ function savable(figure) {
     next.focus();
   });
   bar.append(...buttons);
-  figure.append(bar);
+  (figure.querySelector("figcaption") ?? figure).append(bar);
 }
 
 setTheme(remembered());

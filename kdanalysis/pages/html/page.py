@@ -19,6 +19,8 @@ from kdanalysis.pages.html.section import ASIDE, Section
 from kdanalysis.pages.html.table import make_table
 from kdanalysis.pages.html.words import WORDS
 
+WIDE = 900  # CSS pixels; what is wider takes both columns
+
 
 def build(
     sections: Sequence[Section],
@@ -137,7 +139,12 @@ def data_text(value: object) -> Markup:
 
 def show(place: int, section: Section, runs: Sequence[str] = ()) -> dict[str, Any]:
     """Return what the template writes of the section at a place of the page."""
-    pictures = [replace(x, table=x.table or section.name) for x in section.figures]
+    figures = [replace(x, table=x.table or section.name) for x in section.figures]
+    pictures = [
+        make_picture(shown, f"_{place}-{i}")  # no section's name starts so
+        for i, shown in enumerate(figures)
+    ]
+    widest = max((one.width for one in pictures), default=WIDE * bool(section.tiles))
     return {
         "name": section.name,
         "title": section.title,
@@ -146,10 +153,8 @@ def show(place: int, section: Section, runs: Sequence[str] = ()) -> dict[str, An
         "lines": [(run_of(line, runs), line) for line in section.text.splitlines()],
         "number": section.number,
         "tiles": section.tiles,
-        "pictures": [
-            make_picture(shown, f"_{place}-{i}")  # no section's name starts so
-            for i, shown in enumerate(pictures)
-        ],
+        "pictures": pictures,
+        "wide": widest >= WIDE,
         "tables": [make_table(caption, frame) for caption, frame in section.tables],
     }
 

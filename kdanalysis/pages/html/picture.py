@@ -19,7 +19,7 @@ class Picture:
     caption: str
     svg: Markup | None = None
     png: str | None = None
-    width: int = 0  # of the PNG, in CSS pixels
+    width: int = 0  # in CSS pixels
     name: str = ""  # of its files
     table: str = ""  # the section whose table it shows
 
@@ -28,7 +28,8 @@ def make_picture(shown: Shown, prefix: str) -> Picture:
     """Draw the figure; ``prefix`` keeps its ids apart from those of other figures."""
     if shown.drawn.marks <= MOST_MARKS:
         svg = Markup(clean_svg(shown.drawn.as_bytes("svg"), prefix))
-        return Picture(shown.caption, svg=svg, name=shown.name, table=shown.table)
+        width = round(shown.drawn.box.width * 96)
+        return Picture(shown.caption, svg, None, width, shown.name, shown.table)
     return as_png(shown)
 
 

@@ -27,7 +27,9 @@ def gradients(student, teacher, k, temperature) -> dict[str, np.ndarray]:
     found = autograd_gradients(student, teacher, teacher.argmax(1), k, temperature)
     leaf = student.clone().requires_grad_()
     torch.nn.functional.cross_entropy(leaf, TARGET, reduction="sum").backward()
-    return {name: found[name].ravel() for name in (*TERMS, "kd")} | {"ce": leaf.grad.numpy().ravel()}
+    return {name: found[name].ravel() for name in (*TERMS, "kd")} | {
+        "ce": leaf.grad.numpy().ravel()
+    }
 
 
 def filled(student, teacher, temperatures=(1, 4), splits=(13,), target=TARGET, ks="all"):
