@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from kdanalysis.analyzers.sweep.spread import SweepSpread
 from kdanalysis.analyzers.sweep.gram import MOST_KS, TermGram, page_ks
+from kdanalysis.analyzers.sweep.spread import SweepSpread
 from kdanalysis.analyzers.sweep.sweep import check_ks
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section

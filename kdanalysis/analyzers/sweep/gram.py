@@ -1,4 +1,4 @@
-"""Gram matrices of the terms' gradients for every k and T: all that an explorer of weights needs."""
+"""Gram matrices of the terms' gradients for every k and T: all that an explorer needs."""
 
 from collections.abc import Sequence
 

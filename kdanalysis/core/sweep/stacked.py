@@ -1,4 +1,4 @@
-"""The terms' gradients of all samples laid end to end: norms, shares and cosines from a Gram matrix.
+"""Gradients of all samples laid end to end: norms, shares and cosines from a Gram matrix.
 
 With G_st = mean_i <g_i^s, g_i^t> over samples i, any weights w of the terms have
 
@@ -63,7 +63,9 @@ def with_cross_entropy(
 
     With u = softmax(student) - label, and in a group A = sum u q, B = sum u p,
 
-        <u, high> = D (A_top/Q_top - A_other/Q_other),   <u, low> = A/Q - B/P,   <u, kd> = sum u (q - p)
+        <u, high> = D (A_top/Q_top - A_other/Q_other)
+        <u, low> = A/Q - B/P
+        <u, kd> = sum u (q - p)
 
     times T; D = Q - P of the top group. Samples whose (max - min logit) / T is beyond 300 are
     computed one k after the other.

@@ -1,4 +1,4 @@
-"""A page of three students as a reader meets it: sliders, picker, files, sizes, keys, both widths."""
+"""A page of three students as a reader meets it: sliders, picker, files, sizes and keys."""
 
 import csv
 import io
@@ -113,10 +113,8 @@ def move(opened, k: int, temperature: float, **weights: float) -> dict:
     """Move the sliders; return the loss as text, and every student's numbers by name."""
     place = {"k": k - 1, "temperature": TEMPERATURES.index(temperature), **weights}
     found = opened.run(f"{MOVE}({json.dumps(place)})")
-    runs = {
-        run["name"]: dict(zip(found["columns"], run["values"], strict=True))
-        for run in found["runs"]
-    }
+    named = {run["name"]: run["values"] for run in found["runs"]}
+    runs = {name: dict(zip(found["columns"], row, strict=True)) for name, row in named.items()}
     return found | {"runs": runs}
 
 
@@ -167,7 +165,7 @@ def test_keys_move_a_slider_and_the_numbers_with_it(opened):
 def test_no_weight_is_no_loss_and_no_number(opened):
     found = move(opened, 3, 2.0, high=0, low_top=0, low_other=0, ce=0)
     assert found["loss"] == "no term has a weight"
-    assert found["shown"] == "–"
+    assert found["shown"] == "\u2013"
     alone = move(opened, 3, 2.0, ce=1)
     assert isinstance(kd.parse_loss(alone["loss"]), kd.CrossEntropy)
 
