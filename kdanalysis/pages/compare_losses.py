@@ -24,12 +24,15 @@ from kdanalysis.analyzers.terms.matching import (
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.draw.look import Axes, Figure
 from kdanalysis.losses import Loss
-from kdanalysis.pages.compare_runs import BY_RUN
+from kdanalysis.pages.compare_runs import BY_RUN, EVERY
+from kdanalysis.pages.explorer import explorer_of
 from kdanalysis.pages.html import Section
+from kdanalysis.pages.lead import lead_of
 from kdanalysis.pages.nouns import find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, joined, unwatched, without_label
 from kdanalysis.studies.facts import class_fact, stated
+from kdanalysis.studies.setting import DEFAULTS
 from kdanalysis.studies.source import Source
 
 MOST_STEPS = 100  # beyond, steps are put together: the memory of a table grows with them
@@ -71,7 +74,21 @@ def losses_study(
         ]
 
     title = f"Losses on {next(iter(sources))}" if len(sources) == 1 else "Losses on several logits"
-    return Study(title, source_facts(sources, losses), parts, sections, None, ("csv", "parquet"))
+    stated = [one.temperature for one in losses.values() if one.temperature is not None]
+    ks = [one.k for one in losses.values() if isinstance(getattr(one, "k", None), int)]
+    settings = next(iter(stated), DEFAULTS[0]), next(iter(ks), DEFAULTS[1])
+    explorer = explorer_of(sources, settings, device, watch, EVERY)
+    of_all = {"direction": parts["direction"]}
+    return Study(
+        title,
+        source_facts(sources, losses),
+        parts,
+        sections,
+        None,
+        ("csv", "parquet"),
+        lead=lambda: lead_of(of_all, explorer, runs=list(sources) if len(sources) > 1 else []),
+        explorer=explorer,
+    )
 
 
 def loss_tables(

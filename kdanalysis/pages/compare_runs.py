@@ -15,7 +15,10 @@ from kdanalysis.analyzers.terms.direction_pictures import direction_by_run, mult
 from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
 from kdanalysis.analyzers.terms.matching import Tables
 from kdanalysis.analyzers.terms.share import share_by_run
+from kdanalysis.pages.explorer import explorer_of
+from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
+from kdanalysis.pages.lead import lead_of
 from kdanalysis.pages.nouns import find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, joined, unwatched
@@ -24,6 +27,7 @@ from kdanalysis.studies.run import possible, tables_of
 from kdanalysis.studies.setting import common_settings
 from kdanalysis.studies.source import Source
 
+EVERY = "Over all samples, of a training those of all captured steps."
 BY_RUN: dict[str, tuple[Picture, ...]] = {
     "agreement": (Picture("Agreement and accuracy", agreement_by_run),),
     "relation": (Picture("Tau-b over the steps", relation_by_run),),
@@ -84,7 +88,17 @@ def runs_study(
     }
     title = f"Compared: {', '.join(sources)}"
     whole = {"runs": {"": frame}, **parts}
-    return Study(title, facts, whole, sections, one.info.classes, ("csv", "parquet"))
+    explorer = explorer_of(sources, settings, device, watch, EVERY)
+    return Study(
+        title,
+        facts,
+        whole,
+        lambda: arranged(sections()),
+        one.info.classes,
+        ("csv", "parquet"),
+        lead=lambda: lead_of(parts, explorer, runs=list(sources)),
+        explorer=explorer,
+    )
 
 
 def settings_of(

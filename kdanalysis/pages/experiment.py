@@ -7,14 +7,19 @@ from typing import Any
 import pandas as pd
 
 from kdanalysis.analyzers.teacher.calibration import Calibration
+from kdanalysis.pages.by_run import section_of_runs
+from kdanalysis.pages.explorer import explorer_of
+from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
-from kdanalysis.pages.nouns import noun_section, with_conflict
+from kdanalysis.pages.lead import Lead, lead_of
+from kdanalysis.pages.nouns import with_conflict
 from kdanalysis.pages.run import run_tables
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, unwatched
 from kdanalysis.studies.ladder import ladder_tables
 from kdanalysis.studies.opening import open_source
 from kdanalysis.studies.run import ORDER, Run, analyzer, possible
+from kdanalysis.studies.setting import common_settings
 from kdanalysis.studies.source import Source
 from kdanalysis.training.stones import TrainedLadder
 
@@ -58,12 +63,13 @@ def experiment_study(
     of_runs = by_noun(
         {name: run_tables(Source(name, None, run), device, watch) for name, run in opened.items()}
     )
+    valid = {name: open_source(path) for name, path in learned.items()}
     of_students = by_noun(
-        {
-            name: student_tables(open_source(path), opened[name], device, watch)
-            for name, path in learned.items()
-        }
+        {name: student_tables(one, opened[name], device, watch) for name, one in valid.items()}
     )
+    images = next(iter(valid.values())).num_rows
+    settings = common_settings([run.info for run in opened.values()])
+    explorer = explorer_of(valid, settings, device, watch, f"Over {images:,} validation images.")
     calibration = {"teacher": card.tables["calibration"]} | of_students["calibration"]
     of_ladders = by_noun({name: trained_tables(one) for name, one in (ladders or {}).items()})
     further = [noun for noun in of_runs if noun not in ORDER]
@@ -74,18 +80,25 @@ def experiment_study(
         of_teacher = {section.name: section for section in card.sections}
         shown = with_conflict(training) | {"calibration": calibration} | validation
         unnamed = ("calibration", *of_ladders)
-        return [
-            students_section(students),
-            *(of_teacher[noun] for noun in TEACHER if noun in of_teacher),
-            *(
-                noun_section(noun, tables, None if noun in unnamed else classes)
-                for noun, tables in (shown | of_ladders).items()
-            ),
-        ]
+        return arranged(
+            [
+                students_section(students),
+                *(of_teacher[noun] for noun in TEACHER if noun in of_teacher),
+                *(
+                    section_of_runs(noun, tables, None if noun in unnamed else classes)
+                    for noun, tables in (shown | of_ladders).items()
+                ),
+            ]
+        )
+
+    def lead() -> Lead:
+        accuracies = students[["network", "accuracy"]].assign(n=images)
+        where = f"over {images:,} validation images"
+        return lead_of(training, explorer, accuracies, where, list(opened))
 
     parts = {"students": {"": students}} | {n: {"": table} for n, table in card.tables.items()}
     parts |= of_ladders | training | validation | {"calibration": calibration}
-    return Study(title, facts, parts, sections, classes)
+    return Study(title, facts, parts, sections, classes, lead=lead, explorer=explorer)
 
 
 def trained_tables(trained: TrainedLadder) -> dict[str, pd.DataFrame]:

@@ -5,14 +5,20 @@ from typing import Any
 
 import pandas as pd
 
+from kdanalysis.pages.by_run import section_of_runs
+from kdanalysis.pages.explorer import Explorer, explorer_of
+from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
-from kdanalysis.pages.nouns import noun_section, with_conflict
+from kdanalysis.pages.lead import lead_of
+from kdanalysis.pages.nouns import with_conflict
 from kdanalysis.pages.study import Study, Tables
 from kdanalysis.pages.teacher import card_section
 from kdanalysis.studies.compute import Watch, by_noun, unwatched
 from kdanalysis.studies.facts import source_facts
 from kdanalysis.studies.run import Run, tables_of
 from kdanalysis.studies.source import Source
+
+EVERY = "Over all captured samples of all steps."
 
 
 def report(runs: Mapping[str, Run], device: Any = "cpu", watch: Watch = unwatched) -> Study:
@@ -27,17 +33,22 @@ def report(runs: Mapping[str, Run], device: Any = "cpu", watch: Watch = unwatche
         ValueError: no runs, or one without samples.
     """
     sources = {name: Source(name, None, run) for name, run in runs.items()}
-    return run_study(sources, {n: run_tables(one, device, watch) for n, one in sources.items()})
+    tables = {n: run_tables(one, device, watch) for n, one in sources.items()}
+    explorer = explorer_of(sources, None, device, watch, EVERY) if sources else None
+    return run_study(sources, tables, explorer)
 
 
 def run_study(
-    sources: Mapping[str, Source], tables: Mapping[str, Mapping[str, pd.DataFrame]]
+    sources: Mapping[str, Source],
+    tables: Mapping[str, Mapping[str, pd.DataFrame]],
+    explorer: Explorer | None = None,
 ) -> Study:
     """Return the study of the tables of runs.
 
     Args:
         sources: by the name that readers see.
         tables: by name, then by noun.
+        explorer: of the same runs; without one the page has none.
 
     Raises:
         ValueError: no runs.
@@ -53,6 +64,8 @@ def run_study(
         parts,
         lambda: run_sections(parts, first.info.classes),
         first.info.classes,
+        lead=lambda: lead_of(parts, explorer, runs=[] if alone else list(sources)),
+        explorer=explorer,
     )
 
 
@@ -81,4 +94,5 @@ def run_sections(parts: Tables, classes: Sequence[str] | None = None) -> list[Se
         for place, (run, card) in enumerate(parts.get("teacher", {}).items(), start=1)
     ]
     rest = {noun: tables for noun, tables in parts.items() if noun != "teacher"}
-    return [*cards, *(noun_section(n, t, classes) for n, t in with_conflict(rest).items())]
+    found = [section_of_runs(n, t, classes) for n, t in with_conflict(rest).items()]
+    return arranged([*cards, *found])

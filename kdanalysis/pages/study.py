@@ -11,7 +11,9 @@ import pandas as pd
 
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Noun, Picture, Reading, figure_of
+from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section
+from kdanalysis.pages.lead import Lead
 from kdanalysis.pages.publish import figure_kinds, output_folder
 from kdanalysis.studies.compute import joined
 
@@ -32,6 +34,9 @@ class Study:
         classes: a name for every class.
         formats: of the tables in a folder, "csv" and "parquet".
         pictures: of nouns, in place of their own.
+        lead: makes what stands first on the page.
+        explorer: sliders for k, T and weights, which a notebook shows by itself too; None where
+            there are no logits of both sides.
     """
 
     def __init__(
@@ -43,9 +48,12 @@ class Study:
         classes: Sequence[str] | None = None,
         formats: tuple[str, ...] = ("csv",),
         pictures: Mapping[str, Sequence[Picture]] | None = None,
+        lead: Callable[[], Lead | None] = lambda: None,
+        explorer: Explorer | None = None,
     ) -> None:
         self.title, self.facts, self.parts, self._sections = title, facts, parts, sections
         self.classes, self.formats, self._pictures = classes, formats, pictures or {}
+        self._lead, self.explorer = lead, explorer
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -102,11 +110,16 @@ class Study:
         """The sections of the page, their pictures drawn."""
         return self._sections()
 
+    @cached_property
+    def lead(self) -> Lead | None:
+        """What stands first on the page, its pictures drawn; None where nothing does."""
+        return self._lead()
+
     def html(self) -> str:
         """Return the page as one self-contained file."""
         from kdanalysis.pages.html.page import build
 
-        return build(self.sections, self.title, self.facts)
+        return build(self.sections, self.title, self.facts, self.lead, self.explorer)
 
     def save(
         self, folder: str | Path, overwrite: bool = False, figures: str | Sequence[str] = ()
@@ -148,7 +161,8 @@ class Study:
         letters no file should have are numbered.
         """
         names: Counter[str] = Counter()
-        for shown in (one for section in self.sections for one in section.figures):
+        first = self.lead.figures if self.lead else ()
+        for shown in (*first, *(one for section in self.sections for one in section.figures)):
             names[shown.name] += 1
             number = f"-{names[shown.name]}" if names[shown.name] > 1 else ""
             shown.drawn.write(folder / f"{shown.name}{number}", kinds)

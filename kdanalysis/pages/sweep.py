@@ -7,8 +7,10 @@ from typing import Any
 import pandas as pd
 import torch
 
+from kdanalysis.analyzers.sweep.gram import MOST_KS, TermGram, page_ks
 from kdanalysis.analyzers.sweep.spread import SweepSpread
-from kdanalysis.analyzers.sweep.sweep import TermSweep, check_ks
+from kdanalysis.analyzers.sweep.sweep import check_ks
+from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
@@ -58,7 +60,7 @@ def sweep_study(
     classes = source.info.num_classes
     settings = temperatures, check_ks(ks, classes), weights
     analyzers = {
-        "sweep": TermSweep(classes, *settings),
+        "sweep": TermGram(classes, *settings),
         "spread": SweepSpread(classes, temperatures, few(settings[1]), weights),
     }
     tables = compute(source, analyzers, device, watch, BATCH)
@@ -80,7 +82,12 @@ def sweep_study(
 
     parts = {noun: {"": frame} for noun, frame in tables.items()}
     formats = ("csv", "parquet")
-    return Study(f"Sweep: {source.name}", stated(facts), parts, sections, None, formats)
+    gram = analyzers["sweep"].gram()
+    if len(settings[1]) > MOST_KS:
+        gram = gram[gram.k.isin(page_ks(classes))]
+    explorer = Explorer({source.name: gram}, of="Over all samples.") if gram.n.iloc[0] else None
+    title = f"Sweep: {source.name}"
+    return Study(title, stated(facts), parts, sections, None, formats, explorer=explorer)
 
 
 def excerpt(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from kdanalysis.analyzers.teacher.candidates import (
     choose,
 )
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
-from kdanalysis.analyzers.teacher.card_tiles import card_tiles
+from kdanalysis.analyzers.teacher.card_tiles import ENTRIES, card_tiles
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.modality import Modality
 from kdanalysis.analyzers.teacher.profile import ClassProfile
@@ -24,7 +24,7 @@ from kdanalysis.analyzers.teacher.suppression import Suppression
 from kdanalysis.analyzers.terms.amplification import Amplification
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.losses import DKD, GDKD, parse_loss
-from kdanalysis.pages.html import Section, Tile
+from kdanalysis.pages.html import ASIDE, Section, Tile
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
@@ -134,11 +134,19 @@ def card_section(card: pd.DataFrame, run: str = "", place: int = 1) -> Section:
         name="teacher" if place == 1 else f"teacher-{place}",
         title=f"Teacher card of {run}" if run else "Teacher card",
         tables=[("Every quantity, by temperature", table)],
-        tiles=[Tile(*tile) for tile in card_tiles(card)],
+        tiles=five(card_tiles(card)),
     )
 
 
 def candidates_section(table: pd.DataFrame) -> Section:
     """Return the section of the candidates: each with its reason, and how it lies to KD."""
     section = noun_section("candidates", {"": table})
-    return replace(section, tables=[("Losses against KD", table)] if len(table) else [])
+    tables = [("Losses against KD", table)] if len(table) else []
+    return replace(section, tables=tables, group=ASIDE)
+
+
+def five(tiles: Sequence[tuple[str, str, str]]) -> list[Tile]:
+    """Return the first five numbers, and what is said of samples left out; the table has all."""
+    known = {entry.label for entry in ENTRIES.values()}
+    first = [tile for tile in tiles if tile[0] in known][:5]
+    return [Tile(*tile) for tile in (*first, *(one for one in tiles if one[0] not in known))]

@@ -29,10 +29,12 @@ def sweep(
     One row a (temperature, k), means over the samples; the columns are those of
     :class:`kdanalysis.analyzers.sweep.sweep.TermSweep`: at least mass_top, value_high,
     value_low_top, value_low_other, value_kd, norm_high, norm_low_top, norm_low_other, norm_kd,
-    norm_total and cosine_total_kd. Values in nats, T^2 included; norms are L2 norms of per-sample
-    gradients in the student's logits, T^2 included, unweighted but for ``total``. Nothing is
-    trained and no backward pass is run; memory does not grow with the number of samples. Where the
-    teacher's logits tie, the class with the smaller index comes first.
+    norm_total and cosine_total_kd, and of all samples' gradients laid end to end rms_high, rms_kd,
+    rms_total, cosine_batch_total_kd, share_batch_low_other and their like. Values in nats, T^2
+    included; norms are L2 norms of per-sample gradients in the student's logits, T^2 included,
+    unweighted but for ``total``. Nothing is trained and no backward pass is run; memory does not
+    grow with the number of samples. Where the teacher's logits tie, the class with the smaller
+    index comes first.
 
     Args:
         student: logits (n, c) of any float type, tensor or array.
@@ -68,7 +70,7 @@ def sweep_samples(
     """Return what ``sweep`` takes the means of, sample by sample: tensors (n, k) by name.
 
     Names, units and arguments as in :func:`sweep`. NaN where a sample has none, such as the cosine
-    of a gradient of zero. The result holds 24 numbers a sample and k: give it a batch.
+    of a gradient of zero. The result holds 33 numbers a sample and k: give it a batch.
 
     Raises:
         ValueError: as :func:`sweep`.

@@ -37,14 +37,16 @@ def test_all_runs_are_looked_at_with_the_first_settings_stated(sources, make_run
 
 def test_the_page_joins_the_tables_and_draws_all_runs_in_each_picture(sources):
     page = runs_study(sources)
-    assert [section.name for section in page.sections] == ["runs", *BY_RUN]
+    assert {section.name for section in page.sections} == {"runs", *BY_RUN}
     assert list(page.tables) == ["runs", *BY_RUN]
     for noun in BY_RUN:
         assert page.tables[noun].run.unique().tolist() == ["kd", "gdkd"]
         for run in ("kd", "gdkd"):
             part = page.tables[noun].query("run == @run").drop(columns="run").reset_index(drop=True)
             pd.testing.assert_frame_equal(part, page.parts[noun][run], check_dtype=False)
-    for section in page.sections[1:]:
+    for section in page.sections:
+        if section.name == "runs":
+            continue
         known = load_nouns()[section.name]
         own = known.pictures_of_all
         assert len(section.figures) == len(own) + len(BY_RUN[section.name]) > 0, section.name
@@ -94,7 +96,7 @@ def test_without_labels_only_agreement_is_left(tmp_path, logits):
     assert list(study.tables) == ["runs", "agreement", "relation", "discrepancy", "suppression"]
     assert "is right" not in overview_sentence(study.tables["runs"])
     sections = study.sections
-    assert [section.name for section in sections] == list(study.tables)
+    assert {section.name for section in sections} == {*study.tables}
     pictures = {section.name: len(section.figures) for section in sections}
     assert pictures["relation"] == 1  # all at the end: there are no steps
 

@@ -15,6 +15,7 @@ from kdanalysis.analyzers.evidence import SEEN, UNSEEN
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
+from kdanalysis.core.sweep.stacked import stacked
 from kdanalysis.core.sweep.sums import sums_over_samples
 from kdanalysis.draw.look import require
 
@@ -75,6 +76,8 @@ class TermSweep(EveryK):
       ``kd_share_*``: the same inside plain KD, where the weights are 1, P_top and P_other. The
       share of low_other is the relation share of the non-top classes.
     - ``entropy``: of the teacher at T, nats; does not depend on k.
+    - ``rms_*``, ``cosine_batch_total_kd``, ``share_batch_*``: the same of all samples' gradients
+      laid end to end (see ``core.sweep.stacked``); the others are means of the samples' own.
     - ``n``, ``non_finite``: samples analysed; samples with NaN or inf, counted and left out.
 
     A gradient of zero has no direction: it enters no cosine, and no share where all are zero. NaN
@@ -117,10 +120,14 @@ class TermSweep(EveryK):
 
     def compute(self) -> dict[str, Tensor]:
         """Every column of the table, shape (temperatures, ks); the counts n and non_finite."""
-        counts = torch.cat((self.n.expand_as(self.sums[:, : len(PLAIN)]), self.defined), 1)
-        means = dict(zip((*PLAIN, *DEFINED), (self.sums / counts).unbind(1), strict=True))
-        columns = {name: means[name] for name in COLUMNS}
+        means = self.means()
+        columns = {name: means[name] for name in COLUMNS} | stacked(means, self.weights)
         return columns | {"n": self.n.clone(), "non_finite": self.non_finite.clone()}
+
+    def means(self) -> dict[str, Tensor]:
+        """Means over samples of all that is summed, by name."""
+        counts = torch.cat((self.n.expand_as(self.sums[:, : len(PLAIN)]), self.defined), 1)
+        return dict(zip((*PLAIN, *DEFINED), (self.sums / counts).unbind(1), strict=True))
 
     def table(self) -> pd.DataFrame:
         """One row a (temperature, k): the columns above."""

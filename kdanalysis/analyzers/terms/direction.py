@@ -58,6 +58,8 @@ class LossDirection(ByStep):
       as a the loss b steps. The ratio of means is what a factor on the loss undoes exactly, and
       follows the long gradients as training does; a mean of ratios would be set by the samples
       where a is next to zero, and would not be one over that of (b, a).
+    - ``rms_a``, ``rms_b``: roots of the mean squared norms, that is the norm of the whole batch's
+      gradients over sqrt(n); ``multiplier_batch`` = rms_b / rms_a.
     - ``ratio_q25``, ``ratio_median``, ``ratio_q75``: quartiles over samples of \|b_i\| / \|a_i\|,
       equal where b only scales a. From 64 bins a decade between 1e-4 and 1e4: within 3.7 percent;
       below they read 0, above inf.
@@ -131,6 +133,9 @@ class LossDirection(ByStep):
             "norm_a": sums["norm"][..., a] / n,
             "norm_b": sums["norm"][..., b] / n,
             "multiplier": sums["norm"][..., b] / sums["norm"][..., a],
+            "rms_a": (square[..., a] / n).sqrt(),
+            "rms_b": (square[..., b] / n).sqrt(),
+            "multiplier_batch": (square[..., b] / square[..., a]).sqrt(),
             **quartiles,
             "n": n.clone(),
             "no_gradient": n - pair["directed"],

@@ -41,6 +41,9 @@ PLAIN = (
     *("mass_top", "mass_other", "value_high", "value_low_top", "value_low_other"),
     *("norm_high", "norm_low_top", "norm_low_other", "norm_total", "value_kd", "norm_kd"),
     "entropy",
+    *("square_high", "square_low_top", "square_low_other", "square_kd"),
+    *("inner_high_low_top", "inner_high_low_other"),
+    *("inner_high_kd", "inner_low_top_kd", "inner_low_other_kd"),
 )
 DEFINED = (  # not for every sample: a gradient of zero has no direction
     *("cosine_high_kd", "cosine_low_top_kd", "cosine_low_other_kd", "cosine_total_kd"),
@@ -196,8 +199,11 @@ def sample_statistics(swept: Swept, weights: Sequence[float | int]) -> Float[Ten
     total = w[0] ** 2 * swept.high_high + w[1] ** 2 * swept.top_top + w[2] ** 2 * swept.other_other
     total += 2 * w[0] * (w[1] * swept.high_top + w[2] * swept.high_other)
     total, kd = total.clamp_(min=0).sqrt_(), swept.kd_kd.sqrt()
+    with_kd = _with_kd(swept, w)
     rows = [*swept[:5], *norms, total, swept.value_kd, kd, swept.entropy]
-    rows += [x / y / kd for x, y in zip(_with_kd(swept, w), (*norms, total), strict=True)]
+    rows += [swept.high_high, swept.top_top, swept.other_other, swept.kd_kd]
+    rows += [swept.high_top, swept.high_other, *with_kd[:3]]
+    rows += [x / y / kd for x, y in zip(with_kd, (*norms, total), strict=True)]
     rows.append(swept.high_top / norms[0] / norms[1])
     rows.append(swept.high_other / norms[0] / norms[2])
     for factors in (w, (1.0, swept.mass_top, swept.mass_other)):

@@ -89,15 +89,127 @@ function followScrolling() {
       links.get(entry.target.id)?.setAttribute("aria-current", "true");
     }
   }, { rootMargin: "-10% 0px -75% 0px" });
-  document.querySelectorAll("main > section").forEach((section) => watch.observe(section));
+  for (const name of links.keys()) {
+    const place = document.getElementById(name);
+    if (place) watch.observe(place);
+  }
+}
+
+/* A link to what lies in something collapsed opens it. */
+function openTarget() {
+  const target = document.getElementById(location.hash.slice(1));
+  for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
+}
+
+/* Rows of tables over several runs, named for the picker. */
+function nameRows(names) {
+  for (const table of document.querySelectorAll("table")) {
+    if (table.tHead.rows[0].cells[0].textContent !== "run") continue;
+    for (const row of table.tBodies[0].rows) {
+      const found = names.find((name) => [name, `run ${name}`].includes(row.cells[0].textContent));
+      if (found) row.dataset.run = found;
+    }
+  }
+}
+
+function pickRuns() {
+  const picker = document.querySelector("nav .picker");
+  if (!picker) return;
+  const names = JSON.parse(picker.dataset.runs);
+  nameRows(names);
+  document.body.dataset.picked = "all";
+  fillPicker(picker, names, "run", (name) => {
+    document.body.dataset.picked = name;
+    showRun(document, name);
+  });
+}
+
+function download(name, kind, text) {
+  const link = document.createElement("a");
+  link.href = `data:${kind};charset=utf-8,${encodeURIComponent(text)}`;
+  link.download = name;
+  link.click();
+}
+
+/* The picture as a file of its own: with the colours of the light theme written into it. */
+function svgText(figure) {
+  const image = figure.querySelector("img");
+  if (image) {
+    const size = `width="${image.naturalWidth}" height="${image.naturalHeight}"`;
+    const parsed = new DOMParser().parseFromString(`<svg ${size}><image ${size}/></svg>`, "text/html");
+    parsed.querySelector("image").setAttribute("href", image.src);
+    return new XMLSerializer().serializeToString(parsed.querySelector("svg"));
+  }
+  const theme = root.dataset.theme;
+  root.dataset.theme = "light";
+  const svg = figure.querySelector("svg");
+  const copy = svg.cloneNode(true);
+  const copies = [copy, ...copy.querySelectorAll("*")];
+  [svg, ...svg.querySelectorAll("*")].forEach((part, i) => {
+    const look = getComputedStyle(part);
+    const written = [...part.attributes].filter((a) => /currentColor|var\(/.test(a.value)).map((a) => a.name);
+    if (part.classList.length) written.push("fill", "stroke", "stroke-width", "stroke-opacity");
+    for (const name of written) copies[i].setAttribute(name, look.getPropertyValue(name));
+    if (part.tagName === "text" && !part.hasAttribute("font-size")) copies[i].setAttribute("font-size", look.fontSize);
+    copies[i].removeAttribute("class");
+  });
+  setTheme(theme);
+  copy.setAttribute("font-family", "DejaVu Sans, Verdana, sans-serif");
+  copy.removeAttribute("aria-hidden");
+  return new XMLSerializer().serializeToString(copy);
+}
+
+function csvText(tables) {
+  const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const line = (row) => [...row.cells].map((cell) => quoted(cell.textContent.trim())).join(",");
+  return tables.map((table) => [...table.rows].map(line).join("\n")).join("\n\n") + "\n";
+}
+
+function tablesOf(figure) {
+  const inside = figure.querySelector("table");
+  if (inside) return [inside];
+  return [...document.querySelectorAll(`[id^="${figure.dataset.table}-table-"]`)].map((c) => c.closest("table"));
+}
+
+/* Files of a figure, made when they are asked for; the arrows go from one button to the next. */
+function savable(figure) {
+  const bar = document.createElement("div");
+  bar.className = "save";
+  bar.setAttribute("role", "toolbar");
+  const name = figure.dataset.name;
+  bar.setAttribute("aria-label", `Save ${name}`);
+  const kinds = { SVG: () => download(`${name}.svg`, "image/svg+xml", svgText(figure)) };
+  const tables = tablesOf(figure);
+  if (tables.length) kinds.CSV = () => download(`${name}.csv`, "text/csv", csvText(tables));
+  const buttons = Object.entries(kinds).map(([kind, act], i) => {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", textContent: kind, tabIndex: i ? -1 : 0 });
+    button.title = `Save as ${kind}${kind === "CSV" ? ", the numbers as this page writes them" : ""}`;
+    button.addEventListener("click", act);
+    return button;
+  });
+  bar.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const next = buttons[(buttons.indexOf(event.target) + step + buttons.length) % buttons.length];
+    buttons.forEach((button) => { button.tabIndex = button === next ? 0 : -1; });
+    next.focus();
+  });
+  bar.append(...buttons);
+  (figure.querySelector("figcaption") ?? figure).append(bar);
 }
 
 setTheme(remembered());
 document.addEventListener("DOMContentLoaded", () => {
   themeButton();
-  for (const table of document.querySelectorAll("table")) {
+  if (typeof startExplorers === "function") startExplorers();
+  document.querySelectorAll("figure[data-name]").forEach(savable);
+  pickRuns();
+  for (const table of document.querySelectorAll("main table:not(.numbers)")) {
     sortable(table);
     foldable(table);
   }
   followScrolling();
+  addEventListener("hashchange", openTarget);
+  openTarget();
 });

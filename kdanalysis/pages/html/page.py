@@ -2,27 +2,45 @@
 
 import base64
 import hashlib
+import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
+from itertools import groupby
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from kdanalysis.pages.html.picture import make_picture
-from kdanalysis.pages.html.section import Section
+from kdanalysis.pages.html.section import ASIDE, Section
 from kdanalysis.pages.html.table import make_table
+from kdanalysis.pages.html.words import WORDS
+
+WIDE = 900  # CSS pixels; what is wider takes both columns
 
 
-def build(sections: Sequence[Section], title: str, facts: Mapping[str, object]) -> str:
+def build(
+    sections: Sequence[Section],
+    title: str,
+    facts: Mapping[str, object],
+    lead: Any = None,
+    explorer: Any = None,
+) -> str:
     """Return one self-contained HTML page; equal input gives equal bytes.
 
-    Texts from users, such as class names, are escaped: they show as they are written.
+    Texts from users, such as class names, are escaped: they show as they are written. Tables stand
+    collapsed at the end.
 
     Args:
-        sections: what to show, in this order.
+        sections: what to show, in this order; neighbours of one group under its heading.
         title: heading of the page.
-        facts: what the numbers come from, as (label, value) pairs under the heading.
+        facts: what the numbers come from, as (label, value) pairs; under the heading, or at the
+            end of a page with a lead.
+        lead: what to see first, a ``Lead``.
+        explorer: sliders over k, T and weights, an ``Explorer``.
 
     Raises:
         ValueError: two sections share a name.
@@ -30,19 +48,75 @@ def build(sections: Sequence[Section], title: str, facts: Mapping[str, object]) 
     twice = [name for name, n in Counter(s.name for s in sections).items() if n > 1]
     if twice:
         raise ValueError(f"two sections are named {twice[0]!r}: a name is an anchor of the page")
-    style, script = read("page.css"), read("page.js")
+    style = read("page.css") + (read("explorer.css") if explorer else "")
+    script = read("page.js") + read("picker.js") + (read("explorer.js") if explorer else "")
+    runs = list(lead.runs) if lead else []
+    shown = [show(place, section, runs) for place, section in enumerate(sections)]
+    here = [one for one in shown if one["group"] != ASIDE]
+    aside = [one for one in shown if one["group"] == ASIDE]
+    tabled = [one for one in here if one["tables"]]
+    groups = grouped(here)
+    drawn = [make_picture(x, f"_lead-{i}") for i, x in enumerate(lead.figures)] if lead else []
+    words = WORDS if lead else {}
     return (
         make_environment()
         .from_string(read("page.html.j2"))
         .render(
             title=title,
             facts={label: fact_text(value) for label, value in facts.items()},
-            sections=[show(place, section) for place, section in enumerate(sections)],
+            lead={"verdict": lead.verdict, "pictures": drawn} if lead else None,
+            explorer=explorer_markup(explorer, not runs) if explorer else None,
+            groups=groups,
+            shown=here,
+            aside=aside,
+            tabled=tabled,
+            collected=bool(aside or tabled or lead),
+            words=words,
+            places=[*first_places(lead, explorer), *group_places(groups), *last_places(tabled)],
+            runs=runs,
             style=Markup(style),
             script=Markup(script),
             policy=content_policy(style, script),
         )
+        .lstrip()
     )
+
+
+def explorer_markup(explorer: Any, picker: bool) -> Markup:
+    """Return the explorer with its static picture."""
+    return explorer.html(picker, make_picture(explorer.picture(), "_explorer"))
+
+
+def grouped(sections: Sequence[dict]) -> list[dict]:
+    """Put neighbours of one group under its heading."""
+    return [
+        {"title": title, "name": anchor(title), "sections": list(members)}
+        for title, members in groupby(sections, key=lambda one: one["group"])
+    ]
+
+
+def anchor(title: str) -> str:
+    """Return the name by which a group is linked to."""
+    return f"group-{re.sub('[^a-z0-9]+', '-', title.lower())}"
+
+
+def first_places(lead: Any, explorer: Any) -> list[tuple[str, str]]:
+    """Return what stands first, as (anchor, heading) of the navigation."""
+    return [("verdict", "Verdict")] * bool(lead) + [("explorer", "Explorer")] * bool(explorer)
+
+
+def group_places(groups: Sequence[dict]) -> list[tuple[str, str]]:
+    """Return the groups, and the sections of those without a heading."""
+    found = []
+    for group in groups:
+        of_group = [(one["name"], one["title"]) for one in group["sections"]]
+        found += [(group["name"], group["title"])] if group["title"] else of_group
+    return found
+
+
+def last_places(tabled: Sequence[dict]) -> list[tuple[str, str]]:
+    """Return the collapsed end."""
+    return [("collected", "Tables and words")] if tabled else []
 
 
 def make_environment() -> Environment:
@@ -57,20 +131,37 @@ def read(name: str) -> str:
     return resources.files("kdanalysis.pages.html").joinpath(name).read_text(encoding="utf-8")
 
 
-def show(place: int, section: Section) -> dict[str, object]:
+def data_text(value: object) -> Markup:
+    """Return data as JSON for an inline block that no script engine runs; no NaN gets in."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def show(place: int, section: Section, runs: Sequence[str] = ()) -> dict[str, Any]:
     """Return what the template writes of the section at a place of the page."""
+    figures = [replace(x, table=x.table or section.name) for x in section.figures]
+    pictures = [
+        make_picture(shown, f"_{place}-{i}")  # no section's name starts so
+        for i, shown in enumerate(figures)
+    ]
+    widest = max((one.width for one in pictures), default=WIDE * bool(section.tiles))
     return {
         "name": section.name,
         "title": section.title,
+        "group": section.group,
         "text": section.text,
+        "lines": [(run_of(line, runs), line) for line in section.text.splitlines()],
         "number": section.number,
         "tiles": section.tiles,
-        "pictures": [
-            make_picture(shown, f"_{place}-{i}")  # no section's name starts so
-            for i, shown in enumerate(section.figures)
-        ],
+        "pictures": pictures,
+        "wide": widest >= WIDE,
         "tables": [make_table(caption, frame) for caption, frame in section.tables],
     }
+
+
+def run_of(line: str, runs: Sequence[str]) -> str:
+    """Return the run that a line is about, by the name that it starts with."""
+    return next((run for run in runs if line.startswith((f"{run}: ", f"run {run}: "))), "")
 
 
 def fact_text(value: object) -> str:

@@ -19,16 +19,26 @@ class Picture:
     caption: str
     svg: Markup | None = None
     png: str | None = None
-    width: int = 0  # of the PNG, in CSS pixels
+    width: int = 0  # in CSS pixels
+    name: str = ""  # of its files
+    table: str = ""  # the section whose table it shows
 
 
 def make_picture(shown: Shown, prefix: str) -> Picture:
     """Draw the figure; ``prefix`` keeps its ids apart from those of other figures."""
     if shown.drawn.marks <= MOST_MARKS:
-        return Picture(shown.caption, svg=Markup(clean_svg(shown.drawn.as_bytes("svg"), prefix)))
+        svg = Markup(clean_svg(shown.drawn.as_bytes("svg"), prefix))
+        width = round(shown.drawn.box.width * 96)
+        return Picture(shown.caption, svg, None, width, shown.name, shown.table)
+    return as_png(shown)
+
+
+def as_png(shown: Shown) -> Picture:
+    """Draw the figure as an embedded PNG."""
     png = shown.drawn.as_bytes("png")
     address = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-    return Picture(shown.caption, png=address, width=png_width(png) * 96 // DOTS_PER_INCH)
+    width = png_width(png) * 96 // DOTS_PER_INCH
+    return Picture(shown.caption, None, address, width, shown.name, shown.table)
 
 
 def png_width(png: bytes) -> int:

@@ -10,6 +10,8 @@ import pandas as pd
 from kdanalysis.draw.drawn import Drawn
 from kdanalysis.draw.look import Figure
 
+ASIDE = "aside"  # of sections that stand collapsed at the end
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -22,11 +24,12 @@ class Tile:
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure with its caption, and the name of its files."""
+    """A figure with its caption, the name of its files, and the section whose table it shows."""
 
     caption: str
     figure: Figure
     name: str
+    table: str = ""  # the section it stands in, if not said
 
     @cached_property
     def drawn(self) -> Drawn:
@@ -46,6 +49,7 @@ class Section:
         figures: the pictures.
         tables: (caption, frame) pairs.
         tiles: key numbers above everything else.
+        group: heading under which it stands with others; ``ASIDE`` for the collapsed end.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Section:
     figures: Sequence[Shown] = ()
     tables: Sequence[tuple[str, pd.DataFrame]] = ()
     tiles: Sequence[Tile] = ()
+    group: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", self.name):

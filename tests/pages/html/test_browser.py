@@ -63,7 +63,8 @@ def test_hostile_names_stay_text_and_nothing_is_requested(server, tmp_path):
     assert document.all("img") == []
     assert len(document.all("script")) == 1
     assert name in document.text
-    assert len(document.all("button")) == 3  # the theme and two headings: our script did run
+    # the theme, SVG and CSV of the figure, two headings: our script did run
+    assert len(document.all("button")) == 5
 
 
 def test_the_server_notes_a_page_that_does_leak(server, tmp_path):

@@ -1,0 +1,84 @@
+"""Gram matrices of the terms' gradients for every k and T: all that an explorer needs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from kdanalysis.analyzers.base import Labels, Logits
+from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.sweep.sweep import TermSweep
+from kdanalysis.core.sweep.stacked import INNER, SQUARES, WITH_KD, with_cross_entropy
+
+MOST_KS = 100  # of a page
+CE = ("inner_ce_high", "inner_ce_low_top", "inner_ce_low_other", "inner_ce_kd")
+PRODUCTS = (*SQUARES, *INNER, *WITH_KD)
+
+
+class TermGram(TermSweep):
+    """The sweep, and the mean inner products of the gradients of high, low_top, low_other, ce, kd.
+
+    Inner products of the per-sample gradients in the student's logits, unweighted, T^2 included
+    (cross-entropy is at T = 1), mean over samples. ``gram`` has them by T and k: any weighted sum
+    of the terms has its norm, its cosine to kd and its shares in them, of all samples laid end to
+    end (see ``core.sweep.stacked``). Products with ce are NaN unless every sample has a label.
+
+    Arguments as for ``TermSweep``.
+    """
+
+    takes = ("target",)
+
+    def __init__(
+        self,
+        num_classes: int,
+        temperatures: Sequence[float | int] = (1, 2, 4, 8),
+        ks: str | Sequence[int] = "all",
+        weights: Sequence[float | int] = (1.0, 1.0, 8.0),
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__(num_classes, temperatures, ks, weights, dtype)
+        self.add_sum("labelled")
+        self.add_sum("with_ce", len(self.temperatures), len(CE), len(self.ks))
+        self.add_sum("square_ce")
+
+    def add(self, student: Logits, teacher: Logits, target: Labels | None = None) -> None:
+        """Add the finite samples of a batch, and their cross-entropy where they have labels."""
+        super().add(student, teacher)
+        if target is None:
+            return
+        self.accumulate(labelled=torch.tensor(len(target)))
+        for sides in chunks(student, teacher, target):
+            self._add_cross_entropy(*sides)
+
+    @torch.no_grad()
+    def _add_cross_entropy(
+        self, student: Tensor, teacher: Tensor, target: Int[Tensor, " n"]
+    ) -> None:
+        for row, temperature in enumerate(self.temperatures):
+            sums, square = with_cross_entropy(student, teacher, target, temperature, self.ks)
+            self.with_ce[row] += sums.to(self.with_ce)
+        self.accumulate(square_ce=square)
+
+    def gram(self) -> pd.DataFrame:
+        """One row a (temperature, k): square_*, inner_* and n; low_top and low_other have none."""
+        means = self.means()
+        there = self.n if self.labelled == self.n else torch.nan
+        values = {name: means[name] for name in PRODUCTS}
+        values |= dict(zip(CE, (self.with_ce / there).unbind(1), strict=True))
+        values["square_ce"] = (self.square_ce / there).expand_as(values["square_kd"])
+        index = pd.MultiIndex.from_product((self.temperatures, self.ks), names=["temperature", "k"])
+        columns = {name: value.flatten().tolist() for name, value in values.items()}
+        return pd.DataFrame(columns, index).reset_index().assign(n=int(self.n))
+
+
+def page_ks(num_classes: int) -> tuple[int, ...]:
+    """Return every k up to 100 of them, else 100 or a few less, ever further apart."""
+    if num_classes - 1 <= MOST_KS:
+        return tuple(range(1, num_classes))
+    found = np.unique(np.geomspace(1, num_classes - 1, 2 * MOST_KS).round().astype(int))
+    near = found[: MOST_KS // 2]
+    far = np.geomspace(near[-1], num_classes - 1, MOST_KS // 2 + 1).round().astype(int)
+    return tuple(np.unique((*near, *far)).tolist())

@@ -1,0 +1,137 @@
+"""What a page of several runs draws of each noun: all runs in one figure, never one a run."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from kdanalysis.analyzers.noun import Names, Picture
+from kdanalysis.draw.look import Figure, require
+from kdanalysis.draw.overlay import curves_over, dots_by_name
+from kdanalysis.losses import non_top_terms
+from kdanalysis.pages.compare_runs import BY_RUN
+from kdanalysis.pages.html import Section
+from kdanalysis.pages.nouns import find, noun_section
+
+LAST = "epoch"
+FIRST = ("calibration",)  # of which a page of several runs holds the first figure alone
+
+
+def confidence_by_run(table: pd.DataFrame) -> Figure:
+    """Share of the non-top gradient over tenths of confidence, a panel a loss."""
+    require(table, "run", "loss", "term", "decile", "share", number="share")
+    rows = table[table.term.isin(non_top_terms())]
+    rows = rows.assign(loss=rows.loss + ": " + rows.term, share=100 * rows.share)
+    labels = "tenth of the samples, least confident first", "share of the gradient (%)"
+    return curves_over(rows, "decile", "share", "loss", labels)
+
+
+def nckd_by_run(table: pd.DataFrame) -> Figure:
+    """Mean gradient norm of nckd over tenths of the label's probability, alone and inside KD."""
+    require(table, "run", "part", "place", "norm", "kd_norm", number="norm")
+    rows = table[(table.part == "tenth") & (table.n > 0)]
+    sides = {"norm": "nckd alone, weight 1", "kd_norm": "nckd inside KD"}
+    long = pd.concat(rows.assign(side=side, shown=rows[column]) for column, side in sides.items())
+    labels = "tenth of the samples, least sure of the label first", "gradient norm"
+    return curves_over(long, "place", "shown", "side", labels)
+
+
+def layers_by_run(table: pd.DataFrame) -> Figure:
+    """Mean gradient norm of every term at every layer, over all records."""
+    require(table, "run", "layer", "term_a", "term_b", "norm_a", "n", number="norm_a")
+    rows = table[table.term_a == table.term_b]
+    means = _means(rows, ["layer", "term_a"], "norm_a")
+    return dots_by_name(means, "norm_a", "term_a", "layer", "gradient norm, weighted", log=True)
+
+
+def layer_conflict_by_run(table: pd.DataFrame) -> Figure:
+    """Mean cosine of every pair of terms at every layer, over all records."""
+    require(table, "run", "layer", "term_a", "term_b", "cosine", "n", number="cosine")
+    rows = table[table.term_a != table.term_b]
+    rows = rows.assign(pair=rows.term_a + ", " + rows.term_b)
+    return dots_by_name(_means(rows, ["layer", "pair"], "cosine"), "cosine", "pair", "layer",
+                        "mean cosine")  # fmt: skip
+
+
+def snr_by_run(table: pd.DataFrame) -> Figure:
+    """Squared mean over variance of every term's gradient at every layer, over all records."""
+    require(table, "run", "layer", "term", "signal", "noise", "n", number="snr")
+    sums = table.assign(signal=table.signal * table.n, noise=table.noise * table.n)
+    sums = sums.groupby(["run", "layer", "term"], sort=False)[["signal", "noise"]].sum()
+    rows = (sums.signal / sums.noise.where(sums.noise > 0)).rename("snr").reset_index()
+    shown = rows[rows.snr > 0]
+    return dots_by_name(shown, "snr", "term", "layer", "signal-to-noise ratio", log=True)
+
+
+def anatomy_by_run(table: pd.DataFrame) -> Figure:
+    """Mean gradient norm of every case of image and cell at the last epoch, a panel a scale."""
+    require(table, "run", "part", "epoch", "scale", "case", "n", "norm", number="norm")
+    rows = _last(table[table.part == "cell"])
+    means = _means(rows[rows.scale > 1], ["scale", "case"], "norm")
+    means = means.assign(scale=means.scale.map("scale {:g}".format))
+    return dots_by_name(means, "norm", "case", "scale", "mean gradient norm of a cell")
+
+
+def cancellation_by_run(table: pd.DataFrame) -> Figure:
+    """Norm of the cells' mean gradient over their mean norm, by the cells that differ."""
+    require(table, "run", "scale", "differing", "ratio", number="ratio")
+    rows = table.assign(scale=table.scale.map("scale {:g}".format), ratio=100 * table.ratio)
+    labels = "cells that name another class than the image", "kept norm (%)"
+    return curves_over(rows, "differing", "ratio", "scale", labels)
+
+
+def _means(rows: pd.DataFrame, names: list[str], value: str) -> pd.DataFrame:
+    """Mean of a value over records or samples, by run and the names in their order."""
+    known = rows[rows[value].notna() & (rows.n > 0)]
+    sums = known.assign(total=known[value] * known.n)
+    sums = sums.groupby(["run", *names], sort=False)[["total", "n"]].sum()
+    means = (sums.total / sums.n).replace([np.inf, -np.inf], np.nan)
+    return means.rename(value).reset_index()
+
+
+def _last(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of every run's last epoch, or all where there are none."""
+    if rows[LAST].isna().all():
+        return rows
+    return rows[rows[LAST] == rows.groupby("run")[LAST].transform("max")]
+
+
+OVERLAID: dict[str, tuple[Picture, ...]] = BY_RUN | {
+    "confidence": (Picture("Share of the non-top gradient by confidence", confidence_by_run),),
+    "nckd": (Picture("Gradient norm of nckd, least sure samples first", nckd_by_run),),
+    "layers": (Picture("Mean norm of every term's gradient at the layers", layers_by_run),),
+    "layer_conflict": (
+        Picture("Mean cosine of the terms' gradients at the layers", layer_conflict_by_run),
+    ),
+    "snr": (Picture("Signal-to-noise ratio of the gradients at the layers", snr_by_run),),
+    "anatomy": (Picture("Gradient norm by case of image and cell", anatomy_by_run),),
+    "cancellation": (
+        Picture("What is left of the cells' gradients in their mean", cancellation_by_run),
+    ),
+    "uptake": (),
+}
+
+
+def section_of_runs(
+    noun: str, tables: Mapping[str, pd.DataFrame], classes: Names = None
+) -> Section:
+    """Return the section of one noun with every run in each figure.
+
+    What nothing draws together, as tables of one teacher, is drawn of the first run alone.
+
+    Args:
+        noun: its name.
+        tables: by run.
+        classes: a name for every class.
+    """
+    known = find(noun)
+    if len(tables) == 1 or known is None:
+        return noun_section(noun, tables, classes)
+    together = OVERLAID.get(noun, ())
+    section = noun_section(noun, tables, classes, pictures=(), together=together)
+    if noun in OVERLAID or known.pictures_of_all:
+        return replace(section, figures=section.figures[: 1 if noun in FIRST else None])
+    first = next(iter(tables))
+    alone = noun_section(noun, {first: tables[first]}, classes)
+    return replace(section, figures=alone.figures)

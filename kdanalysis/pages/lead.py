@@ -1,0 +1,214 @@
+"""The first screen: three lines of verdict, accuracy with its interval, cosine against step."""
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import NamedTuple
+
+import pandas as pd
+
+from kdanalysis.analyzers.students.agreement import at_the_end
+from kdanalysis.analyzers.terms.direction import against_first
+from kdanalysis.draw.look import (
+    CYCLE,
+    FAINT,
+    GREY,
+    MARKERS,
+    Axes,
+    Figure,
+    new_axes,
+    require,
+    short,
+    side_legend,
+    styled,
+)
+from kdanalysis.pages.explorer import WEIGHTS, Explorer
+from kdanalysis.pages.html import Shown
+
+Z = 1.96  # of a 95 % interval
+Tables = Mapping[str, pd.DataFrame]
+
+
+class Lead(NamedTuple):
+    """What a reader sees first; ``runs`` are the students that the picker tells apart."""
+
+    verdict: Sequence[str]
+    figures: Sequence[Shown] = ()
+    runs: Sequence[str] = ()
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of n samples (Wilson, 1927)."""
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return middle - half, middle + half
+
+
+def accuracies_at_the_end(tables: Tables) -> pd.DataFrame:
+    """Return columns network, accuracy, n of students and their teacher; of ``Agreement.table``."""
+    rows = []
+    for run, table in tables.items():
+        last = at_the_end(table)
+        rows.append((run or "student", last.student_accuracy, last.n))
+    if rows:
+        rows.insert(0, ("teacher", last.teacher_accuracy, last.n))
+    return pd.DataFrame(rows, columns=["network", "accuracy", "n"]).dropna()
+
+
+def accuracy_line(frame: pd.DataFrame, where: str) -> str:
+    """Say how often each network is right, and whether the students differ by more than chance.
+
+    Args:
+        frame: columns network, accuracy, n; the teacher's row first.
+        where: over which samples.
+    """
+    told = []
+    for row in frame.itertuples():
+        low, high = wilson(row.accuracy, int(row.n))
+        told.append(f"{row.network} {row.accuracy:.1%} ({100 * low:.1f} to {100 * high:.1f})")
+    line = f"Accuracy {where} (95 % intervals): {', '.join(told)}."
+    students = frame.iloc[1:]
+    if len(students) < 2:
+        return line
+    best, least = (students.loc[students.accuracy.agg(f)] for f in ("idxmax", "idxmin"))
+    gap = best.accuracy - least.accuracy
+    spread = sum(x.accuracy * (1 - x.accuracy) / x.n for x in (best, least))
+    half = Z * sqrt(spread)
+    seen = "more than chance over samples" if gap > half else "within chance"
+    return (
+        f"{line} {best.network} leads {least.network} by {100 * gap:.1f} ± {100 * half:.1f} "
+        f"points, {seen}; one seed each says nothing of another training."
+    )
+
+
+def direction_line(tables: Tables) -> str:
+    """Say how the losses' gradients lie to the first loss's, as a range over runs."""
+    rows = pd.concat([against_first(table) for table in tables.values()], ignore_index=True)
+    told = []
+    for loss, part in rows.groupby("loss_b", sort=False):
+        cosine, step = (spread(part[name], digits) for name, digits in CLAIMED.items())
+        told.append(f"{loss} cosine {cosine}, {step} times as far")
+    return f"Against {rows.loss_a.iloc[0]}'s gradient, mean over samples: {'; '.join(told)}."
+
+
+CLAIMED = {"cosine": 2, "multiplier": 1}
+
+
+def spread(values: pd.Series, digits: int) -> str:
+    """Write the least and the largest value, or one where they are written alike."""
+    low, high = (f"{value:.{digits}f}" for value in (values.min(), values.max()))
+    return low if low == high else f"{low} to {high}"
+
+
+@styled
+def accuracy_of_networks(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """One dot a network with the line of its 95 % interval over samples.
+
+    Args:
+        table: columns network, accuracy, n; the teacher's row first.
+        ax: axes to draw on; a figure of its own if None.
+    """
+    require(table, "network", "accuracy", "n", number="accuracy")
+    ax = ax or new_axes(5.2, 1.1 + 0.34 * len(table))
+    for place, row in enumerate(table.itertuples()):
+        colour = GREY if place == 0 else CYCLE[(place - 1) % len(CYCLE)]
+        low, high = wilson(row.accuracy, int(row.n))
+        ax.plot([100 * low, 100 * high], [place] * 2, color=colour, linewidth=2.5)
+        ax.plot(100 * row.accuracy, place, marker="o", markersize=7, color=colour)
+    names = [short(name, 24) for name in table.network]
+    ax.set_yticks(range(len(table)), labels=names, parse_math=False)
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.grid(axis="x", color=FAINT, linewidth=0.5)
+    ax.set_xlabel("accuracy (%), 95 % interval over samples")
+    return ax
+
+
+@styled
+def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
+    """One dot a loss and run: cosine to the first loss across, norm over that of the first upwards.
+
+    Colour is the run, the mark and the letters are the loss.
+
+    Args:
+        tables: of ``LossDirection`` by run.
+        ax: axes to draw on; a figure of its own if None.
+    """
+    from matplotlib.ticker import LogLocator
+
+    ax = ax or new_axes(5.2, 2.9)
+    first = ""
+    for place, (run, table) in enumerate(tables.items()):
+        rows = against_first(table)
+        rows, first = rows[rows.multiplier > 0], rows.loss_a.iloc[0]
+        for number, row in enumerate(rows.itertuples()):
+            look = {"color": CYCLE[place % len(CYCLE)], "marker": MARKERS[number % len(MARKERS)]}
+            label = short(run, 24) if number == 0 and run else None
+            ax.plot(row.cosine, row.multiplier, linestyle="none", markersize=7, label=label, **look)
+            if place == 0:
+                ax.annotate(short(row.loss_b, 18), (row.cosine, row.multiplier), xytext=(7, 5),
+                            textcoords="offset points", parse_math=False)  # fmt: skip
+    ax.plot(1, 1, marker="+", markersize=10, color=GREY)
+    ax.annotate(short(first, 18), (1, 1), xytext=(-7, 5), ha="right",
+                textcoords="offset points", parse_math=False)  # fmt: skip
+    ax.axhline(1, color=GREY, linewidth=1, zorder=0)
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+    ax.margins(y=0.15)
+    ax.set_xlim(min(-0.05, *ax.get_xlim()), 1.08)
+    ax.set_xlabel(f"mean cosine to {first}", parse_math=False)
+    ax.set_ylabel(f"mean norm over that of {first}", parse_math=False)
+    if len(tables) > 1:
+        side_legend(ax)
+    return ax
+
+
+def weight_line(explorer: Explorer) -> str:
+    """Say how GDKD turns and steps with every weight 1, and with the paper's: split from weight."""
+    told = []
+    for weights in ((1.0, 1.0, 1.0), tuple(WEIGHTS.values())):
+        found = [explorer.at(run, weights) for run in explorer.grams]
+        cosine, step = (pd.Series([one[i] for one in found]) for i in (0, 1))
+        text = "/".join(f"{w:g}" for w in weights)
+        told.append(f"{text} cosine {spread(cosine, 2)}, {spread(step, 1)} times as far")
+    where = f"T = {explorer.temperature:g} and k = {explorer.k}"
+    return (
+        f"GDKD against KD at {where}, all samples' gradients laid end to end, by weights of high, "
+        f"low_top and low_other: {'; '.join(told)}."
+    )
+
+
+def lead_of(
+    parts: Mapping[str, Tables],
+    explorer: Explorer | None = None,
+    accuracies: pd.DataFrame | None = None,
+    where: str = "",
+    runs: Sequence[str] = (),
+) -> Lead:
+    """Return the first screen from the tables by noun, then by run: what of it they allow.
+
+    Args:
+        parts: tables; direction and agreement are looked at.
+        explorer: of the same runs.
+        accuracies: columns network, accuracy, n; of the agreement at the end if None.
+        where: over which samples they are.
+        runs: names of the students.
+    """
+    table = "students" if accuracies is not None else "agreement"
+    if accuracies is None and "agreement" in parts:
+        accuracies = accuracies_at_the_end(parts["agreement"])
+        where = "over the captured samples of the last epoch"
+    verdict, figures = [], []
+    if accuracies is not None and len(accuracies) > 1:
+        verdict.append(accuracy_line(accuracies, where))
+        drawn = accuracy_of_networks(accuracies).figure
+        figures.append(Shown("Accuracy of teacher and students", drawn, "accuracy", table))
+    if "direction" in parts:
+        verdict.append(direction_line(parts["direction"]))
+        figure: Figure = cosine_against_step(parts["direction"]).figure
+        first = next(iter(parts["direction"].values())).loss_a.iloc[0]
+        caption = f"How the losses' gradients lie to {first}'s: cosine against step"
+        figures.append(Shown(caption, figure, "cosine_against_step", "direction"))
+    if explorer is not None:
+        verdict.append(weight_line(explorer))
+    return Lead(verdict, figures, runs)
