@@ -204,7 +204,7 @@ class SparseTeacher:
         if k >= self.ids.shape[-1]:
             return self
         inside = self.inside()
-        order = inside.sort(-1, descending=True, stable=True).indices
+        order = inside.sort(dim=-1, descending=True, stable=True).indices
         kept, left = order.split((k, order.shape[-1] - k), -1)
         changed = {"ids": self.ids.gather(-1, kept), "logprobs": self.logprobs.gather(-1, kept)}
         if self.has_tail:
