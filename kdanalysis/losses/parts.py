@@ -87,11 +87,11 @@ class Decoupled(Loss):
         return [self.by_mass or weight == MASS for weight in self.weights[1:]]
 
     def check_known(self, teacher: SparseTeacher) -> None:
-        """Refuse a sparse teacher where the inside of the last group counts, which it leaves out."""
+        """Refuse a sparse teacher where the inside of the last group counts."""
         if self.weights[-1] != 0 and self.names[-1] is not None:
             raise ValueError(
-                f"{type(self).__name__} weighs {self.names[-1]} by {self.weights[-1]}, and {teacher} "
-                f"leaves out how the others share their mass: a weight of 0 there does without"
+                f"{type(self).__name__} weighs {self.names[-1]} by {self.weights[-1]}, and "
+                f"{teacher} leaves out how the others share their mass: it needs a weight of 0"
             )
 
     def _seen(self, teacher: Side, student: Tensor, target: Tensor) -> tuple[Tensor, Members]:
