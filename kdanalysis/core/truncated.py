@@ -19,75 +19,80 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kdanalysis.core.divergence import divergence_terms
-from kdanalysis.core.measures import Forward, Measure
+from kdanalysis.core.measures import Forward, Logs, Measure
 from kdanalysis.core.sparse import SparseTeacher
 
 TAILS = ("bucket", "renormalise", "none", "teacher")
 NEVER = -1e4  # log-probability of an absent token on both sides: no weight, and a ratio of 1
 
 
+class Side(NamedTuple):
+    """What one side gives the tokens of S, and all others, at T."""
+
+    inside: Float[Tensor, "n k"]  # log-probabilities renormalised over S
+    log_mass: Float[Tensor, " n"]  # of S
+    log_other: Float[Tensor, " n"]  # of the others
+
+    def logs(self) -> Float[Tensor, "n k"]:
+        """Log-probabilities of the tokens of S."""
+        return self.inside + self.log_mass.unsqueeze(-1)
+
+
 class Known(NamedTuple):
-    """The tokens of S and what the teacher says of them, at T."""
+    """The tokens of S and the teacher's side of them."""
 
     ids: Int[Tensor, "n k"]  # where a token is absent, another one of the row
     present: Bool[Tensor, "n k"]
-    log_p: Float[Tensor, "n k"]
-    log_other: Float[Tensor, " n"] | None  # None: not known
-
-
-class Student(NamedTuple):
-    """The student's side of the same tokens, at T."""
-
-    log_q: Float[Tensor, "n k"]
-    log_other: Float[Tensor, " n"]
+    teacher: Side
 
 
 def dense_known(
     teacher: Float[Tensor, "n c"], ids: Int[Tensor, "n k"], temperature: float
 ) -> Known:
     """Take the tokens of a teacher whose logits are all there."""
-    soft = teacher / temperature
-    whole = soft.logsumexp(-1, keepdim=True)
-    other = soft.scatter(-1, ids, -torch.inf).logsumexp(-1) - whole.squeeze(-1)
-    return Known(ids, torch.ones_like(ids, dtype=torch.bool), soft.gather(-1, ids) - whole, other)
+    present = torch.ones_like(ids, dtype=torch.bool)
+    return Known(ids, present, side(teacher, ids, present, temperature))
 
 
 def sparse_known(teacher: SparseTeacher, like: Tensor) -> Known:
-    """Take all tokens of a sparse teacher at its temperature, in the dtype of ``like``."""
+    """Take all tokens of a sparse teacher at its temperature, in the dtype of ``like``.
+
+    Where the tail is not known the masses are NaN.
+    """
     present = teacher.present
-    some = teacher.ids.long().gather(-1, present.int().argmax(-1, keepdim=True))
-    ids = torch.where(present, teacher.ids.long(), some)
-    inside = teacher.inside()
-    if not teacher.has_tail:
-        inside = inside - inside.logsumexp(-1, keepdim=True)
-    other = teacher.tail().to(like) if teacher.has_tail else None
-    return Known(ids, present, inside.masked_fill(~present, NEVER).to(like), other)
+    some = teacher.ids.gather(-1, present.int().argmax(-1, keepdim=True))
+    logs = teacher.inside()
+    mass = logs.logsumexp(-1)
+    inside = (logs - mass.unsqueeze(-1)).masked_fill(~present, NEVER)
+    masses = (mass, teacher.tail()) if teacher.has_tail else (mass * torch.nan,) * 2
+    one = Side(inside.to(like), *(log.to(like) for log in masses))
+    return Known(torch.where(present, teacher.ids, some).long(), present, one)
 
 
-def student_side(student: Float[Tensor, "n c"], known: Known, temperature: float) -> Student:
-    """Return the student's log-probabilities of the same tokens and of all others."""
-    soft = student / temperature
-    whole = soft.logsumexp(-1, keepdim=True)
-    log_q = (soft.gather(-1, known.ids) - whole).masked_fill(~known.present, NEVER)
-    other = soft.scatter(-1, known.ids, -torch.inf).logsumexp(-1) - whole.squeeze(-1)
-    return Student(log_q, other)
+def side(
+    logits: Float[Tensor, "n c"],
+    ids: Int[Tensor, "n k"],
+    present: Bool[Tensor, "n k"],
+    temperature: float,
+) -> Side:
+    """Split one side's softmax at T into S and the others."""
+    soft = logits / temperature
+    inside = soft.gather(-1, ids).masked_fill(~present, -torch.inf).log_softmax(-1)
+    soft = soft - soft.detach().amax(-1, keepdim=True)  # near the largest the masses keep digits
+    top = soft.gather(-1, ids).masked_fill(~present, -torch.inf).logsumexp(-1)
+    other = soft.scatter(-1, ids, -torch.inf).logsumexp(-1)
+    log_mass, log_other = torch.stack((top, other)).log_softmax(0)
+    return Side(inside.masked_fill(~present, NEVER), log_mass, log_other)
 
 
-def reduced(
-    known: Known, student: Student, tail: str
-) -> tuple[Float[Tensor, "n _"], Float[Tensor, "n _"]]:
+def reduced(known: Known, student: Side, tail: str) -> tuple[Logs, Logs]:
     """Return log p and log q of the classes that a bucket or a renormalised S leaves."""
-    if tail == "bucket":
-        both = (known.log_p, known.log_other), (student.log_q, student.log_other)
-        log_p, log_q = (torch.cat((logs, other.unsqueeze(-1)), -1) for logs, other in both)
-        return log_p, log_q
-    return tuple(_inside(logs, known.present) for logs in (known.log_p, student.log_q))
-
-
-def _inside(logs: Float[Tensor, "n k"], present: Bool[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """Log-probabilities renormalised over the tokens that are there."""
-    return (logs - logs.logsumexp(-1, keepdim=True)).masked_fill(~present, NEVER)
+    if tail == "renormalise":
+        return known.teacher.inside, student.inside
+    log_p, log_q = (
+        torch.cat((one.logs(), one.log_other.unsqueeze(-1)), -1) for one in (known.teacher, student)
+    )
+    return log_p, log_q
 
 
 def value(
@@ -103,27 +108,27 @@ def value(
     Args:
         measure: forward or reverse KL; any with "bucket" and "renormalise".
         student: logits.
-        known: the teacher's side.
+        known: the tokens and the teacher's side of them.
         temperature: T > 0.
         tail: the convention.
-        outside: with "teacher" and the reverse KL, the teacher's log-probability of all others.
+        outside: with "teacher" and the reverse KL, the teacher's log-probability of every other
+            token.
     """
-    side = student_side(student, known, temperature)
+    ours, theirs = side(student, known.ids, known.present, temperature), known.teacher
     if tail in ("bucket", "renormalise"):
-        return measure.value(*reduced(known, side, tail))
-    log_p, log_q = known.log_p, side.log_q
-    mass_p, mass_q = (logs.logsumexp(-1) for logs in (log_p, log_q))
-    if isinstance(measure, Forward):
-        if tail == "none":
-            return divergence_terms(log_p, log_q).sum(-1) + mass_p.exp() - mass_q.exp()
-        low = measure.value(_inside(log_p, known.present), _inside(log_q, known.present))
-        return low - mass_q
+        return measure.value(*reduced(known, ours, tail))
+    low = measure.value(theirs.inside, ours.inside)
     if tail == "none":
-        return divergence_terms(log_q, log_p).sum(-1) + mass_q.exp() - mass_p.exp()
-    top = divergence_terms(log_q, _inside(log_p, known.present)).sum(-1) + mass_q.exp() - 1
-    log_in = _others(student, known, temperature).log_softmax(-1)
-    entropy = -(log_in.exp() * log_in.clamp(min=NEVER)).sum(-1)
-    return top + side.log_other.exp() * (side.log_other - entropy - outside)
+        gap = theirs.log_mass - ours.log_mass
+        if isinstance(measure, Forward):
+            return theirs.log_mass.exp() * (low + gap)
+        return ours.log_mass.exp() * (low - gap)
+    if isinstance(measure, Forward):
+        return low - ours.log_mass
+    inside = _others(student, known, temperature).log_softmax(-1)
+    entropy = -(inside.exp() * inside.clamp(min=NEVER)).sum(-1)
+    top = ours.log_mass.exp() * (low + ours.log_mass)
+    return top + ours.log_other.exp() * (ours.log_other - entropy - outside)
 
 
 @torch.no_grad()
@@ -136,27 +141,26 @@ def slope(
     outside: float = -100.0,
 ) -> Float[Tensor, "n c"]:
     """Return the gradient of ``value`` in the student's logits, times T."""
-    side = student_side(student, known, temperature)
-    inside = _others(student, known, temperature).softmax(-1)
-    q, q_other = side.log_q.exp(), side.log_other.exp()
-    if tail == "bucket":
-        change = measure.slope(*reduced(known, side, tail))
-        return _lay(inside * change[:, -1:], known, change[:, :-1])
+    ours, theirs = side(student, known.ids, known.present, temperature), known.teacher
     if tail == "renormalise":
-        change = measure.slope(*reduced(known, side, tail))
-        return _lay(torch.zeros_like(inside), known, change)
-    whole = known.log_p.logsumexp(-1, keepdim=True)
+        change = measure.slope(*reduced(known, ours, tail))
+        return _lay(torch.zeros_like(student), known, change)
+    inside = _others(student, known, temperature).softmax(-1)
+    if tail == "bucket":
+        change = measure.slope(*reduced(known, ours, tail))
+        return _lay(inside * change[:, -1:], known, change[:, :-1])
+    log_q, q_other = ours.logs(), ours.log_other.exp().unsqueeze(-1)
+    log_p = theirs.logs() if tail == "none" else theirs.inside
+    q = log_q.exp()
     if isinstance(measure, Forward):
-        mass = whole.exp() if tail == "none" else torch.ones_like(whole)
-        p = known.log_p.exp() if tail == "none" else (known.log_p - whole).exp()
-        return _lay(inside * (mass * q_other.unsqueeze(-1)), known, mass * q - p)
-    log_p = known.log_p if tail == "none" else known.log_p - whole
-    ratio = (side.log_q - log_p).masked_fill(~known.present, 0.0)
+        mass = theirs.log_mass.exp().unsqueeze(-1) if tail == "none" else torch.ones_like(q_other)
+        return _lay(inside * (mass * q_other), known, mass * q - log_p.exp())
+    ratio = log_q - log_p
     if tail == "none":
         drift = (q * (ratio + 1)).sum(-1, keepdim=True)
-        return _lay(-inside * drift * q_other.unsqueeze(-1), known, q * (ratio + 1 - drift))
-    far = torch.where(inside > 0, inside.log(), 0.0) + (side.log_other - outside).unsqueeze(-1)
-    other = q_other.unsqueeze(-1) * inside
+        return _lay(-inside * (drift * q_other), known, q * (ratio + 1 - drift))
+    far = torch.where(inside > 0, inside.log(), 0.0) + (ours.log_other - outside).unsqueeze(-1)
+    other = q_other * inside
     drift = (q * ratio).sum(-1, keepdim=True) + (other * far).sum(-1, keepdim=True)
     return _lay(other * (far - drift), known, q * (ratio - drift))
 

@@ -60,7 +60,8 @@ class Decoupled(Loss):
     ) -> None:
         super().__init__()
         count = 1 + partition.num_groups
-        weights = (1.0, *[MASS] * (count - 1)) if weights == MASS else as_sequence(weights)
+        whole = isinstance(weights, str) and weights == MASS
+        weights = (1.0, *[MASS] * (count - 1)) if whole else as_sequence(weights)
         names = names or ("high", *(f"low_{g}" for g in range(partition.num_groups)))
         if len(weights) != count or len(names) != count:
             raise ValueError(
@@ -69,7 +70,7 @@ class Decoupled(Loss):
         if divergence not in DIVERGENCES:
             raise ValueError(f"divergence is one of {DIVERGENCES}, got {divergence!r}")
         self.partition, self.names = partition, tuple(names)
-        self.weights = tuple(MASS if w == MASS else check_number("a weight", w) for w in weights)
+        self.weights = tuple(_check_weight(weight) for weight in weights)
         if MASS in self.weights[:1]:
             raise ValueError(f"the high term has no mass of a group, got the weights {weights}")
         self.temperature, self.divergence = check_temperature(temperature), divergence
@@ -134,7 +135,12 @@ class Decoupled(Loss):
         return {k: part for k, part in zip(self.names, parts, strict=True) if k is not None}
 
 
-def as_sequence(weights: Iterable[SupportsFloat]) -> tuple[SupportsFloat, ...]:
+def _check_weight(weight: SupportsFloat | str) -> float | str:
+    """Return a number, or the word for a group's mass."""
+    return MASS if isinstance(weight, str) and weight == MASS else check_number("a weight", weight)
+
+
+def as_sequence(weights: Iterable[SupportsFloat | str]) -> tuple[SupportsFloat | str, ...]:
     """Return weights as a tuple; a ValueError for a single number or none."""
     try:
         return tuple(weights)
