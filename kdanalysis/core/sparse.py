@@ -1,6 +1,6 @@
 """SparseTeacher: what is known of a teacher of whom every token gives a few log-probabilities."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -59,7 +59,7 @@ class SparseTeacher:
         log_other: Any = None,
         temperature: int | float = 1.0,
         vocabulary: int | None = None,
-        logsumexp: Mapping[float, Any] | None = None,
+        logsumexp: Any = None,
         kind: str = "logprobs",
         counts: Any = None,
     ) -> None:
