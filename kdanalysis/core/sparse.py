@@ -11,7 +11,7 @@ from kdanalysis.core import sparse_checks as check
 from kdanalysis.core.largest import largest
 from kdanalysis.core.sparse_tail import Bounds, tail_bounds
 
-ROWS = 64  # of logits that are held in float64 at once
+ROWS = 8  # of logits that are held in float64 at once
 
 
 class SparseTeacher:
@@ -140,7 +140,7 @@ class SparseTeacher:
         temperatures = [check.temperature(t) for t in temperatures]
         if not temperatures:
             raise ValueError("from_logits needs at least one temperature, got none")
-        parts = [_kept(chunk.double(), k, temperatures) for chunk in logits.split(ROWS)]
+        parts = [_kept(chunk, k, temperatures) for chunk in logits.split(ROWS)]
         ids, logprobs, other, *whole = (torch.cat(part) for part in zip(*parts, strict=True))
         sums = dict(zip(temperatures, whole, strict=True))
         made = cls(ids, logprobs, other, temperatures[0], logits.shape[-1], sums)
@@ -238,8 +238,12 @@ class SparseTeacher:
 def _kept(logits: Tensor, k: int, temperatures: Sequence[float]) -> tuple[Tensor, ...]:
     """Ids, log-probabilities and log rest at the first temperature, logsumexp at each."""
     ids = largest(logits, k) if k < logits.shape[-1] else logits.argsort(-1, descending=True)
-    whole = [(logits / t).logsumexp(-1) for t in temperatures]
-    first = logits / temperatures[0]
-    logprobs = first.gather(-1, ids) - whole[0].unsqueeze(-1)
-    other = first.scatter(-1, ids, -torch.inf).logsumexp(-1) - whole[0]
-    return ids.int(), logprobs, other, *whole
+    logits = logits.double()
+    top, others = logits.gather(-1, ids), logits.scatter(-1, ids, -torch.inf)
+    peak = others.amax(-1, keepdim=True).clamp(min=torch.finfo(torch.double).min)
+    others -= peak  # less their own largest, so that none that matters underflows
+    rest = [(others / t).exp_().sum(-1).log() + peak.squeeze(-1) / t for t in temperatures]
+    known = [(top / t).logsumexp(-1) for t in temperatures]
+    whole = [one.logaddexp(two) for one, two in zip(known, rest, strict=True)]
+    logprobs = top / temperatures[0] - whole[0].unsqueeze(-1)
+    return ids.int(), logprobs, rest[0] - whole[0], *whole
