@@ -1,0 +1,195 @@
+"""Bias against noise (the fifth figure of truncation): top-K beside sampling, at equal bytes."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation
+from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, Vector, groups_of, lost
+from kdanalysis.draw.axes import log_axis
+from kdanalysis.draw.look import (
+    DASHES,
+    INK,
+    PAGE,
+    Figure,
+    plain_log,
+    require,
+    shared_legend,
+    state_left_out,
+)
+from kdanalysis.draw.panels import panel_grid
+
+DRAWS = 2  # sampled tokens in the bytes of a kept one: an id alone, against an id and its value
+MOST = 3  # K of which a mean gradient is held: 4 vectors of the vocabulary each
+TOKENS = tuple(10**power for power in range(7))
+SAMPLED = "sampling"
+
+
+class TruncationBias(Truncation):
+    """Error of the mean gradient over tokens: the bias of top-K and the noise of sampling, by K.
+
+    The gradient in the logits, averaged over tokens, is that of the output layer's bias. Over n
+    tokens drawn at random the lost gradient g has the squared mean |E g|^2 + (E |g|^2 - |E g|^2)/n,
+    of which the first part stays; tokens sampled from the teacher, N a token, are right on average
+    and have the noise E (1 - |p|^2) / (N n), where N = 2 K draws take the bytes of K kept tokens
+    (4 for an id, 4 for a log-probability). T^2 included.
+
+    - ``error``: root of that over the root of the same of full KD's gradient, for n = ``tokens``.
+    - ``crossing``: n from which sampling has the smaller error; inf where it never has, 1 where it
+      has at once.
+
+    At the first temperature, for at most 3 of the K, whose 4 mean gradients are held.
+    """
+
+    noun, title = "bias", "Bias of top-K against the noise of sampling"
+
+    def __init__(self, *settings: object, **more: object) -> None:
+        super().__init__(*settings, **more)
+        places = np.linspace(0, len(self.ks) - 1, min(MOST, len(self.ks))).round().astype(int)
+        self.few = tuple(self.ks[place] for place in places)
+        self.add_sum("n")
+        self.add_sum("means", len(CONVENTIONS), len(self.few), self.num_classes)
+        self.add_sum("full_mean", self.num_classes)
+        self.add_sum("squares", len(CONVENTIONS), len(self.few))
+        self.add_sum("full_squares")
+        self.add_sum("noise")
+
+    def add_rows(self, looked: Looked) -> None:
+        """Add rows at the first temperature."""
+        if looked.place:
+            return
+        rows, found, temperature = looked.rows, looked.found, self.temperatures[0]
+        top, other = groups_of(rows, self.few)
+        for place, name in enumerate(CONVENTIONS):
+            vectors = lost(name, top, other)
+            for column, k in enumerate(self.few):
+                of = [Vector(*(part[:, column] for part in vector)) for vector in vectors]
+                inside = torch.arange(rows.chosen.shape[1]) < k
+                self.means[place, column] += temperature * sum_of(rows, of, inside).to(self.n)
+        p, q, _ = rows.top
+        mean = (rows.q - rows.p).sum(0)
+        mean.index_add_(0, rows.chosen.flatten(), (q - p).flatten())
+        at = [self.ks.index(k) for k in self.few]
+        self.accumulate(
+            n=torch.tensor(len(rows.p)),
+            full_mean=temperature * mean,
+            squares=(found.lost_l2[..., at] ** 2).sum(1),
+            full_squares=(found.full_l2**2).sum(),
+            noise=found.noise.sum(),
+        )
+
+    def compute(self) -> dict[str, Tensor]:
+        """``error`` and ``crossing`` by (K, way, tokens), sampling last; n, non_finite."""
+        squares = torch.cat((self.squares, self.full_squares.expand(1, len(self.few)))) / self.n
+        sums = torch.cat((self.means, self.full_mean.expand(1, len(self.few), -1)))
+        bias = (sums**2).sum(-1) / self.n**2
+        bias = ((self.n * bias - squares) / (self.n - 1)).clamp(min=0)  # of the mean, unbiased
+        tokens = torch.tensor(TOKENS, dtype=torch.float64, device=bias.device)
+        errors = bias[..., None] + (squares - bias)[..., None] / tokens
+        one = self.noise / self.n / (DRAWS * torch.tensor(self.few, device=bias.device))
+        ways = torch.cat((errors[:-1], (one[:, None] / tokens)[None]))
+        crossing = ((one - squares + bias) / bias)[:-1].clamp(min=1)
+        crossing = torch.cat((crossing, torch.full_like(crossing[:1], torch.nan)))
+        found = (ways / errors[-1:]).sqrt()
+        return {
+            "error": found.transpose(0, 1),
+            "crossing": crossing.t()[..., None].expand(-1, -1, len(TOKENS)),
+            "n": self.n.clone(),
+            "non_finite": self.non_finite.clone(),
+        }
+
+    def table(self) -> pd.DataFrame:
+        """Columns k, way (a convention or "sampling"), tokens, error, crossing, n, non_finite."""
+        index = list(product(self.few, (*CONVENTIONS, SAMPLED), TOKENS))
+        return self.frame(index, ["k", "way", "tokens"]).assign(temperature=self.temperatures[0])
+
+
+def sum_of(rows: Rows, vectors: Sequence[Vector], inside: Bool[Tensor, " m"]) -> Float[Tensor, " c"]:
+    """Sum over rows of a gradient that is given on S and on O.
+
+    Args:
+        rows: both distributions.
+        vectors: of S and of O, a factor a row (n,).
+        inside: which of the top classes are in S.
+    """
+    on_top, on_other = vectors
+    total = on_other.q @ rows.q + on_other.p @ rows.p
+    of_q, of_p = (
+        torch.where(inside, a[:, None], b[:, None])
+        for a, b in ((on_top.q, on_other.q), (on_top.p, on_other.p))
+    )
+    at_top = of_q * rows.top[1] + of_p * rows.top[0]
+    return total.index_add_(0, rows.chosen.flatten(), at_top.flatten())
+
+
+@TruncationBias.reads()
+def bias_reading(table: pd.DataFrame) -> Reading:
+    """Over how many tokens sampling in the same bytes is nearer to full KD's mean gradient."""
+    require(table, "k", "way", "tokens", "crossing", "n", number="error")
+    k = middle(table)
+    rows = table[table.k == k]
+    first = rows[rows.tokens == 1].set_index("way")
+    last = rows[rows.tokens == TOKENS[-1]].set_index("way")
+    crossing = {name: float(first.crossing[name]) for name in CONVENTIONS}
+    told = {
+        name: "never" if np.isinf(n) else "at once" if n == 1 else f"from {n:,.0f} tokens on"
+        for name, n in crossing.items()
+    }
+    best = min(crossing, key=lambda name: (-crossing[name], CONVENTIONS.index(name)))
+    sentence = (
+        f"At K = {k} {DRAWS * k} tokens sampled from the teacher take the same bytes. Sampling is "
+        f"nearer to full KD's mean gradient than {best} {told[best]}: averaged over one token the "
+        f"errors are {first.error[SAMPLED]:.0%} and {first.error[best]:.1%} of it, over a million "
+        f"{last.error[SAMPLED]:.1%} and {last.error[best]:.1%}."
+    )
+    n = int(rows.n.max())
+    number = "; ".join(f"{name}: {when}" for name, when in told.items())
+    return Reading(sentence, f"K = {k}, means of {n:,} rows, sampling is nearer than {number}")
+
+
+def middle(table: pd.DataFrame) -> int:
+    """The middle K of the table."""
+    there = sorted(table.k.unique().tolist())
+    return int(there[len(there) // 2])
+
+
+@TruncationBias.picture("Error of the mean gradient, as tokens are averaged", panels=True)
+def error_over_tokens(table: pd.DataFrame) -> Figure:
+    """A panel a K: error over full KD's mean gradient against the number of tokens averaged.
+
+    What stays level is bias; the black line is sampling, whose noise falls with the root of n.
+
+    Args:
+        table: as ``TruncationBias.table`` gives it.
+    """
+    require(table, "k", "way", "tokens", number="error")
+    ks = sorted(table.k.unique().tolist())
+    figure, axes = panel_grid(len(ks), 3, PAGE, 2.6, 0.8)
+    for ax, k in zip(axes, ks, strict=True):
+        rows = table[table.k == k]
+        for name, (colour, marker) in LOOKS.items():
+            line = rows[rows.way == name]
+            ax.plot(line.tokens, _drawn(line.error), color=colour, marker=marker, label=name)
+        line = rows[rows.way == SAMPLED]
+        look = {"color": INK, "linestyle": DASHES[1], "label": f"{SAMPLED} {DRAWS} K tokens"}
+        ax.plot(line.tokens, _drawn(line.error), **look)
+        ax.set_title(f"K = {k}", loc="left")
+        log_axis(ax, TOKENS[::2])
+        ax.set_xticklabels(["1", "100", "10⁴", "10⁶"])
+    plain_log(axes[0])
+    axes[0].set_ylabel("error of the mean\ngradient (%)")
+    said = f"tokens averaged (T = {table.temperature.iloc[0]:g}, {int(table.n.max()):,} rows)"
+    figure.supxlabel(said + state_left_out(table), fontsize=10)
+    shared_legend(figure, axes[0], "upper center", ncols=5)
+    return figure
+
+
+def _drawn(error: pd.Series) -> pd.Series:
+    """An error of 0 has no place on a logarithmic axis: a gap."""
+    return 100 * error.where(error > 0)

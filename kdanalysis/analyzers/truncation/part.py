@@ -1,0 +1,129 @@
+"""What the tables of truncation share: settings, rows laid out once, intervals of a share."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from kdanalysis.analyzers.base import Analyzer, Logits
+from kdanalysis.analyzers.chunks import chunks, in_parallel
+from kdanalysis.analyzers.sweep.sweep import check_ks
+from kdanalysis.core.streams import check_classes
+from kdanalysis.core.truncation.algebra import Rows, rows_of
+from kdanalysis.core.truncation.statistics import Truncated, of_rows
+from kdanalysis.draw.look import BLUE, GREEN, ORANGE, VERMILION, require
+
+KS = (1, 8, 32, 64, 128)
+ENTRIES = 2**19  # rows x classes of a chunk: two float64 numbers each
+NORMAL = 1.96  # standard errors of an interval of 95 percent
+LOOKS = {  # colour, marker: a convention has them in every picture
+    "renormalise": (ORANGE, "s"),
+    "bucket": (BLUE, "o"),
+    "none": (VERMILION, "v"),
+    "teacher": (GREEN, "D"),
+}
+
+
+class Looked(NamedTuple):
+    """Some rows at one of the temperatures, by its place among them."""
+
+    place: int
+    rows: Rows
+    found: Truncated
+    about: dict[str, Int[Tensor, " n"] | None]  # target, position
+    first: tuple[Rows, Truncated]  # the same rows at the first temperature
+    guessed: Int[Tensor, " n"]  # the teacher's most probable class
+
+
+class Truncation(Analyzer):
+    """An analyzer of every row's truncated gradients, by K, convention and T; asked for by itself.
+
+    Args:
+        num_classes: c, at least 2.
+        ks: how many of the teacher's most probable classes are known, each from 1 to c - 1.
+        temperatures: every T > 0.
+        settings: what else tells it from another of its class, by name.
+    """
+
+    of_runs = False
+    needs = ("student_logits", "teacher_logits")
+    takes = ("target", "position")
+
+    def __init__(
+        self,
+        num_classes: int,
+        ks: Sequence[int] = KS,
+        temperatures: Sequence[float | int] = (1,),
+        **settings: Any,
+    ) -> None:
+        given = {"num_classes": check_classes(num_classes), "temperatures": temperatures}
+        super().__init__(**given, ks=check_ks(ks, num_classes), **settings)
+
+    def add(self, student: Logits, teacher: Logits, *about: Tensor | None) -> None:
+        """Add the finite rows of a batch."""
+        known = dict(zip(self.takes, about, strict=True))
+        there = {name: column for name, column in known.items() if column is not None}
+        parts = [
+            (*sides, known | dict(zip(there, columns, strict=True)))
+            for *sides, columns in (
+                (s, t, more) for s, t, *more in chunks(student, teacher, *there.values(), entries=ENTRIES)
+            )
+        ]
+        for looked in in_parallel(self._look, parts, torch.device("cpu")):
+            for one in looked:
+                self.add_rows(one)
+
+    @torch.no_grad()
+    def _look(self, part: tuple[Tensor, Tensor, dict]) -> list[Looked]:
+        """Lay out the rows of a chunk at every temperature."""
+        student, teacher, about = part
+        looked: list[Looked] = []
+        for place, temperature in enumerate(self.temperatures):
+            rows = rows_of(student, teacher, temperature, self.ks[-1])
+            found = of_rows(rows, self.ks, temperature)
+            first = looked[0].first if looked else (rows, found)
+            looked.append(Looked(place, rows, found, about, first, rows.chosen[:, 0]))
+        return looked
+
+    def add_rows(self, looked: Looked) -> None:
+        """Add rows at one temperature."""
+        raise NotImplementedError(f"{type(self).__name__} lacks add_rows")
+
+
+def share_of(
+    lost: Float[Tensor, "*s"],
+    squares: Float[Tensor, "*s"],
+    products: Float[Tensor, "*s"],
+    full: Float[Tensor, "*s"],
+    full_squares: Float[Tensor, "*s"],
+    n: Float[Tensor, "*s"],
+) -> tuple[Float[Tensor, "*s"], Float[Tensor, "*s"]]:
+    """Return sum(lost) / sum(full), and half its interval of 95 percent by the delta method.
+
+    Rows count as independent; those of one text are not quite, which would widen it.
+
+    Args:
+        lost: sum over rows.
+        squares: sum of its squares.
+        products: sum of its products with full.
+        full: sum over rows.
+        full_squares: sum of its squares.
+        n: rows.
+    """
+    share = lost / full
+    spread = (squares - 2 * share * products + share**2 * full_squares).clamp(min=0)
+    return share, NORMAL * spread.sqrt() / full.abs() * (n / (n - 1)).sqrt()
+
+
+def at_first(table: pd.DataFrame, *columns: str) -> tuple[pd.DataFrame, float]:
+    """Rows of the table's first temperature, and which it is.
+
+    Raises:
+        ValueError: a column is missing, or there are no rows.
+    """
+    require(table, "temperature", *columns, number=columns[-1])
+    first = float(table.temperature.iloc[0])
+    return table[table.temperature == first], first

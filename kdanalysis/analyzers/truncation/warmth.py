@@ -1,0 +1,151 @@
+"""Temperature (the sixth figure of truncation): the tail that a cache knows, gradients that oppose."""
+
+from itertools import product
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation
+from kdanalysis.core.truncation.algebra import CONVENTIONS
+from kdanalysis.core.truncation.bounds import tail_bounds
+from kdanalysis.draw.axes import log_axis
+from kdanalysis.draw.look import (
+    BLUE,
+    DASHES,
+    INK,
+    PAGE,
+    Figure,
+    new_panels,
+    require,
+    side_legend,
+    state_left_out,
+)
+from kdanalysis.draw.marks import banded_line
+
+OPPOSED = tuple(f"opposed_{name}" for name in CONVENTIONS)
+WIDE = 2.0  # a bound that is more than this times the other one says little
+
+
+class TruncatedTemperature(Truncation):
+    """Tail and gradients of every T and K, beside what a cache of the first temperature knows.
+
+    Means and shares of rows:
+
+    - ``tail``: teacher's mass outside its top K at T.
+    - ``least``, ``most``: means of the bounds of that mass for a cache that holds the K largest
+      log-probabilities and the mass of the others at the first temperature (``tail_bounds``). A
+      logsumexp stored for T makes them exact.
+    - ``opposed_*``: rows in which the convention's gradient has a cosine below 0 to full KD's.
+    - ``clamped``: rows in which the loss of ``none`` is below 0; where it is clamped at 0, as some
+      trainers do, the row teaches nothing.
+    """
+
+    noun, title = "temperature_tail", "Truncation over the temperature"
+
+    def __init__(self, *settings: object, **more: object) -> None:
+        super().__init__(*settings, **more)
+        self.add_sum("n")
+        for name in ("tail", "least", "most", "clamped", *OPPOSED):
+            self.add_sum(name, len(self.temperatures), len(self.ks))
+
+    def add_rows(self, looked: Looked) -> None:
+        """Add rows at one temperature."""
+        found, place = looked.found, looked.place
+        ratio = self.temperatures[0] / self.temperatures[place]
+        rows, stored = looked.first
+        least, most = tail_bounds(rows.top[0], stored.tail, self.ks, ratio, self.num_classes)
+        sums = {"tail": found.tail, "least": least, "most": most}
+        sums["clamped"] = (found.value[CONVENTIONS.index("none")] < 0).double()
+        sums |= dict(zip(OPPOSED, (found.cosine < 0).double(), strict=True))
+        for name, values in sums.items():
+            getattr(self, name)[place] += values.sum(0).to(self.n)
+        self.n += len(found.entropy) if place == 0 else 0
+
+    def compute(self) -> dict[str, Tensor]:
+        """Means and shares by (T, K); n, non_finite."""
+        names = ("tail", "least", "most", *OPPOSED, "clamped")
+        counts = {"n": self.n.clone(), "non_finite": self.non_finite.clone()}
+        return {name: getattr(self, name) / self.n for name in names} | counts
+
+    def table(self) -> pd.DataFrame:
+        """Columns temperature, k, tail, least, most, opposed_CONVENTION, clamped, n, non_finite."""
+        return self.frame(list(product(self.temperatures, self.ks)), ["temperature", "k"])
+
+
+@TruncatedTemperature.reads()
+def temperature_reading(table: pd.DataFrame) -> Reading:
+    """What a cache of the first temperature knows of the tail at the last one; who opposes KD."""
+    require(table, "temperature", "k", "least", "most", *OPPOSED, "clamped", number="tail")
+    last = int(table.k.max())
+    rows = table[table.k == last]
+    first, end = rows.iloc[0], rows.iloc[-1]
+    n = int(first.n)
+    against = {
+        name: int(round(float(end[f"opposed_{name}"]) * n)) for name in CONVENTIONS
+    }
+    worst = max(against, key=against.get)
+    opposed = (
+        f"{worst} opposes full KD in {against[worst]:,} of {n:,} rows"
+        if against[worst]
+        else f"no convention opposes full KD in any of {n:,} rows"
+    )
+    clamped = int(round(float(end.clamped) * n))
+    gone = f"the loss of none is below 0 in {clamped:,}, where a clamp at 0 would silence it"
+    number = "; ".join(
+        f"T = {row.temperature:g}: tail {row.tail:.2%}, known to be {row.least:.2%} to {row.most:.2%}"
+        for _, row in rows.iterrows()
+    )
+    where = f"At T = {end.temperature:g} and K = {last}"
+    if len(rows) == 1:
+        return Reading(f"{where} {opposed}; {gone}.", number)
+    vague = end.most > WIDE * end.least
+    known = "does not tell" if vague else "tells"
+    return Reading(
+        f"A cache of T = {first.temperature:g} {known} the tail at T = {end.temperature:g}: of "
+        f"K = {last} it bounds the mean mass outside between {end.least:.1%} and {end.most:.1%}, "
+        f"and it is {end.tail:.1%}. {where} {opposed}; {gone}.",
+        f"K = {last}: {number}",
+    )
+
+
+@TruncatedTemperature.picture("Tail with its bounds, and gradients that oppose full KD", panels=True)
+def tail_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
+    """Two panels over T: tail mass with the bounds of a cache; rows that oppose or are clamped.
+
+    Args:
+        table: as ``TruncatedTemperature.table`` gives it.
+        k: which K to draw; the largest if None.
+
+    Raises:
+        ValueError: the table lacks the K.
+    """
+    require(table, "temperature", "k", "least", "most", *OPPOSED, "clamped", number="tail")
+    there = sorted(table.k.unique().tolist())
+    if k is not None and k not in there:
+        raise ValueError(f"the table has no K = {k}, it has {there}")
+    chosen = there[-1] if k is None else k
+    rows = table[table.k == chosen].sort_values("temperature")
+    stored = table.temperature.iloc[0]
+    figure, (tail, against) = new_panels(2, 1, figsize=(PAGE, 4.8), sharex=True)
+    shown = [100 * rows[name] for name in ("tail", "least", "most")]
+    banded_line(tail, rows.temperature, *shown, BLUE, marker="o", label="the tail itself")
+    for name in ("least", "most"):
+        label = f"bounds, stored at T = {stored:g}" if name == "least" else None
+        look = {"color": BLUE, "linestyle": DASHES[2], "label": label}
+        tail.plot(rows.temperature, 100 * rows[name], **look)
+    for name, (colour, marker) in LOOKS.items():
+        share = 100 * rows[f"opposed_{name}"]
+        look = {"color": colour, "marker": marker, "label": f"{name} opposes"}
+        against.plot(rows.temperature, share, **look)
+    look = {"color": INK, "marker": ".", "linestyle": DASHES[1], "label": "none is below 0"}
+    against.plot(rows.temperature, 100 * rows.clamped, **look)
+    tail.set_ylabel("mass outside the\ntop K (%)")
+    against.set_ylabel("rows (%)")
+    for ax in (tail, against):
+        ax.set_ylim(0)
+        side_legend(ax)
+    log_axis(against, sorted(rows.temperature))
+    against.set_xlabel(f"temperature T (K = {chosen}){state_left_out(table)}")
+    return figure

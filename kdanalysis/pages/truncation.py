@@ -1,0 +1,101 @@
+"""The study of truncation: what a teacher of K known classes loses, and which K to take."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdanalysis.analyzers.truncation.part import KS
+from kdanalysis.analyzers.truncation.together import EveryTruncation
+from kdanalysis.pages.html import Section
+from kdanalysis.pages.nouns import noun_section
+from kdanalysis.pages.study import Study
+from kdanalysis.studies.compute import Watch, compute, unwatched
+from kdanalysis.studies.facts import class_fact, label_fact, stated
+from kdanalysis.studies.opening import open_source
+
+BATCH = 2**23  # rows x classes read together
+
+
+def truncation(
+    student: Tensor | np.ndarray,
+    teacher: Tensor | np.ndarray,
+    ks: Sequence[int] = KS,
+    temperatures: Sequence[float | int] = (1.0,),
+    target: Tensor | np.ndarray | None = None,
+    position: Tensor | np.ndarray | None = None,
+) -> Study:
+    """Show what a teacher of whom only the K most probable classes are known loses.
+
+    Args:
+        student: logits (n, c).
+        teacher: all its logits (n, c), against which truncation is held.
+        ks: how many classes are known, each from 1 to c - 1.
+        temperatures: every T > 0; the first is that of pictures and of a cache.
+        target: labels (n,), to tell rows where the teacher is right; -100 where there is none.
+        position: of every row in its text (n,).
+
+    Raises:
+        ValueError: as :func:`truncation_study`.
+    """
+    columns = {"teacher_logits": teacher, "student_logits": student}
+    more = {"target": target, "position": position}
+    columns |= {name: column for name, column in more.items() if column is not None}
+    return truncation_study(columns, ks, temperatures)
+
+
+def truncation_study(
+    source: Any,
+    ks: Sequence[int] = KS,
+    temperatures: Sequence[float | int] = (1.0,),
+    device: torch.device | str = "cpu",
+    watch: Watch = unwatched,
+) -> Study:
+    """Study truncation over a file, a run or arrays, read once, batch by batch.
+
+    The tables are lost, direction, tail, payers, bias and temperature_tail.
+
+    Args:
+        source: logits of both sides, as for ``diagnose``; target and position where there are some.
+        ks: how many classes are known, each from 1 to c - 1.
+        temperatures: every T > 0; the first is that of pictures and of a cache.
+        device: where the sums are; rows are looked at on the processor.
+        watch: wraps the batches, for a progress bar.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: there are no student logits, a K or a temperature is out of range, or every row
+            holds NaN or inf.
+    """
+    source = open_source(source)
+    if "student_logits" not in source.columns():
+        raise ValueError(
+            f"{source.path} holds teacher logits alone: what truncation loses is a gradient in the "
+            f"student's logits, so student_logits are needed beside them"
+        )
+    classes = source.info.num_classes
+    analyzer = EveryTruncation(classes, ks, temperatures)
+    size = int(np.clip(BATCH // classes, 1, 16_384))
+    compute(source, {"truncation": analyzer}, device, watch, size)
+    tables = analyzer.tables()
+    left_out = int(analyzer.non_finite)
+    if left_out == source.num_rows:
+        raise ValueError(f"every row of {source.path} holds NaN or inf: there is nothing to look at")
+    facts = {
+        "logits": source.name,
+        "rows": f"{source.num_rows:,}",
+        "classes": class_fact(classes, source.info.classes),
+        "K": ", ".join(map(str, analyzer.ks)),
+        "temperatures": ", ".join(f"{t:g}" for t in analyzer.temperatures),
+        "labels": label_fact(source),
+        "rows left out (NaN or inf)": left_out or None,
+    }
+
+    def sections() -> list[Section]:
+        return [noun_section(noun, {"": table}) for noun, table in tables.items()]
+
+    parts: Mapping = {noun: {"": table} for noun, table in tables.items()}
+    formats = ("csv", "parquet")
+    return Study(f"Truncation: {source.name}", stated(facts), parts, sections, None, formats)
