@@ -55,7 +55,8 @@ def truncation_study(
 ) -> Study:
     """Study truncation over a file, a run or arrays, read once, batch by batch.
 
-    The tables are lost, direction, tail, payers, bias and temperature_tail.
+    The tables are truncation (what is lost), and truncation_direction, _tail, _payers, _bias and
+    _temperature.
 
     Args:
         source: logits of both sides, as for ``diagnose``; target and position where there are some.

@@ -6,12 +6,12 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation
-from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, Vector, groups_of, lost
+from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, groups_of, lost
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.look import (
     DASHES,
@@ -47,7 +47,7 @@ class TruncationBias(Truncation):
     At the first temperature, for at most 3 of the K, whose 4 mean gradients are held.
     """
 
-    noun, title = "bias", "Bias of top-K against the noise of sampling"
+    noun, title = "truncation_bias", "Bias of top-K against the noise of sampling"
 
     def __init__(self, *settings: object, **more: object) -> None:
         super().__init__(*settings, **more)
@@ -65,16 +65,10 @@ class TruncationBias(Truncation):
         if looked.place:
             return
         rows, found, temperature = looked.rows, looked.found, self.temperatures[0]
-        top, other = groups_of(rows, self.few)
-        for place, name in enumerate(CONVENTIONS):
-            vectors = lost(name, top, other)
-            for column, k in enumerate(self.few):
-                of = [Vector(*(part[:, column] for part in vector)) for vector in vectors]
-                inside = torch.arange(rows.chosen.shape[1]) < k
-                self.means[place, column] += temperature * sum_of(rows, of, inside).to(self.n)
+        self.means += temperature * sums_of(rows, self.few).to(self.n)
         p, q, _ = rows.top
         mean = (rows.q - rows.p).sum(0)
-        mean.index_add_(0, rows.chosen.flatten(), (q - p).flatten())
+        mean.index_add_(0, rows.known.classes.flatten(), (q - p).flatten())
         at = [self.ks.index(k) for k in self.few]
         self.accumulate(
             n=torch.tensor(len(rows.p)),
@@ -110,22 +104,17 @@ class TruncationBias(Truncation):
         return self.frame(index, ["k", "way", "tokens"]).assign(temperature=self.temperatures[0])
 
 
-def sum_of(rows: Rows, vectors: Sequence[Vector], inside: Bool[Tensor, " m"]) -> Float[Tensor, " c"]:
-    """Sum over rows of a gradient that is given on S and on O.
-
-    Args:
-        rows: both distributions.
-        vectors: of S and of O, a factor a row (n,).
-        inside: which of the top classes are in S.
-    """
-    on_top, on_other = vectors
-    total = on_other.q @ rows.q + on_other.p @ rows.p
-    of_q, of_p = (
-        torch.where(inside, a[:, None], b[:, None])
-        for a, b in ((on_top.q, on_other.q), (on_top.p, on_other.p))
-    )
-    at_top = of_q * rows.top[1] + of_p * rows.top[0]
-    return total.index_add_(0, rows.chosen.flatten(), at_top.flatten())
+def sums_of(rows: Rows, ks: Sequence[int]) -> Float[Tensor, "v k c"]:
+    """Return the sums over rows of the lost gradients, over T."""
+    on_top, on_other = lost(*groups_of(rows, ks))
+    of_q, of_p = (x.transpose(1, 2).flatten(0, 1) for x in (on_other.q, on_other.p))  # (v k, n)
+    total = of_q @ rows.q + of_p @ rows.p
+    inside = torch.arange(rows.top.shape[-1]) < torch.tensor(ks)[:, None, None]  # (k, 1, m)
+    for side, a, b in ((rows.top[1], on_top.q, on_other.q), (rows.top[0], on_top.p, on_other.p)):
+        a, b = (x.transpose(1, 2)[..., None] for x in (a, b))  # (v, k, n, 1)
+        at_top = (torch.where(inside, a, b) * side).flatten(2).flatten(0, 1)
+        total.index_add_(1, rows.known.classes.flatten(), at_top)
+    return total.view(len(CONVENTIONS), len(ks), -1)
 
 
 @TruncationBias.reads()

@@ -38,7 +38,7 @@ class TruncatedDirection(Truncation):
     below 1e-6 reads 0.
     """
 
-    noun, title = "direction", "Where a truncated gradient points"
+    noun, title = "truncation_direction", "Where a truncated gradient points"
 
     def __init__(self, *settings: object, **more: object) -> None:
         super().__init__(*settings, **more)

@@ -37,7 +37,7 @@ class LostGradient(Truncation):
     ``low`` and ``high`` are an interval of 95 percent of rows as independent draws.
     """
 
-    noun, title = "lost", "Gradient lost to truncation"
+    noun, title = "truncation", "Gradient lost to truncation"
 
     def __init__(self, *settings: object, **more: object) -> None:
         super().__init__(*settings, **more)

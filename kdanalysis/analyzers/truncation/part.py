@@ -12,7 +12,7 @@ from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks, in_parallel
 from kdanalysis.analyzers.sweep.sweep import check_ks
 from kdanalysis.core.streams import check_classes
-from kdanalysis.core.truncation.algebra import Rows, rows_of
+from kdanalysis.core.truncation.algebra import Rows, known_of, on_processor, rows_of
 from kdanalysis.core.truncation.statistics import Truncated, of_rows
 from kdanalysis.draw.look import BLUE, GREEN, ORANGE, VERMILION, require
 
@@ -35,7 +35,6 @@ class Looked(NamedTuple):
     found: Truncated
     about: dict[str, Int[Tensor, " n"] | None]  # target, position
     first: tuple[Rows, Truncated]  # the same rows at the first temperature
-    guessed: Int[Tensor, " n"]  # the teacher's most probable class
 
 
 class Truncation(Analyzer):
@@ -65,12 +64,11 @@ class Truncation(Analyzer):
     def add(self, student: Logits, teacher: Logits, *about: Tensor | None) -> None:
         """Add the finite rows of a batch."""
         known = dict(zip(self.takes, about, strict=True))
-        there = {name: column for name, column in known.items() if column is not None}
+        there = {name: column.cpu() for name, column in known.items() if column is not None}
+        split = chunks(student, teacher, *there.values(), entries=ENTRIES)
         parts = [
-            (*sides, known | dict(zip(there, columns, strict=True)))
-            for *sides, columns in (
-                (s, t, more) for s, t, *more in chunks(student, teacher, *there.values(), entries=ENTRIES)
-            )
+            (s, t, dict.fromkeys(self.takes) | dict(zip(there, more, strict=True)))
+            for s, t, *more in split
         ]
         for looked in in_parallel(self._look, parts, torch.device("cpu")):
             for one in looked:
@@ -79,13 +77,14 @@ class Truncation(Analyzer):
     @torch.no_grad()
     def _look(self, part: tuple[Tensor, Tensor, dict]) -> list[Looked]:
         """Lay out the rows of a chunk at every temperature."""
-        student, teacher, about = part
+        sides, about = on_processor(*part[:2]), part[2]
+        known = known_of(*sides, self.ks[-1])
         looked: list[Looked] = []
         for place, temperature in enumerate(self.temperatures):
-            rows = rows_of(student, teacher, temperature, self.ks[-1])
+            rows = rows_of(*sides, temperature, known)
             found = of_rows(rows, self.ks, temperature)
             first = looked[0].first if looked else (rows, found)
-            looked.append(Looked(place, rows, found, about, first, rows.chosen[:, 0]))
+            looked.append(Looked(place, rows, found, about, first))
         return looked
 
     def add_rows(self, looked: Looked) -> None:

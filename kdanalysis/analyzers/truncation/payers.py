@@ -50,7 +50,7 @@ class Payers(Truncation):
       ``n``.
     """
 
-    noun, title = "payers", "Who pays for truncation"
+    noun, title = "truncation_payers", "Who pays for truncation"
 
     def __init__(self, *settings: object, **more: object) -> None:
         super().__init__(*settings, **more)
@@ -111,8 +111,8 @@ def members(looked: Looked) -> Bool[Tensor, "n g"]:
     groups = [ranges(entropy, ENTROPIES)]
     target = looked.about["target"]
     nobody = torch.zeros(len(entropy), len(POSITIONS), dtype=torch.bool)
-    groups.append(nobody if position is None else ranges(position.cpu(), POSITIONS))
-    right = None if target is None else (looked.guessed == target.cpu())[:, None]
+    groups.append(nobody if position is None else ranges(position, POSITIONS))
+    right = None if target is None else (looked.rows.known.classes[:, :1] == target[:, None])
     groups.append(nobody[:, :2] if right is None else torch.cat((right, ~right), -1))
     return torch.cat(groups, -1)
 

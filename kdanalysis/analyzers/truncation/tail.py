@@ -43,7 +43,7 @@ class TailMass(Truncation):
     from 768 bins, 64 a decade for masses (one below 1e-12 reads 0), 0.0014 wide for the overlap.
     """
 
-    noun, title = "tail", "What lies outside the top K"
+    noun, title = "truncation_tail", "What lies outside the top K"
 
     def __init__(self, *settings: object, **more: object) -> None:
         super().__init__(*settings, **more)

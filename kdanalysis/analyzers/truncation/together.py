@@ -12,7 +12,7 @@ from kdanalysis.analyzers.truncation.lost import LostGradient
 from kdanalysis.analyzers.truncation.part import KS, Looked, Truncation
 from kdanalysis.analyzers.truncation.payers import Payers
 from kdanalysis.analyzers.truncation.tail import TailMass
-from kdanalysis.analyzers.truncation.warmth import TruncatedTemperature
+from kdanalysis.analyzers.truncation.temperature import TruncatedTemperature
 
 PARTS = (
     *(LostGradient, TruncatedDirection, TailMass, Payers),

@@ -48,23 +48,30 @@ class Group(NamedTuple):
 class Vector(NamedTuple):
     """A gradient, ``q`` times q and ``p`` times p on a group; ``both`` is their sum, exactly."""
 
-    q: Float[Tensor, "n k"]
-    p: Float[Tensor, "n k"]
-    both: Float[Tensor, "n k"]
+    q: Float[Tensor, "v n k"]
+    p: Float[Tensor, "v n k"]
+    both: Float[Tensor, "v n k"]
 
-    def square(self, group: Group) -> Float[Tensor, "n k"]:
+    def square(self, group: Group) -> Float[Tensor, "v n k"]:
         """Return the squared norm."""
-        far = self.q**2 * group.qq + self.p * (2 * self.q * group.pq + self.p * group.pp)
-        near = self.q**2 * group.ee + self.both * (2 * self.q * group.pe + self.both * group.pp)
-        found = torch.where(is_near(group), near, far)
-        parts = self.q**2 * group.qq + self.p**2 * group.pp
-        parts = torch.where(is_near(group), self.q**2 * group.ee + self.both**2 * group.pp, parts)
+        near = is_near(group)
+        other = torch.where(near, self.both, self.p)
+        mixed, of_q = (torch.where(near, *x) for x in ((group.pe, group.pq), (group.ee, group.qq)))
+        parts = self.q**2 * of_q + other**2 * group.pp
+        found = parts + 2 * self.q * other * mixed
         return found.masked_fill(found <= ROUNDING * parts, 0.0)
 
-    def along_full(self, group: Group) -> Float[Tensor, "n k"]:
+    def along_full(self, group: Group) -> Float[Tensor, "v n k"]:
         """Return the product with q - p."""
         far = self.q * (group.qq - group.pq) + self.p * (group.pq - group.pp)
         return torch.where(is_near(group), self.q * group.ee + self.both * group.pe, far)
+
+
+class Known(NamedTuple):
+    """The teacher's largest classes, whatever the temperature."""
+
+    classes: Int[Tensor, "n m"]  # in that order, m the largest K
+    overlap: Float[Tensor, "n m"]  # share of the student's K largest classes that the teacher has
 
 
 class Rows(NamedTuple):
@@ -72,11 +79,10 @@ class Rows(NamedTuple):
 
     p: Float[Tensor, "n c"]
     q: Float[Tensor, "n c"]
-    chosen: Int[Tensor, "n m"]  # the teacher's m largest classes, m the largest K
-    top: Float[Tensor, "3 n m"]  # p, q, log(q/p) of them
+    known: Known
+    top: Float[Tensor, "3 n m"]  # p, q, log(q/p) of the known classes
     tail: Float[Tensor, "n s"]  # sums over the other classes, as in Group; last that of |q - p|
     entropy: Float[Tensor, " n"]  # of the teacher at T, nats
-    overlap: Float[Tensor, "n m"]  # share of the student's K largest classes that the teacher has
 
 
 def is_near(group: Group) -> Tensor:
@@ -84,30 +90,43 @@ def is_near(group: Group) -> Tensor:
     return (group.q < NEAR * group.p) & (group.p < NEAR * group.q)
 
 
-def rows_of(
-    student: Float[Tensor, "n c"], teacher: Float[Tensor, "n c"], temperature: float, most: int
-) -> Rows:
-    """Return both distributions of some rows of finite logits, and the top ``most`` < c of them.
-
-    Two passes of exponentials a row, and no sort of the vocabulary; computed on the processor.
-    """
+def known_of(student: Float[Tensor, "n c"], teacher: Float[Tensor, "n c"], most: int) -> Known:
+    """Return the top ``most`` < c classes of finite logits on the processor."""
     from kdanalysis.core.truncation import loops  # numba takes a while to load
 
-    student, teacher = (x.detach().cpu().contiguous() for x in (student, teacher))
-    if student.dtype != teacher.dtype or student.dtype not in (torch.float32, torch.float64):
-        student, teacher = student.double(), teacher.double()
-    chosen, others = largest(teacher, most), largest(student, most)
-    samples, classes = teacher.shape
+    classes, others = largest(teacher, most), largest(student, most)
+    overlap = np.empty(classes.shape)
+    loops.overlaps(classes.numpy(), others.numpy(), np.full(teacher.shape[1], -1), overlap)
+    return Known(classes, torch.from_numpy(overlap / np.arange(1, most + 1)))
+
+
+def rows_of(
+    student: Float[Tensor, "n c"],
+    teacher: Float[Tensor, "n c"],
+    temperature: float | int,
+    known: Known,
+) -> Rows:
+    """Return both distributions of some rows of finite logits on the processor.
+
+    Two passes of exponentials a row, and no sort of the vocabulary.
+    """
+    from kdanalysis.core.truncation import loops
+
+    (samples, classes), most = teacher.shape, known.classes.shape[1]
     p, q = np.empty((2, samples, classes))
     top, tail = np.empty((3, samples, most)), np.empty((samples, loops.SUMS + 1))
-    entropy, overlap = np.empty(samples), np.empty((samples, most))
-    sides = student.numpy(), teacher.numpy()
-    loops.collect(*sides, chosen.numpy(), 1 / temperature, p, q, top, tail, entropy)
-    place = np.full(classes, -1)
-    loops.overlaps(chosen.numpy(), others.numpy(), place, overlap)
-    overlap /= np.arange(1, most + 1)
-    found = (torch.from_numpy(x) for x in (top, tail, entropy, overlap))
-    return Rows(torch.from_numpy(p), torch.from_numpy(q), chosen, *found)
+    entropy = np.empty(samples)
+    arrays = (x.numpy() for x in (student, teacher, known.classes))
+    loops.collect(*arrays, 1 / temperature, p, q, top, tail, entropy)
+    found = (torch.from_numpy(x) for x in (top, tail, entropy))
+    return Rows(torch.from_numpy(p), torch.from_numpy(q), known, *found)
+
+
+def on_processor(*sides: Float[Tensor, "n c"]) -> list[Float[Tensor, "n c"]]:
+    """Return logits as the loops take them: all of float32, or all of float64."""
+    sides = [side.detach().cpu().contiguous() for side in sides]
+    narrow = all(side.dtype == torch.float32 for side in sides)
+    return sides if narrow else [side.double() for side in sides]
 
 
 def groups_of(rows: Rows, ks: Sequence[int]) -> tuple[Group, Group]:
@@ -124,31 +143,34 @@ def groups_of(rows: Rows, ks: Sequence[int]) -> tuple[Group, Group]:
     return top._replace(e=moved), other._replace(e=-moved)
 
 
-def kept(name: Convention, top: Group, other: Group) -> tuple[Vector, Vector]:
-    """Return the gradient that a convention keeps, over T, on S and on O."""
+def kept(top: Group, other: Group) -> tuple[Vector, Vector]:
+    """Return the gradients that the conventions keep, over T, on S and on O."""
     one, none = torch.ones_like(top.p), torch.zeros_like(top.p)
-    if name == "renormalise":
-        of_top = Vector(1 / top.q, -1 / top.p, -top.e / (top.p * top.q))
-        return of_top, Vector(none, none, none)
-    if name == "bucket":
-        moved = other.e / other.q
-        return Vector(one, -one, none), Vector(moved, none, moved)
-    if name == "none":
-        return Vector(top.p, -one, -other.p), Vector(top.p, none, top.p)
-    return Vector(one, -1 / top.p, -other.p / top.p), Vector(one, none, one)
+    moved, missing = other.e / other.q, -other.p / top.p
+    return stacked(
+        renormalise=((1 / top.q, -1 / top.p, -top.e / (top.p * top.q)), (none, none, none)),
+        bucket=((one, -one, none), (moved, none, moved)),
+        none=((top.p, -one, -other.p), (top.p, none, top.p)),
+        teacher=((one, -1 / top.p, missing), (one, none, one)),
+    )
 
 
-def lost(name: Convention, top: Group, other: Group) -> tuple[Vector, Vector]:
-    """Return the full gradient less the one that a convention keeps, over T, on S and on O."""
+def lost(top: Group, other: Group) -> tuple[Vector, Vector]:
+    """Return full KL's gradient less those that the conventions keep, over T, on S and on O."""
     one, none = torch.ones_like(top.p), torch.zeros_like(top.p)
-    if name == "renormalise":
-        of_top = Vector(-other.q / top.q, other.p / top.p, top.e / (top.p * top.q))
-        return of_top, Vector(one, -one, none)
-    if name == "bucket":
-        return Vector(none, none, none), Vector(other.p / other.q, -one, -other.e / other.q)
-    if name == "none":
-        return Vector(other.p, none, other.p), Vector(other.p, -one, -top.p)
-    return Vector(none, other.p / top.p, other.p / top.p), Vector(none, -one, -one)
+    missing, factor = other.p / top.p, other.p / other.q
+    return stacked(
+        renormalise=((-other.q / top.q, missing, top.e / (top.p * top.q)), (one, -one, none)),
+        bucket=((none, none, none), (factor, -one, -other.e / other.q)),
+        none=((other.p, none, other.p), (other.p, -one, -top.p)),
+        teacher=((none, missing, missing), (none, -one, -one)),
+    )
+
+
+def stacked(**factors: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]) -> tuple[Vector, Vector]:
+    """Return the vectors on S and on O of all conventions, in their order."""
+    of_top, of_other = zip(*(factors[name] for name in CONVENTIONS), strict=True)
+    return tuple(Vector(*map(torch.stack, zip(*of, strict=True))) for of in (of_top, of_other))
 
 
 def values_of(top: Group, other: Group) -> dict[str, Float[Tensor, "n k"]]:

@@ -126,6 +126,32 @@ def distances(p, q, factors, found):
 
 @no_type_check
 @exact
+def top_distances(p, q, ks, of_p, of_q, factors, inside, apart, outside):
+    """Add up what of the known classes (n, m) is on either side of every K.
+
+    Args:
+        p: probabilities of the teacher (n, m), largest first.
+        q: those of the student.
+        ks: every K.
+        of_p: factors of p on S (n, k).
+        of_q: factors of q on S (n, k).
+        factors: of q on O, for several differences (n, k, 2).
+        inside: sums of |of_p p - of_q q| on S (n, k); added to.
+        apart: sums of |q - p| on O (n, k); added to.
+        outside: sums of |factor q - p| on O (n, k, 2); added to.
+    """
+    for i in range(len(p)):
+        for place in range(len(ks)):
+            for j in range(ks[place]):
+                inside[i, place] += abs(of_p[i, place] * p[i, j] - of_q[i, place] * q[i, j])
+            for j in range(ks[place], p.shape[1]):
+                apart[i, place] += abs(q[i, j] - p[i, j])
+                for which in range(2):
+                    outside[i, place, which] += abs(factors[i, place, which] * q[i, j] - p[i, j])
+
+
+@no_type_check
+@exact
 def overlaps(first, second, place, found):
     """Count the classes that both lists hold in their first k, for every k.
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,7 +14,9 @@ from kdanalysis.core.truncation.algebra import (
     Rows,
     groups_of,
     kept,
+    known_of,
     lost,
+    on_processor,
     rows_of,
     values_of,
 )
@@ -59,21 +62,21 @@ def truncate(
         ks: ascending, each from 1 to c - 1.
         temperature: T > 0.
     """
-    return of_rows(rows_of(student, teacher, temperature, ks[-1]), ks, temperature)
+    student, teacher = on_processor(student, teacher)
+    known = known_of(student, teacher, ks[-1])
+    return of_rows(rows_of(student, teacher, temperature, known), ks, temperature)
 
 
 def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Truncated:
     """Return the statistics of rows that are laid out already."""
     top, other = groups_of(rows, ks)
     full = (top.ee + other.ee)[:, :1].sqrt()
-    values = values_of(top, other)
-    named = [(kept(name, top, other), lost(name, top, other)) for name in CONVENTIONS]
-    norms, gone = (
-        torch.stack([(v[0].square(top) + v[1].square(other)).sqrt() for v in vectors])
-        for vectors in zip(*named, strict=True)
-    )
-    along = torch.stack([a.along_full(top) + b.along_full(other) for (a, b), _ in named])
-    square = temperature**2
+    values, square = values_of(top, other), temperature**2
+    of_top, of_other = kept(top, other)
+    gone_top, gone_other = lost(top, other)
+    norms = (of_top.square(top) + of_other.square(other)).sqrt()
+    gone = (gone_top.square(top) + gone_other.square(other)).sqrt()
+    along = of_top.along_full(top) + of_other.along_full(other)
     p, q, _ = rows.top
     whole = (p * p).sum(-1) + rows.tail[:, 3]
     return Truncated(
@@ -87,35 +90,24 @@ def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Truncate
         square * values["full"][:, 0],
         other.p,
         other.q,
-        rows.overlap[:, torch.tensor(ks) - 1],
+        rows.known.overlap[:, torch.tensor(ks) - 1],
         rows.entropy,
         square * (1 - whole),
     )
 
 
 def lost_l1(rows: Rows, ks: Sequence[int], top: Group, other: Group) -> Float[Tensor, "v n k"]:
-    """Return the sums of absolute entries of the lost gradient, over T.
-
-    Where the masses are those of renormalised sides, the sign of an entry depends on q/p and K.
-    """
+    """Return the sums of absolute entries of the lost gradient, over T, by the elements."""
     from kdanalysis.core.truncation import loops
 
-    p, q, _ = rows.top
-    factors = torch.cat((other.p / other.q, other.p), -1)  # of q, for bucket and none
-    found = torch.empty_like(factors)
-    arrays = (x.numpy() for x in (rows.p, rows.q, factors, found))
-    loops.distances(*arrays)
-    apart, sums = (q - p).abs(), []
-    for place, k in enumerate(ks):
-        beyond = slice(k, None)
-        within = (other.p / top.p)[:, place, None] * p[:, :k]
-        within = within - (other.q / top.q)[:, place, None] * q[:, :k]
-        renormalised = within.abs().sum(-1) + apart[:, beyond].sum(-1) + rows.tail[:, -1]
-        of_both = [
-            (factor[:, None] * q[:, beyond] - p[:, beyond]).abs().sum(-1)
-            for factor in (factors[:, place], factors[:, len(ks) + place])
-        ]
-        sums.append((renormalised, *of_both))
-    renormalise, bucket, none = (torch.stack(x, -1) for x in zip(*sums, strict=True))
-    bucket, none = (x + y for x, y in zip((bucket, none), found.chunk(2, -1), strict=True))
+    factors = torch.stack((other.p / other.q, other.p), -1)  # of q on O, for bucket and none
+    on_other, on_top = torch.zeros_like(factors), torch.zeros_like(top.p)
+    gone = torch.zeros_like(top.p)
+    p, q, _ = (x.numpy() for x in rows.top)
+    flat = factors.flatten(1), on_other.flatten(1)
+    loops.distances(rows.p.numpy(), rows.q.numpy(), *(x.numpy() for x in flat))
+    inside = (x.numpy() for x in (other.p / top.p, other.q / top.q, factors))
+    loops.top_distances(p, q, np.array(ks), *inside, *(x.numpy() for x in (on_top, gone, on_other)))
+    renormalise = on_top + gone + rows.tail[:, -1:]
+    bucket, none = on_other.unbind(-1)
     return torch.stack((renormalise, bucket, none + other.p * top.q, 2 * other.p))

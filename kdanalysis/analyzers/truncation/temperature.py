@@ -33,7 +33,7 @@ class TruncatedTemperature(Truncation):
 
     Means and shares of rows:
 
-    - ``tail``: teacher's mass outside its top K at T.
+    - ``mass``: teacher's mass outside its top K at T.
     - ``least``, ``most``: means of the bounds of that mass for a cache that holds the K largest
       log-probabilities and the mass of the others at the first temperature (``tail_bounds``). A
       logsumexp stored for T makes them exact.
@@ -42,12 +42,12 @@ class TruncatedTemperature(Truncation):
       trainers do, the row teaches nothing.
     """
 
-    noun, title = "temperature_tail", "Truncation over the temperature"
+    noun, title = "truncation_temperature", "Truncation over the temperature"
 
     def __init__(self, *settings: object, **more: object) -> None:
         super().__init__(*settings, **more)
         self.add_sum("n")
-        for name in ("tail", "least", "most", "clamped", *OPPOSED):
+        for name in ("mass", "least", "most", "clamped", *OPPOSED):
             self.add_sum(name, len(self.temperatures), len(self.ks))
 
     def add_rows(self, looked: Looked) -> None:
@@ -56,7 +56,7 @@ class TruncatedTemperature(Truncation):
         ratio = self.temperatures[0] / self.temperatures[place]
         rows, stored = looked.first
         least, most = tail_bounds(rows.top[0], stored.tail, self.ks, ratio, self.num_classes)
-        sums = {"tail": found.tail, "least": least, "most": most}
+        sums = {"mass": found.tail, "least": least, "most": most}
         sums["clamped"] = (found.value[CONVENTIONS.index("none")] < 0).double()
         sums |= dict(zip(OPPOSED, (found.cosine < 0).double(), strict=True))
         for name, values in sums.items():
@@ -65,19 +65,19 @@ class TruncatedTemperature(Truncation):
 
     def compute(self) -> dict[str, Tensor]:
         """Means and shares by (T, K); n, non_finite."""
-        names = ("tail", "least", "most", *OPPOSED, "clamped")
+        names = ("mass", "least", "most", *OPPOSED, "clamped")
         counts = {"n": self.n.clone(), "non_finite": self.non_finite.clone()}
         return {name: getattr(self, name) / self.n for name in names} | counts
 
     def table(self) -> pd.DataFrame:
-        """Columns temperature, k, tail, least, most, opposed_CONVENTION, clamped, n, non_finite."""
+        """Columns temperature, k, mass, least, most, opposed_CONVENTION, clamped, n, non_finite."""
         return self.frame(list(product(self.temperatures, self.ks)), ["temperature", "k"])
 
 
 @TruncatedTemperature.reads()
 def temperature_reading(table: pd.DataFrame) -> Reading:
     """What a cache of the first temperature knows of the tail at the last one; who opposes KD."""
-    require(table, "temperature", "k", "least", "most", *OPPOSED, "clamped", number="tail")
+    require(table, "temperature", "k", "least", "most", *OPPOSED, "clamped", number="mass")
     last = int(table.k.max())
     rows = table[table.k == last]
     first, end = rows.iloc[0], rows.iloc[-1]
@@ -94,7 +94,7 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     clamped = int(round(float(end.clamped) * n))
     gone = f"the loss of none is below 0 in {clamped:,}, where a clamp at 0 would silence it"
     number = "; ".join(
-        f"T = {row.temperature:g}: tail {row.tail:.2%}, known to be {row.least:.2%} to {row.most:.2%}"
+        f"T = {row.temperature:g}: tail {row.mass:.2%}, known to be {row.least:.2%} to {row.most:.2%}"
         for _, row in rows.iterrows()
     )
     where = f"At T = {end.temperature:g} and K = {last}"
@@ -105,7 +105,7 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     return Reading(
         f"A cache of T = {first.temperature:g} {known} the tail at T = {end.temperature:g}: of "
         f"K = {last} it bounds the mean mass outside between {end.least:.1%} and {end.most:.1%}, "
-        f"and it is {end.tail:.1%}. {where} {opposed}; {gone}.",
+        f"and it is {end.mass:.1%}. {where} {opposed}; {gone}.",
         f"K = {last}: {number}",
     )
 
@@ -121,7 +121,7 @@ def tail_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
     Raises:
         ValueError: the table lacks the K.
     """
-    require(table, "temperature", "k", "least", "most", *OPPOSED, "clamped", number="tail")
+    require(table, "temperature", "k", "least", "most", *OPPOSED, "clamped", number="mass")
     there = sorted(table.k.unique().tolist())
     if k is not None and k not in there:
         raise ValueError(f"the table has no K = {k}, it has {there}")
@@ -129,7 +129,7 @@ def tail_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
     rows = table[table.k == chosen].sort_values("temperature")
     stored = table.temperature.iloc[0]
     figure, (tail, against) = new_panels(2, 1, figsize=(PAGE, 4.8), sharex=True)
-    shown = [100 * rows[name] for name in ("tail", "least", "most")]
+    shown = [100 * rows[name] for name in ("mass", "least", "most")]
     banded_line(tail, rows.temperature, *shown, BLUE, marker="o", label="the tail itself")
     for name in ("least", "most"):
         label = f"bounds, stored at T = {stored:g}" if name == "least" else None
