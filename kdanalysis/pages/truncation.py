@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
+from kdanalysis.analyzers.truncation.lost import lost_by_k
 from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.together import EveryTruncation
 from kdanalysis.pages.html import Section
@@ -83,7 +85,9 @@ def truncation_study(
     tables = analyzer.tables()
     left_out = int(analyzer.non_finite)
     if left_out == source.num_rows:
-        raise ValueError(f"every row of {source.path} holds NaN or inf: there is nothing to look at")
+        raise ValueError(
+            f"every row of {source.path} holds NaN or inf: there is nothing to look at"
+        )
     facts = {
         "logits": source.name,
         "rows": f"{source.num_rows:,}",
@@ -100,3 +104,10 @@ def truncation_study(
     parts: Mapping = {noun: {"": table} for noun, table in tables.items()}
     formats = ("csv", "parquet")
     return Study(f"Truncation: {source.name}", stated(facts), parts, sections, None, formats)
+
+
+def excerpt(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the share of the gradient that is lost in percent, a column a K."""
+    wide = lost_by_k(table)
+    shares = {name: 100 * wide[name] for name in wide if name.startswith("K = ")}
+    return wide.assign(**{name: share.map("{:.1f}%".format) for name, share in shares.items()})

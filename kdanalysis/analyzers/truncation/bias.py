@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
 from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, groups_of, lost
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.look import (
@@ -133,12 +133,12 @@ def bias_reading(table: pd.DataFrame) -> Reading:
     best = min(crossing, key=lambda name: (-crossing[name], CONVENTIONS.index(name)))
     sentence = (
         f"At K = {k} {DRAWS * k} tokens sampled from the teacher take the same bytes. Sampling is "
-        f"nearer to full KD's mean gradient than {best} {told[best]}: averaged over one token the "
-        f"errors are {first.error[SAMPLED]:.0%} and {first.error[best]:.1%} of it, over a million "
+        f"nearer to full KD's mean gradient than {named(best)} {told[best]}: of one token the "
+        f"errors are {first.error[SAMPLED]:.0%} and {first.error[best]:.1%} of it, of the mean over a million "
         f"{last.error[SAMPLED]:.1%} and {last.error[best]:.1%}."
     )
     n = int(rows.n.max())
-    number = "; ".join(f"{name}: {when}" for name, when in told.items())
+    number = "; ".join(f"{named(name)}: {when}" for name, when in told.items())
     return Reading(sentence, f"K = {k}, means of {n:,} rows, sampling is nearer than {number}")
 
 
@@ -162,9 +162,9 @@ def error_over_tokens(table: pd.DataFrame) -> Figure:
     figure, axes = panel_grid(len(ks), 3, PAGE, 2.6, 0.8)
     for ax, k in zip(axes, ks, strict=True):
         rows = table[table.k == k]
-        for name, (colour, marker) in LOOKS.items():
+        for name, look in LOOKS.items():
             line = rows[rows.way == name]
-            ax.plot(line.tokens, _drawn(line.error), color=colour, marker=marker, label=name)
+            ax.plot(line.tokens, _drawn(line.error), label=name, **look)
         line = rows[rows.way == SAMPLED]
         look = {"color": INK, "linestyle": DASHES[1], "label": f"{SAMPLED} {DRAWS} K tokens"}
         ax.plot(line.tokens, _drawn(line.error), **look)

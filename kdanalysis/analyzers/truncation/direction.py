@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, named
 from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
@@ -57,9 +57,9 @@ class TruncatedDirection(Truncation):
             bins, scaled = (RATIO_BINS, values.log10()) if quantity else (COSINE_BINS, values)
             at = rows.expand_as(values)[there]
             counted = bins.counts(scaled[there], at, rows.numel())
-            self.counts[looked.place, quantity] += counted.view(
-                *self.sums.shape[2:], -1
-            ).to(self.counts)
+            self.counts[looked.place, quantity] += counted.view(*self.sums.shape[2:], -1).to(
+                self.counts
+            )
             self.sums[looked.place, quantity] += values.where(there, 0.0).sum(1).to(self.sums)
 
     def compute(self) -> dict[str, Tensor]:
@@ -86,19 +86,21 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     for name in CONVENTIONS:
         cosine, ratio = at.loc[("cosine", name)], at.loc[("ratio", name)]
         told.append(
-            f"{name} cosine {cosine['median']:.3f} ({cosine.q25:.3f} to {cosine.q75:.3f}), norm "
+            f"{named(name)} cosine {cosine['median']:.3f} ({cosine.q25:.3f} to {cosine.q75:.3f}), norm "
             f"{ratio['median']:.3g} times ({ratio.q25:.3g} to {ratio.q75:.3g})"
         )
         if cosine["median"] >= KEPT and abs(ratio["median"] - 1) <= STEP:
-            kept.append(name)
+            kept.append(named(name))
     n = int(rows.n.max())
     number = f"T = {temperature:g}, K = {last}, median (middle half) of {n:,} rows: "
     keeps = "keeps" if len(kept) == 1 else "keep"
-    head = f"At K = {last} {' and '.join(kept)} {keeps}" if kept else f"Even K = {last} does not keep"
+    head = (
+        f"At K = {last} {' and '.join(kept)} {keeps}" if kept else f"Even K = {last} does not keep"
+    )
     worst = at.loc["cosine"]["median"].idxmin()
     return Reading(
         f"{head} the direction and the length of full KD for the median row (cosine at least "
-        f"{KEPT:g}, length within {STEP:.0%}); {worst} turns furthest away, to a cosine of "
+        f"{KEPT:g}, length within {STEP:.0%}); {named(worst)} turns furthest away, to a cosine of "
         f"{at.loc[('cosine', worst)]['median']:.3f}.",
         number + "; ".join(told),
     )
@@ -120,10 +122,10 @@ def direction_over_k(table: pd.DataFrame, temperature: float | None = None) -> F
     figure, axes = new_panels(1, 2, figsize=(PAGE, 3.3), sharex=True)
     for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
         ax.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-        for name, (colour, marker) in LOOKS.items():
+        for name, look in LOOKS.items():
             line = rows[(rows.quantity == quantity) & (rows.convention == name)].sort_values("k")
             low, middle, high = (line[q].where(line[q] != 0) for q in QUARTILES)
-            banded_line(ax, line.k, middle, low, high, colour, marker=marker, label=name)
+            banded_line(ax, line.k, middle, low, high, label=name, **look)
         ax.set_title(label, loc="left")
         log_axis(ax, sorted(rows.k.unique()), "{x:.0f}")
     plain_log(axes[1])

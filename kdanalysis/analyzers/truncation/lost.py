@@ -7,14 +7,23 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, share_of
+from kdanalysis.analyzers.truncation.part import (
+    LOOKS,
+    Looked,
+    Truncation,
+    at_first,
+    named,
+    share_of,
+)
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.look import (
     FAINT,
+    GREY,
     PAGE,
     Figure,
     new_panels,
+    plain_log,
     shared_legend,
     state_left_out,
 )
@@ -51,9 +60,7 @@ class LostGradient(Truncation):
     def add_rows(self, looked: Looked) -> None:
         """Add rows at one temperature."""
         found, place = looked.found, looked.place
-        gone = torch.stack(
-            (found.lost_l2, found.lost_l1, found.full_value[:, None] - found.value)
-        )
+        gone = torch.stack((found.lost_l2, found.lost_l1, found.full_value[:, None] - found.value))
         full = torch.stack((found.full_l2, found.full_l1, found.full_value))
         self.lost[place] += gone.sum(2).to(self.lost)
         self.squares[place] += (gone**2).sum(2).to(self.lost)
@@ -95,20 +102,20 @@ def lost_reading(table: pd.DataFrame) -> Reading:
         name: {m: least_k(rows, m, name, WANTED) for m in ("l2", "l1")} for name in CONVENTIONS
     }
     number = f"K that loses at most {WANTED:.0%} at T = {temperature:g}, in L2 / L1: " + "; ".join(
-        f"{name} {' / '.join(str(k or f'none up to {last}') for k in of.values())}"
+        f"{named(name)} {' / '.join(str(k or f'more than {last}') for k in of.values())}"
         for name, of in found.items()
     )
     best = str(at_last.loc["l1"].share.idxmin())
     taken = found[best]["l1"]
     l2, l1 = at_last.loc[("l2", best)], at_last.loc[("l1", best)]
-    advice = f"Take {best} with K = {taken}" if taken else f"No K up to {last} is enough"
+    advice = f"Take {named(best)} with K = {taken}" if taken else f"No K up to {last} is enough"
     claim = (
-        f"{advice}: of the conventions {best} loses least at K = {last}, {_interval(l1)} of the "
+        f"{advice}: of the conventions {named(best)} loses least at K = {last}, {_interval(l1)} of the "
         f"gradient in L1 and {_interval(l2)} in L2 ({int(l1.n):,} rows)"
     )
     flatters = "L2 flatters the tail" if l2.high < l1.low else "L2 does not flatter the tail here"
     others = at_last.loc["l1"].share.drop(best)
-    worse = ", ".join(f"{name} {share:.0%}" for name, share in others.sort_values().items())
+    worse = ", ".join(f"{named(name)} {share:.0%}" for name, share in others.sort_values().items())
     return Reading(f"{claim}. The others lose {worse} in L1. {flatters}.", number)
 
 
@@ -128,8 +135,8 @@ def lost_by_k(table: pd.DataFrame) -> pd.DataFrame:
 def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure:
     """Three panels over K, a line a convention: L2, L1 and KL value that are lost, in percent.
 
-    Bands are intervals of 95 percent, the grey line is 5 percent. The axis is linear between 1 and
-    -1 percent and logarithmic beyond.
+    Bands are intervals of 95 percent, the light line is 5 percent. The axis of values is linear
+    between -10 and 10 percent and logarithmic beyond; below 0 the convention's loss is larger.
 
     Args:
         table: as ``LostGradient.table`` gives it.
@@ -138,18 +145,25 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
     if temperature is not None:
         table = table[table.temperature == temperature]
     rows, chosen = at_first(table, "measure", "convention", "k", "low", "high", "share")
-    figure, axes = new_panels(1, 3, figsize=(PAGE, 3.3), sharex=True, sharey=True)
+    figure, axes = new_panels(1, 3, figsize=(PAGE, 3.3), sharex=True)
     for ax, (measure, label) in zip(axes, MEASURES.items(), strict=True):
         ax.axhline(100 * WANTED, color=FAINT, linewidth=1.2, zorder=0)
-        for name, (colour, marker) in LOOKS.items():
+        for name, look in LOOKS.items():
             line = rows[(rows.measure == measure) & (rows.convention == name)].sort_values("k")
             low, middle, high = (100 * line[x] for x in ("low", "share", "high"))
-            banded_line(ax, line.k, middle, low, high, colour, marker=marker, label=name)
+            banded_line(ax, line.k, middle, low, high, label=name, **look)
         ax.set_title(f"lost {label}", loc="left")
         log_axis(ax, sorted(rows.k.unique()), "{x:.0f}")
-    axes[0].set_yscale("symlog", linthresh=1)
-    axes[0].yaxis.set_major_formatter("{x:g}")
-    axes[0].set_ylabel("share of full KD's (%)")
+    lengths = 100 * rows[["low", "high"]][rows.measure != "value"]
+    bottom = 0.7 * min(lengths.low[lengths.low > 0].min(), 100 * WANTED)
+    for ax in axes[:2]:
+        plain_log(ax)
+        ax.set_ylim(bottom, 1.4 * max(lengths.high.max(), 100))
+    axes[1].tick_params(labelleft=False, which="both")
+    axes[2].axhline(0, color=GREY, linewidth=0.8, zorder=0)
+    axes[2].set_yscale("symlog", linthresh=10)
+    axes[2].yaxis.set_major_formatter("{x:g}")
+    axes[0].set_ylabel("lost share of full KD's (%)")
     figure.supxlabel(f"K, known classes (T = {chosen:g}){state_left_out(table)}", fontsize=10)
     shared_legend(figure, axes[0], "upper center", ncols=4)
     return figure

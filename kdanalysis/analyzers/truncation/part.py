@@ -14,16 +14,16 @@ from kdanalysis.analyzers.sweep.sweep import check_ks
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.truncation.algebra import Rows, known_of, on_processor, rows_of
 from kdanalysis.core.truncation.statistics import Truncated, of_rows
-from kdanalysis.draw.look import BLUE, GREEN, ORANGE, VERMILION, require
+from kdanalysis.draw.look import BLUE, DASHES, GREEN, ORANGE, VERMILION, require
 
 KS = (1, 8, 32, 64, 128)
 ENTRIES = 2**19  # rows x classes of a chunk: two float64 numbers each
 NORMAL = 1.96  # standard errors of an interval of 95 percent
-LOOKS = {  # colour, marker: a convention has them in every picture
-    "renormalise": (ORANGE, "s"),
-    "bucket": (BLUE, "o"),
-    "none": (VERMILION, "v"),
-    "teacher": (GREEN, "D"),
+LOOKS = {  # of a convention, in every picture; teacher lets none be seen where they agree
+    "renormalise": {"color": ORANGE, "marker": "s"},
+    "bucket": {"color": BLUE, "marker": "o"},
+    "none": {"color": VERMILION, "marker": "v", "linewidth": 2.6},
+    "teacher": {"color": GREEN, "marker": "D", "linestyle": DASHES[1], "linewidth": 1.4},
 }
 
 
@@ -115,6 +115,11 @@ def share_of(
     share = lost / full
     spread = (squares - 2 * share * products + share**2 * full_squares).clamp(min=0)
     return share, NORMAL * spread.sqrt() / full.abs() * (n / (n - 1)).sqrt()
+
+
+def named(convention: str) -> str:
+    """Return a convention's name as a sentence has it: "none" is one of them."""
+    return f'"{convention}"'
 
 
 def at_first(table: pd.DataFrame, *columns: str) -> tuple[pd.DataFrame, float]:

@@ -22,6 +22,7 @@ from kdanalysis.draw.look import (
     PAGE,
     Figure,
     new_panels,
+    plain_log,
     shared_legend,
     slant_ticks,
     state_left_out,
@@ -46,7 +47,7 @@ class Payers(Truncation):
 
     - ``share``: mean L1 norm of the lost gradient over that of full KD, with its interval of 95
       percent, ``low`` and ``high``.
-    - ``paid``: the group's part of all that is lost; ``rows`` its part of the rows, which number
+    - ``paid``: the group's part of all that is lost; ``of_rows`` its part of the rows, which number
       ``n``.
     """
 
@@ -74,7 +75,7 @@ class Payers(Truncation):
         self.count[place] += member.sum(0).to(self.lost)
 
     def compute(self) -> dict[str, Tensor]:
-        """``share``, ``low``, ``high``, ``paid``, ``rows``, ``n`` by (T, convention, K, group)."""
+        """``share``, ``low``, ``high``, ``paid``, ``of_rows``, ``n`` by (T, convention, K, group)."""
         full, squares, n = (
             x[:, None, None].expand_as(self.lost)
             for x in (self.full, self.full_squares, self.count)
@@ -89,10 +90,10 @@ class Payers(Truncation):
             start += len(names)
         found = {"share": share, "low": share - half, "high": share + half}
         counts = {"n": n, "non_finite": self.non_finite.clone()}
-        return found | {"paid": paid, "rows": rows} | counts
+        return found | {"paid": paid, "of_rows": rows} | counts
 
     def table(self) -> pd.DataFrame:
-        """Columns temperature, convention, k, kind, group, share, low, high, paid, rows, n.
+        """Columns temperature, convention, k, kind, group, share, low, high, paid, of_rows, n.
 
         And non_finite. Groups without rows have no line.
         """
@@ -133,8 +134,8 @@ def payers_reading(table: pd.DataFrame) -> Reading:
         return Reading(f"No group has {FEW} rows: who pays cannot be said.")
     most = of.loc[of.paid.idxmax()]
     heaviest = (
-        f"rows of {most.group} nats pay most: {most.paid:.0%} of all that bucket loses, with "
-        f"{most.rows:.0%} of the rows"
+        f'rows of {most.group} nats pay most: {most.paid:.0%} of all that "bucket" loses, with '
+        f"{most.of_rows:.0%} of the rows"
     )
     low, high = of.iloc[0], of.iloc[-1]
     claim = "All rows are of one group of entropy"
@@ -151,8 +152,8 @@ def payers_reading(table: pd.DataFrame) -> Reading:
         .set_index(["kind", "group"])
         .iterrows()
     )
-    head = f"T = {temperature:g}, K = {k}, bucket, L1 lost: "
-    return Reading(f"{claim} (K = {k}, bucket, L1); {heaviest}.", head + number)
+    head = f'T = {temperature:g}, K = {k}, "bucket", L1 lost: '
+    return Reading(f'{claim} (K = {k}, "bucket", L1); {heaviest}.', head + number)
 
 
 def at_middle(table: pd.DataFrame, k: int | None = None) -> tuple[pd.DataFrame, float, int]:
@@ -177,7 +178,7 @@ def _share(row: pd.Series) -> str:
 def payers_by_group(table: pd.DataFrame, k: int | None = None) -> Figure:
     """A panel a kind of groups: share of the gradient lost in L1, a mark a convention.
 
-    Bars are intervals of 95 percent, grey columns the group's part of the rows. Groups of fewer
+    Bars are intervals of 95 percent; beside a group stands its part of the rows. Groups of fewer
     than 20 rows have no mark.
 
     Args:
@@ -198,25 +199,23 @@ def payers_by_group(table: pd.DataFrame, k: int | None = None) -> Figure:
     for ax, kind in zip(axes[0], kinds, strict=True):
         of_kind = rows[rows.kind == kind]
         names = [name for name in KINDS[kind] if name in set(of_kind.group)]
-        counts = of_kind.groupby("group").rows.first()[names]
-        ax.bar(range(len(names)), 100 * counts, color=FAINT, alpha=0.5, label="part of the rows")
-        for place, (convention, (colour, marker)) in enumerate(LOOKS.items()):
+        parts = of_kind.groupby("group").of_rows.first()[names]
+        for place, (convention, shown) in enumerate(LOOKS.items()):
             line = of_kind[of_kind.convention == convention].set_index("group").loc[names]
             line = line.where(line.n >= FEW)
             x = [i + 0.16 * (place - 1.5) for i in range(len(names))]
             ends = 100 * line[["share", "low", "high"]].astype(float)
             error = [ends.share - ends.low, ends.high - ends.share]
-            look = {"fmt": marker, "color": colour, "elinewidth": 1.2, "label": convention}
-            ax.errorbar(x, ends.share, error, **look)
-        ax.set_xticks(range(len(names)), labels=names)
+            look = {"fmt": shown["marker"], "color": shown["color"], "elinewidth": 1.2}
+            ax.errorbar(x, ends.share, error, label=convention, **look)
+        ax.set_xticks(range(len(names)), labels=[f"{n}: {p:.0%}" for n, p in parts.items()])
         ax.set_title({"entropy": "teacher's entropy (nats)"}.get(kind, kind), loc="left")
-        if size[kind] > 3:
-            slant_ticks(ax)
-    axes[0, 0].set_yscale("symlog", linthresh=1)
-    axes[0, 0].set_ylim(0)
-    axes[0, 0].yaxis.set_major_formatter("{x:g}")
+        slant_ticks(ax)
+        ax.grid(axis="y", color=FAINT, linewidth=0.6)
+        ax.set_xlim(-0.6, len(names) - 0.4)
+    plain_log(axes[0, 0])
     axes[0, 0].set_ylabel("gradient lost, L1 (%)")
-    said = f"K = {chosen}, T = {temperature:g}; bars: intervals of 95 percent"
+    said = f"group: its part of the rows (K = {chosen}, T = {temperature:g}; bars: 95 percent)"
     figure.supxlabel(said + state_left_out(table), fontsize=10)
-    shared_legend(figure, axes[0, 0], "upper center", ncols=5)
+    shared_legend(figure, axes[0, 0], "upper center", ncols=4)
     return figure

@@ -89,19 +89,22 @@ def tail_reading(table: pd.DataFrame) -> Reading:
     of = {name: part.set_index("k") for name, part in rows.groupby("quantity")}
     teacher, student, overlap = (of[name] for name in QUANTITIES)
     first = {q: teacher.index[teacher[q] <= SMALL] for q in ("median", "q90")}
-    found = {q: int(ks[0]) if len(ks) else None for q, ks in first.items()}
-    alike = found["median"] is not None and found["median"] == found["q90"]
-    claim = "One K serves all rows" if alike else "No K serves all rows alike"
-    median, most = (k or f"more than {last}" for k in found.values())
+    median, most = (int(ks[0]) if len(ks) else None for ks in first.values())
+    masses, held = teacher.loc[last], f"{1 - SMALL:.0%} of the teacher's mass"
+    claim = (
+        f"Even K = {last} does not hold {held} in the median row, where {masses['median']:.1%} lies "
+        f"outside, and {masses.q90:.1%} or more in one row of ten"
+    )
+    if median:
+        reach = f"K = {most}" if most else f"more than K = {last}"
+        alike = "One K serves all rows" if median == most else "No K serves all rows alike"
+        claim = f"{alike}: {held} takes K = {median} in the median row and {reach} in nine of ten"
     times = student.loc[last]["mean"] / teacher.loc[last]["mean"]
     side = "more" if times > 1 else "less"
     sentence = (
-        f"{claim}: {1 - SMALL:.0%} of the teacher's mass takes K = {median} in the median row and "
-        f"{most} in nine rows of ten. The student has {side} outside than its teacher, {times:.3g} "
-        f"times as much at K = {last}; there its own top K agrees in "
-        f"{overlap.loc[last]['mean']:.0%} of its classes."
+        f"{claim}. The student has {side} outside than its teacher, {times:.3g} times as much at "
+        f"K = {last}; there its own top K agrees in {overlap.loc[last]['mean']:.0%} of its classes."
     )
-    masses = teacher.loc[last]
     return Reading(
         sentence,
         f"T = {temperature:g}, K = {last}, {int(masses.n):,} rows: outside lies {masses['mean']:.2%} "

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.core.truncation.bounds import tail_bounds
 from kdanalysis.draw.axes import log_axis
@@ -25,7 +25,7 @@ from kdanalysis.draw.look import (
 from kdanalysis.draw.marks import banded_line
 
 OPPOSED = tuple(f"opposed_{name}" for name in CONVENTIONS)
-WIDE = 2.0  # a bound that is more than this times the other one says little
+WIDE = 1.2  # an upper bound of more than this times the lower one does not tell a mass
 
 
 class TruncatedTemperature(Truncation):
@@ -82,17 +82,15 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     rows = table[table.k == last]
     first, end = rows.iloc[0], rows.iloc[-1]
     n = int(first.n)
-    against = {
-        name: int(round(float(end[f"opposed_{name}"]) * n)) for name in CONVENTIONS
-    }
+    against = {name: int(round(float(end[f"opposed_{name}"]) * n)) for name in CONVENTIONS}
     worst = max(against, key=against.get)
     opposed = (
-        f"{worst} opposes full KD in {against[worst]:,} of {n:,} rows"
+        f"{named(worst)} opposes full KD in {against[worst]:,} of {n:,} rows"
         if against[worst]
         else f"no convention opposes full KD in any of {n:,} rows"
     )
     clamped = int(round(float(end.clamped) * n))
-    gone = f"the loss of none is below 0 in {clamped:,}, where a clamp at 0 would silence it"
+    gone = f"the loss of {named('none')} is below 0 in {clamped:,}, where a clamp at 0 would silence it"
     number = "; ".join(
         f"T = {row.temperature:g}: tail {row.mass:.2%}, known to be {row.least:.2%} to {row.most:.2%}"
         for _, row in rows.iterrows()
@@ -110,7 +108,9 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     )
 
 
-@TruncatedTemperature.picture("Tail with its bounds, and gradients that oppose full KD", panels=True)
+@TruncatedTemperature.picture(
+    "Tail with its bounds, and gradients that oppose full KD", panels=True
+)
 def tail_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
     """Two panels over T: tail mass with the bounds of a cache; rows that oppose or are clamped.
 
@@ -135,16 +135,15 @@ def tail_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
         label = f"bounds, stored at T = {stored:g}" if name == "least" else None
         look = {"color": BLUE, "linestyle": DASHES[2], "label": label}
         tail.plot(rows.temperature, 100 * rows[name], **look)
-    for name, (colour, marker) in LOOKS.items():
+    for name, look in LOOKS.items():
         share = 100 * rows[f"opposed_{name}"]
-        look = {"color": colour, "marker": marker, "label": f"{name} opposes"}
-        against.plot(rows.temperature, share, **look)
-    look = {"color": INK, "marker": ".", "linestyle": DASHES[1], "label": "none is below 0"}
+        against.plot(rows.temperature, share, label=f"{name} opposes", **look)
+    look = {"color": INK, "marker": ".", "linestyle": DASHES[2], "label": "loss of none below 0"}
     against.plot(rows.temperature, 100 * rows.clamped, **look)
     tail.set_ylabel("mass outside the\ntop K (%)")
     against.set_ylabel("rows (%)")
     for ax in (tail, against):
-        ax.set_ylim(0)
+        ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
         side_legend(ax)
     log_axis(against, sorted(rows.temperature))
     against.set_xlabel(f"temperature T (K = {chosen}){state_left_out(table)}")

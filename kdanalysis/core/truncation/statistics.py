@@ -83,7 +83,7 @@ def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Truncate
         temperature * gone,
         temperature * lost_l1(rows, ks, top, other),
         temperature * norms,
-        (along / (norms * full)).clamp(-1, 1),
+        torch.where(norms * full > 0, along / (norms * full), torch.nan).clamp(-1, 1),
         square * torch.stack([values[name] for name in CONVENTIONS]),
         temperature * full[:, 0],
         temperature * ((q - p).abs().sum(-1) + rows.tail[:, -1]),

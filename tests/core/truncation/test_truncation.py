@@ -9,7 +9,9 @@ from kdanalysis.core.truncation.statistics import truncate
 N, V, KS = 7, 300, (1, 2, 9, 64)
 
 
-def pair(scale: float = 2.0, noise: float = 1.0, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def pair(
+    scale: float = 2.0, noise: float = 1.0, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A student and its teacher, with a long tail."""
     generator = torch.Generator().manual_seed(seed)
     teacher, more = torch.randn(2, N, V, generator=generator, dtype=torch.float64)
