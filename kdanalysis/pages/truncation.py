@@ -1,6 +1,6 @@
 """The study of truncation: what a teacher of K known classes loses, and which K to take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,7 @@ def truncation_study(
     def sections() -> list[Section]:
         return [noun_section(noun, {"": table}) for noun, table in tables.items()]
 
-    parts: Mapping = {noun: {"": table} for noun, table in tables.items()}
+    parts = {noun: {"": table} for noun, table in tables.items()}
     formats = ("csv", "parquet")
     return Study(f"Truncation: {source.name}", stated(facts), parts, sections, None, formats)
 

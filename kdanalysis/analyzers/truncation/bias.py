@@ -42,7 +42,7 @@ class TruncationBias(Truncation):
 
     - ``error``: root of that over the root of the same of full KD's gradient, for n = ``tokens``.
     - ``crossing``: n from which sampling has the smaller error; inf where it never has, 1 where it
-      has at once.
+      has at once. Beyond the rows looked at it is a guess.
 
     At the first temperature, for at most 3 of the K, whose 4 mean gradients are held.
     """
@@ -99,9 +99,14 @@ class TruncationBias(Truncation):
         }
 
     def table(self) -> pd.DataFrame:
-        """Columns k, way (a convention or "sampling"), tokens, error, crossing, n, non_finite."""
+        """Columns k, way (a convention or "sampling"), tokens, error, crossing, n, non_finite.
+
+        And temperature. More tokens than there are rows have no line: their mean is not known.
+        """
         index = list(product(self.few, (*CONVENTIONS, SAMPLED), TOKENS))
-        return self.frame(index, ["k", "way", "tokens"]).assign(temperature=self.temperatures[0])
+        frame = self.frame(index, ["k", "way", "tokens"])
+        known = frame[frame.tokens <= frame.n.clip(lower=1)].reset_index(drop=True)
+        return known.assign(temperature=self.temperatures[0])
 
 
 def sums_of(rows: Rows, ks: Sequence[int]) -> Float[Tensor, "v k c"]:
@@ -124,22 +129,26 @@ def bias_reading(table: pd.DataFrame) -> Reading:
     k = middle(table)
     rows = table[table.k == k]
     first = rows[rows.tokens == 1].set_index("way")
-    last = rows[rows.tokens == TOKENS[-1]].set_index("way")
+    last = rows[rows.tokens == rows.tokens.max()].set_index("way")
+    count = int(rows.n.max())
     crossing = {name: float(first.crossing[name]) for name in CONVENTIONS}
     told = {
-        name: "never" if np.isinf(n) else "at once" if n == 1 else f"from {n:,.0f} tokens on"
+        name: "at once"
+        if n == 1
+        else f"from {n:,.0f} tokens on"
+        if n <= count
+        else f"nowhere up to {count:,} tokens"
         for name, n in crossing.items()
     }
     best = min(crossing, key=lambda name: (-crossing[name], CONVENTIONS.index(name)))
     sentence = (
         f"At K = {k} {DRAWS * k} tokens sampled from the teacher take the same bytes. Sampling is "
         f"nearer to full KD's mean gradient than {named(best)} {told[best]}: of one token the "
-        f"errors are {first.error[SAMPLED]:.0%} and {first.error[best]:.1%} of it, of the mean over a million "
-        f"{last.error[SAMPLED]:.1%} and {last.error[best]:.1%}."
+        f"errors are {first.error[SAMPLED]:.0%} and {first.error[best]:.1%} of it, of the mean "
+        f"over {rows.tokens.max():,} {last.error[SAMPLED]:.1%} and {last.error[best]:.1%}."
     )
-    n = int(rows.n.max())
     number = "; ".join(f"{named(name)}: {when}" for name, when in told.items())
-    return Reading(sentence, f"K = {k}, means of {n:,} rows, sampling is nearer than {number}")
+    return Reading(sentence, f"K = {k}, means of {count:,} rows, sampling is nearer than {number}")
 
 
 def middle(table: pd.DataFrame) -> int:
@@ -169,8 +178,8 @@ def error_over_tokens(table: pd.DataFrame) -> Figure:
         look = {"color": INK, "linestyle": DASHES[1], "label": f"{SAMPLED} {DRAWS} K tokens"}
         ax.plot(line.tokens, _drawn(line.error), **look)
         ax.set_title(f"K = {k}", loc="left")
-        log_axis(ax, TOKENS[::2])
-        ax.set_xticklabels(["1", "100", "10⁴", "10⁶"])
+        places = sorted(rows.tokens.unique())
+        log_axis(ax, places if len(places) < 5 else places[::2], "{x:,.0f}")
     plain_log(axes[0])
     axes[0].set_ylabel("error of the mean\ngradient (%)")
     said = f"tokens averaged (T = {table.temperature.iloc[0]:g}, {int(table.n.max()):,} rows)"

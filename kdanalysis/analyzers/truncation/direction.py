@@ -86,8 +86,8 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     for name in CONVENTIONS:
         cosine, ratio = at.loc[("cosine", name)], at.loc[("ratio", name)]
         told.append(
-            f"{named(name)} cosine {cosine['median']:.3f} ({cosine.q25:.3f} to {cosine.q75:.3f}), norm "
-            f"{ratio['median']:.3g} times ({ratio.q25:.3g} to {ratio.q75:.3g})"
+            f"{named(name)} cosine {cosine['median']:.3f} ({cosine.q25:.3f} to {cosine.q75:.3f}), "
+            f"norm {ratio['median']:.3g} times ({ratio.q25:.3g} to {ratio.q75:.3g})"
         )
         if cosine["median"] >= KEPT and abs(ratio["median"] - 1) <= STEP:
             kept.append(named(name))

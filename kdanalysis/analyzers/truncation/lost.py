@@ -1,4 +1,4 @@
-"""Gradient lost (the first figure of truncation): how much of full KD each K and convention miss."""
+"""Gradient lost (the first figure of truncation): what each K and convention miss."""
 
 from itertools import product
 
@@ -110,8 +110,8 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     l2, l1 = at_last.loc[("l2", best)], at_last.loc[("l1", best)]
     advice = f"Take {named(best)} with K = {taken}" if taken else f"No K up to {last} is enough"
     claim = (
-        f"{advice}: of the conventions {named(best)} loses least at K = {last}, {_interval(l1)} of the "
-        f"gradient in L1 and {_interval(l2)} in L2 ({int(l1.n):,} rows)"
+        f"{advice}: of the conventions {named(best)} loses least at K = {last}, {_interval(l1)} of "
+        f"the gradient in L1 and {_interval(l2)} in L2 ({int(l1.n):,} rows)"
     )
     flatters = "L2 flatters the tail" if l2.high < l1.low else "L2 does not flatter the tail here"
     others = at_last.loc["l1"].share.drop(best)

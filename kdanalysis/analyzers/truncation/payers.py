@@ -1,4 +1,4 @@
-"""Who pays (the fourth figure of truncation): lost gradient by entropy, position and correctness."""
+"""Who pays (the fourth figure of truncation): loss by entropy, position and correctness."""
 
 from collections.abc import Sequence
 from itertools import pairwise, product
@@ -75,7 +75,7 @@ class Payers(Truncation):
         self.count[place] += member.sum(0).to(self.lost)
 
     def compute(self) -> dict[str, Tensor]:
-        """``share``, ``low``, ``high``, ``paid``, ``of_rows``, ``n`` by (T, convention, K, group)."""
+        """Share with its interval, ``paid``, ``of_rows``, ``n`` by (T, convention, K, group)."""
         full, squares, n = (
             x[:, None, None].expand_as(self.lost)
             for x in (self.full, self.full_squares, self.count)

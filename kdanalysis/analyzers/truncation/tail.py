@@ -83,7 +83,7 @@ class TailMass(Truncation):
 
 @TailMass.reads()
 def tail_reading(table: pd.DataFrame) -> Reading:
-    """Whether one K serves all rows, whether the student knows the tail, whether the top K agree."""
+    """Whether one K serves all rows, how large the student's tail is, how the top K agree."""
     rows, temperature = at_first(table, "quantity", "k", "q90", "median")
     last = int(rows.k.max())
     of = {name: part.set_index("k") for name, part in rows.groupby("quantity")}
@@ -92,8 +92,8 @@ def tail_reading(table: pd.DataFrame) -> Reading:
     median, most = (int(ks[0]) if len(ks) else None for ks in first.values())
     masses, held = teacher.loc[last], f"{1 - SMALL:.0%} of the teacher's mass"
     claim = (
-        f"Even K = {last} does not hold {held} in the median row, where {masses['median']:.1%} lies "
-        f"outside, and {masses.q90:.1%} or more in one row of ten"
+        f"Even K = {last} does not hold {held} in the median row, where {masses['median']:.1%} "
+        f"lies outside, and {masses.q90:.1%} or more in one row of ten"
     )
     if median:
         reach = f"K = {most}" if most else f"more than K = {last}"
@@ -107,8 +107,9 @@ def tail_reading(table: pd.DataFrame) -> Reading:
     )
     return Reading(
         sentence,
-        f"T = {temperature:g}, K = {last}, {int(masses.n):,} rows: outside lies {masses['mean']:.2%} "
-        f"on average, {masses['median']:.2%} in the median row, {masses.q90:.2%} in one of ten",
+        f"T = {temperature:g}, K = {last}, {int(masses.n):,} rows: outside lies "
+        f"{masses['mean']:.2%} on average, {masses['median']:.2%} in the median row, "
+        f"{masses.q90:.2%} in one of ten",
     )
 
 

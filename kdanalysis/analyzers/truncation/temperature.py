@@ -1,9 +1,8 @@
-"""Temperature (the sixth figure of truncation): the tail that a cache knows, gradients that oppose."""
+"""Temperature (the sixth figure of truncation): the tail a cache knows, what opposes."""
 
 from itertools import product
 
 import pandas as pd
-import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.noun import Reading
@@ -82,17 +81,20 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     rows = table[table.k == last]
     first, end = rows.iloc[0], rows.iloc[-1]
     n = int(first.n)
-    against = {name: int(round(float(end[f"opposed_{name}"]) * n)) for name in CONVENTIONS}
+    against = {name: round(float(end[f"opposed_{name}"]) * n) for name in CONVENTIONS}
     worst = max(against, key=against.get)
     opposed = (
         f"{named(worst)} opposes full KD in {against[worst]:,} of {n:,} rows"
         if against[worst]
         else f"no convention opposes full KD in any of {n:,} rows"
     )
-    clamped = int(round(float(end.clamped) * n))
-    gone = f"the loss of {named('none')} is below 0 in {clamped:,}, where a clamp at 0 would silence it"
+    clamped = round(float(end.clamped) * n)
+    gone = (
+        f"the loss of {named('none')} is below 0 in {clamped:,}, which a clamp at 0 would silence"
+    )
     number = "; ".join(
-        f"T = {row.temperature:g}: tail {row.mass:.2%}, known to be {row.least:.2%} to {row.most:.2%}"
+        f"T = {row.temperature:g}: tail {row.mass:.2%}, known to be {row.least:.2%} to "
+        f"{row.most:.2%}"
         for _, row in rows.iterrows()
     )
     where = f"At T = {end.temperature:g} and K = {last}"
