@@ -178,7 +178,7 @@ def error_over_tokens(table: pd.DataFrame) -> Figure:
         look = {"color": INK, "linestyle": DASHES[1], "label": f"{SAMPLED} {DRAWS} K tokens"}
         ax.plot(line.tokens, _drawn(line.error), **look)
         ax.set_title(f"K = {k}", loc="left")
-        places = sorted(rows.tokens.unique())
+        places = sorted(rows.tokens.unique().tolist())
         log_axis(ax, places if len(places) < 5 else places[::2], "{x:,.0f}")
     plain_log(axes[0])
     axes[0].set_ylabel("error of the mean\ngradient (%)")

@@ -127,7 +127,7 @@ def direction_over_k(table: pd.DataFrame, temperature: float | None = None) -> F
             low, middle, high = (line[q].where(line[q] != 0) for q in QUARTILES)
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         ax.set_title(label, loc="left")
-        log_axis(ax, sorted(rows.k.unique()), "{x:.0f}")
+        log_axis(ax, sorted(rows.k.unique().tolist()), "{x:.0f}")
     plain_log(axes[1])
     figure.supxlabel(
         f"K, known classes (T = {chosen:g}; line: median, band: middle half of the rows)"

@@ -153,7 +153,7 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
             low, middle, high = (100 * line[x] for x in ("low", "share", "high"))
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         ax.set_title(f"lost {label}", loc="left")
-        log_axis(ax, sorted(rows.k.unique()), "{x:.0f}")
+        log_axis(ax, sorted(rows.k.unique().tolist()), "{x:.0f}")
     lengths = 100 * rows[["low", "high"]][rows.measure != "value"]
     bottom = 0.7 * min(lengths.low[lengths.low > 0].min(), 100 * WANTED)
     for ax in axes[:2]:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
-from kdanalysis.analyzers.chunks import chunks, in_parallel
+from kdanalysis.analyzers.chunks import chunks, in_parallel, keep_freed_memory
 from kdanalysis.analyzers.sweep.sweep import check_ks
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.truncation.algebra import Rows, known_of, on_processor, rows_of
@@ -63,6 +63,7 @@ class Truncation(Analyzer):
 
     def add(self, student: Logits, teacher: Logits, *about: Tensor | None) -> None:
         """Add the finite rows of a batch."""
+        keep_freed_memory()
         known = dict(zip(self.takes, about, strict=True))
         there = {name: column.cpu() for name, column in known.items() if column is not None}
         split = chunks(student, teacher, *there.values(), entries=ENTRIES)
@@ -93,13 +94,13 @@ class Truncation(Analyzer):
 
 
 def share_of(
-    lost: Float[Tensor, "*s"],
-    squares: Float[Tensor, "*s"],
-    products: Float[Tensor, "*s"],
-    full: Float[Tensor, "*s"],
-    full_squares: Float[Tensor, "*s"],
-    n: Float[Tensor, "*s"],
-) -> tuple[Float[Tensor, "*s"], Float[Tensor, "*s"]]:
+    lost: Float[Tensor, "*#s"],
+    squares: Float[Tensor, "*#s"],
+    products: Float[Tensor, "*#s"],
+    full: Float[Tensor, "*#s"],
+    full_squares: Float[Tensor, "*#s"],
+    n: Float[Tensor, "*#s"],
+) -> tuple[Float[Tensor, "*#s"], Float[Tensor, "*#s"]]:
     """Return sum(lost) / sum(full), and half its interval of 95 percent by the delta method.
 
     Rows count as independent; those of one text are not quite, which would widen it.

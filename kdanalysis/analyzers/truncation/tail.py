@@ -140,7 +140,7 @@ def tail_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
     masses.set_ylabel("mass outside the\nteacher's top K (%)")
     overlap.set_ylabel("student's top K\nin it (%)")
     overlap.set_ylim(0, 104)
-    log_axis(overlap, sorted(rows.k.unique()), "{x:.0f}")
+    log_axis(overlap, sorted(rows.k.unique().tolist()), "{x:.0f}")
     overlap.set_xlabel(
         f"K (T = {chosen:g}; band: all but the lowest and highest tenth of the rows)"
         f"{state_left_out(table)}"

@@ -147,6 +147,6 @@ def tail_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
     for ax in (tail, against):
         ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
         side_legend(ax)
-    log_axis(against, sorted(rows.temperature))
+    log_axis(against, rows.temperature.tolist())
     against.set_xlabel(f"temperature T (K = {chosen}){state_left_out(table)}")
     return figure
