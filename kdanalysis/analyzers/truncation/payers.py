@@ -118,7 +118,7 @@ def members(looked: Looked) -> Bool[Tensor, "n g"]:
     return torch.cat(groups, -1)
 
 
-def ranges(values: Shaped[Tensor, " n"], starts: Sequence[float]) -> Bool[Tensor, "n g"]:
+def ranges(values: Shaped[Tensor, " n"], starts: Sequence[float | int]) -> Bool[Tensor, "n g"]:
     """Which range every value is in; each reaches from its start to the next one."""
     edges = torch.tensor(starts[1:], dtype=torch.float64)
     place = torch.bucketize(values.double(), edges, right=True)
@@ -140,9 +140,9 @@ def payers_reading(table: pd.DataFrame) -> Reading:
     low, high = of.iloc[0], of.iloc[-1]
     claim = "All rows are of one group of entropy"
     if len(of) > 1:
-        apart = "unsure" if high.low > low.high else "sure" if low.low > high.high else ""
+        apart = "an unsure" if high.low > low.high else "a sure" if low.low > high.high else ""
         claim = (
-            f"{'Rows of an ' + apart + ' teacher lose' if apart else 'No side of entropy loses'} "
+            f"{'Rows of ' + apart + ' teacher lose' if apart else 'No side of entropy loses'} "
             f"more of their gradient: {_share(low)} at {low.group} nats, {_share(high)} at "
             f"{high.group}"
         )
