@@ -25,9 +25,11 @@ def truncation(
         typer.Option(metavar="FILE", help="The student's logits, where FILE has none."),
     ] = None,
     ks: Annotated[
-        str,
-        typer.Option("--ks", metavar="K,K,...", help="Known classes: numbers and ranges, 1,8-16."),
-    ] = "1,8,32,64,128",
+        str | None,
+        typer.Option(
+            "--ks", metavar="K,K,...", help="Known classes, such as 8,16-20; 1,8,32,64,128 if none."
+        ),
+    ] = None,
     temperatures: Temperatures = "1",
     keys: Keys = None,
     output: Output,
@@ -41,7 +43,8 @@ def truncation(
 
     Example: kdanalysis truncation logits.npz --ks 8,32,64 --temperatures 1,2 --out truncation
     """
-    settings, names = (parse_ks(ks), parse_temperatures(temperatures)), parse_keys(keys)
+    known = None if ks is None else parse_ks(ks)
+    settings, names = (known, parse_temperatures(temperatures)), parse_keys(keys)
     with output.page() as write:
         device = machine.prepare()
         from kdanalysis.cli.progress import watching

@@ -24,7 +24,7 @@ BATCH = 2**23  # rows x classes read together
 def truncation(
     student: Tensor | np.ndarray,
     teacher: Tensor | np.ndarray,
-    ks: Sequence[int] = KS,
+    ks: Sequence[int] | None = None,
     temperatures: Sequence[float | int] = (1.0,),
     target: Tensor | np.ndarray | None = None,
     position: Tensor | np.ndarray | None = None,
@@ -34,7 +34,8 @@ def truncation(
     Args:
         student: logits (n, c).
         teacher: all its logits (n, c), against which truncation is held.
-        ks: how many classes are known, each from 1 to c - 1.
+        ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
+            if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
         target: labels (n,), to tell rows where the teacher is right; -100 where there is none.
         position: of every row in its text (n,).
@@ -50,7 +51,7 @@ def truncation(
 
 def truncation_study(
     source: Any,
-    ks: Sequence[int] = KS,
+    ks: Sequence[int] | None = None,
     temperatures: Sequence[float | int] = (1.0,),
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,
@@ -62,7 +63,8 @@ def truncation_study(
 
     Args:
         source: logits of both sides, as for ``diagnose``; target and position where there are some.
-        ks: how many classes are known, each from 1 to c - 1.
+        ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
+            if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
         device: where the sums are; rows are looked at on the processor.
         watch: wraps the batches, for a progress bar.
@@ -79,6 +81,7 @@ def truncation_study(
             f"student's logits, so student_logits are needed beside them"
         )
     classes = source.info.num_classes
+    ks = [k for k in KS if k < classes] if ks is None else ks
     analyzer = EveryTruncation(classes, ks, temperatures)
     size = int(np.clip(BATCH // classes, 1, 16_384))
     compute(source, {"truncation": analyzer}, device, watch, size)
