@@ -39,8 +39,11 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         feature_gradients as feature_gradients,
         region_logits as region_logits,
     )
+    from kdanalysis.core.sparse import SparseTeacher as SparseTeacher
+    from kdanalysis.core.support import Support as Support
     from kdanalysis.draw.look import new_axes as new_axes
     from kdanalysis.losses import (
+        AlphaBeta as AlphaBeta,
         Blockwise as Blockwise,
         Confident as Confident,
         CrossEntropy as CrossEntropy,
@@ -48,12 +51,18 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         Decoupled as Decoupled,
         GDKD as GDKD,
         GDKD3 as GDKD3,
+        JSD as JSD,
         KD as KD,
         LogitStandardized as LogitStandardized,
         Loss as Loss,
         NKD as NKD,
         SDD as SDD,
+        RandomSampling as RandomSampling,
+        Sampled as Sampled,
+        SkewKL as SkewKL,
         Sum as Sum,
+        TVD as TVD,
+        Truncated as Truncated,
         linear_ramp as linear_ramp,
         parse_loss as parse_loss,
     )
@@ -80,6 +89,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AutoK": "kdanalysis.core.partition",
     "Groups": "kdanalysis.core.partition",
+    "Support": "kdanalysis.core.support",
     "Target": "kdanalysis.core.partition",
     "Top1": "kdanalysis.core.partition",
     "Top1TopK": "kdanalysis.core.partition",
@@ -97,6 +107,13 @@ _HOMES = {
     "NKD": "kdanalysis.losses",
     "SDD": "kdanalysis.losses",
     "Sum": "kdanalysis.losses",
+    "AlphaBeta": "kdanalysis.losses",
+    "JSD": "kdanalysis.losses",
+    "RandomSampling": "kdanalysis.losses",
+    "Sampled": "kdanalysis.losses",
+    "SkewKL": "kdanalysis.losses",
+    "TVD": "kdanalysis.losses",
+    "Truncated": "kdanalysis.losses",
     "linear_ramp": "kdanalysis.losses",
     "parse_loss": "kdanalysis.losses",
     "fit_connectors": "kdanalysis.stones",
@@ -118,6 +135,7 @@ _HOMES = {
     "region_cases": "kdanalysis.core.cases",
     "region_logits": "kdanalysis.core.regions",
     "feature_gradients": "kdanalysis.core.regions",
+    "SparseTeacher": "kdanalysis.core.sparse",
     "open_run": "kdanalysis.studies.run",
     "Analyzer": "kdanalysis.analyzers.base",
     "Reading": "kdanalysis.analyzers.noun",
