@@ -31,6 +31,14 @@ def truncation(
         ),
     ] = None,
     temperatures: Temperatures = "1",
+    losses: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--losses",
+            metavar="LOSS,LOSS,...",
+            help="Hold these beside full KD too: verl,trl-server,distillkit,jsd:beta=.5.",
+        ),
+    ] = None,
     keys: Keys = None,
     output: Output,
     machine: Machine,
@@ -55,7 +63,7 @@ def truncation(
 
         given = file if student is None else load_logits(file, student=student, keys=names)
         source = open_file(given, names)
-        study = truncation_study(source, *settings, device, watching("Truncating"))
+        study = truncation_study(source, *settings, losses, device, watching("Truncating"))
         if not RANKS.first:
             return
         table = study.tables["truncation"]

@@ -1,6 +1,6 @@
 """The study of truncation: what a teacher of K known classes loses, and which K to take."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.truncation.losses import TruncatedLosses
 from kdanalysis.analyzers.truncation.lost import lost_by_k
 from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.together import EveryTruncation
+from kdanalysis.losses import Loss, parse_losses
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
@@ -19,6 +22,7 @@ from kdanalysis.studies.facts import class_fact, label_fact, stated
 from kdanalysis.studies.opening import open_source
 
 BATCH = 2**23  # rows x classes read together
+Losses = str | Iterable[str] | Mapping[str, Loss] | None
 
 
 def truncation(
@@ -26,6 +30,7 @@ def truncation(
     teacher: Tensor | np.ndarray,
     ks: Sequence[int] | None = None,
     temperatures: Sequence[float | int] = (1.0,),
+    losses: Losses = None,
     target: Tensor | np.ndarray | None = None,
     position: Tensor | np.ndarray | None = None,
 ) -> Study:
@@ -37,6 +42,7 @@ def truncation(
         ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
             if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
+        losses: to hold beside full KD, such as "verl,trl-server,kd"; or by names of your own.
         target: labels (n,), to tell rows where the teacher is right; -100 where there is none.
         position: of every row in its text (n,).
 
@@ -46,33 +52,36 @@ def truncation(
     columns = {"teacher_logits": teacher, "student_logits": student}
     more = {"target": target, "position": position}
     columns |= {name: column for name, column in more.items() if column is not None}
-    return truncation_study(columns, ks, temperatures)
+    return truncation_study(columns, ks, temperatures, losses)
 
 
 def truncation_study(
     source: Any,
     ks: Sequence[int] | None = None,
     temperatures: Sequence[float | int] = (1.0,),
+    losses: Losses = None,
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,
 ) -> Study:
     """Study truncation over a file, a run or arrays, read once, batch by batch.
 
-    The tables are truncation (what is lost), and truncation_direction, _tail, _payers, _bias and
-    _temperature.
+    The tables are truncation (what is lost), and truncation_direction, _tail, _payers, _bias,
+    _temperature and, where losses are named, _losses.
 
     Args:
         source: logits of both sides, as for ``diagnose``; target and position where there are some.
         ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
             if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
+        losses: to hold beside full KD, such as "verl,trl-server,kd"; or by names of your own. Those
+            that name no temperature get the first.
         device: where the sums are; rows are looked at on the processor.
         watch: wraps the batches, for a progress bar.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: there are no student logits, a K or a temperature is out of range, or every row
-            holds NaN or inf.
+        ValueError: there are no student logits, a K or a temperature is out of range, a loss is not
+            known or needs labels where there are none, or every row holds NaN or inf.
     """
     source = open_source(source)
     if "student_logits" not in source.columns():
@@ -84,8 +93,11 @@ def truncation_study(
     ks = [k for k in KS if k < classes] if ks is None else ks
     analyzer = EveryTruncation(classes, ks, temperatures)
     size = int(np.clip(BATCH // classes, 1, 16_384))
-    compute(source, {"truncation": analyzer}, device, watch, size)
-    tables = analyzer.tables()
+    analyzers: dict[str, Analyzer] = {"truncation": analyzer}
+    if found := read_losses(losses, analyzer.temperatures[0]):
+        analyzers["truncation_losses"] = TruncatedLosses(classes, found, ks)
+    found_tables = compute(source, analyzers, device, watch, size)
+    tables = analyzer.tables() | {n: t for n, t in found_tables.items() if n != "truncation"}
     left_out = int(analyzer.non_finite)
     if left_out == source.num_rows:
         raise ValueError(
@@ -107,6 +119,13 @@ def truncation_study(
     parts = {noun: {"": table} for noun, table in tables.items()}
     formats = ("csv", "parquet")
     return Study(f"Truncation: {source.name}", stated(facts), parts, sections, None, formats)
+
+
+def read_losses(losses: Losses, temperature: float) -> dict[str, Loss]:
+    """Return losses by name from their text, or as they are given; none for None."""
+    if losses is None:
+        return {}
+    return dict(losses) if isinstance(losses, Mapping) else parse_losses(losses, temperature)
 
 
 def excerpt(table: pd.DataFrame) -> pd.DataFrame:

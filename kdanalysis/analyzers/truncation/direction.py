@@ -4,6 +4,7 @@ from itertools import product
 
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.noun import Reading
@@ -51,29 +52,43 @@ class TruncatedDirection(Truncation):
         found = looked.found
         ratio = found.kept_l2 / found.full_l2[:, None]
         ratio = ratio.where(found.full_l2[:, None] > 0, torch.nan)
-        rows = torch.arange(len(CONVENTIONS) * len(self.ks)).view(len(CONVENTIONS), 1, -1)
-        for quantity, values in enumerate((found.cosine, ratio)):
-            there = values.isfinite()
-            bins, scaled = (RATIO_BINS, values.log10()) if quantity else (COSINE_BINS, values)
-            at = rows.expand_as(values)[there]
-            counted = bins.counts(scaled[there], at, rows.numel())
-            self.counts[looked.place, quantity] += counted.view(*self.sums.shape[2:], -1).to(
-                self.counts
-            )
-            self.sums[looked.place, quantity] += values.where(there, 0.0).sum(1).to(self.sums)
+        sums, counts = tally(found.cosine, ratio)
+        self.sums[looked.place] += sums.to(self.sums)
+        self.counts[looked.place] += counts.to(self.counts)
 
     def compute(self) -> dict[str, Tensor]:
         """``mean``, quartiles, ``n`` by (T, quantity, convention, K); non_finite."""
-        n = self.counts.sum(-1)
-        cosine = COSINE_BINS.quartiles(self.counts[:, :1])
-        ratio = RATIO_BINS.quartiles(self.counts[:, 1:])
-        quartiles = {q: torch.cat((cosine[q], 10 ** ratio[q]), 1) for q in QUARTILES}
-        return {"mean": self.sums / n, **quartiles, "n": n, "non_finite": self.non_finite.clone()}
+        return summed_up(self.sums, self.counts) | {"non_finite": self.non_finite.clone()}
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, quantity, convention, k, mean, q25, median, q75, n, non_finite."""
         index = list(product(self.temperatures, QUANTITIES, CONVENTIONS, self.ks))
         return self.frame(index, ["temperature", "quantity", "convention", "k"])
+
+
+def tally(
+    cosine: Float[Tensor, "v n k"], ratio: Float[Tensor, "v n k"]
+) -> tuple[Float[Tensor, "2 v k"], Float[Tensor, "2 v k b"]]:
+    """Return sums over rows of cosines and ratios, and their bins; NaN where a row has none."""
+    kinds, _, ks = cosine.shape
+    place = torch.arange(kinds * ks, device=cosine.device).view(kinds, 1, ks).expand_as(cosine)
+    sums, counts = [], []
+    for bins, values in ((COSINE_BINS, cosine), (RATIO_BINS, ratio)):
+        there = values.isfinite()
+        scaled = values[there].log10() if bins is RATIO_BINS else values[there]
+        counts.append(bins.counts(scaled, place[there], kinds * ks).view(kinds, ks, -1))
+        sums.append(values.where(there, 0.0).sum(1))
+    return torch.stack(sums), torch.stack(counts).double()
+
+
+def summed_up(
+    sums: Float[Tensor, "t 2 v k"], counts: Float[Tensor, "t 2 v k b"]
+) -> dict[str, Tensor]:
+    """Return mean, quartiles and n of what ``tally`` gave."""
+    n = counts.sum(-1)
+    cosine, ratio = COSINE_BINS.quartiles(counts[:, :1]), RATIO_BINS.quartiles(counts[:, 1:])
+    quartiles = {q: torch.cat((cosine[q], 10 ** ratio[q]), 1) for q in QUARTILES}
+    return {"mean": sums / n, **quartiles, "n": n}
 
 
 @TruncatedDirection.reads()

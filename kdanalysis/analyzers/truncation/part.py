@@ -13,7 +13,7 @@ from kdanalysis.analyzers.chunks import chunks, in_parallel, keep_freed_memory
 from kdanalysis.analyzers.sweep.sweep import check_ks
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.truncation.algebra import Rows, known_of, on_processor, rows_of
-from kdanalysis.core.truncation.statistics import Truncated, of_rows
+from kdanalysis.core.truncation.statistics import Statistics, of_rows
 from kdanalysis.draw.look import BLUE, DASHES, GREEN, ORANGE, VERMILION, require
 
 KS = (1, 8, 32, 64, 128)
@@ -32,9 +32,9 @@ class Looked(NamedTuple):
 
     place: int
     rows: Rows
-    found: Truncated
+    found: Statistics
     about: dict[str, Int[Tensor, " n"] | None]  # target, position
-    first: tuple[Rows, Truncated]  # the same rows at the first temperature
+    first: tuple[Rows, Statistics]  # the same rows at the first temperature
 
 
 class Truncation(Analyzer):

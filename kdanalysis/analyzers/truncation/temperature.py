@@ -3,12 +3,13 @@
 from itertools import product
 
 import pandas as pd
+import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
+from kdanalysis.core.sparse_tail import tail_bounds
 from kdanalysis.core.truncation.algebra import CONVENTIONS
-from kdanalysis.core.truncation.bounds import tail_bounds
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.look import (
     BLUE,
@@ -52,9 +53,14 @@ class TruncatedTemperature(Truncation):
     def add_rows(self, looked: Looked) -> None:
         """Add rows at one temperature."""
         found, place = looked.found, looked.place
-        ratio = self.temperatures[0] / self.temperatures[place]
+        ratio = self.temperatures[place] / self.temperatures[0]
         rows, stored = looked.first
-        least, most = tail_bounds(rows.top[0], stored.tail, self.ks, ratio, self.num_classes)
+        logs, tails = rows.top[0].log(), stored.tail.log().unbind(-1)
+        bounds = [
+            tail_bounds(logs[:, :k], tail, ratio, self.num_classes, ranked=True)
+            for k, tail in zip(self.ks, tails, strict=True)
+        ]
+        least, most = (torch.stack(x, -1).exp() for x in zip(*bounds, strict=True))
         sums = {"mass": found.tail, "least": least, "most": most}
         sums["clamped"] = (found.value[CONVENTIONS.index("none")] < 0).double()
         sums |= dict(zip(OPPOSED, (found.cosine < 0).double(), strict=True))

@@ -22,7 +22,7 @@ from kdanalysis.core.truncation.algebra import (
 )
 
 
-class Truncated(NamedTuple):
+class Statistics(NamedTuple):
     """Of every row, K and convention (v, in the order of CONVENTIONS); T^2 included, nats.
 
     The gradients are of one row's loss in its student logits. A gradient of zero has no direction:
@@ -49,7 +49,7 @@ def truncate(
     teacher: Float[Tensor, "n c"],
     ks: Sequence[int],
     temperature: float | int = 1.0,
-) -> Truncated:
+) -> Statistics:
     """Return what each K and convention loses of full KL's gradient, exactly, for some rows.
 
     Two passes of exponentials over the vocabulary a row, and one of additions for each K; memory
@@ -67,7 +67,7 @@ def truncate(
     return of_rows(rows_of(student, teacher, temperature, known), ks, temperature)
 
 
-def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Truncated:
+def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Statistics:
     """Return the statistics of rows that are laid out already."""
     top, other = groups_of(rows, ks)
     full = (top.ee + other.ee)[:, :1].sqrt()
@@ -79,7 +79,7 @@ def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Truncate
     along = of_top.along_full(top) + of_other.along_full(other)
     p, q, _ = rows.top
     whole = (p * p).sum(-1) + rows.tail[:, 3]
-    return Truncated(
+    return Statistics(
         temperature * gone,
         temperature * lost_l1(rows, ks, top, other),
         temperature * norms,
