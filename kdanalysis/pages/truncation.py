@@ -12,7 +12,9 @@ from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.truncation.losses import TruncatedLosses
 from kdanalysis.analyzers.truncation.lost import lost_by_k
 from kdanalysis.analyzers.truncation.part import KS
-from kdanalysis.analyzers.truncation.together import EveryTruncation
+from kdanalysis.analyzers.truncation.sparse import add_sparse
+from kdanalysis.analyzers.truncation.together import SPARSE, EveryTruncation
+from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses import Loss, parse_losses
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
@@ -20,6 +22,7 @@ from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, label_fact, stated
 from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.sweeps import as_logits
 
 BATCH = 2**23  # rows x classes read together
 Losses = str | Iterable[str] | Mapping[str, Loss] | None
@@ -27,7 +30,7 @@ Losses = str | Iterable[str] | Mapping[str, Loss] | None
 
 def truncation(
     student: Tensor | np.ndarray,
-    teacher: Tensor | np.ndarray,
+    teacher: Tensor | np.ndarray | SparseTeacher,
     ks: Sequence[int] | None = None,
     temperatures: Sequence[float | int] = (1.0,),
     losses: Losses = None,
@@ -38,7 +41,10 @@ def truncation(
 
     Args:
         student: logits (n, c).
-        teacher: all its logits (n, c), against which truncation is held.
+        teacher: all its logits (n, c), against which truncation is held. Or a SparseTeacher of as
+            many tokens as the largest K or more: its tail is completed with the student's shape,
+            and the tables say how far they may be off; those that need the tail's shape are left
+            out, so that losses, target and position cannot be given.
         ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
             if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
@@ -49,8 +55,15 @@ def truncation(
     Raises:
         ValueError: as :func:`truncation_study`.
     """
-    columns = {"teacher_logits": teacher, "student_logits": student}
     more = {"target": target, "position": position}
+    if isinstance(teacher, SparseTeacher):
+        if given := [n for n, x in (more | {"losses": losses}).items() if x is not None]:
+            raise ValueError(
+                f"{given[0]} needs all of the teacher's logits: {teacher} does not say what its "
+                f"other tokens have each"
+            )
+        return sparse_study(student, teacher, ks, temperatures)
+    columns = {"teacher_logits": teacher, "student_logits": student}
     columns |= {name: column for name, column in more.items() if column is not None}
     return truncation_study(columns, ks, temperatures, losses)
 
@@ -112,13 +125,41 @@ def truncation_study(
         "labels": label_fact(source),
         "rows left out (NaN or inf)": left_out or None,
     }
+    return study_of(f"Truncation: {source.name}", facts, tables)
+
+
+def sparse_study(
+    student: Tensor | np.ndarray,
+    teacher: SparseTeacher,
+    ks: Sequence[int] | None,
+    temperatures: Sequence[float | int],
+) -> Study:
+    """Study the truncation of a sparse teacher; see :func:`truncation`."""
+    student = as_logits(student, "student")
+    held, classes = int(teacher.present.sum(-1).min()), student.shape[1]
+    ks = [k for k in KS if k <= min(held, classes - 1)] if ks is None else ks
+    analyzers = {kind.noun: kind(classes, ks, temperatures) for kind in SPARSE}
+    add_sparse(analyzers.values(), student, teacher)
+    tables = {noun: one.table() for noun, one in analyzers.items()}
+    facts = {
+        "logits": repr(teacher),
+        "rows": f"{len(student):,}",
+        "classes": str(classes),
+        "K": ", ".join(map(str, ks)),
+        "temperatures": ", ".join(f"{t:g}" for t in temperatures),
+        "rows left out (NaN or inf)": int(tables["truncation"].non_finite.max()) or None,
+    }
+    return study_of("Truncation of a sparse teacher", facts, tables)
+
+
+def study_of(title: str, facts: dict[str, object], tables: dict[str, pd.DataFrame]) -> Study:
+    """Return the study of these tables, a section each."""
 
     def sections() -> list[Section]:
         return [noun_section(noun, {"": table}) for noun, table in tables.items()]
 
     parts = {noun: {"": table} for noun, table in tables.items()}
-    formats = ("csv", "parquet")
-    return Study(f"Truncation: {source.name}", stated(facts), parts, sections, None, formats)
+    return Study(title, stated(facts), parts, sections, None, ("csv", "parquet"))
 
 
 def read_losses(losses: Losses, temperature: float) -> dict[str, Loss]:

@@ -35,6 +35,7 @@ class Looked(NamedTuple):
     found: Statistics
     about: dict[str, Int[Tensor, " n"] | None]  # target, position
     first: tuple[Rows, Statistics]  # the same rows at the first temperature
+    unknown: Float[Tensor, "3 n"] | None = None  # how far L2, L1 and value may be off; None: not
 
 
 class Truncation(Analyzer):

@@ -19,6 +19,8 @@ PARTS = (
     *(TruncationBias, TruncatedTemperature),
 )
 
+SPARSE = PARTS[:3]  # the tables of a teacher whose tail has no known shape
+
 
 class EveryTruncation(Truncation):
     """The analyzers of truncation side by side: a row's distributions are laid out once for all.

@@ -92,12 +92,19 @@ def is_near(group: Group) -> Tensor:
 
 def known_of(student: Float[Tensor, "n c"], teacher: Float[Tensor, "n c"], most: int) -> Known:
     """Return the top ``most`` < c classes of finite logits on the processor."""
+    classes = largest(teacher, most)
+    return Known(classes, overlap_of(classes, largest(student, most), teacher.shape[1]))
+
+
+def overlap_of(
+    ours: Int[Tensor, "n m"], theirs: Int[Tensor, "n m"], classes: int
+) -> Float[Tensor, "n m"]:
+    """Return which share of the first K two lists of ``classes`` have in common, for every K."""
     from kdanalysis.core.truncation import loops  # numba takes a while to load
 
-    classes, others = largest(teacher, most), largest(student, most)
-    overlap = np.empty(classes.shape)
-    loops.overlaps(classes.numpy(), others.numpy(), np.full(teacher.shape[1], -1), overlap)
-    return Known(classes, torch.from_numpy(overlap / np.arange(1, most + 1)))
+    found = np.empty(ours.shape)
+    loops.overlaps(ours.numpy(), theirs.numpy(), np.full(classes, -1), found)
+    return torch.from_numpy(found / np.arange(1, ours.shape[1] + 1))
 
 
 def rows_of(

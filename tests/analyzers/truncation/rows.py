@@ -16,11 +16,16 @@ def pair(noise: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
     return teacher + noise * more, teacher
 
 
-def plain(student: torch.Tensor, teacher: torch.Tensor, k: int, temperature: float = 1.0):
-    """Gradients (n, c) by name, T^2 included, and values: full KD first, then every convention."""
+def plain(
+    student: torch.Tensor, teacher: torch.Tensor, k: int, temperature: float = 1.0, ranked=None
+):
+    """Gradients (n, c) by name, T^2 included, and values: full KD first, then every convention.
+
+    The known classes are the largest of ``ranked``, the teacher's logits if None.
+    """
     log_p, log_q = ((side / temperature).log_softmax(-1).numpy() for side in (teacher, student))
     p, q = np.exp(log_p), np.exp(log_q)
-    order = (-log_p).argsort(1)[:, :k]
+    order = (-(teacher if ranked is None else ranked)).argsort(1).numpy()[:, :k]
     inside = np.zeros(p.shape, bool)
     np.put_along_axis(inside, order, True, 1)
     p_top, q_top = ((x * inside).sum(1, keepdims=True) for x in (p, q))
