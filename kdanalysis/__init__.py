@@ -72,6 +72,10 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
     from kdanalysis.pages.regions import regions as regions
     from kdanalysis.pages.sweep import sweep_study as sweep_study
     from kdanalysis.pages.teacher import diagnose as diagnose
+    from kdanalysis.pages.truncation import (
+        truncation as truncation,
+        truncation_study as truncation_study,
+    )
     from kdanalysis.stones import Ladder as Ladder, fit_connectors as fit_connectors
     from kdanalysis.store import load_logits as load_logits, load_regions as load_regions
     from kdanalysis.studies.run import open_run as open_run
@@ -143,6 +147,8 @@ _HOMES = {
     "open": "kdanalysis.pages.opened",
     "regions": "kdanalysis.pages.regions",
     "sweep_study": "kdanalysis.pages.sweep",
+    "truncation": "kdanalysis.pages.truncation",
+    "truncation_study": "kdanalysis.pages.truncation",
     "sweep": "kdanalysis.studies.sweeps",
     "sweep_samples": "kdanalysis.studies.sweeps",
 }

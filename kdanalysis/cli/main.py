@@ -20,6 +20,7 @@ from kdanalysis.cli.report import report
 from kdanalysis.cli.sweep import sweep
 from kdanalysis.cli.table import table
 from kdanalysis.cli.train import train
+from kdanalysis.cli.truncation import truncation
 from kdanalysis.cli.verify import verify
 
 
@@ -71,8 +72,11 @@ def import_own(module: str) -> None:
         ) from error
 
 
-TOGETHER = (train, diagnose, sweep, compare)  # under torchrun these share the work
-LOOKING = (diagnose, sweep, compare, ladder, regions, table, report, info, verify, export)
+TOGETHER = (train, diagnose, sweep, truncation, compare)  # under torchrun these share the work
+LOOKING = (
+    *(diagnose, sweep, truncation, compare, ladder, regions),
+    *(table, report, info, verify, export),
+)
 for command in (quickstart, train, *LOOKING):
     app.command(cls=Together if command in TOGETHER else None)(command)
 

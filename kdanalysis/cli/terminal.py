@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from kdanalysis.store.run import StoredRun
+    from kdanalysis.store.sources import Logits
     from kdanalysis.studies.source import Source
 
 
-def open_file(path: "Path", keys: Mapping[str, str]) -> "Source":
+def open_file(path: "Path | Logits", keys: Mapping[str, str]) -> "Source":
     """Open logits or a run, and say which of its parts cannot be read."""
     from kdanalysis.studies.opening import open_source
 

@@ -26,6 +26,7 @@ KEYS = {
     "student_logits": ("logits_s", "logits_student", "s_logits", "student"),
     "target": ("targets", "labels", "label", "y"),
     "sample_id": ("sample_ids",),
+    "position": ("positions",),
     "step": (),
     "epoch": (),
 }
@@ -36,9 +37,9 @@ class Logits(Columns):
     """Columns of logits, read in batches; made by ``load_logits``.
 
     ``columns`` names what there is: teacher_logits always, student_logits, target, sample_id,
-    step and epoch where the file has them. ``classes`` are the class names of a run folder. A
-    target of -1, which also -100 and 255 become, says that a row has no label. ``order`` says how
-    the rows of several files were brought together; it is empty for one file.
+    position (in a text), step and epoch where the file has them. ``classes`` are the class names of
+    a run folder. A target of -1, which also -100 and 255 become, says that a row has no label.
+    ``order`` says how the rows of several files were brought together; it is empty for one file.
     """
 
     kind, batch_size = KINDS["samples"], 4096

@@ -1,0 +1,1 @@
+"""What a teacher of K known classes loses: how much, where to, for whom, against what."""

@@ -1,0 +1,193 @@
+"""Bias against noise (the fifth figure of truncation): top-K beside sampling, at equal bytes."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
+from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, groups_of, lost
+from kdanalysis.draw.axes import log_axis
+from kdanalysis.draw.look import (
+    DASHES,
+    INK,
+    PAGE,
+    Figure,
+    plain_log,
+    require,
+    shared_legend,
+    state_left_out,
+)
+from kdanalysis.draw.panels import panel_grid
+
+DRAWS = 2  # sampled tokens in the bytes of a kept one: an id alone, against an id and its value
+MOST = 3  # K of which a mean gradient is held: 4 vectors of the vocabulary each
+TOKENS = tuple(10**power for power in range(7))
+SAMPLED = "sampling"
+
+
+class TruncationBias(Truncation):
+    """Error of the mean gradient over tokens: the bias of top-K and the noise of sampling, by K.
+
+    The gradient in the logits, averaged over tokens, is that of the output layer's bias. Over n
+    tokens drawn at random the lost gradient g has the squared mean |E g|^2 + (E |g|^2 - |E g|^2)/n,
+    of which the first part stays; tokens sampled from the teacher, N a token, are right on average
+    and have the noise E (1 - |p|^2) / (N n), where N = 2 K draws take the bytes of K kept tokens
+    (4 for an id, 4 for a log-probability). T^2 included.
+
+    - ``error``: root of that over the root of the same of full KD's gradient, for n = ``tokens``.
+    - ``crossing``: n from which sampling has the smaller error; inf where it never has, 1 where it
+      has at once. Beyond the rows looked at it is a guess.
+
+    At the first temperature, for at most 3 of the K, whose 4 mean gradients are held.
+    """
+
+    noun, title = "truncation_bias", "Bias of top-K against the noise of sampling"
+
+    def __init__(self, *settings: object, **more: object) -> None:
+        super().__init__(*settings, **more)
+        places = np.linspace(0, len(self.ks) - 1, min(MOST, len(self.ks))).round().astype(int)
+        self.few = tuple(self.ks[place] for place in places)
+        self.add_sum("n")
+        self.add_sum("means", len(CONVENTIONS), len(self.few), self.num_classes)
+        self.add_sum("full_mean", self.num_classes)
+        self.add_sum("squares", len(CONVENTIONS), len(self.few))
+        self.add_sum("full_squares")
+        self.add_sum("noise")
+
+    def add_rows(self, looked: Looked) -> None:
+        """Add rows at the first temperature."""
+        if looked.place:
+            return
+        rows, found, temperature = looked.rows, looked.found, self.temperatures[0]
+        self.means += temperature * sums_of(rows, self.few).to(self.n)
+        p, q, _ = rows.top
+        mean = (rows.q - rows.p).sum(0)
+        mean.index_add_(0, rows.known.classes.flatten(), (q - p).flatten())
+        at = [self.ks.index(k) for k in self.few]
+        self.accumulate(
+            n=torch.tensor(len(rows.p)),
+            full_mean=temperature * mean,
+            squares=(found.lost_l2[..., at] ** 2).sum(1),
+            full_squares=(found.full_l2**2).sum(),
+            noise=found.noise.sum(),
+        )
+
+    def compute(self) -> dict[str, Tensor]:
+        """``error`` and ``crossing`` by (K, way, tokens), sampling last; n, non_finite."""
+        squares = torch.cat((self.squares, self.full_squares.expand(1, len(self.few)))) / self.n
+        sums = torch.cat((self.means, self.full_mean.expand(1, len(self.few), -1)))
+        bias = (sums**2).sum(-1) / self.n**2
+        bias = ((self.n * bias - squares) / (self.n - 1)).clamp(min=0)  # of the mean, unbiased
+        tokens = torch.tensor(TOKENS, dtype=torch.float64, device=bias.device)
+        errors = bias[..., None] + (squares - bias)[..., None] / tokens
+        one = self.noise / self.n / (DRAWS * torch.tensor(self.few, device=bias.device))
+        ways = torch.cat((errors[:-1], (one[:, None] / tokens)[None]))
+        crossing = ((one - squares + bias) / bias)[:-1].clamp(min=1)
+        crossing = torch.cat((crossing, torch.full_like(crossing[:1], torch.nan)))
+        found = (ways / errors[-1:]).sqrt()
+        return {
+            "error": found.transpose(0, 1),
+            "crossing": crossing.t()[..., None].expand(-1, -1, len(TOKENS)),
+            "n": self.n.clone(),
+            "non_finite": self.non_finite.clone(),
+        }
+
+    def table(self) -> pd.DataFrame:
+        """Columns k, way (a convention or "sampling"), tokens, error, crossing, n, non_finite.
+
+        And temperature. More tokens than there are rows have no line: their mean is not known.
+        """
+        index = list(product(self.few, (*CONVENTIONS, SAMPLED), TOKENS))
+        frame = self.frame(index, ["k", "way", "tokens"])
+        known = frame[frame.tokens <= frame.n.clip(lower=1)].reset_index(drop=True)
+        return known.assign(temperature=self.temperatures[0])
+
+
+def sums_of(rows: Rows, ks: Sequence[int]) -> Float[Tensor, "v k c"]:
+    """Return the sums over rows of the lost gradients, over T."""
+    on_top, on_other = lost(*groups_of(rows, ks))
+    of_q, of_p = (x.transpose(1, 2).flatten(0, 1) for x in (on_other.q, on_other.p))  # (v k, n)
+    total = of_q @ rows.q + of_p @ rows.p
+    inside = torch.arange(rows.top.shape[-1]) < torch.tensor(ks)[:, None, None]  # (k, 1, m)
+    for side, a, b in ((rows.top[1], on_top.q, on_other.q), (rows.top[0], on_top.p, on_other.p)):
+        a, b = (x.transpose(1, 2)[..., None] for x in (a, b))  # (v, k, n, 1)
+        at_top = (torch.where(inside, a, b) * side).flatten(2).flatten(0, 1)
+        total.index_add_(1, rows.known.classes.flatten(), at_top)
+    return total.view(len(CONVENTIONS), len(ks), -1)
+
+
+@TruncationBias.reads()
+def bias_reading(table: pd.DataFrame) -> Reading:
+    """Over how many tokens sampling in the same bytes is nearer to full KD's mean gradient."""
+    require(table, "k", "way", "tokens", "crossing", "n", number="error")
+    k = middle(table)
+    rows = table[table.k == k]
+    first = rows[rows.tokens == 1].set_index("way")
+    last = rows[rows.tokens == rows.tokens.max()].set_index("way")
+    count = int(rows.n.max())
+    crossing = {name: float(first.crossing[name]) for name in CONVENTIONS}
+    told = {
+        name: "at once"
+        if n == 1
+        else f"from {n:,.0f} tokens on"
+        if n <= count
+        else f"nowhere up to {count:,} tokens"
+        for name, n in crossing.items()
+    }
+    best = min(crossing, key=lambda name: (-crossing[name], CONVENTIONS.index(name)))
+    sentence = (
+        f"At K = {k} {DRAWS * k} tokens sampled from the teacher take the same bytes. Sampling is "
+        f"nearer to full KD's mean gradient than {named(best)} {told[best]}: of one token the "
+        f"errors are {first.error[SAMPLED]:.0%} and {first.error[best]:.1%} of it, of the mean "
+        f"over {rows.tokens.max():,} {last.error[SAMPLED]:.1%} and {last.error[best]:.1%}."
+    )
+    number = "; ".join(f"{named(name)}: {when}" for name, when in told.items())
+    return Reading(sentence, f"K = {k}, means of {count:,} rows, sampling is nearer than {number}")
+
+
+def middle(table: pd.DataFrame) -> int:
+    """The middle K of the table."""
+    there = sorted(table.k.unique().tolist())
+    return int(there[len(there) // 2])
+
+
+@TruncationBias.picture("Error of the mean gradient, as tokens are averaged", panels=True)
+def error_over_tokens(table: pd.DataFrame) -> Figure:
+    """A panel a K: error over full KD's mean gradient against the number of tokens averaged.
+
+    What stays level is bias; the black line is sampling, whose noise falls with the root of n.
+
+    Args:
+        table: as ``TruncationBias.table`` gives it.
+    """
+    require(table, "k", "way", "tokens", number="error")
+    ks = sorted(table.k.unique().tolist())
+    figure, axes = panel_grid(len(ks), 3, PAGE, 2.6, 0.8)
+    for ax, k in zip(axes, ks, strict=True):
+        rows = table[table.k == k]
+        for name, look in LOOKS.items():
+            line = rows[rows.way == name]
+            ax.plot(line.tokens, _drawn(line.error), label=name, **look)
+        line = rows[rows.way == SAMPLED]
+        look = {"color": INK, "linestyle": DASHES[1], "label": f"{SAMPLED} {DRAWS} K tokens"}
+        ax.plot(line.tokens, _drawn(line.error), **look)
+        ax.set_title(f"K = {k}", loc="left")
+        places = sorted(rows.tokens.unique().tolist())
+        log_axis(ax, places if len(places) < 5 else places[::2], "{x:,.0f}")
+    plain_log(axes[0])
+    axes[0].set_ylabel("error of the mean\ngradient (%)")
+    said = f"tokens averaged (T = {table.temperature.iloc[0]:g}, {int(table.n.max()):,} rows)"
+    figure.supxlabel(said + state_left_out(table), fontsize=10)
+    shared_legend(figure, axes[0], "upper center", ncols=5)
+    return figure
+
+
+def _drawn(error: pd.Series) -> pd.Series:
+    """An error of 0 has no place on a logarithmic axis: a gap."""
+    return 100 * error.where(error > 0)

@@ -1,0 +1,192 @@
+"""Losses beside full KD: where the gradient of any loss points, and how far, against K."""
+
+from collections.abc import Mapping, Sequence
+from inspect import signature
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits
+from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.sweep.sweep import check_ks
+from kdanalysis.analyzers.truncation.direction import (
+    COSINE_BINS,
+    QUANTITIES,
+    summed_up,
+    tally,
+)
+from kdanalysis.analyzers.truncation.part import KS
+from kdanalysis.core.streams import QUARTILES
+from kdanalysis.draw.axes import log_axis
+from kdanalysis.draw.look import (
+    GREY,
+    PAGE,
+    Figure,
+    new_panels,
+    plain_log,
+    require,
+    side_legend,
+    state_left_out,
+)
+from kdanalysis.draw.marks import banded_line, line_look
+from kdanalysis.losses import KD, Loss
+
+ENTRIES = 2**18  # rows x classes of a chunk: some float64 copies of it are alive at a time
+
+
+class TruncatedLosses(Analyzer):
+    """Cosine and norm of losses' gradients beside full KD's, over rows, by loss and K.
+
+    Full KD is at the loss's own temperature, T^2 included on both sides. A loss that takes a number
+    of tokens ``k`` is looked at with every K, one that takes none has a K of 0. ``cosine`` and
+    ``ratio`` as in ``TruncatedDirection``; ``opposed`` is the share of rows with a cosine below 0,
+    ``silent`` that of rows with a gradient of full KD and none of the loss, such as clamped ones.
+
+    Args:
+        num_classes: c.
+        losses: by name; those that need labels need them in the data.
+        ks: each from 1 to c - 1.
+    """
+
+    noun, title, of_runs = "truncation_losses", "Losses beside full KD", False
+    needs = ("student_logits", "teacher_logits")
+    takes = ("target",)
+
+    def __init__(
+        self, num_classes: int, losses: Mapping[str, Loss], ks: Sequence[int] = KS
+    ) -> None:
+        super().__init__(num_classes=num_classes, losses=dict(losses), ks=check_ks(ks, num_classes))
+        self.entries = [
+            (name, k, one)
+            for name, loss in losses.items()
+            for k, one in (with_each_k(loss, self.ks) or [(0, loss)])
+        ]
+        self.add_sum("sums", 1, len(QUANTITIES), len(self.entries), 1)
+        self.add_sum("counts", 1, len(QUANTITIES), len(self.entries), 1, COSINE_BINS.size)
+        for name in ("opposed", "silent", "there"):
+            self.add_sum(name, len(self.entries))
+
+    @torch.no_grad()
+    def add(self, student: Logits, teacher: Logits, target: Labels | None) -> None:
+        """Add the finite rows of a batch.
+
+        Raises:
+            ValueError: a loss needs labels, and there are none.
+        """
+        if target is None:
+            if lacking := [name for name, _, loss in self.entries if loss.needs_target]:
+                raise ValueError(
+                    f"{lacking[0]} needs labels, and there are rows without: give them"
+                )
+            target = teacher.argmax(-1)
+        for side, other, labels in chunks(student, teacher, target, entries=ENTRIES):
+            side, other = side.double(), other.double()
+            pairs = [beside_kd(loss, side, other, labels) for _, _, loss in self.entries]
+            cosine, ratio = (torch.stack(x)[..., None] for x in zip(*pairs, strict=True))
+            sums, counts = tally(cosine, ratio)
+            self.accumulate(
+                sums=sums[None],
+                counts=counts[None],
+                opposed=(cosine < 0).sum((1, 2)),
+                silent=(ratio == 0).sum((1, 2)),
+                there=ratio.isfinite().sum((1, 2)),
+            )
+
+    def compute(self) -> dict[str, Tensor]:
+        """``mean``, quartiles, ``n`` by (quantity, entry); shares by entry; non_finite."""
+        found = {n: x[0, ..., 0] for n, x in summed_up(self.sums, self.counts).items()}
+        shares = {name: getattr(self, name) / self.there for name in ("opposed", "silent")}
+        shares = {name: share.expand_as(found["n"]) for name, share in shares.items()}
+        return found | shares | {"non_finite": self.non_finite.clone()}
+
+    def table(self) -> pd.DataFrame:
+        """Columns quantity, loss, k, mean, q25, median, q75, n, opposed, silent, non_finite."""
+        index = [(q, name, k) for q in QUANTITIES for name, k, _ in self.entries]
+        return self.frame(index, ["quantity", "loss", "k"])
+
+
+def with_each_k(loss: Loss, ks: Sequence[int]) -> list[tuple[int, Loss]]:
+    """Return a loss with every number of tokens; nothing where it takes none."""
+    names = signature(type(loss)).parameters
+    if getattr(loss, "k", None) is None or "k" not in names:
+        return []
+    given = {name: getattr(loss, name) for name in names}
+    return [(k, type(loss)(**(given | {"k": k}))) for k in ks]
+
+
+def beside_kd(
+    loss: Loss, student: Logits, teacher: Logits, target: Labels
+) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Return cosine to full KD and norm over full KD's of every row; NaN where it has none."""
+    gradient = sum(loss.gradients(student, teacher, target).values())
+    full = KD(loss.temperature or 1.0).gradients(student, teacher, target)["kd"]
+    norm, whole = gradient.norm(dim=-1), full.norm(dim=-1)
+    cosine = (gradient * full).sum(-1) / (norm * whole)
+    ratio = torch.where(whole > 0, norm / whole, torch.nan)
+    return torch.where(norm * whole > 0, cosine, torch.nan).clamp(-1, 1), ratio
+
+
+@TruncatedLosses.reads()
+def losses_reading(table: pd.DataFrame) -> Reading:
+    """Which loss points most nearly where full KD does, at the largest K, and which opposes it.
+
+    Losses that are full KD itself are left out.
+    """
+    require(table, "quantity", "loss", "k", "opposed", "silent", "n", number="median")
+    same = table.loss[(table.quantity == "cosine") & (table["mean"] > 1 - 1e-12)]
+    table = table[~table.loss.isin(same)]
+    if table.empty:
+        return Reading("These losses are full KD itself.")
+    last = table.loc[table.groupby(["quantity", "loss"]).k.idxmax()]
+    of = {name: rows.set_index("loss") for name, rows in last.groupby("quantity")}
+    cosine, ratio = of["cosine"]["median"], of["ratio"]["median"]
+    nearest, away = str(cosine.idxmax()), ratio.apply(lambda r: abs(r - 1)).idxmax()
+    against = of["cosine"].opposed.idxmax()
+    n = int(of["ratio"].n.max())
+    number = "; ".join(
+        f"{name}{f' at K = {row.k}' if row.k else ''} cosine {row['median']:.3f}, norm "
+        f"{ratio[name]:.3g} times, {row.opposed:.1%} opposed, {row.silent:.1%} silent"
+        for name, row in of["cosine"].iterrows()
+    )
+    return Reading(
+        f"Of these losses {nearest} points most nearly where full KD does, with a median cosine of "
+        f"{cosine[nearest]:.3f} over {n:,} rows; {away} differs most in length, {ratio[away]:.3g} "
+        f"times full KD's; {against} opposes it most often, in {of['cosine'].opposed[against]:.1%} "
+        f"of the rows.",
+        number,
+    )
+
+
+@TruncatedLosses.picture("Cosine and norm of losses beside full KD, against K", panels=True)
+def losses_over_k(table: pd.DataFrame) -> Figure:
+    """Two panels over K, a line a loss; one that takes no K is a level line.
+
+    Lines are medians, bands the middle half of the rows, the dashed line is full KD itself.
+
+    Args:
+        table: as ``TruncatedLosses.table`` gives it.
+    """
+    require(table, "quantity", "loss", "k", "q25", "q75", number="median")
+    ks = sorted(table.k[table.k > 0].unique().tolist()) or [1]
+    figure, axes = new_panels(2, 1, figsize=(PAGE, 4.8), sharex=True)
+    for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
+        ax.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        rows = table[table.quantity == quantity]
+        for place, (name, line) in enumerate(rows.groupby("loss", sort=False)):
+            if (line.k == 0).all():
+                line = pd.concat([line.assign(k=k) for k in (ks[0], ks[-1])])
+            line = line.sort_values("k")
+            low, middle, high = (line[q].where(line[q] != 0) for q in QUARTILES)
+            look = line_look(place, len(line))
+            banded_line(ax, line.k, middle, low, high, label=name, **look)
+        ax.set_ylabel(label)
+        log_axis(ax, ks, "{x:.0f}")
+        side_legend(ax)
+    plain_log(axes[1])
+    axes[1].set_xlabel(
+        f"K, known classes (line: median, band: middle half of the rows){state_left_out(table)}"
+    )
+    return figure

@@ -1,0 +1,185 @@
+"""Gradient lost (the first figure of truncation): what each K and convention miss."""
+
+from itertools import product
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.truncation.part import (
+    LOOKS,
+    Looked,
+    Truncation,
+    at_first,
+    named,
+    share_of,
+)
+from kdanalysis.core.truncation.algebra import CONVENTIONS
+from kdanalysis.draw.axes import log_axis
+from kdanalysis.draw.look import (
+    FAINT,
+    GREY,
+    PAGE,
+    Figure,
+    new_panels,
+    plain_log,
+    shared_legend,
+    state_left_out,
+)
+from kdanalysis.draw.marks import banded_line
+
+MEASURES = {"l2": "L2 norm", "l1": "L1 norm", "value": "KL value"}
+WANTED = 0.05  # of the gradient that may be lost
+
+
+class LostGradient(Truncation):
+    """Share of full KD's gradient that is lost, by T, K and convention.
+
+    Means over rows of the lost gradient's norm over means of full KD's norm:
+
+    - ``l2``: root of the sum of squares over classes; the few large entries of the top decide.
+    - ``l1``: sum of absolute entries; a tail of many small ones counts as what it moves.
+    - ``value``: KL of all classes less the convention's loss, nats over nats; below 0 where the
+      convention's loss is larger.
+
+    ``low`` and ``high`` are an interval of 95 percent of rows as independent draws. ``unknown`` is
+    by how much a share may be off, 0 with all of the teacher's logits: of a sparse teacher the tail
+    is completed with the student's shape, and the true one is not known (NaN: without bound).
+    """
+
+    noun, title = "truncation", "Gradient lost to truncation"
+
+    def __init__(self, *settings: object, **more: object) -> None:
+        super().__init__(*settings, **more)
+        shape = len(self.temperatures), len(MEASURES), len(CONVENTIONS), len(self.ks)
+        self.add_sum("n")
+        for name in ("lost", "squares", "products"):
+            self.add_sum(name, *shape)
+        for name in ("full", "full_squares", "unknown"):
+            self.add_sum(name, *shape[:2])
+
+    def add_rows(self, looked: Looked) -> None:
+        """Add rows at one temperature."""
+        found, place = looked.found, looked.place
+        gone = torch.stack((found.lost_l2, found.lost_l1, found.full_value[:, None] - found.value))
+        full = torch.stack((found.full_l2, found.full_l1, found.full_value))
+        self.lost[place] += gone.sum(2).to(self.lost)
+        self.squares[place] += (gone**2).sum(2).to(self.lost)
+        self.products[place] += torch.einsum("mvnk,mn->mvk", gone, full).to(self.lost)
+        self.full[place] += full.sum(-1).to(self.lost)
+        self.full_squares[place] += (full**2).sum(-1).to(self.lost)
+        if looked.unknown is not None:
+            self.unknown[place] += looked.unknown.sum(-1).to(self.lost)
+        self.n += len(found.entropy) if place == 0 else 0
+
+    def compute(self) -> dict[str, Tensor]:
+        """``share``, ``low``, ``high`` by (T, measure, convention, K); n, non_finite."""
+        full, squares = (x[..., None, None] for x in (self.full, self.full_squares))
+        share, half = share_of(self.lost, self.squares, self.products, full, squares, self.n)
+        counts = {"n": self.n.clone(), "non_finite": self.non_finite.clone()}
+        unknown = (self.unknown / self.full)[..., None, None].expand_as(share)
+        found = {"share": share, "low": share - half, "high": share + half, "unknown": unknown}
+        return found | counts
+
+    def table(self) -> pd.DataFrame:
+        """Columns temperature, measure, convention, k, share, low, high, unknown, n, non_finite."""
+        index = list(product(self.temperatures, MEASURES, CONVENTIONS, self.ks))
+        return self.frame(index, ["temperature", "measure", "convention", "k"])
+
+
+def least_k(table: pd.DataFrame, measure: str, convention: str, wanted: float) -> int | None:
+    """The smallest K looked at from which on no more than a wanted share is lost, or None.
+
+    The upper end of the interval counts, and how far a share may be off.
+    """
+    rows = table[(table.measure == measure) & (table.convention == convention)].sort_values("k")
+    most = rows.high.fillna(rows.share).abs() + rows.unknown
+    enough = (most <= wanted)[::-1].cummin()[::-1]
+    return int(rows.k[enough].iloc[0]) if enough.any() else None
+
+
+@LostGradient.reads()
+def lost_reading(table: pd.DataFrame) -> Reading:
+    """Which convention loses least and which K keeps it below 5 percent; the K of each."""
+    rows, temperature = at_first(table, "measure", "convention", "k", "unknown", "share")
+    last = int(rows.k.max())
+    at_last = rows[rows.k == last].set_index(["measure", "convention"])
+    found = {
+        name: {m: least_k(rows, m, name, WANTED) for m in ("l2", "l1")} for name in CONVENTIONS
+    }
+    number = f"K that loses at most {WANTED:.0%} at T = {temperature:g}, in L2 / L1: " + "; ".join(
+        f"{named(name)} {' / '.join(str(k or f'more than {last}') for k in of.values())}"
+        for name, of in found.items()
+    )
+    best = str(at_last.loc["l1"].share.idxmin())
+    taken = found[best]["l1"]
+    l2, l1 = at_last.loc[("l2", best)], at_last.loc[("l1", best)]
+    advice = f"Take {named(best)} with K = {taken}" if taken else f"No K up to {last} is enough"
+    claim = (
+        f"{advice}: of the conventions {named(best)} loses least at K = {last}, {_interval(l1)} of "
+        f"the gradient in L1 and {_interval(l2)} in L2 ({int(l1.n):,} rows)"
+    )
+    flatters = "L2 flatters the tail" if l2.high < l1.low else "L2 does not flatter the tail here"
+    others = at_last.loc["l1"].share.drop(best)
+    worse = ", ".join(f"{named(name)} {share:.0%}" for name, share in others.sort_values().items())
+    off = ""
+    if l1.unknown > 0:
+        off = (
+            f" Of the tail that is not stored the mass alone is known: with another shape than the "
+            f"student's all shares may be off by {l1.unknown:.1%} in L1 and {l2.unknown:.1%} in L2."
+        )
+    return Reading(f"{claim}. The others lose {worse} in L1. {flatters}.{off}", number)
+
+
+def _interval(row: pd.Series) -> str:
+    return f"{row.share:.1%} ({row.low:.1%} to {row.high:.1%})"
+
+
+@LostGradient.shortens
+def lost_by_k(table: pd.DataFrame) -> pd.DataFrame:
+    """The shares alone, a column a K."""
+    index = ["temperature", "measure", "convention"]
+    wide = table.pivot(index=index, columns="k", values="share")
+    return wide.rename(columns=lambda k: f"K = {k}").reset_index()
+
+
+@LostGradient.picture("Gradient of full KD that is lost, against K", panels=True)
+def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure:
+    """Three panels over K, a line a convention: L2, L1 and KL value that are lost, in percent.
+
+    Bands are intervals of 95 percent, the light line is 5 percent. The axis of values is linear
+    between -10 and 10 percent and logarithmic beyond; below 0 the convention's loss is larger.
+
+    Args:
+        table: as ``LostGradient.table`` gives it.
+        temperature: which one to draw; the first of the table if None.
+    """
+    if temperature is not None:
+        table = table[table.temperature == temperature]
+    rows, chosen = at_first(table, "measure", "convention", "k", "low", "high", "unknown", "share")
+    figure, axes = new_panels(1, 3, figsize=(PAGE, 3.3), sharex=True)
+    for ax, (measure, label) in zip(axes, MEASURES.items(), strict=True):
+        ax.axhline(100 * WANTED, color=FAINT, linewidth=1.2, zorder=0)
+        for name, look in LOOKS.items():
+            line = rows[(rows.measure == measure) & (rows.convention == name)].sort_values("k")
+            low, middle, high = (100 * line[x] for x in ("low", "share", "high"))
+            banded_line(ax, line.k, middle, low, high, label=name, **look)
+        ax.set_title(f"lost {label}", loc="left")
+        log_axis(ax, sorted(rows.k.unique().tolist()), "{x:.0f}")
+    lengths = 100 * rows[["low", "high"]][rows.measure != "value"]
+    bottom = 0.7 * min(lengths.low[lengths.low > 0].min(), 100 * WANTED)
+    for ax in axes[:2]:
+        plain_log(ax)
+        ax.set_ylim(bottom, 1.4 * max(lengths.high.max(), 100))
+    axes[1].tick_params(labelleft=False, which="both")
+    axes[2].axhline(0, color=GREY, linewidth=0.8, zorder=0)
+    axes[2].set_yscale("symlog", linthresh=10)
+    axes[2].yaxis.set_major_formatter("{x:g}")
+    axes[0].set_ylabel("lost share of full KD's (%)")
+    off = rows[rows.measure == "l1"].unknown.max()
+    said = f"; unknown tail: up to {off:.0%} off in L1" if off > 0 else ""
+    label = f"K, known classes (T = {chosen:g}{said}){state_left_out(table)}"
+    figure.supxlabel(label, fontsize=10)
+    shared_legend(figure, axes[0], "upper center", ncols=4)
+    return figure

@@ -1,0 +1,104 @@
+"""Truncation of a teacher who is sparse already: what nobody stored, as the student has it.
+
+Beyond the stored tokens a sparse teacher has a mass P_U and no more. It is completed with the
+student's shape, p = P_U q / Q_U, which is the teacher that the convention "bucket" of all stored
+tokens stands for. Against that one everything is exact. The true gradient of full KD differs by
+P_U (q|U - p|U) over T, at most 2 P_U in L1, and in L2 at most P_U |q|U| + root(P_U p_K), since no
+unknown token is above the least likely stored one.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kdanalysis.analyzers.truncation.part import ENTRIES, Looked, Truncation
+from kdanalysis.core.largest import largest
+from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.core.streams import finite_rows
+from kdanalysis.core.truncation.algebra import Known, overlap_of, rows_of
+from kdanalysis.core.truncation.statistics import of_rows
+
+
+def add_sparse(
+    parts: Iterable[Truncation], student: Float[Tensor, "n c"], teacher: SparseTeacher
+) -> None:
+    """Add the rows of a sparse teacher to analyzers of the same K and temperatures.
+
+    Raises:
+        ValueError: a row has fewer tokens than the largest K, the numbers of rows or tokens do not
+            fit, or the mass of the other tokens is not known at a temperature.
+    """
+    parts = list(parts)
+    ks, temperatures = parts[0].ks, parts[0].temperatures
+    check_sparse(student, teacher, ks)
+    at_each = [teacher.at(temperature) for temperature in temperatures]
+    for one in at_each:
+        one.tail()  # or the sentence that says why there is none
+    size = max(1, ENTRIES // student.shape[1])
+    for start in range(0, len(student), size):
+        rows = slice(start, start + size)
+        kept = finite_rows(student[rows])
+        for part in parts:
+            part.accumulate(non_finite=(~kept).sum())
+        side = student[rows][kept].detach().cpu().double()
+        for place, (temperature, one) in enumerate(zip(temperatures, at_each, strict=True)):
+            looked = look(side, one[rows][kept].to("cpu"), ks, temperature, place)
+            for part in parts:
+                part.add_rows(looked)
+
+
+def check_sparse(student: Tensor, teacher: SparseTeacher, ks: Sequence[int]) -> None:
+    """Refuse a student and a teacher that do not fit, and K that the teacher does not have."""
+    if len(student) != len(teacher):
+        raise ValueError(
+            f"the student has {len(student)} rows of logits and the teacher {len(teacher)} of "
+            f"tokens: need the same ones"
+        )
+    if teacher.kind != "logprobs":
+        raise ValueError(
+            f"{teacher} holds {teacher.kind}: what is lost needs log-probabilities, with the mass "
+            f"of the tokens that are left out"
+        )
+    if int(teacher.ids.max()) >= student.shape[1]:
+        raise ValueError(
+            f"the teacher has token {int(teacher.ids.max())}, and the student's logits are of "
+            f"{student.shape[1]} tokens: need the same vocabulary"
+        )
+    found = teacher.present.sum(-1)
+    if (short := found < ks[-1]).any():
+        row = int(short.nonzero()[0])
+        raise ValueError(
+            f"row {row} of the teacher has {int(found[row])} tokens: a K of {ks[-1]} needs as many "
+            f"in every row"
+        )
+
+
+def look(
+    student: Float[Tensor, "n c"],
+    teacher: SparseTeacher,
+    ks: Sequence[int],
+    temperature: float,
+    place: int,
+) -> Looked:
+    """Lay out some finite rows at the teacher's temperature, its tail completed."""
+    inside, tail = teacher.inside(), teacher.tail()
+    log_q = (student / temperature).log_softmax(-1)
+    ids = teacher.ids.long().clamp(min=0)
+    absent = torch.full_like(log_q, -torch.inf)
+    # An absent token must not write over a present one: the larger of both stays.
+    logs = absent.scatter_reduce(-1, ids, inside, "amax")
+    unknown = log_q.masked_fill(logs > -torch.inf, -torch.inf)
+    log_rest = unknown.logsumexp(-1, keepdim=True)
+    logs = torch.where(logs > -torch.inf, logs, log_q - log_rest + tail.unsqueeze(-1))
+    order = inside.sort(dim=-1, descending=True, stable=True).indices[:, : ks[-1]]
+    classes = ids.gather(-1, order)
+    known = Known(classes, overlap_of(classes, largest(student, ks[-1]), student.shape[1]))
+    rows = rows_of(student, temperature * logs.clamp(min=-1e5), temperature, known)
+    found = of_rows(rows, ks, temperature)
+    mass = tail.exp()
+    least = inside.masked_fill(~teacher.present, torch.inf).amin(-1).exp()
+    l2 = mass * (unknown - log_rest).exp().norm(dim=-1) + (mass * torch.minimum(least, mass)).sqrt()
+    bounds = temperature * torch.stack((l2, 2 * mass, torch.full_like(mass, torch.nan)))
+    return Looked(place, rows, found, {}, (rows, found), bounds)

@@ -1,0 +1,150 @@
+"""Tail (the third figure of truncation): the mass outside the top K of teacher and student."""
+
+from itertools import product
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first
+from kdanalysis.core.streams import Bins
+from kdanalysis.draw.axes import log_axis
+from kdanalysis.draw.look import (
+    BLUE,
+    DASHES,
+    INK,
+    ORANGE,
+    PAGE,
+    Figure,
+    new_panels,
+    plain_log,
+    side_legend,
+    state_left_out,
+)
+from kdanalysis.draw.marks import banded_line
+
+QUANTITIES = {
+    "teacher": "mass outside the teacher's top K",
+    "student": "mass outside the teacher's top K",
+    "overlap": "share of the student's top K in it",
+}
+MASS_BINS = Bins(-12.0, 0.0, 12 * 64)  # log10; quantiles are good to 3.7 percent
+SHARE_BINS = Bins(0.0, 1.0, MASS_BINS.count)  # quantiles are good to 0.0014
+QUANTILES = {"q10": 0.1, "median": 0.5, "q90": 0.9}
+SMALL = 0.05  # of the mass
+
+
+class TailMass(Truncation):
+    """Mass that teacher and student give to what is outside the teacher's top K, by T and K.
+
+    ``teacher`` and ``student`` are masses in [0, 1], ``overlap`` the share of the student's own K
+    most probable classes that are among the teacher's K. Means are exact; quantiles over rows come
+    from 768 bins, 64 a decade for masses (one below 1e-12 reads 0), 0.0014 wide for the overlap.
+    """
+
+    noun, title = "truncation_tail", "What lies outside the top K"
+
+    def __init__(self, *settings: object, **more: object) -> None:
+        super().__init__(*settings, **more)
+        shape = len(self.temperatures), len(QUANTITIES), len(self.ks)
+        self.add_sum("sums", *shape)
+        self.add_sum("counts", *shape, MASS_BINS.size)
+
+    def add_rows(self, looked: Looked) -> None:
+        """Add rows at one temperature."""
+        found, ks = looked.found, torch.arange(len(self.ks))
+        for quantity, values in enumerate((found.tail, found.student_tail, found.overlap)):
+            bins, scaled = (SHARE_BINS, values) if quantity == 2 else (MASS_BINS, values.log10())
+            counted = bins.counts(scaled.clamp(max=bins.high), ks.expand_as(values), len(ks))
+            self.counts[looked.place, quantity] += counted.to(self.counts)
+            self.sums[looked.place, quantity] += values.sum(0).to(self.sums)
+
+    def compute(self) -> dict[str, Tensor]:
+        """``mean``, quantiles, ``n`` by (T, quantity, K); non_finite."""
+        n = self.counts.sum(-1)
+        quantiles = {
+            name: torch.cat(
+                (
+                    10 ** MASS_BINS.quantile(self.counts[:, :2], q),
+                    SHARE_BINS.quantile(self.counts[:, 2:], q),
+                ),
+                1,
+            )
+            for name, q in QUANTILES.items()
+        }
+        return {"mean": self.sums / n, **quantiles, "n": n, "non_finite": self.non_finite.clone()}
+
+    def table(self) -> pd.DataFrame:
+        """Columns temperature, quantity, k, mean, q10, median, q90, n, non_finite."""
+        index = list(product(self.temperatures, QUANTITIES, self.ks))
+        return self.frame(index, ["temperature", "quantity", "k"])
+
+
+@TailMass.reads()
+def tail_reading(table: pd.DataFrame) -> Reading:
+    """Whether one K serves all rows, how large the student's tail is, how the top K agree."""
+    rows, temperature = at_first(table, "quantity", "k", "q90", "median")
+    last = int(rows.k.max())
+    of = {name: part.set_index("k") for name, part in rows.groupby("quantity")}
+    teacher, student, overlap = (of[name] for name in QUANTITIES)
+    first = {q: teacher.index[teacher[q] <= SMALL] for q in ("median", "q90")}
+    median, most = (int(ks[0]) if len(ks) else None for ks in first.values())
+    masses, held = teacher.loc[last], f"{1 - SMALL:.0%} of the teacher's mass"
+    claim = (
+        f"Even K = {last} does not hold {held} in the median row, where {masses['median']:.1%} "
+        f"lies outside, and {masses.q90:.1%} or more in one row of ten"
+    )
+    if median:
+        reach = f"K = {most}" if most else f"more than K = {last}"
+        alike = "One K serves all rows" if median == most else "No K serves all rows alike"
+        claim = f"{alike}: {held} takes K = {median} in the median row and {reach} in nine of ten"
+    times = student.loc[last]["mean"] / teacher.loc[last]["mean"]
+    side = "more" if times > 1 else "less"
+    sentence = (
+        f"{claim}. The student has {side} outside than its teacher, {times:.3g} times as much at "
+        f"K = {last}; there its own top K agrees in {overlap.loc[last]['mean']:.0%} of its classes."
+    )
+    return Reading(
+        sentence,
+        f"T = {temperature:g}, K = {last}, {int(masses.n):,} rows: outside lies "
+        f"{masses['mean']:.2%} on average, {masses['median']:.2%} in the median row, "
+        f"{masses.q90:.2%} in one of ten",
+    )
+
+
+@TailMass.picture("Mass outside the top K, and overlap of both top K", panels=True)
+def tail_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure:
+    """Two panels over K: masses outside the teacher's top K, and the overlap of both top K.
+
+    Lines are medians, dashed ones means; bands reach from the first to the last tenth of the rows.
+
+    Args:
+        table: as ``TailMass.table`` gives it.
+        temperature: which one to draw; the first of the table if None.
+    """
+    if temperature is not None:
+        table = table[table.temperature == temperature]
+    rows, chosen = at_first(table, "quantity", "k", "mean", "q10", "q90", "median")
+    figure, (masses, overlap) = new_panels(2, 1, figsize=(PAGE, 4.8), sharex=True)
+    colours = dict(zip(QUANTITIES, (BLUE, ORANGE, INK), strict=True))
+    for name, colour in colours.items():
+        ax = overlap if name == "overlap" else masses
+        scale = 100
+        line = rows[rows.quantity == name].sort_values("k")
+        low, middle, high = (scale * line[q].where(line[q] > 0) for q in QUANTILES)
+        banded_line(ax, line.k, middle, low, high, colour, marker="o", label=f"{name}, median")
+        look = {"linestyle": DASHES[1], "marker": ".", "label": f"{name}, mean"}
+        ax.plot(line.k, scale * line["mean"], color=colour, **look)
+    plain_log(masses)
+    masses.set_ylabel("mass outside the\nteacher's top K (%)")
+    overlap.set_ylabel("student's top K\nin it (%)")
+    overlap.set_ylim(0, 104)
+    log_axis(overlap, sorted(rows.k.unique().tolist()), "{x:.0f}")
+    overlap.set_xlabel(
+        f"K (T = {chosen:g}; band: all but the lowest and highest tenth of the rows)"
+        f"{state_left_out(table)}"
+    )
+    for ax in (masses, overlap):
+        side_legend(ax)
+    return figure

@@ -1,0 +1,72 @@
+"""``kdanalysis truncation``: what a teacher of a few known classes loses, from saved logits."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kdanalysis.cli.groups import Machine, Output, grouped
+from kdanalysis.cli.options import Keys, Temperatures, parse_keys, parse_ks, parse_temperatures
+from kdanalysis.core.ranks import RANKS
+
+
+@grouped
+def truncation(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Teacher and student logits: .npz, .pt, .safetensors, .parquet, or a run folder.",
+        ),
+    ],
+    *,
+    student: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The student's logits, where FILE has none."),
+    ] = None,
+    ks: Annotated[
+        str | None,
+        typer.Option(
+            "--ks", metavar="K,K,...", help="Known classes, such as 8,16-20; 1,8,32,64,128 if none."
+        ),
+    ] = None,
+    temperatures: Temperatures = "1",
+    losses: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--losses",
+            metavar="LOSS,LOSS,...",
+            help="Hold these beside full KD too: verl,trl-server,distillkit,jsd:beta=.5.",
+        ),
+    ] = None,
+    keys: Keys = None,
+    output: Output,
+    machine: Machine,
+) -> None:
+    """Show what training on the teacher's K most probable classes loses, and which K to take.
+
+    Gradient lost, direction, tail, who pays, bias against sampling and the temperature, for four
+    conventions of what becomes of the other classes. Nothing is trained. Rows may have a target
+    and a position in their text.
+
+    Example: kdanalysis truncation logits.npz --ks 8,32,64 --temperatures 1,2 --out truncation
+    """
+    known = None if ks is None else parse_ks(ks)
+    settings, names = (known, parse_temperatures(temperatures)), parse_keys(keys)
+    with output.page() as write:
+        device = machine.prepare()
+        from kdanalysis.cli.progress import watching
+        from kdanalysis.cli.terminal import heading, open_file, print_facts, print_frame
+        from kdanalysis.pages.truncation import excerpt, truncation_study
+        from kdanalysis.store.sources import load_logits
+        from kdanalysis.studies.compute import left_out
+
+        given = file if student is None else load_logits(file, student=student, keys=names)
+        source = open_file(given, names)
+        study = truncation_study(source, *settings, losses, device, watching("Truncating"))
+        if not RANKS.first:
+            return
+        table = study.tables["truncation"]
+        print_frame(excerpt(table), title=heading(source, file, left_out(table)))
+        print_facts({noun: reading.sentence for noun, reading in study.readings.items()})
+        write(study)

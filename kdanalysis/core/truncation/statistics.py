@@ -1,0 +1,113 @@
+"""What every row of a batch loses to truncation: norms, directions, values, masses."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kdanalysis.core.truncation.algebra import (
+    CONVENTIONS,
+    Group,
+    Rows,
+    groups_of,
+    kept,
+    known_of,
+    lost,
+    on_processor,
+    rows_of,
+    values_of,
+)
+
+
+class Statistics(NamedTuple):
+    """Of every row, K and convention (v, in the order of CONVENTIONS); T^2 included, nats.
+
+    The gradients are of one row's loss in its student logits. A gradient of zero has no direction:
+    its cosine is NaN.
+    """
+
+    lost_l2: Float[Tensor, "v n k"]  # norm of full KL's gradient less the convention's
+    lost_l1: Float[Tensor, "v n k"]  # sum of its absolute entries
+    kept_l2: Float[Tensor, "v n k"]  # norm of the convention's gradient
+    cosine: Float[Tensor, "v n k"]  # between the convention's gradient and full KL's
+    value: Float[Tensor, "v n k"]  # of the convention's loss; it may be below 0 with "none"
+    full_l2: Float[Tensor, " n"]  # norm of full KL's gradient
+    full_l1: Float[Tensor, " n"]
+    full_value: Float[Tensor, " n"]
+    tail: Float[Tensor, "n k"]  # teacher's mass outside its K largest classes
+    student_tail: Float[Tensor, "n k"]  # student's mass outside them
+    overlap: Float[Tensor, "n k"]  # share of the student's K largest classes among them
+    entropy: Float[Tensor, " n"]  # of the teacher at T
+    noise: Float[Tensor, " n"]  # squared norm of the gradient's noise with one token sampled
+
+
+def truncate(
+    student: Float[Tensor, "n c"],
+    teacher: Float[Tensor, "n c"],
+    ks: Sequence[int],
+    temperature: float | int = 1.0,
+) -> Statistics:
+    """Return what each K and convention loses of full KL's gradient, exactly, for some rows.
+
+    Two passes of exponentials over the vocabulary a row, and one of additions for each K; memory
+    is two float64 numbers a logit, so give it few rows. Norms agree with autograd in float64 to
+    1e-12 of full KL's, values to 1e-14 nats.
+
+    Args:
+        student: finite logits.
+        teacher: finite logits of the same shape.
+        ks: ascending, each from 1 to c - 1.
+        temperature: T > 0.
+    """
+    student, teacher = on_processor(student, teacher)
+    known = known_of(student, teacher, ks[-1])
+    return of_rows(rows_of(student, teacher, temperature, known), ks, temperature)
+
+
+def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Statistics:
+    """Return the statistics of rows that are laid out already."""
+    top, other = groups_of(rows, ks)
+    full = (top.ee + other.ee)[:, :1].sqrt()
+    values, square = values_of(top, other), temperature**2
+    of_top, of_other = kept(top, other)
+    gone_top, gone_other = lost(top, other)
+    norms = (of_top.square(top) + of_other.square(other)).sqrt()
+    gone = (gone_top.square(top) + gone_other.square(other)).sqrt()
+    along = of_top.along_full(top) + of_other.along_full(other)
+    p, q, _ = rows.top
+    whole = (p * p).sum(-1) + rows.tail[:, 3]
+    return Statistics(
+        temperature * gone,
+        temperature * lost_l1(rows, ks, top, other),
+        temperature * norms,
+        torch.where(norms * full > 0, along / (norms * full), torch.nan).clamp(-1, 1),
+        square * torch.stack([values[name] for name in CONVENTIONS]),
+        temperature * full[:, 0],
+        temperature * ((q - p).abs().sum(-1) + rows.tail[:, -1]),
+        square * values["full"][:, 0],
+        other.p,
+        other.q,
+        rows.known.overlap[:, torch.tensor(ks) - 1],
+        rows.entropy,
+        square * (1 - whole),
+    )
+
+
+def lost_l1(rows: Rows, ks: Sequence[int], top: Group, other: Group) -> Float[Tensor, "v n k"]:
+    """Return the sums of absolute entries of the lost gradient, over T, by the elements."""
+    from kdanalysis.core.truncation import loops
+
+    factors = torch.stack((other.p / other.q, other.p), -1)  # of q on O, for bucket and none
+    on_other, on_top = torch.zeros_like(factors), torch.zeros_like(top.p)
+    gone = torch.zeros_like(top.p)
+    p, q, _ = (x.numpy() for x in rows.top)
+    flat = factors.flatten(1), on_other.flatten(1)
+    loops.distances(rows.p.numpy(), rows.q.numpy(), *(x.numpy() for x in flat))
+    inside = (x.numpy() for x in (other.p / top.p, other.q / top.q, factors))
+    loops.top_distances(p, q, np.array(ks), *inside, *(x.numpy() for x in (on_top, gone, on_other)))
+    renormalise = on_top + gone + rows.tail[:, -1:]
+    bucket, none = on_other.unbind(-1)
+    return torch.stack((renormalise, bucket, none + other.p * top.q, 2 * other.p))

@@ -1,0 +1,176 @@
+"""The study of truncation: what a teacher of K known classes loses, and which K to take."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.truncation.losses import TruncatedLosses
+from kdanalysis.analyzers.truncation.lost import lost_by_k
+from kdanalysis.analyzers.truncation.part import KS
+from kdanalysis.analyzers.truncation.sparse import add_sparse
+from kdanalysis.analyzers.truncation.together import SPARSE, EveryTruncation
+from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.losses import Loss, parse_losses
+from kdanalysis.pages.html import Section
+from kdanalysis.pages.nouns import noun_section
+from kdanalysis.pages.study import Study
+from kdanalysis.studies.compute import Watch, compute, unwatched
+from kdanalysis.studies.facts import class_fact, label_fact, stated
+from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.sweeps import as_logits
+
+BATCH = 2**23  # rows x classes read together
+Losses = str | Iterable[str] | Mapping[str, Loss] | None
+
+
+def truncation(
+    student: Tensor | np.ndarray,
+    teacher: Tensor | np.ndarray | SparseTeacher,
+    ks: Sequence[int] | None = None,
+    temperatures: Sequence[float | int] = (1.0,),
+    losses: Losses = None,
+    target: Tensor | np.ndarray | None = None,
+    position: Tensor | np.ndarray | None = None,
+) -> Study:
+    """Show what a teacher of whom only the K most probable classes are known loses.
+
+    Args:
+        student: logits (n, c).
+        teacher: all its logits (n, c), against which truncation is held. Or a SparseTeacher of as
+            many tokens as the largest K or more: its tail is completed with the student's shape,
+            and the tables say how far they may be off; those that need the tail's shape are left
+            out, so that losses, target and position cannot be given.
+        ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
+            if None.
+        temperatures: every T > 0; the first is that of pictures and of a cache.
+        losses: to hold beside full KD, such as "verl,trl-server,kd"; or by names of your own.
+        target: labels (n,), to tell rows where the teacher is right; -100 where there is none.
+        position: of every row in its text (n,).
+
+    Raises:
+        ValueError: as :func:`truncation_study`.
+    """
+    more = {"target": target, "position": position}
+    if isinstance(teacher, SparseTeacher):
+        if given := [n for n, x in (more | {"losses": losses}).items() if x is not None]:
+            raise ValueError(
+                f"{given[0]} needs all of the teacher's logits: {teacher} does not say what its "
+                f"other tokens have each"
+            )
+        return sparse_study(student, teacher, ks, temperatures)
+    columns = {"teacher_logits": teacher, "student_logits": student}
+    columns |= {name: column for name, column in more.items() if column is not None}
+    return truncation_study(columns, ks, temperatures, losses)
+
+
+def truncation_study(
+    source: Any,
+    ks: Sequence[int] | None = None,
+    temperatures: Sequence[float | int] = (1.0,),
+    losses: Losses = None,
+    device: torch.device | str = "cpu",
+    watch: Watch = unwatched,
+) -> Study:
+    """Study truncation over a file, a run or arrays, read once, batch by batch.
+
+    The tables are truncation (what is lost), and truncation_direction, _tail, _payers, _bias,
+    _temperature and, where losses are named, _losses.
+
+    Args:
+        source: logits of both sides, as for ``diagnose``; target and position where there are some.
+        ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
+            if None.
+        temperatures: every T > 0; the first is that of pictures and of a cache.
+        losses: to hold beside full KD, such as "verl,trl-server,kd"; or by names of your own. Those
+            that name no temperature get the first.
+        device: where the sums are; rows are looked at on the processor.
+        watch: wraps the batches, for a progress bar.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: there are no student logits, a K or a temperature is out of range, a loss is not
+            known or needs labels where there are none, or every row holds NaN or inf.
+    """
+    source = open_source(source)
+    if "student_logits" not in source.columns():
+        raise ValueError(
+            f"{source.path} holds teacher logits alone: what truncation loses is a gradient in the "
+            f"student's logits, so student_logits are needed beside them"
+        )
+    classes = source.info.num_classes
+    ks = [k for k in KS if k < classes] if ks is None else ks
+    analyzer = EveryTruncation(classes, ks, temperatures)
+    size = int(np.clip(BATCH // classes, 1, 16_384))
+    analyzers: dict[str, Analyzer] = {"truncation": analyzer}
+    if found := read_losses(losses, analyzer.temperatures[0]):
+        analyzers["truncation_losses"] = TruncatedLosses(classes, found, ks)
+    found_tables = compute(source, analyzers, device, watch, size)
+    tables = analyzer.tables() | {n: t for n, t in found_tables.items() if n != "truncation"}
+    left_out = int(analyzer.non_finite)
+    if left_out == source.num_rows:
+        raise ValueError(
+            f"every row of {source.path} holds NaN or inf: there is nothing to look at"
+        )
+    facts = {
+        "logits": source.name,
+        "rows": f"{source.num_rows:,}",
+        "classes": class_fact(classes, source.info.classes),
+        "K": ", ".join(map(str, analyzer.ks)),
+        "temperatures": ", ".join(f"{t:g}" for t in analyzer.temperatures),
+        "labels": label_fact(source),
+        "rows left out (NaN or inf)": left_out or None,
+    }
+    return study_of(f"Truncation: {source.name}", facts, tables)
+
+
+def sparse_study(
+    student: Tensor | np.ndarray,
+    teacher: SparseTeacher,
+    ks: Sequence[int] | None,
+    temperatures: Sequence[float | int],
+) -> Study:
+    """Study the truncation of a sparse teacher; see :func:`truncation`."""
+    student = as_logits(student, "student")
+    held, classes = int(teacher.present.sum(-1).min()), student.shape[1]
+    ks = [k for k in KS if k <= min(held, classes - 1)] if ks is None else ks
+    analyzers = {kind.noun: kind(classes, ks, temperatures) for kind in SPARSE}
+    add_sparse(analyzers.values(), student, teacher)
+    tables = {noun: one.table() for noun, one in analyzers.items()}
+    facts = {
+        "logits": repr(teacher),
+        "rows": f"{len(student):,}",
+        "classes": str(classes),
+        "K": ", ".join(map(str, ks)),
+        "temperatures": ", ".join(f"{t:g}" for t in temperatures),
+        "rows left out (NaN or inf)": int(tables["truncation"].non_finite.max()) or None,
+    }
+    return study_of("Truncation of a sparse teacher", facts, tables)
+
+
+def study_of(title: str, facts: dict[str, object], tables: dict[str, pd.DataFrame]) -> Study:
+    """Return the study of these tables, a section each."""
+
+    def sections() -> list[Section]:
+        return [noun_section(noun, {"": table}) for noun, table in tables.items()]
+
+    parts = {noun: {"": table} for noun, table in tables.items()}
+    return Study(title, stated(facts), parts, sections, None, ("csv", "parquet"))
+
+
+def read_losses(losses: Losses, temperature: float) -> dict[str, Loss]:
+    """Return losses by name from their text, or as they are given; none for None."""
+    if losses is None:
+        return {}
+    return dict(losses) if isinstance(losses, Mapping) else parse_losses(losses, temperature)
+
+
+def excerpt(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the share of the gradient that is lost in percent, a column a K."""
+    wide = lost_by_k(table)
+    shares = {name: 100 * wide[name] for name in wide if name.startswith("K = ")}
+    return wide.assign(**{name: share.map("{:.1f}%".format) for name, share in shares.items()})

@@ -1,0 +1,138 @@
+"""Direction and tail: quantiles as numpy finds them; sentences and figures show the tables."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kdanalysis.analyzers.truncation.direction import (
+    TruncatedDirection,
+    direction_over_k,
+    direction_reading,
+)
+from kdanalysis.analyzers.truncation.tail import TailMass, tail_over_k, tail_reading
+from kdanalysis.core.truncation.algebra import CONVENTIONS
+from tests.analyzers.readback import lines, smallest_font
+from tests.analyzers.truncation.rows import KS, N, fed, pair, plain
+
+STUDENT, TEACHER = pair()
+
+
+def test_cosines_and_ratios_are_numpys():
+    frame = fed(TruncatedDirection, STUDENT, TEACHER, KS).table()
+    frame = frame.set_index(["quantity", "convention", "k"])
+    for k, name in product(KS, CONVENTIONS):
+        if (k, name) == (1, "renormalise"):
+            continue
+        gradients, _ = plain(STUDENT, TEACHER, k)
+        kept, full = gradients[name], gradients["full"]
+        lengths = np.linalg.norm(kept, axis=1), np.linalg.norm(full, axis=1)
+        cosine, ratio = (kept * full).sum(1) / lengths[0] / lengths[1], lengths[0] / lengths[1]
+        for quantity, each, close in (
+            ("cosine", cosine, {"abs": 0.0027}),
+            ("ratio", ratio, {"rel": 0.038}),
+        ):
+            row = frame.loc[(quantity, name, k)]
+            assert row["mean"] == pytest.approx(each.mean(), rel=1e-10)
+            for column, q in (("q25", 0.25), ("median", 0.5), ("q75", 0.75)):
+                expected = np.quantile(each, q, method="inverted_cdf")
+                assert row[column] == pytest.approx(expected, **close), (quantity, name, k)
+
+
+def test_a_gradient_of_zero_has_no_direction_and_none_without_full_kd_a_ratio():
+    student = STUDENT.clone()
+    student[:20] = TEACHER[:20]
+    frame = fed(TruncatedDirection, student, TEACHER, KS).table()
+    frame = frame.set_index(["quantity", "convention", "k"])
+    assert frame.n["cosine", "renormalise", 1] == 0
+    assert frame.n["ratio", "renormalise", 1] == N - 20
+    assert frame["mean"]["ratio", "renormalise", 1] == 0
+    assert frame.n["ratio", "teacher", 4] == N - 20
+    assert np.isnan(frame["median"]["cosine", "renormalise", 1])
+
+
+def directions(cosine: float = 0.999) -> pd.DataFrame:
+    rows = [
+        (1.0, quantity, name, k, value, value - 0.01, value, value + 0.01, 300)
+        for (quantity, one), name, k in product(
+            (("cosine", cosine), ("ratio", 1.05)), CONVENTIONS, (8, 64)
+        )
+        for value in [one - 0.2 * (name == "teacher" and quantity == "cosine")]
+    ]
+    names = ["temperature", "quantity", "convention", "k", "mean", "q25", "median", "q75", "n"]
+    return pd.DataFrame(rows, columns=names).assign(non_finite=0)
+
+
+def test_the_sentence_says_who_keeps_the_direction():
+    sentence = direction_reading(directions()).sentence
+    assert sentence.startswith('At K = 64 "renormalise" and "bucket" and "none" keep the direction')
+    assert '"teacher" turns furthest away, to a cosine of 0.799' in sentence
+    assert direction_reading(directions(0.9)).sentence.startswith("Even K = 64 does not keep")
+    assert "of 300 rows" in direction_reading(directions()).number
+
+
+def test_panels_show_the_medians():
+    frame = directions()
+    figure = direction_over_k(frame)
+    for ax, quantity in zip(figure.axes, ("cosine", "ratio"), strict=True):
+        rows = frame[(frame.quantity == quantity) & (frame.convention == "teacher")]
+        assert lines(ax)["teacher"] == ([8, 64], pytest.approx(rows["median"].tolist()))
+    assert smallest_font(figure) >= 9
+
+
+def test_masses_and_overlap_are_numpys():
+    frame = fed(TailMass, STUDENT, TEACHER, KS).table().set_index(["quantity", "k"])
+    p, q = (side.softmax(-1).numpy() for side in (TEACHER, STUDENT))
+    best, mine = (-p).argsort(1), (-q).argsort(1)
+    for k in KS:
+        each = {
+            "teacher": np.take_along_axis(p, best[:, k:], 1).sum(1),
+            "student": np.take_along_axis(q, best[:, k:], 1).sum(1),
+            "overlap": np.array(
+                [len({*a} & {*b}) / k for a, b in zip(best[:, :k], mine[:, :k], strict=True)]
+            ),
+        }
+        for name, values in each.items():
+            row = frame.loc[(name, k)]
+            assert row["mean"] == pytest.approx(values.mean(), rel=1e-12)
+            close = {"abs": 0.0015} if name == "overlap" else {"rel": 0.038}
+            for column, level in (("q10", 0.1), ("median", 0.5), ("q90", 0.9)):
+                expected = np.quantile(values, level, method="inverted_cdf")
+                assert row[column] == pytest.approx(expected, **close), (name, k, column)
+    assert (frame.n == N).all()
+
+
+def tails(median: float = 0.2, q90: float = 0.4, student: float = 2.0) -> pd.DataFrame:
+    """Masses that fall tenfold with every K."""
+    rows = [
+        (1.0, name, k, *(scale * x / 10**place for x in (median, median / 2, median, q90)), 200)
+        for name, scale in (("teacher", 1.0), ("student", student), ("overlap", 1.0))
+        for place, k in enumerate((8, 16, 32))
+    ]
+    names = ["temperature", "quantity", "k", "mean", "q10", "median", "q90", "n"]
+    return pd.DataFrame(rows, columns=names).assign(non_finite=0)
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (tails(), "One K serves all rows: 95% of the teacher's mass takes K = 16 in the median"),
+        (tails(0.04), "No K serves all rows alike: 95% of the teacher's mass takes K = 8"),
+        (tails(0.4, 6.0), "K = 16 in the median row and more than K = 32 in nine of ten"),
+        (tails(20.0, 40.0), "Even K = 32 does not hold 95% of the teacher's mass"),
+        (tails(), "The student has more outside than its teacher, 2 times as much at K = 32"),
+        (tails(student=0.5), "The student has less outside than its teacher, 0.5 times"),
+    ],
+)
+def test_the_sentence_about_the_tail_follows_the_table(frame, words):
+    assert words in tail_reading(frame).sentence
+
+
+def test_panels_show_masses_and_overlap():
+    frame = tails()
+    masses, overlap = tail_over_k(frame).axes
+    rows = frame[frame.quantity == "student"]
+    assert lines(masses)["student, median"][1] == pytest.approx(100 * rows["median"])
+    assert lines(masses)["teacher, mean"][1] == pytest.approx([20, 2, 0.2])
+    assert list(lines(overlap)) == ["overlap, median", "overlap, mean"]

@@ -1,0 +1,131 @@
+"""A sparse teacher: its tail has the student's shape, and the true one stays within the bounds."""
+
+import numpy as np
+import pytest
+import torch
+
+import kdanalysis as kd
+from kdanalysis.analyzers.truncation.lost import LostGradient
+from kdanalysis.analyzers.truncation.sparse import add_sparse
+from kdanalysis.core.truncation.algebra import CONVENTIONS
+from tests.analyzers.truncation.rows import KS, N, V, pair, plain
+
+STUDENT, TEACHER = pair()
+HELD = 20
+
+
+def completed(temperature: float = 1.0) -> torch.Tensor:
+    """Logits of the teacher that the tail of the student's shape makes."""
+    p, q = ((side / temperature).softmax(-1) for side in (TEACHER, STUDENT))
+    for row in range(N):
+        rest = TEACHER[row].argsort(descending=True)[HELD:]
+        p[row, rest] = p[row, rest].sum() * q[row, rest] / q[row, rest].sum()
+    return temperature * p.log()
+
+
+def shares(study, temperature: float = 1.0):
+    table = study.tables["truncation"]
+    table = table[table.temperature == temperature]
+    return table.set_index(["measure", "convention", "k"])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_the_tables_are_those_of_the_completed_teacher(temperature):
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD, (1, 2))
+    study = kd.truncation(STUDENT, sparse, KS, (temperature,))
+    assert list(study.tables) == ["truncation", "truncation_direction", "truncation_tail"]
+    share = shares(study, temperature).share
+    tails = study.tables["truncation_tail"].set_index(["quantity", "k"])["mean"]
+    direction = study.tables["truncation_direction"].set_index(["quantity", "convention", "k"])
+    p, q = ((side / temperature).softmax(-1).numpy() for side in (TEACHER, STUDENT))
+    order = (-p).argsort(1)
+    for k in KS:
+        gradients, values = plain(STUDENT, completed(temperature), k, temperature, TEACHER)
+        full = gradients.pop("full")
+        for name, kept in gradients.items():
+            gone = full - kept
+            l2 = np.linalg.norm(gone, axis=1).sum() / np.linalg.norm(full, axis=1).sum()
+            assert share["l2", name, k] == pytest.approx(l2, rel=1e-9)
+            l1 = np.abs(gone).sum() / np.abs(full).sum()
+            assert share["l1", name, k] == pytest.approx(l1, rel=1e-9)
+            value = (values["full"] - values[name]).sum() / values["full"].sum()
+            assert share["value", name, k] == pytest.approx(value, rel=1e-8)
+            ratio = np.linalg.norm(kept, axis=1) / np.linalg.norm(full, axis=1)
+            found = direction["mean"]["ratio", name, k]
+            assert found == pytest.approx(ratio.mean(), rel=1e-9, abs=1e-12)
+        for side, values in (("teacher", p), ("student", q)):
+            outside = np.take_along_axis(values, order[:, k:], 1).sum(1).mean()
+            assert tails[side, k] == pytest.approx(outside, rel=1e-10)
+
+
+def test_what_all_stored_tokens_lose_by_the_bucket_is_unknown_alone():
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
+    found = shares(kd.truncation(STUDENT, sparse, (4, HELD)))
+    assert found.share["l2", "bucket", HELD] == pytest.approx(0, abs=1e-7)
+    assert found.share["l2", "bucket", 4] > 0.01
+    assert found.unknown["l1", "bucket", HELD] > 0
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_the_true_gradient_lies_within_the_bounds_of_every_row(temperature):
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD, (1, 2))
+    p = (TEACHER / temperature).softmax(-1).numpy()
+    for row in range(N):
+        one, student = slice(row, row + 1), STUDENT[row : row + 1]
+        analyzer = LostGradient(V, KS, (temperature,))
+        add_sparse([analyzer], student, sparse[one])
+        off = analyzer.unknown[0]
+        true, _ = plain(student, TEACHER[one], 4, temperature)
+        guess, _ = plain(student, completed(temperature)[one], 4, temperature)
+        gap = true["full"] - guess["full"]
+        assert np.linalg.norm(gap) <= off[0] * (1 + 1e-12)
+        assert np.abs(gap).sum() <= off[1] * (1 + 1e-12)
+        outside = np.sort(p[row])[:-HELD].sum()
+        assert off[1] == pytest.approx(2 * temperature * outside)
+
+
+def test_absent_tokens_and_any_order_change_nothing():
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
+    order = torch.randperm(HELD, generator=torch.Generator().manual_seed(0))
+    ids = torch.cat((torch.full((N, 2), -1), sparse.ids[:, order].long()), 1)
+    logs = torch.cat((torch.zeros(N, 2).double(), sparse.logprobs[:, order]), 1)
+    other = kd.SparseTeacher(ids, logs, sparse.log_other)
+    expected, found = (shares(kd.truncation(STUDENT, x, KS)) for x in (sparse, other))
+    np.testing.assert_allclose(found.share, expected.share, rtol=1e-9)
+
+
+def test_rows_of_the_student_with_nan_are_counted_and_left_out():
+    student = STUDENT.clone()
+    student[3, 7] = torch.nan
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
+    found = shares(kd.truncation(student, sparse, KS))
+    assert (found.n == N - 1).all()
+    assert (found.non_finite == 1).all()
+
+
+def test_the_sentence_says_how_far_it_may_be_off():
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
+    study = kd.truncation(STUDENT, sparse, (4, HELD))
+    off = shares(study).unknown["l1", "bucket", 4]
+    sentence = study.readings["truncation"].sentence
+    assert f"with another shape than the student's all shares may be off by {off:.1%}" in sentence
+    assert "mass alone" not in kd.truncation(STUDENT, TEACHER, (4,)).readings["truncation"].sentence
+    assert set(CONVENTIONS) == set(study.tables["truncation"].convention)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: {"ks": (HELD + 1,)}, "row 0 of the teacher has 20 tokens: a K of 21 needs"),
+        (lambda t: {"teacher": t[:5]}, "the student has 60 rows of logits and the teacher 5 of"),
+        (lambda t: {"student": STUDENT[:, :9], "ks": (1,)}, "need the same vocabulary"),
+        (lambda t: {"temperatures": (3.0,)}, "does not say how much mass the other tokens have"),
+        (lambda t: {"losses": "kd"}, "losses needs all of the teacher's logits"),
+        (lambda t: {"target": TEACHER.argmax(1)}, "target needs all of the teacher's logits"),
+    ],
+)
+def test_what_a_sparse_teacher_cannot_say_is_refused(change, words):
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
+    given = {"student": STUDENT, "teacher": sparse, "ks": KS} | change(sparse)
+    with pytest.raises(ValueError, match=words):
+        kd.truncation(**given)

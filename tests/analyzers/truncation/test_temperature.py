@@ -1,0 +1,132 @@
+"""Temperature: tails, bounds and opposed rows as numpy finds them; all tables from one look."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kdanalysis.analyzers.truncation.temperature import (
+    TruncatedTemperature,
+    tail_over_temperature,
+    temperature_reading,
+)
+from kdanalysis.analyzers.truncation.together import PARTS, EveryTruncation
+from kdanalysis.core.truncation.algebra import CONVENTIONS
+from tests.analyzers.readback import lines, smallest_font
+from tests.analyzers.truncation.rows import KS, N, fed, pair, plain
+
+STUDENT, TEACHER = pair()
+LADDER = (1.0, 2.0, 4.0)
+
+
+def test_tails_opposed_and_clamped_rows_are_numpys():
+    frame = fed(TruncatedTemperature, STUDENT, TEACHER, KS, LADDER).table()
+    frame = frame.set_index(["temperature", "k"])
+    for t, k in product(LADDER, KS):
+        p = np.sort((TEACHER / t).softmax(-1).numpy(), axis=1)[:, ::-1]
+        gradients, values = plain(STUDENT, TEACHER, k, t)
+        row = frame.loc[(t, k)]
+        assert row.mass == pytest.approx(p[:, k:].sum(1).mean(), rel=1e-12)
+        assert row.clamped == (values["none"] < 0).mean()
+        for name in CONVENTIONS:
+            if (k, name) != (1, "renormalise"):
+                opposed = (gradients[name] * gradients["full"]).sum(1) < 0
+                assert row[f"opposed_{name}"] == pytest.approx(opposed.mean())
+    assert frame.loc[(1.0, 1), "opposed_none"] > 0
+    assert frame.loc[(1.0, 1), "clamped"] > 0
+
+
+def test_a_cache_knows_the_tail_at_its_own_temperature_and_bounds_others():
+    frame = fed(TruncatedTemperature, STUDENT, TEACHER, KS, LADDER).table()
+    own = frame.temperature == 1
+    np.testing.assert_allclose(frame.least[own], frame.mass[own], rtol=1e-12)
+    np.testing.assert_allclose(frame.most[own], frame.mass[own], rtol=1e-12)
+    assert (frame.least < frame.mass)[~own].all()
+    assert (frame.mass < frame.most)[~own].all()
+
+
+def example(most: float = 0.9, opposed: float = 0.2) -> pd.DataFrame:
+    rows = pd.DataFrame(
+        {
+            "temperature": [1.0, 1.0, 4.0, 4.0],
+            "k": [8, 64, 8, 64],
+            "mass": [0.1, 0.05, 0.7, 0.6],
+            "least": [0.1, 0.05, 0.4, 0.5],
+            "most": [0.1, 0.05, 0.95, most],
+            "clamped": [0.0, 0.0, 0.1, 0.05],
+        }
+    )
+    shares = {f"opposed_{name}": opposed * (name == "none") for name in CONVENTIONS}
+    return rows.assign(**shares, n=200, non_finite=0)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (
+            example(),
+            "A cache of T = 1 does not tell the tail at T = 4: of K = 64 it bounds the mean",
+        ),
+        (example(0.55), "A cache of T = 1 tells the tail at T = 4"),
+        (
+            example(),
+            'At T = 4 and K = 64 "none" opposes full KD in 40 of 200 rows; the loss of "no',
+        ),
+        (example(opposed=0.0), "no convention opposes full KD in any of 200 rows"),
+        (example(), "is below 0 in 10, which a clamp at 0 would silence"),
+    ],
+)
+def test_the_sentence_follows_the_table(table, words):
+    assert words in temperature_reading(table).sentence
+    assert "T = 4: tail 60.00%, known to be 50.00% to" in temperature_reading(table).number
+
+
+def test_one_temperature_has_no_sentence_about_the_cache():
+    table = example()
+    sentence = temperature_reading(table[table.temperature == 1]).sentence
+    assert sentence.startswith("At T = 1 and K = 64")
+
+
+def test_panels_show_tail_bounds_and_rows():
+    table = example()
+    tail, against = tail_over_temperature(table).axes
+    assert lines(tail)["the tail itself"] == ([1, 4], pytest.approx([5, 60]))
+    band = tail.collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx(90)
+    assert lines(against)["none opposes"][1] == pytest.approx([20, 20])
+    assert lines(tail_over_temperature(table, 8).axes[0])["the tail itself"][1] == pytest.approx(
+        [10, 70]
+    )
+    assert smallest_font(tail.figure) >= 9
+    with pytest.raises(ValueError, match=r"the table has no K = 9, it has \[8, 64\]"):
+        tail_over_temperature(table, 9)
+
+
+def test_together_the_tables_are_those_of_each_alone():
+    together = fed(EveryTruncation, STUDENT, TEACHER, KS, LADDER, position=torch.arange(N))
+    assert list(together.tables()) == [kind.noun for kind in PARTS]
+    for kind in PARTS:
+        alone = fed(kind, STUDENT, TEACHER, KS, LADDER, position=torch.arange(N)).table()
+        pd.testing.assert_frame_equal(together.tables()[kind.noun], alone, check_like=True)
+
+
+def test_halves_merge_into_the_whole_in_every_part():
+    whole = fed(EveryTruncation, STUDENT, TEACHER, KS, LADDER, splits=())
+    left, right = (
+        fed(EveryTruncation, STUDENT[rows], TEACHER[rows], KS, LADDER, splits=())
+        for rows in (slice(0, 23), slice(23, None))
+    )
+    left.merge_state(right)
+    for noun, table in whole.tables().items():
+        pd.testing.assert_frame_equal(left.tables()[noun], table, rtol=1e-9)
+    with pytest.raises(ValueError, match="cannot merge EveryTruncation"):
+        left.merge_state(EveryTruncation(STUDENT.shape[1], KS, (1.0,)))
+
+
+def test_a_row_with_inf_is_counted_in_every_table():
+    student = STUDENT.clone()
+    student[5, 3] = np.inf
+    together = fed(EveryTruncation, student, TEACHER, KS)
+    assert all((table.non_finite == 1).all() for table in together.tables().values())
