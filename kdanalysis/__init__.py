@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         feature_gradients as feature_gradients,
         region_logits as region_logits,
     )
+    from kdanalysis.core.sparse import SparseTeacher as SparseTeacher
     from kdanalysis.draw.look import new_axes as new_axes
     from kdanalysis.losses import (
         Blockwise as Blockwise,
@@ -114,6 +115,7 @@ _HOMES = {
     "region_cases": "kdanalysis.core.cases",
     "region_logits": "kdanalysis.core.regions",
     "feature_gradients": "kdanalysis.core.regions",
+    "SparseTeacher": "kdanalysis.core.sparse",
     "open_run": "kdanalysis.studies.run",
     "Analyzer": "kdanalysis.analyzers.base",
     "Reading": "kdanalysis.analyzers.noun",
