@@ -36,7 +36,7 @@ def load_sparse(
     path: str | Path,
     *,
     vocabulary: int | None = None,
-    temperature: float | None = None,
+    temperature: float | int | None = None,
     kind: str = "logprobs",
     keys: Mapping[str, str] | None = None,
     config: str | Path | None = None,

@@ -97,7 +97,7 @@ def _answers(value: Any, fields: set[str], depth: int = 0) -> Iterator[tuple[str
         for one in value:
             yield from _answers(one, fields, depth + 1)
     elif isinstance(value, dict):
-        fields |= value.keys()
+        fields.update(value)
         for name, inner in value.items():
             if name in (VLLM, SGLANG) and isinstance(inner, list):
                 yield name, inner

@@ -2,8 +2,9 @@
 
 import warnings
 import zipfile
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class TorchFile(Sliced):
         return rows.float().numpy() if rows.dtype == torch.bfloat16 else rows.numpy().copy()
 
 
-def check_archive(source: Path | BinaryIO, path: Path | str) -> None:
+def check_archive(source: Path | BytesIO, path: Path | str) -> None:
     """Refuse what ``torch.save`` does not write; arguments as for :func:`load_content`.
 
     Raises:
@@ -86,7 +87,7 @@ def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     return tensors, {key: f"a {kind}, no tensor" for key, kind in others.items()}
 
 
-def load_content(source: Path | BinaryIO, path: Path | str) -> Any:
+def load_content(source: Path | BytesIO, path: Path | str) -> Any:
     """Load tensors, and what holds them, from a file, mapped, or from bytes.
 
     Args:
