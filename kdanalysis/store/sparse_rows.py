@@ -77,7 +77,7 @@ def stacked(
     return _filled(ids, width, ABSENT), _filled(values, width, -np.inf)
 
 
-def _filled(blocks: Sequence[np.ndarray], width: int, filler: float) -> np.ndarray:
+def _filled(blocks: Sequence[np.ndarray], width: int, filler: float | int) -> np.ndarray:
     wide = [((0, 0), (0, width - block.shape[1])) for block in blocks]
     return np.concatenate(
         [np.pad(b, w, constant_values=filler) for b, w in zip(blocks, wide, strict=True)]
