@@ -42,6 +42,7 @@ def diagnose(
         from kdanalysis.cli.progress import watching
         from kdanalysis.cli.terminal import heading, open_file, print_frame
         from kdanalysis.pages.teacher import diagnose as study_teacher
+        from kdanalysis.pages.teacher import vocabulary_note
         from kdanalysis.studies.compute import without_label
 
         source = open_file(file, names)
@@ -51,6 +52,8 @@ def diagnose(
         title = heading(source, file, without_label(source))
         print_frame(wide_card(study.tables["teacher"]), title=title)
         print_suggestions(study)
+        if note := vocabulary_note(source.info.num_classes):
+            typer.echo(f"\nLeft out: {note}.")
         write(study)
 
 

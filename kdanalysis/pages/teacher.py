@@ -16,6 +16,7 @@ from kdanalysis.analyzers.teacher.profile import ClassProfile
 from kdanalysis.analyzers.teacher.suggestion import suggest, suggestion_tiles
 from kdanalysis.analyzers.teacher.suppression import Suppression
 from kdanalysis.analyzers.terms.amplification import Amplification
+from kdanalysis.core.streams import VOCABULARY
 from kdanalysis.losses import DKD, GDKD
 from kdanalysis.pages.html import Section, Tile
 from kdanalysis.pages.nouns import noun_section
@@ -55,6 +56,7 @@ def diagnose(
         "classes": class_fact(source.info.num_classes, source.info.classes),
         "files": getattr(source.logits, "order", None),
         "labels": label_fact(source),
+        "left out": vocabulary_note(source.info.num_classes) or None,
     }
 
     def sections() -> list[Section]:
@@ -65,6 +67,17 @@ def diagnose(
     parts = {noun: {"": table} for noun, table in tables.items()}
     title = f"Teacher card: {source.name}"
     return Study(title, stated(facts), parts, sections, source.info.classes)
+
+
+def vocabulary_note(classes: int) -> str:
+    """Return what a page of so many classes leaves out, and why; nothing of few classes."""
+    if classes <= VOCABULARY:
+        return ""
+    return (
+        f"{classes:,} classes are a vocabulary (more than {VOCABULARY:,}): profile and modality "
+        f"would have a row for every pair of tokens, amplification and the suggested k, T and "
+        f"weights are of image classes"
+    )
 
 
 def teacher_tables(
@@ -83,7 +96,7 @@ def teacher_tables(
     }
     if classes <= MOST_CLASSES:
         wanted |= {"profile": ClassProfile(classes), "modality": Modality(classes)}
-    if classes > 2:
+    if 2 < classes <= VOCABULARY:
         losses = {"dkd": DKD(), "gdkd": GDKD(k=min(5, classes - 1))}
         wanted["amplification"] = Amplification(losses, temperatures)
     tables = compute(source, wanted, device, watch)

@@ -1,4 +1,7 @@
-"""Suggestion: settings of GDKD to start from, by the rules of ``suggestion_rules``."""
+"""Suggestion: settings of GDKD to start from, by the rules of ``suggestion_rules``.
+
+Of a vocabulary it is the number of tokens to keep, by ``suggestion_tokens``.
+"""
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,8 @@ from kdanalysis.analyzers.teacher.suggestion_rules import (
     suggest_temperature,
     suggest_weights,
 )
+from kdanalysis.analyzers.teacher.suggestion_tokens import LOST, suggest_tokens, tokens_sentence
+from kdanalysis.core.streams import VOCABULARY
 
 CAVEAT = "Where to start, not an optimum: rules on the teacher's numbers, no student was trained."
 TILES = {
@@ -18,6 +23,7 @@ TILES = {
     "w_high": "Weight of high",
     "w_low_top": "Weight of low_top",
     "w_low_other": "Weight of low_other",
+    **{f"k_{100 * lost:g}": f"K for {lost:.0%} of the mass" for lost in LOST},
 }
 
 
@@ -36,7 +42,8 @@ def suggest(
     """Return columns setting, value, rule, evidence, would_change.
 
     Settings are temperature, k, w_high, w_low_top and w_low_other; temperature alone for two
-    classes, where the low terms of GDKD are 0; none where no sample was finite.
+    classes, where the low terms of GDKD are 0; none where no sample was finite. Of more than 5000
+    classes they are numbers of tokens, as ``suggest_tokens`` returns them.
 
     Args:
         teacher: columns quantity, temperature, value (``TeacherDistribution``).
@@ -46,6 +53,8 @@ def suggest(
             change no number, but say at which T between the steps of the ladder NLL is least.
     """
     classes = int(mass.k.max())
+    if classes > VOCABULARY:
+        return suggest_tokens(mass)
     card = teacher.dropna(subset="temperature").pivot(
         index="temperature", columns="quantity", values="value"
     )
@@ -78,6 +87,8 @@ def suggestion_reading(table: pd.DataFrame) -> Reading:
     """What the suggestions are, and where they do not apply; the loss as an option to paste."""
     if table.empty:
         return Reading("No sample is finite, so nothing can be suggested.")
+    if "temperature" not in set(table.setting):
+        return Reading(tokens_sentence(table))
     few = "With two classes the low terms of GDKD are 0, so plain KD is suggested."
     text = CAVEAT if "k" in set(table.setting) else f"{CAVEAT} {few}"
     return Reading(text, f"--loss {loss_text(table)}")
