@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdanalysis.cli.groups import Machine, Output, grouped
-from kdanalysis.cli.options import Keys, Temperatures, parse_keys, parse_temperatures
+from kdanalysis.cli.options import (
+    Keys,
+    Temperatures,
+    Vocabulary,
+    parse_keys,
+    parse_temperatures,
+)
 from kdanalysis.core.ranks import RANKS
 
 if TYPE_CHECKING:
@@ -25,6 +31,7 @@ def diagnose(
     *,
     temperatures: Temperatures = "1,2,4,8",
     keys: Keys = None,
+    vocabulary: Vocabulary = None,
     output: Output,
     machine: Machine,
 ) -> None:
@@ -42,17 +49,17 @@ def diagnose(
         from kdanalysis.cli.progress import watching
         from kdanalysis.cli.terminal import heading, open_file, print_frame
         from kdanalysis.pages.teacher import diagnose as study_teacher
-        from kdanalysis.pages.teacher import vocabulary_note
         from kdanalysis.studies.compute import without_label
+        from kdanalysis.studies.facts import left_out_fact
 
-        source = open_file(file, names)
+        source = open_file(file, names, vocabulary)
         study = study_teacher(source, ladder, device, watching("Reading"))
         if not RANKS.first:
             return
         title = heading(source, file, without_label(source))
         print_frame(wide_card(study.tables["teacher"]), title=title)
         print_suggestions(study)
-        if note := vocabulary_note(source.info.num_classes):
+        if note := left_out_fact(source.info.num_classes):
             typer.echo(f"\nLeft out: {note}.")
         write(study)
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from kdanalysis.core.partition import check_target
 
-VOCABULARY = 5000  # with more classes than these they are tokens; no table has a row for each
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
 
 

@@ -16,13 +16,13 @@ from kdanalysis.analyzers.teacher.profile import ClassProfile
 from kdanalysis.analyzers.teacher.suggestion import suggest, suggestion_tiles
 from kdanalysis.analyzers.teacher.suppression import Suppression
 from kdanalysis.analyzers.terms.amplification import Amplification
-from kdanalysis.core.streams import VOCABULARY
+from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.losses import DKD, GDKD
 from kdanalysis.pages.html import Section, Tile
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
-from kdanalysis.studies.facts import class_fact, label_fact, stated
+from kdanalysis.studies.facts import class_fact, cut_fact, label_fact, left_out_fact, stated
 from kdanalysis.studies.opening import open_source
 from kdanalysis.studies.run import MOST_CLASSES
 from kdanalysis.studies.source import Source
@@ -54,9 +54,10 @@ def diagnose(
         "logits": source.name,
         "samples": f"{source.num_rows:,}",
         "classes": class_fact(source.info.num_classes, source.info.classes),
+        "cut": cut_fact(source),
         "files": getattr(source.logits, "order", None),
         "labels": label_fact(source),
-        "left out": vocabulary_note(source.info.num_classes) or None,
+        "left out": left_out_fact(source.info.num_classes),
     }
 
     def sections() -> list[Section]:
@@ -67,17 +68,6 @@ def diagnose(
     parts = {noun: {"": table} for noun, table in tables.items()}
     title = f"Teacher card: {source.name}"
     return Study(title, stated(facts), parts, sections, source.info.classes)
-
-
-def vocabulary_note(classes: int) -> str:
-    """Return what a page of so many classes leaves out, and why; nothing of few classes."""
-    if classes <= VOCABULARY:
-        return ""
-    return (
-        f"{classes:,} classes are a vocabulary (more than {VOCABULARY:,}): profile and modality "
-        f"would have a row for every pair of tokens, amplification and the suggested k, T and "
-        f"weights are of image classes"
-    )
 
 
 def teacher_tables(

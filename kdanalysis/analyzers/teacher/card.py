@@ -15,7 +15,7 @@ from kdanalysis.analyzers.teacher.mass import knees
 from kdanalysis.analyzers.teacher.reliability import BINS, calibration_error, sums_by_confidence
 from kdanalysis.core.largest import ranked as by_rank
 from kdanalysis.core.partition import AutoK
-from kdanalysis.core.streams import VOCABULARY
+from kdanalysis.core.vocabulary import VOCABULARY
 
 TOP = 5  # p_other is the mass outside the TOP most probable classes
 CONFIDENT = 0.9

@@ -12,7 +12,8 @@ from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.largest import ranked
-from kdanalysis.core.streams import VOCABULARY, Bins
+from kdanalysis.core.streams import Bins
+from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis
 from kdanalysis.draw.look import (
     GREY,

@@ -14,7 +14,7 @@ from kdanalysis.analyzers.teacher.suggestion_rules import (
     suggest_weights,
 )
 from kdanalysis.analyzers.teacher.suggestion_tokens import LOST, suggest_tokens, tokens_sentence
-from kdanalysis.core.streams import VOCABULARY
+from kdanalysis.core.vocabulary import VOCABULARY
 
 CAVEAT = "Where to start, not an optimum: rules on the teacher's numbers, no student was trained."
 TILES = {
