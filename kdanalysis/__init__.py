@@ -40,8 +40,10 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         region_logits as region_logits,
     )
     from kdanalysis.core.sparse import SparseTeacher as SparseTeacher
+    from kdanalysis.core.support import Support as Support
     from kdanalysis.draw.look import new_axes as new_axes
     from kdanalysis.losses import (
+        AlphaBeta as AlphaBeta,
         Blockwise as Blockwise,
         Confident as Confident,
         CrossEntropy as CrossEntropy,
@@ -49,12 +51,18 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         Decoupled as Decoupled,
         GDKD as GDKD,
         GDKD3 as GDKD3,
+        JSD as JSD,
         KD as KD,
         LogitStandardized as LogitStandardized,
         Loss as Loss,
         NKD as NKD,
         SDD as SDD,
+        RandomSampling as RandomSampling,
+        Sampled as Sampled,
+        SkewKL as SkewKL,
         Sum as Sum,
+        TVD as TVD,
+        Truncated as Truncated,
         linear_ramp as linear_ramp,
         parse_loss as parse_loss,
     )
@@ -78,6 +86,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "AutoK": "kdanalysis.core.partition",
     "Groups": "kdanalysis.core.partition",
+    "Support": "kdanalysis.core.support",
     "Target": "kdanalysis.core.partition",
     "Top1": "kdanalysis.core.partition",
     "Top1TopK": "kdanalysis.core.partition",
@@ -95,6 +104,13 @@ _HOMES = {
     "NKD": "kdanalysis.losses",
     "SDD": "kdanalysis.losses",
     "Sum": "kdanalysis.losses",
+    "AlphaBeta": "kdanalysis.losses",
+    "JSD": "kdanalysis.losses",
+    "RandomSampling": "kdanalysis.losses",
+    "Sampled": "kdanalysis.losses",
+    "SkewKL": "kdanalysis.losses",
+    "TVD": "kdanalysis.losses",
+    "Truncated": "kdanalysis.losses",
     "linear_ramp": "kdanalysis.losses",
     "parse_loss": "kdanalysis.losses",
     "fit_connectors": "kdanalysis.stones",

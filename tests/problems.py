@@ -6,9 +6,12 @@ from kdanalysis import (
     DKD,
     GDKD,
     GDKD3,
+    JSD,
     KD,
     NKD,
     SDD,
+    TVD,
+    AlphaBeta,
     AutoK,
     Blockwise,
     Confident,
@@ -16,9 +19,14 @@ from kdanalysis import (
     Decoupled,
     Groups,
     LogitStandardized,
+    RandomSampling,
+    Sampled,
+    SkewKL,
     Sum,
+    Support,
     Target,
     TopK,
+    Truncated,
 )
 from kdanalysis.losses import KDParts
 
@@ -54,6 +62,41 @@ LOSSES = [
     LogitStandardized(Sum(GDKD(k=3), CrossEntropy())),
     Sum(CrossEntropy(), DKD()),
     Sum(KD(1.0), KD(4.0)),
+    Decoupled(TopK(2), "mass", 2.0),
+    Decoupled(Support((6, 2, -1)), (0.5, "mass", 2.0), divergence="reverse"),
+    JSD(),
+    JSD(0.1, scale=True, temperature=2.0, weight=0.7),
+    JSD(0, k=3),
+    JSD(1, k=3, tail="renormalise"),
+    JSD(0.9, k=3, temperature=4.0),
+    SkewKL(),
+    SkewKL(0.3, "reverse", temperature=2.0),
+    SkewKL(0, "reverse", k=2),
+    SkewKL(k=4, tail="renormalise"),
+    TVD(temperature=2.0),
+    TVD(k=3),
+    AlphaBeta(),
+    AlphaBeta(1.0, 0.2, temperature=2.0),
+    AlphaBeta(0.5, 0.5, k=3),
+    RandomSampling(n=9),
+    RandomSampling(n=3, seed=5, temperature=4.0, weight=2.0),
+    Sampled("k1", temperature=2.0),
+    Sampled("k2"),
+    Sum(CrossEntropy(), Truncated(k=3, temperature=2.0)),
+    *(
+        Truncated(k, tail, divergence, outside=-3.0, support=support, temperature=t)
+        for k, tail, t, support in (
+            (3, "bucket", 1.0, "teacher"),
+            (3, "renormalise", 2.0, "teacher"),
+            (6, "none", 2.0, "teacher"),
+            (1, "teacher", 4.0, "teacher"),
+            (2, "bucket", 2.0, "student"),
+            (2, "none", 1.0, "student"),
+            (2, "teacher", 1.0, "student"),
+        )
+        for divergence in ("forward", "reverse")
+    ),
+    Truncated(2, "none", clamp=0.5),
 ]
 
 BASES = [

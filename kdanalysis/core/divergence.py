@@ -112,7 +112,7 @@ def slopes(
     weights: Sequence[int | float],
     temperature: int | float = 1.0,
     divergence: str = "forward",
-    by_mass: bool = False,
+    by_mass: bool | Sequence[bool] = False,
 ) -> Slopes:
     """Return the gradients for any partition; no graph is kept of them.
 
@@ -123,23 +123,24 @@ def slopes(
         weights: of the high part, then of every group's low part.
         temperature: T > 0.
         divergence: direction of the low parts: "forward", "reverse" or "both" (their mean).
-        by_mass: whether every low part is weighed by the teacher's mass of its group as well, as
-            in plain KD.
+        by_mass: whether every low part, or which, is weighed by the teacher's mass of its group as
+            well, as in plain KD.
     """
+    heavy = [by_mass] * len(members) if isinstance(by_mass, bool) else list(by_mass)
     scale, *scales = [temperature * weight for weight in weights]
     if _is_compiled(student, teacher, members, divergence):
         from kdanalysis.core.loops import slope_rows
 
         weights = scale, *scales
-        return Slopes(*slope_rows(student, teacher, members[:-1], weights, temperature, by_mass))
+        return Slopes(*slope_rows(student, teacher, members[:-1], weights, temperature, heavy))
     groups = _split(student, teacher, members, temperature)
     q_mass, p_mass = torch.stack([g.log_mass for g in groups]).softmax(0).unbind(1)
     change = q_mass - p_mass
     # The largest group's change is that of the others, whose masses have more digits.
     change = torch.where(p_mass > 0.5, change - change.sum(0, keepdim=True), change).mul_(scale)
     high, low = torch.zeros_like(student), []
-    for group, moved, mass, factor in zip(groups, change, p_mass, scales, strict=True):
-        part = _low(group, divergence).mul_(factor * mass if by_mass else factor)
+    for group, moved, mass, factor, one in zip(groups, change, p_mass, scales, heavy, strict=True):
+        part = _low(group, divergence).mul_(factor * mass if one else factor)
         low.append(group.placed(part, student))
         high += group.placed(group.inside[0] * moved, student)
     return Slopes(high, tuple(low))

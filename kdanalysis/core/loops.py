@@ -43,12 +43,13 @@ def slope_rows(
     chosen: Sequence[Int[Tensor, "n _"]],
     scales: Sequence[int | float],
     temperature: int | float,
-    by_mass: bool,
+    by_mass: Sequence[bool],
 ) -> tuple[Float[Tensor, "n c"], tuple[Float[Tensor, "n c"], ...]]:
     """Return what ``slopes`` does, the scales of high and of every low part with T in them."""
     found = student.new_empty(len(scales), *student.shape)
     arrays = _arrays(student, teacher, chosen)
-    _slopes(*arrays, 1 / temperature, np.array(scales, float), by_mass, found.numpy())
+    factors, heavy = np.array(scales, float), np.array(by_mass, bool)
+    _slopes(*arrays, 1 / temperature, factors, heavy, found.numpy())
     high, *low = found.unbind()
     return high, tuple(low)
 
@@ -213,7 +214,7 @@ def _slopes(student, teacher, classes, bounds, rate, scales, by_mass, found):
         for g in range(groups - 1, -1, -1):
             # The largest group's change is that of the others, whose masses have more digits.
             change = q_mass[g] - p_mass[g] - (excess if p_mass[g] > 0.5 else 0.0)
-            moved, factor = scales[0] * change, scales[g + 1] * (p_mass[g] if by_mass else 1.0)
+            moved, factor = scales[0] * change, scales[g + 1] * (p_mass[g] if by_mass[g] else 1.0)
             if g == groups - 1:
                 high, low = found[0, i], found[groups, i]
                 q_part, p_part = q[k:], p[k:]

@@ -1,6 +1,6 @@
 """SparseTeacher: what is known of a teacher of whom every token gives a few log-probabilities."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -59,7 +59,7 @@ class SparseTeacher:
         log_other: Any = None,
         temperature: int | float = 1.0,
         vocabulary: int | None = None,
-        logsumexp: Mapping[float, Any] | None = None,
+        logsumexp: Any = None,
         kind: str = "logprobs",
         counts: Any = None,
     ) -> None:
@@ -144,7 +144,7 @@ class SparseTeacher:
         ids, logprobs, other, *whole = (torch.cat(part) for part in zip(*parts, strict=True))
         sums = dict(zip(temperatures, whole, strict=True))
         made = cls(ids, logprobs, other, temperatures[0], logits.shape[-1], sums)
-        return made._with(_ranked=True)
+        return made.replaced(_ranked=True)
 
     def at(self, temperature: int | float) -> "SparseTeacher":
         """Return the teacher at another temperature.
@@ -170,11 +170,11 @@ class SparseTeacher:
         changed: dict[str, Any] = {"temperature": temperature, "log_other": None}
         if raw and temperature in known:
             logits = logits - known[temperature].unsqueeze(-1)
-            return self._with(logprobs=logits, kind="logprobs", **changed)
+            return self.replaced(logprobs=logits, kind="logprobs", **changed)
         bounded = self.has_tail and self.vocabulary is not None
         bounds = self.tail_bounds(temperature) if bounded else None
         changed |= {"logsumexp": known if raw else None, "bounds": bounds}
-        return self._with(logprobs=logits, kind="logits", **changed)
+        return self.replaced(logprobs=logits, kind="logits", **changed)
 
     def tail_bounds(self, temperature: int | float) -> Bounds:
         """Bound the log of the others' mass at another temperature, without their logits.
@@ -204,12 +204,12 @@ class SparseTeacher:
         if k >= self.ids.shape[-1]:
             return self
         inside = self.inside()
-        order = inside.sort(-1, descending=True, stable=True).indices
+        order = inside.sort(dim=-1, descending=True, stable=True).indices
         kept, left = order.split((k, order.shape[-1] - k), -1)
         changed = {"ids": self.ids.gather(-1, kept), "logprobs": self.logprobs.gather(-1, kept)}
         if self.has_tail:
             changed["log_other"] = inside.gather(-1, left).logsumexp(-1).logaddexp(self.tail())
-        return self._with(**changed)
+        return self.replaced(**changed)
 
     def __getitem__(self, rows: slice | Tensor) -> "SparseTeacher":
         """Return some rows."""
@@ -226,9 +226,9 @@ class SparseTeacher:
             new["logsumexp"] = {t: change(values) for t, values in self.logsumexp.items()}
         if self.bounds is not None:
             new["bounds"] = Bounds(*map(change, self.bounds))
-        return self._with(**new)
+        return self.replaced(**new)
 
-    def _with(self, **changed: Any) -> "SparseTeacher":
+    def replaced(self, **changed: Any) -> "SparseTeacher":
         """Return one with other values; nothing is checked anew."""
         other = object.__new__(type(self))
         vars(other).update(vars(self) | changed)

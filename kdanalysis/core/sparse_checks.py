@@ -55,7 +55,8 @@ def tensor(name: str, values: Any) -> Tensor:
     if not isinstance(values, np.ndarray):
         raise ValueError(f"{name} must be a torch tensor or numpy array, got {_type(values)}")
     try:
-        return torch.from_numpy(np.require(values, requirements="W"))
+        native = values.astype(values.dtype.newbyteorder("="), copy=False)
+        return torch.from_numpy(np.require(native, requirements="W"))
     except TypeError:
         raise ValueError(f"{name} must hold numbers, got dtype {values.dtype}") from None
 

@@ -10,7 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kdanalysis.core.partition import check_target
+from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses.base import Loss, Real, check_loss, check_number
+from kdanalysis.losses.sides import Side
 
 Value = TypeVar("Value", Tensor, Real)
 
@@ -51,8 +53,13 @@ class Sum(Loss):
         """Whether one of the losses uses the labels."""
         return any(loss.needs_target for loss in self.losses)
 
+    def check_known(self, teacher: SparseTeacher) -> None:
+        """Refuse what one of the losses does."""
+        for loss in self.losses:
+            loss.check_known(teacher)
+
     def values(
-        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+        self, student: Tensor, teacher: Side, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Merge the losses' terms."""
         sides = [self._seen_by(loss, student, teacher) for loss in self.losses]
@@ -60,7 +67,7 @@ class Sum(Loss):
         return _merge(loss.values(*seen, target, ramp) for loss, seen in parts)
 
     def slopes(
-        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+        self, student: Tensor, teacher: Side, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Merge the gradients of the losses' terms."""
         merged = []
@@ -74,7 +81,7 @@ class Sum(Loss):
     def _is_global(self, loss: Loss) -> bool:
         return self.scales is not None and loss.scales is None
 
-    def _seen_by(self, loss: Loss, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    def _seen_by(self, loss: Loss, student: Tensor, teacher: Side) -> tuple[Tensor, Side]:
         return (student[..., 0], teacher[..., 0]) if self._is_global(loss) else (student, teacher)
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """Loss: named terms per sample, and the closed-form gradient of every term."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from inspect import signature
 from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from kdanalysis.core.regions import count_regions
+from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses.registry import register
+from kdanalysis.losses.sides import Side, checked, checked_sparse
 
 Real = int | float
 
@@ -22,7 +24,8 @@ class Loss(nn.Module, ABC):
     A subclass keeps the constructor's arguments as attributes of their names, which can be set
     once: the repr gives them, and ``restore_loss`` makes the loss from it. It is known as soon as
     it is defined: ``class JSD(Loss, name="jsd")`` to ``parse_loss``, a loss around another by its
-    ``prefixes``, each with the arguments that it stands for. ``colours`` of terms and the
+    ``prefixes``, each with the arguments that it stands for, and by the names of its ``presets``,
+    each with the options that it begins with. ``colours`` of terms and the
     ``non_top`` ones, which teach the relations among the other classes, are for figures.
 
     The training loss is the mean over samples of the sum of the terms. Logits in half precision
@@ -43,6 +46,7 @@ class Loss(nn.Module, ABC):
 
     name: ClassVar[str] = ""
     prefixes: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    presets: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     colours: ClassVar[Mapping[str, str]] = {}
     non_top: ClassVar[tuple[str, ...]] = ()
 
@@ -50,10 +54,11 @@ class Loss(nn.Module, ABC):
         cls,
         name: str = "",
         prefixes: Mapping[str, Mapping[str, object]] | None = None,
+        presets: Mapping[str, Mapping[str, object]] | None = None,
         **rest: Any,
     ) -> None:
         super().__init_subclass__(**rest)
-        cls.name, cls.prefixes = name, prefixes or {}
+        cls.name, cls.prefixes, cls.presets = name, prefixes or {}, presets or {}
         register(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -71,7 +76,7 @@ class Loss(nn.Module, ABC):
     def forward(
         self,
         student: Float[Tensor, "n c *r"],
-        teacher: Float[Tensor, "n c *t"],
+        teacher: Float[Tensor, "n c *t"] | SparseTeacher,
         target: Int[Tensor, " n"],
         ramp: Real = 1.0,
     ) -> dict[str, Float[Tensor, " n"]]:
@@ -79,17 +84,17 @@ class Loss(nn.Module, ABC):
 
         Args:
             student: the student's logits.
-            teacher: the teacher's logits.
+            teacher: the teacher's logits, or what is known of them.
             target: class indices.
             ramp: factor on the distillation terms (cross-entropy keeps its weight 1), for the
                 linear warm-up of DKD and GDKD; see ``linear_ramp``.
 
         Raises:
-            ValueError: shapes differ, a logit is NaN or infinite, or a target that the loss uses
-                is no class index.
+            ValueError: shapes differ, a logit is NaN or infinite, a target that the loss uses is
+                no class index, or the loss needs what a SparseTeacher does not know.
         """
-        student, teacher = checked(student, teacher, target, self.scales, self.stacked)
-        return self.values(student, teacher.detach(), target, check_ramp(ramp))
+        student, teacher = self._checked(student, teacher, target)
+        return self.values(student, teacher, target, check_ramp(ramp))
 
     if TYPE_CHECKING:  # torch says of a call that it takes and gives anything
         __call__ = forward
@@ -98,7 +103,7 @@ class Loss(nn.Module, ABC):
     def gradients(
         self,
         student: Float[Tensor, "n c *r"],
-        teacher: Float[Tensor, "n c *t"],
+        teacher: Float[Tensor, "n c *t"] | SparseTeacher,
         target: Int[Tensor, " n"],
         ramp: Real = 1.0,
     ) -> dict[str, Float[Tensor, "n c *r"]]:
@@ -110,20 +115,37 @@ class Loss(nn.Module, ABC):
         sides are confident of the same class the gradient is small, and float64 logits keep more
         of its digits.
         """
+        seen, teacher = self._checked(student, teacher, target)
+        slopes = self.slopes(seen, teacher, target, check_ramp(ramp))
+        left = student.shape[1] - seen.shape[1]
+        return {k: pad(slope, (0, left)) for k, slope in slopes.items()} if left else slopes
+
+    def _checked(self, student: Any, teacher: Any, target: Any) -> tuple[Tensor, Side]:
+        if isinstance(teacher, SparseTeacher):
+            self.check_known(teacher)
+            return checked_sparse(student, teacher, target)
         student, teacher = checked(student, teacher, target, self.scales, self.stacked)
-        return self.slopes(student, teacher, target, check_ramp(ramp))
+        return student, teacher.detach()
+
+    def check_known(self, teacher: SparseTeacher) -> None:
+        """Raise a ValueError that names what the loss needs and a SparseTeacher does not know."""
+        raise ValueError(
+            f"{type(self).__name__} needs the teacher's log-probability of every class, and "
+            f"{teacher} has no low_other: it leaves out how the others share their mass; a loss of "
+            f"the k largest tokens, such as Truncated(k={teacher.ids.shape[-1]}), does without"
+        )
 
     @abstractmethod
     def values(
-        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+        self, student: Tensor, teacher: Any, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
-        """Compute the terms from checked logits."""
+        """Compute the terms from checked logits; of a SparseTeacher that ``check_known`` let by."""
 
     @abstractmethod
     def slopes(
-        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+        self, student: Tensor, teacher: Any, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
-        """Compute the terms' gradients from checked logits."""
+        """Compute the terms' gradients from the same."""
 
     def __repr__(self) -> str:
         names = signature(type(self)).parameters
@@ -182,69 +204,3 @@ def check_ramp(ramp: Real) -> Real:
     if not 0 <= ramp < float("inf"):
         raise ValueError(f"ramp must be a finite number from 0, got {ramp!r}")
     return ramp
-
-
-def checked(
-    student: Any,
-    teacher: Any,
-    target: Any,
-    scales: Sequence[int] | None = None,
-    stacked: int | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return both logits in one dtype of at least float32, refusing what no loss can use.
-
-    With ``scales`` they are region logits, with ``stacked`` the student's are so many a sample.
-    """
-    sides = {"student": student, "teacher": teacher, "target": target}
-    for name, values in sides.items():
-        if not isinstance(values, Tensor):
-            raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
-    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
-        raise ValueError(f"target must hold class indices as integers, got {target.dtype}")
-    _check_shapes(student, teacher, target, scales, stacked)
-    dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
-    student, teacher = student.to(dtype), teacher.to(dtype)
-    # One sum finds any NaN or inf at the cost of one pass and one wait for the device.
-    if not isfinite((student.detach().sum() + teacher.detach().sum()).item()):
-        part = "region" if stacked is None else "column"
-        _refuse_non_finite(part, student=student, teacher=teacher)
-    return student, teacher
-
-
-def _check_shapes(
-    student: Tensor,
-    teacher: Tensor,
-    target: Tensor,
-    scales: Sequence[int] | None,
-    stacked: int | None,
-) -> None:
-    kind, last = "student and teacher logits (n, c)", ((), ())
-    if stacked is not None:
-        last = ((stacked,), ())
-        kind = f"student logits (n, c, {stacked}) of itself and its stones, teacher logits (n, c)"
-    if scales is not None:
-        count = count_regions(scales)
-        last = ((count,), (count,))
-        kind = f"student and teacher region logits (n, c, {count}) of the scales {tuple(scales)}"
-    shape = (len(target), *student.shape[1:2]) if target.dim() == 1 else (None,)
-    fits = len(shape) == 2 and (student.shape, teacher.shape) == tuple(shape + x for x in last)
-    if not fits:
-        raise ValueError(
-            f"need {kind} and targets (n,), got student "
-            f"{tuple(student.shape)}, teacher {tuple(teacher.shape)}, target {tuple(target.shape)}"
-        )
-
-
-def _refuse_non_finite(part: str, **sides: Tensor) -> None:
-    for side, logits in sides.items():
-        bad = ~logits.isfinite()
-        if bad.any():
-            place = bad.nonzero()[0].tolist()
-            value = float(logits.detach()[*place])
-            sample, index, *last = place
-            where = f"class {index}" + "".join(f" of {part} {r}" for r in last)
-            raise ValueError(
-                f"{side} logits of sample {sample} hold {value} at {where}; a loss "
-                f"needs finite logits ({int(bad.flatten(1).any(-1).sum())} of {len(logits)} "
-                f"samples are affected)"
-            )

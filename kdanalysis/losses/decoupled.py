@@ -64,7 +64,7 @@ class GDKD(Decoupled, name="gdkd"):
 
     Args:
         k: size of the top group; "auto" or an AutoK chooses it for every sample.
-        weights: w0, w1, w2 of ``high``, ``low_top``, ``low_other``.
+        weights: w0, w1, w2 of ``high``, ``low_top``, ``low_other``; "mass" as ``Decoupled`` has it.
         temperature: T > 0.
         strategy: "best", or "worst" for the k smallest classes instead.
         divergence: D is KL(p || q) ("forward"), KL(q || p) ("reverse") or their mean ("both").
@@ -73,7 +73,7 @@ class GDKD(Decoupled, name="gdkd"):
     def __init__(
         self,
         k: SupportsIndex | AutoK | str = 5,
-        weights: Iterable[SupportsFloat] = (1.0, 1.0, 8.0),
+        weights: Iterable[SupportsFloat | str] | str = (1.0, 1.0, 8.0),
         temperature: Real = 4.0,
         strategy: str = "best",
         divergence: str = "forward",

@@ -7,7 +7,9 @@ from torch.nn.functional import one_hot
 
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.partition import check_target
+from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
+from kdanalysis.losses.sides import Side
 
 
 class CrossEntropy(Loss, name="ce"):
@@ -28,8 +30,11 @@ class CrossEntropy(Loss, name="ce"):
         """Weight of the term."""
         return {"ce": self.weight}
 
+    def check_known(self, teacher: SparseTeacher) -> None:
+        """Any teacher will do: none of its values are used."""
+
     def values(
-        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+        self, student: Tensor, teacher: Side, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Value -log q_target."""
         check_target(target, student.shape[-1])
@@ -37,7 +42,7 @@ class CrossEntropy(Loss, name="ce"):
         return {"ce": -self.weight * picked.squeeze(-1)}
 
     def slopes(
-        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
+        self, student: Tensor, teacher: Side, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Gradient q - onehot(target)."""
         check_target(target, student.shape[-1])

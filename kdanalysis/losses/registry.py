@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 NAME, PREFIX = re.compile(r"[a-z][a-z0-9_]*"), re.compile(r"[a-z][a-z0-9_]*-")
+PRESET = re.compile(r"[a-z][a-z0-9_]*(-[a-z0-9_]+)*")
 
 KINDS: dict[str, Any] = {}  # every class of losses by its own name, which a repr begins with
 
@@ -27,8 +28,9 @@ def register(kind: Any) -> None:
             f"there is a loss {kind.__name__} in {same.__module__}, and a repr could not tell them "
             f"apart: give yours another class name"
         )
-    for text, form in ((kind.name, NAME), *((prefix, PREFIX) for prefix in kind.prefixes)):
-        owner = next((o.__name__ for o in others if text and text in (o.name, *o.prefixes)), None)
+    forms = {kind.name: NAME} | dict.fromkeys(kind.prefixes, PREFIX)
+    for text, form in (forms | dict.fromkeys(kind.presets, PRESET)).items():
+        owner = next((o.__name__ for o in others if text and text in _texts(o)), None)
         if owner:
             raise ValueError(f"{text!r} names the loss {owner} already: call {kind.__name__} else")
         if text != "" and not form.fullmatch(text):
@@ -49,6 +51,15 @@ def register(kind: Any) -> None:
 def named() -> dict[str, Any]:
     """Return the losses that text can name, by that name."""
     return {kind.name: kind for kind in KINDS.values() if kind.name}
+
+
+def preset() -> dict[str, tuple[Any, Mapping[str, object]]]:
+    """Return the losses that stand under another name, each with the options it begins with."""
+    return {text: (kind, fixed) for kind in KINDS.values() for text, fixed in kind.presets.items()}
+
+
+def _texts(kind: Any) -> tuple[str, ...]:
+    return kind.name, *kind.prefixes, *kind.presets
 
 
 def prefixed() -> dict[str, tuple[Any, Mapping[str, object]]]:

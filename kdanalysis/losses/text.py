@@ -14,13 +14,15 @@ from typing import get_args
 from kdanalysis.core.partition import RULES
 from kdanalysis.losses.around import Sum
 from kdanalysis.losses.base import Loss
-from kdanalysis.losses.registry import KINDS, named, prefixed
+from kdanalysis.losses.registry import KINDS, named, prefixed, preset
 
 
 def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
     """Read a loss from ``name:key=value,key=value``; ``+`` between several adds them up.
 
-    Names: ce, kd, dkd, gdkd, gdkd3, nkd, each also behind ``ls-`` for standardised logits, behind
+    Names: ce, kd, dkd, gdkd, gdkd3, nkd, of language models topk, jsd, skew, tvd, ab, rs and
+    sample, and by project trl-server, verl, distillkit, axolotl, nemo, megatron, maxtext and swift,
+    whose options may be written over; each also behind ``ls-`` for standardised logits, behind
     ``sdd-`` for the regions of several scales, or behind ``sure-`` or ``unsure-`` for the samples
     whose label the teacher gives more than ``threshold``, or less; of several prefixes the first
     is outermost. Losses of your own go by the names they are defined with. The keys are the
@@ -46,16 +48,18 @@ def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
 def _parse_one(text: str, temperature: float | int | None) -> Loss:
     whole, _, written = text.partition(":")
     around, plain = _unwrapped(whole.lower())
-    if plain not in named():
+    known = {name: (kind, {}) for name, kind in named().items()} | preset()
+    if plain not in known:
         raise ValueError(f"unknown loss {whole!r}{_nearest_loss(whole.lower(), plain)}")
-    inner = _parameters(named()[plain])
+    made, begun = known[plain]
+    inner = _parameters(made)
     outer = [(kind, fixed, _parameters(kind, fixed)) for kind, fixed in around]
     valid = inner | {key: one for _, _, keys in outer for key, one in keys.items()}
     options = _options(plain, written, valid)
     if temperature is not None and "temperature" in valid:
         options.setdefault("temperature", temperature)
     own = [{key: options.pop(key) for key in keys if key in options} for _, _, keys in outer]
-    loss = named()[plain](**options)
+    loss = made(**(begun | options))
     for (kind, fixed, _), given in zip(reversed(outer), reversed(own), strict=True):
         loss = kind(loss, **given, **fixed)
     return loss
@@ -109,7 +113,7 @@ def _read(where: str, text: str, option: Parameter) -> object:
 
 def _nearest_loss(name: str, plain: str) -> str:
     before = name.removesuffix(plain)
-    known = [before + other for other in named()]
+    known = [before + other for other in (*named(), *preset())]
     return _nearest(name, known if before else known + [p + n for p in prefixed() for n in named()])
 
 

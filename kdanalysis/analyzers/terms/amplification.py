@@ -103,7 +103,8 @@ def _weighted_groups(losses: Mapping[str, object]) -> list[tuple[str, str, int, 
         if not hasattr(loss, "partition"):
             raise ValueError(f"{loss} has no partition: amplification compares group weights")
         low = zip(loss.names[1:], loss.weights[1:], strict=True)
-        parts += [(name, term, g, float(w)) for g, (term, w) in enumerate(low) if term and w > 0]
+        given = [(term, w) if isinstance(w, float) else (None, 0.0) for term, w in low]  # not KD's
+        parts += [(name, term, g, w) for g, (term, w) in enumerate(given) if term and w > 0]
     return parts
 
 

@@ -1,0 +1,127 @@
+"""The two sides of a loss as they are called: checked, in one dtype, and what is not known told."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kdanalysis.core.regions import count_regions
+from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.core.warn import warn
+
+Side: TypeAlias = Tensor | SparseTeacher  # a teacher
+TOLD = 1e-3  # share of the student's mass on tokens that the teacher's vocabulary has not
+
+
+def checked(
+    student: Any,
+    teacher: Any,
+    target: Any,
+    scales: Sequence[int] | None = None,
+    stacked: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return both logits in one dtype of at least float32, refusing what no loss can use.
+
+    With ``scales`` they are region logits, with ``stacked`` the student's are so many a sample.
+    """
+    _check_kinds(target, student=student, teacher=teacher)
+    _check_shapes(student, teacher, target, scales, stacked)
+    dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
+    student, teacher = student.to(dtype), teacher.to(dtype)
+    # One sum finds any NaN or inf at the cost of one pass and one wait for the device.
+    if not isfinite((student.detach().sum() + teacher.detach().sum()).item()):
+        part = "region" if stacked is None else "column"
+        _refuse_non_finite(part, student=student, teacher=teacher)
+    return student, teacher
+
+
+def _check_shapes(
+    student: Tensor,
+    teacher: Tensor,
+    target: Tensor,
+    scales: Sequence[int] | None,
+    stacked: int | None,
+) -> None:
+    kind, last = "student and teacher logits (n, c)", ((), ())
+    if stacked is not None:
+        last = ((stacked,), ())
+        kind = f"student logits (n, c, {stacked}) of itself and its stones, teacher logits (n, c)"
+    if scales is not None:
+        count = count_regions(scales)
+        last = ((count,), (count,))
+        kind = f"student and teacher region logits (n, c, {count}) of the scales {tuple(scales)}"
+    shape = (len(target), *student.shape[1:2]) if target.dim() == 1 else (None,)
+    fits = len(shape) == 2 and (student.shape, teacher.shape) == tuple(shape + x for x in last)
+    if not fits:
+        raise ValueError(
+            f"need {kind} and targets (n,), got student "
+            f"{tuple(student.shape)}, teacher {tuple(teacher.shape)}, target {tuple(target.shape)}"
+        )
+
+
+def _refuse_non_finite(part: str, **sides: Tensor) -> None:
+    for side, logits in sides.items():
+        bad = ~logits.isfinite()
+        if bad.any():
+            place = bad.nonzero()[0].tolist()
+            value = float(logits.detach()[*place])
+            sample, index, *last = place
+            where = f"class {index}" + "".join(f" of {part} {r}" for r in last)
+            raise ValueError(
+                f"{side} logits of sample {sample} hold {value} at {where}; a loss "
+                f"needs finite logits ({int(bad.flatten(1).any(-1).sum())} of {len(logits)} "
+                f"samples are affected)"
+            )
+
+
+def checked_sparse(
+    student: Any, teacher: SparseTeacher, target: Any
+) -> tuple[Tensor, SparseTeacher]:
+    """Return the student's logits (n, c) of the teacher's vocabulary, and the teacher beside them.
+
+    Logits beyond the vocabulary are padding: they are left out, and a RuntimeWarning says how much
+    of the student's mass they hold where that is more than a thousandth.
+    """
+    _check_kinds(target, student=student)
+    if student.dim() != 2 or not len(student) == len(teacher) == len(target) == target.numel():
+        raise ValueError(
+            f"need student logits (n, c), a SparseTeacher of n rows and targets (n,), got student "
+            f"{tuple(student.shape)}, {teacher}, target {tuple(target.shape)}"
+        )
+    student = student.to(torch.promote_types(student.dtype, torch.float32))
+    if not isfinite(student.detach().sum().item()):
+        _refuse_non_finite("token", student=student)
+    return _cut(student, teacher), teacher.to(student.device)
+
+
+def _cut(student: Float[Tensor, "n c"], teacher: SparseTeacher) -> Float[Tensor, "n v"]:
+    classes, size = student.shape[-1], teacher.vocabulary
+    if size is None:
+        size = classes
+        if teacher.ids.numel() and int(teacher.ids.max()) >= classes:
+            size = int(teacher.ids.max()) + 1
+    if size > classes:
+        raise ValueError(
+            f"the student has {classes} logits and the teacher tokens up to {size - 1}: where "
+            f"those are padding, make the SparseTeacher with vocabulary={classes}, without them"
+        )
+    if size < classes:
+        soft = student.detach().softmax(-1)
+        left = float(soft[:, size:].sum(-1).mean()) if len(student) else 0.0
+        if left > TOLD:
+            warn(
+                f"the student's logits {size} to {classes - 1} are beyond the teacher's vocabulary "
+                f"and left out; they hold {left:.2g} of its mass"
+            )
+    return student[:, :size]
+
+
+def _check_kinds(target: Any, **sides: Any) -> None:
+    for name, values in (sides | {"target": target}).items():
+        if not isinstance(values, Tensor):
+            raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise ValueError(f"target must hold class indices as integers, got {target.dtype}")
