@@ -76,6 +76,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
     from kdanalysis.store import load_logits as load_logits, load_regions as load_regions
     from kdanalysis.studies.run import open_run as open_run
     from kdanalysis.studies.sparse import read_sparse as read_sparse
+    from kdanalysis.studies.sparsify import sparsify as sparsify
     from kdanalysis.studies.sweeps import sweep as sweep, sweep_samples as sweep_samples
     # isort: on
 
@@ -145,6 +146,7 @@ _HOMES = {
     "regions": "kdanalysis.pages.regions",
     "sweep_study": "kdanalysis.pages.sweep",
     "read_sparse": "kdanalysis.studies.sparse",
+    "sparsify": "kdanalysis.studies.sparsify",
     "sweep": "kdanalysis.studies.sweeps",
     "sweep_samples": "kdanalysis.studies.sweeps",
 }
