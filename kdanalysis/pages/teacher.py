@@ -30,7 +30,7 @@ from kdanalysis.studies.source import Source
 
 def diagnose(
     source: Any,
-    temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+    temperatures: Sequence[float | int] = (1.0, 2.0, 4.0, 8.0),
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,
 ) -> Study:
@@ -72,7 +72,7 @@ def diagnose(
 
 def teacher_tables(
     source: Source,
-    temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+    temperatures: Sequence[float | int] = (1.0, 2.0, 4.0, 8.0),
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,
 ) -> dict[str, pd.DataFrame]:

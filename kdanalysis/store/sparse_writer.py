@@ -47,8 +47,10 @@ def writing_sparse(path: Path, stated: Mapping[str, object]) -> Iterator[SparseW
     """Give a writer of a file that appears as ``path`` whole or not at all."""
     with whole_file(path) as file:
         writer = SparseWriter(file, stated)
-        yield writer
-        writer.close()
+        try:
+            yield writer
+        finally:  # after an error too: pyarrow would write the end later, into a closed file
+            writer.close()
 
 
 def _array(values: np.ndarray) -> pa.Array:
