@@ -1,7 +1,5 @@
 """What a SparseTeacher says of given tokens, and a teacher of all tokens made of it."""
 
-from math import log
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -53,9 +51,8 @@ def filled(teacher: SparseTeacher, like: Float[Tensor, "n c"]) -> Float[Tensor, 
 
     Exact for whatever does not look inside the tail. Needs the tail's mass.
     """
-    left = (like.shape[-1] - teacher.present.sum(-1)).tolist()
-    each = teacher.tail().cpu() - torch.tensor([log(max(count, 1)) for count in left])
-    each = each.clamp(min=NOTHING).to(like).unsqueeze(-1)
+    left = (like.shape[-1] - teacher.present.sum(-1)).clamp(min=1)
+    each = (teacher.tail() - left.double().log()).clamp(min=NOTHING).to(like).unsqueeze(-1)
     first = teacher.present.int().argmax(-1, keepdim=True)
     ids = torch.where(teacher.present, teacher.ids, teacher.ids.gather(-1, first)).long()
     inside = teacher.inside()

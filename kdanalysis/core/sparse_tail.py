@@ -1,6 +1,5 @@
 """How much mass unknown tokens can have at another temperature."""
 
-from math import inf, log
 from typing import NamedTuple
 
 import torch
@@ -36,11 +35,11 @@ def tail_bounds(
     place = (known - 1 if ranked else known - 2).unsqueeze(-1)
     largest = ordered.gather(-1, place.clamp(min=0)).squeeze(-1)
     largest = torch.where(place.squeeze(-1) < 0, tail, torch.minimum(largest, tail))
-    most = torch.tensor([log(left) if left > 0 else -inf for left in (vocabulary - known).tolist()])
-    spread = tail / ratio + (1 - 1 / ratio) * most.to(tail)
+    left = (vocabulary - known).clamp(min=0)
+    spread = tail / ratio + (1 - 1 / ratio) * left.clamp(min=1).double().log()
     packed = tail + (1 / ratio - 1) * largest
     bounds = (packed, spread) if ratio > 1 else (spread, packed)
     rest = (inside / ratio).logsumexp(-1)
-    empty = (tail == -torch.inf) | (most.to(tail) == -torch.inf)
+    empty = (tail == -torch.inf) | (left == 0)
     low, high = (x.masked_fill(empty, -torch.inf) for x in bounds)
     return Bounds(low - low.logaddexp(rest), high - high.logaddexp(rest))

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from kdanalysis.core.divergence import DIVERGENCES, decompose, slopes
-from kdanalysis.core.partition import Members, Partition
+from kdanalysis.core.partition import Chosen, Members, Partition
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_rows import filled, refuse_unknown
+from kdanalysis.core.support import Support
 from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
 from kdanalysis.losses.sides import Side
 
@@ -88,7 +89,12 @@ class Decoupled(Loss):
         return [self.by_mass or weight == MASS for weight in self.weights[1:]]
 
     def check_known(self, teacher: SparseTeacher) -> None:
-        """Refuse a sparse teacher where the inside of the last group counts."""
+        """Refuse a sparse teacher where the inside of the last group counts, or all classes do."""
+        if not isinstance(self.partition, Chosen | Support):
+            raise ValueError(
+                f"{self.partition} looks at every class to group them, and {teacher} leaves out "
+                f"how the others share their mass"
+            )
         if self.weights[-1] != 0 and self.names[-1] is not None:
             raise ValueError(
                 f"{type(self).__name__} weighs {self.names[-1]} by {self.weights[-1]}, and "

@@ -78,9 +78,9 @@ class RandomSampling(Loss, name="rs"):
         """Tokens, the share of the draws that each has, and their log-probabilities."""
         if isinstance(teacher, SparseTeacher):
             known = teacher.at(self.temperature)
-            share = known.counts / known.counts.sum(-1, keepdim=True)
-            log_p = known.logprobs.where(known.present, 0.0)
-            return known.ids.clamp(min=0).long(), share.to(like), log_p.to(like)
+            counts = known.counts.to(like)
+            log_p = known.logprobs.where(known.present, 0.0).to(like)
+            return known.ids.clamp(min=0).long(), counts / counts.sum(-1, keepdim=True), log_p
         soft = teacher / self.temperature
         ids = draw(soft, self.n, self.seed)
         log_p = soft.gather(-1, ids) - soft.logsumexp(-1, keepdim=True)

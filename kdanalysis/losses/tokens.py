@@ -9,6 +9,7 @@ from torch import Tensor
 from kdanalysis.core.measures import Measure, Reverse
 from kdanalysis.core.partition import TopK
 from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.core.sparse_checks import number
 from kdanalysis.core.truncated import Known, dense_known, slope, sparse_known, value
 from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
 from kdanalysis.losses.sides import Side
@@ -31,7 +32,7 @@ class OverTokens(Loss):
         super().__init__()
         if tail not in self.tails:
             raise ValueError(f"tail of {type(self).__name__} is one of {self.tails}, got {tail!r}")
-        self.k, self.tail = None if k is None else TopK(k).k, tail
+        self.k, self.tail = None if k is None else number("k", k), tail
         self.temperature = check_temperature(temperature)
         self.weight = check_number("weight", weight)
 
