@@ -38,7 +38,8 @@ def diagnose(
     """Print the card of a teacher: how sure, how right, how varied it is, and settings to try.
 
     The teacher's logits are enough; labels in the file add accuracy and calibration. The settings
-    follow from the card by rules that the page states: where to start, not an optimum.
+    follow from the card by rules that the page states: where to start, not an optimum. Of a file
+    with a few tokens a row (kdanalysis sparsify, vLLM, DistillKit, ...) it prints what they say.
 
     Example: kdanalysis diagnose teacher.npz --out card --temperatures 1,4
     """
@@ -48,10 +49,18 @@ def diagnose(
         from kdanalysis.analyzers.teacher.card_tiles import wide_card
         from kdanalysis.cli.progress import watching
         from kdanalysis.cli.terminal import heading, open_file, print_frame
+        from kdanalysis.pages.known import known_study
         from kdanalysis.pages.teacher import diagnose as study_teacher
         from kdanalysis.studies.compute import without_label
         from kdanalysis.studies.facts import left_out_fact
+        from kdanalysis.studies.sparse import is_sparse
 
+        if is_sparse(file):
+            study = known_study(file, ladder, vocabulary)
+            if RANKS.first:
+                print_known(study)
+                write(study)
+            return
         source = open_file(file, names, vocabulary)
         study = study_teacher(source, ladder, device, watching("Reading"))
         if not RANKS.first:
@@ -62,6 +71,17 @@ def diagnose(
         if note := left_out_fact(source.info.num_classes):
             typer.echo(f"\nLeft out: {note}.")
         write(study)
+
+
+def print_known(study: "Study") -> None:
+    """Print what a truncated teacher says of itself, and what its file does not say."""
+    from kdanalysis.analyzers.teacher.card_tiles import wide_card
+    from kdanalysis.cli.terminal import print_facts, print_frame
+
+    title = "{truncated teacher}: {rows} rows, {tokens a row}".format(**study.facts)
+    print_frame(wide_card(study.tables["known"]), title=title)
+    typer.echo("\n" + "\n".join(reading.sentence for reading in study.readings.values()))
+    print_facts({n: study.facts[n] for n in ("left out", "of all tokens") if n in study.facts})
 
 
 def print_suggestions(study: "Study") -> None:

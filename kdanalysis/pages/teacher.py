@@ -19,6 +19,7 @@ from kdanalysis.analyzers.terms.amplification import Amplification
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.losses import DKD, GDKD
 from kdanalysis.pages.html import Section, Tile
+from kdanalysis.pages.known import known_study
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
@@ -26,6 +27,7 @@ from kdanalysis.studies.facts import class_fact, cut_fact, label_fact, left_out_
 from kdanalysis.studies.opening import open_source
 from kdanalysis.studies.run import MOST_CLASSES
 from kdanalysis.studies.source import Source
+from kdanalysis.studies.sparse import is_sparse
 
 
 def diagnose(
@@ -38,7 +40,8 @@ def diagnose(
 
     Args:
         source: a file of logits, a run folder, or arrays by name (teacher_logits, and target where
-            there are labels); labels are used where there are some.
+            there are labels); labels are used where there are some. Of a truncated teacher, as
+            ``read_sparse`` reads it, what its tokens say: their mass, the tail, and bounds.
         temperatures: every T > 0 of the card.
         device: where to compute.
         watch: wraps the batches, for a progress bar.
@@ -48,6 +51,8 @@ def diagnose(
         ValueError: one class only, no samples, probabilities instead of logits, or a temperature
             that is not above 0.
     """
+    if is_sparse(source):
+        return known_study(source, temperatures)
     source = open_source(source)
     tables = teacher_tables(source, temperatures, device, watch)
     facts = {

@@ -16,6 +16,7 @@ from kdanalysis.store.sources import (
     load_logits,
     load_regions,
 )
+from kdanalysis.store.sparse import holds_sparse
 from kdanalysis.studies.source import MOST, Source
 
 
@@ -52,9 +53,23 @@ def open_logits(
         ValueError: as ``load_logits``, or arrays without teacher_logits.
     """
     if not isinstance(path, Mapping):
-        return load_logits(path, keys=keys, vocabulary=vocabulary)
+        return _dense(path, keys, vocabulary)
     table = _arrays(path, KEYS)
     return Logits(table.path, {name: (table, name) for name in KEYS if name in path}, vocabulary)
+
+
+def _dense(path: Any, keys: Mapping[str, str] | None, vocabulary: int | None) -> Logits:
+    """Open a file; a ValueError that says so where it holds a truncated teacher."""
+    try:
+        return load_logits(path, keys=keys, vocabulary=vocabulary)
+    except ValueError as error:
+        if not holds_sparse(path):
+            raise
+        raise ValueError(
+            f"{path} holds a few tokens a row of a truncated teacher, and the logits of all "
+            "classes are needed here: kdanalysis diagnose says what the tokens say, kdanalysis truncation "
+            "shows on dense logits what they lose"
+        ) from error
 
 
 def open_regions(path: Any) -> Regions:

@@ -1,11 +1,15 @@
 """read_sparse: a truncated teacher from a file, checked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.store.sparse import load_sparse
+from kdanalysis.core.streams import check_temperatures
+from kdanalysis.store.sparse import holds_sparse, load_sparse
 
 
 def read_sparse(
@@ -53,3 +57,46 @@ def teacher_of(columns: Mapping[str, Any], path: str | Path) -> SparseTeacher:
         raise ValueError(f"{path}: {error}") from error
     teacher.found["sentinel"] += columns["fillers"]
     return teacher
+
+
+def is_sparse(given: Any) -> bool:
+    """Whether what a user names is a file that holds a truncated teacher.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``holds_sparse``.
+    """
+    return isinstance(given, str | Path) and holds_sparse(given)
+
+
+def read_known(path: str | Path, vocabulary: int | None) -> tuple[SparseTeacher, Tensor | None]:
+    """Read a truncated teacher and its labels (n,), None where there are none; see ``read_sparse``.
+
+    Raises:
+        ValueError: as ``read_sparse``, or a file of draws.
+    """
+    columns = load_sparse(path, vocabulary=vocabulary)
+    if columns["counts"] is not None:
+        raise ValueError(
+            f"{path} holds draws with their counts, of which only an estimate of the teacher can "
+            "be made: kd.read_sparse(kind='sampled') reads it, for the losses rs and sample"
+        )
+    target = columns["target"]
+    return teacher_of(columns, path), None if target is None else torch.from_numpy(target)
+
+
+def known_at(
+    teacher: SparseTeacher, temperatures: Sequence[float | int], path: str | Path
+) -> tuple[list[SparseTeacher], str]:
+    """Return the teacher at every T at which its tail is known, and which T were left out, and why.
+
+    The temperature of the file where it is known at none of them.
+
+    Raises:
+        ValueError: a T is no number above 0.
+    """
+    asked = check_temperatures(temperatures)
+    known = {teacher.temperature, *(teacher.logsumexp or {})}
+    ladder = [teacher.at(t) for t in asked if t in known]
+    missing = ", ".join(f"{t:g}" for t in asked if t not in known)
+    why = f"T = {missing}: {Path(path).name} has no logsumexp there, so the tail is not known"
+    return ladder or [teacher], why if missing else ""
