@@ -106,3 +106,37 @@ def test_another_suffix_is_refused(run_command, dense, tmp_path):
 def test_all_classes_leave_no_tail(run_command, dense, tmp_path):
     run_command("sparsify", dense, "-k", C, "--out", tmp_path / "all.parquet")
     assert np.isneginf(kd.read_sparse(tmp_path / "all.parquet").tail().numpy()).all()
+
+
+def test_diagnose_says_what_the_tokens_say(run_command, dense, tmp_path):
+    out = tmp_path / "top.parquet"
+    run_command("sparsify", dense, "-k", 5, "--temperatures", "1,2", "--out", out)
+    result = run_command("diagnose", out, "--out", tmp_path / "card")
+    assert result.exit_code == 0, result.stderr
+    assert "top.parquet: 11 rows, 5 at most" in result.stdout
+    assert "T = 4, 8: top.parquet has no logsumexp there" in result.stdout
+    assert "kdanalysis truncation" in result.stdout
+    p = np.exp(log_softmax(TEACHER.astype(float), -1))
+    tail = (1 - np.sort(p)[:, -5:].sum(1)).mean()
+    assert f"at T = 1 {tail:.2g} of the mass is outside" in result.stdout
+    files = {path.name for path in (tmp_path / "card").rglob("*.*")}
+    assert {"report.html", "known.csv", "known_mass.csv"} <= files
+
+
+@pytest.mark.parametrize("command", [("sweep",), ("compare", "--losses", "kd,gdkd")])
+def test_what_needs_all_classes_says_what_to_call_instead(run_command, dense, tmp_path, command):
+    out = tmp_path / "top.parquet"
+    run_command("sparsify", dense, "-k", 5, "--out", out)
+    result = run_command(command[0], out, *command[1:])
+    assert result.exit_code == 2
+    assert "a few tokens a row of a truncated teacher" in result.stderr
+    assert "kdanalysis truncation shows on dense logits" in result.stderr
+    assert len(result.stderr.replace(str(tmp_path), "")) <= 400
+
+
+def test_draws_are_no_card(run_command, tmp_path):
+    ids = np.array([[1, 2]])
+    np.savez(tmp_path / "a.npz", ids=ids, logprobs=np.log([[0.5, 0.25]]), counts=np.array([[3, 1]]))
+    result = run_command("diagnose", tmp_path / "a.npz")
+    assert result.exit_code == 2
+    assert "holds draws with their counts" in result.stderr

@@ -65,7 +65,7 @@ def known_card(ladder: Sequence[SparseTeacher], target: Int[Tensor, " n"] | None
     return pd.DataFrame(rows, columns=["quantity", "temperature", "value"])
 
 
-def _free(teacher: SparseTeacher) -> dict[str, float | Tensor]:
+def _free(teacher: SparseTeacher) -> dict[str, int | Tensor]:
     inside, tail = teacher.inside(), teacher.tail()
     mass, known = tail.exp(), teacher.present.sum(-1)
     own = entr(inside.exp()).sum(-1)
@@ -96,7 +96,7 @@ def bound_outside(teacher: SparseTeacher) -> Float[Tensor, " n"]:
     return torch.where(known > 1, torch.minimum(second, teacher.tail()), teacher.tail())
 
 
-def _labelled(teacher: SparseTeacher, target: Int[Tensor, " n"]) -> dict[str, float | Tensor]:
+def _labelled(teacher: SparseTeacher, target: Int[Tensor, " n"]) -> dict[str, int | Tensor]:
     chosen = target >= 0
     teacher, target = teacher[chosen], target[chosen]
     inside, is_label = teacher.inside(), teacher.ids == target.unsqueeze(-1)
@@ -173,7 +173,7 @@ def known_mass_reading(table: pd.DataFrame) -> Reading:
         found.append(
             f"k = {enough.k.iloc[0]} at T = {t:g}"
             if len(enough)
-            else f"no known k at T = {t:g}, where all {last.k} hold {last['mean']:.2f}"
+            else f"no known k at T = {t:g}, where all {int(last.k)} hold {last['mean']:.2f}"
         )
     return Reading(
         f"Nine tenths of the teacher's mass, on average, are held by {'; '.join(found)}."
