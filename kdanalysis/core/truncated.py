@@ -76,13 +76,32 @@ def side(
     temperature: float,
 ) -> Side:
     """Split one side's softmax at T into S and the others."""
+    return _split(logits, ids, present, temperature)[0]
+
+
+def _split(
+    logits: Float[Tensor, "n c"],
+    ids: Int[Tensor, "n k"],
+    present: Bool[Tensor, "n k"],
+    temperature: float,
+) -> tuple[Side, Float[Tensor, "n c"]]:
+    """The same, and the weights of the others, which add up to no particular number, 0 in S."""
     soft = logits / temperature
-    inside = soft.gather(-1, ids).masked_fill(~present, -torch.inf).log_softmax(-1)
-    soft = soft - soft.detach().amax(-1, keepdim=True)  # near the largest the masses keep digits
-    top = soft.gather(-1, ids).masked_fill(~present, -torch.inf).logsumexp(-1)
-    other = soft.scatter(-1, ids, -torch.inf).logsumexp(-1)
-    log_mass, log_other = torch.stack((top, other)).log_softmax(0)
-    return Side(inside.masked_fill(~present, NEVER), log_mass, log_other)
+    top = soft.gather(-1, ids).masked_fill(~present, -torch.inf)
+    if torch.is_grad_enabled() and logits.requires_grad:
+        others = soft.scatter(-1, ids, -torch.inf)
+        peak = others.detach().amax(-1, keepdim=True)
+        weights = (others - peak).exp()
+    else:  # one array that is written over: large ones cost more than the arithmetic
+        others = soft.scatter_(-1, ids, -torch.inf)
+        peak = others.amax(-1, keepdim=True)
+        weights = others.sub_(peak).exp_()
+    high = top.detach().amax(-1, keepdim=True)  # each group less its own largest keeps its digits
+    total = (top - high).exp().sum(-1).log(), weights.sum(-1).log()
+    both = torch.stack((total[0], total[1] + (peak - high).squeeze(-1)))
+    log_mass, log_other = both.log_softmax(0)
+    inside = (top - high - total[0].unsqueeze(-1)).masked_fill(~present, NEVER)
+    return Side(inside, log_mass, log_other), weights
 
 
 def reduced(known: Known, student: Side, tail: str) -> tuple[Logs, Logs]:
@@ -141,28 +160,35 @@ def slope(
     outside: float = -100.0,
 ) -> Float[Tensor, "n c"]:
     """Return the gradient of ``value`` in the student's logits, times T."""
-    ours, theirs = side(student, known.ids, known.present, temperature), known.teacher
+    theirs = known.teacher
+    ours, weights = _split(student, known.ids, known.present, temperature)
     if tail == "renormalise":
-        change = measure.slope(*reduced(known, ours, tail))
-        return _lay(torch.zeros_like(student), known, change)
-    inside = _others(student, known, temperature).softmax(-1)
+        return _lay(weights.zero_(), known, measure.slope(*reduced(known, ours, tail)))
     if tail == "bucket":
         change = measure.slope(*reduced(known, ours, tail))
-        return _lay(inside * change[:, -1:], known, change[:, :-1])
-    log_q, q_other = ours.logs(), ours.log_other.exp().unsqueeze(-1)
+        return _lay(_shared(weights, change[:, -1]), known, change[:, :-1])
+    log_q, q_other = ours.logs(), ours.log_other.exp()
     log_p = theirs.logs() if tail == "none" else theirs.inside
     q = log_q.exp()
     if isinstance(measure, Forward):
-        mass = theirs.log_mass.exp().unsqueeze(-1) if tail == "none" else torch.ones_like(q_other)
-        return _lay(inside * (mass * q_other), known, mass * q - log_p.exp())
+        mass = theirs.log_mass.exp() if tail == "none" else torch.ones_like(q_other)
+        change = mass.unsqueeze(-1) * q - log_p.exp()
+        return _lay(_shared(weights, mass * q_other), known, change)
     ratio = log_q - log_p
     if tail == "none":
-        drift = (q * (ratio + 1)).sum(-1, keepdim=True)
-        return _lay(-inside * (drift * q_other), known, q * (ratio + 1 - drift))
-    far = torch.where(inside > 0, inside.log(), 0.0) + (ours.log_other - outside).unsqueeze(-1)
-    other = q_other * inside
-    drift = (q * ratio).sum(-1, keepdim=True) + (other * far).sum(-1, keepdim=True)
+        drift = (q * (ratio + 1)).sum(-1)
+        change = q * (ratio + 1 - drift.unsqueeze(-1))
+        return _lay(_shared(weights, -drift * q_other), known, change)
+    inside = _others(student, known, temperature).log_softmax(-1).clamp(min=NEVER)
+    far = inside + (ours.log_other - outside).unsqueeze(-1)
+    other = _shared(weights, q_other)
+    drift = ((q * ratio).sum(-1) + (other * far).sum(-1)).unsqueeze(-1)
     return _lay(other * (far - drift), known, q * (ratio - drift))
+
+
+def _shared(weights: Float[Tensor, "n c"], amount: Float[Tensor, " n"]) -> Float[Tensor, "n c"]:
+    """Share an amount a row among the others by their weights, in their place."""
+    return weights.mul_((amount / weights.sum(-1)).unsqueeze(-1))
 
 
 def _others(
@@ -175,5 +201,5 @@ def _others(
 def _lay(
     others: Float[Tensor, "n c"], known: Known, change: Float[Tensor, "n k"]
 ) -> Float[Tensor, "n c"]:
-    """Add what belongs to the tokens of S to what is zero there."""
-    return others.scatter_add(-1, known.ids, change.masked_fill(~known.present, 0.0))
+    """Add what belongs to the tokens of S to what is zero there, in its place."""
+    return others.scatter_add_(-1, known.ids, change.masked_fill(~known.present, 0.0))

@@ -5,7 +5,7 @@ Which names, prefixes and options there are is said by the losses themselves, se
 
 import ast
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from inspect import Parameter, signature
@@ -112,13 +112,20 @@ def _read(where: str, text: str, option: Parameter) -> object:
 
 
 def _nearest_loss(name: str, plain: str) -> str:
+    if f"{name}-" in prefixed():
+        return f"; did you mean '{name}-kd'? It stands before another loss"
     before = name.removesuffix(plain)
     known = [before + other for other in (*named(), *preset())]
-    return _nearest(name, known if before else known + [p + n for p in prefixed() for n in named()])
+    around = [] if before else [text + other for text in prefixed() for other in named()]
+    close = get_close_matches(name, known + around, n=1, cutoff=0.5)
+    return _listed(close, known) + ("" if before else f"; each also behind {', '.join(prefixed())}")
 
 
 def _nearest(name: str, valid: Iterable[str]) -> str:
-    close = get_close_matches(name, valid, n=1, cutoff=0.5)
+    return _listed(get_close_matches(name, valid, n=1, cutoff=0.5), valid)
+
+
+def _listed(close: Sequence[str], valid: Iterable[str]) -> str:
     known = ", ".join(valid)
     return f"; did you mean {close[0]!r}? (known: {known})" if close else f"; known: {known}"
 

@@ -25,9 +25,9 @@ SOURCE = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
 @pytest.fixture
 def jsd():
     """The class, defined by the page's code in a module of its own."""
-    before, module = dict(KINDS), ModuleType("jsd")
-    exec(compile(SOURCE, "jsd.py", "exec"), vars(module))
-    yield module.JSD
+    before, module = dict(KINDS), ModuleType("sjsd")
+    exec(compile(SOURCE, "sjsd.py", "exec"), vars(module))
+    yield module.SplitJSD
     KINDS.clear()
     KINDS.update(before)
 
@@ -38,19 +38,19 @@ def test_it_is_one_file_of_few_lines():
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)
 def test_it_keeps_the_claims_of_every_loss(jsd, claim):
-    for text in ("jsd:k=3", "jsd:weights=0.5/2,temperature=1", "sdd-jsd:k=2,scales=1/2"):
+    for text in ("sjsd:k=3", "sjsd:weights=0.5/2,temperature=1", "sdd-sjsd:k=2,scales=1/2"):
         claim(kd.parse_loss(text))
 
 
 def test_the_command_lines_grammar_knows_it(jsd):
-    assert repr(kd.parse_loss("JSD:k=3,weights=1/4")) == repr(jsd(3, (1.0, 4.0)))
-    assert kd.parse_loss("ce+ls-jsd").terms == ("ce", "jsd_high", "jsd_rest")
-    with pytest.raises(ValueError, match="unknown loss 'jds'; did you mean 'jsd'"):
-        kd.parse_loss("jds")
+    assert repr(kd.parse_loss("SJSD:k=3,weights=1/4")) == repr(jsd(3, (1.0, 4.0)))
+    assert kd.parse_loss("ce+ls-sjsd").terms == ("ce", "jsd_high", "jsd_rest")
+    with pytest.raises(ValueError, match="unknown loss 'sjds'; did you mean 'sjsd'"):
+        kd.parse_loss("sjds")
 
 
 def test_its_repr_gives_it_back(jsd):
-    found = restore_loss("Sum(CrossEntropy(weight=1.0), JSD(k=3, weights=(1.0, 4.0)))")
+    found = restore_loss("Sum(CrossEntropy(weight=1.0), SplitJSD(k=3, weights=(1.0, 4.0)))")
     assert type(found.losses[1]) is jsd
 
 
@@ -61,11 +61,11 @@ def test_figures_know_its_terms(jsd):
 
 
 def test_the_commands_know_it_once_it_is_imported(tmp_path):
-    (tmp_path / "jsd.py").write_text(SOURCE, encoding="utf-8")
+    (tmp_path / "sjsd.py").write_text(SOURCE, encoding="utf-8")
     student, teacher, target = batch(0, n=20)
     sides = {"student_logits": student, "teacher_logits": teacher, "target": target}
     np.savez(tmp_path / "logits.npz", **sides)
-    command = ["--import", "jsd", "compare", "logits.npz", "--losses", "kd,jsd:k=3"]
+    command = ["--import", "sjsd", "compare", "logits.npz", "--losses", "kd,sjsd:k=3"]
     done = subprocess.run(
         [sys.executable, "-m", "kdanalysis", *command],
         capture_output=True,
@@ -74,23 +74,23 @@ def test_the_commands_know_it_once_it_is_imported(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "JSD(k=3, weights=(1.0, 8.0), temperature=4.0)" in done.stdout
+    assert "SplitJSD(k=3, weights=(1.0, 8.0), temperature=4.0)" in done.stdout
 
 
 def test_defining_it_again_replaces_it_as_in_a_notebook(jsd):
-    exec(compile(SOURCE, "jsd.py", "exec"), vars(again := ModuleType("jsd")))
-    assert type(kd.parse_loss("jsd")) is again.JSD is not jsd
+    exec(compile(SOURCE, "sjsd.py", "exec"), vars(again := ModuleType("sjsd")))
+    assert type(kd.parse_loss("sjsd")) is again.SplitJSD is not jsd
 
 
 def test_without_it_nothing_knows_it():
-    with pytest.raises(ValueError, match="unknown loss 'jsd'"):
-        kd.parse_loss("jsd")
+    with pytest.raises(ValueError, match="unknown loss 'sjsd'"):
+        kd.parse_loss("sjsd")
 
 
 @pytest.mark.parametrize("analyzer", [TermMagnitude, LossDirection])
 def test_an_analyzer_compares_it_with_others_without_labels(jsd, analyzer):
     student, teacher, _ = batch(0, n=40)
-    compared = analyzer({"kd": kd.KD(), "jsd": kd.parse_loss("jsd:k=3")})
+    compared = analyzer({"kd": kd.KD(), "sjsd": kd.parse_loss("sjsd:k=3")})
     compared.update(student, teacher)
     table = compared.table()
-    assert {"kd", "jsd"} <= set(table.filter(like="loss").to_numpy().flatten())
+    assert {"kd", "sjsd"} <= set(table.filter(like="loss").to_numpy().flatten())
