@@ -79,6 +79,8 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
     from kdanalysis.stones import Ladder as Ladder, fit_connectors as fit_connectors
     from kdanalysis.store import load_logits as load_logits, load_regions as load_regions
     from kdanalysis.studies.run import open_run as open_run
+    from kdanalysis.studies.sparse import read_sparse as read_sparse
+    from kdanalysis.studies.sparsify import sparsify as sparsify
     from kdanalysis.studies.sweeps import sweep as sweep, sweep_samples as sweep_samples
     # isort: on
 
@@ -149,6 +151,8 @@ _HOMES = {
     "sweep_study": "kdanalysis.pages.sweep",
     "truncation": "kdanalysis.pages.truncation",
     "truncation_study": "kdanalysis.pages.truncation",
+    "read_sparse": "kdanalysis.studies.sparse",
+    "sparsify": "kdanalysis.studies.sparsify",
     "sweep": "kdanalysis.studies.sweeps",
     "sweep_samples": "kdanalysis.studies.sweeps",
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdanalysis.cli.groups import Machine, Output, grouped
-from kdanalysis.cli.options import Keys, parse_keys
+from kdanalysis.cli.options import Keys, Vocabulary, parse_keys
 from kdanalysis.core.ranks import RANKS
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def compare(
         typer.Option(metavar="T", help="Of every loss that names none of its own."),
     ] = None,
     keys: Keys = None,
+    vocabulary: Vocabulary = None,
     output: Output,
     machine: Machine,
 ) -> None:
@@ -61,7 +62,9 @@ def compare(
     check_request(paths, losses, match_norm)
     names = parse_keys(keys)
     with output.page() as write:
-        study = study_of(paths, names, losses, match_norm, temperature, machine.prepare())
+        study = study_of(
+            paths, names, losses, match_norm, temperature, machine.prepare(), vocabulary
+        )
         if study is not None:
             write(study)
 
@@ -84,6 +87,7 @@ def study_of(
     match_norm: bool,
     temperature: float | None,
     device: "torch.device",
+    vocabulary: int | None = None,
 ) -> "Study | None":
     """Read every path once, print the summary and return the study; None in the other ranks."""
     from kdanalysis.cli.progress import watching
@@ -97,7 +101,7 @@ def study_of(
         raise ValueError(
             f"--losses names {next(iter(found))} alone: give at least two, such as kd,dkd,gdkd"
         )
-    sources = open_all(paths, found, keys)
+    sources = open_all(paths, found, keys, vocabulary)
     for source in sources.values():
         warn_of_skipped(source.run)
     study = hold_against(sources, found, match_norm, temperature, device, watching("Reading {}"))

@@ -17,6 +17,7 @@ from kdanalysis.cli.ladder import ladder
 from kdanalysis.cli.quickstart import quickstart
 from kdanalysis.cli.regions import regions
 from kdanalysis.cli.report import report
+from kdanalysis.cli.sparsify import sparsify
 from kdanalysis.cli.sweep import sweep
 from kdanalysis.cli.table import table
 from kdanalysis.cli.train import train
@@ -75,9 +76,10 @@ def import_own(module: str) -> None:
 TOGETHER = (train, diagnose, sweep, truncation, compare)  # under torchrun these share the work
 LOOKING = (
     *(diagnose, sweep, truncation, compare, ladder, regions),
-    *(table, report, info, verify, export),
+    *(table, report, info, verify),
 )
-for command in (quickstart, train, *LOOKING):
+WRITING = (export, sparsify)
+for command in (quickstart, train, *LOOKING, *WRITING):
     app.command(cls=Together if command in TOGETHER else None)(command)
 
 

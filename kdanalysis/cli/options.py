@@ -182,6 +182,13 @@ Keys = Annotated[
         help="What our columns are called in the file: teacher_logits=out,target=y.",
     ),
 ]
+Vocabulary = Annotated[
+    int | None,
+    typer.Option(
+        metavar="CLASSES",
+        help="Keep so many classes of both sides, where vocabularies are padded differently.",
+    ),
+]
 CHECKPOINT = "A checkpoint that kdanalysis train wrote."
 IMAGES = typer.Option(
     metavar="PATH",

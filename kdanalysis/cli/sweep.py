@@ -9,6 +9,7 @@ from kdanalysis.cli.groups import Machine, Output, grouped
 from kdanalysis.cli.options import (
     Keys,
     Temperatures,
+    Vocabulary,
     parse_keys,
     parse_ks,
     parse_temperatures,
@@ -35,6 +36,7 @@ def sweep(
         str, typer.Option(metavar="W/W/W", help="Weights of high, low_top and low_other.")
     ] = "1/1/8",
     keys: Keys = None,
+    vocabulary: Vocabulary = None,
     output: Output,
     machine: Machine,
 ) -> None:
@@ -54,7 +56,7 @@ def sweep(
         from kdanalysis.pages.sweep import excerpt, sweep_study
         from kdanalysis.studies.compute import left_out
 
-        source = open_file(file, names)
+        source = open_file(file, names, vocabulary)
         study = sweep_study(source, *settings, device, watching("Sweeping"))
         if not RANKS.first:
             return

@@ -16,17 +16,23 @@ if TYPE_CHECKING:
     from kdanalysis.studies.source import Source
 
 
-def open_file(path: "Path | Logits", keys: Mapping[str, str]) -> "Source":
+def open_file(
+    path: "Path | Logits", keys: Mapping[str, str], vocabulary: int | None = None
+) -> "Source":
     """Open logits or a run, and say which of its parts cannot be read."""
     from kdanalysis.studies.opening import open_source
 
-    source = open_source(path, keys=keys)
+    source = open_source(path, keys=keys, vocabulary=vocabulary)
     warn_of_skipped(source.run)
     return source
 
 
 def heading(source: "Source", name: object, more: str = "") -> str:
     """Return the title of what was read: how many samples of how many classes."""
+    from kdanalysis.studies.facts import cut_fact
+
+    cut = cut_fact(source)
+    more += f" ({cut})" if cut else ""
     return f"{name}: {source.num_rows:,} samples, {source.info.num_classes} classes{more}"
 
 

@@ -14,7 +14,8 @@ def k_axis(ax: Axes, ks: Collection[int]) -> None:
     if len(ks) <= LOGARITHMIC and last <= 2 * LOGARITHMIC:
         ax.set_xticks(list(ks))
     else:
-        log_axis(ax, [*(k for k in ROUND if k < 0.7 * last), last], "{x:.0f}")
+        steps = ROUND if last <= 2 * ROUND[-1] else [10**power for power in range(7)]
+        log_axis(ax, [*(k for k in steps if k < 0.7 * last), last], "{x:.0f}")
 
 
 def log_axis(ax: Axes, places: Sequence[float | int], text: str = "{x:g}") -> None:

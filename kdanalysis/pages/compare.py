@@ -64,11 +64,15 @@ def compare(
 
 
 def open_all(
-    sources: Any, losses: object = None, keys: Mapping[str, str] | None = None
+    sources: Any,
+    losses: object = None,
+    keys: Mapping[str, str] | None = None,
+    vocabulary: int | None = None,
 ) -> dict[str, Source]:
     """Open what is to be compared, by name; errors as for :func:`compare`."""
     if isinstance(sources, (str, Path)):
         sources = [sources]
     if isinstance(sources, Mapping) and "teacher_logits" in sources:
         sources = {"arrays": sources}
-    return open_sources(sources, MOST["samples"] if losses is None else MOST_STEPS, keys)
+    most = MOST["samples"] if losses is None else MOST_STEPS
+    return open_sources(sources, most, keys, vocabulary)

@@ -31,7 +31,7 @@ from kdanalysis.pages.lead import lead_of
 from kdanalysis.pages.nouns import find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, joined, unwatched, without_label
-from kdanalysis.studies.facts import class_fact, stated
+from kdanalysis.studies.facts import class_fact, cut_fact, stated
 from kdanalysis.studies.setting import DEFAULTS
 from kdanalysis.studies.source import Source
 
@@ -222,7 +222,10 @@ def matched_reading(first: str) -> Any:
 def source_facts(sources: Mapping[str, Source], losses: Mapping[str, Loss]) -> dict[str, object]:
     """Return what was read, one fact a source, and what the losses are."""
     first = next(iter(sources.values()))
-    read = {x.label: f"{x.num_rows:,} samples{without_label(x)}" for x in sources.values()}
+    read = {
+        x.label: ", ".join(filter(None, (f"{x.num_rows:,} samples{without_label(x)}", cut_fact(x))))
+        for x in sources.values()
+    }
     without = [name for name, source in sources.items() if not source.has_target]
     facts = {
         "classes": class_fact(first.info.num_classes, first.info.classes),

@@ -22,7 +22,7 @@ from kdanalysis.pages.lead import lead_of
 from kdanalysis.pages.nouns import find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, joined, unwatched
-from kdanalysis.studies.facts import class_fact
+from kdanalysis.studies.facts import class_fact, cut_fact, left_out_fact
 from kdanalysis.studies.run import possible, tables_of
 from kdanalysis.studies.setting import common_settings
 from kdanalysis.studies.source import Source
@@ -86,6 +86,8 @@ def runs_study(
         "classes": class_fact(one.info.num_classes, one.info.classes),
         "losses compared": "KD, DKD and GDKD at temperature {:g} and k {}".format(*settings),
     }
+    left_out = left_out_fact(one.info.num_classes)
+    facts |= {"left out": left_out} if left_out else {}
     title = f"Compared: {', '.join(sources)}"
     whole = {"runs": {"": frame}, **parts}
     explorer = explorer_of(sources, settings, device, watch, EVERY)
@@ -185,4 +187,4 @@ def noun_together(noun: str, tables: Mapping[Source, pd.DataFrame]) -> Section:
 def run_fact(source: Source) -> str:
     """Return how much a source holds, and what it was trained with where that is known."""
     rows = f"{source.num_rows:,} samples"
-    return f"{rows}, {source.info.loss}" if source.info.loss else rows
+    return ", ".join(filter(None, (rows, source.info.loss, cut_fact(source))))

@@ -15,7 +15,7 @@ GROUPS = {
     ),
     "Regions": ("anatomy", "ambiguity", "cancellation", "uptake"),
     FURTHER: (),
-    ASIDE: ("students", "runs", "suggestion", "candidates"),
+    ASIDE: ("students", "runs", "tokens", "candidates"),
 }
 
 

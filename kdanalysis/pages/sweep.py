@@ -15,11 +15,11 @@ from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
-from kdanalysis.studies.facts import class_fact, stated
+from kdanalysis.studies.facts import class_fact, cut_fact, stated
 from kdanalysis.studies.opening import open_source
 
 MOST_ROWS = 400  # of the table on the page; the files hold all
-BATCH = 16_384
+BATCH, WIDE = 16_384, 2**24  # rows that are read together, and entries of them
 SHORT = (
     *("temperature", "k", "mass_top", "norm_high", "norm_low_top", "norm_low_other", "norm_kd"),
     *("norm_total", "share_low_other", "kd_share_low_other", "cosine_total_kd"),
@@ -63,12 +63,14 @@ def sweep_study(
         "sweep": TermGram(classes, *settings),
         "spread": SweepSpread(classes, temperatures, few(settings[1]), weights),
     }
-    tables = compute(source, analyzers, device, watch, BATCH)
+    rows = max(1, min(BATCH, WIDE // classes))
+    tables = compute(source, analyzers, device, watch, rows)
     table = tables["sweep"]
     facts = {
         "logits": source.name,
         "samples": f"{source.num_rows:,}",
         "classes": class_fact(classes, source.info.classes),
+        "cut": cut_fact(source),
         "weights": "high {:g}, low_top {:g}, low_other {:g}".format(*weights),
         "samples left out (NaN or inf)": int(table.non_finite.iloc[0]) or None,
     }

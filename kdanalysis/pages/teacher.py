@@ -21,22 +21,26 @@ from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.modality import Modality
 from kdanalysis.analyzers.teacher.profile import ClassProfile
 from kdanalysis.analyzers.teacher.suppression import Suppression
+from kdanalysis.analyzers.teacher.tokens import token_table
 from kdanalysis.analyzers.terms.amplification import Amplification
 from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.losses import DKD, GDKD, parse_loss
 from kdanalysis.pages.html import ASIDE, Section, Tile
+from kdanalysis.pages.known import known_study
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
-from kdanalysis.studies.facts import class_fact, label_fact, stated
+from kdanalysis.studies.facts import class_fact, cut_fact, label_fact, left_out_fact, stated
 from kdanalysis.studies.opening import open_source
 from kdanalysis.studies.run import MOST_CLASSES
 from kdanalysis.studies.source import Source
+from kdanalysis.studies.sparse import is_sparse
 
 
 def diagnose(
     source: Any,
-    temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+    temperatures: Sequence[float | int] = (1.0, 2.0, 4.0, 8.0),
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,
 ) -> Study:
@@ -44,7 +48,8 @@ def diagnose(
 
     Args:
         source: a file of logits, a run folder, or arrays by name (teacher_logits, and target where
-            there are labels); labels are used where there are some.
+            there are labels); labels are used where there are some. Of a truncated teacher, as
+            ``read_sparse`` reads it, what its tokens say: their mass, the tail, and bounds.
         temperatures: every T > 0 of the card.
         device: where to compute.
         watch: wraps the batches, for a progress bar.
@@ -54,18 +59,24 @@ def diagnose(
         ValueError: one class only, no samples, probabilities instead of logits, or a temperature
             that is not above 0.
     """
+    if is_sparse(source):
+        return known_study(source, temperatures)
     source = open_source(source)
     tables = teacher_tables(source, temperatures, device, watch)
     facts = {
         "logits": source.name,
         "samples": f"{source.num_rows:,}",
         "classes": class_fact(source.info.num_classes, source.info.classes),
+        "cut": cut_fact(source),
         "files": getattr(source.logits, "order", None),
         "labels": label_fact(source),
+        "left out": left_out_fact(source.info.num_classes),
     }
 
     def sections() -> list[Section]:
-        lead = [card_section(tables["teacher"]), candidates_section(tables["candidates"])]
+        lead = [card_section(tables["teacher"])]
+        if "candidates" in tables:
+            lead.append(candidates_section(tables["candidates"]))
         rest = [noun for noun in tables if noun not in ("teacher", "candidates")]
         return lead + [noun_section(n, {"": tables[n]}, source.info.classes) for n in rest]
 
@@ -76,7 +87,7 @@ def diagnose(
 
 def teacher_tables(
     source: Source,
-    temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+    temperatures: Sequence[float | int] = (1.0, 2.0, 4.0, 8.0),
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,
 ) -> dict[str, pd.DataFrame]:
@@ -90,12 +101,15 @@ def teacher_tables(
     }
     if classes <= MOST_CLASSES:
         wanted |= {"profile": ClassProfile(classes), "modality": Modality(classes)}
-    if classes > 2:
+    if 2 < classes <= VOCABULARY:
         losses = {"dkd": DKD(), "gdkd": GDKD(k=min(5, classes - 1))}
         wanted["amplification"] = Amplification(losses, temperatures)
     tables = compute(source, wanted, device, watch)
-    found = candidates_of(source, tables["mass"], device, watch)
-    return {"teacher": tables.pop("teacher"), "candidates": found, **tables}
+    if classes > VOCABULARY:
+        advice = {"tokens": token_table(tables["mass"])}
+    else:
+        advice = {"candidates": candidates_of(source, tables["mass"], device, watch)}
+    return {"teacher": tables.pop("teacher"), **advice, **tables}
 
 
 def candidates_of(

@@ -1,6 +1,7 @@
 """Columns of logits or regions over the same rows, from one file or several."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,34 @@ from kdanalysis.store.reading import reading
 Place = tuple[Table, str]  # a file, and the name of a column in it
 
 
+@dataclass
+class Padding:
+    """Logits beyond the vocabulary: how many a row, and the probability they held at T = 1.
+
+    Args:
+        classes: of the column as it is stored.
+    """
+
+    classes: int
+    rows: int = 0
+    mass: float = 0.0  # sum over the rows that hold no NaN
+
+    def off(self, logits: np.ndarray, vocabulary: int) -> np.ndarray:
+        """Return the logits of the vocabulary, and count what is cut off."""
+        wide = logits.astype(np.float64)
+        wide -= wide.max(1, keepdims=True)
+        np.exp(wide, out=wide)
+        share = wide[:, vocabulary:].sum(1) / wide.sum(1)
+        known = share[~np.isnan(share)]
+        self.rows, self.mass = self.rows + known.size, self.mass + float(known.sum())
+        return logits[:, :vocabulary]
+
+    @property
+    def mean(self) -> float:
+        """Mean probability of the padding over the rows read so far; NaN before any."""
+        return self.mass / self.rows if self.rows else float("nan")
+
+
 class Columns:
     """Columns over the same rows, read in batches from one file or several.
 
@@ -23,13 +52,18 @@ class Columns:
     Args:
         path: what errors call the whole.
         places: where each column is, the teacher's first.
+        vocabulary: classes to keep, the first ones; beyond them is padding, of another length on
+            each side. What it holds is told by ``cut``.
     """
 
     kind: Kind
     batch_size: int
 
-    def __init__(self, path: Path, places: Mapping[str, Place]) -> None:
-        self.path, self._places = path, dict(places)
+    def __init__(
+        self, path: Path, places: Mapping[str, Place], vocabulary: int | None = None
+    ) -> None:
+        self.path, self._places, self.vocabulary = path, dict(places), vocabulary
+        self._padding: dict[str, Padding] = {}
         self.columns = tuple(places)
         self.table = places[self.columns[0]][0]  # of the teacher
         self._axes = self.kind.columns[self.columns[0]].axes
@@ -41,7 +75,13 @@ class Columns:
     @property
     def classes(self) -> list[str] | None:
         """Class names, of a run folder that has them."""
-        return self.table.classes
+        names = self.table.classes
+        return names if names is None else names[: self.num_classes]
+
+    @property
+    def cut(self) -> dict[str, "Padding"]:
+        """What was cut off, by column: nothing where no vocabulary was given, or all is in it."""
+        return dict(self._padding)
 
     @property
     def skipped(self) -> Sequence[tuple[str, str]]:
@@ -96,6 +136,8 @@ class Columns:
                 yield {name: batch[key] for name, key in keys.items()}
 
     def _convert(self, name: str, values: np.ndarray, row: int) -> np.ndarray:
+        if name in self._padding:
+            values = self._padding[name].off(values, self.num_classes)
         if name in self.kind.cells:
             return values.astype(values.dtype.newbyteorder("="), copy=False)
         whole = values.astype(np.int64)
@@ -123,7 +165,18 @@ class Columns:
             raise ValueError(f"{what} have shape {shape}, need ({axes}) with samples")
         if shape[1] < 2:
             raise ValueError(f"{what} have {shape[1]} class, need at least 2 to compare classes")
-        return tuple(shape)
+        return self._without_padding(name, tuple(shape), what)
+
+    def _without_padding(self, name: str, shape: tuple[int, ...], what: str) -> tuple[int, ...]:
+        if self.vocabulary is None or shape[1] == self.vocabulary:
+            return shape
+        if not 2 <= self.vocabulary < shape[1]:
+            raise ValueError(
+                f"{what} have {shape[1]} classes: vocabulary={self.vocabulary} cannot be cut from "
+                "them, need 2 to that many"
+            )
+        self._padding[name] = Padding(shape[1])
+        return shape[0], self.vocabulary, *shape[2:]
 
     def _check(self, name: str) -> None:
         table, key = self._places[name]
@@ -136,7 +189,9 @@ class Columns:
                 what = ": the numbers of the classes, from 0" if name == "target" else ""
                 raise ValueError(f"{name} of {table.path} is {dtype}, need integers{what}")
         if tuple(found) != need:
+            padded = found[:1] + found[2:] == need[:1] + need[2:] and len(found) > 1
+            hint = f"; vocabulary={min(found[1], need[1])} cuts off padding" if padded else ""
             raise ValueError(
                 f"{name} of {table.path} has shape {tuple(found)}, need {need} "
-                f"to fit the {self.columns[0].replace('_', ' ')} of {self.path}"
+                f"to fit the {self.columns[0].replace('_', ' ')} of {self.path}{hint}"
             )

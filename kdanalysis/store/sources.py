@@ -86,6 +86,7 @@ def load_logits(
     student: str | Path | None = None,
     target: str | Path | None = None,
     keys: Mapping[str, str] | None = None,
+    vocabulary: int | None = None,
 ) -> Logits:
     """Open logits in a run folder, .npz, .npy, .pt, .pth, .safetensors or .parquet.
 
@@ -95,6 +96,8 @@ def load_logits(
             sample_id, rows are joined by it; otherwise they are taken in their order.
         target: a file with the labels of the same rows, joined likewise.
         keys: names in the file for our columns, where they are unusual.
+        vocabulary: classes to keep of either side, the first ones, where vocabularies are padded
+            to other lengths; ``cut`` tells what the padding held.
 
     Raises:
         FileNotFoundError: where there is no such file, or a folder is no run folder.
@@ -115,7 +118,7 @@ def load_logits(
             second, order = joined(places.get("sample_id"), second, _find(second, "sample_id", {}))
             places[name] = second, key
             orders.append(order)
-    logits = Logits(path, {name: places[name] for name in KEYS if name in places})
+    logits = Logits(path, {name: places[name] for name in KEYS if name in places}, vocabulary)
     logits.order = "; ".join(orders)
     return logits
 

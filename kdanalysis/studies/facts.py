@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.store.grams import gram_index
 
 
@@ -15,12 +16,15 @@ def source_facts(source: Any) -> dict[str, object]:
     """Return what a ``Source`` is: of a run what its run.json and its parts say."""
     if source.run is not None:
         labels = {"labels": label_fact(source)} if source.unlabelled else {}
-        return run_facts(source.run) | labels
+        more = {"cut": cut_fact(source), "left out": left_out_fact(source.info.num_classes)}
+        return run_facts(source.run) | stated(more) | labels
     return stated(
         {
             "logits": source.name,
             "samples": f"{source.num_rows:,}",
             "classes": class_fact(source.info.num_classes, source.info.classes),
+            "cut": cut_fact(source),
+            "left out": left_out_fact(source.info.num_classes),
             "files": getattr(source.logits, "order", None),
             "labels": label_fact(source) if source.unlabelled else None,
         }
@@ -34,6 +38,27 @@ def label_fact(source: Any) -> str:
     count = source.unlabelled
     lacking = "of {:,} samples without one: left out where one is needed"
     return f"yes; {count:,} {lacking.format(source.num_rows)}" if count else "yes"
+
+
+def cut_fact(source: Any) -> str | None:
+    """Return how many classes were cut off each side, and the mass they held; None if none were."""
+    cut = getattr(source.logits, "cut", {})
+    parts = [
+        f"{name.partition('_')[0]} of {one.classes:,}, mean mass beyond {one.mean:.2g}"
+        for name, one in cut.items()
+    ]
+    return f"{source.info.num_classes:,} classes kept: {'; '.join(parts)}" if parts else None
+
+
+def left_out_fact(classes: int) -> str | None:
+    """Return what is not made of a vocabulary unless it is asked for; None for fewer classes."""
+    if classes <= VOCABULARY:
+        return None
+    return (
+        f"profile, modality and discrepancy, which have a number for every pair of classes, and "
+        f"relation, amplification and candidates to try, which are made for images: more than "
+        f"{VOCABULARY:,} classes are a vocabulary"
+    )
 
 
 def run_facts(run: Any) -> dict[str, object]:

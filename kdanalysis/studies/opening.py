@@ -16,6 +16,7 @@ from kdanalysis.store.sources import (
     load_logits,
     load_regions,
 )
+from kdanalysis.store.sparse import holds_sparse
 from kdanalysis.studies.source import MOST, Source
 
 
@@ -41,18 +42,34 @@ class Arrays(Sliced):
         return self._arrays[key][start:stop]
 
 
-def open_logits(path: Any, keys: Mapping[str, str] | None = None) -> Logits:
+def open_logits(
+    path: Any, keys: Mapping[str, str] | None = None, vocabulary: int | None = None
+) -> Logits:
     """Open a file of logits, a run folder, or arrays by the names of their columns.
 
-    ``keys`` are names in the file for our columns.
+    ``keys`` are names in the file for our columns, ``vocabulary`` how many classes to keep.
 
     Raises:
         ValueError: as ``load_logits``, or arrays without teacher_logits.
     """
     if not isinstance(path, Mapping):
-        return load_logits(path, keys=keys)
+        return _dense(path, keys, vocabulary)
     table = _arrays(path, KEYS)
-    return Logits(table.path, {name: (table, name) for name in KEYS if name in path})
+    return Logits(table.path, {name: (table, name) for name in KEYS if name in path}, vocabulary)
+
+
+def _dense(path: Any, keys: Mapping[str, str] | None, vocabulary: int | None) -> Logits:
+    """Open a file; a ValueError that says so where it holds a truncated teacher."""
+    try:
+        return load_logits(path, keys=keys, vocabulary=vocabulary)
+    except ValueError as error:
+        if not holds_sparse(path):
+            raise
+        raise ValueError(
+            f"{path} holds a few tokens a row of a truncated teacher, and the logits of all "
+            "classes are needed here: kdanalysis diagnose says what the tokens say, kdanalysis "
+            "truncation shows on dense logits what they lose"
+        ) from error
 
 
 def open_regions(path: Any) -> Regions:
@@ -79,6 +96,7 @@ def open_source(
     most_steps: int = MOST["samples"],
     student: bool = False,
     keys: Mapping[str, str] | None = None,
+    vocabulary: int | None = None,
 ) -> Source:
     """Open a run folder, a file of logits, or arrays by name.
 
@@ -89,6 +107,7 @@ def open_source(
         most_steps: captured steps beyond this number are put together.
         student: whether student logits are needed.
         keys: names in a file for our columns, where they are unusual.
+        vocabulary: classes to keep, where both sides are padded to other lengths.
 
     Raises:
         FileNotFoundError: there is nothing at a path.
@@ -99,7 +118,7 @@ def open_source(
     if isinstance(path, StoredRun):
         logits, run = None, path
     else:
-        logits = path if isinstance(path, Logits) else open_logits(path, keys)
+        logits = path if isinstance(path, Logits) else open_logits(path, keys, vocabulary)
         run = _run_of(logits)
     source = Source(name or _name_of(logits or run), logits, run, most_steps=most_steps)
     if student and "student_logits" not in source.columns():
@@ -111,7 +130,10 @@ def open_source(
 
 
 def open_sources(
-    paths: Iterable[Any], most_steps: int, keys: Mapping[str, str] | None = None
+    paths: Iterable[Any],
+    most_steps: int,
+    keys: Mapping[str, str] | None = None,
+    vocabulary: int | None = None,
 ) -> dict[str, Source]:
     """Open every path under a short name, to compare the students in them.
 
@@ -119,6 +141,7 @@ def open_sources(
         paths: run folders and files of logits; or them by names of your own.
         most_steps: captured steps beyond this number are put together.
         keys: names in the files for our columns, where they are unusual.
+        vocabulary: classes to keep, where they are padded to other lengths.
 
     Raises:
         FileNotFoundError: there is nothing at a path.
@@ -127,7 +150,8 @@ def open_sources(
     """
     named = paths if isinstance(paths, Mapping) else short_names(map(Path, paths))
     sources = {
-        name: open_source(path, name, most_steps, True, keys) for name, path in named.items()
+        name: open_source(path, name, most_steps, True, keys, vocabulary)
+        for name, path in named.items()
     }
     first, *others = sources.values()
     for other in others:

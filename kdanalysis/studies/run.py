@@ -9,12 +9,14 @@ import pandas as pd
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.noun import find_noun
+from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.store.run import StoredRun
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.source import Source
 
 MOST_CLASSES = 200  # of tables with a row for every pair of classes
 BY_PAIR = ("profile", "modality", "discrepancy")
+OF_IMAGES = ("relation", "amplification")  # left out of a vocabulary unless asked for
 ORDER = (  # in which tables stand on pages and in lists; others follow
     *("teacher", "mass", "profile", "modality", "calibration", "suppression", "magnitude"),
     *("share", "confidence", "nckd", "amplification", "conflict", "relation", "discrepancy"),
@@ -92,13 +94,34 @@ def table_names() -> tuple[str, ...]:
 
 def possible(source: Source, name: str) -> bool:
     """Whether a source has what a table needs, and not so many classes that it would be huge."""
-    if name in BY_PAIR and source.info.num_classes > MOST_CLASSES:
+    classes = source.info.num_classes
+    if name in left_out_of(classes) or (name in BY_PAIR and classes > MOST_CLASSES):
         return False
     try:
         analyzer(source, name)
     except ValueError:
         return False
     return True
+
+
+def left_out_of(classes: int) -> tuple[str, ...]:
+    """Return the tables that are made of a vocabulary, if at all, only where they are named."""
+    return (*BY_PAIR, *OF_IMAGES) if classes > VOCABULARY else ()
+
+
+def refuse_pairs(name: str, source: Source) -> None:
+    """Refuse a table with a number for every pair of tokens, before anything is allocated.
+
+    Raises:
+        ValueError: it is one, and there are too many classes for it.
+    """
+    classes = source.info.num_classes
+    if name in BY_PAIR and classes > VOCABULARY:
+        raise ValueError(
+            f"table {name!r} of {source.path} would hold {classes:,} x {classes:,} numbers, "
+            f"{classes**2 * 8 / 1e9:.3g} GB or more: beyond {VOCABULARY:,} classes ask for "
+            f"'teacher' or 'mass', or cut the logits with vocabulary="
+        )
 
 
 def analyzer(source: Source, name: str, compared: tuple[float, int] | None = None) -> Analyzer:
@@ -111,6 +134,7 @@ def analyzer(source: Source, name: str, compared: tuple[float, int] | None = Non
     there = source.columns(kind.kind)
     if not there and kind.kind in LACKS:
         raise ValueError(f"table {name!r} needs {LACKS[kind.kind].format(path=source.path)}")
+    refuse_pairs(name, source)
     made = kind.for_setting(source.setting(kind.kind, compared))
     if made is None:
         raise ValueError(

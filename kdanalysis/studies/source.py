@@ -1,6 +1,7 @@
 """Source: a run, a file of logits, a file of regions or arrays, as columns in batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +20,7 @@ MOST = {"samples": 400, "layers": 400, "regions": 40}  # steps, or epochs, that 
 BY = {"samples": "step", "layers": "step", "regions": "epoch"}
 ENTRIES = {"cpu": 2**17}  # rows x classes of a batch: some copies of it are alive at a time
 MANY = 2**22  # on other devices
+FEWEST, WIDE = 64, 2**20  # rows of a batch, unless they have more entries than this
 REGION_ENTRIES = 2**20  # numbers in a batch of region logits
 LOOK = 65_536  # rows of a batch of steps
 
@@ -55,6 +57,8 @@ class Source:
         self.path = held.path if run is None else run.path
         classes = getattr(held, "classes", None)
         self.info = run.info if run else RunInfo(held.num_classes, classes, scales=scales)
+        if run and logits is not None and logits.num_classes < run.info.num_classes:
+            self.info = replace(run.info, num_classes=logits.num_classes, classes=classes)
 
     @property
     def over_steps(self) -> bool:
@@ -147,7 +151,8 @@ class Source:
             count = count_regions(self.info.scales)
             return max(1, REGION_ENTRIES // (self.info.num_classes * count))
         entries = ENTRIES.get(device, MANY)
-        return int(np.clip(entries // self.info.num_classes, 64, 4096))
+        fewest = np.clip(WIDE // self.info.num_classes, 1, FEWEST)
+        return int(np.clip(entries // self.info.num_classes, fewest, 4096))
 
     def setting(self, kind: str = "samples", compared: tuple[float, int] | None = None) -> Setting:
         """Return what the analyzers of a kind are made for.

@@ -7,18 +7,21 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.special import entr
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
+from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.mass import knees
 from kdanalysis.analyzers.teacher.modality import PEAK
 from kdanalysis.analyzers.teacher.reliability import BINS, calibration_error, sums_by_confidence
+from kdanalysis.core.largest import ranked as by_rank
 from kdanalysis.core.partition import AutoK
+from kdanalysis.core.vocabulary import VOCABULARY
 
 MODES = ("modes_mean", "several_peaks")
 TOP = 5  # p_other is the mass outside the TOP most probable classes
 CONFIDENT = 0.9
+ENTRIES = 2**18  # of a chunk
 
 # A probability is rounded to zero at half the smallest subnormal number or less: 2^-24 (float16),
 # 2^-133 (bfloat16), 2^-149 (float32). In natural logarithms: -17.3, -92.9, -104.0.
@@ -49,8 +52,8 @@ class TeacherDistribution(Analyzer):
     - ``k_mass_95``: the smallest k whose mean top-k mass is at least 0.95.
     - ``modes_mean``: exp(entropy), the number of equally likely classes of the same entropy.
       ``several_peaks``: share of samples where more than one class has p >= 0.1 max p.
-    - ``auto_k``: mean k that GDKD-auto would choose at T, ratio 2, cap c - 1. It is no number of
-      modes: the rule looks for a jump among the least probable classes.
+    - ``auto_k``: mean k that GDKD-auto would choose at T, ratio 2, cap c - 1; not of more than 5000
+      classes. It is no number of modes: the rule looks for a jump among the least probable ones.
     - ``underflow_fp16``, ``_bf16``, ``_fp32``: share of samples whose least probable class rounds
       to zero in that type, subnormal numbers kept: p_min <= 2^-25, 2^-134, 2^-150. With one
       dominant class that is a gap (max - min logit)/T of 17.3, 92.9 and 104.0. Hardware that
@@ -89,9 +92,14 @@ class TeacherDistribution(Analyzer):
 
     def add(self, teacher: Logits, target: Labels | None) -> None:
         """Add the finite samples of a batch, with labels where there are some."""
-        logits = teacher.double()
-        ranked = logits.sort(-1, descending=True).values
-        free, n = [_free_sums(ranked, t) for t in self.temperatures], torch.tensor(len(logits))
+        others = () if target is None else (target.long(),)
+        for logits, *labels in chunks(teacher, *others, entries=ENTRIES):
+            self._add(logits.double(), *labels)
+
+    def _add(self, logits: Logits, target: Labels | None = None) -> None:
+        ranked, n = by_rank(logits), torch.tensor(len(logits))
+        free = [_free_sums(ranked, t) for t in self.temperatures]
+        normaliser = torch.stack([one.pop("normaliser") for one in free])
         self.accumulate(
             n=n,
             constant=(ranked[:, 0] == ranked[:, -1]).sum(),
@@ -99,13 +107,16 @@ class TeacherDistribution(Analyzer):
         )
         if target is not None:
             correct = logits.argmax(-1) == target
-            labelled = logits.gather(-1, target.long().unsqueeze(-1)).squeeze(-1)
-            sums = _labelled_sums(ranked, labelled, correct, self.temperatures)
+            chosen = torch.stack(
+                [logits.gather(-1, target.unsqueeze(-1)).squeeze(-1), ranked[:, 0]]
+            )
+            sums = _labelled_sums(*chosen, normaliser, correct, self.temperatures)
             self.accumulate(labelled=n, correct=correct.sum(), **sums)
 
     def compute(self) -> dict[str, Tensor]:
         """Every quantity by name: a scalar, or one value a temperature; NaN without samples."""
-        free = {name: getattr(self, name) / self.n for name in FREE}
+        known = FREE if self.num_classes <= VOCABULARY else FREE[:-1]
+        free = {name: getattr(self, name) / self.n for name in known}
         under = {f"underflow_{d}": getattr(self, f"underflow_{d}") / self.n for d in UNDERFLOW}
         values = {"n": self.n.clone(), "non_finite": self.non_finite.clone()}
         values |= {"constant": self.constant.clone()} if self.constant > 0 else {}
@@ -128,34 +139,47 @@ class TeacherDistribution(Analyzer):
 
 
 def _free_sums(ranked: Float[Tensor, "n c"], temperature: float) -> dict[str, Tensor]:
-    """Sums over the batch that need no label; the logits are sorted, largest first."""
-    log_p = (ranked / temperature).log_softmax(-1)
-    p = log_p.exp()
-    entropy = entr(p).sum(-1)
+    """Sums over the batch that need no label, and the normaliser, log sum_i exp(logit_i / T), (n,).
+
+    The logits are sorted, largest first. With p the probability of the first class, r = 1 - p and
+    H the entropy of the rest, renormalised, the entropy is -p log p - r log r + r H.
+    """
+    first, below = ranked[:, 0] / temperature, (ranked[:, 1:] - ranked[:, 1:2]) / temperature
+    weights = below.exp()  # of the rest, over its largest
+    total = weights.sum(-1)
+    rest_entropy = total.log() - (weights * below).sum(-1) / total
+    second = ranked[:, 1] / temperature
+    log_rest = second + total.log()
+    normaliser = first.logaddexp(log_rest)
+    log_p, log_rest = first - normaliser, log_rest - normaliser
+    p, rest, scale = log_p.exp(), log_rest.exp(), (second - normaliser).exp()
+    entropy = rest * (rest_entropy - log_rest) - p * log_p
     sums = {
-        "confidence_mean": p[:, 0].sum(),
+        "confidence_mean": p.sum(),
         "entropy_mean": entropy.sum(),
         "modes_mean": entropy.exp().sum(),
-        "several_peaks": (p[:, 1] >= PEAK * p[:, 0]).sum(),
-        "rest_entropy_mean": entr((ranked[:, 1:] / temperature).softmax(-1)).sum(),
-        "p_other_mean": p[:, TOP:].sum(),
-        "auto_k": AutoK(temperature=temperature).sizes(ranked).sum(),
-        "rank_mass": p.sum(0),
+        "several_peaks": (scale >= PEAK * p).sum(),
+        "rest_entropy_mean": rest_entropy.sum(),
+        "p_other_mean": scale @ weights[:, TOP - 1 :].sum(-1),
+        "rank_mass": torch.cat([p.sum().unsqueeze(0), scale @ weights]),
+        "normaliser": normaliser,
     }
-    lost = {f"underflow_{d}": (log_p[:, -1] <= bound).sum() for d, bound in UNDERFLOW.items()}
-    return sums | lost
+    if ranked.shape[1] <= VOCABULARY:
+        sums["auto_k"] = AutoK(temperature=temperature).sizes(ranked).sum()
+    smallest = ranked[:, -1] / temperature - normaliser
+    return sums | {f"underflow_{d}": (smallest <= bound).sum() for d, bound in UNDERFLOW.items()}
 
 
 def _labelled_sums(
-    ranked: Float[Tensor, "n c"],
     labelled: Float[Tensor, " n"],
+    largest: Float[Tensor, " n"],
+    normaliser: Float[Tensor, "t n"],
     correct: Bool[Tensor, " n"],
     temperatures: Sequence[float],
 ) -> dict[str, Tensor]:
-    """Sums over the batch that need labels, T first; ``labelled`` is the logit of the target."""
-    normaliser = torch.stack([(ranked / t).logsumexp(-1) for t in temperatures])
+    """Sums over the batch that need labels, T first, from the logits of target and first class."""
     ladder = normaliser.new_tensor(temperatures).unsqueeze(-1)
-    confidence = (ranked[:, 0] / ladder - normaliser).exp()
+    confidence = (largest / ladder - normaliser).exp()
     log_target = labelled / ladder - normaliser
     binned = sums_by_confidence(confidence, correct)
     return {

@@ -1,6 +1,7 @@
 """Top-k mass (figure 7): how many classes the teacher's probability spreads over."""
 
 from collections.abc import Sequence
+from math import log10
 
 import pandas as pd
 import torch
@@ -8,8 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
+from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.core.largest import ranked
 from kdanalysis.core.streams import Bins
+from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis
 from kdanalysis.draw.look import (
     GREY,
@@ -24,10 +28,14 @@ from kdanalysis.draw.look import (
 from kdanalysis.draw.marks import banded_line
 
 BINS = Bins(0.0, 1.0, 500)  # quantiles of a mass are good to 0.002
+EACH, A_DECADE = 100, 24  # of a vocabulary every k up to here, then so many
+ENTRIES = 2**18  # of a chunk
 
 
 class TopKMass(Analyzer):
     """Sum of the k largest softmax(teacher / T), for every k from 1 to c and every T.
+
+    Of a vocabulary, of more than 5000 classes, for every k up to 100, then 24 k a decade, and c.
 
     The mean is exact. The quartiles come from 500 bins on [0, 1]: each is within 0.002 of the
     sample's own.
@@ -43,19 +51,23 @@ class TopKMass(Analyzer):
 
     def __init__(self, num_classes: int, temperatures: Sequence[float | int] = (1, 2, 4, 8)):
         super().__init__(num_classes=num_classes, temperatures=temperatures)
-        self.add_sum("mass", len(self.temperatures), num_classes)
-        self.add_sum("counts", len(self.temperatures), num_classes, BINS.size)
+        self.ks = mass_ks(num_classes)
+        self.add_sum("mass", len(self.temperatures), len(self.ks))
+        self.add_sum("counts", len(self.temperatures), len(self.ks), BINS.size)
 
     def add(self, teacher: Logits) -> None:
         """Add the finite samples of a batch."""
-        ranked = teacher.double().sort(-1, descending=True).values
-        ranks = torch.arange(self.num_classes, device=ranked.device).expand_as(ranked)
-        # Rounding may lift a full mass a little over 1, where it would leave the last bin.
-        masses = [(ranked / t).softmax(-1).cumsum(-1).clamp(max=1) for t in self.temperatures]
-        self.accumulate(
-            mass=torch.stack([mass.sum(0) for mass in masses]),
-            counts=torch.stack([BINS.counts(mass, ranks, self.num_classes) for mass in masses]),
-        )
+        parts = [self._masses(ranked(p.double())) for (p,) in chunks(teacher, entries=ENTRIES)]
+        masses = torch.cat(parts, 1)
+        rows = torch.arange(len(self.ks), device=masses.device).expand(masses.shape[1:])
+        counts = [BINS.counts(mass, rows, len(self.ks)) for mass in masses]
+        self.accumulate(mass=masses.sum(1), counts=torch.stack(counts))
+
+    def _masses(self, logits: Logits) -> Float[Tensor, "t n k"]:
+        """Top-k masses of sorted logits; all of it is exactly 1."""
+        place, below = torch.tensor(self.ks, device=logits.device) - 1, logits - logits[:, :1]
+        sums = [(below / t).exp_().cumsum(-1) for t in self.temperatures]
+        return torch.stack([of_t[:, place] / of_t[:, -1:] for of_t in sums])
 
     def compute(self) -> dict[str, Tensor]:
         """Mean and quartiles of the mass, and the samples n, by (temperature, k); non_finite."""
@@ -64,8 +76,17 @@ class TopKMass(Analyzer):
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, k, mean, q25, median, q75 (masses in [0, 1]), n, non_finite."""
-        index = [(t, k) for t in self.temperatures for k in range(1, self.num_classes + 1)]
+        index = [(t, k) for t in self.temperatures for k in self.ks]
         return self.frame(index, ["temperature", "k"])
+
+
+def mass_ks(classes: int) -> tuple[int, ...]:
+    """Return every k, or of a vocabulary those at which the curve of the mass is read."""
+    if classes <= VOCABULARY:
+        return tuple(range(1, classes + 1))
+    steps = range(round(A_DECADE * log10(EACH)), int(A_DECADE * log10(classes)) + 1)
+    wide = {round(10 ** (step / A_DECADE)) for step in steps}
+    return tuple(sorted({*range(1, EACH + 1), *wide, classes}))
 
 
 @TopKMass.reads()
@@ -87,17 +108,24 @@ def knee_by_temperature(table: pd.DataFrame) -> dict[float, int]:
     """The knee of the mean mass, by temperature."""
     require(table, "temperature", "k", "mean", number="mean")
     curves = table.pivot(index="temperature", columns="k", values="mean")
-    return dict(zip(curves.index, knees(torch.tensor(curves.to_numpy())).tolist(), strict=True))
+    ks = torch.tensor(curves.columns.to_numpy())
+    found = knees(torch.tensor(curves.to_numpy()), ks)
+    return dict(zip(curves.index, found.tolist(), strict=True))
 
 
-def knees(curves: Float[Tensor, "t c"]) -> Int[Tensor, " t"]:
+def knees(curves: Float[Tensor, "t m"], ks: Int[Tensor, " m"] | None = None) -> Int[Tensor, " t"]:
     """The smallest k at which each top-k mass stands highest above a uniform teacher's k / c.
 
     Heights that are equal up to rounding count as equal: a uniform teacher has its knee at k = 1.
+
+    Args:
+        curves: masses.
+        ks: of the masses, ascending to c; all from 1 if not given.
     """
-    ranks = torch.arange(1, curves.shape[-1] + 1, dtype=curves.dtype, device=curves.device)
-    above = curves - ranks / curves.shape[-1]
-    return 1 + (above >= above.amax(-1, keepdim=True) - 1e-12).int().argmax(-1)
+    if ks is None:
+        ks = torch.arange(1, curves.shape[-1] + 1, device=curves.device)
+    above = curves - ks / ks[-1].to(curves)
+    return ks[(above >= above.amax(-1, keepdim=True) - 1e-12).int().argmax(-1)]
 
 
 @TopKMass.picture("Teacher probability held by the k most probable classes")
@@ -121,7 +149,7 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     first = table[table.temperature == table.temperature.iloc[0]].sort_values("k")
     ax.plot(first.k, first.k / classes, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     ax.set_ylim(0, 1.02)
-    k_axis(ax, range(1, classes + 1))
+    k_axis(ax, first.k.tolist())
     if classes > LOGARITHMIC:
         ax.set_xlim(0.95, classes * 1.05)
     ax.set_xlabel(

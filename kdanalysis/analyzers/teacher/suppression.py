@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits, histogram
+from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.evidence import share_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
@@ -20,6 +21,7 @@ from kdanalysis.draw.look import require
 
 BINS = Bins(-50.0, 50.0, 1000)  # log odds of 1 - p: steps of 0.1, from 2e-22 to 1 - 2e-22
 CLASSES = ("label", "top")
+ENTRIES = 2**18  # of a chunk
 SMALL = 0.1  # KD keeps less than a tenth of what it says of the other classes
 
 
@@ -59,12 +61,16 @@ class Suppression(Analyzer):
 
     def add(self, teacher: Logits, target: Labels | None) -> None:
         """Add the finite samples of a batch, with labels where there are some."""
-        logits = teacher.double()
+        others = () if target is None else (target,)
+        for logits, *labels in chunks(teacher, *others, entries=ENTRIES):
+            self._add(logits.double(), *labels)
+
+    def _add(self, logits: Logits, target: Labels | None = None) -> None:
         chosen = {"top": logits.argmax(-1)}
         if target is not None:
             chosen["label"] = target.long()
         for name, index in chosen.items():
-            odds = torch.stack([rest_odds(logits / t, index) for t in self.temperatures])
+            odds = odds_ladder(logits, index, self.temperatures)
             rows = torch.arange(len(odds), device=odds.device).unsqueeze(-1).expand_as(odds)
             place = CLASSES.index(name)
             self.sum[place] += odds.sigmoid().sum(-1).to(self.sum)
@@ -102,9 +108,18 @@ class Suppression(Analyzer):
 
 def rest_odds(logits: Float[Tensor, "n c"], index: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Return log((1 - p) / p) of one class a sample in nats, without the rounding of 1 - p."""
+    return odds_ladder(logits, index, (1.0,))[0]
+
+
+def odds_ladder(
+    logits: Float[Tensor, "n c"], index: Int[Tensor, " n"], temperatures: Sequence[float]
+) -> Float[Tensor, "t n"]:
+    """Return the same at several temperatures."""
     place = index.unsqueeze(-1)
-    rest = logits.scatter(-1, place, -torch.inf).logsumexp(-1)
-    return rest - logits.gather(-1, place).squeeze(-1)
+    rest = logits.scatter(-1, place, -torch.inf)
+    largest = rest.amax(-1, keepdim=True)
+    below, apart = rest - largest, (largest - logits.gather(-1, place)).squeeze(-1)
+    return torch.stack([(below / t).exp_().sum(-1).log() + apart / t for t in temperatures])
 
 
 def join_teachers(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

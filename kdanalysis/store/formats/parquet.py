@@ -28,7 +28,7 @@ class ParquetTable(Table):
         try:
             check_pages(path)
             with open_parquet(path) as file:
-                self._schema, self._num_rows = file.schema_arrow, file.metadata.num_rows
+                self._schema, self.num_rows = file.schema_arrow, file.metadata.num_rows
             self._cells = read_cells(self._schema)
             if self._cells is not None:
                 checksum(path)
@@ -37,16 +37,17 @@ class ParquetTable(Table):
         self._cells = self._cells or {}
         self.keys = tuple(self._schema.names)
         self._width: dict[str, int] = {}
+        self.metadata = self._schema.metadata or {}
 
     def info(self, key: str) -> ArrayInfo:
         """Shape and dtype; the number of classes comes from the first row."""
         dtype = self._schema.field(key).type
         if key in self._cells:
             cells = self._cells[key]
-            return ArrayInfo((self._num_rows, *cells.shape), cells.dtype)
-        if not _is_list(dtype):
-            return ArrayInfo((self._num_rows,), _name(dtype))
-        return ArrayInfo((self._num_rows, self._row_length(key)), _name(dtype.value_type))
+            return ArrayInfo((self.num_rows, *cells.shape), cells.dtype)
+        if not is_list(dtype):
+            return ArrayInfo((self.num_rows,), _name(dtype))
+        return ArrayInfo((self.num_rows, self._row_length(key)), _name(dtype.value_type))
 
     def batches(
         self, keys: Sequence[str], batch_size: int, rows: range
@@ -61,13 +62,17 @@ class ParquetTable(Table):
     def _blocks(
         self, keys: Sequence[str], batch_size: int, rows: range
     ) -> Iterator[dict[str, np.ndarray]]:
-        for row, batch in self._stream(keys, batch_size, rows):
+        for row, batch in self.stream(keys, batch_size, rows):
             yield {key: self._decode(key, batch[key], row) for key in keys}
 
-    def _stream(
+    def stream(
         self, keys: Sequence[str], batch_size: int, rows: range
     ) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Batches of the rows, each with the number of its first row."""
+        """Yield the rows in batches, each with the number of its first row.
+
+        Raises:
+            ValueError: where the file is damaged.
+        """
         try:
             with open_parquet(self.path) as file:
                 groups, row = _groups_of(file.metadata, rows)
@@ -83,13 +88,13 @@ class ParquetTable(Table):
 
     def _row_length(self, key: str) -> int:
         if key not in self._width:
-            _, first = next(self._stream([key], 1, range(1)), (0, None))
+            _, first = next(self.stream([key], 1, range(1)), (0, None))
             length = 0 if first is None else pc.list_value_length(first[key])[0].as_py()
             self._width[key] = length or 0
         return self._width[key]
 
     def _decode(self, key: str, array: pa.Array, row: int) -> np.ndarray:
-        if not _is_list(array.type):
+        if not is_list(array.type):
             self._refuse_null(key, array, row)
             return decode(array, self._cells.get(key))
         width = self._row_length(key)
@@ -124,7 +129,8 @@ def _lengths(array: pa.Array) -> np.ndarray:
     return np.array([-1 if length is None else length for length in lengths.to_pylist()])
 
 
-def _is_list(dtype: pa.DataType) -> bool:
+def is_list(dtype: pa.DataType) -> bool:
+    """Whether the values of a column are lists, of any or of one length."""
     kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     return any(is_kind(dtype) for is_kind in kinds)
 

@@ -2,6 +2,7 @@
 
 import warnings
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ class TorchFile(Sliced):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _check_archive(path)
+        check_archive(path, path)
         self._tensors, self.unread = _tensors(path)
         self.keys = tuple(self._tensors)
 
@@ -53,9 +54,14 @@ class TorchFile(Sliced):
         return rows.float().numpy() if rows.dtype == torch.bfloat16 else rows.numpy().copy()
 
 
-def _check_archive(path: Path) -> None:
+def check_archive(source: Path | BytesIO, path: Path | str) -> None:
+    """Refuse what ``torch.save`` does not write; arguments as for :func:`load_content`.
+
+    Raises:
+        ValueError: such a file.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(source) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise ValueError(
@@ -72,7 +78,7 @@ def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the tensors by name, and the types of what is no tensor: lists, numbers, dicts."""
     import torch
 
-    content = _load(path)
+    content = load_content(path, path)
     named = {UNNAMED: content} if isinstance(content, torch.Tensor) else content
     if not isinstance(named, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, need a tensor or a dict")
@@ -81,13 +87,23 @@ def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     return tensors, {key: f"a {kind}, no tensor" for key, kind in others.items()}
 
 
-def _load(path: Path) -> Any:
+def load_content(source: Path | BytesIO, path: Path | str) -> Any:
+    """Load tensors, and what holds them, from a file, mapped, or from bytes.
+
+    Args:
+        source: the file or the bytes; see :func:`check_archive`.
+        path: what errors call it.
+
+    Raises:
+        ValueError: it would run code, or is damaged.
+    """
     import torch
 
+    mapped = isinstance(source, Path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of TorchScript, then refuses it
-            return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+            return torch.load(source, map_location="cpu", mmap=mapped, weights_only=True)
     except Exception as error:
         reason = str(error).strip().splitlines()[0:1]
         raise ValueError(

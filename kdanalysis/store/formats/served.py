@@ -1,0 +1,151 @@
+"""Truncated teachers as servers answer: prompt_logprobs of vLLM, input_top_logprobs of SGLang.
+
+vLLM: ``[null, {"42": {"logprob": -0.1, "rank": 1, ...}, ...}, ...]``, an object a position of the
+prompt; the first position has nothing before it and is null. The token of the prompt stands among
+the others although it may not be of the K most probable, so that rows hold K or K + 1 tokens.
+SGLang: ``[null, [[-0.1, 42, "text"], ...], ...]``. Both are at T = 1, whatever temperature was
+asked for sampling.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kdanalysis.store.reading import cause, listed
+from kdanalysis.store.sparse_rows import Rows, padded
+
+VLLM, SGLANG = "prompt_logprobs", "input_top_logprobs"
+_DEEPEST = 8  # of an answer inside what is wrapped around it
+Row = list[tuple[int, float]]
+
+
+def read_served(path: Path) -> Rows:
+    """Read every answer in a file: one JSON value, or one a line.
+
+    Answers follow each other, without their null positions.
+
+    Raises:
+        ValueError: it is no JSON, holds none of the two fields, or an entry is no log-probability
+            of a token.
+    """
+    rows: list[Row] = []
+    found: set[str] = set()
+    fields: set[str] = set()
+    for value in _values(path):
+        for name, positions in _answers(value, fields):
+            found.add(name)
+            rows += _positions(path, name, positions, len(rows))
+    if not found:
+        has = f"its fields are {listed(sorted(fields))}" if fields else "it has no fields"
+        raise ValueError(f"{path} has no log-probabilities: {has}, need {VLLM} or {SGLANG}")
+    if len(found) > 1:
+        raise ValueError(f"{path} has both {VLLM} and {SGLANG}: need the answers of one server")
+    if not rows:
+        raise ValueError(f"{path} has {found.pop()} without a position that holds tokens")
+    lengths = np.array([len(row) for row in rows])
+    pairs = [pair for row in rows for pair in row]
+    try:
+        ids = np.array([token for token, _ in pairs], np.int64)
+    except OverflowError as error:
+        raise ValueError(f"{path} has a token id that no int64 holds") from error
+    values = np.array([value for _, value in pairs], np.float64)
+    return Rows(*padded(ids, values, lengths, path), temperature=1.0)
+
+
+def _values(path: Path) -> Iterator[Any]:
+    """JSON values of the file: the whole of it, or its lines."""
+    with path.open(encoding="utf-8") as file:
+        if path.suffix.lower() == ".json":
+            yield _parsed(path, file.read(), "")
+            return
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _parsed(path, line, f" in line {number:,}")
+
+
+def _parsed(path: Path, text: str, where: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=lambda pairs: _unique(path, pairs))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is no JSON{where}, or was cut off: {cause(error)}; of a file that ends in "
+            ".jsonl every line is read by itself"
+        ) from error
+
+
+def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object as a dict, which would keep the last of several tokens of one name."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{path} has {twice!r:.40} twice in one object: every token stands once")
+    return made
+
+
+def _answers(value: Any, fields: set[str], depth: int = 0) -> Iterator[tuple[str, list]]:
+    """Yield the two fields' lists wherever they stand; other fields' names go to ``fields``."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, list):
+        if depth == 0 and (name := _bare(value)):
+            yield name, value
+            return
+        for one in value:
+            yield from _answers(one, fields, depth + 1)
+    elif isinstance(value, dict):
+        fields.update(value)
+        for name, inner in value.items():
+            if name in (VLLM, SGLANG) and isinstance(inner, list):
+                yield name, inner
+            else:
+                yield from _answers(inner, fields, depth + 1)
+
+
+def _bare(value: list) -> str:
+    """Which field a list without a name is; nothing where it is neither."""
+    first = next((one for one in value if one), None)
+    if isinstance(first, dict) and all(name.lstrip("-").isdigit() for name in first):
+        return VLLM
+    if isinstance(first, list) and isinstance(first[0], list) and len(first[0]) in (2, 3):
+        return SGLANG
+    return ""
+
+
+def _positions(path: Path, name: str, positions: list, before: int) -> Iterator[Row]:
+    read = _vllm if name == VLLM else _sglang
+    place = before
+    for position in positions:
+        if not position:
+            continue
+        try:
+            yield read(position)
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+            need = {
+                VLLM: '{"ID": {"logprob": NUMBER}, ...}',
+                SGLANG: "[[LOGPROB, ID, TEXT], ...]",
+            }[name]
+            raise ValueError(
+                f"{path} ({name}) cannot be read in row {place:,}: need {need} at every position"
+            ) from error
+        place += 1
+
+
+def _vllm(position: dict) -> Row:
+    return [(int(token), _number(entry)) for token, entry in position.items()]
+
+
+def _number(entry: Any) -> float:
+    value = entry["logprob"] if isinstance(entry, dict) else entry
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return float(value)
+
+
+def _sglang(position: list) -> Row:
+    if not all(isinstance(entry[1], int) for entry in position):
+        raise TypeError
+    return [(entry[1], _number(entry[0])) for entry in position]

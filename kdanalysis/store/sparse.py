@@ -1,0 +1,110 @@
+"""load_sparse: the columns of a truncated teacher, from every kind of file that holds one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kdanalysis.store.formats.distillkit import COLUMNS as PACKED
+from kdanalysis.store.formats.distillkit import read_distillkit
+from kdanalysis.store.formats.megatron import read_megatron
+from kdanalysis.store.formats.parquet import ParquetTable
+from kdanalysis.store.formats.served import read_served
+from kdanalysis.store.formats.sparse_arrays import holds_arrays, read_arrays
+from kdanalysis.store.reading import reading
+from kdanalysis.store.sources import OPENERS, open_table
+from kdanalysis.store.sparse_rows import Rows, without_fillers
+
+SERVED, ARCHIVE = (".json", ".jsonl"), ".tar"
+
+
+def holds_sparse(path: str | Path) -> bool:
+    """Whether a file holds a truncated teacher, by its kind or by the names in it.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_logits``, of a kind that both read.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() in (*SERVED, ARCHIVE):
+        return True
+    if path.is_dir() or path.suffix.lower() not in OPENERS:
+        return False
+    table = open_table(path)
+    return holds_arrays(table) or {*PACKED} <= {*table.keys}
+
+
+def load_sparse(
+    path: str | Path,
+    *,
+    vocabulary: int | None = None,
+    temperature: float | int | None = None,
+    kind: str = "logprobs",
+    keys: Mapping[str, str] | None = None,
+    config: str | Path | None = None,
+) -> dict[str, Any]:
+    """Read the whole of a truncated teacher; the order of its rows is kept.
+
+    The kinds of files, with the names that are known in them:
+
+    - .npz, .pt, .safetensors, .parquet: token_ids, ids, target_token_ids or top_k_indices beside
+      logprobs, target_logprobs or top_values; log_other, logsumexp_T, counts, target where there.
+    - .json, .jsonl: what vLLM (prompt_logprobs) or SGLang (input_top_logprobs) answered; positions
+      that are null are left out.
+    - .parquet of DistillKit: compressed_logprobs and bytepacked_indices.
+    - .tar of Megatron-LM: members named ITERATION.pt.zst.
+
+    Args:
+        path: the file.
+        vocabulary: number of tokens; what the file says of it, or None, if not given.
+        temperature: of the log-probabilities; 1 where neither this nor the file says it.
+        kind: "logprobs", "logits" or "sampled".
+        keys: names in the file for ids and logprobs, where they are unusual.
+        config: DistillKit's compression_config.yaml; the one beside the file if not given.
+
+    Returns:
+        ids (n, K) int32, -1 where absent; logprobs (n, K); log_other (n,), counts (n, K), target
+        (n,), logsumexp {T: (n,)}, each None where the file has none; temperature, vocabulary, kind;
+        fillers, the number of places that hold -1000 or less and count as absent.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file of another kind, without the names, damaged, or that contradicts what is
+            given.
+    """
+    path = Path(path).expanduser()
+    rows = _read(path, keys or {}, config)
+    if rows.temperature is not None and temperature not in (None, rows.temperature):
+        raise ValueError(
+            f"{path} was made at T = {rows.temperature:g}, and temperature={temperature:g} is "
+            "given: leave it out, or T would be taken twice"
+        )
+    ids, fillers = without_fillers(rows)
+    if ids.max(initial=0) >= 2**31:
+        raise ValueError(f"{path} has the token {ids.max()}, which no vocabulary has")
+    return {
+        "ids": ids.astype("int32"),
+        "logprobs": rows.logprobs,
+        **{name: rows.more.get(name) for name in ("log_other", "counts", "target")},
+        "logsumexp": dict(rows.logsumexp) or None,
+        "temperature": rows.temperature or temperature or 1.0,
+        "vocabulary": rows.vocabulary if vocabulary is None else vocabulary,
+        "kind": kind,
+        "fillers": fillers,
+    }
+
+
+def _read(path: Path, keys: Mapping[str, str], config: str | Path | None) -> Rows:
+    suffix = path.suffix.lower()
+    if suffix not in (*SERVED, ARCHIVE, *OPENERS):
+        kinds = ", ".join((*OPENERS, *SERVED, ARCHIVE))
+        raise ValueError(f"{path} is of a kind we do not read: need one of {kinds}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist or is no file")
+    with reading(path):
+        if suffix in SERVED:
+            return read_served(path)
+        if suffix == ARCHIVE:
+            return read_megatron(path)
+        table = open_table(path)
+        if isinstance(table, ParquetTable) and {*PACKED} <= {*table.keys}:
+            return read_distillkit(table, config)
+        return read_arrays(table, keys)

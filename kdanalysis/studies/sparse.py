@@ -1,0 +1,102 @@
+"""read_sparse: a truncated teacher from a file, checked."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.core.streams import check_temperatures
+from kdanalysis.store.sparse import holds_sparse, load_sparse
+
+
+def read_sparse(
+    path: str | Path,
+    *,
+    vocabulary: int | None = None,
+    temperature: float | int | None = None,
+    kind: str = "logprobs",
+    keys: Mapping[str, str] | None = None,
+    config: str | Path | None = None,
+) -> SparseTeacher:
+    """Read a truncated teacher as vLLM, SGLang, DistillKit, Megatron-LM or named arrays keep it.
+
+    Args:
+        path: .npz, .pt, .safetensors, .parquet, .json, .jsonl or .tar; ``load_sparse`` lists the
+            names that are known in each.
+        vocabulary: number of tokens, where the file does not say it; of padded vocabularies the
+            number of real ones.
+        temperature: T of the log-probabilities, where the file does not say it; 1 if not given.
+        kind: "logprobs"; "logits"; or "sampled", tokens that were drawn, with their counts.
+        keys: names in the file for ids and logprobs, where they are unusual.
+        config: DistillKit's compression_config.yaml; the one beside the file if not given.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read, or a row cannot be true: a token twice, an id beyond the
+            vocabulary, probabilities that sum to more than 1, no token at all. The file and the
+            first such row are named.
+    """
+    options = {"vocabulary": vocabulary, "temperature": temperature, "kind": kind}
+    columns = load_sparse(path, **options, keys=keys, config=config)
+    return teacher_of(columns, path)
+
+
+def teacher_of(columns: Mapping[str, Any], path: str | Path) -> SparseTeacher:
+    """Return the teacher of columns as ``load_sparse`` gives them.
+
+    Raises:
+        ValueError: as ``read_sparse``.
+    """
+    given = {name: value for name, value in columns.items() if name not in ("target", "fillers")}
+    try:
+        teacher = SparseTeacher(**given)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    teacher.found["sentinel"] += columns["fillers"]
+    return teacher
+
+
+def is_sparse(given: Any) -> bool:
+    """Whether what a user names is a file that holds a truncated teacher.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``holds_sparse``.
+    """
+    return isinstance(given, str | Path) and holds_sparse(given)
+
+
+def read_known(path: str | Path, vocabulary: int | None) -> tuple[SparseTeacher, Tensor | None]:
+    """Read a truncated teacher and its labels (n,), None where there are none; see ``read_sparse``.
+
+    Raises:
+        ValueError: as ``read_sparse``, or a file of draws.
+    """
+    columns = load_sparse(path, vocabulary=vocabulary)
+    if columns["counts"] is not None:
+        raise ValueError(
+            f"{path} holds draws with their counts, of which only an estimate of the teacher can "
+            "be made: kd.read_sparse(kind='sampled') reads it, for the losses rs and sample"
+        )
+    target = columns["target"]
+    return teacher_of(columns, path), None if target is None else torch.from_numpy(target)
+
+
+def known_at(
+    teacher: SparseTeacher, temperatures: Sequence[float | int], path: str | Path
+) -> tuple[list[SparseTeacher], str]:
+    """Return the teacher at every T at which its tail is known, and which T were left out, and why.
+
+    The temperature of the file where it is known at none of them.
+
+    Raises:
+        ValueError: a T is no number above 0.
+    """
+    asked = check_temperatures(temperatures)
+    known = {teacher.temperature, *(teacher.logsumexp or {})}
+    ladder = [teacher.at(t) for t in asked if t in known]
+    missing = ", ".join(f"{t:g}" for t in asked if t not in known)
+    why = f"T = {missing}: {Path(path).name} has no logsumexp there, so the tail is not known"
+    return ladder or [teacher], why if missing else ""
