@@ -30,6 +30,7 @@ from measures.rows import as_text, rows_of
 from measures.stones import stones
 from measures.store import store
 from measures.sweep import imagenet, sweep
+from measures.truncation import truncation
 
 MEASURES = {
     "commands": commands,
@@ -41,6 +42,7 @@ MEASURES = {
     "store": store,
     "stones": stones,
     "sweep": sweep,
+    "truncation": truncation,
     "imagenet": imagenet,
     "memory": memory,
 }

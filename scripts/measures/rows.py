@@ -45,6 +45,7 @@ GOALS = (
     Goal("sweep", "sweep_1000_classes", PLAIN, "at least", 40),
     Goal("sweep", "few k, 32000 classes", "ours_ms_per_token", "at most", 5),
     Goal("sweep", "few k, 152000 classes", "ours_ms_per_token", "at most", 30),
+    Goal("truncation", "few K, *", OURS, "at most", 10),
     Goal("imagenet", "*", "seconds", "at most", 30, rows=1_280_000),
     Goal("capture", "every_step", OURS, "at most", 1.03),
     Goal("parameter", "every_50th_step", OURS, "at most", 1.08),

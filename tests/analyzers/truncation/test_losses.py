@@ -1,0 +1,106 @@
+"""Losses beside full KD: cosines and norms as numpy finds them; sentence and figure show them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import kdanalysis as kd
+from kdanalysis.analyzers.truncation.losses import (
+    TruncatedLosses,
+    losses_over_k,
+    losses_reading,
+    with_each_k,
+)
+from tests.analyzers.readback import lines, smallest_font
+from tests.analyzers.truncation.rows import KS, N, fed, pair, plain
+
+STUDENT, TEACHER = pair()
+TAILS = {"megatron": "bucket", "nemo": "renormalise", "axolotl": "teacher"}
+LOSSES = {name: kd.parse_loss(f"{name}:temperature=2") for name in (*TAILS, "kd", "verl")}
+
+
+def table() -> pd.DataFrame:
+    return fed(TruncatedLosses, STUDENT, TEACHER, LOSSES, KS).table()
+
+
+def test_projects_have_the_directions_of_their_conventions():
+    frame = table().set_index(["quantity", "loss", "k"])
+    for k in KS[1:]:
+        gradients, values = plain(STUDENT, TEACHER, k, 2.0)
+        full = gradients["full"]
+        for name, tail in TAILS.items():
+            kept = gradients[tail]
+            lengths = np.linalg.norm(kept, axis=1), np.linalg.norm(full, axis=1)
+            cosine = (kept * full).sum(1) / lengths[0] / lengths[1]
+            ratio = lengths[0] / lengths[1]
+            assert frame["mean"]["cosine", name, k] == pytest.approx(cosine.mean(), rel=1e-9)
+            assert frame["mean"]["ratio", name, k] == pytest.approx(ratio.mean(), rel=1e-9)
+            assert frame.opposed["ratio", name, k] == (cosine < 0).mean()
+            assert frame.silent["ratio", name, k] == 0
+        assert frame.silent["ratio", "verl", k] == (values["none"] <= 0).mean()
+    gradients, values = plain(STUDENT, TEACHER, 1, 2.0)
+    assert frame.silent["ratio", "verl", 1] == (values["none"] <= 0).mean() > 0
+    assert frame.silent["ratio", "nemo", 1] == 1  # one class renormalised teaches nothing
+
+
+def test_a_loss_without_a_number_of_tokens_has_one_row():
+    frame = table()
+    assert frame.k[frame.loss == "kd"].tolist() == [0, 0]
+    assert frame["mean"][frame.loss == "kd"].tolist() == pytest.approx([1, 1])
+    assert (frame.n[frame.loss == "kd"] == N).all()
+    assert with_each_k(kd.KD(), KS) == []
+    assert [one.k for _, one in with_each_k(LOSSES["verl"], KS)] == list(KS)
+    assert all(one.clamp == 0 for _, one in with_each_k(LOSSES["verl"], KS))
+
+
+def test_a_loss_that_needs_labels_is_refused_without():
+    with pytest.raises(ValueError, match="dkd needs labels, and there are rows without"):
+        kd.truncation(STUDENT, TEACHER, KS, losses="dkd")
+    labels = TEACHER.argmax(1)
+    study = kd.truncation(STUDENT, TEACHER, KS, losses="dkd", target=labels)
+    assert list(study.tables)[-1] == "truncation_losses"
+    assert study.readings["truncation_losses"].number.startswith("dkd cosine")
+
+
+def test_losses_without_a_temperature_take_the_first():
+    study = kd.truncation(STUDENT, TEACHER, (4,), (2, 1), losses="axolotl")
+    found = study.tables["truncation_losses"].set_index("quantity")["mean"]
+    expected = study.tables["truncation_direction"]
+    expected = expected[(expected.temperature == 2) & (expected.convention == "teacher")]
+    expected = expected.set_index("quantity")["mean"]
+    assert found["cosine"] == pytest.approx(expected["cosine"], rel=1e-9)
+    assert found["ratio"] == pytest.approx(expected["ratio"], rel=1e-9)
+
+
+def example(cosine: float = 0.9) -> pd.DataFrame:
+    rows = [
+        (quantity, loss, k, value, value - 0.05, value, value + 0.05, 300, opposed, 0.0)
+        for loss, ks, of, opposed in (
+            ("near", (8, 64), (cosine, 1.1), 0.01),
+            ("far", (8, 64), (0.5, 3.0), 0.2),
+            ("kd", (0,), (1.0, 1.0), 0.0),
+        )
+        for quantity, value in zip(("cosine", "ratio"), of, strict=True)
+        for k in ks
+    ]
+    names = ["quantity", "loss", "k", "mean", "q25", "median", "q75", "n", "opposed", "silent"]
+    return pd.DataFrame(rows, columns=names).assign(non_finite=0)
+
+
+def test_the_sentence_leaves_full_kd_out():
+    sentence = losses_reading(example()).sentence
+    assert sentence.startswith("Of these losses near points most nearly where full KD does, with a")
+    assert "median cosine of 0.900 over 300 rows; far differs most in length, 3 times" in sentence
+    assert "far opposes it most often, in 20.0% of the rows" in sentence
+    assert "Of these losses far points" in losses_reading(example(0.1)).sentence
+    alone = example()[lambda t: t.loss == "kd"]
+    assert losses_reading(alone).sentence == "These losses are full KD itself."
+
+
+def test_lines_are_the_medians_and_a_loss_without_k_is_level():
+    figure = losses_over_k(example())
+    cosine, ratio = (lines(ax) for ax in figure.axes)
+    assert cosine["near"] == ([8, 64], [0.9, 0.9])
+    assert ratio["far"] == ([8, 64], [3.0, 3.0])
+    assert cosine["kd"] == ([8, 64], [1.0, 1.0])
+    assert smallest_font(figure) >= 9
