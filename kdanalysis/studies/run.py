@@ -16,7 +16,7 @@ from kdanalysis.studies.source import Source
 MOST_CLASSES = 200  # of tables with a row for every pair of classes
 BY_PAIR = ("profile", "modality", "discrepancy")
 ORDER = (  # in which tables stand on pages and in lists; others follow
-    *("teacher", "mass", "profile", "modality", "calibration", "suppression", "magnitude"),
+    *("teacher", "mass", "profile", "modality", "calibration", "suppression", "magnitude", "value"),
     *("share", "confidence", "nckd", "amplification", "conflict", "relation", "discrepancy"),
     *("direction", "agreement", "layers", "snr", "anatomy", "ambiguity", "cancellation", "uptake"),
 )
