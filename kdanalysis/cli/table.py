@@ -19,7 +19,7 @@ def table(
     *,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Write FILE.csv or FILE.parquet instead."),
+        typer.Option("--out", "-o", metavar="FILE", help="Write FILE.csv, FILE.parquet or FILE.tex instead."),
     ] = None,
     overwrite: Overwrite = False,
     machine: Machine,
@@ -30,8 +30,8 @@ def table(
 
     Example: kdanalysis table runs/gdkd magnitude --out magnitude.csv
     """
-    if out is not None and out.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"--out {out}: need a name that ends in .csv or .parquet")
+    if out is not None and out.suffix not in (".csv", ".parquet", ".tex"):
+        raise ValueError(f"--out {out}: need a name that ends in .csv, .parquet or .tex")
     from kdanalysis.cli.terminal import print_frame, warn_of_skipped
     from kdanalysis.studies.run import open_run
 
@@ -47,11 +47,25 @@ def table(
 
 
 def write(frame: "pd.DataFrame", out: Path, overwrite: bool) -> None:
-    """Write the frame with every digit, in the format the file's name asks for."""
+    """Write the frame in the format the file's name asks for: with every digit, or as LaTeX.
+
+    LaTeX is a tabular with the rules of booktabs and the numbers as the terminal prints them.
+    """
     from kdanalysis.pages.publish import output_file
 
     with output_file(out, overwrite) as file:
         if out.suffix == ".csv":
             frame.to_csv(file, index=False)
+        elif out.suffix == ".tex":
+            file.write_text(latex(frame), encoding="utf-8")
         else:
             frame.to_parquet(file, index=False)
+
+
+def latex(frame: "pd.DataFrame") -> str:
+    """Return the frame as a tabular; names with underscores are escaped."""
+    from kdanalysis.draw.text import format_column, is_numeric
+
+    columns = "".join("r" if is_numeric(frame[name]) else "l" for name in frame)
+    texts = frame.apply(lambda column: format_column(column))
+    return texts.to_latex(index=False, escape=True, column_format=columns)

@@ -18,7 +18,7 @@ MOST_CLASSES = 200  # of tables with a row for every pair of classes
 BY_PAIR = ("profile", "modality", "discrepancy")
 OF_IMAGES = ("relation", "amplification")  # left out of a vocabulary unless asked for
 ORDER = (  # in which tables stand on pages and in lists; others follow
-    *("teacher", "mass", "profile", "modality", "calibration", "suppression", "magnitude"),
+    *("teacher", "mass", "profile", "modality", "calibration", "suppression", "magnitude", "value"),
     *("share", "confidence", "nckd", "amplification", "conflict", "relation", "discrepancy"),
     *("direction", "agreement", "layers", "snr", "anatomy", "ambiguity", "cancellation", "uptake"),
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from problems import LOSSES
 
-from kdanalysis import GDKD, KD, SDD, CrossEntropy, LogitStandardized, Sum
+from kdanalysis import DKD, GDKD, KD, NKD, SDD, CrossEntropy, LogitStandardized, Sum
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.noun import find_noun
@@ -14,6 +14,7 @@ from kdanalysis.store.writer import PartWriter
 from kdanalysis.studies.run import ORDER, open_run, table_names
 from kdanalysis.studies.setting import common_settings, setting_of
 
+COMPARED = ("kd parts", "kd parts by target", "dkd 1/1", "gdkd 1/1/1", "dkd", "gdkd")
 TABLES = [name for name in ORDER if load_nouns()[name].kind == "samples"]
 
 FURTHER = [
@@ -105,7 +106,7 @@ def test_shares_name_the_loss_that_was_trained(tmp_path):
         columns |= {"sample_id": np.arange(20), "target": rng.integers(0, 7, 20)}
         writer.write(columns | {"teacher_logits": sides[0], "student_logits": sides[1]})
     table = open_run(tmp_path / "run").table("share").set_index(["loss", "term"]).share
-    assert {"kd", "kd by target", "dkd", "gdkd", "trained"} == set(table.index.levels[0])
+    assert {*COMPARED, "trained"} == set(table.index.levels[0])
     assert table["trained", "high"] > 4 * table["gdkd", "high"]  # weight 8 against 1
     assert table["trained"].sum() == pytest.approx(1)
     assert "ce" not in table["trained"].index
@@ -121,9 +122,31 @@ def test_shares_name_the_loss_that_was_trained(tmp_path):
         Sum(CrossEntropy(), SDD(GDKD(k=3))),
     ],
 )
-def test_a_loss_that_stands_there_already_has_one_term_or_needs_regions_is_not_added(loss):
+def test_a_loss_that_stands_there_already_or_needs_regions_is_not_added(loss):
     shares = analyzer("share", info(loss), [0])
-    assert set(shares.losses) == {"kd", "kd by target", "dkd", "gdkd"}
+    assert set(shares.losses) == set(COMPARED)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [KD(weight=6.0), LogitStandardized(KD()), Sum(CrossEntropy(), NKD()), GDKD(weights=(1, 1, 1))],
+)
+def test_whatever_was_trained_is_a_row_of_every_table_of_losses(loss):
+    for noun in ("share", "direction", "magnitude", "conflict"):
+        assert "trained" in analyzer(noun, info(loss), [0]).losses
+
+
+@pytest.mark.parametrize(
+    ("loss", "used"),
+    [
+        (CrossEntropy(), ("ce",)),
+        (Sum(CrossEntropy(), KD(2.0)), ("ce", "kd")),
+        (GDKD(), ("gdkd",)),
+        (Sum(CrossEntropy(), DKD(beta=2.0)), ("ce", "trained")),
+    ],
+)
+def test_the_losses_trained_are_known_by_name(loss, used):
+    assert setting_of(info(loss), steps=(0,)).used == used
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ OF_CLASSES = "Correlation of the classes' logits"
 NAMED = 12  # more classes than this are numbered
 CLIP = 0.995  # of all cells of a kind lie within the colour scale
 PANEL = 1.9  # height of a map, inches
-SCALE = "RdBu_r"  # red is more in the student
+SCALE = "RdBu"  # blue is more in the student
 
 
 @ClassDiscrepancy.picture(BY_CLASS, of_all=True, names=True, panels=True)

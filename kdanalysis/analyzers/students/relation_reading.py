@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED, Interval, Z
+from kdanalysis.analyzers.evidence import UNTESTED, Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.students.relation import NonTopRelation
 from kdanalysis.analyzers.students.seeds import EFFECTS, by_seed, paired
@@ -35,7 +35,8 @@ def relation_reading(table: pd.DataFrame) -> Reading:
     if len(course) < 2:
         return Reading(f"{claim[0].upper()}{claim[1:]}.", number)
     first = course.iloc[0]
-    seen = SEEN if row.low > first.high else UNSEEN
+    half = np.hypot(row.high - row["mean"], first.high - first["mean"])
+    seen = Interval(float(row["mean"] - first["mean"]), float(half)).verdict
     told = f"The student takes over the teacher's non-top relations: {seen}"
     before = f"{when}, against {interval(first)} {_named(time, first)}"
     return Reading(f"{told}; {claim} {before}.", number)

@@ -1,6 +1,7 @@
 """Calibration (figure 22): is a network that says .8 right 8 times of 10, and at which T?"""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -86,7 +87,8 @@ class Calibration(Analyzer):
         """One row a (temperature, bin), 15 bins each; what belongs to a temperature is repeated.
 
         Columns temperature, low, high (edges of the bin), count, confidence (mean max p), accuracy
-        (both NaN in an empty bin), ece, nll, brier, n, distilled, non_finite.
+        (both NaN in an empty bin), ece, nll, brier, n, distilled, calibrated (the T of least NLL,
+        refined as :func:`least` does), non_finite.
         """
         values = {name: value.cpu() for name, value in self.compute().items()}
         non_finite, edges = int(values.pop("non_finite")), bin_edges()
@@ -102,7 +104,9 @@ class Calibration(Analyzer):
                 for name, value in columns.items()
             }
         ).astype({"count": "int64", "n": "int64"})
-        return frame.assign(distilled=self.distilled, non_finite=non_finite)
+        calibrated = nan if frame.nll.isna().any() else least(_scores(frame), "nll").temperature
+        told = {"distilled": self.distilled, "calibrated": calibrated}
+        return frame.assign(**told, non_finite=non_finite)
 
 
 class Least(NamedTuple):

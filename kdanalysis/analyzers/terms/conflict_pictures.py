@@ -88,6 +88,9 @@ def conflict_by_teacher(table: pd.DataFrame) -> Figure:
     figure, axes = new_panels(*grid, figsize=size, sharex="col", sharey="row", squeeze=False)
     for ax, teacher in zip(axes.flat, sides, strict=True):
         conflict_matrix(table, ax, teacher, bar=False)
+        ax.set_xlabel("")
+    note = "cell: mean cosine; share of negative ones" + state_left_out(table)
+    figure.supxlabel(note, fontsize="medium")
     figure.colorbar(axes[0, 0].images[0], ax=axes, aspect=30, label=BAR)
     return figure
 

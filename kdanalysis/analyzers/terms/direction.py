@@ -54,10 +54,11 @@ class LossDirection(ByStep):
       The logits of different samples are different variables, so this, and not the cosine of the
       gradients' mean over samples, is the view of a batch: that mean is the gradient of the last
       layer's bias alone. What shared parameters make of it, logits do not tell.
-    - ``norm_a``, ``norm_b``: mean L2 norms; ``multiplier`` = norm_b / norm_a, how many times as far
-      as a the loss b steps. The ratio of means is what a factor on the loss undoes exactly, and
-      follows the long gradients as training does; a mean of ratios would be set by the samples
-      where a is next to zero, and would not be one over that of (b, a).
+      ``inner``, ``square_a`` and ``square_b`` are these three sums, which add up over rows.
+    - ``norm_a``, ``norm_b``: mean L2 norms, weighted; ``multiplier`` = norm_b / norm_a, how many
+      times as far as a the loss b steps. The ratio of means is what a factor on the loss undoes
+      exactly, and follows the long gradients as training does; a mean of ratios would be set by
+      the samples where a is next to zero, and would not be one over that of (b, a).
     - ``rms_a``, ``rms_b``: roots of the mean squared norms, that is the norm of the whole batch's
       gradients over sqrt(n); ``multiplier_batch`` = rms_b / rms_a.
     - ``ratio_q25``, ``ratio_median``, ``ratio_q75``: quartiles over samples of \|b_i\| / \|a_i\|,
@@ -130,6 +131,9 @@ class LossDirection(ByStep):
             "cosine": pair["cosine"] / pair["directed"],
             "conflict": pair["conflicts"] / pair["directed"],
             "cosine_batch": sums["inner"][..., a, b] / (square[..., a] * square[..., b]).sqrt(),
+            "inner": sums["inner"][..., a, b],
+            "square_a": square[..., a],
+            "square_b": square[..., b],
             "norm_a": sums["norm"][..., a] / n,
             "norm_b": sums["norm"][..., b] / n,
             "multiplier": sums["norm"][..., b] / sums["norm"][..., a],

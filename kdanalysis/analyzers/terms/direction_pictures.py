@@ -70,12 +70,13 @@ def direction_scatter(table: pd.DataFrame, ax: Axes | None = None, teacher: str 
     ax.plot(1, 1, "o", markersize=8, color=colours[first])
     _name(ax, (1.0, 1.0), first, colours[first])
     drawn = rows[(rows.multiplier > 0) & np.isfinite(rows.multiplier) & rows.cosine.notna()]
-    for row in drawn.itertuples():
+    ranks = drawn.cosine.rank(method="first").astype(int)
+    for row, rank in zip(drawn.itertuples(), ranks, strict=True):
         colour = colours[row.loss_b]
         ax.hlines(row.cosine, row.ratio_q25, row.ratio_q75, color=colour, linewidth=1.2)
         ax.plot(row.multiplier, row.cosine, "o", markersize=8, color=colour)
         text = f"{row.loss_b}  {times(row.multiplier)}"
-        _name(ax, (row.multiplier, row.cosine), text, colour)
+        _name(ax, (row.multiplier, row.cosine), text, colour, below=rank % 2 == 1)
     ax.axhline(SAME, color=GREY, linewidth=1, linestyle=DASHES[2], zorder=0)
     ax.axhline(0, color=FAINT, linewidth=1, zorder=0)
     ax.set_xscale("log")
@@ -91,9 +92,13 @@ def direction_scatter(table: pd.DataFrame, ax: Axes | None = None, teacher: str 
     return ax
 
 
-def _name(ax: Axes, place: tuple[float, float], text: str, colour: str) -> None:
-    look = {"textcoords": "offset points", "va": "bottom", "color": colour, "weight": "bold"}
-    ax.annotate(short(text, 24), place, xytext=(6, 4), parse_math=False, **look)
+def _name(
+    ax: Axes, place: tuple[float, float], text: str, colour: str, below: bool = False
+) -> None:
+    """Write a name beside its dot; neighbours in the order of cosines on either side of theirs."""
+    look = {"textcoords": "offset points", "color": colour, "weight": "bold"}
+    side = {"va": "top", "xytext": (6, -4)} if below else {"va": "bottom", "xytext": (6, 4)}
+    ax.annotate(short(text, 24), place, parse_math=False, **look, **side)
 
 
 @LossDirection.picture("Cosines where the teacher is right, and where it is wrong", panels=True)

@@ -159,7 +159,7 @@ def magnitude_over_training(table: pd.DataFrame) -> Figure:
     samples. Norms of 0 have no place on the logarithmic axis and leave a gap.
     """
     require(table, "loss", "term", "step", "mean", "q25", "q75", number="mean")
-    panels = _panels(table)
+    panels = loss_panels(table)
     across = 2 if len(panels) in (2, 4) else 3
     width = PAGE if len(panels) > 1 else COLUMN
     figure, axes = panel_grid(len(panels), across, width, 2.0, 0.8)
@@ -175,8 +175,8 @@ def magnitude_over_training(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows of every panel by its title."""
+def loss_panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows of every panel by its title: of one-term losses together, of each other loss."""
     count = table.groupby("loss", sort=False).term.nunique()
     single = table[table.loss.isin(count.index[count == 1])]
     found = {}

@@ -8,7 +8,7 @@ from kdanalysis.analyzers.terms.direction import against_first
 from kdanalysis.losses import Loss
 
 Tables = Mapping[str, pd.DataFrame]
-NORMS = ("mean", "q25", "median", "q75")
+NORMS = ("mean", "std", "q25", "median", "q75")
 
 
 def matching_weights(table: pd.DataFrame) -> dict[str, float]:
@@ -35,7 +35,8 @@ def matching_weights(table: pd.DataFrame) -> dict[str, float]:
 def at_matched_norm(tables: Tables, owners: Mapping[str, str]) -> dict[str, pd.DataFrame]:
     """Return the tables with the terms' norms of every loss times its matching weight.
 
-    ``magnitude`` has a column ``weight`` more. Shares and cosines do not depend on it.
+    ``magnitude`` has a column ``weight`` more, and the norms as the loss weighs them beside, in
+    ``raw_mean`` and so on. Shares and cosines do not depend on it.
 
     Args:
         tables: by noun.
@@ -43,8 +44,11 @@ def at_matched_norm(tables: Tables, owners: Mapping[str, str]) -> dict[str, pd.D
     """
     weights = matching_weights(tables["direction"])
     weight = tables["magnitude"].loss.replace(owners).map(weights)
-    scaled = {name: tables["magnitude"][name] * weight for name in NORMS}
-    return {**tables, "magnitude": tables["magnitude"].assign(**scaled, weight=weight)}
+    raw = {name: tables["magnitude"][name] for name in NORMS}
+    scaled = {name: norm * weight for name, norm in raw.items()}
+    beside = {f"raw_{name}": norm for name, norm in raw.items()}
+    matched = tables["magnitude"].assign(**scaled, weight=weight, **beside)
+    return {**tables, "magnitude": matched}
 
 
 def summary(tables: Tables, losses: Mapping[str, Loss], match: bool = False) -> pd.DataFrame:

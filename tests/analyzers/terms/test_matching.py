@@ -67,6 +67,7 @@ def test_terms_at_matched_norm_are_scaled_with_the_parts_of_kd():
     for column in ("mean", "q25", "median", "q75"):
         np.testing.assert_allclose(scaled["magnitude"][column], before[column] * factor)
     np.testing.assert_allclose(scaled["magnitude"].weight, factor)
+    np.testing.assert_allclose(scaled["magnitude"].raw_mean, before["mean"])
     assert scaled["share"] is before
 
 

@@ -14,16 +14,18 @@ from kdanalysis.analyzers.terms.snr import SignalToNoise
 from kdanalysis.losses import NKD
 
 SETTING = Setting(12, (0, 10), 2.0, 3, trained={"trained": NKD()})
-INSIDE, DECOUPLED = ["kd", "kd by target"], ["dkd", "gdkd"]
+INSIDE, DECOUPLED = ["kd parts", "kd parts by target"], ["dkd", "gdkd"]
+UNIT = ["dkd 1/1", "gdkd 1/1/1"]
+COLD = [f"{name} (T = 1)" for name in INSIDE + DECOUPLED]
 
 
 @pytest.mark.parametrize(
     ("kind", "losses"),
     [
-        (TermMagnitude, ["ce", "kd", "dkd", "gdkd", "kd parts"]),
-        (GradientConflict, ["ce", "kd", "dkd", "gdkd"]),
-        (TermShare, [*INSIDE, *DECOUPLED, "trained"]),
-        (ShareByConfidence, INSIDE + DECOUPLED),
+        (TermMagnitude, ["ce", "kd", "kd parts", *DECOUPLED, *UNIT, "trained"]),
+        (GradientConflict, ["ce", "kd", "dkd", "gdkd", "trained"]),
+        (TermShare, [*INSIDE, *UNIT, *DECOUPLED, "trained"]),
+        (ShareByConfidence, INSIDE + DECOUPLED + COLD),
         (LossDirection, ["kd", *DECOUPLED, "trained", "ce"]),
         (Amplification, DECOUPLED),
     ],

@@ -1,0 +1,176 @@
+"""Values by step: what every term of the losses comes to, and how the student's logits grow."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.special import entr
+
+from kdanalysis.analyzers.base import Labels, Logits
+from kdanalysis.analyzers.by_step import ByStep, deviation
+from kdanalysis.analyzers.by_term import is_weighted, label_columns, labels_for, term_names
+from kdanalysis.analyzers.evidence import difference_of_means
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.terms.magnitude import loss_panels
+from kdanalysis.draw.look import (
+    GREY,
+    INK,
+    PAGE,
+    Figure,
+    require,
+    short,
+    state_left_out,
+    term_colour,
+)
+from kdanalysis.draw.panels import panel_grid, terms_legend
+from kdanalysis.losses import Loss
+
+KEYS = ["loss", "term", "step", "epoch"]
+STUDENT = {
+    "student_entropy": ("entropy (nats)", INK),
+    "logit_scale": ("scale of the logits", GREY),
+}
+
+
+class TermValue(ByStep):
+    """Mean value of every term by captured step, in nats, and what the student's logits are like.
+
+    The values are those of ``loss(...)``: T^2 and the loss's own weights included, ramp 1, means
+    over samples. Of the student, means over samples at T = 1:
+
+    - ``student_entropy``: of softmax(logits), nats.
+    - ``logit_mean``: mean of a sample's logits over the classes.
+    - ``logit_scale``: standard deviation of a sample's logits over the classes (divided by c).
+
+    Args:
+        losses: the losses by a name of your own.
+        steps: every captured step; a single one for logits that come from no training.
+    """
+
+    noun, title = "value", "Values of the terms over training"
+    needs = ("student_logits", "teacher_logits")
+    takes = ("target", "step", "epoch")
+
+    def __init__(self, losses: Mapping[str, Loss], steps: Sequence[int] = (0,)) -> None:
+        self.names = term_names(losses)
+        super().__init__(steps, losses=dict(losses))
+        self.needs = (*self.needs, *label_columns(losses))
+        for state in ("total", "squares"):
+            self.add_sum(state, len(self.steps), len(self.names))
+        self.add_sum("student", len(self.steps), 3)
+        self.add_sum("n", len(self.steps))
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "TermValue":
+        """Return the analyzer of ce, KD and its parts, DKD, GDKD and the loss trained."""
+        whole = {name: setting.bare[name] for name in ("ce", "kd")}
+        parts = {"kd parts": setting.inside["kd parts"]}
+        return cls({**whole, **parts, **setting.decoupled, **setting.trained}, setting.steps)
+
+    @torch.no_grad()
+    def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
+        """Add the finite samples of a batch; a ValueError where a loss lacks its labels."""
+        student, teacher = student.double(), teacher.double()
+        labels = labels_for(self.losses, target, student)
+        found = [loss(student, teacher, labels) for loss in self.losses.values()]
+        values = torch.stack([one[term] for one in found for term in one], -1)
+        like = [
+            entr(student.softmax(-1)).sum(-1),
+            student.mean(-1),
+            student.std(-1, correction=0),
+        ]
+        ones = torch.ones_like(place, dtype=torch.float64)
+        self.add_rows(place, total=values, squares=values.square(), n=ones)
+        self.add_rows(place, student=torch.stack(like, -1))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Value and std by (step, term), the student's numbers, n and epoch by step; non_finite."""
+        n = self.n.unsqueeze(-1)
+        entropy, mean, scale = (self.student / n).unbind(-1)
+        return {
+            "value": self.total / n,
+            "std": deviation(self.total, self.squares, n),
+            "student_entropy": entropy,
+            "logit_mean": mean,
+            "logit_scale": scale,
+            "n": self.n.clone(),
+            "epoch": self.epoch,
+            "non_finite": self.non_finite.clone(),
+        }
+
+    def table(self) -> pd.DataFrame:
+        """Columns loss, term, step, epoch, weighted, value, std, and the student's; n, non_finite.
+
+        ``weighted`` says whether the loss weighs any of its terms other than 1.
+        """
+        frame = self.step_frame(self.names, ["loss", "term"])
+        weighted = {name: is_weighted(loss) for name, loss in self.losses.items()}
+        frame = frame[[*KEYS, *frame.columns.drop(KEYS)]]
+        frame.insert(len(KEYS), "weighted", frame.loss.map(weighted))
+        return frame
+
+
+@TermValue.reads()
+def value_reading(table: pd.DataFrame) -> Reading:
+    """Whether the values of whole losses fall from the first captured step to the last.
+
+    Of losses of one term, with the interval of independent samples; the number is the student's
+    entropy and scale of its logits at both ends.
+    """
+    require(table, "loss", "term", "step", "value", "std", "n", *STUDENT, number="value")
+    first, last = (table[table.step == step] for step in (table.step.min(), table.step.max()))
+    number = ", ".join(
+        f"{name.replace('_', ' ')} {first[name].iloc[0]:.3g} to {last[name].iloc[0]:.3g}"
+        for name in STUDENT
+    )
+    count = table.groupby("loss", sort=False).term.nunique()
+    single = list(count.index[count == 1]) or list(count.index)
+    claims = []
+    for loss in single:
+        for a, b in zip(
+            first[first.loss == loss].itertuples(),
+            last[last.loss == loss].itertuples(),
+            strict=True,
+        ):
+            fall = difference_of_means(a.value, a.std, a.n, b.value, b.std, b.n)
+            claims.append(
+                f"{b.term} {fall.verdict} ({a.value:.3g} to {b.value:.3g}, "
+                f"{-fall.value:+.2g} ± {fall.half:.2g})"
+            )
+    if table.step.nunique() < 2:
+        listed = ", ".join(f"{row.loss}: {row.term} {row.value:.3g}" for row in last.itertuples())
+        return Reading(f"Values in nats: {listed}.", number)
+    steps = f"step {table.step.min():,} to {table.step.max():,}"
+    return Reading(f"A fall of the value from {steps}: {', '.join(claims)}.", number)
+
+
+@TermValue.picture("Value of every term, and the student's entropy and scale", panels=True)
+def value_over_training(table: pd.DataFrame) -> Figure:
+    """Mean value of each term against the step, a panel a loss; last the student's own numbers.
+
+    Values of 0 have no place on the logarithmic axis and leave a gap.
+    """
+    require(table, "loss", "term", "step", "value", *STUDENT, number="value")
+    panels = loss_panels(table)
+    figure, axes = panel_grid(len(panels) + 1, 3, PAGE, 2.0, 0.8, sharey=False)
+    for ax, (title, rows) in zip(axes, panels.items(), strict=False):
+        for _, line in rows.groupby(["loss", "term"], sort=False):
+            line, term = line.sort_values("step"), line.term.iloc[0]
+            ax.plot(line.step, line.value.where(line.value > 0), label=term, **_look(line, term))
+        ax.set_title(short(title, 24), loc="left", parse_math=False)
+        ax.set_yscale("log")
+    by_step = table.groupby("step")[list(STUDENT)].first()
+    for name, (label, colour) in STUDENT.items():
+        axes[-1].plot(by_step.index, by_step[name], color=colour, label=label)
+    axes[-1].set_title("student", loc="left")
+    axes[-1].set_ylim(0)
+    axes[0].set_ylabel("value (nats),\nweighted, T² included")
+    figure.supxlabel("training step" + state_left_out(table), fontsize="medium")
+    terms_legend(figure)
+    return figure
+
+
+def _look(line: pd.DataFrame, term: str) -> dict[str, object]:
+    return {"color": term_colour(term), "marker": "o" if len(line) <= 12 else None}
