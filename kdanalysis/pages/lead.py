@@ -25,6 +25,7 @@ from kdanalysis.pages.explorer import WEIGHTS, Explorer
 from kdanalysis.pages.html import Shown
 
 Z = 1.96  # of a 95 % interval
+BESIDE = ((7, 6, "left"), (-7, -13, "right"), (7, -13, "left"), (-7, 6, "right"))  # of a dot
 Tables = Mapping[str, pd.DataFrame]
 
 
@@ -71,6 +72,8 @@ def accuracy_line(frame: pd.DataFrame, where: str) -> str:
         return line
     best, least = (students.loc[students.accuracy.agg(f)] for f in ("idxmax", "idxmin"))
     gap = best.accuracy - least.accuracy
+    if gap == 0:
+        return f"{line} No student is right more often than another."
     spread = sum(x.accuracy * (1 - x.accuracy) / x.n for x in (best, least))
     half = Z * sqrt(spread)
     seen = "more than chance over samples" if gap > half else "within chance"
@@ -144,8 +147,10 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
             label = short(run, 24) if number == 0 and run else None
             ax.plot(row.cosine, row.multiplier, linestyle="none", markersize=7, label=label, **look)
             if place == 0:
-                ax.annotate(short(row.loss_b, 18), (row.cosine, row.multiplier), xytext=(7, 5),
-                            textcoords="offset points", parse_math=False)  # fmt: skip
+                across, up, side = BESIDE[number % len(BESIDE)]
+                ax.annotate(short(row.loss_b, 18), (row.cosine, row.multiplier), ha=side,
+                            xytext=(across, up), textcoords="offset points",
+                            parse_math=False)  # fmt: skip
     ax.plot(1, 1, marker="+", markersize=10, color=GREY)
     ax.annotate(short(first, 18), (1, 1), xytext=(-7, 5), ha="right",
                 textcoords="offset points", parse_math=False)  # fmt: skip

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from kdanalysis.pages.run import run_study
+from kdanalysis.pages.explorer import Explorer, explorer_of
+from kdanalysis.pages.run import EVERY, run_study
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, unwatched
 from kdanalysis.studies.opening import open_source
@@ -53,11 +54,13 @@ class Opened:
 
     def report(self, path: str | Path) -> None:
         """Write one page of all tables as a single HTML file."""
-        Path(path).write_text(self._study(self.names).html(), encoding="utf-8")
+        explorer = explorer_of({self.source.name: self.source}, of=EVERY)
+        page = self._study(self.names, explorer).html()
+        Path(path).write_text(page, encoding="utf-8")
 
-    def _study(self, names: Sequence[str]) -> Study:
+    def _study(self, names: Sequence[str], explorer: Explorer | None = None) -> Study:
         name = self.source.name
-        return run_study({name: self.source}, {name: self.tables(names)})
+        return run_study({name: self.source}, {name: self.tables(names)}, explorer)
 
     def __repr__(self) -> str:
         return f"<{self.source.name}: {self.source.num_rows:,} samples; {', '.join(self.names)}>"

@@ -4,6 +4,8 @@ import re
 from functools import partial
 from xml.etree import ElementTree
 
+from kdanalysis.draw.look import FAINT
+
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 TRANSLATE = re.compile(r"translate\((-?[\d.]+)[ ,]+(-?[\d.]+)\)")
 COLOUR = re.compile(r"(fill|stroke): #([0-9a-f]{6})")
@@ -79,7 +81,9 @@ def recolour(group: ElementTree.Element, letters: bool = False) -> None:
 
 
 def page_colour(found: re.Match[str], letters: bool) -> str:
-    """Return the declaration with black and white replaced, every other colour as it was."""
+    """Return the declaration with black, white and the lines of a grid replaced, others kept."""
+    if found[0] == f"stroke: {FAINT}":
+        return "stroke: var(--faint)"
     red, green, blue = bytes.fromhex(found[2])
     if found[2] == "ffffff" and not letters:
         return f"{found[1]}: var(--paper)"

@@ -101,3 +101,14 @@ def test_white_letters_stay_white():
     axes.bar([0], [1], color="#1c5d99")
     axes.text(0, 0.5, "on the bar", color="#ffffff")
     assert fills(figure).count("#ffffff") == 1
+
+
+def test_lines_of_a_grid_follow_the_page_and_bars_of_their_grey_stay():
+    figure = Figure(figsize=(2, 2))
+    axes = figure.subplots()
+    axes.bar([0], [1], color="#bdbdbd", edgecolor="#1c5d99")
+    axes.grid(color="#bdbdbd")
+    strokes = [element.get("stroke") for element in cleaned(figure).iter()]
+    assert "var(--faint)" in strokes
+    assert "#bdbdbd" not in strokes
+    assert "#bdbdbd" in fills(figure)

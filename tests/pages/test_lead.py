@@ -1,0 +1,104 @@
+"""The first screen: intervals as published, who leads by more than chance, dots where tables say."""
+
+import pandas as pd
+import pytest
+import torch
+
+from kdanalysis.analyzers.sweep.gram import TermGram
+from kdanalysis.losses import DKD, GDKD, KD
+from kdanalysis.pages.compare_losses import loss_tables
+from kdanalysis.pages.explorer import Explorer
+from kdanalysis.pages.lead import (
+    accuracy_line,
+    accuracy_of_networks,
+    cosine_against_step,
+    direction_line,
+    lead_of,
+    weight_line,
+    wilson,
+)
+from kdanalysis.studies.opening import open_source
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "expected"),  # Newcombe 1998, table I, method 3
+    [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611))],
+)
+def test_the_interval_is_the_published_one(right, n, expected):
+    assert wilson(right / n, n) == pytest.approx(expected, abs=1e-4)
+
+
+def accuracies(*shares: float, n: int = 400) -> pd.DataFrame:
+    names = ["teacher", "kd", "dkd", "gdkd"][: len(shares)]
+    return pd.DataFrame({"network": names, "accuracy": shares, "n": n})
+
+
+def test_a_lead_is_chance_or_more_as_its_interval_says():
+    close = accuracy_line(accuracies(0.9, 0.70, 0.72), "here")
+    assert "dkd leads kd by 2.0 ± 6.3 points, within chance" in close
+    far = accuracy_line(accuracies(0.9, 0.60, 0.72), "here")
+    assert "dkd leads kd by 12.0 ± 6.5 points, more than chance over samples" in far
+    assert "No student is right more often" in accuracy_line(accuracies(0.9, 0.6, 0.6), "here")
+    assert "leads" not in accuracy_line(accuracies(0.9, 0.6), "here")
+
+
+def test_dots_and_lines_stand_at_accuracy_and_interval():
+    ax = accuracy_of_networks(accuracies(0.9, 0.7))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["teacher", "kd"]
+    dots = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1]
+    assert dots == pytest.approx([90, 70])
+    ends = [list(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2]
+    assert ends[1] == pytest.approx([100 * end for end in wilson(0.7, 400)])
+
+
+@pytest.fixture
+def direction(logits):
+    losses = {"kd": KD(2.0), "dkd": DKD(temperature=2.0), "gdkd": GDKD(3, temperature=2.0)}
+    names = ("teacher_logits", "student_logits", "target")
+    source = open_source(dict(zip(names, logits, strict=True)))
+    return loss_tables(source, losses)["direction"]
+
+
+def test_a_dot_stands_at_the_cosine_and_step_of_its_loss(direction):
+    ax = cosine_against_step({"a": direction, "b": direction})
+    rows = direction[(direction.teacher == "all") & (direction.loss_a == "kd")]
+    dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines]
+    expected = list(zip(rows.cosine, rows.multiplier, strict=True))
+    assert dots[:4] == [*expected, *expected]
+    assert [text.get_text() for text in ax.texts] == ["dkd", "gdkd", "kd"]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_the_sentence_spans_the_runs(direction):
+    further = direction.assign(cosine=direction.cosine / 2, multiplier=3 * direction.multiplier)
+    text = direction_line({"a": direction, "b": further})
+    row = direction[(direction.teacher == "all") & (direction.loss_b == "gdkd")].iloc[0]
+    span = f"gdkd cosine {row.cosine / 2:.2f} to {row.cosine:.2f}"
+    assert f"{span}, {row.multiplier:.1f} to {3 * row.multiplier:.1f} times as far" in text
+
+
+def test_the_explorer_tells_the_split_from_the_weight(logits):
+    teacher, student, target = (torch.tensor(values) for values in logits)
+    analyzer = TermGram(7, (1.0, 2.0))
+    analyzer.update(student, teacher, target)
+    explorer = Explorer({"kd": analyzer.gram()}, 2.0, 3)
+    losses = {
+        "kd": KD(2.0),
+        "one": GDKD(3, (1.0, 1.0, 1.0), 2.0),
+        "eight": GDKD(3, (1.0, 1.0, 8.0), 2.0),
+    }
+    source = {"teacher_logits": teacher, "student_logits": student, "target": target}
+    table = loss_tables(open_source(source), losses)["direction"]
+    rows = table[(table.teacher == "all") & (table.loss_a == "kd")].set_index("loss_b")
+    text = weight_line(explorer)
+    for name, weights in (("one", "1/1/1"), ("eight", "1/1/8")):
+        row = rows.loc[name]
+        told = f"{weights} cosine {row.cosine_batch:.2f}, {row.multiplier_batch:.1f} times as far"
+        assert told in text
+        found = explorer.at("kd", tuple(float(w) for w in weights.split("/")))
+        assert found == pytest.approx((row.cosine_batch, row.multiplier_batch), rel=1e-6)
+
+
+def test_a_page_without_what_it_needs_has_fewer_lines(direction):
+    assert len(lead_of({"direction": {"": direction}}).verdict) == 1
+    assert lead_of({}).verdict == []
