@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-MODULES = ["writer", "queue", "run", "inventory", "export", "sources"]
+MODULES = ["writer", "queue", "run", "inventory", "export", "sources", "sparse", "sparse_writer"]
 CODE = """
 import importlib, sys
 for name in sys.argv[1:]:

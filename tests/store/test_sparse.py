@@ -166,5 +166,6 @@ def test_iterations_of_megatron_follow_their_numbers(tmp_path):
     members = {"10.pt.zst": iteration(third), "9.pt.zst": iteration(first, second)}
     found = load_sparse(megatron(tmp_path / "cp0_dp0__10.tar", members), vocabulary=131072)
     np.testing.assert_array_equal(found["ids"], [[70000, 65535], [4, -1], [7, 8], [9, -1]])
+    assert found["fillers"] == 1
     there = found["ids"] >= 0
     np.testing.assert_array_equal(found["logprobs"][there], [-0.5, -1.5, -0.25, -0.75, -2.0, -3.0])

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from kdanalysis.store.formats.torch_file import check_archive, load_content
 from kdanalysis.store.reading import cause, listed
-from kdanalysis.store.sparse_rows import ABSENT, SENTINEL, Rows, stacked
+from kdanalysis.store.sparse_rows import Rows, stacked
 
 _MEMBER = re.compile(r"(\d{1,12})\.pt\.zst")
 _NAMES = ("values", "indices_low", "bit_17")
@@ -96,5 +96,4 @@ def _rows(values: Any, low: Any, high: Any, what: str) -> tuple[np.ndarray, np.n
     wide = values.float() if values.dtype == torch.bfloat16 else values
     found = wide.reshape(-1, shape[-1]).numpy()
     ids = low.to(torch.int64) & 0xFFFF | high.to(torch.int64) << 16
-    ids = ids.reshape(-1, shape[-1]).numpy()
-    return np.where(found <= SENTINEL, ABSENT, ids), found
+    return ids.reshape(-1, shape[-1]).numpy(), found
