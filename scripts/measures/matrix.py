@@ -77,7 +77,7 @@ class Matrix:
 
     def folder(self, name: str, seed: int) -> Path:
         """Return where a training lies."""
-        return self.out / "trainings" / f"{re.sub('[^a-z0-9.]+', '-', name.lower())}-{seed}"
+        return self.out / "trainings" / f"{slug(name)}-{seed}"
 
     def result(self, name: str, seed: int) -> dict | None:
         """Return what a finished training gave; None where it is not finished."""
@@ -144,6 +144,11 @@ class Matrix:
                     took.append(time.perf_counter() - start)
                 found[kind] = min(took)  # a pause of the machine in one of them does not count
         return {name: whole * found[kinds[text]] for name, text in self.losses.items()}
+
+
+def slug(name: str) -> str:
+    """Return the name as a part of a path."""
+    return re.sub("[^a-z0-9.]+", "-", name.lower())
 
 
 def fewer(data: DataSplits, train: int | None, valid: int | None = None) -> DataSplits:

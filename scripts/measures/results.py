@@ -13,7 +13,7 @@ from scipy.stats import ttest_1samp
 import kdanalysis as kd
 from kdanalysis.training import CachedTeacher, load_network
 from measures.claims import verdicts
-from measures.matrix import Matrix, confidence, shortened
+from measures.matrix import Matrix, confidence, fewer, shortened, slug
 
 RUN_TABLES = (
     "magnitude",
@@ -25,6 +25,8 @@ RUN_TABLES = (
 )  # by captured step
 MOST_STEPS = 10  # of a training that tables tell apart: what lies between goes with the one before
 STUDENT_TABLES = ("relation", "discrepancy")  # on the validation images
+SHOWN = ("kd", "kd x 6", "dkd 1", "dkd 8", "gdkd 1/1/1", "gdkd 1/1/8", "sdd 1-2")
+CELLS = 300  # validation images of which the regions are kept
 LEAST = 0.02  # accuracies that differ by less are not told apart
 FACTORS = {  # GDKD's claim, crossed: partition x weight x step
     "step, kd x 6 - kd": ("kd x 6", "kd"),
@@ -122,6 +124,29 @@ def teachers(matrix: Matrix, paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
     return {"teachers": pd.DataFrame(rows, columns=columns), **cards}
 
 
+def examples(matrix: Matrix, folder: Path) -> None:
+    """Write what notebooks look at: validation logits of some students, cells of KD's; float16."""
+    (folder / "logits").mkdir(exist_ok=True)
+    known = {name: matrix.result(name, 0) for name in SHOWN if name in matrix.losses}
+    for name, result in known.items():
+        if result is None:
+            continue
+        path = matrix.folder(name, 0) / "logits" / f"{result['name']}.npz"
+        with np.load(path, allow_pickle=False) as file:
+            kept = {k: v.astype(np.float16) if v.dtype.kind == "f" else v for k, v in file.items()}
+        np.savez_compressed(folder / "logits" / f"{slug(name)}.npz", **kept)
+    if known.get("kd") is None:
+        return
+    some = fewer(matrix.data, None, CELLS).valid
+    path = matrix.folder("kd", 0) / "students" / f"{known['kd']['name']}.pt"
+    models = [load_network(one, matrix.data).eval() for one in (matrix.teacher, path)]
+    scales = [m for m in (1, 2, 4) if 4 * m <= matrix.data.train.image_shape[-1]]
+    rows = list(kd.read_regions(some.batches(100), *models, scales=scales))
+    arrays = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    halves = {k: v.astype(np.float16) if v.dtype.kind == "f" else v for k, v in arrays.items()}
+    np.savez_compressed(folder / "regions.npz", **halves)
+
+
 def write(matrix: Matrix, plan: dict, paths: Iterable[Path]) -> None:
     """Write every table of what is trained, and the manifest, into ``results``."""
     known = [matrix.result(name, seed) for name, seed in matrix]
@@ -139,6 +164,7 @@ def write(matrix: Matrix, plan: dict, paths: Iterable[Path]) -> None:
         table.assign(shortened=cut).to_csv(
             folder / f"{noun}.csv", index=False, float_format="%.6g", lineterminator="\n"
         )
+    examples(matrix, folder)
     manifest = plan | {
         "shortened": cut,
         "trained": len(results),
