@@ -62,7 +62,7 @@ LOSSES = [
     LogitStandardized(Sum(GDKD(k=3), CrossEntropy())),
     Sum(CrossEntropy(), DKD()),
     Sum(KD(1.0), KD(4.0)),
-    Decoupled(TopK(2), "mass", 2.0),
+    Decoupled(TopK(2), (1.0, 0.5, "mass"), 2.0),
     Decoupled(Support((6, 2, -1)), (0.5, "mass", 2.0), divergence="reverse"),
     JSD(),
     JSD(0.1, scale=True, temperature=2.0, weight=0.7),

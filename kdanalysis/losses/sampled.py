@@ -38,7 +38,9 @@ class RandomSampling(Loss, name="rs"):
         self, n: int = 50, seed: int = 0, temperature: Real = 1.0, weight: Real = 1.0
     ) -> None:
         super().__init__()
-        self.n, self.seed = number("n", n), number("seed", seed + 1) - 1
+        if not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"seed must be a whole number from 0, got {seed!r}")
+        self.n, self.seed = number("n", n), seed
         self.temperature = check_temperature(temperature)
         self.weight = check_number("weight", weight)
 
