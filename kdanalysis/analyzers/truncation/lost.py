@@ -31,6 +31,7 @@ from kdanalysis.draw.marks import banded_line
 
 MEASURES = {"l2": "L2 norm", "l1": "L1 norm", "value": "KL value"}
 WANTED = 0.05  # of the gradient that may be lost
+NOTHING = 1e-6  # a smaller share is rounding: the bucket of all that a sparse teacher stores
 
 
 class LostGradient(Truncation):
@@ -104,7 +105,9 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     """Which convention loses least and which K keeps it below 5 percent; the K of each."""
     rows, temperature = at_first(table, "measure", "convention", "k", "unknown", "share")
     last = int(rows.k.max())
-    at_last = rows[rows.k == last].set_index(["measure", "convention"])
+    told = rows.groupby("k").share.apply(lambda share: share.abs().min() > NOTHING)
+    compared = int(told.index[told].max()) if told.any() else last  # not where it is by definition
+    at_last = rows[rows.k == compared].set_index(["measure", "convention"])
     found = {
         name: {m: least_k(rows, m, name, WANTED) for m in ("l2", "l1")} for name in CONVENTIONS
     }
@@ -117,8 +120,8 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     l2, l1 = at_last.loc[("l2", best)], at_last.loc[("l1", best)]
     advice = f"Take {named(best)} with K = {taken}" if taken else f"No K up to {last} is enough"
     claim = (
-        f"{advice}: of the conventions {named(best)} loses least at K = {last}, {_interval(l1)} of "
-        f"the gradient in L1 and {_interval(l2)} in L2 ({int(l1.n):,} rows)"
+        f"{advice}: of the conventions {named(best)} loses least at K = {compared}, "
+        f"{_interval(l1)} of the gradient in L1 and {_interval(l2)} in L2 ({int(l1.n):,} rows)"
     )
     flatters = "L2 flatters the tail" if l2.high < l1.low else "L2 does not flatter the tail here"
     others = at_last.loc["l1"].share.drop(best)
@@ -163,12 +166,14 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
         ax.axhline(100 * WANTED, color=FAINT, linewidth=1.2, zorder=0)
         for name, look in LOOKS.items():
             line = rows[(rows.measure == measure) & (rows.convention == name)].sort_values("k")
+            line = line.where((line.share.abs() > NOTHING) | (measure == "value"))
             low, middle, high = (100 * line[x] for x in ("low", "share", "high"))
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         ax.set_title(f"lost {label}", loc="left")
         log_axis(ax, sorted(rows.k.unique().tolist()), "{x:.0f}")
     lengths = 100 * rows[["low", "high"]][rows.measure != "value"]
-    bottom = 0.7 * min(lengths.low[lengths.low > 0].min(), 100 * WANTED)
+    there = lengths.low[lengths.low > 100 * NOTHING]
+    bottom = 0.7 * min(there.min(), 100 * WANTED)
     for ax in axes[:2]:
         plain_log(ax)
         ax.set_ylim(bottom, 1.4 * max(lengths.high.max(), 100))

@@ -129,3 +129,15 @@ def test_what_a_sparse_teacher_cannot_say_is_refused(change, words):
     given = {"student": STUDENT, "teacher": sparse, "ks": KS} | change(sparse)
     with pytest.raises(ValueError, match=words):
         kd.truncation(**given)
+
+
+def test_conventions_are_not_compared_where_the_bucket_is_right_by_definition():
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
+    study = kd.truncation(STUDENT, sparse, (4, HELD))
+    assert "loses least at K = 4, " in study.readings["truncation"].sentence
+    (line,) = [
+        line for line in study.figure("truncation").axes[1].lines if line.get_label() == "bucket"
+    ]
+    drawn = np.asarray(line.get_ydata(), float)
+    assert np.isfinite(drawn[0])
+    assert np.isnan(drawn[1])
