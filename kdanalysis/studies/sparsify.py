@@ -85,7 +85,7 @@ def _kept(
     """Columns of one batch, by name."""
     logits = torch.from_numpy(batch["teacher_logits"])
     if not (finite := logits.isfinite().all(-1)).all():
-        row = int((~finite).nonzero()[0])
+        row = done + int((~finite).nonzero()[0])
         raise ValueError(
             f"{source.path} has NaN or inf in the logits of row {row:,}: a truncated teacher needs "
             "the mass of every token; leave such rows out"
