@@ -21,7 +21,11 @@ def arrays(path, **named):
 
 
 def answer(path, value):
-    (path / "a.json").write_text(json.dumps(value))
+    return written(path, json.dumps(value))
+
+
+def written(path, text):
+    (path / "a.json").write_text(text)
     return path / "a.json"
 
 
@@ -132,6 +136,10 @@ HOSTILE = {
     "JSON that ends early": (
         lambda p: cut(answer(p, vllm(PAIR))),
         "is no JSON, or was cut off",
+    ),
+    "a token twice in an object": (
+        lambda p: written(p, '[null, {"3": {"logprob": -1.0}, "3": {"logprob": -2.0}}]'),
+        "has '3' twice in one object",
     ),
     "JSON of something else": (
         lambda p: answer(p, {"choices": [{"text": "x"}]}),
