@@ -19,7 +19,9 @@ def table(
     *,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Write FILE.csv, FILE.parquet or FILE.tex instead."),
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Write FILE.csv, FILE.parquet or FILE.tex instead."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     machine: Machine,

@@ -29,5 +29,20 @@ def test_an_unknown_name_lists_the_valid_ones(run_command, run_folder):
 def test_another_kind_of_file_is_refused(run_command, run_folder, tmp_path):
     result = run_command("table", run_folder, "mass", "--out", tmp_path / "mass.xlsx")
     assert result.exit_code == 2
-    assert "need a name that ends in .csv or .parquet" in result.stderr
+    assert "need a name that ends in .csv, .parquet or .tex" in result.stderr
     assert not (tmp_path / "mass.xlsx").exists()
+
+
+def test_a_tex_file_is_a_tabular_of_every_row_and_column(run_command, run_folder, tmp_path):
+    out = tmp_path / "share.tex"
+    assert run_command("table", run_folder, "share", "--out", out).exit_code == 0
+    frame, text = open_run(run_folder).table("share"), out.read_text()
+    lines = text.splitlines()
+    assert lines[0].startswith(r"\begin{tabular}{ll")
+    head = [cell.strip() for cell in lines[2].removesuffix(r"\\").split("&")]
+    assert head == [name.replace("_", r"\_") for name in frame.columns]
+    rows = [line for line in lines[4:] if line.endswith(r"\\")]
+    assert len(rows) == len(frame)
+    for row, share in zip(rows, frame.share, strict=True):
+        assert float(row.split("&")[2]) == pytest.approx(share, abs=1e-4)
+    assert r"low\_other" in text
