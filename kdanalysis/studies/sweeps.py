@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.chunks import chunks
-from kdanalysis.analyzers.sweep.sweep import TermSweep, check_ks, check_weights
+from kdanalysis.analyzers.sweep.sweep import COLUMNS, TermSweep, check_ks, check_weights
 from kdanalysis.core.streams import check_batch, check_temperatures, finite_rows
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
@@ -70,7 +70,7 @@ def sweep_samples(
     """Return what ``sweep`` takes the means of, sample by sample: tensors (n, k) by name.
 
     Names, units and arguments as in :func:`sweep`. NaN where a sample has none, such as the cosine
-    of a gradient of zero. The result holds 33 numbers a sample and k: give it a batch.
+    of a gradient of zero. The result holds 24 numbers a sample and k: give it a batch.
 
     Raises:
         ValueError: as :func:`sweep`.
@@ -83,7 +83,8 @@ def sweep_samples(
     found = [
         of_every_sample(*pair, temperature, chosen, weights) for pair in chunks(student, teacher)
     ]
-    return dict(zip((*PLAIN, *DEFINED), torch.cat(found, -1).transpose(1, 2), strict=True))
+    named = zip((*PLAIN, *DEFINED), torch.cat(found, -1).transpose(1, 2), strict=True)
+    return {name: values for name, values in named if name in COLUMNS}
 
 
 def as_pair(student: Tensor | np.ndarray, teacher: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:

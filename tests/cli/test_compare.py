@@ -78,7 +78,7 @@ def test_the_folder_has_tables_in_both_formats_figures_and_the_page(run_command,
     text = pd.read_csv(tmp_path / "out" / "tables" / "direction.csv")
     pd.testing.assert_frame_equal(text, whole, check_dtype=False)
     figures = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
-    stems = ("direction", "direction_by_teacher", "magnitude", "share", "conflict")
+    stems = (*nouns[1:], "direction_by_teacher", "cosine_against_step")
     assert figures == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Direction or step" in page

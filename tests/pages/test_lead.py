@@ -1,4 +1,4 @@
-"""The first screen: intervals as published, who leads by more than chance, dots where tables say."""
+"""The first screen: intervals as published, who leads by more than chance, dots in place."""
 
 import pandas as pd
 import pytest
