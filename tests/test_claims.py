@@ -110,3 +110,12 @@ def test_cells_that_differ_are_held_against_those_that_do_not(claims):
     table = pd.DataFrame(rows, columns=["scale", "differing", "n", "ratio"])
     found = {"regions_cancellation": table.assign(student="kd", seed=0)}
     np.testing.assert_allclose(claims.cancels(found), [0.65 - 0.4])
+
+
+def test_what_kd_hears_is_its_own_split_at_the_trainings_temperature(claims):
+    rows = [(1, 0.9), (5, 0.6), (10, 0.2)]
+    table = pd.DataFrame(rows, columns=["decile", "share"]).assign(term="nckd", seed=0)
+    own = table.assign(student="kd", loss="kd parts by target")
+    others = [own.assign(student="ce", share=0), own.assign(loss="dkd", share=0)]
+    found = {"confidence": pd.concat([own, *others])}
+    np.testing.assert_allclose(claims.heard_less(found), [0.7])

@@ -82,7 +82,9 @@ def relation(one: str, other: str) -> Callable[[Tables], pd.Series]:
 def heard_less(tables: Tables) -> pd.Series:
     """Share of nckd in KD's gradient, least less most confident tenth, by seed."""
     table = tables["confidence"]
-    kept = table[(table.student == "kd") & (table.loss == "kd by target") & (table.term == "nckd")]
+    kept = table[
+        (table.student == "kd") & (table.loss == "kd parts by target") & (table.term == "nckd")
+    ]
     found = kept.pivot(index="seed", columns="decile", values="share")
     return found[1] - found[10]
 

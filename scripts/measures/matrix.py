@@ -199,5 +199,7 @@ def shortened(matrix: Matrix, plan: dict) -> str:
     epochs, seeds = plan["epochs wanted"], plan["seeds wanted"]
     done = [sum(matrix.result(n, s) is not None for s in range(seeds)) for n in matrix.losses]
     told = [f"{plan['epochs']} of {epochs} epochs"] if plan["epochs"] < epochs else []
-    told += [f"{min(done)} to {max(done)} of {seeds} seeds"] if min(done) < seeds else []
+    least, most = min(done), max(done)
+    span = f"{least}" if least == most else f"{least} to {most}"
+    told += [f"{span} of {seeds} seeds"] if least < seeds else []
     return ", ".join(told)
