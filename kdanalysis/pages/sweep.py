@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import torch
 
+from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.analyzers.sweep.gram import MOST_KS, TermGram, page_ks
 from kdanalysis.analyzers.sweep.spread import SweepSpread
-from kdanalysis.analyzers.sweep.sweep import check_ks
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.chunks import chunks
-from kdanalysis.analyzers.sweep.sweep import COLUMNS, TermSweep, check_ks, check_weights
+from kdanalysis.analyzers.sweep.checks import check_ks, check_weights
+from kdanalysis.analyzers.sweep.sweep import COLUMNS, TermSweep
 from kdanalysis.core.streams import check_batch, check_temperatures, finite_rows
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample

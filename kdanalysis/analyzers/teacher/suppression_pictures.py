@@ -26,7 +26,7 @@ from kdanalysis.draw.look import (
 
 CAPTION = "1 - p, KD's factor on the non-target term"
 LOW, HIGH = -13.8, 9.2  # log odds of 1e-6 and .9999, the same on all figures
-MARKS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
+MARKS = (1e-6, 1e-4, 0.01, 0.1, 0.5, 0.9, 0.99)
 
 
 @Suppression.picture(CAPTION)

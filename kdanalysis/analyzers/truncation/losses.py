@@ -11,7 +11,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.sweep.sweep import check_ks
+from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.analyzers.truncation.direction import (
     COSINE_BINS,
     QUANTITIES,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks, in_parallel, keep_freed_memory
-from kdanalysis.analyzers.sweep.sweep import check_ks
+from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.truncation.algebra import Rows, known_of, on_processor, rows_of
 from kdanalysis.core.truncation.statistics import Statistics, of_rows
