@@ -10,7 +10,7 @@ GROUPS = {
     "Teacher": ("teacher", "mass", "calibration", "profile", "modality"),
     "Losses": ("suppression", "amplification", "share", "nckd", "confidence", "direction"),
     "Training": (
-        *("relation", "agreement", "magnitude", "conflict", "discrepancy", "losses"),
+        *("relation", "agreement", "magnitude", "value", "conflict", "discrepancy", "losses"),
         *("layers", "layer_conflict", "snr", "ladder", "gradient", "alignment", "connector"),
     ),
     "Regions": ("anatomy", "ambiguity", "cancellation", "uptake"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kdanalysis import DKD, KD
+from kdanalysis import DKD, KD, AutoK
 from kdanalysis.analyzers.regions.ambiguity import RegionAmbiguity
 from kdanalysis.analyzers.regions.anatomy import RegionAnatomy
 from kdanalysis.analyzers.regions.cancellation import RegionCancellation
@@ -30,9 +30,9 @@ MADE = [
     TeacherDistribution(7),
     TopKMass(7),
     ClassProfile(7, 2.0),
-    Modality(7),
+    Modality(7, AutoK(temperature=2.0)),
     Calibration(7, 2.0),
-    Suppression(7, (1.0, 2.0)),
+    Suppression(7, (1.0, 2.0), distilled=2.0),
     NCKDByConfidence(2.0),
     Agreement(STEPS),
     NonTopRelation(3, STEPS),

@@ -51,7 +51,8 @@ def inputs(tmp_path_factory) -> Path:
     bad_label, last_third = arrays(), arrays()
     bad_label["target"][-1] = CLASSES
     np.savez(folder / "label.npz", **bad_label)
-    last_third["teacher_logits"][60:] = 1 / CLASSES
+    odds = np.exp(last_third["teacher_logits"][60:])
+    last_third["teacher_logits"][60:] = odds / odds.sum(1, keepdims=True)
     np.savez(folder / "probabilities.npz", **last_third)
     for rank in range(3):
         np.savez(folder / f"differs-{rank}.npz", **arrays(100 + rank // 2))

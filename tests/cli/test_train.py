@@ -75,7 +75,7 @@ def test_a_log_has_a_line_an_epoch_and_the_teachers_card_before_any_student(trai
     said = result.output.replace("\n", " ")
     assert said.index("wrote the teacher's card") < said.index("student kd: epoch")
     page = (out / "teacher.html").read_text()
-    assert "Settings to start from" in page
+    assert "Candidates to try" in page
 
 
 @pytest.mark.usefixtures("undrawn")

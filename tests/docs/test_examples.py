@@ -21,7 +21,17 @@ from kdanalysis.pages.study import Study
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OWN_TESTS = {"analyzer.md": "test_analyzer.py", "loss.md": "test_loss.py"}
-QUICK = "diagnose", "sweep", "compare", "info", "table", "verify", "export"  # on small logits
+QUICK = (
+    "diagnose",
+    "sweep",
+    "compare",
+    "info",
+    "table",
+    "verify",
+    "export",
+    "sparsify",
+    "truncation",
+)  # on small logits
 ids = lambda page: page.name  # noqa: E731
 
 

@@ -49,7 +49,10 @@ def test_a_run_is_looked_at(make_run):
     [
         (np.full_like(STUDENT, np.nan), "every row of arrays holds NaN or inf"),
         (STUDENT[:, :5], "has shape"),
-        (np.exp(STUDENT) / np.exp(STUDENT).sum(1, keepdims=True), "so they are probabilities"),
+        (
+            np.exp(STUDENT) / np.exp(STUDENT).sum(1, keepdims=True),
+            "student_logits are probabilities",
+        ),
     ],
 )
 def test_what_cannot_be_looked_at_is_refused(student, words):

@@ -159,7 +159,7 @@ def test_runs_with_and_without_layers_stand_on_one_page(make_run):
         for name in ("layers", "layer_conflict", "snr")
     }
     assert starts == {
-        "layers": ["gdkd", "kd"],
+        "layers": ["Mean norm of every term's gradient at the layers"],  # of both
         "layer_conflict": ["gdkd", "gdkd"],
         "snr": ["gdkd"],
     }

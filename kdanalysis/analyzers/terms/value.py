@@ -76,11 +76,9 @@ class TermValue(ByStep):
         labels = labels_for(self.losses, target, student)
         found = [loss(student, teacher, labels) for loss in self.losses.values()]
         values = torch.stack([one[term] for one in found for term in one], -1)
-        like = [
-            entr(student.softmax(-1)).sum(-1),
-            student.mean(-1),
-            student.std(-1, correction=0),
-        ]
+        mean = student.mean(-1)
+        scale = (student - mean.unsqueeze(-1)).square().mean(-1).sqrt()
+        like = [entr(student.softmax(-1)).sum(-1), mean, scale]
         ones = torch.ones_like(place, dtype=torch.float64)
         self.add_rows(place, total=values, squares=values.square(), n=ones)
         self.add_rows(place, student=torch.stack(like, -1))
