@@ -84,12 +84,16 @@ def sweep_study(
 
     parts = {noun: {"": frame} for noun, frame in tables.items()}
     formats = ("csv", "parquet")
-    gram = analyzers["sweep"].gram()
-    if len(settings[1]) > MOST_KS:
-        gram = gram[gram.k.isin(page_ks(classes))]
-    explorer = Explorer({source.name: gram}, of="Over all samples.") if gram.n.iloc[0] else None
-    title = f"Sweep: {source.name}"
+    title, explorer = f"Sweep: {source.name}", swept_explorer(source.name, analyzers["sweep"])
     return Study(title, stated(facts), parts, sections, None, formats, explorer=explorer)
+
+
+def swept_explorer(name: str, swept: TermGram) -> Explorer | None:
+    """Return the sliders over what was swept, of some k where there are many."""
+    gram = swept.gram()
+    if len(swept.ks) > MOST_KS:
+        gram = gram[gram.k.isin(page_ks(swept.num_classes))]
+    return Explorer({name: gram}, of="Over all samples.") if gram.n.iloc[0] else None
 
 
 def excerpt(table: pd.DataFrame) -> pd.DataFrame:

@@ -54,7 +54,7 @@ class LossDirection(ByStep):
       The logits of different samples are different variables, so this, and not the cosine of the
       gradients' mean over samples, is the view of a batch: that mean is the gradient of the last
       layer's bias alone. What shared parameters make of it, logits do not tell.
-      ``inner``, ``square_a`` and ``square_b`` are these three sums, which add up over rows.
+      Over rows it adds up through its inner products, n ``rms_a`` ``rms_b`` ``cosine_batch``.
     - ``norm_a``, ``norm_b``: mean L2 norms, weighted; ``multiplier`` = norm_b / norm_a, how many
       times as far as a the loss b steps. The ratio of means is what a factor on the loss undoes
       exactly, and follows the long gradients as training does; a mean of ratios would be set by
@@ -131,9 +131,6 @@ class LossDirection(ByStep):
             "cosine": pair["cosine"] / pair["directed"],
             "conflict": pair["conflicts"] / pair["directed"],
             "cosine_batch": sums["inner"][..., a, b] / (square[..., a] * square[..., b]).sqrt(),
-            "inner": sums["inner"][..., a, b],
-            "square_a": square[..., a],
-            "square_b": square[..., b],
             "norm_a": sums["norm"][..., a] / n,
             "norm_b": sums["norm"][..., b] / n,
             "multiplier": sums["norm"][..., b] / sums["norm"][..., a],
