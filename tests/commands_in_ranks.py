@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -70,18 +70,27 @@ def run(command: list[str]) -> int:
         return end.code
 
 
-def main(commands: Path) -> None:
-    """Run the commands; each meets under a name of its own, for addresses stay in the store."""
+def in_turn(commands: list[list[str]]) -> Iterator[list[str]]:
+    """Give one command after the other, each meeting in a place of its own.
+
+    Addresses stay in the agent's store: the next command would find those of the one before.
+    """
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     agent = distributed.TCPStore(host, port, is_master=False)
-    codes = []
-    for number, command in enumerate(json.loads(commands.read_text())):
+    for number, command in enumerate(commands):
         store = distributed.PrefixStore(f"command-{number}", agent)
         distributed.init_process_group = partial(MEET, store=store, rank=rank, world_size=world)
-        Ranks.unite = unite_into(commands.parent / f"tables-{number}")
+        yield command
+
+
+def main(commands: Path) -> None:
+    """Run the commands; keep their exit codes and tables."""
+    codes = []
+    for command in in_turn(json.loads(commands.read_text())):
+        Ranks.unite = unite_into(commands.parent / f"tables-{len(codes)}")
         codes.append(run(command))
-    (commands.parent / f"codes-{rank}.json").write_text(json.dumps(codes))
+    (commands.parent / f"codes-{os.environ['RANK']}.json").write_text(json.dumps(codes))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 """Run ``kdanalysis train`` in the ranks of a ``torchrun``, with networks of no batch statistics.
 
     torchrun --nproc-per-node 2 training_in_ranks.py WHAT --data digits ... --out OUT
+    torchrun --nproc-per-node 2 training_in_ranks.py COMMANDS.json
 
 Beside OUT, ``RANK.pt`` gets the last network's weights in a rank, those of its connectors as well.
+COMMANDS.json, a list of lists of arguments, saves the starts of further torchruns: beside it,
+``codes-RANK.json`` gets the exit codes, of all in their order.
 
 WHAT befalls after the student's first epoch: ``raise``, bad input in rank 1; ``full``, a disk
 without space for rank 0's checkpoint; ``kill``, the death of rank 1; ``nothing``. No page is made.
 """
 
 import errno
+import json
 import os
 import signal
 import sys
@@ -16,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from commands_in_ranks import in_turn
 from torch import nn
 
 from kdanalysis.cli import experiment
@@ -79,5 +84,18 @@ def main(what: str, arguments: list[str]) -> None:
     app(["train", *arguments])
 
 
+def code_of(command: list[str]) -> int:
+    """Return the exit code of a training that nothing befalls."""
+    try:
+        main("nothing", command)
+    except SystemExit as end:
+        return end.code
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    if len(sys.argv) == 2:
+        place = Path(sys.argv[1])
+        codes = [code_of(command) for command in in_turn(json.loads(place.read_text()))]
+        place.with_name(f"codes-{os.environ['RANK']}.json").write_text(json.dumps(codes))
+    else:
+        main(sys.argv[1], sys.argv[2:])

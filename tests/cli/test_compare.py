@@ -104,6 +104,7 @@ def test_labels_are_needed_only_by_losses_that_use_them(run_command, tmp_path):
     assert result.exit_code == 0, result.stderr
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_are_held_against_each_other(run_command, runs, tmp_path):
     result = run_command("compare", *runs, "--out", tmp_path / "out", *FIGURES)
     assert result.exit_code == 0, result.stderr
@@ -117,7 +118,7 @@ def test_runs_are_held_against_each_other(run_command, runs, tmp_path):
         "kd": [0, 5],
         "dkd": [0, 5],
     }
-    assert (tmp_path / "out" / "figures" / "agreement.png").stat().st_size > 1000
+    assert (tmp_path / "out" / "figures" / "agreement.png").is_file()
     assert "Compared: kd, dkd" in (tmp_path / "out" / "report.html").read_text()
 
 

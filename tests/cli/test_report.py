@@ -3,6 +3,7 @@
 import pytest
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_page_of_a_run_appears(run_command, run_folder, tmp_path):
     out = tmp_path / "report.html"
     result = run_command("report", run_folder, "-o", out)

@@ -1,20 +1,12 @@
 """`train --method blocks`: the ladder on the page, a plain student, refusals in one sentence."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from kdanalysis import open_run
 from kdanalysis.cli.main import app
-
-ROOT = Path(__file__).parents[2]
 
 QUICK = (
     *("--data", "digits", "--image-size", "8", "--limit", "64", "--batch-size", "16"),
@@ -96,27 +88,3 @@ def test_bad_input_is_one_sentence_and_nothing_is_left(tmp_path, options, messag
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_two_ranks_train_one_student_with_stones(tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    program = (ROOT / "tests" / "training_in_ranks.py", "nothing", *QUICK, "--method", "blocks")
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [*launch, *map(str, program), "--out", str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    students = tmp_path / "out" / "students"
-    history = pd.read_csv(students / "kd.ladder_training.csv")
-    assert history.epoch.tolist() == [1] * 3 + [2] * 3
-    with np.load(tmp_path / "out" / "logits" / "kd.npz") as file:
-        accuracy = (file["student_logits"].argmax(-1) == file["target"]).mean()
-    last = history[history.epoch == 2].set_index("side")
-    assert last.accuracy["student"] == pytest.approx(accuracy)
-    (rows,) = open_run(tmp_path / "out" / "runs" / "kd").batches(("residual",), 1000)
-    assert len(rows["residual"]) == 4 * 16  # every second of 8 steps, both ranks' shares
-    assert np.nanmax(rows["residual"]) < 1e-4

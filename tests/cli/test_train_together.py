@@ -1,5 +1,6 @@
 """``train`` under torchrun: one training of all ranks, one voice, one end."""
 
+import json
 import os
 import subprocess
 import sys
@@ -45,11 +46,26 @@ def torchrun(*program: object, ranks: int = 2) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    """A training in two ranks, and what was printed."""
-    out = tmp_path_factory.mktemp("together") / "out"
-    done = torchrun(PROGRAM, "nothing", *QUICK, "--out", out)
+    """Trainings in two ranks, one after the other in one torchrun; their folder, what was printed.
+
+    ``broken`` failed in one rank before, and is resumed.
+    """
+    folder = tmp_path_factory.mktemp("together")
+    for name in ("plain", "broken", "blocks", "refused"):
+        (folder / name).mkdir()
+    failed = interrupted("raise", folder / "broken" / "out")
+    blocks = ("--method", "blocks", "--record-layers", "first")
+    more = {"plain": (), "broken": ("--resume",), "blocks": blocks, "refused": ("--batch-size", 15)}
+    commands = [
+        [*QUICK, *map(str, options), "--out", str(folder / name / "out")]
+        for name, options in more.items()
+    ]
+    (folder / "commands.json").write_text(json.dumps(commands))
+    done = torchrun(PROGRAM, folder / "commands.json")
     assert done.returncode == 0, done.stderr
-    return out, done
+    for rank in range(2):
+        assert json.loads((folder / f"codes-{rank}.json").read_text()) == [0, 0, 0, 2], done.stderr
+    return folder, done, failed
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +82,22 @@ def alone(tmp_path_factory):
 
 @pytest.mark.parametrize("noun", ["magnitude", "share", "conflict", "agreement", "layers"])
 def test_tables_are_those_of_one_process_on_the_same_global_batches(together, alone, noun):
-    found, expected = (open_run(out / "runs" / "kd").table(noun) for out in (together[0], alone))
+    places = together[0] / "plain" / "out", alone
+    found, expected = (open_run(out / "runs" / "kd").table(noun) for out in places)
     assert len(expected)
     pd.testing.assert_frame_equal(found, expected, rtol=2e-3, atol=1e-5)
 
 
 def test_weights_and_validation_logits_are_those_of_one_process(together, alone):
+    ours = together[0] / "plain" / "out"
     for name in ("teacher.pt", "students/kd.pt"):
-        found, expected = (read_checkpoint(out / name) for out in (together[0], alone))
+        found, expected = (read_checkpoint(out / name) for out in (ours, alone))
         for key, value in expected["weights"].items():
             torch.testing.assert_close(found["weights"][key], value, rtol=1e-3, atol=1e-5)
         assert found["history"] == expected["history"]
     for name in ("teacher", "kd"):
         with (
-            np.load(together[0] / f"logits/{name}.npz") as a,
+            np.load(ours / f"logits/{name}.npz") as a,
             np.load(alone / f"logits/{name}.npz") as b,
         ):
             assert a.files == b.files
@@ -88,12 +106,13 @@ def test_weights_and_validation_logits_are_those_of_one_process(together, alone)
 
 
 def test_one_rank_prints_and_nothing_is_warned_of(together):
-    out, done = together
-    assert done.stdout.count("Validation images") == 1
-    assert done.stdout.count(f"wrote {out}: open") == 1
-    assert done.stdout.count("wrote the teacher's card") == 1
+    folder, done, _ = together
+    assert done.stdout.count("Validation images") == 3
+    for name in ("plain", "broken", "blocks"):
+        assert done.stdout.count(f"wrote {folder / name / 'out'}: open") == 1
+    assert done.stdout.count("wrote the teacher's card") == 3
     assert "Warning" not in done.stderr
-    assert {path.name for path in out.iterdir()} == {
+    assert {path.name for path in (folder / "plain" / "out").iterdir()} == {
         *("runs", "logits", "students", "teacher.pt", "train.json", "teacher.html")
     }
 
@@ -109,15 +128,14 @@ def interrupted(what: str, out: Path) -> str:
     return done.stderr
 
 
-def test_an_error_in_one_rank_ends_all_and_the_training_can_be_resumed(together, tmp_path):
-    out = tmp_path / "out"
-    assert interrupted("raise", out).count("kdanalysis: error: image 7 is damaged") == 1
-    done = torchrun(PROGRAM, "nothing", *QUICK, "--out", out, "--resume")
-    assert done.returncode == 0, done.stderr
-    whole, resumed = (read_checkpoint(one / "students/kd.pt") for one in (together[0], out))
+def test_an_error_in_one_rank_ends_all_and_the_training_can_be_resumed(together):
+    folder, _, failed = together
+    assert failed.count("kdanalysis: error: image 7 is damaged") == 1
+    places = [folder / name / "out" for name in ("plain", "broken")]
+    whole, resumed = (read_checkpoint(out / "students/kd.pt") for out in places)
     for key, value in whole["weights"].items():
         assert torch.equal(resumed["weights"][key], value)
-    runs = [open_run(one / "runs" / "kd") for one in (together[0], out)]
+    runs = [open_run(out / "runs" / "kd") for out in places]
     assert runs[1].duplicates > 0  # the control: steps after the checkpoint came twice
     for noun in ("magnitude", "layers"):
         pd.testing.assert_frame_equal(*(run.table(noun) for run in runs))
@@ -131,12 +149,10 @@ def test_the_death_of_a_rank_ends_the_others(tmp_path):
     assert "Signal 9 (SIGKILL)" in interrupted("kill", tmp_path / "out")
 
 
-def test_students_and_their_stepping_stones_are_the_same_in_all_ranks(tmp_path):
-    out = tmp_path / "out"
-    blocks = ("--method", "blocks", "--record-layers", "first")
-    done = torchrun(PROGRAM, "nothing", *QUICK, *blocks, "--out", out)
-    assert done.returncode == 0, done.stderr
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+def test_students_and_their_stepping_stones_are_the_same_in_all_ranks(together):
+    folder = together[0] / "blocks"
+    out = folder / "out"
+    first, second = (torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert any(key.startswith("connectors") for key in first)
     assert all(torch.equal(first[key], second[key]) for key in first)
     run = open_run(out / "runs" / "kd")
@@ -144,10 +160,15 @@ def test_students_and_their_stepping_stones_are_the_same_in_all_ranks(tmp_path):
     assert (layers.n == 1).all()
     assert "stone_1/distill" in set(layers.term_a)
     (rows,) = run.batches(["residual"], 1000)
+    assert len(rows["residual"]) == 6 * 16  # every second of 12 steps, both ranks' shares
     assert rows["residual"].max() < 1e-3
     ladder = pd.read_csv(out / "students" / "kd.ladder_training.csv")
     assert set(ladder.epoch) == {1, 2}
     assert len(set(ladder.n)) == 1
+    with np.load(out / "logits" / "kd.npz") as file:
+        accuracy = (file["student_logits"].argmax(-1) == file["target"]).mean()
+    last = ladder[ladder.epoch == 2].set_index("side")
+    assert last.accuracy["student"] == pytest.approx(accuracy)
 
 
 def test_the_command_itself_trains_networks_with_batch_normalisation(tmp_path):
@@ -165,12 +186,10 @@ def test_the_command_itself_trains_networks_with_batch_normalisation(tmp_path):
         np.testing.assert_allclose(file["teacher_logits"], predicted, rtol=1e-4, atol=1e-5)
 
 
-def test_what_cannot_be_trained_is_refused_once_before_anything_is_made(tmp_path):
-    done = torchrun(PROGRAM, "nothing", *QUICK, "--batch-size", "15", "--out", tmp_path / "out")
-    assert done.returncode != 0
+def test_what_cannot_be_trained_is_refused_once_before_anything_is_made(together):
+    folder, done, _ = together
     assert done.stderr.count("a batch size of 15 cannot be shared by 2 processes") == 1
-    assert done.stderr.count("exitcode  : 2") == 2  # torchrun's own report
-    assert list(tmp_path.iterdir()) == []
+    assert list((folder / "refused").iterdir()) == []
 
 
 @pytest.mark.parametrize(("world", "size", "share"), [(1, 3, 3), (2, 4, 2), (4, 64, 16)])

@@ -16,7 +16,7 @@ from kdanalysis import (
     every,
     open_run,
 )
-from kdanalysis.pages.run import report
+from kdanalysis.pages.run import report, run_sections
 from kdanalysis.store.grams import gram_index
 from kdanalysis.studies.source import MOST
 
@@ -153,7 +153,8 @@ def test_runs_with_and_without_layers_stand_on_one_page(make_run):
     runs = {"gdkd": make_run("gdkd"), "bare": make_run("bare", keep=())}
     runs["kd"] = make_run("kd", loss=KD(), keep=Layers("4", noise=False))
     page = report(runs)
-    by_name = {section.name: section for section in page.sections}
+    sections = run_sections({noun: page.parts[noun] for noun in LAYER_TABLES})
+    by_name = {section.name: section for section in sections}
     starts = {
         name: [shown.caption.partition(":")[0] for shown in by_name[name].figures]
         for name in ("layers", "layer_conflict", "snr")

@@ -7,7 +7,7 @@ import torch
 
 from kdanalysis import DKD, GDKD, KD, SDD, CrossEntropy, Sum
 from kdanalysis.analyzers.regions.anatomy import RegionAnatomy
-from kdanalysis.pages.run import report
+from kdanalysis.pages.run import report, run_sections
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
 from kdanalysis.studies.facts import run_facts
@@ -108,7 +108,8 @@ def test_the_page_shows_every_table_of_the_regions(make_run):
 def test_runs_with_and_without_regions_stand_on_one_page(make_run):
     runs = {"sdd": make_run("sdd"), "bare": make_run("bare", regions=False)}
     page = report(runs | {"one": make_run("one", scales=(1,))})
-    by_name = {section.name: section for section in page.sections}
+    sections = run_sections({noun: page.parts[noun] for noun in REGION_TABLES})
+    by_name = {section.name: section for section in sections}
     starts = {n: [s.caption.partition(":")[0] for s in by_name[n].figures] for n in REGION_TABLES}
     assert starts["anatomy"] == ["Gradient norm by case of image and cell"]  # of both
     assert starts["cancellation"] == ["sdd"]
