@@ -10,7 +10,7 @@ from kdanalysis.capture.sent import SentGradient
 from kdanalysis.capture.side import RegionTap, Side
 from kdanalysis.losses import Loss
 from kdanalysis.networks.hook import Hook, in_backward, logits_of
-from kdanalysis.networks.mode import warn_unsettled
+from kdanalysis.networks.mode import Before, warn_unsettled
 from kdanalysis.networks.names import submodule
 
 
@@ -26,6 +26,7 @@ class Tap:
         copies: asked at every forward pass whether to keep a copy as well, made before anything
             later can overwrite the logits in place.
         regions: a tap put on the model before, whose feature maps go with the logits.
+        student: of a teacher's tap, whose modules it may share.
     """
 
     def __init__(
@@ -34,13 +35,17 @@ class Tap:
         name: str,
         copies: Callable[[], bool],
         regions: RegionTap | None = None,
+        student: nn.Module | None = None,
     ) -> None:
         self._name, self._copies, self._regions = name, copies, regions
         self._last: Pass | None = None
         self._graphs, self.trained = 0, False
-        self._teacher = side.net if name == "teacher" else None  # until it was warned about
+        self.net, self._student, self._before = side.net, student, None
+        self._looks = name == "teacher"  # until it was warned about
         self.module = submodule(side.net, side.layer, name)
-        self._handle = self.module.register_forward_hook(Hook(self._keep))
+        self._handles = [self.module.register_forward_hook(Hook(self._keep))]
+        if self._looks:
+            self._handles.append(side.net.register_forward_pre_hook(Hook(self._look)))
 
     def take(self) -> Pass:
         """Return what the last forward pass gave, and forget it.
@@ -53,8 +58,9 @@ class Tap:
         if last is None:
             raise RuntimeError(
                 f"no forward pass of the {self._name} was seen since the last step: run it before "
-                f"every call of the recorder; where torch.compile has run it before, pass the "
-                f"compiled model, or call torch.compiler.reset() ahead of attaching the recorder"
+                f"every call of the recorder, as model(x), since model.forward(x) runs no hooks; "
+                f"where torch.compile has run it before, pass the compiled model, or call "
+                f"torch.compiler.reset() ahead of attaching the recorder"
             )
         if graphs > 1:
             raise RuntimeError(
@@ -69,8 +75,15 @@ class Tap:
 
     def remove(self) -> None:
         """Take the hook off and let the logits go; a second time is harmless."""
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
         self.forget()
+
+    def _look(self, module: nn.Module, arguments: tuple) -> None:
+        """Look at a teacher before a forward pass that is captured."""
+        self._before = None
+        if self._looks and not in_backward() and self._copies():
+            self._before = Before.of(module)
 
     def _keep(self, module: nn.Module, arguments: tuple, output: Any) -> None:
         if in_backward():
@@ -84,8 +97,8 @@ class Tap:
         copy = logits.detach().clone() if self._copies() else None
         version = None if logits.is_inference() else logits._version
         self._last = Pass(logits, copy, features, version=version)
-        if copy is not None and self._teacher is not None and warn_unsettled(self._teacher):
-            self._teacher = None
+        if copy is not None and self._looks:
+            self._looks = not warn_unsettled(self.net, self._before, self._student)
 
 
 class Taps:
@@ -123,7 +136,8 @@ class Taps:
             if self._regional:
                 regions = RegionTap(side, name)
                 self.hold(regions)
-            self._taps[name] = Tap(side, name, self.copies, regions)
+            student = self._taps["student"].net if "student" in self._taps else None
+            self._taps[name] = Tap(side, name, self.copies, regions, student)
             self._refuse_one_place()
         except BaseException:
             self.remove()
