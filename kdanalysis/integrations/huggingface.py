@@ -12,6 +12,7 @@ from kdanalysis.integrations.models import is_encoder_decoder, logits_in, predic
 from kdanalysis.integrations.recording import Ramp, Recording
 from kdanalysis.integrations.tokens import Tokens, select_tokens
 from kdanalysis.losses import Loss
+from kdanalysis.networks.mode import evaluating
 
 try:
     from transformers import Trainer, TrainerCallback
@@ -33,7 +34,8 @@ class DistillationCallback(TrainerCallback):
         path: the run folder.
         loss: what trains, by its terms' sum; for a loss of your own see
             ``DistillationMixin.token_loss``.
-        teacher: the model to learn from; put into evaluation mode and onto the trainer's device.
+        teacher: the model to learn from; put onto the trainer's device, and into evaluation mode
+            for its forward passes alone, since it may share modules with the student.
         id_column: name of the inputs' column with the sample ids of the rows; without it the
             row numbers of a step serve.
         shift: whether the logits at a position are of the token after it; if None, as they are of
@@ -97,8 +99,7 @@ class DistillationCallback(TrainerCallback):
         self.recording.close()
 
     def place_teacher(self, device: torch.device) -> None:
-        """Put the teacher into evaluation mode and onto the device, unless it is spread already."""
-        self.teacher.eval()
+        """Put the teacher onto the device, unless it is spread already."""
         if getattr(self.teacher, "hf_device_map", None) is None:
             self.teacher.to(device)
 
@@ -197,7 +198,7 @@ class DistillationMixin:
         if not self._needs_labels:
             del inputs["labels"]
         outputs = model(**inputs)
-        with torch.no_grad(), self.accelerator.autocast():
+        with torch.no_grad(), evaluating(callback.teacher), self.accelerator.autocast():
             teacher = logits_in(callback.teacher(**inputs))
         shift = self._loss_shifts_labels
         return outputs, select_tokens(logits_in(outputs), teacher, labels, rows, shift)
