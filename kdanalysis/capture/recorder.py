@@ -173,6 +173,7 @@ class Recorder:
         """
         self._finish()
         self._taps.forget()
+        self._taps.tell()
 
     def flush(self) -> None:
         """Write what was captured so far; once it returns, a kill of the process loses none of it.

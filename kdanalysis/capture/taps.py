@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from kdanalysis.capture.passes import Pass
 from kdanalysis.capture.sent import SentGradient
 from kdanalysis.capture.side import RegionTap, Side
+from kdanalysis.core.warn import warn
 from kdanalysis.losses import Loss
-from kdanalysis.networks.hook import Hook, in_backward, logits_of
+from kdanalysis.networks.hook import Hook, in_backward, logits_of, rivals_of
 from kdanalysis.networks.mode import Before, warn_unsettled
 from kdanalysis.networks.names import submodule
 
@@ -39,7 +40,7 @@ class Tap:
     ) -> None:
         self._name, self._copies, self._regions = name, copies, regions
         self._last: Pass | None = None
-        self._graphs, self.trained = 0, False
+        self._graphs, self.trained, self._seen = 0, False, False
         self.net, self._student, self._before = side.net, student, None
         self._looks = name == "teacher"  # until it was warned about
         self.module = submodule(side.net, side.layer, name)
@@ -90,6 +91,9 @@ class Tap:
             return
         features = None if self._regions is None else self._regions.take()
         logits = logits_of(output, self._name)
+        if not self._seen:
+            warn_of_rivals(self._name, logits, rivals_of(output, logits))
+        self._seen = True
         if logits.requires_grad:
             self._graphs, self.trained = self._graphs + 1, True
         elif self._graphs:
@@ -99,6 +103,18 @@ class Tap:
         self._last = Pass(logits, copy, features, version=version)
         if copy is not None and self._looks:
             self._looks = not warn_unsettled(self.net, self._before, self._student)
+
+
+def warn_of_rivals(side: str, logits: Tensor, rivals: list[str]) -> None:
+    """Warn where a model's output holds more than one tensor that may be its logits."""
+    if rivals:
+        others = ", ".join(rivals[:3]) + (", ..." if len(rivals) > 3 else "")
+        warn(
+            f"the {side} gives {len(rivals) + 1} outputs of logits' shape: entry 0 "
+            f"{tuple(logits.shape)} is taken for its logits, beside {others}; where another one "
+            f"is meant, name the layer that gives it, kd.Side(model, layer=...), or give the "
+            f"logits in every call of the recorder"
+        )
 
 
 class Taps:
@@ -117,6 +133,7 @@ class Taps:
         self._taps: dict[str, Tap] = {}
         self._others: list[Any] = []
         self.sent: SentGradient | None = None  # of the captured step that waits
+        self._given = False  # a training pass of the student's, or told of one
 
     def attach(self, name: str, side: Side) -> None:
         """Put a tap on a side with a layer to watch; after an error none is left on either.
@@ -149,8 +166,12 @@ class Taps:
 
     @property
     def trained(self) -> bool:
-        """Whether a training pass of the student was seen."""
-        return "student" in self._taps and self._taps["student"].trained
+        """Whether a training pass of the student was seen, given by hand or told of."""
+        return self._given or ("student" in self._taps and self._taps["student"].trained)
+
+    def tell(self) -> None:
+        """Take note of a training pass that no hook saw."""
+        self._given = True
 
     def take(self, name: str, given: Tensor | None) -> Pass:
         """Return what was given, or what the last forward pass gave.
@@ -160,6 +181,7 @@ class Taps:
             ValueError: logits given where region logits are needed, or those of the stones missing.
         """
         stones = self._stacked and name == "student"
+        self._given |= name == "student" and getattr(given, "requires_grad", False)
         if given is None and not stones:
             if name not in self._taps:
                 raise RuntimeError(f"the recorder has no {name}: pass the model or its logits")
