@@ -18,7 +18,11 @@ def source_facts(source: Any) -> dict[str, object]:
     """Return what a ``Source`` is: of a run what its run.json and its parts say."""
     if source.run is not None:
         labels = {"labels": label_fact(source)} if source.unlabelled else {}
-        more = {"cut": cut_fact(source), "left out": left_out_fact(source.info.num_classes)}
+        more = {
+            "loss in tables": source.trained_fact,
+            "cut": cut_fact(source),
+            "left out": left_out_fact(source.info.num_classes),
+        }
         return run_facts(source.run) | stated(more) | labels
     return stated(
         {
@@ -143,7 +147,9 @@ def arrival_fact(run: Any) -> str | None:
         times = "twice" if abs(values.mean() - 2) <= NEAR else f"{values.mean():.3g} times"
         return f"everything arrives {times}; {left}"
     words = [f"{term} arrives at {value:.3g} of its weight" for term, value in other.items()]
-    return "; ".join([*words, *(["the others as declared"] if len(other) < len(found) else []), left])
+    return "; ".join(
+        [*words, *(["the others as declared"] if len(other) < len(found) else []), left]
+    )
 
 
 def ramp_fact(run: Any) -> str | None:

@@ -1,11 +1,11 @@
-"""What autograd sent, fitted on the closed forms: which term arrived how often, and what is left."""
+"""What autograd sent, fitted on the closed forms: how often a term arrived, and what is left."""
 
 import numpy as np
 import pytest
 import torch
 from toy import Training, batches
 
-from kdanalysis import KD, CrossEntropy, GDKD, Recorder, Store, Sum, every, open_run
+from kdanalysis import GDKD, KD, CrossEntropy, Recorder, Store, Sum, every, open_run
 from kdanalysis.capture.arrival import fitted, term_ramps
 from kdanalysis.studies.facts import run_facts
 
@@ -144,16 +144,19 @@ def test_a_warm_up_of_zero_is_zero():
     assert term_ramps(LOSS, closed, 0.0, *sides) == pytest.approx({"ce": 1.0, "kd": 0.0})
 
 
-def test_a_foreign_loss_beside_chosen_rows_is_told_why_it_has_no_residual(tmp_path):
+def choose(path) -> None:
+    """A step whose loss is computed from every other row, chosen once more for the recorder."""
     training, (x, y, _) = Training(), next(batches(1))
     chosen = torch.arange(10) % 2 == 0
-    with (
-        pytest.warns(RuntimeWarning, match=r"no residual \(NaN\): .* not by way of the logits"),
-        Recorder(tmp_path / "run", LOSS, student=training.student) as recorder,
-    ):
+    with Recorder(path, LOSS, student=training.student) as recorder:
         student, teacher = training.forward(x)
         recorder.observe(y[chosen], student=student[chosen], teacher=teacher[chosen])
         training.update(weighed(ce=1, kd=1)(student[chosen], teacher[chosen], y[chosen]))
+
+
+def test_a_foreign_loss_beside_chosen_rows_is_told_why_it_has_no_residual(tmp_path):
+    with pytest.warns(RuntimeWarning, match=r"no residual \(NaN\): .* not by way of the logits"):
+        choose(tmp_path / "run")
     said = run_facts(open_run(tmp_path / "run"))["residual"]
     assert said == "NaN in every row: no backward pass came by way of the recorded logits"
 

@@ -88,7 +88,9 @@ def test_the_modules_of_both_are_named(tmp_path):
 
 @pytest.mark.parametrize("asks", [False, True], ids=["own loss", "callback's loss"])
 def test_a_step_is_the_first_pass_of_its_closure(tmp_path, asks):
-    callback = DistillationCallback(tmp_path / "run", KD(), store=Store("float32"), schedule=every(1))
+    callback = DistillationCallback(
+        tmp_path / "run", KD(), store=Store("float32"), schedule=every(1)
+    )
     module = Closing()
     module.ask = callback if asks else None
     fit(tmp_path, module, callback)
