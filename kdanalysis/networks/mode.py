@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parameter import is_lazy
 
 from kdanalysis.core.warn import warn
 
@@ -27,17 +28,22 @@ class Before(NamedTuple):
         states = (torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in sorted(devices)))
         buffers = {}
         if any(module.training for module in model.modules()):
-            buffers = {n: b.clone() for n, b in model.named_buffers() if b.is_floating_point()}
+            there = (pair for pair in model.named_buffers() if not is_lazy(pair[1]))
+            buffers = {n: b.nan_to_num() for n, b in there if b.is_floating_point()}
         return cls(states, buffers)
 
     def moved(self, model: nn.Module) -> str | None:
         """Return what the forward pass since then did beside its answer; None if nothing."""
-        now, known = Before.of(model), dict(model.named_buffers())
+        now = Before.of(model)
         pairs = zip(self.generators, now.generators, strict=True)
         if not all(torch.equal(a, b) for a, b in pairs):
             return "draws random numbers, as DropPath, F.dropout or RReLU do"
-        changed = [n for n, b in self.buffers.items() if not torch.equal(b, known[n])]
+        kept = self.buffers.keys() & now.buffers.keys()
+        changed = [n for n in self.buffers if n in kept and self._differs(n, now)]
         return f"changes its buffer {changed[0]!r}" if changed else None
+
+    def _differs(self, name: str, now: "Before") -> bool:
+        return not torch.equal(self.buffers[name], now.buffers[name])
 
 
 def unsettled(model: nn.Module) -> list[str]:
