@@ -25,7 +25,7 @@ ROOMS: dict[str, tuple[set[str], set[str] | None]] = {
         {"torch", *PLAIN},
     ),
     "integrations": (
-        {"capture", "losses", "core"},
+        {"capture", "networks", "losses", "core"},
         {"torch", "lightning", "transformers", "torchmetrics"},
     ),
     "training": (

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -11,6 +12,8 @@ from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.core.partition import Target, TopK
 from kdanalysis.losses import DKD, GDKD, KD, KDParts, Loss
 from kdanalysis.losses.parts import Decoupled
+
+UNIT = ("dkd 1/1", "gdkd 1/1/1")  # drawn only where the terms are not with other weights
 
 
 def term_names(losses: Mapping[str, HasGradients]) -> tuple[tuple[str, str], ...]:
@@ -155,6 +158,23 @@ def with_unit_weights(losses: Mapping[str, HasGradients]) -> dict[str, HasGradie
                 loss.partition, ones, *more
             )
         found[name] = loss
+    return found
+
+
+def loss_panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows of every panel by its title: of one-term losses together, of each other loss."""
+    count = table.groupby("loss", sort=False).term.nunique()
+    single = table[table.loss.isin(count.index[count == 1])]
+    found = {}
+    if len(single):
+        name = "losses of one term"
+        found[single.loss.iloc[0] if single.loss.nunique() == 1 else name] = single
+    split = [loss for loss in count.index if count[loss] > 1]
+    terms = {loss: frozenset(table.term[table.loss == loss]) for loss in split}
+    for loss in split:
+        again = sum(terms[other] == terms[loss] for other in split) > 1
+        if not (again and loss in UNIT):
+            found[loss] = table[table.loss == loss]
     return found
 
 

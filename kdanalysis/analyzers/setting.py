@@ -2,7 +2,8 @@
 
 The losses compared are KD, DKD (1/8) and GDKD (1/1/8) at one temperature and k: those a run was
 trained with, 4 and 5 where its loss has none, so that runs of different losses show the same
-quantities. Gradients follow from the logits in closed form, without the warm-up ramp.
+quantities. Gradients follow from the logits in closed form, without the warm-up ramp; where a run
+had one, ``ramps`` say what it was.
 """
 
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ class Setting:
         scales: of region logits.
         layers: names of the layers recorded.
         terms: names of the terms recorded at layers.
+        ramps: by term of the loss trained, the warm-up factor at every step; none where all are 1.
     """
 
     num_classes: int
@@ -43,6 +45,7 @@ class Setting:
     scales: tuple[int, ...] = ()
     layers: tuple[str, ...] = ()
     terms: tuple[str, ...] = ()
+    ramps: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @cached_property
     def bare(self) -> dict[str, Loss]:
@@ -74,6 +77,11 @@ class Setting:
     def unit(self) -> dict[str, Loss]:
         """DKD and GDKD with every weight 1: what the partition alone changes."""
         return {"dkd 1/1": self.bare["dkd"], "gdkd 1/1/1": self.bare["gdkd"]}
+
+    @property
+    def ramps_of_used(self) -> dict[str, Mapping[str, tuple[float, ...]]]:
+        """The warm-up factors by loss that was trained, and term; none where all are 1."""
+        return dict.fromkeys(self.used, self.ramps) if self.ramps else {}
 
     @property
     def loss_of_region(self) -> Loss:

@@ -208,6 +208,19 @@ class LayerProbe:
         return [seen.student.detach(), seen.teacher.detach()]
 
 
+def probe_for(student: nn.Module | None, layers: Layers | None, *choice: Any) -> LayerProbe | None:
+    """Return the probe at the layers of a student, made with ``choice``; None where none are named.
+
+    Raises:
+        ValueError: there are layers and no student, or as ``LayerProbe``.
+    """
+    if layers is None:
+        return None
+    if student is None:
+        raise ValueError(f"layers {layers.names} are the student's: pass student=, the model")
+    return LayerProbe(student, layers, *choice)
+
+
 def chosen_layers(
     student: nn.Module, names: tuple[str, ...]
 ) -> tuple[tuple[str, ...], dict[str, Layer]]:

@@ -28,7 +28,7 @@ class Outlet:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._writer: QueueWriter | None = None
-        self._broken = False
+        self._broken, self._empty = False, 0
 
     def first_step(self) -> int:
         """Return 0, or the step after the last captured one of a run that is resumed."""
@@ -47,6 +47,7 @@ class Outlet:
             OSError, ValueError: the run cannot be opened, or an earlier record could not be stored.
         """
         if not len(record.rows) and record.layers is None:
+            self._empty += 1
             return
         if self._writer is None and not self._broken:
             self._writer = self._open(record.samples.student.shape[-1])
@@ -68,6 +69,8 @@ class Outlet:
         residual = {"residual": captured.residual.float().cpu().numpy()}
         columns = _stamped(record, record.samples.columns() | residual)
         self._writer.put(columns, record.samples.dtype)
+        if captured.arrival is not None:
+            self._writer.put(_stamped(record, captured.arrival.columns()), kind="terms")
         if record.regions is not None:
             columns = _stamped(record, record.regions.columns())
             self._writer.put(columns, record.regions.dtype, "regions")
@@ -75,11 +78,14 @@ class Outlet:
     def warn_of_nothing(self) -> None:
         """Warn where a training ended, not by an exception, and no step of it was recorded."""
         meant = self._options.store.existing == "resume" or self._options.schedule is never
+        why = (
+            f"none of its {self._empty} captured batches held a sample, or a token whose label is "
+            f"not the ignored one (-100)"
+            if self._empty
+            else "call loss or observe in every step, and let the schedule choose some of the steps"
+        )
         if self._writer is None and not (self._broken or meant or sys.exc_info()[0]):
-            warn(
-                f"nothing of this training was recorded into {self._options.path}: call loss or "
-                f"observe in every step, and let the schedule choose some of the steps"
-            )
+            warn(f"nothing of this training was recorded into {self._options.path}: {why}")
 
     def flush(self) -> None:
         """Wait until everything queued so far is on the disk."""

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Float64, Int, Shaped
 from torch import Tensor
 from torch.amp import GradScaler
 
+from kdanalysis.capture.arrival import Arrival, fitted, term_ramps
 from kdanalysis.capture.layers import LayerGrams, LayerProbe
 from kdanalysis.capture.options import Options
 from kdanalysis.capture.passes import Pass, Pull, Seen
@@ -54,6 +55,7 @@ class Record:
         """End the watch; a GradScaler's factor falls where it skips the optimizer's step."""
         if self.sent is not None:
             self.sent.remove()
+            self.sent.warn_of_none()
         self.skipped = isinstance(scaler, GradScaler) and scaler.get_scale() < self.factor
 
 
@@ -114,13 +116,15 @@ class Captured:
 
     ``norms`` holds for every term the L2 norm of its gradient in the row's student logits (region
     logits for a loss on regions), weight, T^2 and ramp included; it is empty without a loss.
-    ``residual`` is the column of that name in the store; see ``Recorder``.
+    ``residual`` is the column of that name in the store; see ``Recorder``. ``arrival`` says how
+    much of each term is in what was sent; None without a loss.
     """
 
     step: int
     epoch: int
     norms: dict[str, Float64[Tensor, " r"]]
     residual: Float64[Tensor, " r"]
+    arrival: Arrival | None = None
 
 
 def measure(record: Record, loss: HasGradients | None, norms: bool) -> Captured:
@@ -134,33 +138,48 @@ def measure(record: Record, loss: HasGradients | None, norms: bool) -> Captured:
     student, teacher = record.sides
     finite = torch.stack([x.isfinite().flatten(1).all(-1) for x in (student, teacher)]).all(0)
     sent = None if record.sent is None else record.sent.value
-    closed = {}
-    if loss is not None and (norms or sent is not None):
+    closed, ramps = {}, {}
+    if loss is not None:
         sides = student[finite].double(), teacher[finite].double()
         target = record.samples.target.to(student.device)[finite]
-        closed = loss.gradients(*sides, target, ramp=record.ramp)
+        if norms or sent is not None or record.ramp != 1:
+            closed = loss.gradients(*sides, target, ramp=record.ramp)
+        ramps = term_ramps(loss, closed, record.ramp, *sides, target)
+    known, arrival = _against(record, closed, sent, finite, ramps)
     return Captured(
         step=record.step,
         epoch=record.epoch,
         norms={t: _spread(g.flatten(1).norm(dim=-1), finite) for t, g in closed.items() if norms},
-        residual=_residual(record, closed, sent, finite),
+        residual=known,
+        arrival=arrival if ramps else None,
     )
 
 
-def _residual(
-    record: Record, closed: dict[str, Tensor], sent: Tensor | None, finite: Bool[Tensor, " r"]
-) -> Float64[Tensor, " r"]:
+def _against(
+    record: Record,
+    closed: dict[str, Tensor],
+    sent: Tensor | None,
+    finite: Bool[Tensor, " r"],
+    ramps: dict[str, float],
+) -> tuple[Float64[Tensor, " r"], Arrival]:
+    """Hold what was sent against the closed forms: the residual, and how much of each arrived."""
     if not closed or sent is None:
-        return _spread(finite.new_zeros(0), torch.zeros_like(finite))
-    total = sum(closed.values())
-    total = total if record.pull is None else record.pull(total)
+        return _spread(finite.new_zeros(0), torch.zeros_like(finite)), Arrival(ramps, {})
+    pulled = closed if record.pull is None else {t: record.pull(g) for t, g in closed.items()}
+    pulled = {term: gradient.flatten(1) for term, gradient in pulled.items()}
+    total = sum(pulled.values())
     lost = record.factor is not None and (record.skipped or not sent.isfinite().all())
     sent = sent[record.rows.to(sent.device)][finite].double().flatten(1) * record.scale
-    values = residual(total.flatten(1), sent)
-    _warn_of_repeats(record.sent.passes, total.flatten(1), sent, values)
+    values = residual(total, sent)
+    _warn_of_repeats(record.sent.passes, total, sent, values)
     values = values.masked_fill(~sent.isfinite().all(-1) | lost, torch.inf)
-    values = _spread(values, finite)
-    return values if record.known is None else values.where(record.known, torch.nan)
+    values, held = _spread(values, finite), torch.ones_like(finite)[finite]
+    if record.known is not None:
+        values, held = values.where(record.known, torch.nan), record.known[finite]
+    if lost:
+        return values, Arrival(ramps, {})
+    some = {term: gradient[held] for term, gradient in pulled.items()}
+    return values, fitted(some, sent[held], ramps)
 
 
 def _warn_of_repeats(

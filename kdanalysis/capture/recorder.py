@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kdanalysis.capture.layers import LayerProbe, Layers
+from kdanalysis.capture.closures import Closures
+from kdanalysis.capture.layers import Layers, probe_for
 from kdanalysis.capture.options import Options, Scaling, Store, place, sort_kept
 from kdanalysis.capture.outlet import Outlet
 from kdanalysis.capture.passes import Seen, see
@@ -48,7 +49,8 @@ class Recorder:
     ``step`` counts the calls and ``epoch`` is 0 until you set it; both may be set, but the step
     must never go back, because step and sample id name a row. A resumed run goes on after its last
     captured step, or where you set ``step``: of a row captured twice the later one is read back.
-    Without a ``with`` block call ``close``.
+    Where an optimizer runs its closure several times (LBFGS, SAM), the first call for a sample is
+    the step's, and the others only compute the loss. Without a ``with`` block call ``close``.
 
     Args:
         path: the run folder; a folder that holds a run is refused unless ``store`` says else.
@@ -108,7 +110,10 @@ class Recorder:
         self._taps = Taps(lambda: captures(me().step), loss, regions is not None)
         self._let_go = weakref.finalize(self, self._taps.remove)
         self._student = sides["student"].net if "student" in sides else None
-        self._probe = self._attach_probe()
+        self._probe = probe_for(self._student, layers, loss, seed, self._taps.copies)
+        self._closures = Closures()
+        for held in filter(None, (self._probe, self._closures)):
+            self._taps.hold(held)
         for name, side in sides.items():
             self._taps.attach(name, side)
 
@@ -168,6 +173,7 @@ class Recorder:
         """
         self._finish()
         self._taps.forget()
+        self._taps.tell()
 
     def flush(self) -> None:
         """Write what was captured so far; once it returns, a kill of the process loses none of it.
@@ -206,17 +212,6 @@ class Recorder:
                 raise
             warn(f"recording into {self.path} ended: {late}")
 
-    def _attach_probe(self) -> LayerProbe | None:
-        layers, student = self._options.layers, self._student
-        if layers is None:
-            return None
-        if student is None:
-            raise ValueError(f"layers {layers.names} are the student's: pass student=, the model")
-        choice = layers, self._options.loss, self._options.seed
-        probe = LayerProbe(student, *choice, self._taps.copies)
-        self._taps.hold(probe)
-        return probe
-
     @torch._disable_dynamo
     def _take(
         self, target: Tensor, sample_id: Tensor | None, ramp: Real, computes: bool, **given: Any
@@ -227,7 +222,8 @@ class Recorder:
         self._refused = True  # until the end
         sides = [self._taps.take(side, logits) for side, logits in given.items()]
         check_batch(*(side.logits for side in sides), target, sample_id)
-        captures = self._options.schedule(self.step)
+        again = self._closures.repeats(target, sample_id)
+        captures = not again and self._options.schedule(self.step)
         seen = see(*sides, self._options.loss, computes, captures, self._probe is not None)
         if captures:
             if not self._looked:
@@ -240,7 +236,7 @@ class Recorder:
             self._pending = begin(*sides, seen, target, sample_id, *how, **facts)
             sent = watch(seen.watched, self._student)  # after the probe's passes
             self._pending.sent = self._taps.sent = sent
-        self.step, self._refused = self.step + 1, False
+        self.step, self._refused = self.step + (not again), False
         return seen
 
     def _finish(self) -> None:

@@ -32,7 +32,8 @@ class SentGradient:
     arrives counts only once a leaf of their graph, as a rule a parameter, has accumulated a
     gradient before the pass ends, as ``backward()`` makes it do. The leaf is looked for in the
     graph, since parameters may be views of it (FSDP); the pass may run others inside (reentrant
-    checkpointing). Several backward passes on the same values add up; ``passes`` counts them.
+    checkpointing). Several backward passes on the same values add up; ``passes`` counts them, and
+    ``missed`` says that one reached the leaf by another way.
 
     Args:
         values: the student's, part of the graph.
@@ -40,7 +41,7 @@ class SentGradient:
 
     def __init__(self, values: Tensor) -> None:
         self.value: Tensor | None = None
-        self.passes = 0
+        self.passes, self.missed = 0, False
         self._arrived: Tensor | None = None
         leaf = _leaf(values)
         self._trust = leaf is None
@@ -59,7 +60,18 @@ class SentGradient:
         if self._trust:
             self._confirm(gradient)
 
+    def warn_of_none(self) -> None:
+        """Warn where a backward pass trained the student, and none came by way of the values."""
+        if self.value is None and self.missed:
+            warn(
+                "a step has no residual (NaN): a backward pass reached the student, but not by way "
+                "of the logits that the recorder took; give it the very tensor that your loss is "
+                "computed from (chosen = logits[mask]; observe(..., student=chosen)), which a "
+                "second logits[mask] is not"
+            )
+
     def _confirm(self, _: Tensor) -> None:
+        self.missed |= self._arrived is None
         if self._arrived is not None:
             self.passes += 1
             self.value = self._arrived if self.value is None else self.value + self._arrived

@@ -58,7 +58,21 @@ def as_side(given: Any, name: str) -> Side:
             f"them, as of several teachers or a function, leave it out and give the logits in "
             f"every call of the recorder"
         )
+    if side.layer is not None:
+        _check_hooks(side.net, name)
     return side
+
+
+def _check_hooks(net: nn.Module, name: str) -> None:
+    """Raise a ValueError where a module takes no hooks, as one of TorchScript."""
+    try:
+        net.register_forward_hook(Hook(print)).remove()
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} is a {type(net).__name__}, whose forward pass no hook can watch ({error}): "
+            f"call it from a module of your own and pass that one, or leave it out and give the "
+            f"logits in every call of the recorder"
+        ) from error
 
 
 class RegionTap:

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from kdanalysis.capture.passes import Pass
 from kdanalysis.capture.sent import SentGradient
 from kdanalysis.capture.side import RegionTap, Side
+from kdanalysis.core.warn import warn
 from kdanalysis.losses import Loss
-from kdanalysis.networks.hook import Hook, in_backward, logits_of
-from kdanalysis.networks.mode import warn_unsettled
+from kdanalysis.networks.hook import Hook, in_backward, logits_of, rivals_of
+from kdanalysis.networks.mode import Before, warn_unsettled
 from kdanalysis.networks.names import submodule
 
 
@@ -26,6 +27,7 @@ class Tap:
         copies: asked at every forward pass whether to keep a copy as well, made before anything
             later can overwrite the logits in place.
         regions: a tap put on the model before, whose feature maps go with the logits.
+        student: of a teacher's tap, whose modules it may share.
     """
 
     def __init__(
@@ -34,13 +36,17 @@ class Tap:
         name: str,
         copies: Callable[[], bool],
         regions: RegionTap | None = None,
+        student: nn.Module | None = None,
     ) -> None:
         self._name, self._copies, self._regions = name, copies, regions
         self._last: Pass | None = None
-        self._graphs, self.trained = 0, False
-        self._teacher = side.net if name == "teacher" else None  # until it was warned about
+        self._graphs, self.trained, self._seen = 0, False, False
+        self.net, self._student, self._before = side.net, student, None
+        self._looks = name == "teacher"  # until it was warned about
         self.module = submodule(side.net, side.layer, name)
-        self._handle = self.module.register_forward_hook(Hook(self._keep))
+        self._handles = [self.module.register_forward_hook(Hook(self._keep))]
+        if self._looks:
+            self._handles.append(side.net.register_forward_pre_hook(Hook(self._look)))
 
     def take(self) -> Pass:
         """Return what the last forward pass gave, and forget it.
@@ -53,8 +59,9 @@ class Tap:
         if last is None:
             raise RuntimeError(
                 f"no forward pass of the {self._name} was seen since the last step: run it before "
-                f"every call of the recorder; where torch.compile has run it before, pass the "
-                f"compiled model, or call torch.compiler.reset() ahead of attaching the recorder"
+                f"every call of the recorder, as model(x), since model.forward(x) runs no hooks; "
+                f"where torch.compile has run it before, pass the compiled model, or call "
+                f"torch.compiler.reset() ahead of attaching the recorder"
             )
         if graphs > 1:
             raise RuntimeError(
@@ -69,14 +76,24 @@ class Tap:
 
     def remove(self) -> None:
         """Take the hook off and let the logits go; a second time is harmless."""
-        self._handle.remove()
+        for handle in self._handles:
+            handle.remove()
         self.forget()
+
+    def _look(self, module: nn.Module, arguments: tuple) -> None:
+        """Look at a teacher before a forward pass that is captured."""
+        self._before = None
+        if self._looks and not in_backward() and self._copies():
+            self._before = Before.of(module)
 
     def _keep(self, module: nn.Module, arguments: tuple, output: Any) -> None:
         if in_backward():
             return
         features = None if self._regions is None else self._regions.take()
         logits = logits_of(output, self._name)
+        if not self._seen:
+            warn_of_rivals(self._name, logits, rivals_of(output, logits))
+        self._seen = True
         if logits.requires_grad:
             self._graphs, self.trained = self._graphs + 1, True
         elif self._graphs:
@@ -84,8 +101,20 @@ class Tap:
         copy = logits.detach().clone() if self._copies() else None
         version = None if logits.is_inference() else logits._version
         self._last = Pass(logits, copy, features, version=version)
-        if copy is not None and self._teacher is not None and warn_unsettled(self._teacher):
-            self._teacher = None
+        if copy is not None and self._looks:
+            self._looks = not warn_unsettled(self.net, self._before, self._student)
+
+
+def warn_of_rivals(side: str, logits: Tensor, rivals: list[str]) -> None:
+    """Warn where a model's output holds more than one tensor that may be its logits."""
+    if rivals:
+        others = ", ".join(rivals[:3]) + (", ..." if len(rivals) > 3 else "")
+        warn(
+            f"the {side} gives {len(rivals) + 1} outputs of logits' shape: entry 0 "
+            f"{tuple(logits.shape)} is taken for its logits, beside {others}; where another one "
+            f"is meant, name the layer that gives it, kd.Side(model, layer=...), or give the "
+            f"logits in every call of the recorder"
+        )
 
 
 class Taps:
@@ -104,6 +133,7 @@ class Taps:
         self._taps: dict[str, Tap] = {}
         self._others: list[Any] = []
         self.sent: SentGradient | None = None  # of the captured step that waits
+        self._given = False  # a training pass of the student's, or told of one
 
     def attach(self, name: str, side: Side) -> None:
         """Put a tap on a side with a layer to watch; after an error none is left on either.
@@ -123,7 +153,8 @@ class Taps:
             if self._regional:
                 regions = RegionTap(side, name)
                 self.hold(regions)
-            self._taps[name] = Tap(side, name, self.copies, regions)
+            student = self._taps["student"].net if "student" in self._taps else None
+            self._taps[name] = Tap(side, name, self.copies, regions, student)
             self._refuse_one_place()
         except BaseException:
             self.remove()
@@ -135,8 +166,12 @@ class Taps:
 
     @property
     def trained(self) -> bool:
-        """Whether a training pass of the student was seen."""
-        return "student" in self._taps and self._taps["student"].trained
+        """Whether a training pass of the student was seen, given by hand or told of."""
+        return self._given or ("student" in self._taps and self._taps["student"].trained)
+
+    def tell(self) -> None:
+        """Take note of a training pass that no hook saw."""
+        self._given = True
 
     def take(self, name: str, given: Tensor | None) -> Pass:
         """Return what was given, or what the last forward pass gave.
@@ -146,6 +181,7 @@ class Taps:
             ValueError: logits given where region logits are needed, or those of the stones missing.
         """
         stones = self._stacked and name == "student"
+        self._given |= name == "student" and getattr(given, "requires_grad", False)
         if given is None and not stones:
             if name not in self._taps:
                 raise RuntimeError(f"the recorder has no {name}: pass the model or its logits")

@@ -8,10 +8,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kdanalysis.capture import Side
-from kdanalysis.integrations.models import is_encoder_decoder, logits_in, predicts_next_token
+from kdanalysis.integrations.models import (
+    check_class_names,
+    is_encoder_decoder,
+    logits_in,
+    predicts_next_token,
+)
 from kdanalysis.integrations.recording import Ramp, Recording
 from kdanalysis.integrations.tokens import Tokens, select_tokens
 from kdanalysis.losses import Loss
+from kdanalysis.networks.mode import evaluating
 
 try:
     from transformers import Trainer, TrainerCallback
@@ -33,7 +39,8 @@ class DistillationCallback(TrainerCallback):
         path: the run folder.
         loss: what trains, by its terms' sum; for a loss of your own see
             ``DistillationMixin.token_loss``.
-        teacher: the model to learn from; put into evaluation mode and onto the trainer's device.
+        teacher: the model to learn from; put onto the trainer's device, and into evaluation mode
+            in its forward passes alone, since modules may be the student's too.
         id_column: name of the inputs' column with the sample ids of the rows; without it the
             row numbers of a step serve.
         shift: whether the logits at a position are of the token after it; if None, as they are of
@@ -43,8 +50,8 @@ class DistillationCallback(TrainerCallback):
             ``Recorder`` takes, but scaling, which the trainer knows.
 
     Raises:
-        ValueError: when training starts, whatever ``Recorder`` refuses, and several devices in
-            one process.
+        ValueError: when training starts, whatever ``Recorder`` refuses, several devices in one
+            process, and classes that student and teacher name in another order.
         FileExistsError: when training starts anew in a folder that holds a run.
     """
 
@@ -76,6 +83,7 @@ class DistillationCallback(TrainerCallback):
                 f"start a process a device with torchrun, or show it one with CUDA_VISIBLE_DEVICES"
             )
         self.place_teacher(args.device)
+        check_class_names(model, self.teacher)
         self.recording.open(state.global_step, student=Side(model, layer=None))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -97,8 +105,7 @@ class DistillationCallback(TrainerCallback):
         self.recording.close()
 
     def place_teacher(self, device: torch.device) -> None:
-        """Put the teacher into evaluation mode and onto the device, unless it is spread already."""
-        self.teacher.eval()
+        """Put it onto the device, unless it is spread already."""
         if getattr(self.teacher, "hf_device_map", None) is None:
             self.teacher.to(device)
 
@@ -137,10 +144,8 @@ class DistillationMixin:
         """The callback that records."""
         found = [c for c in self.callback_handler.callbacks if isinstance(c, DistillationCallback)]
         if len(found) != 1:
-            raise ValueError(
-                f"{type(self).__name__} needs one DistillationCallback in callbacks=, got "
-                f"{len(found)}"
-            )
+            name, count = type(self).__name__, len(found)
+            raise ValueError(f"{name} needs one DistillationCallback in callbacks=, got {count}")
         return found[0]
 
     def token_loss(self, tokens: Tokens) -> Float[Tensor, " n"]:
@@ -197,7 +202,7 @@ class DistillationMixin:
         if not self._needs_labels:
             del inputs["labels"]
         outputs = model(**inputs)
-        with torch.no_grad(), self.accelerator.autocast():
+        with torch.no_grad(), evaluating(callback.teacher), self.accelerator.autocast():
             teacher = logits_in(callback.teacher(**inputs))
         shift = self._loss_shifts_labels
         return outputs, select_tokens(logits_in(outputs), teacher, labels, rows, shift)

@@ -12,6 +12,7 @@ from kdanalysis.capture import Recorder, Side
 from kdanalysis.integrations.batch import Unpack, unpack
 from kdanalysis.integrations.recording import Ramp, Recording
 from kdanalysis.losses import Loss
+from kdanalysis.networks.mode import settle
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -37,9 +38,11 @@ class DistillationCallback(Callback):
     its own shard. Every ``log_every_n_steps`` the trainer's loggers get ``kd/norm/TERM`` and
     ``kd/residual`` over the steps captured since the last time (see ``Tally.take``), of rank 0.
 
-    The teacher is put into evaluation mode; nothing else changes in the training. In DDP the
-    student is a submodule of the module, not the module itself, whose forward pass Lightning
-    replaces.
+    The teacher is put into evaluation mode, but for modules that something else in the module uses
+    too, such as a body that student and teacher share; nothing else changes in the training. Of
+    an optimizer that runs a step's closure several times (LBFGS, SAM) the first pass is the step's.
+    In DDP the student is a submodule of the module, not the module itself, whose forward pass
+    Lightning replaces.
 
     Args:
         path: the run folder.
@@ -103,7 +106,8 @@ class DistillationCallback(Callback):
         """Open the run, and put the teacher into evaluation mode."""
         sides = {side: _find(pl_module, side, name) for side, name in self._sides.items()}
         if sides["teacher"] is not None:
-            sides["teacher"].net.eval()
+            holders = [pl_module, *(side.net for side in sides.values() if side is not None)]
+            settle(sides["teacher"].net, holders)
         self._logged = trainer.global_step
         self._recording.factor = lambda: _factor(trainer)
         self._recording.open(trainer.global_step, not trainer.fast_dev_run, **sides)

@@ -77,6 +77,19 @@ def logits_of(output: Any, side: str = "model") -> Tensor:
     return found
 
 
+def rivals_of(output: Any, logits: Tensor) -> list[str]:
+    """Return what else in a model's output has the shape of logits; none where they are named."""
+    named = (isinstance(output, Mapping) and "logits" in output) or hasattr(output, "logits")
+    if named or isinstance(output, Tensor) or not isinstance(output, Sequence):
+        return []
+    others = [(i, x) for i, x in enumerate(output) if i and isinstance(x, Tensor)]
+    return [
+        f"entry {i} {tuple(x.shape)}"
+        for i, x in others
+        if x.dim() == 2 and len(x) == len(logits) and x.shape[1] > 1 and x.is_floating_point()
+    ]
+
+
 def in_backward() -> bool:
     """Whether this runs inside backward, as where activation checkpointing runs a pass again."""
     return torch._C._current_graph_task_id() != -1

@@ -57,6 +57,19 @@ KINDS: dict[str, Kind] = {
         },
         key=("sample_id",),
     ),
+    # one row a term of the loss: its warm-up factor, and how many times it is in what was sent;
+    # rest is the share of that which no term explains, count the samples
+    "terms": Kind(
+        _STEP
+        | {
+            "term": Column(TEXT),
+            "ramp": Column(REAL),
+            "arrived": Column(REAL),
+            "rest": Column(REAL),
+            "count": Column(INTEGER),
+        },
+        key=("rank", "term"),
+    ),
     # dot products of the gradients of two terms in one layer; covariance is that of their
     # per-sample gradients, count the samples whose mean gradient they are
     "layers": Kind(

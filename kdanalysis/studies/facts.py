@@ -11,12 +11,18 @@ import numpy as np
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.store.grams import gram_index
 
+NEAR = 0.02  # what half precision and rounding may move
+
 
 def source_facts(source: Any) -> dict[str, object]:
     """Return what a ``Source`` is: of a run what its run.json and its parts say."""
     if source.run is not None:
         labels = {"labels": label_fact(source)} if source.unlabelled else {}
-        more = {"cut": cut_fact(source), "left out": left_out_fact(source.info.num_classes)}
+        more = {
+            "loss in tables": source.trained_fact,
+            "cut": cut_fact(source),
+            "left out": left_out_fact(source.info.num_classes),
+        }
         return run_facts(source.run) | stated(more) | labels
     return stated(
         {
@@ -86,6 +92,8 @@ def run_facts(run: Any) -> dict[str, object]:
         "duplicates": run.duplicates or None,
         "dropped while writing": run.dropped_rows or None,
         "residual": residual_fact(run),
+        "sent gradient": arrival_fact(run),
+        "warm-up": ramp_fact(run),
         "skipped parts": skipped_fact(run.skipped),
         **{f"setting {key}": value for key, value in info.settings.items()},
     }
@@ -113,7 +121,58 @@ def residual_fact(run: Any) -> str | None:
     if len(known):
         largest = f"{known.max():.1e} (largest); 0 is as declared"
         words = [f"{np.median(known):.1e} (median), {largest}", *words]
+    if not words and sum(len(part) for part in parts):
+        loss = getattr(run.info, "loss", "")
+        why = "no backward pass came by way of the recorded logits" if loss else "no loss was given"
+        return f"NaN in every row: {why}"
     return "; ".join(words) or None
+
+
+def arrival_fact(run: Any) -> str | None:
+    """Return which terms of the loss did not arrive as declared, and what no term explains.
+
+    Medians over the captured steps. None where all arrived as declared.
+    """
+    rows = _term_rows(run, ("term", "arrived", "rest"))
+    terms = [str(term) for term in dict.fromkeys(rows["term"])]
+    found = {term: _median(rows["arrived"][rows["term"] == term]) for term in terms}
+    found = {term: value for term, value in found.items() if not np.isnan(value)}
+    rest = _median(rows["rest"])
+    other = {term: value for term, value in found.items() if abs(value - 1) > NEAR}
+    if not found or not (other or rest > NEAR):
+        return None
+    left = f"{rest:.2g} of it is explained by none of the terms"
+    values = np.array([*found.values()])
+    if len(found) > 1 and np.ptp(values) <= NEAR * abs(values).max() and other:
+        times = "twice" if abs(values.mean() - 2) <= NEAR else f"{values.mean():.3g} times"
+        return f"everything arrives {times}; {left}"
+    words = [f"{term} arrives at {value:.3g} of its weight" for term, value in other.items()]
+    return "; ".join(
+        [*words, *(["the others as declared"] if len(other) < len(found) else []), left]
+    )
+
+
+def ramp_fact(run: Any) -> str | None:
+    """Return the warm-up factors at the first and last captured step; None where all are 1."""
+    rows = _term_rows(run, ("step", "term", "ramp"))
+    words = []
+    for term in dict.fromkeys(rows["term"]):
+        ramp = rows["ramp"][rows["term"] == term]
+        if (ramp != 1).any():
+            words.append(f"{term} {ramp[0]:.3g} to {ramp[-1]:.3g}")
+    return ", ".join(words) or None
+
+
+def _term_rows(run: Any, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Columns of what a run says of its terms, ordered by step; empty where it says nothing."""
+    batches = [*run.batches(columns, 65_536, kind="terms")] if run.columns_of("terms") else []
+    empty = {name: np.zeros(0) for name in columns}
+    return {n: np.concatenate([b[n] for b in batches]) for n in columns} if batches else empty
+
+
+def _median(values: np.ndarray) -> float:
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else float("nan")
 
 
 def stated(facts: Mapping[str, object]) -> dict[str, object]:

@@ -74,6 +74,31 @@ def distilled_with(info: RunInfo, known: Mapping[str, Loss]) -> dict[str, Loss]:
     return {"trained": Sum(*parts)}
 
 
+def trained_fact(info: RunInfo, compared: Mapping[str, Loss]) -> str | None:
+    """Return where the loss that trained stands in the tables, or why not; None of a known one.
+
+    Args:
+        info: of the run.
+        compared: the losses that every run is looked at with.
+    """
+    if not info.loss:
+        return None
+    loss, others = trained_loss(info), "KD, DKD and GDKD stand in the tables alone"
+    if loss is None:
+        return (
+            f"{info.loss:.80} is not known here, so {others}: import the module that defines it, "
+            f"a Loss that its repr makes again"
+        )
+    if loss.scales:
+        return f"it is on regions, whose logits tables of samples do not hold, so {others}"
+    if not distilled_with(info, compared):
+        return None
+    return (
+        "in value, magnitude, share, conflict and direction it is the row 'trained'; confidence "
+        "and amplification are made of KD, DKD and GDKD alone"
+    )
+
+
 def used_names(info: RunInfo, known: Mapping[str, Loss]) -> tuple[str, ...]:
     """Return the names of the losses that a run was trained with: ce, one of the known, or none."""
     parts = parts_of(info)

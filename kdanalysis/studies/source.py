@@ -14,7 +14,7 @@ from kdanalysis.store.grams import GramIndex, gram_batches, gram_index
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.sources import Logits, Regions
-from kdanalysis.studies.setting import setting_of
+from kdanalysis.studies.setting import setting_of, trained_fact
 
 MOST = {"samples": 400, "layers": 400, "regions": 40}  # steps, or epochs, that tables tell apart
 BY = {"samples": "step", "layers": "step", "regions": "epoch"}
@@ -74,6 +74,13 @@ class Source:
     def has_target(self) -> bool:
         """Whether there are labels."""
         return "target" in self.columns("samples")
+
+    @property
+    def trained_fact(self) -> str | None:
+        """Where the loss that trained stands in the tables, or why not; None of one compared."""
+        setting = self.setting()
+        known = setting.decoupled | {"kd": setting.bare["kd"]}
+        return trained_fact(self.info, known)
 
     @cached_property
     def num_rows(self) -> int:
@@ -162,9 +169,30 @@ class Source:
             compared: temperature and k of the losses compared; those of the run's loss if None.
         """
         recorded: dict[str, Any] = {"steps": self.marks(kind), "scales": tuple(self.info.scales)}
+        if kind == "samples" and self.run is not None:
+            recorded["ramps"] = ramps_of(self.run, self.marks(kind))
         if kind == "layers" and self.columns(kind):
             recorded |= {"layers": self.layers.layers, "terms": self.layers.terms}
         return setting_of(self.info, compared, **recorded)
+
+
+def ramps_of(run: StoredRun, marks: Sequence[int]) -> dict[str, tuple[float, ...]]:
+    """Return the mean warm-up factor by term and mark; nothing where all that are known are 1."""
+    columns = ("step", "term", "ramp")
+    there = run.columns_of("terms")
+    batches = [*run.batches(columns, LOOK, kind="terms")] if there else []
+    if all((batch["ramp"] == 1).all() for batch in batches):
+        return {}
+    step, term, ramp = (np.concatenate([b[name] for b in batches]) for name in columns)
+    place = np.searchsorted(np.array(marks), step, side="right") - 1
+    found = {}
+    for name in dict.fromkeys(term):
+        chosen = (term == name) & (place >= 0)
+        total, count = (
+            np.bincount(place[chosen], weights, len(marks)) for weights in (ramp[chosen], None)
+        )
+        found[str(name)] = tuple((total / np.where(count, count, np.nan)).tolist())
+    return found
 
 
 def thinned(steps: Int64[np.ndarray, " s"], most: int) -> Int64[np.ndarray, " t"]:

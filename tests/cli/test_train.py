@@ -236,7 +236,7 @@ def test_resume_refuses_another_experiment_and_leaves_its_plan(trained, tmp_path
 @pytest.mark.usefixtures("undrawn")
 def test_parts_that_cannot_be_read_are_said(trained, tmp_path):
     run = shutil.copytree(trained[0] / "runs" / "kd", tmp_path / "kd")
-    part = next(run.rglob("part-*.parquet"))
+    part = next((run / "samples").rglob("part-*.parquet"))
     shutil.copy(part, part.with_name("part-00002.parquet"))
     part.with_name("part-00002.parquet").write_bytes(part.read_bytes()[:-100])
     for command in (

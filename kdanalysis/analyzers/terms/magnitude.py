@@ -12,12 +12,14 @@ from kdanalysis.analyzers.by_term import (
     is_weighted,
     label_columns,
     labels_for,
+    loss_panels,
     stacked_gradients,
     term_names,
 )
 from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.warmup import Ramps, draw_as_trained, with_ramps
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.streams import Bins
 from kdanalysis.draw.look import (
@@ -42,7 +44,6 @@ from kdanalysis.losses import non_top_terms
 BINS = Bins(-12.0, 6.0, 18 * 64)  # log10 of a norm; quantiles are good to 3.7 percent
 KEYS = ["loss", "term", "step", "epoch"]
 SPREAD = ("mean", "std", "n")
-UNIT = ("dkd 1/1", "gdkd 1/1/1")
 
 
 class TermMagnitude(ByStep):
@@ -58,15 +59,21 @@ class TermMagnitude(ByStep):
     Args:
         losses: the losses by a name of your own.
         steps: every captured step; a single one for logits that come from no training.
+        ramps: of the losses that trained, by loss and term, the warm-up factor at every step.
     """
 
     noun, title = "magnitude", "Gradient norms of the terms over training"
     needs = ("student_logits", "teacher_logits")
     takes = ("target", "step", "epoch")
 
-    def __init__(self, losses: Mapping[str, HasGradients], steps: Sequence[int] = (0,)) -> None:
+    def __init__(
+        self,
+        losses: Mapping[str, HasGradients],
+        steps: Sequence[int] = (0,),
+        ramps: Ramps | None = None,
+    ) -> None:
         self.names = term_names(losses)
-        super().__init__(steps, losses=dict(losses))
+        super().__init__(steps, losses=dict(losses), ramps=dict(ramps or {}))
         self.needs = (*self.needs, *label_columns(losses))
         for state in ("norm", "squares"):
             self.add_sum(state, len(self.steps), len(self.names))
@@ -78,7 +85,7 @@ class TermMagnitude(ByStep):
         whole = {name: setting.bare[name] for name in ("ce", "kd")}
         parts = {"kd parts": setting.inside["kd parts"]}
         split = {**parts, **setting.decoupled, **setting.unit, **setting.trained}
-        return cls(whole | split, setting.steps)
+        return cls(whole | split, setting.steps, setting.ramps_of_used)
 
     def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
         """Add the finite samples of a batch; a ValueError where a loss lacks its labels."""
@@ -99,13 +106,13 @@ class TermMagnitude(ByStep):
         """Columns loss, term, step, epoch, weighted, mean, std, q25, median, q75, n, non_finite.
 
         The numbers are norms. ``weighted`` says whether the loss weighs any of its terms other
-        than 1; the norms are as weighted.
+        than 1; the norms are as weighted. For ramp and as_trained see ``with_ramps``.
         """
         frame = self.step_frame(self.names, ["loss", "term"])
         weighted = {name: is_weighted(loss) for name, loss in self.losses.items()}
         frame = frame[[*KEYS, *frame.columns.drop(KEYS)]]
         frame.insert(len(KEYS), "weighted", frame.loss.map(weighted))
-        return frame
+        return with_ramps(frame, self.ramps, self.steps, "mean")
 
 
 @TermMagnitude.reads()
@@ -175,23 +182,6 @@ def magnitude_over_training(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def loss_panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Rows of every panel by its title: of one-term losses together, of each other loss."""
-    count = table.groupby("loss", sort=False).term.nunique()
-    single = table[table.loss.isin(count.index[count == 1])]
-    found = {}
-    if len(single):
-        name = "losses of one term"
-        found[single.loss.iloc[0] if single.loss.nunique() == 1 else name] = single
-    split = [loss for loss in count.index if count[loss] > 1]
-    terms = {loss: frozenset(table.term[table.loss == loss]) for loss in split}
-    for loss in split:
-        again = sum(terms[other] == terms[loss] for other in split) > 1
-        if not (again and loss in UNIT):
-            found[loss] = table[table.loss == loss]
-    return found
-
-
 def _draw_term(ax: Axes, rows: pd.DataFrame, place: int, by_loss: bool) -> None:
     """Draw one line with its band, named by its loss where a panel holds several."""
     term, loss = rows.term.iloc[0], rows.loss.iloc[0]
@@ -205,6 +195,7 @@ def _draw_term(ax: Axes, rows: pd.DataFrame, place: int, by_loss: bool) -> None:
         "label": f"{loss}: {term}" if again else term,
     }
     banded_line(ax, rows.step, mean, low, high, term_colour(term), **look)
+    draw_as_trained(ax, rows, term_colour(term))
 
 
 @styled

@@ -9,11 +9,17 @@ from torch.special import entr
 
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep, deviation
-from kdanalysis.analyzers.by_term import is_weighted, label_columns, labels_for, term_names
+from kdanalysis.analyzers.by_term import (
+    is_weighted,
+    label_columns,
+    labels_for,
+    loss_panels,
+    term_names,
+)
 from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
-from kdanalysis.analyzers.terms.magnitude import loss_panels
+from kdanalysis.analyzers.warmup import Ramps, draw_as_trained, with_ramps
 from kdanalysis.draw.look import (
     GREY,
     INK,
@@ -47,15 +53,21 @@ class TermValue(ByStep):
     Args:
         losses: the losses by a name of your own.
         steps: every captured step; a single one for logits that come from no training.
+        ramps: of the losses that trained, by loss and term, the warm-up factor at every step.
     """
 
     noun, title = "value", "Values of the terms over training"
     needs = ("student_logits", "teacher_logits")
     takes = ("target", "step", "epoch")
 
-    def __init__(self, losses: Mapping[str, Loss], steps: Sequence[int] = (0,)) -> None:
+    def __init__(
+        self,
+        losses: Mapping[str, Loss],
+        steps: Sequence[int] = (0,),
+        ramps: Ramps | None = None,
+    ) -> None:
         self.names = term_names(losses)
-        super().__init__(steps, losses=dict(losses))
+        super().__init__(steps, losses=dict(losses), ramps=dict(ramps or {}))
         self.needs = (*self.needs, *label_columns(losses))
         for state in ("total", "squares"):
             self.add_sum(state, len(self.steps), len(self.names))
@@ -67,7 +79,8 @@ class TermValue(ByStep):
         """Return the analyzer of ce, KD and its parts, DKD, GDKD and the loss trained."""
         whole = {name: setting.bare[name] for name in ("ce", "kd")}
         parts = {"kd parts": setting.inside["kd parts"]}
-        return cls({**whole, **parts, **setting.decoupled, **setting.trained}, setting.steps)
+        losses = {**whole, **parts, **setting.decoupled, **setting.trained}
+        return cls(losses, setting.steps, setting.ramps_of_used)
 
     @torch.no_grad()
     def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
@@ -101,13 +114,14 @@ class TermValue(ByStep):
     def table(self) -> pd.DataFrame:
         """Columns loss, term, step, epoch, weighted, value, std, and the student's; n, non_finite.
 
-        ``weighted`` says whether the loss weighs any of its terms other than 1.
+        ``weighted`` says whether the loss weighs any of its terms other than 1. For ramp and
+        as_trained see ``with_ramps``.
         """
         frame = self.step_frame(self.names, ["loss", "term"])
         weighted = {name: is_weighted(loss) for name, loss in self.losses.items()}
         frame = frame[[*KEYS, *frame.columns.drop(KEYS)]]
         frame.insert(len(KEYS), "weighted", frame.loss.map(weighted))
-        return frame
+        return with_ramps(frame, self.ramps, self.steps, "value")
 
 
 @TermValue.reads()
@@ -157,6 +171,7 @@ def value_over_training(table: pd.DataFrame) -> Figure:
         for _, line in rows.groupby(["loss", "term"], sort=False):
             line, term = line.sort_values("step"), line.term.iloc[0]
             ax.plot(line.step, line.value.where(line.value > 0), label=term, **_look(line, term))
+            draw_as_trained(ax, line, term_colour(term))
         ax.set_title(short(title, 24), loc="left", parse_math=False)
         ax.set_yscale("log")
     by_step = table.groupby("step")[list(STUDENT)].first()

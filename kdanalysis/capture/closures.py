@@ -1,0 +1,72 @@
+"""Which call of the recorder is a step's first: some optimizers run a loss several times a step."""
+
+import sys
+import weakref
+from types import FrameType
+
+import torch
+from torch import Tensor
+from torch.optim import optimizer as optimizers
+
+Batch = tuple[Tensor, Tensor | None]
+
+_STEP = optimizers.Optimizer.profile_hook_step(lambda self: None).__code__  # of every optimizer
+
+
+class Closures:
+    """Knows the calls that an optimizer makes over again within one step, at other weights.
+
+    LBFGS runs the closure that it is given several times, SAM moves the weights and runs the loss
+    once more. Of the calls inside ``optimizer.step(closure)`` the first one for each batch counts,
+    unless the same batch was counted right before that step began.
+    """
+
+    def __init__(self) -> None:
+        self._begun = 0  # steps of optimizers, one inside another not counted
+        self._step = 0
+        self._counted: list[Batch] = []  # for that step: targets and sample ids
+        me = weakref.ref(self)
+        self._handle = optimizers.register_optimizer_step_pre_hook(lambda *_: _begin(me()))
+
+    def repeats(self, target: Tensor, sample_id: Tensor | None) -> bool:
+        """Say whether a call of the recorder with this batch is to be left out."""
+        batch = target, sample_id
+        if not _steps():
+            self._step, self._counted = self._begun + 1, [batch]
+            return False
+        if self._step != self._begun:
+            self._step, self._counted = self._begun, []
+        if any(_same(batch, other) for other in self._counted):
+            return True
+        self._counted.append(batch)
+        return False
+
+    def remove(self) -> None:
+        """Take the hook off and let the batches go; a second time is harmless."""
+        self._handle.remove()
+        self._counted = []
+
+    def begin(self) -> None:
+        """Count a step that begins."""
+        self._begun += len(_steps()) < 2
+
+
+def _begin(closures: Closures | None) -> None:
+    if closures is not None:
+        closures.begin()
+
+
+def _steps() -> list[FrameType]:
+    """Return the frames of optimizers' steps that go on right now."""
+    frame, found = sys._getframe(1), []
+    while frame is not None:
+        if frame.f_code is _STEP:
+            found.append(frame)
+        frame = frame.f_back
+    return found
+
+
+def _same(one: Batch, other: Batch) -> bool:
+    """Whether two batches are the same, by their sample ids, or else by their targets."""
+    pair = (one[1], other[1]) if not (one[1] is None or other[1] is None) else (one[0], other[0])
+    return pair[0] is pair[1] or torch.equal(pair[0], pair[1].to(pair[0].device))
