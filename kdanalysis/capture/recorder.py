@@ -21,10 +21,12 @@ from kdanalysis.capture.schedule import Schedule, every
 from kdanalysis.capture.sent import watch
 from kdanalysis.capture.side import Side, as_side
 from kdanalysis.capture.taps import Taps
+from kdanalysis.core.partition import TopK
 from kdanalysis.core.warn import warn
 from kdanalysis.losses import Loss
 
 Real = int | float
+Kept = Layers | Regions | TopK
 
 
 class Recorder:
@@ -56,7 +58,7 @@ class Recorder:
             serves the residual and may be None.
         student: the model in training, or a Side of one; a forward hook takes its logits (n, c).
         teacher: the model to learn from; likewise.
-        keep: beside the logits, ``Layers(...)``, ``Regions(...)`` or a tuple of both.
+        keep: beside the logits ``Layers(...)``, ``Regions(...)``; in their place ``TopK(k)``.
         schedule: at which steps to capture, every 50th if None; ``every``, ``at``,
             ``logarithmic`` or any function of the step.
         max_rows: capture at most so many rows of a batch, drawn by (seed, step).
@@ -77,7 +79,7 @@ class Recorder:
         *,
         student: nn.Module | Side | None = None,
         teacher: nn.Module | Side | None = None,
-        keep: Layers | Regions | Sequence[Layers | Regions] = (),
+        keep: Kept | Sequence[Kept] = (),
         schedule: Schedule | None = None,
         max_rows: int | None = None,
         seed: int = 0,
@@ -87,13 +89,11 @@ class Recorder:
     ) -> None:
         given = {"student": student, "teacher": teacher}
         sides = {name: as_side(one, name) for name, one in given.items() if one is not None}
-        layers, regions = sort_kept(keep)
         self._options = Options(
             path=Path(path).expanduser(),
             rank=place()[0],
             loss=loss,
-            layers=layers,
-            regions=regions,
+            **sort_kept(keep),
             schedule=every(50) if schedule is None else schedule,
             max_rows=max_rows,
             seed=seed,
@@ -105,7 +105,7 @@ class Recorder:
         self._closed = self._refused = self._looked = False
         self.step, self.epoch = self._outlet.first_step(), 0
         captures, me = self._options.schedule, weakref.ref(self)
-        self._taps = Taps(lambda: captures(me().step), loss, regions is not None)
+        self._taps = Taps(lambda: captures(me().step), loss, self._options.regions is not None)
         self._let_go = weakref.finalize(self, self._taps.remove)
         self._student = sides["student"].net if "student" in sides else None
         self._probe = self._attach_probe()
