@@ -52,7 +52,7 @@ def kept_columns(
         for side in ("student", "teacher")
     ]
     kept = keep(*sides, samples.target, top.k, temperatures_of(loss))
-    count = len(kept)
+    above = torch.triu_indices(*kept.products.shape[1:])  # of a symmetric matrix
     own = sides[0].numpy().dtype  # the writer narrows it, bfloat16 from float32
     return {
         "sample_id": samples.sample_id.cpu().numpy().astype(np.int64),
@@ -60,9 +60,9 @@ def kept_columns(
         "ids": kept.ids.numpy().astype(np.int32),
         "teacher_kept": kept.teacher.numpy().astype(own),
         "student_kept": kept.student.numpy().astype(own),
-        "overlap": kept.overlap.numpy().astype(np.float16),
+        "overlap": kept.overlap.numpy().astype(np.float32),
         "facts": kept.facts.numpy(),
-        "products": kept.products.numpy().reshape(count, -1),
+        "products": kept.products[:, *above].numpy(),
         "far": kept.far.numpy().astype(np.float32).reshape(*kept.far.shape[:2], -1),
         "shape": kept.shape.numpy(),
         "best": kept.best.numpy(),

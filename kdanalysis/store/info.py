@@ -31,7 +31,7 @@ class RunInfo:
 
     ``scales`` are those of the region logits it holds, none where it holds none. ``kept`` is K
     where of every row the teacher's K largest classes are kept in place of all logits, with sums
-    over the others at ``kept_temperatures`` and L1 norms at ``kept_ks``; else 0.
+    over the others at ``kept_temperatures``, overlap and L1 norms at ``kept_ks``; else 0.
 
     Raises:
         ValueError: where there are fewer than two classes, or class names of another number.
@@ -68,10 +68,10 @@ class RunInfo:
             "classes": self.num_classes,
             "regions": sum(scale**2 for scale in self.scales),
             "kept": self.kept + 1,
-            "known": self.kept,
+            "known": len(self.kept_ks),
             "temperatures": temperatures,
             "facts": 13,
-            "products": (2 * temperatures) ** 2,
+            "products": temperatures * (2 * temperatures + 1),
             "distances": 2 * len(self.kept_ks),
             "shape": 3,
         }

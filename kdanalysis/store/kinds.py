@@ -71,7 +71,7 @@ KINDS: dict[str, Kind] = {
             "ids": Column(axes=("kept",), dtype="int32"),
             "teacher_kept": Column(axes=("kept",)),
             "student_kept": Column(axes=("kept",)),
-            "overlap": Column(axes=("known",), dtype="float16"),
+            "overlap": Column(axes=("known",), dtype="float32"),
             "facts": Column(axes=("temperatures", "facts"), dtype="float64"),
             "products": Column(axes=("products",), dtype="float64"),
             "far": Column(axes=("temperatures", "distances"), dtype="float32"),

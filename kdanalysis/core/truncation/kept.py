@@ -38,7 +38,7 @@ class Kept:
     ids: Int[Tensor, "n k"]
     teacher: Float[Tensor, "n k"]
     student: Float[Tensor, "n k"]
-    overlap: Float[Tensor, "n m"]  # share of the student's K' largest in the teacher's; K' <= K
+    overlap: Float[Tensor, "n s"]  # share of the student's K' largest in the teacher's, by K'
     facts: Float[Tensor, "n t f"]  # see FACTS
     products: Float[Tensor, "n b b"]  # inner products over O of p, e at the first T, then the next
     far: Float[Tensor, "n t s 2"]
@@ -64,7 +64,7 @@ class Kept:
 
 
 def known_ks(k: int) -> tuple[int, ...]:
-    """Return the K' <= K at which L1 norms are kept: powers of two, and K."""
+    """Return the K' <= K at which overlap and L1 norms are kept: powers of two, and K."""
     return tuple(sorted({2**power for power in range(k.bit_length()) if 2**power <= k} | {k}))
 
 
@@ -132,11 +132,11 @@ def _keep(student: Tensor, teacher: Tensor, target: Tensor, k: int, temperatures
     return Kept(
         ids,
         *(_blank(side.gather(-1, ids), lost) for side in (teacher, student)),
-        _blank(known.overlap, lost),
+        _blank(known.overlap[:, torch.tensor(known_ks(k)) - 1], lost),
         _blank(torch.stack(facts, 1), lost),
         _blank(basis @ basis.transpose(1, 2), lost),
         _blank(torch.stack(far, 1), lost),
-        _blank(_shape_of(student), lost),
+        _blank(shape_of(student), lost),
         theirs[:, 0],
     )
 
@@ -146,7 +146,8 @@ def _far(rows: Rows, ks: Sequence[int]) -> Float[Tensor, "n s 2"]:
     return far_sums(rows, ks, torch.stack((other.p / other.q, other.p), -1))
 
 
-def _shape_of(student: Float[Tensor, "n c"]) -> Float[Tensor, "n 3"]:
+def shape_of(student: Float[Tensor, "n c"]) -> Float[Tensor, "n 3"]:
+    """Return the entropy of softmax(student) in nats, and mean and deviation of the logits."""
     mean = student.mean(-1)
     scale = (student - mean.unsqueeze(-1)).square().mean(-1).sqrt()
     return torch.stack((entr(student.softmax(-1)).sum(-1), mean, scale), -1)
@@ -169,8 +170,10 @@ def rows_at(kept: Kept, place: int, temperature: float) -> Rows:
     log_p, log_q = logs(kept, place, temperature)
     top = torch.stack((log_p.exp(), log_q.exp(), log_q - log_p))
     far = dict(zip(known_ks(k), kept.far[:, place].unbind(1), strict=True))
-    known = Known(kept.ids, kept.overlap)
-    return Rows(None, None, known, top, facts[:, : SUMS + 1], facts[:, SUMS + 1], far)
+    overlap = torch.full((len(kept), k), torch.nan, dtype=torch.float64)
+    overlap[:, torch.tensor(known_ks(k)) - 1] = kept.overlap
+    known = Known(kept.ids, overlap)
+    return Rows(None, None, known, top, facts[:, : SUMS + 1], facts[:, SUMS + 1].contiguous(), far)
 
 
 def logs(
