@@ -31,9 +31,7 @@ def kept_facts(top: TopK, loss: Loss | None) -> dict[str, Any]:
     return {"kept": top.k, "kept_temperatures": temperatures, "kept_ks": known_ks(top.k)}
 
 
-def kept_columns(
-    samples: Rows, top: TopK, loss: Loss | None, dtype: str
-) -> dict[str, np.ndarray]:
+def kept_columns(samples: Rows, top: TopK, loss: Loss | None, dtype: str) -> dict[str, np.ndarray]:
     """Return the columns of the kind "tokens": of the logits as a run of all of them stores them.
 
     So tables of both runs agree to the last digits. The sums are made in float64 on the processor.

@@ -181,7 +181,7 @@ def _floats(
 
 def _fixed(
     values: np.ndarray, name: str, shape: tuple[int, ...], dtype: str
-) -> Shaped[np.ndarray, "n *c"]:
+) -> Shaped[np.ndarray, " n *c"]:
     """Return numbers of a column whose type never changes."""
     if values.shape != shape or values.dtype.name != dtype:
         raise ValueError(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.terms.value import TermValue
@@ -52,10 +53,11 @@ class Bound:
         return self._loss.values(*self.rows)
 
     def gradients(
-        self, student: object, teacher: object, target: object, ramp: float | int = 1.0
+        self, student: Tensor, teacher: object, target: object, ramp: float | int = 1.0
     ) -> dict[str, Tensor]:
-        """Return their gradients."""
-        return self._loss.gradients(*self.rows)
+        """Return their gradients, with zeros to the width of what stands for the logits."""
+        found = self._loss.gradients(*self.rows)
+        return {n: pad(one, (0, student.shape[1] - one.shape[1])) for n, one in found.items()}
 
 
 def lacks(info: RunInfo, path: object, what: str) -> str:
@@ -209,14 +211,15 @@ def _add_rows(one: Analyzer, rows: Kept, label: Tensor | None, places: dict[str,
 
 
 def teacher_view(rows: Kept) -> Float[Tensor, "n c"]:
-    """Return the teacher's logits at T = 1, what is left shared by so many that none is the largest.
+    """Return the teacher's logits at T = 1, the others' mass shared by so many that none is first.
 
-    The kept classes stand at their slots; ``Kept.slot`` of another class is that of one of these.
+    The kept classes stand at their slots; ``Kept.slot`` of another class is that of an other one.
+    There are as many columns as gradients have coordinates, or more.
     """
     place, temperature = 0, 1.0
     log_p, _ = logs(rows, place, temperature)
     rest = rows.facts[:, place, 0].log()
-    count = int((rest - log_p[:, 0]).max().exp().ceil().clamp(min=1)) + 1
+    count = max(int((rest - log_p[:, 0]).max().exp()) + 1, rows.products.shape[-1])
     others = (rest - log(count)).unsqueeze(-1).expand(-1, count)
     return torch.cat((log_p, others), -1)
 

@@ -58,7 +58,7 @@ class Kept:
         return ~self.shape.isnan().any(-1)
 
     def slot(self, classes: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-        """Return where a class a row stands among the kept ones, as many as those where it does not."""
+        """Return where one class a row stands among the kept ones; their number if not there."""
         found = self.ids == classes.unsqueeze(-1)
         return torch.where(found.any(-1), found.int().argmax(-1), self.ids.shape[1])
 
