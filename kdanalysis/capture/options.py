@@ -19,6 +19,7 @@ from kdanalysis.losses import Loss
 from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.folder import refuse_existing
 
+Kept = Layers | Regions | TopK
 CHOICES = {
     "dtype": (*DTYPES, "same"),
     "existing": ("error", "overwrite", "resume"),
@@ -82,6 +83,11 @@ class Scaling:
 
     def __post_init__(self) -> None:
         check_count("accumulate", self.accumulate)
+
+    @property
+    def factor(self) -> float | None:
+        """What the scaler multiplies a loss by now; None without one."""
+        return None if self.scaler is None else self.scaler.get_scale()
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,21 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from kdanalysis.capture.layers import LayerProbe, Layers
-from kdanalysis.capture.options import Options, Scaling, Store, place, sort_kept
+from kdanalysis.capture.layers import LayerProbe
+from kdanalysis.capture.options import Kept, Options, Scaling, Store, place, sort_kept
 from kdanalysis.capture.outlet import Outlet
 from kdanalysis.capture.passes import Seen, see
+from kdanalysis.capture.projected import Projected, observe_projected, whole
 from kdanalysis.capture.record import Captured, begin
-from kdanalysis.capture.regions import Regions
 from kdanalysis.capture.samples import check_batch, check_sides
 from kdanalysis.capture.schedule import Schedule, every
 from kdanalysis.capture.sent import watch
 from kdanalysis.capture.side import Side, as_side
 from kdanalysis.capture.taps import Taps
-from kdanalysis.core.partition import TopK
 from kdanalysis.core.warn import warn
 from kdanalysis.losses import Loss
 
 Real = int | float
-Kept = Layers | Regions | TopK
 
 
 class Recorder:
@@ -123,8 +121,8 @@ class Recorder:
         sample_id: Int[Tensor, " n"] | None = None,
         *,
         ramp: int | float = 1.0,
-        student: Float[Tensor, "n c *r"] | None = None,
-        teacher: Float[Tensor, "n c *t"] | None = None,
+        student: Float[Tensor, "n c *r"] | Projected | None = None,
+        teacher: Float[Tensor, "n c *t"] | Projected | None = None,
     ) -> Float[Tensor, ""]:
         """Return the training loss of this step, and capture the step where it is scheduled.
 
@@ -132,8 +130,8 @@ class Recorder:
             target: class indices; where the loss needs none, below 0 for a row without a label.
             sample_id: identifies samples over the whole run; the row number if not given.
             ramp: warm-up factor of the distillation terms.
-            student: logits instead of the last forward pass's: region logits for a loss on
-                regions, those of the stones too for ``Blockwise``.
+            student: logits instead of the last forward pass's, or ``Projected``: region logits
+                for a loss on regions, those of the stones too for ``Blockwise``.
             teacher: likewise.
 
         Raises:
@@ -151,14 +149,16 @@ class Recorder:
         sample_id: Int[Tensor, " n"] | None = None,
         *,
         ramp: int | float = 1.0,
-        student: Float[Tensor, "n c *r"] | None = None,
-        teacher: Float[Tensor, "n c *t"] | None = None,
+        student: Float[Tensor, "n c *r"] | Projected | None = None,
+        teacher: Float[Tensor, "n c *t"] | Projected | None = None,
     ) -> None:
         """Capture this step where it is scheduled, beside a loss of your own.
 
         Call it once a step, after the forward passes and before ``backward()``. The residual
         expects the mean over samples of ``loss``. NaN and infinite logits are stored.
         """
+        if isinstance(student, Projected) and not self._closed:
+            return observe_projected(self, student, teacher, target, sample_id, ramp)
         self._take(target, sample_id, ramp, False, student=student, teacher=teacher)
 
     def end_step(self) -> None:
@@ -225,7 +225,7 @@ class Recorder:
             raise RuntimeError(f"the recorder of {self.path} is closed")
         self._finish()
         self._refused = True  # until the end
-        sides = [self._taps.take(side, logits) for side, logits in given.items()]
+        sides = [self._taps.take(side, whole(logits)) for side, logits in given.items()]
         check_batch(*(side.logits for side in sides), target, sample_id)
         captures = self._options.schedule(self.step)
         seen = see(*sides, self._options.loss, computes, captures, self._probe is not None)
@@ -233,10 +233,8 @@ class Recorder:
             if not self._looked:
                 check_sides(*(side.logits for side in sides))
             self._looked = True
-            scaler = self._options.scaling.scaler
-            factor = None if scaler is None else scaler.get_scale()
             facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp)}
-            how = self._options, self._probe, factor
+            how = self._options, self._probe, self._options.scaling.factor
             self._pending = begin(*sides, seen, target, sample_id, *how, **facts)
             sent = watch(seen.watched, self._student)  # after the probe's passes
             self._pending.sent = self._taps.sent = sent
