@@ -29,8 +29,8 @@ class Projected:
 
         logits = cap tanh(scale (hidden W' + bias) / cap), without the tanh where ``cap`` is None
 
-    ``observe`` makes the logits of the recorded rows alone, and measures the residual in the hidden
-    states; ``hidden`` must be the very tensor that your loss is made of. ``loss`` makes all of them.
+    ``observe`` makes the logits of the recorded rows alone and measures the residual in the hidden
+    states: ``hidden`` must be the very tensor that your loss is made of. ``loss`` makes them all.
 
     Args:
         hidden: (m, d), what goes into the head, every position a row.
@@ -55,8 +55,8 @@ class Projected:
         shapes = tuple(self.hidden.shape), tuple(self.weight.shape)
         if not (len(shapes[0]) == len(shapes[1]) == 2 and shapes[0][1] == shapes[1][1]):
             raise ValueError(
-                f"hidden states (m, d) and the head's weight (c, d) are needed, got {shapes[0]} and "
-                f"{shapes[1]}: flatten batch and positions first, and give your loss what you flattened"
+                f"need hidden states (m, d) and the head's weight (c, d), got {shapes[0]} and "
+                f"{shapes[1]}: flatten batch and positions, and give your loss what you flattened"
             )
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class Projected:
 
 @dataclass(frozen=True)
 class HiddenPull:
-    """Brings gradients in logits to the hidden states; ``slope`` is that of what follows the head."""
+    """Brings gradients in logits to hidden states; ``slope`` is that of what follows the head."""
 
     weight: Tensor
     slope: Tensor | float | int

@@ -30,7 +30,8 @@ def tokens(
     """Pick the labelled tokens of a language model's batch, a row each, for ``Recorder.loss``.
 
         rows = kd.tokens(student(ids).logits, teacher(ids).logits, labels)
-        loss = recorder.loss(rows.target, rows.sample_id, student=rows.student, teacher=rows.teacher)
+        sides = {"student": rows.student, "teacher": rows.teacher}
+        loss = recorder.loss(rows.target, rows.sample_id, **sides)
 
     Leave both models out of such a recorder: what else they compute, as where they generate, is
     then none of its rows.
