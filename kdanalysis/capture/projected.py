@@ -31,6 +31,7 @@ class Projected:
 
     ``observe`` makes the logits of the recorded rows alone and measures the residual in the hidden
     states: ``hidden`` must be the very tensor that your loss is made of. ``loss`` makes them all.
+    Until a captured step is finished a copy of the student's weight is held.
 
     Args:
         hidden: (m, d), what goes into the head, every position a row.
@@ -76,7 +77,10 @@ class Projected:
 
 @dataclass(frozen=True)
 class HiddenPull:
-    """Brings gradients in logits to hidden states; ``slope`` is that of what follows the head."""
+    """Brings gradients in logits to hidden states; ``slope`` is that of what follows the head.
+
+    ``weight`` is a copy: the optimizer's step changes the head's before the record is finished.
+    """
 
     weight: Tensor
     slope: Tensor | float | int
@@ -134,7 +138,7 @@ def observe_projected(
         rows=student.at(rows),
         samples=Rows(kept(sample_id, rows), label, known, logits),
         sides=(logits, known),
-        pull=HiddenPull(student.weight.detach(), slope),
+        pull=HiddenPull(student.weight.detach().clone(), slope),
         known=None,
         scale=len(student) * options.scaling.accumulate / (1.0 if factor is None else factor),
         factor=factor,
