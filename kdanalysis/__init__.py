@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
     from kdanalysis.analyzers.setting import Setting as Setting
     from kdanalysis.capture import (
         Layers as Layers,
+        Projected as Projected,
         Recorder as Recorder,
         RegionTap as RegionTap,
         Regions as Regions,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
     from kdanalysis.core.sparse import SparseTeacher as SparseTeacher
     from kdanalysis.core.support import Support as Support
     from kdanalysis.draw.look import new_axes as new_axes
+    from kdanalysis.integrations.tokens import Tokens as Tokens, tokens as tokens
     from kdanalysis.losses import (
         AlphaBeta as AlphaBeta,
         Blockwise as Blockwise,
@@ -121,6 +123,7 @@ _HOMES = {
     "fit_connectors": "kdanalysis.stones",
     "Ladder": "kdanalysis.stones",
     "Layers": "kdanalysis.capture",
+    "Projected": "kdanalysis.capture",
     "Recorder": "kdanalysis.capture",
     "RegionTap": "kdanalysis.capture",
     "Regions": "kdanalysis.capture",
@@ -138,6 +141,8 @@ _HOMES = {
     "region_logits": "kdanalysis.core.regions",
     "feature_gradients": "kdanalysis.core.regions",
     "SparseTeacher": "kdanalysis.core.sparse",
+    "Tokens": "kdanalysis.integrations.tokens",
+    "tokens": "kdanalysis.integrations.tokens",
     "open_run": "kdanalysis.studies.run",
     "Analyzer": "kdanalysis.analyzers.base",
     "Reading": "kdanalysis.analyzers.noun",

@@ -2,6 +2,7 @@
 
 from kdanalysis.capture.layers import Layers
 from kdanalysis.capture.options import Scaling, Store
+from kdanalysis.capture.projected import Projected
 from kdanalysis.capture.recorder import Recorder
 from kdanalysis.capture.regions import Regions, read_regions, region_bytes
 from kdanalysis.capture.schedule import at, every, logarithmic
@@ -9,6 +10,7 @@ from kdanalysis.capture.side import RegionTap, Side
 
 __all__ = [
     "Layers",
+    "Projected",
     "Recorder",
     "RegionTap",
     "Regions",

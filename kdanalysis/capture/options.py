@@ -13,10 +13,13 @@ from kdanalysis.capture.layers import Layers
 from kdanalysis.capture.regions import Regions
 from kdanalysis.capture.samples import check_count
 from kdanalysis.capture.schedule import Schedule
+from kdanalysis.capture.top import check_top
+from kdanalysis.core.partition import TopK
 from kdanalysis.losses import Loss
 from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.folder import refuse_existing
 
+Kept = Layers | Regions | TopK
 CHOICES = {
     "dtype": (*DTYPES, "same"),
     "existing": ("error", "overwrite", "resume"),
@@ -81,6 +84,11 @@ class Scaling:
     def __post_init__(self) -> None:
         check_count("accumulate", self.accumulate)
 
+    @property
+    def factor(self) -> float | None:
+        """What the scaler multiplies a loss by now; None without one."""
+        return None if self.scaler is None else self.scaler.get_scale()
+
 
 @dataclass(frozen=True)
 class Options:
@@ -96,6 +104,7 @@ class Options:
     loss: Loss | None
     layers: Layers | None
     regions: Regions | None
+    top: TopK | None
     schedule: Schedule
     max_rows: int | None
     seed: int
@@ -116,6 +125,7 @@ class Options:
             )
         if self.layers and self.loss is None:
             raise ValueError("layers need a loss: what is kept are the gradients of its terms")
+        check_top(self.top)
         if not callable(self.schedule):
             raise ValueError(f"schedule must be a function of the step, got {self.schedule!r}")
         if not isinstance(self.seed, int):
@@ -123,20 +133,21 @@ class Options:
         refuse_existing(self.path, self.store.existing, self.rank)
 
 
-def sort_kept(keep: Any) -> tuple[Layers | None, Regions | None]:
-    """Return the layers and the regions among what is to be kept.
+def sort_kept(keep: Any) -> dict[str, Any]:
+    """Return layers, regions and top, each None where it is not among what is to be kept.
 
     Raises:
         ValueError: it is anything else, or two of a kind.
     """
     given = tuple(keep) if isinstance(keep, tuple | list) else (keep,)
     found: dict[type, Any] = {type(one): one for one in given}
-    if len(found) < len(given) or not found.keys() <= {Layers, Regions}:
+    kinds = {"layers": Layers, "regions": Regions, "top": TopK}
+    if len(found) < len(given) or not found.keys() <= {*kinds.values()}:
         raise ValueError(
-            f"keep takes Layers and Regions, at most one of each, alone or in a tuple; got "
+            f"keep takes Layers, Regions and TopK, at most one of each, alone or in a tuple; got "
             f"{keep!r:.200}"
         )
-    return found.get(Layers), found.get(Regions)
+    return {name: found.get(kind) for name, kind in kinds.items()}
 
 
 def place() -> tuple[int, int]:

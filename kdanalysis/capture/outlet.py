@@ -11,6 +11,7 @@ from kdanalysis import __version__
 from kdanalysis.capture.options import Options, place
 from kdanalysis.capture.record import Record, measure
 from kdanalysis.capture.schedule import never
+from kdanalysis.capture.top import kept_columns, kept_facts
 from kdanalysis.core.warn import warn
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.queue import QueueWriter
@@ -67,8 +68,13 @@ class Outlet:
         if self._writer is None:
             return
         residual = {"residual": captured.residual.float().cpu().numpy()}
-        columns = _stamped(record, record.samples.columns() | residual)
-        self._writer.put(columns, record.samples.dtype)
+        top, dtype = self._options.top, self._options.store.dtype
+        if top is None:
+            columns = _stamped(record, record.samples.columns() | residual)
+            self._writer.put(columns, record.samples.dtype)
+        else:
+            kept = kept_columns(record.samples, top, self._options.loss, dtype)
+            self._writer.put(_stamped(record, kept | residual), kind="tokens")
         if captured.arrival is not None:
             self._writer.put(_stamped(record, captured.arrival.columns()), kind="terms")
         if record.regions is not None:
@@ -136,4 +142,5 @@ def _info(options: Options, num_classes: int) -> RunInfo:
         world_size=place()[1],
         seed=options.seed,
         scales=() if options.regions is None else options.regions.scales,
+        **({} if options.top is None else kept_facts(options.top, loss)),
     )

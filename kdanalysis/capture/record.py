@@ -1,5 +1,6 @@
 """A captured batch: what is held until its backward pass, and what it then says of the loss."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.amp import GradScaler
 from kdanalysis.capture.arrival import Arrival, fitted, term_ramps
 from kdanalysis.capture.layers import LayerGrams, LayerProbe
 from kdanalysis.capture.options import Options
-from kdanalysis.capture.passes import Pass, Pull, Seen
+from kdanalysis.capture.passes import Pass, Seen
 from kdanalysis.capture.regions import region_rows
 from kdanalysis.capture.samples import (
     Rows,
@@ -42,7 +43,7 @@ class Record:
     rows: Int[Tensor, " r"]
     samples: Rows
     sides: tuple[Tensor, Tensor]
-    pull: Pull | None
+    pull: Callable[[Tensor], Tensor] | None
     known: Bool[Tensor, " r"] | None
     scale: float
     factor: float | None = None

@@ -11,12 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kdanalysis.capture.closures import Closures
-from kdanalysis.capture.layers import Layers, probe_for
-from kdanalysis.capture.options import Options, Scaling, Store, place, sort_kept
+from kdanalysis.capture.layers import probe_for
+from kdanalysis.capture.options import Kept, Options, Scaling, Store, place, sort_kept
 from kdanalysis.capture.outlet import Outlet
 from kdanalysis.capture.passes import Seen, see
+from kdanalysis.capture.projected import Projected, observe_projected, whole
 from kdanalysis.capture.record import Captured, begin
-from kdanalysis.capture.regions import Regions
 from kdanalysis.capture.samples import check_batch, check_sides
 from kdanalysis.capture.schedule import Schedule, every
 from kdanalysis.capture.sent import watch
@@ -58,7 +58,7 @@ class Recorder:
             serves the residual and may be None.
         student: the model in training, or a Side of one; a forward hook takes its logits (n, c).
         teacher: the model to learn from; likewise.
-        keep: beside the logits, ``Layers(...)``, ``Regions(...)`` or a tuple of both.
+        keep: beside the logits ``Layers(...)``, ``Regions(...)``; in their place ``TopK(k)``.
         schedule: at which steps to capture, every 50th if None; ``every``, ``at``,
             ``logarithmic`` or any function of the step.
         max_rows: capture at most so many rows of a batch, drawn by (seed, step).
@@ -79,7 +79,7 @@ class Recorder:
         *,
         student: nn.Module | Side | None = None,
         teacher: nn.Module | Side | None = None,
-        keep: Layers | Regions | Sequence[Layers | Regions] = (),
+        keep: Kept | Sequence[Kept] = (),
         schedule: Schedule | None = None,
         max_rows: int | None = None,
         seed: int = 0,
@@ -89,13 +89,11 @@ class Recorder:
     ) -> None:
         given = {"student": student, "teacher": teacher}
         sides = {name: as_side(one, name) for name, one in given.items() if one is not None}
-        layers, regions = sort_kept(keep)
         self._options = Options(
             path=Path(path).expanduser(),
             rank=place()[0],
             loss=loss,
-            layers=layers,
-            regions=regions,
+            **sort_kept(keep),
             schedule=every(50) if schedule is None else schedule,
             max_rows=max_rows,
             seed=seed,
@@ -107,10 +105,10 @@ class Recorder:
         self._closed = self._refused = self._looked = False
         self.step, self.epoch = self._outlet.first_step(), 0
         captures, me = self._options.schedule, weakref.ref(self)
-        self._taps = Taps(lambda: captures(me().step), loss, regions is not None)
+        self._taps = Taps(lambda: captures(me().step), loss, self._options.regions is not None)
         self._let_go = weakref.finalize(self, self._taps.remove)
         self._student = sides["student"].net if "student" in sides else None
-        self._probe = probe_for(self._student, layers, loss, seed, self._taps.copies)
+        self._probe = probe_for(self._student, self._options.layers, loss, seed, self._taps.copies)
         self._closures = Closures()
         for held in filter(None, (self._probe, self._closures)):
             self._taps.hold(held)
@@ -128,8 +126,8 @@ class Recorder:
         sample_id: Int[Tensor, " n"] | None = None,
         *,
         ramp: int | float = 1.0,
-        student: Float[Tensor, "n c *r"] | None = None,
-        teacher: Float[Tensor, "n c *t"] | None = None,
+        student: Float[Tensor, "n c *r"] | Projected | None = None,
+        teacher: Float[Tensor, "n c *t"] | Projected | None = None,
     ) -> Float[Tensor, ""]:
         """Return the training loss of this step, and capture the step where it is scheduled.
 
@@ -137,8 +135,8 @@ class Recorder:
             target: class indices; where the loss needs none, below 0 for a row without a label.
             sample_id: identifies samples over the whole run; the row number if not given.
             ramp: warm-up factor of the distillation terms.
-            student: logits instead of the last forward pass's: region logits for a loss on
-                regions, those of the stones too for ``Blockwise``.
+            student: logits instead of the last forward pass's, or ``Projected``: region logits
+                for a loss on regions, those of the stones too for ``Blockwise``.
             teacher: likewise.
 
         Raises:
@@ -156,14 +154,16 @@ class Recorder:
         sample_id: Int[Tensor, " n"] | None = None,
         *,
         ramp: int | float = 1.0,
-        student: Float[Tensor, "n c *r"] | None = None,
-        teacher: Float[Tensor, "n c *t"] | None = None,
+        student: Float[Tensor, "n c *r"] | Projected | None = None,
+        teacher: Float[Tensor, "n c *t"] | Projected | None = None,
     ) -> None:
         """Capture this step where it is scheduled, beside a loss of your own.
 
         Call it once a step, after the forward passes and before ``backward()``. The residual
         expects the mean over samples of ``loss``. NaN and infinite logits are stored.
         """
+        if isinstance(student, Projected) and not self._closed:
+            return observe_projected(self, student, teacher, target, sample_id, ramp)
         self._take(target, sample_id, ramp, False, student=student, teacher=teacher)
 
     def end_step(self) -> None:
@@ -220,7 +220,7 @@ class Recorder:
             raise RuntimeError(f"the recorder of {self.path} is closed")
         self._finish()
         self._refused = True  # until the end
-        sides = [self._taps.take(side, logits) for side, logits in given.items()]
+        sides = [self._taps.take(side, whole(logits)) for side, logits in given.items()]
         check_batch(*(side.logits for side in sides), target, sample_id)
         again = self._closures.repeats(target, sample_id)
         captures = not again and self._options.schedule(self.step)
@@ -229,10 +229,8 @@ class Recorder:
             if not self._looked:
                 check_sides(*(side.logits for side in sides))
             self._looked = True
-            scaler = self._options.scaling.scaler
-            factor = None if scaler is None else scaler.get_scale()
             facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp)}
-            how = self._options, self._probe, factor
+            how = self._options, self._probe, self._options.scaling.factor
             self._pending = begin(*sides, seen, target, sample_id, *how, **facts)
             sent = watch(seen.watched, self._student)  # after the probe's passes
             self._pending.sent = self._taps.sent = sent

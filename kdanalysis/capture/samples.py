@@ -11,6 +11,7 @@ from torch import Tensor
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.warn import warn
+from kdanalysis.networks.hook import TOKENS
 from kdanalysis.store.labels import NO_LABEL, labels
 
 OWN = 1 << 32  # default sample ids of a rank: its number times this, plus the row
@@ -95,6 +96,8 @@ def check_batch(student: Any, teacher: Any, target: Any, sample_id: Any) -> None
             f"the student gives logits of shape {tuple(student.shape)}, the teacher of "
             f"{tuple(teacher.shape)}: both need the same samples and the same classes"
         )
+    if student.dim() == 3 and target.dim() == 2:
+        raise ValueError(f"the logits have shape {tuple(student.shape)}: {TOKENS}")
     for name in ("target", "sample_id"):
         if given[name] is not None:
             _check_integers(name, given[name], len(student))

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
 
 def open_file(
-    path: "Path | Logits", keys: Mapping[str, str], vocabulary: int | None = None
+    path: "Path | Logits",
+    keys: Mapping[str, str],
+    vocabulary: int | None = None,
+    kept: bool = False,
 ) -> "Source":
-    """Open logits or a run, and say which of its parts cannot be read."""
+    """Open logits or a run, and say which of its parts cannot be read; ``kept`` as open_source."""
     from kdanalysis.studies.opening import open_source
 
-    source = open_source(path, keys=keys, vocabulary=vocabulary)
+    source = open_source(path, keys=keys, vocabulary=vocabulary, kept=kept)
     warn_of_skipped(source.run)
     return source
 

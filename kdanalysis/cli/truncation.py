@@ -62,7 +62,7 @@ def truncation(
         from kdanalysis.studies.compute import left_out
 
         given = file if student is None else load_logits(file, student=student, keys=names)
-        source = open_file(given, names)
+        source = open_file(given, names, kept=True)
         study = truncation_study(source, *settings, losses, device, watching("Truncating"))
         if not RANKS.first:
             return

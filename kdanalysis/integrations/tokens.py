@@ -19,6 +19,40 @@ class Tokens(NamedTuple):
     sample_id: Int[Tensor, " n"]
 
 
+def tokens(
+    student: Float[Tensor, "b *l c"],
+    teacher: Float[Tensor, "b *l c"],
+    labels: Int[Tensor, " b *l"],
+    sample_id: Int[Tensor, " b"] | None = None,
+    *,
+    shift: bool = True,
+) -> Tokens:
+    """Pick the labelled tokens of a language model's batch, a row each, for ``Recorder.loss``.
+
+        rows = kd.tokens(student(ids).logits, teacher(ids).logits, labels)
+        sides = {"student": rows.student, "teacher": rows.teacher}
+        loss = recorder.loss(rows.target, rows.sample_id, **sides)
+
+    Leave both models out of such a recorder: what else they compute, as where they generate, is
+    then none of its rows.
+
+    Args:
+        student: logits of every position.
+        teacher: likewise, of the same tokens and vocabulary.
+        labels: the tokens, -100 where one is not to be learnt, as of prompt and padding.
+        sample_id: of the texts, the row numbers if None; a token's is ``sample_id * 2**20`` plus
+            its position.
+        shift: whether the logits at a position are of the token after it, as those of causal
+            language models are.
+
+    Raises:
+        ValueError: the student's and the teacher's logits differ in shape, or do not fit the
+            labels.
+    """
+    ids = torch.arange(len(labels), device=labels.device) if sample_id is None else sample_id
+    return select_tokens(student, teacher, labels, ids, shift)
+
+
 def select_tokens(
     student: Float[Tensor, "b *l c"],
     teacher: Float[Tensor, "b *l c"],

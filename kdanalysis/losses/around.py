@@ -40,7 +40,7 @@ class Sum(Loss):
     @property
     def term_weights(self) -> dict[str, float]:
         """Weights of all terms; those of equal name added up."""
-        return _merge(loss.term_weights for loss in self.losses)
+        return merged(loss.term_weights for loss in self.losses)
 
     @property
     def temperature(self) -> float | None:
@@ -64,19 +64,19 @@ class Sum(Loss):
         """Merge the losses' terms."""
         sides = [self._seen_by(loss, student, teacher) for loss in self.losses]
         parts = zip(self.losses, sides, strict=True)
-        return _merge(loss.values(*seen, target, ramp) for loss, seen in parts)
+        return merged(loss.values(*seen, target, ramp) for loss, seen in parts)
 
     def slopes(
         self, student: Tensor, teacher: Side, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Merge the gradients of the losses' terms."""
-        merged = []
+        found = []
         for loss in self.losses:
             part = loss.slopes(*self._seen_by(loss, student, teacher), target, ramp)
             if self._is_global(loss):
                 part = {k: _in_region_0(slope, student.shape[-1]) for k, slope in part.items()}
-            merged.append(part)
-        return _merge(merged)
+            found.append(part)
+        return merged(found)
 
     def _is_global(self, loss: Loss) -> bool:
         return self.scales is not None and loss.scales is None
@@ -92,12 +92,13 @@ def _in_region_0(gradient: Float[Tensor, "n c"], regions: int) -> Float[Tensor, 
     return F.pad(gradient.unsqueeze(-1), (0, regions - 1))
 
 
-def _merge(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:
-    merged: dict[str, Value] = {}
+def merged(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:
+    """Return the terms of several losses, those of equal name added up."""
+    found: dict[str, Value] = {}
     for part in parts:
         for name, value in part.items():
-            merged[name] = merged[name] + value if name in merged else value
-    return merged
+            found[name] = found[name] + value if name in found else value
+    return found
 
 
 class Around(Loss):

@@ -53,6 +53,13 @@ def _ignore(*seen: Any) -> None:
     """Stand in for a hook on a copied module."""
 
 
+TOKENS = (
+    "of a language model's tokens kd.tokens(student_logits, teacher_logits, labels) picks the rows "
+    "for recorder.loss(..., student=, teacher=): leave the models out of the recorder, or use the "
+    "integration of your trainer"
+)
+
+
 def logits_of(output: Any, side: str = "model") -> Tensor:
     """Find the logits in a model's output: a tensor, a sequence, a mapping, or ``.logits``.
 
@@ -70,9 +77,10 @@ def logits_of(output: Any, side: str = "model") -> Tensor:
         found = output[0]
     if not isinstance(found, Tensor) or found.dim() != 2 or found.shape[-1] < 2:
         shape = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found)
+        of_tokens = isinstance(found, Tensor) and found.dim() == 3
         raise ValueError(
-            f"the {side}'s output has no logits of shape (n, c), c >= 2: got {shape}; name the "
-            f"layer that gives them"
+            f"the {side}'s output has no logits of shape (n, c), c >= 2: got {shape}; "
+            + (TOKENS if of_tokens else "name the layer that gives them")
         )
     return found
 

@@ -13,7 +13,7 @@ from kdanalysis.analyzers.truncation.losses import TruncatedLosses
 from kdanalysis.analyzers.truncation.lost import lost_by_k
 from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.sparse import add_sparse
-from kdanalysis.analyzers.truncation.together import SPARSE, EveryTruncation
+from kdanalysis.analyzers.truncation.together import KEPT, SPARSE, EveryTruncation
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses import Loss, parse_losses
 from kdanalysis.pages.html import Section
@@ -21,7 +21,9 @@ from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, label_fact, stated
+from kdanalysis.studies.kept import bind, lacks
 from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.source import Source
 from kdanalysis.studies.sweeps import as_logits
 
 BATCH = 2**23  # rows x classes read together
@@ -83,6 +85,7 @@ def truncation_study(
 
     Args:
         source: logits of both sides, as for ``diagnose``; target and position where there are some.
+            Or a run recorded with ``TopK``, for the K and T that it keeps; it has no table of bias.
         ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
             if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
@@ -96,7 +99,9 @@ def truncation_study(
         ValueError: there are no student logits, a K or a temperature is out of range, a loss is not
             known or needs labels where there are none, or every row holds NaN or inf.
     """
-    source = open_source(source)
+    source = open_source(source, kept=True)
+    if source.kept:
+        return kept_study(source, ks, temperatures, losses, watch)
     if "student_logits" not in source.columns():
         raise ValueError(
             f"{source.path} holds teacher logits alone: what truncation loses is a gradient in the "
@@ -111,7 +116,17 @@ def truncation_study(
         analyzers["truncation_losses"] = TruncatedLosses(classes, found, ks)
     found_tables = compute(source, analyzers, device, watch, size)
     tables = analyzer.tables() | {n: t for n, t in found_tables.items() if n != "truncation"}
-    left_out = int(analyzer.non_finite)
+    return _finished(source, analyzer, tables)
+
+
+def _finished(
+    source: Source,
+    analyzer: EveryTruncation,
+    tables: dict[str, pd.DataFrame],
+    lacking: str = "",
+) -> Study:
+    """Return the study of what was read; a ValueError where every row holds NaN or inf."""
+    left_out, classes = int(analyzer.non_finite), source.info.num_classes
     if left_out == source.num_rows:
         raise ValueError(
             f"every row of {source.path} holds NaN or inf: there is nothing to look at"
@@ -124,8 +139,31 @@ def truncation_study(
         "temperatures": ", ".join(f"{t:g}" for t in analyzer.temperatures),
         "labels": label_fact(source),
         "rows left out (NaN or inf)": left_out or None,
+        "not answered": lacking,
     }
     return study_of(f"Truncation: {source.name}", facts, tables)
+
+
+def kept_study(
+    source: Source,
+    ks: Sequence[int] | None,
+    temperatures: Sequence[float | int],
+    losses: Losses,
+    watch: Watch,
+) -> Study:
+    """Study the truncation of a run that keeps a few classes of every row, as its rows allow.
+
+    Raises:
+        ValueError: losses are given, a K or a T was not kept, or every row holds NaN or inf.
+    """
+    info = source.info
+    if losses is not None:
+        raise ValueError(lacks(info, source.path, "the table of losses beside full KD"))
+    ks = sorted({*KS} & {*info.kept_ks} | {info.kept}) if ks is None else ks
+    analyzer = bind(EveryTruncation(info.num_classes, ks, temperatures, KEPT), info)
+    compute(source, {"truncation": analyzer}, watch=watch)
+    lacking = lacks(info, source.path, "the bias of the mean gradient")
+    return _finished(source, analyzer, analyzer.tables(), lacking)
 
 
 def sparse_study(

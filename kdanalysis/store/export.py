@@ -44,6 +44,11 @@ def export(path: str | Path, out: str | Path, fmt: Format = "list") -> Path:
         raise FileExistsError(f"{out} exists already: choose another name or remove it first")
     if not run.num_rows:
         raise ValueError(f"{path} holds no readable samples to export")
+    if run.kind == "tokens":
+        raise ValueError(
+            f"{path} keeps {run.info.kept} classes a row and sums over the others: its rows are no "
+            f"logits to export; kd.open(path) has its tables"
+        )
     with whole_file(out) as file:
         _WRITERS[fmt](run, file)
     return out

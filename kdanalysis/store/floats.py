@@ -11,6 +11,7 @@ DTYPES = {
     "float64": np.dtype("<f8"),
     "bfloat16": BFLOAT16,
 }
+CELLS = DTYPES | {"int32": np.dtype("<i4")}  # of what a cell may hold
 
 
 def widen(values: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:

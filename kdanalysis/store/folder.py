@@ -110,7 +110,8 @@ def _rank_folder(root: Path, kind: str, rank: int) -> Path:
 
 def _refuse_other_run(root: Path, info: RunInfo) -> None:
     old = read_info(root)
-    for name in ("num_classes", "classes", "loss", "terms", "scales"):
+    names = ("num_classes", "classes", "loss", "terms", "scales", "kept", "kept_temperatures")
+    for name in names:
         before, now = getattr(old, name), getattr(info, name)
         if before != now:
             raise ValueError(

@@ -29,7 +29,9 @@ def _now() -> str:
 class RunInfo:
     """Facts of a run. ``settings`` is free-form JSON without NaN or inf.
 
-    ``scales`` are those of the region logits it holds, none where it holds none.
+    ``scales`` are those of the region logits it holds, none where it holds none. ``kept`` is K
+    where of every row the teacher's K largest classes are kept in place of all logits, with sums
+    over the others at ``kept_temperatures``, overlap and L1 norms at ``kept_ks``; else 0.
 
     Raises:
         ValueError: where there are fewer than two classes, or class names of another number.
@@ -48,6 +50,9 @@ class RunInfo:
     created: str = field(default_factory=_now)
     schema_version: int = SCHEMA_VERSION
     scales: tuple[int, ...] = ()
+    kept: int = 0
+    kept_temperatures: tuple[float, ...] = ()
+    kept_ks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:
@@ -58,7 +63,18 @@ class RunInfo:
     @property
     def sizes(self) -> dict[str, int]:
         """Length of each axis that a cell of the run may have."""
-        return {"classes": self.num_classes, "regions": sum(scale**2 for scale in self.scales)}
+        temperatures = len(self.kept_temperatures)
+        return {
+            "classes": self.num_classes,
+            "regions": sum(scale**2 for scale in self.scales),
+            "kept": self.kept + 1,
+            "known": len(self.kept_ks),
+            "temperatures": temperatures,
+            "facts": 13,
+            "products": temperatures * (2 * temperatures + 1),
+            "distances": 2 * len(self.kept_ks),
+            "shape": 3,
+        }
 
 
 def write_info(root: Path, info: RunInfo, rank: int = 0) -> None:
@@ -128,5 +144,6 @@ def _from_json(values: Any) -> RunInfo:
         raise ValueError("it states no num_classes")
     known = {f.name for f in fields(RunInfo)}
     kept = {name: value for name, value in values.items() if name in known}
-    tuples = {name: tuple(kept.get(name, ())) for name in ("terms", "scales")}
+    lists = ("terms", "scales", "kept_temperatures", "kept_ks")
+    tuples = {name: tuple(kept.get(name, ())) for name in lists}
     return RunInfo(**kept | tuples)

@@ -14,11 +14,15 @@ TEXT = pa.string()
 
 
 class Column(NamedTuple):
-    """A scalar of an Arrow type; or a cell, whose floats lie along ``axes`` (see ``RunInfo``)."""
+    """A scalar of an Arrow type; or a cell, whose numbers lie along ``axes`` (see ``RunInfo``).
+
+    They are floats as the writer stores them, or of ``dtype`` whatever it stores.
+    """
 
     type: pa.DataType | None = None
     axes: tuple[str, ...] = ()
     required: bool = True
+    dtype: str | None = None
 
 
 class Kind(NamedTuple):
@@ -69,6 +73,26 @@ KINDS: dict[str, Kind] = {
             "count": Column(INTEGER),
         },
         key=("rank", "term"),
+    ),
+    # rows of which the teacher's K largest classes and one more are kept, in place of samples;
+    # ``kdanalysis.core.truncation.kept`` says what the sums are
+    "tokens": Kind(
+        _STEP
+        | {
+            "sample_id": Column(INTEGER),
+            "target": Column(INTEGER),
+            "ids": Column(axes=("kept",), dtype="int32"),
+            "teacher_kept": Column(axes=("kept",)),
+            "student_kept": Column(axes=("kept",)),
+            "overlap": Column(axes=("known",), dtype="float32"),
+            "facts": Column(axes=("temperatures", "facts"), dtype="float64"),
+            "products": Column(axes=("products",), dtype="float64"),
+            "far": Column(axes=("temperatures", "distances"), dtype="float32"),
+            "shape": Column(axes=("shape",), dtype="float64"),
+            "best": Column(INTEGER),
+            "residual": Column(SINGLE, required=False),
+        },
+        key=("sample_id",),
     ),
     # dot products of the gradients of two terms in one layer; covariance is that of their
     # per-sample gradients, count the samples whose mean gradient they are

@@ -44,10 +44,15 @@ class StoredRun:
         self._starts = {kind: list_starts(self.path, kind) for kind in KINDS}
         self._scans: dict[str, _Scan] = {}
 
+    @cached_property
+    def kind(self) -> str:
+        """What its rows are: "samples", or "tokens" where a few classes of each were kept."""
+        return "tokens" if self._whole("tokens") and not self._whole("samples") else "samples"
+
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the parts of samples that are whole."""
-        return tuple(part.name for part in self._whole("samples"))
+        return tuple(part.name for part in self._whole(self.kind))
 
     @cached_property
     def skipped(self) -> list[tuple[str, str]]:
@@ -58,13 +63,13 @@ class StoredRun:
     @property
     def dropped_rows(self) -> int:
         """Samples that the writers had to leave out, as their records count them."""
-        starts = self._starts["samples"]
+        starts = self._starts[self.kind]
         return sum(start.record.dropped_rows for start in starts if start.record)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the samples; see ``columns_of``."""
-        return self.columns_of("samples")
+        return self.columns_of(self.kind)
 
     def columns_of(self, kind: str) -> tuple[str, ...]:
         """Return the columns that every readable part of a kind has, ``rank`` included.
@@ -77,7 +82,7 @@ class StoredRun:
     @property
     def num_rows(self) -> int:
         """Samples without duplicates."""
-        return self.count("samples")
+        return self.count(self.kind)
 
     def count(self, kind: str) -> int:
         """Return the rows of a kind without duplicates."""
@@ -86,14 +91,15 @@ class StoredRun:
     @property
     def duplicates(self) -> int:
         """Samples left out because (step, sample_id) was there already."""
-        return self._scan("samples").duplicates
+        return self._scan(self.kind).duplicates
 
-    def steps(self, kind: str = "samples") -> Int64[np.ndarray, " s"]:
-        """Return the steps that a kind was recorded at, ascending."""
-        return self._scan(kind).steps.copy()
+    def steps(self, kind: str | None = None) -> Int64[np.ndarray, " s"]:
+        """Return the steps that a kind, its own if None, was recorded at, ascending."""
+        return self._scan(kind or self.kind).steps.copy()
 
-    def dtype(self, column: str, kind: str = "samples") -> np.dtype:
+    def dtype(self, column: str, kind: str | None = None) -> np.dtype:
         """Return the dtype in which ``batches`` gives a column, whatever the part."""
+        kind = kind or self.kind
         if column == "rank":
             return np.dtype(np.int32)
         parts = self._whole(kind)
@@ -107,7 +113,7 @@ class StoredRun:
         columns: Sequence[str] | None = None,
         batch_size: int = 4096,
         rows: range | None = None,
-        kind: str = "samples",
+        kind: str | None = None,
     ) -> Iterator[Block]:
         """Yield columns ordered by step, ``batch_size`` rows at a time, the last batch shorter.
 
@@ -119,12 +125,13 @@ class StoredRun:
             batch_size: rows in a batch.
             rows: consecutive ones of the rows without duplicates; all if not given. Row groups
                 that end before their first step are not read.
-            kind: what the rows are of.
+            kind: what the rows are of; the run's own if None.
 
         Raises:
             ValueError: for a column that a part lacks, and rows that are not there.
             OSError: where a part changes while it is read.
         """
+        kind = kind or self.kind
         there = self.columns_of(kind)
         columns = there if columns is None else columns
         unknown = [name for name in columns if name not in there]

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Shaped
 
-from kdanalysis.store.floats import BFLOAT16, DTYPES, narrow, widen
+from kdanalysis.store.floats import BFLOAT16, CELLS, DTYPES, narrow, widen
 from kdanalysis.store.kinds import TEXT, Kind, find_kind
 
 SCHEMA_VERSION = 1
@@ -33,7 +33,7 @@ class Cells(NamedTuple):
     @property
     def width(self) -> int:
         """Bytes of one cell."""
-        return DTYPES[self.dtype].itemsize * prod(self.shape)
+        return CELLS[self.dtype].itemsize * prod(self.shape)
 
     def describe(self) -> dict[str, object]:
         """Return what the file's metadata says about the column."""
@@ -69,9 +69,14 @@ def encode(
             continue
         if column.axes:
             shape = (count, *(sizes[axis] for axis in column.axes))
-            rows = _floats(columns[name], name, shape, dtype)
-            cells[name] = Cells(rows.dtype.name if stored == "same" else stored, shape[1:])
-            arrays[name] = _encode_cells(narrow(rows, cells[name].dtype, name), cells[name])
+            if column.dtype is None:
+                rows = _floats(columns[name], name, shape, dtype)
+                cells[name] = Cells(rows.dtype.name if stored == "same" else stored, shape[1:])
+                rows = narrow(rows, cells[name].dtype, name)
+            else:
+                rows = _fixed(columns[name], name, shape, column.dtype)
+                cells[name] = Cells(column.dtype, shape[1:])
+            arrays[name] = _encode_cells(rows, cells[name])
         else:
             arrays[name] = _encode_scalars(columns[name], name, column.type)
     schema = _schema({name: array.type for name, array in arrays.items()}, kind, cells)
@@ -113,7 +118,7 @@ def decode(array: pa.Array, cells: Cells | None) -> Shaped[np.ndarray, " n *c"]:
     """
     if cells is not None:
         count = len(array) * prod(cells.shape)
-        offset, dtype = array.offset * cells.width, DTYPES[cells.dtype]
+        offset, dtype = array.offset * cells.width, CELLS[cells.dtype]
         flat = np.frombuffer(array.buffers()[1], dtype, count, offset=offset)
         return widen(flat.reshape(len(array), *cells.shape))
     if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
@@ -134,7 +139,8 @@ def _stated_cells(found: pa.DataType, kind: Kind, name: str, entry: object) -> C
     if axes and isinstance(entry, dict) and entry.get("byte_order") == "little":
         dtype, shape = entry.get("dtype"), entry.get("shape")
         whole = isinstance(shape, list) and all(type(n) is int and n > 0 for n in shape)
-        if whole and isinstance(dtype, str) and dtype in DTYPES and len(shape) == len(axes):
+        known = (kind.columns[name].dtype or dtype,) if dtype in CELLS else ()
+        if whole and isinstance(dtype, str) and dtype in known and len(shape) == len(axes):
             cells = Cells(dtype, tuple(shape))
             if found == pa.binary(min(cells.width, _WIDEST)):
                 return cells
@@ -171,6 +177,17 @@ def _floats(
             "float32, float64, bfloat16, or uint16 bit patterns with dtype='bfloat16'"
         )
     return values
+
+
+def _fixed(
+    values: np.ndarray, name: str, shape: tuple[int, ...], dtype: str
+) -> Shaped[np.ndarray, " n *c"]:
+    """Return numbers of a column whose type never changes."""
+    if values.shape != shape or values.dtype.name != dtype:
+        raise ValueError(
+            f"{name} are {values.dtype} of shape {values.shape}, need {dtype} of {shape}"
+        )
+    return np.ascontiguousarray(values, CELLS[dtype])
 
 
 def _encode_cells(rows: Shaped[np.ndarray, "n c *r"], cells: Cells) -> pa.FixedSizeBinaryArray:

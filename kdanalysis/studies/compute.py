@@ -10,6 +10,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS
+from kdanalysis.studies.kept import FED, feed_kept
 from kdanalysis.studies.source import Source
 
 Batches = Iterable[Mapping[str, np.ndarray]]
@@ -43,22 +44,31 @@ def compute(
     Raises:
         ValueError: a side holds probabilities instead of logits, or as an analyzer.
     """
-    able = {
-        name: one for name, one in analyzers.items() if {*one.needs} <= {*source.columns(one.kind)}
-    }
+    able = {name: one for name, one in analyzers.items() if can(source, one)}
     for kind in dict.fromkeys(one.kind for one in able.values()):
         group = [one for one in able.values() if one.kind == kind]
         wanted = {name for one in group for name in (*one.needs, *one.takes)}
-        columns = [name for name in source.columns(kind) if name in wanted]
+        kept = kind == "samples" and source.kept
+        columns = FED if kept else [name for name in source.columns(kind) if name in wanted]
         rows = RANKS.share(source.num_rows) if kind == "samples" else None
         size = batch_size or source.batch_size(kind, torch.device(device).type)
         unlabelled = Unlabelled()
         batches = unlabelled.counting(source.batches(kind, columns, size, rows))
-        feed(watch(batches, source), group, device)
+        if kept:
+            feed_kept(watch(batches, source), group, source.info)
+        else:
+            feed(watch(batches, source), group, device)
         RANKS.unite([*group, unlabelled.to(device)], source.num_rows)
         if kind == "samples":
             source.unlabelled = int(unlabelled.rows)
     return {name: one.table() for name, one in able.items()}
+
+
+def can(source: Source, analyzer: Analyzer) -> bool:
+    """Whether a source has the columns that an analyzer needs, or kept classes that it looks at."""
+    if analyzer.kind == "samples" and source.kept:
+        return getattr(analyzer, "of_kept", False)
+    return {*analyzer.needs} <= {*source.columns(analyzer.kind)}
 
 
 class Unlabelled:

@@ -86,6 +86,7 @@ def run_facts(run: Any) -> dict[str, object]:
         "columns": ", ".join(run.columns),
         "layers": ", ".join(layers),
         "regions": region_fact(run),
+        "kept": kept_fact(info),
         "ranks": info.world_size,
         "seed": info.seed,
         "created": info.created,
@@ -105,6 +106,21 @@ def region_fact(run: Any) -> str | None:
     if not run.columns_of("regions"):
         return None
     return f"{run.count('regions'):,} samples at scales {', '.join(map(str, run.info.scales))}"
+
+
+def kept_fact(info: Any) -> str | None:
+    """Return what is kept in place of all logits, and what cannot be answered; None where all are.
+
+    Args:
+        info: of a run.
+    """
+    if not info.kept:
+        return None
+    temperatures = ", ".join(f"{t:g}" for t in info.kept_temperatures)
+    return (
+        f"the teacher's {info.kept} largest classes of every row, one more, and sums over the "
+        f"others at T = {temperatures}; nothing can be said of any other class by itself"
+    )
 
 
 def residual_fact(run: Any) -> str | None:

@@ -17,6 +17,7 @@ from kdanalysis.store.sources import (
     load_regions,
 )
 from kdanalysis.store.sparse import holds_sparse
+from kdanalysis.studies.kept import lacks
 from kdanalysis.studies.source import MOST, Source
 
 
@@ -97,6 +98,7 @@ def open_source(
     student: bool = False,
     keys: Mapping[str, str] | None = None,
     vocabulary: int | None = None,
+    kept: bool = False,
 ) -> Source:
     """Open a run folder, a file of logits, or arrays by name.
 
@@ -108,6 +110,7 @@ def open_source(
         student: whether student logits are needed.
         keys: names in a file for our columns, where they are unusual.
         vocabulary: classes to keep, where both sides are padded to other lengths.
+        kept: whether the path of a run that keeps a few classes of every row will do.
 
     Raises:
         FileNotFoundError: there is nothing at a path.
@@ -115,6 +118,10 @@ def open_source(
     """
     if isinstance(path, Source):
         return path
+    if isinstance(path, str | Path) and (run := _kept_run(Path(path).expanduser())) is not None:
+        if not kept:
+            raise ValueError(lacks(run.info, path, "this command"))
+        path = run
     if isinstance(path, StoredRun):
         logits, run = None, path
     else:
@@ -178,6 +185,12 @@ def short_names(paths: Iterable[Path]) -> dict[str, Path]:
         path.name if last.count(path.name) == 1 else str(given): given
         for path, given in zip(whole, paths, strict=True)
     }
+
+
+def _kept_run(path: Path) -> StoredRun | None:
+    """Return a run of which a few classes of every row were kept; None where it is none."""
+    run = StoredRun(path) if path.is_dir() else None
+    return run if run is not None and run.kind == "tokens" else None
 
 
 def _run_of(logits: Logits) -> StoredRun | None:

@@ -12,6 +12,7 @@ from kdanalysis.analyzers.noun import find_noun
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.store.run import StoredRun
 from kdanalysis.studies.compute import Watch, compute, unwatched
+from kdanalysis.studies.kept import kept_analyzer
 from kdanalysis.studies.source import Source
 
 MOST_CLASSES = 200  # of tables with a row for every pair of classes
@@ -134,6 +135,8 @@ def analyzer(source: Source, name: str, compared: tuple[float, int] | None = Non
     there = source.columns(kind.kind)
     if not there and kind.kind in LACKS:
         raise ValueError(f"table {name!r} needs {LACKS[kind.kind].format(path=source.path)}")
+    if source.kept and kind.kind == "samples":
+        return kept_analyzer(source, kind, compared)
     refuse_pairs(name, source)
     made = kind.for_setting(source.setting(kind.kind, compared))
     if made is None:

@@ -66,6 +66,11 @@ class Source:
         return "step" in self.columns("samples")
 
     @property
+    def kept(self) -> bool:
+        """Whether a few classes of every row were kept in place of all logits."""
+        return self.logits is None and self.run is not None and self.run.kind == "tokens"
+
+    @property
     def label(self) -> str:
         """The name for readers: a run may be named like a loss."""
         return f"run {self.name}" if self.over_steps else self.name
@@ -92,7 +97,7 @@ class Source:
         held = self.logits if kind == "samples" else self.regions if kind == "regions" else None
         if held is not None:
             return held.columns
-        there = self.run.columns_of(kind) if self.run else ()
+        there = self.run.columns_of(self._stored(kind)) if self.run else ()
         if kind != "layers" or not there:
             return there
         matrices = ("covariance", "count") if "covariance" in there else ()
@@ -148,7 +153,11 @@ class Source:
         held = self.logits if kind == "samples" else self.regions
         if held is not None:
             return held.batches(size, columns, rows)
-        return self.run.batches(columns, size, rows, kind)
+        return self.run.batches(columns, size, rows, self._stored(kind))
+
+    def _stored(self, kind: str) -> str:
+        """What a run calls the kind: of its samples a few classes may have been kept."""
+        return self.run.kind if kind == "samples" else kind
 
     def batch_size(self, kind: str, device: str = "cpu") -> int:
         """Rows of a kind that a device can look at together."""

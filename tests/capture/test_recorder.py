@@ -287,7 +287,7 @@ def test_bad_use_is_answered_in_one_sentence(tmp_path):
         ({"max_rows": 0}, "max_rows must be at least 1, got 0"),
         (
             {"keep": (Layers("0"), Layers("4"))},
-            "keep takes Layers and Regions, at most one of each",
+            "keep takes Layers, Regions and TopK, at most one of each",
         ),
         ({"keep": (Regions(), Regions((1, 2)))}, "at most one of each, alone or in a tuple; got"),
         (
@@ -340,7 +340,7 @@ def test_what_is_kept_is_sorted_by_kind():
         assert sort_kept(keep) == (layers, regions)
     assert (sort_kept(()), sort_kept(layers)) == ((None, None), (layers, None))
     for other in ("fc", ("fc", layers), None, Layers):
-        with pytest.raises(ValueError, match="keep takes Layers and Regions"):
+        with pytest.raises(ValueError, match="keep takes Layers, Regions and TopK"):
             sort_kept(other)
 
 

@@ -188,3 +188,12 @@ def nouns(table: pd.DataFrame) -> list[str]:
     mass = kd.analyzers["mass"]
     mass.draw(table, ax=kd.new_axes(), names=["cat", "dog"])
     return [f"{name}: {kd.analyzers[name].title}" for name in kd.analyzers] + [kd.__version__]
+
+
+def of_tokens(student: Tensor, teacher: Tensor, labels: Tensor, head: nn.Linear) -> Tensor:
+    rows: kd.Tokens = kd.tokens(student, teacher, labels, shift=True)
+    with kd.Recorder("runs/words", kd.KD(2.0), keep=(kd.TopK(64),)) as recorder:
+        hidden = kd.Projected(rows.student, head.weight, head.bias, cap=30.0)
+        recorder.observe(rows.target, rows.sample_id, student=hidden, teacher=rows.teacher)
+        loss: Tensor = recorder.loss(rows.target, student=rows.student, teacher=rows.teacher)
+    return loss

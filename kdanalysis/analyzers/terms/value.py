@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.special import entr
 
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep, deviation
@@ -20,6 +19,7 @@ from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.warmup import Ramps, draw_as_trained, with_ramps
+from kdanalysis.core.truncation.kept import shape_of
 from kdanalysis.draw.look import (
     GREY,
     INK,
@@ -59,6 +59,7 @@ class TermValue(ByStep):
     noun, title = "value", "Values of the terms over training"
     needs = ("student_logits", "teacher_logits")
     takes = ("target", "step", "epoch")
+    shape_of = staticmethod(shape_of)
 
     def __init__(
         self,
@@ -89,12 +90,9 @@ class TermValue(ByStep):
         labels = labels_for(self.losses, target, student)
         found = [loss(student, teacher, labels) for loss in self.losses.values()]
         values = torch.stack([one[term] for one in found for term in one], -1)
-        mean = student.mean(-1)
-        scale = (student - mean.unsqueeze(-1)).square().mean(-1).sqrt()
-        like = [entr(student.softmax(-1)).sum(-1), mean, scale]
         ones = torch.ones_like(place, dtype=torch.float64)
         self.add_rows(place, total=values, squares=values.square(), n=ones)
-        self.add_rows(place, student=torch.stack(like, -1))
+        self.add_rows(place, student=self.shape_of(student))
 
     def compute(self) -> dict[str, Tensor]:
         """Value and std by (step, term), the student's numbers, n and epoch by step; non_finite."""

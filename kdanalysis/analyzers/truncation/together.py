@@ -19,6 +19,7 @@ PARTS = (
     *(TruncationBias, TruncatedTemperature),
 )
 
+KEPT = tuple(kind for kind in PARTS if kind is not TruncationBias)  # of rows without all logits
 SPARSE = PARTS[:3]  # the tables of a teacher whose tail has no known shape
 
 
@@ -31,6 +32,7 @@ class EveryTruncation(Truncation):
         num_classes: c, at least 2.
         ks: how many classes are known.
         temperatures: every T > 0.
+        kinds: which of them.
     """
 
     def __init__(
@@ -38,10 +40,11 @@ class EveryTruncation(Truncation):
         num_classes: int,
         ks: Sequence[int] = KS,
         temperatures: Sequence[float | int] = (1,),
+        kinds: Sequence[type[Truncation]] = PARTS,
     ) -> None:
         super().__init__(num_classes, ks, temperatures)
         self.parts: Mapping[str, Truncation] = {
-            kind.noun: kind(num_classes, ks, temperatures) for kind in PARTS
+            kind.noun: kind(num_classes, ks, temperatures) for kind in kinds
         }
 
     @property

@@ -15,7 +15,7 @@ the groups. Where the masses of a group are close, q = e + p with e = q - p: a e
 sums of pp, pe and ee, keeps the digits of a small difference.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -75,14 +75,19 @@ class Known(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Some rows at one temperature, as ``collect`` gives them; both sides are 0 at the top K."""
+    """Some rows at one temperature, as ``collect`` gives them; both sides are 0 at the top K.
 
-    p: Float[Tensor, "n c"]
-    q: Float[Tensor, "n c"]
+    Of rows that were kept without all logits p and q are None, and ``far`` holds by K what the L1
+    norm of a lost gradient needs of the other classes; see ``kept``.
+    """
+
+    p: Float[Tensor, "n c"] | None
+    q: Float[Tensor, "n c"] | None
     known: Known
     top: Float[Tensor, "3 n m"]  # p, q, log(q/p) of the known classes
     tail: Float[Tensor, "n s"]  # sums over the other classes, as in Group; last that of |q - p|
     entropy: Float[Tensor, " n"]  # of the teacher at T, nats
+    far: Mapping[int, Float[Tensor, "n 2"]] | None = None
 
 
 def is_near(group: Group) -> Tensor:

@@ -97,17 +97,33 @@ def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Statisti
 
 
 def lost_l1(rows: Rows, ks: Sequence[int], top: Group, other: Group) -> Float[Tensor, "v n k"]:
-    """Return the sums of absolute entries of the lost gradient, over T, by the elements."""
+    """Return the sums of absolute entries of the lost gradient, over T, by the elements.
+
+    Of rows that were kept without all logits they are NaN at a K without sums of its own.
+    """
     from kdanalysis.core.truncation import loops
 
     factors = torch.stack((other.p / other.q, other.p), -1)  # of q on O, for bucket and none
-    on_other, on_top = torch.zeros_like(factors), torch.zeros_like(top.p)
-    gone = torch.zeros_like(top.p)
+    on_top, gone = torch.zeros_like(top.p), torch.zeros_like(top.p)
     p, q, _ = (x.numpy() for x in rows.top)
-    flat = factors.flatten(1), on_other.flatten(1)
-    loops.distances(rows.p.numpy(), rows.q.numpy(), *(x.numpy() for x in flat))
+    on_other = far_sums(rows, ks, factors)
     inside = (x.numpy() for x in (other.p / top.p, other.q / top.q, factors))
     loops.top_distances(p, q, np.array(ks), *inside, *(x.numpy() for x in (on_top, gone, on_other)))
     renormalise = on_top + gone + rows.tail[:, -1:]
     bucket, none = on_other.unbind(-1)
     return torch.stack((renormalise, bucket, none + other.p * top.q, 2 * other.p))
+
+
+def far_sums(
+    rows: Rows, ks: Sequence[int], factors: Float[Tensor, "n k 2"]
+) -> Float[Tensor, "n k 2"]:
+    """Return the sums of |factor q - p| over the classes that are not laid out."""
+    from kdanalysis.core.truncation import loops
+
+    if rows.far is not None:
+        unknown = torch.full_like(factors[:, 0], torch.nan)
+        return torch.stack([rows.far.get(k, unknown) for k in ks], 1)
+    found = torch.zeros_like(factors)
+    flat = (x.flatten(1).numpy() for x in (factors, found))
+    loops.distances(rows.p.numpy(), rows.q.numpy(), *flat)
+    return found

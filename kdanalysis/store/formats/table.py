@@ -77,6 +77,11 @@ class RunFolder(Table):
         self.path, self.kind, self.run = path, kind, StoredRun(path)
         self.keys = self.run.columns_of(kind)
         self.classes = self.run.info.classes
+        if not self.keys and kind == "samples" and self.run.kind == "tokens":
+            raise ValueError(
+                f"{path} keeps {self.run.info.kept} classes of every row, not all logits: "
+                f"kd.open({str(path)!r}) has its tables"
+            )
         if not self.keys:
             raise ValueError(f"{path} holds no readable {kind}: see `kdanalysis verify {path}`")
 
