@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
     from kdanalysis.draw.look import new_axes as new_axes
     from kdanalysis.losses import (
         AlphaBeta as AlphaBeta,
+        BinaryCrossEntropy as BinaryCrossEntropy,
         Blockwise as Blockwise,
         Confident as Confident,
         CrossEntropy as CrossEntropy,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         SDD as SDD,
         RandomSampling as RandomSampling,
         Sampled as Sampled,
+        Sigmoid as Sigmoid,
         SkewKL as SkewKL,
         Sum as Sum,
         TVD as TVD,
@@ -110,9 +112,11 @@ _HOMES = {
     "SDD": "kdanalysis.losses",
     "Sum": "kdanalysis.losses",
     "AlphaBeta": "kdanalysis.losses",
+    "BinaryCrossEntropy": "kdanalysis.losses",
     "JSD": "kdanalysis.losses",
     "RandomSampling": "kdanalysis.losses",
     "Sampled": "kdanalysis.losses",
+    "Sigmoid": "kdanalysis.losses",
     "SkewKL": "kdanalysis.losses",
     "TVD": "kdanalysis.losses",
     "Truncated": "kdanalysis.losses",
