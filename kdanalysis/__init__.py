@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         region_bytes as region_bytes,
     )
     from kdanalysis.core.cases import region_cases as region_cases
+    from kdanalysis.core.mixture import mix as mix
     from kdanalysis.core.partition import (
         AutoK as AutoK,
         Groups as Groups,
@@ -68,6 +69,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         linear_ramp as linear_ramp,
         parse_loss as parse_loss,
     )
+    from kdanalysis.networks.teachers import Teachers as Teachers
     from kdanalysis.pages.compare import compare as compare
     from kdanalysis.pages.ladder import ladder as ladder
     from kdanalysis.pages.opened import open as open
@@ -80,6 +82,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
     )
     from kdanalysis.stones import Ladder as Ladder, fit_connectors as fit_connectors
     from kdanalysis.store import load_logits as load_logits, load_regions as load_regions
+    from kdanalysis.studies.mixture import mixture as mixture
     from kdanalysis.studies.run import open_run as open_run
     from kdanalysis.studies.sparse import read_sparse as read_sparse
     from kdanalysis.studies.sparsify import sparsify as sparsify
@@ -142,6 +145,9 @@ _HOMES = {
     "region_logits": "kdanalysis.core.regions",
     "feature_gradients": "kdanalysis.core.regions",
     "SparseTeacher": "kdanalysis.core.sparse",
+    "mix": "kdanalysis.core.mixture",
+    "Teachers": "kdanalysis.networks.teachers",
+    "mixture": "kdanalysis.studies.mixture",
     "open_run": "kdanalysis.studies.run",
     "Analyzer": "kdanalysis.analyzers.base",
     "Reading": "kdanalysis.analyzers.noun",
