@@ -11,11 +11,15 @@ from kdanalysis import __version__
 from kdanalysis.capture.options import Options, place
 from kdanalysis.capture.record import Record, measure
 from kdanalysis.capture.schedule import never
+from kdanalysis.core.limits import free_bytes, written
 from kdanalysis.core.warn import warn
+from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.queue import QueueWriter
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.writer import PartWriter
+
+BATCHES = 1000  # captured ones for which there should be room on the disk
 
 
 class Outlet:
@@ -28,7 +32,7 @@ class Outlet:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._writer: QueueWriter | None = None
-        self._broken = False
+        self._broken = self._looked = False
 
     def first_step(self) -> int:
         """Return 0, or the step after the last captured one of a run that is resumed."""
@@ -67,10 +71,29 @@ class Outlet:
             return
         residual = {"residual": captured.residual.float().cpu().numpy()}
         columns = _stamped(record, record.samples.columns() | residual)
+        self._warn_of_little_room(columns)
         self._writer.put(columns, record.samples.dtype)
         if record.regions is not None:
             columns = _stamped(record, record.regions.columns())
             self._writer.put(columns, record.regions.dtype, "regions")
+
+    def _warn_of_little_room(self, columns: dict[str, Any]) -> None:
+        """Warn at the first captured batch where the disk has room for few more like it."""
+        if self._looked:
+            return
+        self._looked, store = True, self._options.store
+        size = sum(
+            values.size * (values.itemsize if values.ndim < 2 else _width(store.dtype, values))
+            for values in columns.values()
+        )
+        free = free_bytes(self._options.path)
+        if free < BATCHES * size:
+            narrow = "" if store.dtype == "float16" else ', or store=kd.Store("float16")'
+            warn(
+                f"there is room for about {free // size:,} captured batches like this one in "
+                f"{self._options.path}: it takes {written(size)}, and {written(free)} are free; "
+                f"capture fewer steps (schedule=) or rows (max_rows=){narrow}"
+            )
 
     def warn_of_nothing(self) -> None:
         """Warn where a training ended, not by an exception, and no step of it was recorded."""
@@ -110,6 +133,11 @@ def _stamped(record: Record, columns: dict[str, Any]) -> dict[str, Any]:
     count = len(next(iter(columns.values())))
     step = np.full(count, record.step, dtype=np.int64)
     return {"step": step, "epoch": np.full(count, record.epoch, dtype=np.int32), **columns}
+
+
+def _width(dtype: str, values: np.ndarray) -> int:
+    """Bytes of a number of logits on the disk."""
+    return values.itemsize if dtype == "same" else np.dtype(DTYPES[dtype]).itemsize
 
 
 def _info(options: Options, num_classes: int) -> RunInfo:
