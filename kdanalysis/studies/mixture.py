@@ -76,7 +76,7 @@ def _sums(student: Tensor, teachers: Tensor, whole: Tensor, t: Real) -> dict[str
     directed = (norm > 0) & (norm_whole > 0)
     cosine = cosine_similarity(one, all_of_them.expand_as(one), dim=-1, eps=0.0)
     return {
-        "agreement": (teachers.argmax(-1) == whole.argmax(-1)).sum(-1),
+        "agreement": (teachers.argmax(-1) == whole.argmax(-1)).double().sum(-1),
         "divergence": divergence_terms(log_w.expand_as(log_p), log_p).sum((-1, -2)),
         "cosine": cosine.where(directed, 0.0).sum(-1),
         "directed": directed.sum(-1),
