@@ -86,7 +86,10 @@ def alone(folder, tmp_path, code, *arguments):
     )
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+LONG = [pytest.param(one, marks=pytest.mark.long) for one in COMMANDS[1:]]  # loops are compiled
+
+
+@pytest.mark.parametrize("command", [COMMANDS[0], *LONG], ids=lambda command: command[0])
 def test_a_command_needs_no_network_no_home_and_no_place_but_its_own(folder, tmp_path, command):
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     given = [word.replace("OUT", str(tmp_path / "out")) for word in command]
