@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         region_bytes as region_bytes,
     )
     from kdanalysis.core.cases import region_cases as region_cases
+    from kdanalysis.core.mixture import mix as mix
     from kdanalysis.core.partition import (
         AutoK as AutoK,
         Groups as Groups,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
     from kdanalysis.integrations.tokens import Tokens as Tokens, tokens as tokens
     from kdanalysis.losses import (
         AlphaBeta as AlphaBeta,
+        BinaryCrossEntropy as BinaryCrossEntropy,
         Blockwise as Blockwise,
         Confident as Confident,
         CrossEntropy as CrossEntropy,
@@ -61,6 +63,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         SDD as SDD,
         RandomSampling as RandomSampling,
         Sampled as Sampled,
+        Sigmoid as Sigmoid,
         SkewKL as SkewKL,
         Sum as Sum,
         TVD as TVD,
@@ -68,6 +71,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
         linear_ramp as linear_ramp,
         parse_loss as parse_loss,
     )
+    from kdanalysis.networks.teachers import Teachers as Teachers
     from kdanalysis.pages.compare import compare as compare
     from kdanalysis.pages.ladder import ladder as ladder
     from kdanalysis.pages.opened import open as open
@@ -80,6 +84,7 @@ if TYPE_CHECKING:  # the same names for type checkers and editors
     )
     from kdanalysis.stones import Ladder as Ladder, fit_connectors as fit_connectors
     from kdanalysis.store import load_logits as load_logits, load_regions as load_regions
+    from kdanalysis.studies.mixture import mixture as mixture
     from kdanalysis.studies.run import open_run as open_run
     from kdanalysis.studies.sparse import read_sparse as read_sparse
     from kdanalysis.studies.sparsify import sparsify as sparsify
@@ -112,9 +117,11 @@ _HOMES = {
     "SDD": "kdanalysis.losses",
     "Sum": "kdanalysis.losses",
     "AlphaBeta": "kdanalysis.losses",
+    "BinaryCrossEntropy": "kdanalysis.losses",
     "JSD": "kdanalysis.losses",
     "RandomSampling": "kdanalysis.losses",
     "Sampled": "kdanalysis.losses",
+    "Sigmoid": "kdanalysis.losses",
     "SkewKL": "kdanalysis.losses",
     "TVD": "kdanalysis.losses",
     "Truncated": "kdanalysis.losses",
@@ -143,6 +150,9 @@ _HOMES = {
     "SparseTeacher": "kdanalysis.core.sparse",
     "Tokens": "kdanalysis.integrations.tokens",
     "tokens": "kdanalysis.integrations.tokens",
+    "mix": "kdanalysis.core.mixture",
+    "Teachers": "kdanalysis.networks.teachers",
+    "mixture": "kdanalysis.studies.mixture",
     "open_run": "kdanalysis.studies.run",
     "Analyzer": "kdanalysis.analyzers.base",
     "Reading": "kdanalysis.analyzers.noun",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Float64
 from torch import Tensor, nn
 
 from kdanalysis.capture.head import Head, is_plain, is_shared
@@ -22,6 +22,7 @@ from kdanalysis.capture.moments import (
 from kdanalysis.capture.passes import Pass, Seen
 from kdanalysis.capture.samples import permuted
 from kdanalysis.core.gram import HasGradients, term_gradients
+from kdanalysis.losses import Labels
 from kdanalysis.networks.names import Layer, find_layers, unwrapped
 
 
@@ -131,7 +132,7 @@ class LayerProbe:
         student: Pass,
         teacher: Pass,
         seen: Seen,
-        target: Int[Tensor, " n"],
+        target: Labels,
         scale: int | float = 1.0,
         *,
         step: int,
@@ -148,7 +149,7 @@ class LayerProbe:
             student: what it gave, with the copy of its logits made in the forward pass, if any.
             teacher: likewise.
             seen: both sides as the loss takes them; the student's part of the graph.
-            target: class indices.
+            target: class indices, or distributions (n, c).
             scale: factor of a GradScaler, for logits in half precision.
             step: draws the halves, with the seed.
             epoch: does not count.

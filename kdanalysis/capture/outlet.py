@@ -12,11 +12,15 @@ from kdanalysis.capture.options import Options, place
 from kdanalysis.capture.record import Record, measure
 from kdanalysis.capture.schedule import never
 from kdanalysis.capture.top import kept_columns, kept_facts
+from kdanalysis.core.limits import free_bytes, written
 from kdanalysis.core.warn import warn
+from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.queue import QueueWriter
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.writer import PartWriter
+
+BATCHES = 1000  # captured ones for which there should be room on the disk
 
 
 class Outlet:
@@ -29,7 +33,8 @@ class Outlet:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._writer: QueueWriter | None = None
-        self._broken, self._empty = False, 0
+        self._broken = self._looked = False
+        self._empty = 0
 
     def first_step(self) -> int:
         """Return 0, or the step after the last captured one of a run that is resumed."""
@@ -68,18 +73,36 @@ class Outlet:
         if self._writer is None:
             return
         residual = {"residual": captured.residual.float().cpu().numpy()}
-        top, dtype = self._options.top, self._options.store.dtype
-        if top is None:
-            columns = _stamped(record, record.samples.columns() | residual)
-            self._writer.put(columns, record.samples.dtype)
-        else:
-            kept = kept_columns(record.samples, top, self._options.loss, dtype)
-            self._writer.put(_stamped(record, kept | residual), kind="tokens")
+        columns, dtype, kind = record.samples.columns(), record.samples.dtype, "samples"
+        if self._options.top is not None:
+            how = self._options.top, self._options.loss, self._options.store.dtype
+            columns, dtype, kind = kept_columns(record.samples, *how), None, "tokens"
+        columns = _stamped(record, columns | residual)
+        self._warn_of_little_room(columns)
+        self._writer.put(columns, dtype, kind)
         if captured.arrival is not None:
             self._writer.put(_stamped(record, captured.arrival.columns()), kind="terms")
         if record.regions is not None:
             columns = _stamped(record, record.regions.columns())
             self._writer.put(columns, record.regions.dtype, "regions")
+
+    def _warn_of_little_room(self, columns: dict[str, Any]) -> None:
+        """Warn at the first captured batch where the disk has room for few more like it."""
+        if self._looked:
+            return
+        self._looked, store = True, self._options.store
+        size = sum(
+            values.size * (values.itemsize if values.ndim < 2 else _width(store.dtype, values))
+            for values in columns.values()
+        )
+        free = free_bytes(self._options.path)
+        if free < BATCHES * size:
+            narrow = "" if store.dtype == "float16" else ', or store=kd.Store("float16")'
+            warn(
+                f"there is room for about {free // size:,} captured batches like this one in "
+                f"{self._options.path}: it takes {written(size)}, and {written(free)} are free; "
+                f"capture fewer steps (schedule=) or rows (max_rows=){narrow}"
+            )
 
     def warn_of_nothing(self) -> None:
         """Warn where a training ended, not by an exception, and no step of it was recorded."""
@@ -122,6 +145,11 @@ def _stamped(record: Record, columns: dict[str, Any]) -> dict[str, Any]:
     count = len(next(iter(columns.values())))
     step = np.full(count, record.step, dtype=np.int64)
     return {"step": step, "epoch": np.full(count, record.epoch, dtype=np.int32), **columns}
+
+
+def _width(dtype: str, values: np.ndarray) -> int:
+    """Bytes of a number of logits on the disk."""
+    return values.itemsize if dtype == "same" else np.dtype(DTYPES[dtype]).itemsize
 
 
 def _info(options: Options, num_classes: int) -> RunInfo:

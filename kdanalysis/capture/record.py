@@ -25,22 +25,24 @@ from kdanalysis.capture.samples import (
 from kdanalysis.capture.sent import SentGradient
 from kdanalysis.core.gram import HasGradients, residual
 from kdanalysis.core.warn import warn
+from kdanalysis.losses.sides import Labels, is_soft
 
 
 @dataclass
 class Record:
     """A captured batch that waits for its backward pass. Rows are the sampled ones.
 
-    ``sides`` are student and teacher as the loss sees them; for ``pull`` and ``known`` see
-    ``Seen``. ``scale`` is what the sent gradient has to be multiplied by to become the gradient of
-    the sum over samples: n for a mean over n, less ``factor``, that of a GradScaler, which skipped
-    the optimizer's step where ``skipped``.
+    ``sides`` are student and teacher and ``target`` the labels, as the loss sees them; for ``pull``
+    and ``known`` see ``Seen``. ``scale`` is what the sent gradient has to be multiplied by to be
+    the gradient of the sum over samples: n for a mean over n, less ``factor``, that of a
+    GradScaler, which skipped the optimizer's step where ``skipped``.
     """
 
     step: int
     epoch: int
     ramp: float
     rows: Int[Tensor, " r"]
+    target: Labels
     samples: Rows
     sides: tuple[Tensor, Tensor]
     pull: Callable[[Tensor], Tensor] | None
@@ -80,7 +82,8 @@ def begin(
     """
     count, draw = len(target), (options.seed, facts["step"])
     sample_id = own_ids(count, options.rank) if sample_id is None else sample_id
-    target = captured_labels(target, student.logits.shape[-1], options.loss)
+    label = captured_labels(target, student.logits.shape[-1], options.loss)
+    target = target if is_soft(target) else label
     warn_of_repeated(sample_id)
     rows = sample_rows(count, options.max_rows, *draw)
     logits = [kept(one.logits, rows, one.copy) for one in (student, teacher)]
@@ -88,13 +91,14 @@ def begin(
     if options.regions is not None and len(rows):
         some = rows[sample_rows(len(rows), options.regions.rows, *draw)]
         scales = options.regions.scales
-        regions = region_rows(student, teacher, seen, some, sample_id, target, scales, options.loss)
+        regions = region_rows(student, teacher, seen, some, sample_id, label, scales, options.loss)
     if probe is not None:
         layers = probe.take(student, teacher, seen, target, scaled, **facts)
     on_regions = seen.student.dim() == 3
     return Record(
         rows=rows,
-        samples=Rows(kept(sample_id, rows), kept(target, rows), logits[1], logits[0]),
+        target=kept(target, rows),
+        samples=Rows(kept(sample_id, rows), kept(label, rows), logits[1], logits[0]),
         sides=tuple(kept(x, rows) for x in (seen.student, seen.teacher))
         if on_regions
         else tuple(logits),
@@ -142,7 +146,7 @@ def measure(record: Record, loss: HasGradients | None, norms: bool) -> Captured:
     closed, ramps = {}, {}
     if loss is not None:
         sides = student[finite].double(), teacher[finite].double()
-        target = record.samples.target.to(student.device)[finite]
+        target = record.target.to(student.device)[finite]
         if norms or sent is not None or record.ramp != 1:
             closed = loss.gradients(*sides, target, ramp=record.ramp)
         ramps = term_ramps(loss, closed, record.ramp, *sides, target)

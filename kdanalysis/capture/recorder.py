@@ -23,7 +23,7 @@ from kdanalysis.capture.sent import watch
 from kdanalysis.capture.side import Side, as_side
 from kdanalysis.capture.taps import Taps
 from kdanalysis.core.warn import warn
-from kdanalysis.losses import Loss
+from kdanalysis.losses import Labels, Loss
 
 Real = int | float
 
@@ -122,7 +122,7 @@ class Recorder:
 
     def loss(
         self,
-        target: Int[Tensor, " n"],
+        target: Labels,
         sample_id: Int[Tensor, " n"] | None = None,
         *,
         ramp: int | float = 1.0,
@@ -132,7 +132,7 @@ class Recorder:
         """Return the training loss of this step, and capture the step where it is scheduled.
 
         Args:
-            target: class indices; where the loss needs none, below 0 for a row without a label.
+            target: class indices, -1 for a row without a label; or distributions (n, c).
             sample_id: identifies samples over the whole run; the row number if not given.
             ramp: warm-up factor of the distillation terms.
             student: logits instead of the last forward pass's, or ``Projected``: region logits
@@ -150,7 +150,7 @@ class Recorder:
 
     def observe(
         self,
-        target: Int[Tensor, " n"],
+        target: Labels,
         sample_id: Int[Tensor, " n"] | None = None,
         *,
         ramp: int | float = 1.0,

@@ -11,6 +11,8 @@ from torch import Tensor
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.warn import warn
+from kdanalysis.losses import Loss
+from kdanalysis.losses.sides import is_soft
 from kdanalysis.networks.hook import TOKENS
 from kdanalysis.store.labels import NO_LABEL, labels
 
@@ -98,8 +100,13 @@ def check_batch(student: Any, teacher: Any, target: Any, sample_id: Any) -> None
         )
     if student.dim() == 3 and target.dim() == 2:
         raise ValueError(f"the logits have shape {tuple(student.shape)}: {TOKENS}")
+    if is_soft(target) and target.shape != student.shape[:2]:
+        raise ValueError(
+            f"targets {tuple(target.shape)} that are distributions need a number for each of the "
+            f"{student.shape[1]} classes of the {len(student)} samples"
+        )
     for name in ("target", "sample_id"):
-        if given[name] is not None:
+        if given[name] is not None and not (name == "target" and is_soft(target)):
             _check_integers(name, given[name], len(student))
 
 
@@ -111,23 +118,36 @@ def check_sides(student: Tensor, teacher: Tensor) -> None:
         check_logits(name, whole if whole.dim() == 2 else whole[..., 0], instead)
 
 
-def captured_labels(target: Tensor, classes: int, loss: HasGradients | None) -> Tensor:
-    """Return the targets, -1 where -1, -100 or 255 says that a row has no label.
+def captured_labels(target: Tensor, classes: int, loss: HasGradients | None) -> Int[Tensor, " n"]:
+    """Return the targets as labels, -1 where a row has none.
 
+    -1, -100, 255 and what the loss ignores say so, and so does a distribution over several classes.
     Only what is captured is looked at, since looking waits for the device.
 
     Raises:
         ValueError: another target is no class, or the loss needs the label that a row lacks.
     """
+    if is_soft(target):
+        if isinstance(loss, Loss):
+            loss.check_targets(target)
+        one = ((target != 0).sum(-1) == 1) & (target.amax(-1) == 1)
+        return target.argmax(-1).where(one, NO_LABEL)
     given = target.cpu().numpy().astype(np.int64)
     found, wrong = labels(given, classes)
-    wrong |= (found == NO_LABEL) & getattr(loss, "needs_target", False)
+    ignored, needed = getattr(loss, "ignore_index", None), getattr(loss, "needs_target", False)
+    if ignored is None:
+        wrong |= (found == NO_LABEL) & needed
+    else:
+        found, wrong = np.where(given == ignored, NO_LABEL, found), wrong & (given != ignored)
     if wrong.any():
         row = int(wrong.argmax())
-        lacks = f": {type(loss).__name__} needs its label" if found[row] == NO_LABEL else ""
+        lacking, way = found[row] == NO_LABEL, "leave such samples out of what is recorded"
+        ce = lacking and "ce" in getattr(loss, "terms", ()) and not loss.needs_index
+        way = f"{way}, or give CrossEntropy(ignore_index={given[row]})" if ce else way
+        lacks = f": {type(loss).__name__} needs its label" if lacking else " (-1 for none)"
         raise ValueError(
             f"target of sample {row} is {given[row]}, need an index from 0 to {classes - 1}{lacks}"
-            f"; leave such samples out of what is recorded"
+            f"; {way}"
         )
     return torch.from_numpy(found).to(target.device)
 

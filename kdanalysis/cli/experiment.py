@@ -74,13 +74,14 @@ def conduct(
     """
     from kdanalysis.cli.progress import progress
     from kdanalysis.cli.terminal import print_frame
-    from kdanalysis.training import announce_regions, run_experiment
+    from kdanalysis.training import announce_regions, refuse_full_disk, run_experiment
 
     plan = experiment.fingerprint()
     RANKS.agree(f"images {plan['images']} and teacher weights {plan['teacher weights']}")
     if resume:
         check_plan(out, plan)
     elif RANKS.first:
+        refuse_full_disk(experiment, out)
         start(experiment, plan, out)
     for line in announce_regions(experiment) if RANKS.first else []:
         typer.echo(line)

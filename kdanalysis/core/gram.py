@@ -33,7 +33,7 @@ def term_gradients(
     loss: HasGradients,
     student: Float[Tensor, "n c *r"],
     teacher: Float[Tensor, "n c *t"],
-    target: Int[Tensor, " n"],
+    target: Int[Tensor, " n"] | Float[Tensor, "n c"],
     ramp: int | float = 1.0,
 ) -> Float[Tensor, "t n c *r"]:
     """Stack the weighted gradients of all terms, in the order of ``loss.terms``."""

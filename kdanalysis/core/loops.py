@@ -13,14 +13,13 @@ from typing import no_type_check
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numba import njit
 from torch import Tensor
 
 from kdanalysis.core.divergence import FAR
-from kdanalysis.core.sweep.elementary import CONTEXT, exact, exp, expm1
+from kdanalysis.core.sweep.elementary import compiled, exact, exp, expm1
 
 # The largest and the sum of numbers may be reordered: vector registers then hold them.
-reordered = njit(**CONTEXT, fastmath={"contract", "reassoc", "nsz", "nnan"})
+reordered = compiled("contract", "reassoc", "nsz", "nnan")
 LEAST = -700.0  # of an exponent; what is below has no weight beside the largest, exp(0)
 
 

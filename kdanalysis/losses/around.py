@@ -1,17 +1,14 @@
-"""Losses made of losses: a sum, standardised logits and one side of a threshold around any loss."""
+"""Losses made of losses: a sum, and standardised logits around any loss."""
 
 from collections.abc import Iterable
-from math import log, log1p
 from typing import TypeVar
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kdanalysis.core.partition import check_target
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.losses.base import Loss, Real, check_loss, check_number
+from kdanalysis.losses.base import Loss, Real, check_loss
 from kdanalysis.losses.sides import Side
 
 Value = TypeVar("Value", Tensor, Real)
@@ -53,6 +50,17 @@ class Sum(Loss):
         """Whether one of the losses uses the labels."""
         return any(loss.needs_target for loss in self.losses)
 
+    @property
+    def needs_index(self) -> str:
+        """Name of the first of the losses that needs a class index; "" if none."""
+        return next(filter(None, (loss.needs_index for loss in self.losses)), "")
+
+    @property
+    def ignore_index(self) -> int | None:
+        """The label that all losses which use labels take for none; None where one needs it."""
+        found = {loss.ignore_index for loss in self.losses if loss.needs_target}
+        return found.pop() if len(found) == 1 else None
+
     def check_known(self, teacher: SparseTeacher) -> None:
         """Refuse what one of the losses does."""
         for loss in self.losses:
@@ -64,7 +72,7 @@ class Sum(Loss):
         """Merge the losses' terms."""
         sides = [self._seen_by(loss, student, teacher) for loss in self.losses]
         parts = zip(self.losses, sides, strict=True)
-        return merged(loss.values(*seen, target, ramp) for loss, seen in parts)
+        return merged(loss.values(*seen, loss.used_of(target), ramp) for loss, seen in parts)
 
     def slopes(
         self, student: Tensor, teacher: Side, target: Tensor, ramp: Real
@@ -72,7 +80,8 @@ class Sum(Loss):
         """Merge the gradients of the losses' terms."""
         found = []
         for loss in self.losses:
-            part = loss.slopes(*self._seen_by(loss, student, teacher), target, ramp)
+            seen = self._seen_by(loss, student, teacher)
+            part = loss.slopes(*seen, loss.used_of(target), ramp)
             if self._is_global(loss):
                 part = {k: _in_region_0(slope, student.shape[-1]) for k, slope in part.items()}
             found.append(part)
@@ -120,6 +129,16 @@ class Around(Loss):
     def needs_target(self) -> bool:
         """Whether the inner loss uses the labels."""
         return self.loss.needs_target
+
+    @property
+    def needs_index(self) -> str:
+        """Name of what in the inner loss needs a class index; "" if nothing."""
+        return self.loss.needs_index
+
+    @property
+    def ignore_index(self) -> int | None:
+        """The label that the inner loss takes for none."""
+        return self.loss.ignore_index
 
 
 class LogitStandardized(Around, prefixes={"ls-": {}}):
@@ -184,65 +203,3 @@ class LogitStandardized(Around, prefixes={"ls-": {}}):
 
 def _sides(student: Tensor, teacher: Tensor) -> tuple[tuple[Tensor, str], tuple[Tensor, str]]:
     return (student, "student"), (teacher, "teacher")
-
-
-SIDES = ("sure", "unsure")
-
-
-class Confident(Around, prefixes={f"{side}-": {"side": side} for side in SIDES}):
-    """Any loss on the samples whose label the teacher gives more than a threshold, or on the rest.
-
-    Made for DKD's question which samples nckd teaches with (table 5, arXiv 2203.08679). The paper
-    ranks the training set and takes one half; here a sample's side depends on nothing but the
-    teacher's own p_label at T = 1, so that batches do not matter: the median p_label, which the
-    table ``nckd`` names, makes halves. The other samples have terms of 0 and still count in the
-    mean over the batch.
-
-    Args:
-        loss: the loss of the samples kept, on whole images.
-        threshold: of p_label, above 0 and below 1.
-        side: "sure" keeps p_label above the threshold, "unsure" the others.
-
-    Raises:
-        ValueError: a loss on regions, a threshold that is no probability, or an unknown side.
-    """
-
-    needs_target = True
-
-    def __init__(self, loss: Loss, threshold: Real = 0.5, side: str = "sure") -> None:
-        super().__init__()
-        if check_loss(loss).scales is not None:
-            raise ValueError(f"Confident needs a loss on whole images, got {loss}")
-        if side not in SIDES:
-            raise ValueError(f"side is one of {SIDES}, got {side!r}")
-        self.loss, self.side = loss, side
-        self.threshold = check_number("threshold", threshold)
-        if not 0 < self.threshold < 1:
-            raise ValueError(
-                f"threshold must lie between 0 and 1, both excluded, got {threshold!r}"
-            )
-
-    def values(
-        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
-    ) -> dict[str, Tensor]:
-        """The inner loss's terms, 0 for the samples left out."""
-        kept = self._keep(teacher, target)
-        inner = self.loss.values(student, teacher, target, ramp)
-        return {name: term * kept for name, term in inner.items()}
-
-    def slopes(
-        self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
-    ) -> dict[str, Tensor]:
-        """The inner loss's gradients, 0 for the samples left out."""
-        kept = self._keep(teacher, target).unsqueeze(-1)
-        inner = self.loss.slopes(student, teacher, target, ramp)
-        return {name: slope * kept for name, slope in inner.items()}
-
-    def _keep(self, teacher: Tensor, target: Tensor) -> Tensor:
-        """1 for the samples kept, 0 for the others; by log odds, which resolve p_label near 1."""
-        check_target(target, teacher.shape[-1])
-        label = target.long().unsqueeze(-1)
-        rest = teacher.scatter(-1, label, -torch.inf).logsumexp(-1)
-        odds = teacher.gather(-1, label).squeeze(-1) - rest
-        sure = odds > log(self.threshold) - log1p(-self.threshold)
-        return (sure if self.side == "sure" else ~sure).to(teacher.dtype)

@@ -7,13 +7,13 @@ from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses.registry import register
-from kdanalysis.losses.sides import Side, checked, checked_sparse
+from kdanalysis.losses.sides import Labels, Side, checked, checked_sparse, is_soft
 
 Real = int | float
 
@@ -32,7 +32,8 @@ class Loss(nn.Module, ABC):
     are computed in float32 inside; float64 stays float64.
     The teacher's logits are constants: no gradient reaches them. ``term_weights`` holds every
     term's constant weight, without T^2; ``temperature`` is None where there is no single one;
-    ``needs_target`` says whether the labels matter, or any class indices will do. ``scales`` is
+    ``needs_target`` says whether the labels matter, or any class indices will do; ``ignore_index``
+    which label stands for none, None where every sample needs one. ``scales`` is
     None, or those of the regions of a loss that takes region logits (n, c, r) instead of logits
     (n, c) and gives gradients of that shape. ``stacked`` is None, or the number of logits that a
     loss takes of every sample's student side, (n, c, stacked), beside the teacher's (n, c).
@@ -41,6 +42,7 @@ class Loss(nn.Module, ABC):
     term_weights: dict[str, float]
     temperature: float | None = None
     needs_target: bool = True
+    ignore_index: int | None = None
     scales: tuple[int, ...] | None = None
     stacked: int | None = None
 
@@ -77,7 +79,7 @@ class Loss(nn.Module, ABC):
         self,
         student: Float[Tensor, "n c *r"],
         teacher: Float[Tensor, "n c *t"] | SparseTeacher,
-        target: Int[Tensor, " n"],
+        target: Labels,
         ramp: Real = 1.0,
     ) -> dict[str, Float[Tensor, " n"]]:
         """Return the value of every term for every sample, in nats.
@@ -85,16 +87,17 @@ class Loss(nn.Module, ABC):
         Args:
             student: the student's logits.
             teacher: the teacher's logits, or what is known of them.
-            target: class indices.
+            target: class indices, or a distribution over the classes for every sample, (n, c).
             ramp: factor on the distillation terms (cross-entropy keeps its weight 1), for the
                 linear warm-up of DKD and GDKD; see ``linear_ramp``.
 
         Raises:
             ValueError: shapes differ, a logit is NaN or infinite, a target that the loss uses is
-                no class index, or the loss needs what a SparseTeacher does not know.
+                no class index, or a distribution where it needs one, or the loss needs what a
+                SparseTeacher does not know.
         """
         student, teacher = self._checked(student, teacher, target)
-        return self.values(student, teacher, target, check_ramp(ramp))
+        return self.values(student, teacher, self.used_of(target), check_ramp(ramp))
 
     if TYPE_CHECKING:  # torch says of a call that it takes and gives anything
         __call__ = forward
@@ -104,7 +107,7 @@ class Loss(nn.Module, ABC):
         self,
         student: Float[Tensor, "n c *r"],
         teacher: Float[Tensor, "n c *t"] | SparseTeacher,
-        target: Int[Tensor, " n"],
+        target: Labels,
         ramp: Real = 1.0,
     ) -> dict[str, Float[Tensor, "n c *r"]]:
         """Return the gradient of every term in the student's logits, one row a sample.
@@ -116,11 +119,31 @@ class Loss(nn.Module, ABC):
         of its digits.
         """
         seen, teacher = self._checked(student, teacher, target)
-        slopes = self.slopes(seen, teacher, target, check_ramp(ramp))
+        slopes = self.slopes(seen, teacher, self.used_of(target), check_ramp(ramp))
         left = student.shape[1] - seen.shape[1]
         return {k: pad(slope, (0, left)) for k, slope in slopes.items()} if left else slopes
 
+    @property
+    def needs_index(self) -> str:
+        """Name of what needs a class index where targets may be distributions; "" if nothing."""
+        return type(self).__name__ if self.needs_target else ""
+
+    def used_of(self, target: Tensor) -> Tensor:
+        """Return the targets, any class indices in place of distributions where none is used."""
+        unused = is_soft(target) and not self.needs_target
+        return target.new_zeros(len(target), dtype=torch.long) if unused else target
+
+    def check_targets(self, target: Any) -> None:
+        """Raise a ValueError that names what needs class indices, where they are distributions."""
+        if isinstance(target, Tensor) and is_soft(target) and self.needs_index:
+            raise ValueError(
+                f"{self.needs_index} needs the label of every sample as a class index (n,), got "
+                f"distributions of shape {tuple(target.shape)}; CrossEntropy takes them, KD and "
+                f"GDKD need no label"
+            )
+
     def _checked(self, student: Any, teacher: Any, target: Any) -> tuple[Tensor, Side]:
+        self.check_targets(target)
         if isinstance(teacher, SparseTeacher):
             self.check_known(teacher)
             return checked_sparse(student, teacher, target)

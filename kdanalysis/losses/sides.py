@@ -5,14 +5,18 @@ from math import isfinite
 from typing import Any, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 
+from kdanalysis.core.partition import check_target
 from kdanalysis.core.regions import count_regions
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.warn import warn
 
 Side: TypeAlias = Tensor | SparseTeacher  # a teacher
+Labels: TypeAlias = Int[Tensor, " n"] | Float[Tensor, "n c"]  # class indices, or distributions
+SUM = 1e-2  # how far from 1 a distribution may add up, as bfloat16 rounds it
 TOLD = 1e-3  # share of the student's mass on tokens that the teacher's vocabulary has not
 
 
@@ -54,12 +58,65 @@ def _check_shapes(
         last = ((count,), (count,))
         kind = f"student and teacher region logits (n, c, {count}) of the scales {tuple(scales)}"
     shape = (len(target), *student.shape[1:2]) if target.dim() == 1 else (None,)
+    shape = tuple(target.shape) if is_soft(target) else shape
     fits = len(shape) == 2 and (student.shape, teacher.shape) == tuple(shape + x for x in last)
     if not fits:
         raise ValueError(
             f"need {kind} and targets (n,), got student "
             f"{tuple(student.shape)}, teacher {tuple(teacher.shape)}, target {tuple(target.shape)}"
         )
+
+
+def is_soft(target: Tensor) -> bool:
+    """Whether targets are rows over the classes (n, c) in place of class indices (n,)."""
+    return target.dim() == 2 and target.is_floating_point()
+
+
+def distributions(target: Float[Tensor, "n c"], student: Float[Tensor, "n c"]) -> Tensor:
+    """Return targets in the student's dtype.
+
+    Raises:
+        ValueError: another shape, or a row that is no distribution: it names the first such.
+    """
+    soft = _soft(target, student)
+    sums = soft.sum(-1)
+    wrong = ~(((sums - 1).abs() <= SUM) & (soft >= 0).all(-1))
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"target of sample {row} is no distribution over the classes: it adds up to "
+            f"{float(sums[row]):.4g} and its smallest entry is {float(soft[row].min()):.4g}; for "
+            f"labels of several classes at once there are BinaryCrossEntropy and Sigmoid"
+        )
+    return soft
+
+
+def memberships(target: Tensor, student: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
+    """Return how far every class holds of a sample, in [0, 1]; class indices as one-hot.
+
+    Raises:
+        ValueError: another shape, a number beyond [0, 1], or an index that is no class.
+    """
+    if not is_soft(target):
+        check_target(target, student.shape[-1])
+        return one_hot(target.long(), student.shape[-1]).to(student)
+    held = _soft(target, student)
+    if not ((held >= 0) & (held <= 1)).all():
+        low, high = float(held.min()), float(held.max())
+        raise ValueError(
+            f"targets (n, c) say of every class from 0 to 1 whether it is there, got numbers from "
+            f"{low:.4g} to {high:.4g}"
+        )
+    return held
+
+
+def _soft(target: Tensor, student: Tensor) -> Tensor:
+    if target.shape != student.shape:
+        raise ValueError(
+            f"targets {tuple(target.shape)} and student logits {tuple(student.shape)} must have "
+            f"the same shape"
+        )
+    return target.detach().to(student)
 
 
 def _refuse_non_finite(part: str, **sides: Tensor) -> None:
@@ -86,7 +143,8 @@ def checked_sparse(
     of the student's mass they hold where that is more than a thousandth.
     """
     _check_kinds(target, student=student)
-    if student.dim() != 2 or not len(student) == len(teacher) == len(target) == target.numel():
+    labelled = len(target) if is_soft(target) else target.numel()
+    if student.dim() != 2 or not len(student) == len(teacher) == len(target) == labelled:
         raise ValueError(
             f"need student logits (n, c), a SparseTeacher of n rows and targets (n,), got student "
             f"{tuple(student.shape)}, {teacher}, target {tuple(target.shape)}"
@@ -123,5 +181,6 @@ def _check_kinds(target: Any, **sides: Any) -> None:
     for name, values in (sides | {"target": target}).items():
         if not isinstance(values, Tensor):
             raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
-    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+    wrong = target.is_floating_point() or target.is_complex() or target.dtype == torch.bool
+    if wrong and not is_soft(target):
         raise ValueError(f"target must hold class indices as integers, got {target.dtype}")

@@ -10,6 +10,7 @@ from torch import Tensor
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.sweep.checks import check_ks, check_weights
 from kdanalysis.analyzers.sweep.sweep import COLUMNS, TermSweep
+from kdanalysis.core.limits import refuse_memory
 from kdanalysis.core.streams import check_batch, check_temperatures, finite_rows
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
@@ -74,13 +75,16 @@ def sweep_samples(
     of a gradient of zero. The result holds 24 numbers a sample and k: give it a batch.
 
     Raises:
-        ValueError: as :func:`sweep`.
+        ValueError: as :func:`sweep`, or more numbers than this machine's memory holds.
     """
     student, teacher = as_pair(student, teacher)
     check_batch(teacher, student, None, None)
     refuse_non_finite(student, teacher, 0)
     (temperature,) = check_temperatures((temperature,))
     chosen, weights = check_ks(ks, teacher.shape[1]), check_weights(weights)
+    size = 8 * len(PLAIN + DEFINED) * len(teacher) * len(chosen)
+    what = f"{len(teacher):,} samples at {len(chosen):,} k"
+    refuse_memory(size, what, "give a batch of the samples, or fewer ks")
     found = [
         of_every_sample(*pair, temperature, chosen, weights) for pair in chunks(student, teacher)
     ]

@@ -2,7 +2,7 @@
 
 from kdanalysis.training.cached import CachedTeacher
 from kdanalysis.training.checkpoint import SUFFIXES, load_network
-from kdanalysis.training.experiment import Experiment, announce_regions
+from kdanalysis.training.experiment import Experiment, announce_regions, refuse_full_disk
 from kdanalysis.training.fit import Fit
 from kdanalysis.training.predict import predict
 from kdanalysis.training.run import Outcome, run_experiment, train_teacher
@@ -20,6 +20,7 @@ __all__ = [
     "announce_regions",
     "load_network",
     "predict",
+    "refuse_full_disk",
     "run_experiment",
     "train_teacher",
 ]

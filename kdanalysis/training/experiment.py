@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kdanalysis.capture import region_bytes
 from kdanalysis.capture.layers import chosen_layers
+from kdanalysis.core.limits import refuse_disk, written
 from kdanalysis.core.regions import region_logits
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import CrossEntropy, Loss, Sum, parse_loss
@@ -166,9 +167,7 @@ def announce_regions(experiment: Experiment) -> list[str]:
     settings, data = experiment.settings, experiment.data
     if settings.record_regions is None:
         return []
-    full, rest = divmod(len(data.train), settings.batch_size)
-    steps = settings.epochs * (full + (rest > 1))
-    captured = -(-steps // settings.record_every)
+    captured = _captured_steps(experiment)
     limits = (settings.record_regions, settings.record_rows, settings.batch_size, len(data.train))
     rows = min(limit for limit in limits if limit is not None)
     lines = []
@@ -182,6 +181,25 @@ def announce_regions(experiment: Experiment) -> list[str]:
     return lines
 
 
-def written(size: int) -> str:
-    """Write a number of bytes in the unit that fits it: 12 kB, 3.4 MB."""
-    return f"{size / 1e3:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+def refuse_full_disk(experiment: Experiment, out: Path) -> None:
+    """Raise a ValueError where the logits to be captured have no room on the disk of ``out``.
+
+    Counted are both sides' logits of all captured rows and their regions, in float16.
+    """
+    settings, classes = experiment.settings, len(experiment.data.classes)
+    captured = _captured_steps(experiment)
+    rows = min(settings.record_rows or settings.batch_size, settings.batch_size)
+    size = 0
+    for loss in experiment.named_losses().values():
+        size += 4 * captured * rows * classes
+        if scales := settings.kept_scales(loss):
+            some = min(rows, settings.record_regions)
+            size += region_bytes(captured * some, classes, scales)
+    way = "capture fewer steps with --record-every or fewer rows with --record-rows"
+    refuse_disk(out, size, f"{captured:,} captured steps of {rows} rows a loss", way)
+
+
+def _captured_steps(experiment: Experiment) -> int:
+    settings = experiment.settings
+    full, rest = divmod(len(experiment.data.train), settings.batch_size)
+    return -(-settings.epochs * (full + (rest > 1)) // settings.record_every)

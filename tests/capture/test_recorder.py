@@ -380,7 +380,7 @@ def test_sample_ids_that_come_twice_are_warned_about(tmp_path):
 @pytest.mark.parametrize(
     ("loss", "y", "words"),
     [
-        (KD(), 7, "target of sample 2 is 7, need an index from 0 to 5; leave"),
+        (KD(), 7, "target of sample 2 is 7, need an index from 0 to 5 .-1 for none.; leave"),
         (DKD(), -100, "target of sample 2 is -100, .* to 5: DKD needs its label; leave"),
     ],
 )

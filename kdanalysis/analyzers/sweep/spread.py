@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise, product
+from math import prod
 
 import pandas as pd
 import torch
@@ -12,6 +13,7 @@ from kdanalysis.analyzers.base import Logits
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.sweep import EveryK, rows_at
+from kdanalysis.core.limits import refuse_memory
 from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
@@ -52,6 +54,9 @@ class SweepSpread(EveryK):
 
     Args:
         edges: ascending confidences in (0, 1) between the groups.
+
+    Raises:
+        ValueError: more bins than this machine's memory holds, or as ``TermSweep``.
     """
 
     noun, title = "spread", "Spread over samples, by the teacher's confidence"
@@ -66,6 +71,8 @@ class SweepSpread(EveryK):
     ) -> None:
         super().__init__(num_classes, temperatures, ks, weights, edges=check_edges(edges))
         shape = len(self.temperatures), len(NORMS) + len(PARTS), len(self.ks), len(self.edges) + 1
+        what = f"the spread at {len(self.ks):,} k and {shape[0]} temperatures"
+        refuse_memory(8 * prod(shape) * BINS.size, what, "name fewer ks, such as ks=(1, 2, 5, 10)")
         self.add_sum("sums", *shape)
         self.add_sum("counts", *shape, BINS.size)
 

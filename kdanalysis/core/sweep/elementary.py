@@ -4,7 +4,8 @@ How the functions are compiled is said here too. They take no annotations: what 
 shows in ``loops``.
 """
 
-from typing import no_type_check
+from collections.abc import Callable
+from typing import Any, no_type_check
 
 from llvmlite import ir
 from numba import njit, types
@@ -12,11 +13,26 @@ from numba.extending import intrinsic
 
 from kdanalysis.core.sweep.groups import ALMOST_GONE
 
-CONTEXT = {"nogil": True, "cache": True, "error_model": "numpy"}
+CONTEXT = {"nogil": True, "error_model": "numpy"}
+
+
+def compiled(*fastmath: str) -> Callable:
+    """Return a decorator that compiles; what is compiled is kept where any folder takes it."""
+    options: dict[str, Any] = CONTEXT | {"fastmath": set(fastmath)}
+
+    def compile_(function: Callable) -> Callable:
+        try:
+            return njit(**options, cache=True)(function)
+        except RuntimeError:  # neither the package's folder nor the user's can be written
+            return njit(**options)(function)
+
+    return compile_
+
+
 # Nothing is reordered: the masses of a saturated teacher would lose their digits.
-exact = njit(**CONTEXT, fastmath={"contract"})
+exact = compiled("contract")
 # Sums over classes or samples may be reordered, which lets them use vector registers.
-summed = njit(**CONTEXT, fastmath={"contract", "reassoc", "nsz"})
+summed = compiled("contract", "reassoc", "nsz")
 
 LOG_2 = 0.6931471803691238, 1.9082149292705877e-10  # in two parts; the first ends in zeros
 ONE, POWER, FRACTION = 1023 << 52, 2047 << 52, (1 << 52) - 1  # bits of 1.0; parts of a float64

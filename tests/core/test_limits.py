@@ -1,0 +1,78 @@
+"""What does not fit is said or refused beforehand, with the way out."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from toy import Training, batches
+
+import kdanalysis as kd
+from kdanalysis.core import limits
+from kdanalysis.data import load_data
+from kdanalysis.training import Experiment, refuse_full_disk
+from kdanalysis.training.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(1500, "2 kB"), (3.4e6, "3.4 MB"), (5.6e12, "5,600.0 GB")]
+)
+def test_bytes_are_written_in_a_unit_that_fits(size, text):
+    assert limits.written(size) == text
+
+
+def test_a_path_that_is_not_there_yet_lies_on_the_disk_of_its_parent(tmp_path):
+    free = limits.free_bytes(tmp_path / "a" / "b")
+    assert free > 0
+    assert abs(free - limits.free_bytes(tmp_path)) < 1e9
+
+
+def record(path, **store):
+    training = Training()
+    sides = {"student": training.student, "teacher": training.teacher}
+    options = {"schedule": kd.every(1), "store": kd.Store(**store)}
+    with kd.Recorder(path, kd.KD(), **sides, **options) as recorder:
+        for x, y, index in batches(3):
+            training.forward(x)
+            training.update(recorder.loss(y, sample_id=index))
+
+
+def test_a_nearly_full_disk_is_warned_of_once_with_bytes_and_the_way_out(tmp_path, monkeypatch):
+    # 10 rows of 2 x 6 numbers of 4 bytes; step, id and target 8 each, epoch and residual 4
+    size = 10 * (2 * 6 * 4 + 3 * 8 + 2 * 4)
+    monkeypatch.setattr("kdanalysis.capture.outlet.free_bytes", lambda path: 37 * size + 1)
+    words = 'room for about 37 captured batches .* takes 1 kB, .*max_rows=., or store=kd.Store."fl'
+    with pytest.warns(RuntimeWarning, match=words) as caught:
+        record(tmp_path / "run", dtype="float32")
+    assert len(caught) == 1
+    assert kd.open_run(tmp_path / "run").num_rows == 30
+
+
+def test_control_a_disk_with_room_is_not_spoken_of(tmp_path, monkeypatch):
+    size = 10 * (2 * 6 * 2 + 3 * 8 + 2 * 4)
+    monkeypatch.setattr("kdanalysis.capture.outlet.free_bytes", lambda path: 1000 * size)
+    record(tmp_path / "run")
+
+
+def test_a_training_whose_logits_have_no_room_is_refused_beforehand(tmp_path, monkeypatch):
+    data = load_data("digits", limit=64)
+    settings = Settings(epochs=3, batch_size=16, record_every=2, record_rows=4)
+    experiment = Experiment(data, "resnet8", "resnet8", ("kd", "dkd"), settings)
+    steps = 3 * -(-len(data.train) // 16)
+    size = 2 * 4 * -(-steps // 2) * 4 * 10  # losses, bytes of two sides, steps, rows, classes
+    monkeypatch.setattr(limits, "free_bytes", lambda path: size)
+    refuse_full_disk(experiment, tmp_path / "out")
+    monkeypatch.setattr(limits, "free_bytes", lambda path: size - 1)
+    with pytest.raises(ValueError, match=r"would write about .* are free: .* --record-every"):
+        refuse_full_disk(experiment, tmp_path / "out")
+    assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_numbers_that_exceed_the_memory_are_refused_before_they_are_allocated(monkeypatch):
+    monkeypatch.setattr(limits, "memory", lambda: 1e6)
+    with pytest.raises(ValueError, match=r"spread at 999 k and 4 .* of memory, .*: name fewer ks"):
+        kd.analyzers["spread"](1000)
+    kd.analyzers["spread"](1000, (1,), (1,))
+    student, teacher = torch.randn(2, 100, 100)
+    with pytest.raises(ValueError, match=r"100 samples at 99 k would take .*: give a batch"):
+        kd.sweep_samples(student, teacher)
+    assert len(kd.sweep_samples(student, teacher, ks=(1, 2))) > 10

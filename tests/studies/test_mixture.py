@@ -1,0 +1,107 @@
+"""Several teachers as one: the mixture against autograd and plain loops, and each beside it."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from torch import nn
+from toy import Training, batches, network
+
+import kdanalysis as kd
+
+
+def given(count: int = 2, n: int = 40, c: int = 6, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return list(3 * torch.randn(count, n, c, dtype=torch.float64, generator=generator))
+
+
+@pytest.mark.parametrize("t", [1.0, 4.0])
+def test_the_mixture_softens_to_the_weighted_mean_of_the_teachers(t):
+    one, two = given()
+    mixed = kd.mix([one, two], weights=(3, 1), temperature=t)
+    p = 0.75 * softmax(one.numpy() / t, -1) + 0.25 * softmax(two.numpy() / t, -1)
+    np.testing.assert_allclose(softmax(mixed.numpy() / t, -1), p, rtol=1e-12)
+    logits = kd.mix([one, two], weights=(3, 1), of="logits")
+    torch.testing.assert_close(logits, 0.75 * one + 0.25 * two)
+
+
+def test_the_gradient_for_the_mixture_is_the_weighted_sum_over_teachers_by_autograd():
+    student, one, two = given(3)
+    target = torch.zeros(40, dtype=torch.long)
+    leaf = student.clone().requires_grad_()
+    log_q = (leaf / 2).log_softmax(-1)
+    total = sum(
+        w * 4 * torch.nn.functional.kl_div(log_q, (x / 2).softmax(-1), reduction="sum")
+        for w, x in ((0.25, one), (0.75, two))
+    )
+    (expected,) = torch.autograd.grad(total, leaf)
+    mixed = kd.mix([one, two], weights=(0.25, 0.75), temperature=2)
+    torch.testing.assert_close(kd.KD(2.0).gradients(student, mixed, target)["kd"], expected)
+
+
+@pytest.mark.parametrize("of", ["probabilities", "logits"])
+def test_a_student_of_two_teachers_is_recorded_with_a_residual_of_rounding(tmp_path, of):
+    training, second = Training(), network(7).eval().requires_grad_(False)
+    both = kd.Teachers(training.teacher, second, weights=(2, 1), of=of)
+    loss = kd.Sum(kd.CrossEntropy(), kd.GDKD(k=2))
+    options = {"schedule": kd.every(1), "store": kd.Store("float32")}
+    sides = {"student": training.student, "teacher": both}
+    with kd.Recorder(tmp_path / "run", loss, **sides, **options) as recorder:
+        for x, y, index in batches(3):
+            both(x), training.student(x)
+            training.update(recorder.loss(y, sample_id=index))
+    (rows,) = kd.open_run(tmp_path / "run").batches(["teacher_logits", "residual"], 100)
+    assert rows["residual"].max() < 1e-5
+    x = torch.cat([x for x, _, _ in batches(3)])
+    expected = kd.mix([training.teacher(x), second(x)], (2, 1), of)
+    np.testing.assert_allclose(rows["teacher_logits"], expected.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_each_teacher_is_held_against_the_mixture_as_a_loop_does():
+    student, one, two = given(3)
+    table = kd.mixture(student, {"one": one, "two": two.numpy()}, (3, 1), temperature=2)
+    assert table.weight.tolist() == [0.75, 0.25]
+    q, *p = (softmax(x.numpy() / 2, -1) for x in (student, one, two))
+    whole = 0.75 * p[0] + 0.25 * p[1]
+    for row, each in zip(table.itertuples(), p, strict=True):
+        pairs = list(zip(2 * (q - each), 2 * (q - whole), strict=True))
+        norms = [np.linalg.norm(a) for a, _ in pairs]
+        cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]
+        divergence = (whole * np.log(whole / each)).sum(-1).mean()
+        agreement = (each.argmax(-1) == whole.argmax(-1)).mean()
+        assert row.agreement == agreement < 1
+        found = row.cosine, row.divergence, row.norm, row.norm_mixture
+        expected = np.mean(cosines), divergence, np.mean(norms)
+        expected = *expected, np.mean([np.linalg.norm(b) for _, b in pairs])
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_rows_looked_at_in_parts_give_the_same_table(monkeypatch):
+    student, one, two = given(3)
+    whole = kd.mixture(student, {"one": one, "two": two})
+    monkeypatch.setattr("kdanalysis.studies.mixture.ENTRIES", 100)
+    np.testing.assert_allclose(
+        kd.mixture(student, {"one": one, "two": two}).iloc[:, 1:], whole.iloc[:, 1:], rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"weights": (1,)}, "need a weight above 0 for each of 2 teachers, got .1.0,."),
+        ({"weights": (1, -1)}, "need a weight above 0"),
+        ({"of": "labels"}, "of is one of .'probabilities', 'logits'., got 'labels'"),
+        ({"temperature": 0}, "temperature must be a finite number above 0"),
+    ],
+)
+def test_what_cannot_be_mixed_is_refused(arguments, words):
+    for call in (kd.mix, lambda x, **more: kd.Teachers(nn.Linear(2, 2), nn.Linear(2, 2), **more)):
+        with pytest.raises(ValueError, match=words):
+            call(given(), **arguments)
+
+
+def test_teachers_that_are_none_and_shapes_that_differ_are_named():
+    with pytest.raises(ValueError, match="Teachers takes one or more modules, got str"):
+        kd.Teachers("resnet")
+    with pytest.raises(ValueError, match=r"in one shape, got \(40, 6\), \(39, 6\)"):
+        kd.mix([given()[0], given()[1][1:]])
