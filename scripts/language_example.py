@@ -69,9 +69,7 @@ def read_tokenizer(options: argparse.Namespace, found: list[Document]) -> Tokeni
     path = options.out / "tokenizer.json"
     if path.exists():
         return Tokenizer.from_file(str(path))
-    tokenizer = train_tokenizer(
-        [one.text for one in found if not one.held_out], options.vocabulary
-    )
+    tokenizer = train_tokenizer([one.text for one in found if not one.held_out], options.vocabulary)
     replace_text(path, tokenizer.to_str())
     return tokenizer
 
