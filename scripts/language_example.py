@@ -23,7 +23,7 @@ import torch
 from language.network import Network
 from language.results import write
 from language.text import END, Document, documents, train_tokenizer
-from language.training import Gradient, Plan, batch_at, logits_of, one_step, train
+from language.training import Gradient, Plan, batch_at, one_step, train
 from tokenizers import Tokenizer
 from torch import Tensor
 

@@ -36,6 +36,7 @@ def truncation(
     losses: Losses = None,
     target: Tensor | np.ndarray | None = None,
     position: Tensor | np.ndarray | None = None,
+    token_class: Tensor | np.ndarray | Sequence[str] | None = None,
 ) -> Study:
     """Show what a teacher of whom only the K most probable classes are known loses.
 
@@ -44,18 +45,20 @@ def truncation(
         teacher: all its logits (n, c), against which truncation is held. Or a SparseTeacher of as
             many tokens as the largest K or more: its tail is completed with the student's shape,
             and the tables say how far they may be off; those that need the tail's shape are left
-            out, so that losses, target and position cannot be given.
+            out, so that losses, target, position and token_class cannot be given.
         ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
             if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
         losses: to hold beside full KD, such as "verl,trl-server,kd"; or by names of your own.
         target: labels (n,), to tell rows where the teacher is right; -100 where there is none.
         position: of every row in its text (n,).
+        token_class: of every row (n,), such as "keyword", or a number from 0 to 31; "" or below 0
+            where a row has none.
 
     Raises:
-        ValueError: as :func:`truncation_study`.
+        ValueError: as :func:`truncation_study`; of a SparseTeacher, what it cannot answer.
     """
-    more = {"target": target, "position": position}
+    more = {"target": target, "position": position, "token_class": token_class}
     if isinstance(teacher, SparseTeacher):
         if given := [n for n, x in (more | {"losses": losses}).items() if x is not None]:
             raise ValueError(
@@ -65,7 +68,23 @@ def truncation(
         return sparse_study(student, teacher, ks, temperatures)
     columns = {"teacher_logits": teacher, "student_logits": student}
     columns |= {name: column for name, column in more.items() if column is not None}
-    return truncation_study(columns, ks, temperatures, losses)
+    names: list[str] = []
+    if token_class is not None:
+        columns["token_class"], names = numbered(token_class)
+    return truncation_study(columns, ks, temperatures, losses, token_classes=names)
+
+
+def numbered(classes: Tensor | np.ndarray | Sequence[str]) -> tuple[Any, list[str]]:
+    """Return classes as numbers and the names of these; numbers have no names.
+
+    Names stand in the order of the alphabet.
+    """
+    if isinstance(classes, Tensor) or np.asarray(classes).dtype.kind != "U":
+        return classes, []
+    words = np.asarray(classes)
+    names = sorted(set(words.tolist()) - {""})
+    place = {name: number for number, name in enumerate(names)} | {"": -1}
+    return np.array([place[word] for word in words.tolist()]), names
 
 
 def truncation_study(
@@ -75,6 +94,7 @@ def truncation_study(
     losses: Losses = None,
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,
+    token_classes: Sequence[str] = (),
 ) -> Study:
     """Study truncation over a file, a run or arrays, read once, batch by batch.
 
@@ -82,7 +102,8 @@ def truncation_study(
     _temperature and, where losses are named, _losses.
 
     Args:
-        source: logits of both sides, as for ``diagnose``; target and position where there are some.
+        source: logits of both sides, as for ``diagnose``; target, position and token_class where
+            there are some.
         ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
             if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
@@ -90,6 +111,7 @@ def truncation_study(
             that name no temperature get the first.
         device: where the sums are; rows are looked at on the processor.
         watch: wraps the batches, for a progress bar.
+        token_classes: names of the numbers in token_class, from 0 on; the numbers if none.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -110,7 +132,8 @@ def truncation_study(
     if found := read_losses(losses, analyzer.temperatures[0]):
         analyzers["truncation_losses"] = TruncatedLosses(classes, found, ks)
     found_tables = compute(source, analyzers, device, watch, size)
-    tables = analyzer.tables() | {n: t for n, t in found_tables.items() if n != "truncation"}
+    own = with_names(analyzer.tables(), token_classes)
+    tables = own | {n: t for n, t in found_tables.items() if n != "truncation"}
     left_out = int(analyzer.non_finite)
     if left_out == source.num_rows:
         raise ValueError(
@@ -150,6 +173,16 @@ def sparse_study(
         "rows left out (NaN or inf)": int(tables["truncation"].non_finite.max()) or None,
     }
     return study_of("Truncation of a sparse teacher", facts, tables)
+
+
+def with_names(
+    tables: dict[str, pd.DataFrame], names: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """Return the tables with token classes by their names."""
+    payers = tables["truncation_payers"]
+    known = {str(number): name for number, name in enumerate(names)}
+    named = payers.group.where(payers.kind != "token class", payers.group.replace(known))
+    return tables | {"truncation_payers": payers.assign(group=named)}
 
 
 def study_of(title: str, facts: dict[str, object], tables: dict[str, pd.DataFrame]) -> Study:

@@ -27,6 +27,7 @@ KEYS = {
     "target": ("targets", "labels", "label", "y"),
     "sample_id": ("sample_ids",),
     "position": ("positions",),
+    "token_class": ("token_classes",),
     "step": (),
     "epoch": (),
 }
@@ -37,7 +38,7 @@ class Logits(Columns):
     """Columns of logits, read in batches; made by ``load_logits``.
 
     ``columns`` names what there is: teacher_logits always, student_logits, target, sample_id,
-    position (in a text), step and epoch where the file has them. ``classes`` are the class names of
+    position (in a text), token_class, step and epoch where the file has them. ``classes`` are the class names of
     a run folder. A target of -1, which also -100 and 255 become, says that a row has no label.
     ``order`` says how the rows of several files were brought together; it is empty for one file.
     """

@@ -1,7 +1,7 @@
 """Training that goes on after a kill: the same steps, batches and weights as without one."""
 
 import math
-import os
+
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -116,7 +116,7 @@ def save(state: dict[str, Any], path: Path) -> None:
     """Write a file whole: a kill leaves the old one."""
     part = path.with_suffix(".part")
     torch.save(state, part)
-    os.replace(part, path)
+    part.replace(path)
 
 
 @torch.no_grad()
