@@ -12,17 +12,14 @@ from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.truncation.losses import TruncatedLosses
 from kdanalysis.analyzers.truncation.lost import lost_by_k
 from kdanalysis.analyzers.truncation.part import KS
-from kdanalysis.analyzers.truncation.sparse import add_sparse
-from kdanalysis.analyzers.truncation.together import SPARSE, EveryTruncation
+from kdanalysis.analyzers.truncation.together import EveryTruncation
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses import Loss, parse_losses
-from kdanalysis.pages.html import Section
-from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
+from kdanalysis.pages.truncation_sparse import sparse_study, study_of
 from kdanalysis.studies.compute import Watch, compute, unwatched
-from kdanalysis.studies.facts import class_fact, label_fact, stated
+from kdanalysis.studies.facts import class_fact, label_fact
 from kdanalysis.studies.opening import open_source
-from kdanalysis.studies.sweeps import as_logits
 
 BATCH = 2**23  # rows x classes read together
 Losses = str | Iterable[str] | Mapping[str, Loss] | None
@@ -151,48 +148,12 @@ def truncation_study(
     return study_of(f"Truncation: {source.name}", facts, tables)
 
 
-def sparse_study(
-    student: Tensor | np.ndarray,
-    teacher: SparseTeacher,
-    ks: Sequence[int] | None,
-    temperatures: Sequence[float | int],
-) -> Study:
-    """Study the truncation of a sparse teacher; see :func:`truncation`."""
-    student = as_logits(student, "student")
-    held, classes = int(teacher.present.sum(-1).min()), student.shape[1]
-    ks = [k for k in KS if k <= min(held, classes - 1)] if ks is None else ks
-    analyzers = {kind.noun: kind(classes, ks, temperatures) for kind in SPARSE}
-    add_sparse(analyzers.values(), student, teacher)
-    tables = {noun: one.table() for noun, one in analyzers.items()}
-    facts = {
-        "logits": repr(teacher),
-        "rows": f"{len(student):,}",
-        "classes": str(classes),
-        "K": ", ".join(map(str, ks)),
-        "temperatures": ", ".join(f"{t:g}" for t in temperatures),
-        "rows left out (NaN or inf)": int(tables["truncation"].non_finite.max()) or None,
-    }
-    return study_of("Truncation of a sparse teacher", facts, tables)
-
-
-def with_names(
-    tables: dict[str, pd.DataFrame], names: Sequence[str]
-) -> dict[str, pd.DataFrame]:
+def with_names(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> dict[str, pd.DataFrame]:
     """Return the tables with token classes by their names."""
     payers = tables["truncation_payers"]
     known = {str(number): name for number, name in enumerate(names)}
     named = payers.group.where(payers.kind != "token class", payers.group.replace(known))
     return tables | {"truncation_payers": payers.assign(group=named)}
-
-
-def study_of(title: str, facts: dict[str, object], tables: dict[str, pd.DataFrame]) -> Study:
-    """Return the study of these tables, a section each."""
-
-    def sections() -> list[Section]:
-        return [noun_section(noun, {"": table}) for noun, table in tables.items()]
-
-    parts = {noun: {"": table} for noun, table in tables.items()}
-    return Study(title, stated(facts), parts, sections, None, ("csv", "parquet"))
 
 
 def read_losses(losses: Losses, temperature: float) -> dict[str, Loss]:
