@@ -39,7 +39,8 @@ class Logits(Columns):
 
     ``columns`` names what there is: teacher_logits always, student_logits, target, sample_id,
     position (in a text), token_class, step and epoch where the file has them. ``classes`` are the
-    class names of a run folder. A target of -1, which also -100 and 255 become, says that a row has no label.
+    class names of a run folder. A target of -1, which also -100 and 255 become, says that a row has
+    no label.
     ``order`` says how the rows of several files were brought together; it is empty for one file.
     """
 

@@ -18,10 +18,10 @@ from language.network import Network
 from language.text import CLASSES, Document, Rows, held_out_rows
 from language.training import Plan, logits_of
 
-KS = (1, 8, 32, 64, 128, 256, 1024, 4096)
-DOCUMENTS = 32  # held-out files, a window of each
+KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+DOCUMENTS = 40  # held-out files, a window of each
 LOSSES = "kd,trl-server,verl,axolotl,nemo"  # at their own K
-FEW = 512  # rows for what looks at every class many times
+FEW = 1024  # rows for what looks at every class many times
 NORMAL = 1.96  # standard errors of an interval of 95 percent
 EVERY_STEP = ("truncation_direction", "truncation_tail", "truncation_payers")
 
