@@ -1,7 +1,6 @@
 """Training that goes on after a kill: the same steps, batches and weights as without one."""
 
 import math
-
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -87,7 +87,7 @@ def test_a_file_without_a_student_is_refused(run_command, tmp_path):
 
 @pytest.fixture
 def sparse(tmp_path):
-    """The teacher's 8 most probable tokens, as vLLM and SGLang would answer and in Parquet."""
+    """The teacher's 8 most probable tokens, as vLLM and SGLang would answer, and as arrays."""
     known = kd.SparseTeacher.from_logits(TEACHER, 8)
     rows = list(zip(known.ids.tolist(), known.logprobs.tolist(), strict=True))
     served = [
