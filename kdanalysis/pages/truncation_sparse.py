@@ -14,9 +14,8 @@ from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
-from kdanalysis.store.sources import load_side
 from kdanalysis.studies.facts import stated
-from kdanalysis.studies.sparse import read_known
+from kdanalysis.studies.sparse import read_known, read_student
 from kdanalysis.studies.sweeps import as_logits
 
 
@@ -47,8 +46,7 @@ def sparse_file_study(
             f"is a gradient in the student's logits, so --student FILE is needed"
         )
     teacher, _ = read_known(path, vocabulary)
-    side = load_side(student, "student_logits", vocabulary or teacher.vocabulary)
-    ours = np.concatenate([batch["teacher_logits"] for batch in side.batches()])
+    ours = read_student(student, vocabulary or teacher.vocabulary)
     return sparse_study(ours, teacher, ks, temperatures, Path(path).name)
 
 
