@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from kdanalysis.cli.groups import Machine, Output, grouped
-from kdanalysis.cli.options import Keys, Temperatures, parse_keys, parse_ks, parse_temperatures
+from kdanalysis.cli.options import (
+    Keys,
+    Temperatures,
+    Vocabulary,
+    parse_keys,
+    parse_ks,
+    parse_temperatures,
+)
 from kdanalysis.core.ranks import RANKS
 
 
@@ -16,7 +23,7 @@ def truncation(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="Teacher and student logits: .npz, .pt, .safetensors, .parquet, or a run folder.",
+            help="Logits of teacher and student, or a truncated teacher: as read_sparse reads it.",
         ),
     ],
     *,
@@ -40,6 +47,7 @@ def truncation(
         ),
     ] = None,
     keys: Keys = None,
+    vocabulary: Vocabulary = None,
     output: Output,
     machine: Machine,
 ) -> None:
@@ -47,7 +55,8 @@ def truncation(
 
     Gradient lost, direction, tail, who pays, bias against sampling and the temperature, for four
     conventions of what becomes of the other classes. Nothing is trained. Rows may have a target
-    and a position in their text.
+    a position in their text and a token_class. Of a truncated teacher (kdanalysis sparsify, vLLM,
+    DistillKit, ...) it tells what its tokens allow, and how far that may be off.
 
     Example: kdanalysis truncation logits.npz --ks 8,32,64 --temperatures 1,2 --out truncation
     """
@@ -58,11 +67,28 @@ def truncation(
         from kdanalysis.cli.progress import watching
         from kdanalysis.cli.terminal import heading, open_file, print_facts, print_frame
         from kdanalysis.pages.truncation import excerpt, truncation_study
+        from kdanalysis.pages.truncation_sparse import sparse_file_study
         from kdanalysis.store.sources import load_logits
         from kdanalysis.studies.compute import left_out
+        from kdanalysis.studies.sparse import is_sparse
 
-        given = file if student is None else load_logits(file, student=student, keys=names)
-        source = open_file(given, names, kept=True)
+        if is_sparse(file):
+            if losses:
+                raise ValueError(
+                    f"--losses needs all of the teacher's logits, and {file} holds a few tokens a "
+                    f"row"
+                )
+            study = sparse_file_study(file, student, *settings, vocabulary)
+            if RANKS.first:
+                table = study.tables["truncation"]
+                print_frame(excerpt(table), title="{teacher}; {rows} rows".format(**study.facts))
+                print_facts({noun: one.sentence for noun, one in study.readings.items()})
+                print_facts({"left out": study.facts["left out"]})
+                write(study)
+            return
+        options = {"keys": names, "vocabulary": vocabulary}
+        given = file if student is None else load_logits(file, student=student, **options)
+        source = open_file(given, names, vocabulary, kept=True)
         study = truncation_study(source, *settings, losses, device, watching("Truncating"))
         if not RANKS.first:
             return

@@ -108,14 +108,14 @@ class GDKD3(Decoupled, name="gdkd3"):
 
     Args:
         k: last rank of the middle group, 2 <= k < c.
-        weights: w0, w1, w2 of ``high``, ``low_top``, ``low_other``.
+        weights: w0, w1, w2 of ``high``, ``low_top``, ``low_other``; "mass" as ``Decoupled`` has it.
         temperature: T > 0.
     """
 
     def __init__(
         self,
         k: SupportsIndex = 4,
-        weights: Iterable[SupportsFloat] = (1.0, 1.0, 8.0),
+        weights: Iterable[SupportsFloat | str] = (1.0, 1.0, 8.0),
         temperature: Real = 4.0,
     ) -> None:
         weights = as_sequence(weights)

@@ -147,7 +147,9 @@ def _check_weight(weight: SupportsFloat | str) -> float | str:
 
 
 def as_sequence(weights: Iterable[SupportsFloat | str]) -> tuple[SupportsFloat | str, ...]:
-    """Return weights as a tuple; a ValueError for a single number or none."""
+    """Return weights as a tuple; a ValueError for a single number, a text or none."""
+    if isinstance(weights, str):
+        raise ValueError(f"weights are numbers or {MASS!r}, got {weights!r}")
     try:
         return tuple(weights)
     except TypeError:

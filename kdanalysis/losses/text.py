@@ -31,6 +31,8 @@ def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
 
     >>> parse_loss("gdkd:k=3,weights=1/2/8")
     GDKD(k=3, weights=(1.0, 2.0, 8.0), temperature=4.0, strategy='best', divergence='forward')
+    >>> parse_loss("gdkd:k=64,weights=1/mass/0").weights
+    (1.0, 'mass', 0.0)
     >>> parse_loss("ce+ls-kd:temperature=2").terms
     ('ce', 'kd')
     >>> parse_loss("sdd-kd:temperature=2,scales=1/2").scales
@@ -104,11 +106,32 @@ def _read(where: str, text: str, option: Parameter) -> object:
         kinds = [{"true": True, "1": True, "false": False, "0": False}.__getitem__]
         text = text.lower()
     elif isinstance(default, tuple):
-        kinds = [lambda whole: tuple(type(default[0])(number) for number in whole.split("/"))]
+        kinds[:1] = [_several(type(default[0]), option)]
     for kind in kinds:
         with suppress(KeyError, TypeError, ValueError):
             return kind(text)
     raise ValueError(f"{where}={text} is not of the kind of its default {default}")
+
+
+def _several(kind: Callable, option: Parameter) -> Callable[[str], tuple]:
+    """Return what reads numbers between slashes; words among them where the option takes some."""
+    many = option.annotation, *get_args(option.annotation)
+    worded = any(str in get_args(item) for one in many for item in get_args(one))
+
+    def item(text: str) -> object:
+        with suppress(ValueError):
+            return kind(text)
+        if worded and text.isidentifier():
+            return text
+        raise ValueError(text)
+
+    def read(text: str) -> tuple:
+        items = tuple(item(one.strip()) for one in text.split("/"))
+        if len(items) == 1 and isinstance(items[0], str):
+            raise ValueError(text)  # a word alone is no tuple
+        return items
+
+    return read
 
 
 def _nearest_loss(name: str, plain: str) -> str:

@@ -12,19 +12,16 @@ from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.truncation.losses import TruncatedLosses
 from kdanalysis.analyzers.truncation.lost import lost_by_k
 from kdanalysis.analyzers.truncation.part import KS
-from kdanalysis.analyzers.truncation.sparse import add_sparse
-from kdanalysis.analyzers.truncation.together import KEPT, SPARSE, EveryTruncation
+from kdanalysis.analyzers.truncation.together import KEPT, EveryTruncation
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses import Loss, parse_losses
-from kdanalysis.pages.html import Section
-from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
+from kdanalysis.pages.truncation_sparse import sparse_study, study_of
 from kdanalysis.studies.compute import Watch, compute, unwatched
-from kdanalysis.studies.facts import class_fact, label_fact, stated
+from kdanalysis.studies.facts import class_fact, label_fact
 from kdanalysis.studies.kept import bind, lacks
 from kdanalysis.studies.opening import open_source
 from kdanalysis.studies.source import Source
-from kdanalysis.studies.sweeps import as_logits
 
 BATCH = 2**23  # rows x classes read together
 Losses = str | Iterable[str] | Mapping[str, Loss] | None
@@ -38,6 +35,7 @@ def truncation(
     losses: Losses = None,
     target: Tensor | np.ndarray | None = None,
     position: Tensor | np.ndarray | None = None,
+    token_class: Tensor | np.ndarray | Sequence[str] | None = None,
 ) -> Study:
     """Show what a teacher of whom only the K most probable classes are known loses.
 
@@ -46,18 +44,20 @@ def truncation(
         teacher: all its logits (n, c), against which truncation is held. Or a SparseTeacher of as
             many tokens as the largest K or more: its tail is completed with the student's shape,
             and the tables say how far they may be off; those that need the tail's shape are left
-            out, so that losses, target and position cannot be given.
+            out, so that losses, target, position and token_class cannot be given.
         ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
             if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
         losses: to hold beside full KD, such as "verl,trl-server,kd"; or by names of your own.
         target: labels (n,), to tell rows where the teacher is right; -100 where there is none.
         position: of every row in its text (n,).
+        token_class: of every row (n,), such as "keyword", or a number from 0 to 31; "" or below 0
+            where a row has none.
 
     Raises:
-        ValueError: as :func:`truncation_study`.
+        ValueError: as :func:`truncation_study`; of a SparseTeacher, what it cannot answer.
     """
-    more = {"target": target, "position": position}
+    more = {"target": target, "position": position, "token_class": token_class}
     if isinstance(teacher, SparseTeacher):
         if given := [n for n, x in (more | {"losses": losses}).items() if x is not None]:
             raise ValueError(
@@ -67,7 +67,23 @@ def truncation(
         return sparse_study(student, teacher, ks, temperatures)
     columns = {"teacher_logits": teacher, "student_logits": student}
     columns |= {name: column for name, column in more.items() if column is not None}
-    return truncation_study(columns, ks, temperatures, losses)
+    names: list[str] = []
+    if token_class is not None:
+        columns["token_class"], names = numbered(token_class)
+    return truncation_study(columns, ks, temperatures, losses, token_classes=names)
+
+
+def numbered(classes: Tensor | np.ndarray | Sequence[str]) -> tuple[Any, list[str]]:
+    """Return classes as numbers and the names of these; numbers have no names.
+
+    Names stand in the order of the alphabet.
+    """
+    if isinstance(classes, Tensor) or np.asarray(classes).dtype.kind != "U":
+        return classes, []
+    words = np.asarray(classes)
+    names = sorted(set(words.tolist()) - {""})
+    place = {name: number for number, name in enumerate(names)} | {"": -1}
+    return np.array([place[word] for word in words.tolist()]), names
 
 
 def truncation_study(
@@ -77,6 +93,7 @@ def truncation_study(
     losses: Losses = None,
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,
+    token_classes: Sequence[str] = (),
 ) -> Study:
     """Study truncation over a file, a run or arrays, read once, batch by batch.
 
@@ -84,8 +101,9 @@ def truncation_study(
     _temperature and, where losses are named, _losses.
 
     Args:
-        source: logits of both sides, as for ``diagnose``; target and position where there are some.
-            Or a run recorded with ``TopK``, for the K and T that it keeps; it has no table of bias.
+        source: logits of both sides, as for ``diagnose``; target, position and token_class where
+            there are some. Or a run recorded with ``TopK``, for the K and T that it keeps; it has
+            no table of bias.
         ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
             if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
@@ -93,6 +111,7 @@ def truncation_study(
             that name no temperature get the first.
         device: where the sums are; rows are looked at on the processor.
         watch: wraps the batches, for a progress bar.
+        token_classes: names of the numbers in token_class, from 0 on; the numbers if none.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -115,7 +134,8 @@ def truncation_study(
     if found := read_losses(losses, analyzer.temperatures[0]):
         analyzers["truncation_losses"] = TruncatedLosses(classes, found, ks)
     found_tables = compute(source, analyzers, device, watch, size)
-    tables = analyzer.tables() | {n: t for n, t in found_tables.items() if n != "truncation"}
+    own = with_names(analyzer.tables(), token_classes)
+    tables = own | {n: t for n, t in found_tables.items() if n != "truncation"}
     return _finished(source, analyzer, tables)
 
 
@@ -166,38 +186,12 @@ def kept_study(
     return _finished(source, analyzer, analyzer.tables(), lacking)
 
 
-def sparse_study(
-    student: Tensor | np.ndarray,
-    teacher: SparseTeacher,
-    ks: Sequence[int] | None,
-    temperatures: Sequence[float | int],
-) -> Study:
-    """Study the truncation of a sparse teacher; see :func:`truncation`."""
-    student = as_logits(student, "student")
-    held, classes = int(teacher.present.sum(-1).min()), student.shape[1]
-    ks = [k for k in KS if k <= min(held, classes - 1)] if ks is None else ks
-    analyzers = {kind.noun: kind(classes, ks, temperatures) for kind in SPARSE}
-    add_sparse(analyzers.values(), student, teacher)
-    tables = {noun: one.table() for noun, one in analyzers.items()}
-    facts = {
-        "logits": repr(teacher),
-        "rows": f"{len(student):,}",
-        "classes": str(classes),
-        "K": ", ".join(map(str, ks)),
-        "temperatures": ", ".join(f"{t:g}" for t in temperatures),
-        "rows left out (NaN or inf)": int(tables["truncation"].non_finite.max()) or None,
-    }
-    return study_of("Truncation of a sparse teacher", facts, tables)
-
-
-def study_of(title: str, facts: dict[str, object], tables: dict[str, pd.DataFrame]) -> Study:
-    """Return the study of these tables, a section each."""
-
-    def sections() -> list[Section]:
-        return [noun_section(noun, {"": table}) for noun, table in tables.items()]
-
-    parts = {noun: {"": table} for noun, table in tables.items()}
-    return Study(title, stated(facts), parts, sections, None, ("csv", "parquet"))
+def with_names(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """Return the tables with token classes by their names."""
+    payers = tables["truncation_payers"]
+    known = {str(number): name for number, name in enumerate(names)}
+    named = payers.group.where(payers.kind != "token class", payers.group.replace(known))
+    return tables | {"truncation_payers": payers.assign(group=named)}
 
 
 def read_losses(losses: Losses, temperature: float) -> dict[str, Loss]:

@@ -27,6 +27,7 @@ KEYS = {
     "target": ("targets", "labels", "label", "y"),
     "sample_id": ("sample_ids",),
     "position": ("positions",),
+    "token_class": ("token_classes",),
     "step": (),
     "epoch": (),
 }
@@ -37,8 +38,9 @@ class Logits(Columns):
     """Columns of logits, read in batches; made by ``load_logits``.
 
     ``columns`` names what there is: teacher_logits always, student_logits, target, sample_id,
-    position (in a text), step and epoch where the file has them. ``classes`` are the class names of
-    a run folder. A target of -1, which also -100 and 255 become, says that a row has no label.
+    position (in a text), token_class, step and epoch where the file has them. ``classes`` are the
+    class names of a run folder. A target of -1, which also -100 and 255 become, says that a row has
+    no label.
     ``order`` says how the rows of several files were brought together; it is empty for one file.
     """
 
@@ -121,6 +123,21 @@ def load_logits(
     logits = Logits(path, {name: places[name] for name in KEYS if name in places}, vocabulary)
     logits.order = "; ".join(orders)
     return logits
+
+
+def load_side(path: str | Path, name: str, vocabulary: int | None = None) -> Logits:
+    """Open the logits of one side that stand in a file alone; its column is teacher_logits.
+
+    Args:
+        path: the file.
+        name: "student_logits" or "teacher_logits": which one, where the file has both.
+        vocabulary: classes to keep, fewer or as many as the file has.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_logits``.
+    """
+    path = Path(path).expanduser()
+    return Logits(path, {"teacher_logits": _second(path, name)}, vocabulary)
 
 
 def load_regions(path: str | Path) -> Regions:

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import check_temperatures
+from kdanalysis.store.sources import load_side
 from kdanalysis.store.sparse import holds_sparse, load_sparse
 
 
@@ -82,6 +84,16 @@ def read_known(path: str | Path, vocabulary: int | None) -> tuple[SparseTeacher,
         )
     target = columns["target"]
     return teacher_of(columns, path), None if target is None else torch.from_numpy(target)
+
+
+def read_student(path: str | Path, vocabulary: int | None) -> np.ndarray:
+    """Read all of a student's logits (n, c) from a file, cut to the vocabulary; see ``load_side``.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``load_side``.
+    """
+    side = load_side(path, "student_logits", vocabulary)
+    return np.concatenate([batch["teacher_logits"] for batch in side.batches()])
 
 
 def known_at(

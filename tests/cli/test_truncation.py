@@ -1,5 +1,7 @@
 """`truncation` prints shares and sentences, fills a folder, and refuses bad input."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,3 +83,70 @@ def test_a_file_without_a_student_is_refused(run_command, tmp_path):
     result = run_command("truncation", tmp_path / "bare.npy")
     assert result.exit_code == 2
     assert "holds teacher logits alone" in result.stderr
+
+
+@pytest.fixture
+def sparse(tmp_path):
+    """The teacher's 8 most probable tokens, as vLLM and SGLang would answer, and as arrays."""
+    known = kd.SparseTeacher.from_logits(TEACHER, 8)
+    rows = list(zip(known.ids.tolist(), known.logprobs.tolist(), strict=True))
+    served = [
+        {str(i): {"logprob": x, "rank": 1} for i, x in zip(*row, strict=True)} for row in rows
+    ]
+    (tmp_path / "vllm.json").write_text(json.dumps({"prompt_logprobs": [None, *served]}))
+    pairs = [[[x, i, None] for i, x in zip(*row, strict=True)] for row in rows]
+    answer = {"meta_info": {"input_top_logprobs": [None, *pairs]}}
+    (tmp_path / "sglang.json").write_text(json.dumps(answer))
+    np.savez(tmp_path / "top.npz", ids=known.ids.numpy(), logprobs=known.logprobs.numpy())
+    np.savez(tmp_path / "student.npz", student_logits=STUDENT, target=np.zeros(40, int))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["vllm.json", "sglang.json", "top.npz"])
+def test_a_truncated_teacher_is_read_and_says_how_far_it_may_be_off(run_command, sparse, name):
+    options = ("--student", sparse / "student.npz", "--ks", "1,4", "--out", sparse / "out")
+    result = run_command("truncation", sparse / name, *options)
+    assert result.exit_code == 0, result.stderr
+    expected = kd.truncation(STUDENT, kd.SparseTeacher.from_logits(TEACHER, 8), (1, 4))
+    table = pd.read_parquet(sparse / "out" / "tables" / "truncation.parquet")
+    known = expected.tables["truncation"]
+    np.testing.assert_allclose(table.share, known.share, rtol=1e-5)
+    np.testing.assert_allclose(table.unknown, known.unknown, rtol=1e-5)
+    assert "with another shape than the student's all shares may be off by" in result.stdout
+    assert "left out  who pays, bias against sampling, temperature, losses" in result.stdout
+
+
+def test_a_padded_student_is_cut_to_the_vocabulary(run_command, sparse):
+    padded = np.concatenate((STUDENT, np.full((40, 3), 9, np.float32)), 1)
+    np.save(sparse / "padded.npy", padded)
+    plain = ("--ks", "4", "--vocabulary", "30")
+    shares = []
+    for student in ("padded.npy", "student.npz"):
+        result = run_command(
+            "truncation", sparse / "top.npz", "--student", sparse / student, *plain
+        )
+        assert result.exit_code == 0, result.stderr
+        shares.append([line for line in result.stdout.splitlines() if " l1 " in line])
+    assert shares[0] == shares[1]
+    assert len(shares[0]) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "holds a few tokens a row of a teacher and no student"),
+        (("--student", "student.npz", "--ks", "9"), "has 8 tokens: a K of 9 needs as many"),
+        (("--student", "student.npz", "--losses", "kd"), "--losses needs all of the teacher's"),
+        (("--student", "student.npz", "--temperatures", "2"), "how much mass the other tokens"),
+        (("--student", "nowhere.npz"), "nowhere.npz does not exist"),
+    ],
+)
+def test_what_a_truncated_teacher_cannot_answer_is_one_sentence(
+    run_command, sparse, monkeypatch, options, words
+):
+    monkeypatch.chdir(sparse)
+    result = run_command("truncation", "top.npz", *options, "--out", "out")
+    assert result.exit_code == 2
+    (sentence,) = result.stderr.splitlines()
+    assert words in sentence
+    assert not (sparse / "out").exists()

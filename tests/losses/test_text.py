@@ -1,6 +1,7 @@
 """Losses as text: every name and option is read, lists are split, typos get the nearest name."""
 
 import pytest
+import torch
 
 from kdanalysis import (
     DKD,
@@ -22,6 +23,10 @@ TEXTS = {
     "kd:temperature=2,weight=0.9": KD(2.0, 0.9),
     "dkd:alpha=0.5,beta=2,temperature=1,partition=top1": DKD(0.5, 2.0, 1.0, "top1"),
     "gdkd:k=3,weights=1/2/8,strategy=worst": GDKD(3, (1.0, 2.0, 8.0), strategy="worst"),
+    "gdkd:k=3,weights=1/mass/0": GDKD(3, (1, "mass", 0)),
+    "gdkd:weights=mass": GDKD(weights="mass"),
+    "gdkd:weights=.5/1/mass": GDKD(weights=(0.5, 1, "mass")),
+    "gdkd3:weights=1 / mass / mass": GDKD3(weights=(1, "mass", "mass")),
     "gdkd:k=Auto,divergence=both": GDKD("auto", divergence="both"),
     "GDKD3:k=5": GDKD3(5),
     "nkd:gamma=2,official=true": NKD(gamma=2.0, official=True),
@@ -37,6 +42,38 @@ def test_text_gives_the_loss(text, loss):
     assert repr(parse_loss(text)) == repr(loss)
 
 
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_repr_gives_the_loss_again(text):
+    loss = parse_loss(text)
+    assert repr(restore_loss(repr(loss))) == repr(loss)
+
+
+@pytest.mark.parametrize("weights", ["1/mass/0", "2/mass/mass", "0.5/3/mass"])
+def test_a_mass_is_a_factor_of_its_low_term(weights):
+    """Against autograd of the parts as masks have them."""
+    student, teacher = torch.randn(2, 6, 9, generator=torch.Generator().manual_seed(0)).double()
+    z, inside = student.requires_grad_(), torch.zeros(6, 9, dtype=torch.bool)
+    inside.scatter_(-1, teacher.topk(3).indices, True)
+    p, q = ((x / 2).softmax(-1) for x in (teacher, z))
+    groups = inside, ~inside
+    masses = [[(x * group).sum(-1) for group in groups] for x in (p, q)]
+    high = sum(a * (a / b).log() for a, b in zip(*masses, strict=True))
+    low = [
+        ((p / a[:, None]) * ((p / a[:, None]) / (q / b[:, None])).log() * group).sum(-1)
+        for group, a, b in zip(groups, *masses, strict=True)
+    ]
+    first, *written = weights.split("/")
+    factors = [m if w == "mass" else float(w) for m, w in zip(masses[0], written, strict=True)]
+    terms = (float(first) * high, *(f * part for f, part in zip(factors, low, strict=True)))
+    loss = parse_loss(f"gdkd:k=3,temperature=2,weights={weights}")
+    values = loss(student.detach(), teacher, torch.zeros(6, dtype=torch.long))
+    slopes = loss.gradients(student.detach(), teacher, torch.zeros(6, dtype=torch.long))
+    for name, term in zip(("high", "low_top", "low_other"), terms, strict=True):
+        torch.testing.assert_close(values[name], 4 * term.detach(), rtol=1e-12, atol=1e-13)
+        (expected,) = torch.autograd.grad(4 * term.sum(), z, retain_graph=True)
+        torch.testing.assert_close(slopes[name], expected, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -50,6 +87,9 @@ def test_text_gives_the_loss(text, loss):
         ("gdkd3:k=auto", "gdkd3:k=auto is not of the kind of its default 4"),
         ("kd:weight=nan", "weight must be a finite number, got nan"),
         ("gdkd:weights=1/2", r"needs 3 weights and names, got \(1.0, 2.0\)"),
+        ("gdkd:weights=1/moss/0", "a weight must be a finite number, got 'moss'"),
+        ("gdkd:weights=1//0", "weights are numbers or 'mass', got '1//0'"),
+        ("gdkd:weights=mass/1/1", "the high term has no mass of a group"),
         ("nkd:official=maybe", "nkd:official=maybe is not of the kind of its default False"),
         ("kd:temperature=0", "temperature must lie between 0.001 and 10000, got 0.0"),
         ("dkd:partition=top2", "partition of DKD is 'target' or 'top1', got 'top2'"),

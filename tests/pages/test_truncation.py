@@ -39,6 +39,22 @@ def test_labels_and_positions_tell_who_pays():
     assert counts["position", "bucket"] == counts["entropy", "bucket"] == 40
 
 
+def test_classes_of_tokens_go_by_their_names():
+    words = np.array(["keyword", "", "identifier", "keyword"] * 10)
+    table = kd.truncation(STUDENT, TEACHER, (4,), token_class=words).tables["truncation_payers"]
+    rows = table[(table.kind == "token class") & (table.convention == "none")].set_index("group")
+    assert rows.n.to_dict() == {"identifier": 10, "keyword": 20}
+    chosen = words == "keyword"
+    alone = kd.truncation(STUDENT[chosen], TEACHER[chosen], (4,)).tables["truncation"]
+    alone = alone.set_index(["measure", "convention"]).share["l1", "none"]
+    assert rows.share["keyword"] == pytest.approx(alone, rel=1e-9)
+
+
+def test_a_class_of_tokens_beyond_the_last_is_refused():
+    with pytest.raises(ValueError, match="token_class 32 is too large: classes are numbers from 0"):
+        kd.truncation(STUDENT, TEACHER, (4,), token_class=np.arange(40) % 33)
+
+
 def test_a_run_is_looked_at(make_run):
     study = kd.truncation_study(make_run("kd"), ks=(1, 3))
     assert (study.tables["truncation"].n == 60).all()

@@ -33,7 +33,7 @@ class Looked(NamedTuple):
     place: int
     rows: Rows
     found: Statistics
-    about: dict[str, Int[Tensor, " n"] | None]  # target, position
+    about: dict[str, Int[Tensor, " n"] | None]  # target, position, token_class
     first: tuple[Rows, Statistics]  # the same rows at the first temperature
     unknown: Float[Tensor, "3 n"] | None = None  # how far L2, L1 and value may be off; None: not
 
@@ -50,7 +50,7 @@ class Truncation(Analyzer):
 
     of_runs = False
     needs = ("student_logits", "teacher_logits")
-    takes = ("target", "position")
+    takes = ("target", "position", "token_class")
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Who pays (the fourth figure of truncation): loss by entropy, position and correctness."""
+"""Who pays (the fourth figure of truncation): by entropy, position, correctness, token class."""
 
 from collections.abc import Sequence
 from itertools import pairwise, product
@@ -30,11 +30,13 @@ from kdanalysis.draw.look import (
 
 ENTROPIES = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0)  # nats; the last group is open
 POSITIONS = (0, 1, 4, 16, 64, 256, 1024, 4096)
+MOST_CLASSES = 32  # of tokens
 FEW = 20  # rows of a group that a mark needs
 KINDS = {
     "entropy": [f"{a:g}-{b:g}" for a, b in pairwise(ENTROPIES)] + [f"{ENTROPIES[-1]:g}+"],
     "position": ["0", *(f"{a}-{b - 1}" for a, b in pairwise(POSITIONS[1:])), f"{POSITIONS[-1]}+"],
     "teacher is": ["right", "wrong"],
+    "token class": [str(number) for number in range(MOST_CLASSES)],
 }
 NAMES = [(kind, name) for kind, names in KINDS.items() for name in names]
 
@@ -43,7 +45,8 @@ class Payers(Truncation):
     """Share of full KD's gradient that is lost in groups of rows, in L1, by T, K and convention.
 
     Groups are of the teacher's entropy at T in nats; of the position in the text, where rows have
-    a ``position``; of whether the teacher is right, where there are labels. In a group:
+    a ``position``; of whether the teacher is right, where there are labels; of the ``token_class``,
+    a number from 0 to 31, below 0 where a row has none. In a group:
 
     - ``share``: mean L1 norm of the lost gradient over that of full KD, with its interval of 95
       percent, ``low`` and ``high``.
@@ -115,7 +118,20 @@ def members(looked: Looked) -> Bool[Tensor, "n g"]:
     groups.append(nobody if position is None else ranges(position, POSITIONS))
     right = None if target is None else (looked.rows.known.classes[:, :1] == target[:, None])
     groups.append(nobody[:, :2] if right is None else torch.cat((right, ~right), -1))
+    groups.append(of_class(looked.about["token_class"], len(entropy)))
     return torch.cat(groups, -1)
+
+
+def of_class(numbers: Shaped[Tensor, " n"] | None, rows: int) -> Bool[Tensor, "n g"]:
+    """Which token class every row is of; none where it is below 0, or no classes are known."""
+    if numbers is None:
+        return torch.zeros(rows, MOST_CLASSES, dtype=torch.bool)
+    if (high := numbers >= MOST_CLASSES).any():
+        raise ValueError(
+            f"token_class {int(numbers[high][0])} is too large: classes are numbers from 0 to "
+            f"{MOST_CLASSES - 1}, below 0 where a row has none"
+        )
+    return numbers[:, None] == torch.arange(MOST_CLASSES)
 
 
 def ranges(values: Shaped[Tensor, " n"], starts: Sequence[float | int]) -> Bool[Tensor, "n g"]:
@@ -174,7 +190,7 @@ def _share(row: pd.Series) -> str:
     return f"{row.share:.1%} ({row.low:.1%} to {row.high:.1%})"
 
 
-@Payers.picture("Lost gradient by entropy, position and correctness", panels=True)
+@Payers.picture("Lost gradient by kind of row", panels=True)
 def payers_by_group(table: pd.DataFrame, k: int | None = None) -> Figure:
     """A panel a kind of groups: share of the gradient lost in L1, a mark a convention.
 
@@ -198,7 +214,7 @@ def payers_by_group(table: pd.DataFrame, k: int | None = None) -> Figure:
     )
     for ax, kind in zip(axes[0], kinds, strict=True):
         of_kind = rows[rows.kind == kind]
-        names = [name for name in KINDS[kind] if name in set(of_kind.group)]
+        names = of_kind.group.unique().tolist()
         parts = of_kind.groupby("group").of_rows.first()[names]
         for place, (convention, shown) in enumerate(LOOKS.items()):
             line = of_kind[of_kind.convention == convention].set_index("group").loc[names]

@@ -22,6 +22,7 @@ STUDENT, TEACHER = pair()
 TARGET, POSITION = TEACHER.argmax(1).clone(), torch.arange(N) * 7
 TARGET[::3] = 0
 TARGET[1] = -100
+CLASS = torch.tensor([0, 3, -1, 31, 3])[torch.arange(N) % 5]
 
 
 def groups() -> dict[tuple[str, str], np.ndarray]:
@@ -44,16 +45,19 @@ def groups() -> dict[tuple[str, str], np.ndarray]:
         found["position", name] = (place >= low) & (place <= high)
     right = (TEACHER.argmax(1) == TARGET).numpy()
     there = TARGET.numpy() >= 0
-    return found | {("teacher is", "right"): right, ("teacher is", "wrong"): ~right & there}
+    found |= {("teacher is", "right"): right, ("teacher is", "wrong"): ~right & there}
+    classes = CLASS.numpy()
+    return found | {("token class", str(number)): classes == number for number in (0, 3, 31)}
 
 
 def frame() -> pd.DataFrame:
     labelled = TARGET >= 0
     analyzer = fed(
         Payers, STUDENT[labelled], TEACHER[labelled], KS, target=TARGET[labelled],
-        position=POSITION[labelled],
+        position=POSITION[labelled], token_class=CLASS[labelled],
     )  # fmt: skip
-    analyzer.update(STUDENT[~labelled], TEACHER[~labelled], position=POSITION[~labelled])
+    rest = {"position": POSITION[~labelled], "token_class": CLASS[~labelled]}
+    analyzer.update(STUDENT[~labelled], TEACHER[~labelled], **rest)
     return analyzer.table()
 
 
@@ -71,6 +75,7 @@ def test_shares_of_groups_are_numpys():
             assert row.n == rows.sum()
             assert row.share == pytest.approx(lost[rows].sum() / full[rows].sum(), rel=1e-10)
             known = TARGET.numpy() >= 0 if kind == "teacher is" else np.ones(N, bool)
+            known = CLASS.numpy() >= 0 if kind == "token class" else known
             assert row.paid == pytest.approx(lost[rows].sum() / lost[known].sum(), rel=1e-10)
             assert row.of_rows == pytest.approx(rows.sum() / known.sum())
 

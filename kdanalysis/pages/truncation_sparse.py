@@ -1,0 +1,90 @@
+"""The study of truncation of a teacher who is sparse already: arrays, or files of both sides."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from kdanalysis.analyzers.truncation.part import KS
+from kdanalysis.analyzers.truncation.sparse import add_sparse
+from kdanalysis.analyzers.truncation.together import SPARSE
+from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.pages.html import Section
+from kdanalysis.pages.nouns import noun_section
+from kdanalysis.pages.study import Study
+from kdanalysis.studies.facts import stated
+from kdanalysis.studies.sparse import read_known, read_student
+from kdanalysis.studies.sweeps import as_logits
+
+
+def sparse_file_study(
+    path: str | Path,
+    student: str | Path | None,
+    ks: Sequence[int] | None = None,
+    temperatures: Sequence[float | int] = (1.0,),
+    vocabulary: int | None = None,
+) -> Study:
+    """Study the truncation of a teacher in a file as ``read_sparse`` reads it.
+
+    Args:
+        path: the teacher.
+        student: a file with the student's logits of the same rows in the same order.
+        ks: as for ``truncation``, none above the number of stored tokens.
+        temperatures: at each the file must say the mass of its tail.
+        vocabulary: number of tokens; logits of the student beyond them are cut off.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: there is no student, a file cannot be read, the rows or vocabularies do not fit,
+            or the tail's mass is not known at a temperature.
+    """
+    if student is None:
+        raise ValueError(
+            f"{path} holds a few tokens a row of a teacher and no student: what truncation loses "
+            f"is a gradient in the student's logits, so --student FILE is needed"
+        )
+    teacher, _ = read_known(path, vocabulary)
+    ours = read_student(student, vocabulary or teacher.vocabulary)
+    return sparse_study(ours, teacher, ks, temperatures, Path(path).name)
+
+
+def sparse_study(
+    student: Tensor | np.ndarray,
+    teacher: SparseTeacher,
+    ks: Sequence[int] | None,
+    temperatures: Sequence[float | int],
+    name: str = "",
+) -> Study:
+    """Study the truncation of a sparse teacher; see ``truncation``."""
+    student = as_logits(student, "student")
+    held, classes = int(teacher.present.sum(-1).min()), student.shape[1]
+    ks = [k for k in KS if k <= min(held, classes - 1)] if ks is None else ks
+    analyzers = {kind.noun: kind(classes, ks, temperatures) for kind in SPARSE}
+    add_sparse(analyzers.values(), student, teacher)
+    tables = {noun: one.table() for noun, one in analyzers.items()}
+    facts = {
+        "teacher": f"{name} {teacher}".strip(),
+        "rows": f"{len(student):,}",
+        "classes": str(classes),
+        "K": ", ".join(map(str, ks)),
+        "temperatures": ", ".join(f"{t:g}" for t in temperatures),
+        "rows left out (NaN or inf)": int(tables["truncation"].non_finite.max()) or None,
+    }
+    facts["left out"] = (
+        "who pays, bias against sampling, temperature, losses: they need how the tokens that are "
+        "not stored share their mass"
+    )
+    title = f"Truncation: {name}" if name else "Truncation of a sparse teacher"
+    return study_of(title, facts, tables)
+
+
+def study_of(title: str, facts: dict[str, object], tables: dict[str, pd.DataFrame]) -> Study:
+    """Return the study of these tables, a section each."""
+
+    def sections() -> list[Section]:
+        return [noun_section(noun, {"": table}) for noun, table in tables.items()]
+
+    parts = {noun: {"": table} for noun, table in tables.items()}
+    return Study(title, stated(facts), parts, sections, None, ("csv", "parquet"))

@@ -1,0 +1,1 @@
+"""Parts of ``language_example.py``: text, networks, training, tables."""
