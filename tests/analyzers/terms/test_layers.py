@@ -297,7 +297,7 @@ def test_sentence_says_when_nothing_fights():
 
 def test_sentence_of_norms_names_the_longest_term():
     assert layers_reading(example()).sentence.startswith(
-        "The term that pulls hardest: low_other at every layer (seen: 1.45 (95 % 1.3"
+        "The term that pulls hardest: low_other at every layer (seen: 1.45 (95 % 1.41 to 1.5)"
     )
     rows = example(steps=(0,))
     rows.loc[(rows.layer == "fc") & (rows.term_a == "ce"), "norm_a"] = 1e6

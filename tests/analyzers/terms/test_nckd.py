@@ -173,7 +173,7 @@ def test_sentence_follows_the_table():
         "More of nckd in the surer half of the samples is seen: the samples "
     )
     upper = (1 + 0.5 * np.arange(6, 11)).sum() / (1 + 0.5 * np.arange(1, 11)).sum()
-    assert f"a probability above 0.5 hold {100 * upper:.1f} ± " in sentence
+    assert f"a probability above 0.50 hold {100 * upper:.1f} ± " in sentence
     assert number.startswith(f"surer half: {100 * upper:.1f} ± ")
     assert "is not seen" in nckd_reading(example(0.0)).sentence
     mixed = example(0.5)
