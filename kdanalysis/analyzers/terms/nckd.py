@@ -163,7 +163,7 @@ def half_shares(table: pd.DataFrame) -> dict[str, Interval]:
 
 
 def _probability(p: float) -> str:
-    """A probability with the digits that tell it from 0 and 1: 0.52, 0.9998."""
+    """A probability with the digits that tell it from 0 and 1: 0.52, 0.99983."""
     return f"{p:.2g}" if p < 0.5 else f"{p:.{1 - floor(log10(max(1 - p, 1e-15)))}f}"
 
 

@@ -181,7 +181,7 @@ def test_sentence_follows_the_table():
     assert "is not seen" in nckd_reading(mixed).sentence
     unsure = example(0.5)
     unsure.loc[(unsure.part == "half") & (unsure.place == 2), "lowest"] = 0.99983
-    assert "a probability above 0.9998 hold" in nckd_reading(unsure).sentence
+    assert "a probability above 0.99983 hold" in nckd_reading(unsure).sentence
 
 
 def test_the_interval_of_the_surer_half_is_that_of_a_bootstrap():
