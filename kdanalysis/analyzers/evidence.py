@@ -5,7 +5,7 @@ A sentence claims only what could have come out otherwise: "seen" where the inte
 """
 
 from collections.abc import Sequence
-from math import isnan, sqrt
+from math import exp, isnan, sqrt
 from typing import NamedTuple, SupportsFloat
 
 import numpy as np
@@ -47,6 +47,16 @@ class Interval(NamedTuple):
         """Write the estimate and half of its interval."""
         return f"{self.value:.{digits}f} ± {self.half:.{digits}f}"
 
+    @property
+    def negated(self) -> "Interval":
+        """The same of the estimate's negative."""
+        return Interval(-self.value, self.half)
+
+    def ratio(self) -> str:
+        """Write the logarithm of a ratio as the ratio with the ends of its interval."""
+        ends = f"95 % {exp(self.low):.3g} to {exp(self.high):.3g}"
+        return f"{exp(self.value):.3g}" + ("" if isnan(self.half) else f" ({ends})")
+
 
 def difference_of_shares(a: Real, n_a: Real, b: Real, n_b: Real) -> Interval:
     """Return the share a of n_a samples less the share b of n_b others (Agresti and Caffo).
@@ -78,12 +88,23 @@ def difference_of_means(
     return Interval(a - b, Z * sqrt(std_a**2 / n_a + std_b**2 / n_b))
 
 
-def share_of(share: Real, n: Real) -> str:
-    """Write a share of n samples with half of its 95 % interval (Agresti and Coull)."""
+def share_interval(share: Real, n: Real) -> Interval:
+    """Return a share of n samples (Agresti and Coull); NaN of none.
+
+    Their interval is centred on the shrunk share: widened so that it holds around the plain one.
+    """
     share, n = float(share), float(n)
+    if not n:
+        return Interval(float("nan"), float("nan"))
     shrunk = (share * n + 2) / (n + 4)
     half = Z * sqrt(shrunk * (1 - shrunk) / (n + 4))
-    return f"{100 * share:.1f} ± {100 * half:.1f} %"
+    return Interval(share, half + abs(share - shrunk))
+
+
+def share_of(share: Real, n: Real) -> str:
+    """Write a share of n samples with half of its 95 % interval."""
+    found = share_interval(share, n)
+    return f"{100 * found.value:.1f} ± {100 * found.half:.1f} %"
 
 
 def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
@@ -119,6 +140,24 @@ def mean_of(values: Sequence[Real]) -> Interval:
         return Interval(float("nan"), float("nan"))
     if freedom == 0:
         return Interval(float(numbers[0]), float("nan"))
-    wide = T_975[freedom - 1] if freedom <= len(T_975) else Z + 2.4 / freedom + 2.8 / freedom**2
-    half = wide * numbers.std(ddof=1) / sqrt(len(numbers))
+    half = _wide(freedom) * numbers.std(ddof=1) / sqrt(len(numbers))
     return Interval(float(numbers.mean()), float(half))
+
+
+def jackknife(whole: Real, left: Sequence[Real]) -> Interval:
+    """Return an estimate with its interval over groups, such as classes or captured steps.
+
+    The t interval of the jackknife; half NaN where there are fewer than three groups.
+
+    Args:
+        whole: the estimate from all groups.
+        left: the estimates with each group left out in turn.
+    """
+    if len(left) < 3:
+        return Interval(float(whole), float("nan"))
+    spread = np.var([float(value) for value in left]) * (len(left) - 1)
+    return Interval(float(whole), float(_wide(len(left) - 1) * sqrt(spread)))
+
+
+def _wide(freedom: int) -> float:
+    return T_975[freedom - 1] if freedom <= len(T_975) else Z + 2.4 / freedom + 2.8 / freedom**2

@@ -16,6 +16,7 @@ from kdanalysis.analyzers.by_region import (
     region_gradients,
     scale_slices,
 )
+from kdanalysis.analyzers.evidence import SEEN, Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.look import (
     BLUE,
@@ -32,7 +33,6 @@ from kdanalysis.draw.look import (
 
 SUMS = ("n", "ratio", "square", "norm", "no_gradient")
 FEW = 10  # fewer images make no point of the line
-CLEARLY = 1.96  # standard errors of a difference
 PAIRS = (("clear", "ambiguous"), ("up to half", "more than half"))
 
 
@@ -115,9 +115,9 @@ def _rows(gradients: Float[Tensor, "n r c"]) -> Float[Tensor, "n q"]:
 def cancellation_reading(table: pd.DataFrame) -> Reading:
     """Whether the cells' gradients cancel more on ambiguous images than on clear.
 
-    They do where the difference of the mean ratios exceeds 1.96 of its standard errors. Where
-    fewer than 10 images are clear, those of which up to half of the cells differ are held against
-    the others. The number is the mean ratio by ambiguity at every scale.
+    The difference of the mean ratios stands beside with its 95 % interval. Where fewer than 10
+    images are clear, those of which up to half of the cells differ are held against the others.
+    The number is the mean ratio by ambiguity at every scale.
     """
     groups = by_ambiguity(table)
     number = "; ".join(
@@ -150,18 +150,18 @@ def _verdict(scale: int, groups: pd.DataFrame) -> str:
     if not pairs:
         return f"At scale {scale} the images are too much alike, or too few, to be compared."
     clear, ambiguous = (groups.loc[name] for name in pairs[0])
-    gap, error = clear.ratio - ambiguous.ratio, np.hypot(clear.ratio_se, ambiguous.ratio_se)
+    half = Z * np.hypot(clear.ratio_se, ambiguous.ratio_se)
+    less = Interval(float(clear.ratio - ambiguous.ratio), float(half))
     told = ("ambiguous images", "clear ones")
     if pairs[0] == PAIRS[1]:
         told = ("images of which more than half of the cells differ", "the others")
     claim = (
         f"the mean keeps {ambiguous.ratio:.1%} of the cells' gradient norm on {told[0]}, "
-        f"{clear.ratio:.1%} on {told[1]}"
+        f"{clear.ratio:.1%} on {told[1]} ({less.negated.points()})"
     )
-    if abs(gap) <= CLEARLY * error:
-        return f"Scale {scale} does not show more cancellation where images are ambiguous: {claim}."
-    more = "more" if gap > 0 else "less"
-    return f"At scale {scale} the cells cancel {more} where images are ambiguous: {claim}."
+    way = "Less" if less.negated.verdict == SEEN else "More"
+    verdict = less.negated.verdict if way == "Less" else less.verdict
+    return f"{way} cancellation where images are ambiguous is {verdict} at scale {scale}: {claim}."
 
 
 def _pooled(rows: pd.DataFrame) -> tuple[int, float, float]:
@@ -221,7 +221,7 @@ def _ratios(ax: Axes, rows: pd.DataFrame, scale: int) -> None:
         ax.errorbar(
             some.differing,
             some.ratio,
-            yerr=1.96 * some.ratio_se,
+            yerr=Z * some.ratio_se,
             fmt="o" if clear else "s",
             color=colour,
             label=label,

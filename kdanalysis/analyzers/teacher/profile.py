@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits, flat_columns
+from kdanalysis.analyzers.evidence import share_interval
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.look import (
     BLUE,
@@ -89,15 +90,17 @@ def profile_reading(table: pd.DataFrame) -> Reading:
     """Whether classes have modes beside the true one: rivals of the median class, the strongest.
 
     A rival is another class whose mean probability is at least twice what an even spread of the
-    mass beside the true class would give it. Classes have several modes where the median class
-    has a rival. The strongest rival is told by the part of the mass beside the class it holds.
+    mass beside the true class would give it. That most classes have one is seen where their share
+    lies above a half with its 95 % interval, in which a class is one observation. The strongest
+    rival is told by the part of the mass beside the class it holds.
     """
     require(table, "target", "class", "probability", number="probability")
     rest = table[table.target != table["class"]].dropna(subset="probability")
     mass = rest.groupby("target").probability.transform("sum")
     part = rest.probability / mass.where(mass > 0)
     even = 1 / (table["class"].nunique() - 1)
-    middle = (part >= 2 * even).groupby(rest.target).sum().median()
+    each = (part >= 2 * even).groupby(rest.target).sum()
+    middle = each.median()
     strongest = part.groupby(rest.target).max().median()
     rivals = f"{middle:g} rival" if middle == 1 else f"{middle:g} rivals"
     held = f"{strongest:.0%}" if strongest >= 0.1 else f"{strongest:.1%}"
@@ -108,12 +111,12 @@ def profile_reading(table: pd.DataFrame) -> Reading:
     if np.isnan(strongest):
         claim = "The teacher leaves no mass beside the true class, so there are no modes to see."
         return Reading(claim, number)
-    shown = "Classes have" if middle >= 1 else "These data do not show"
-    each = "" if middle >= 1 else " a class"
+    some = share_interval((each > 0).mean(), len(each))
     return Reading(
-        f"{shown} several modes{each}: the median class has {rivals} with at least twice the "
-        f"probability of an even spread, and its strongest rival holds {held} of the mass beside "
-        f"it.",
+        f"That most classes have a rival is {some._replace(value=some.value - 0.5).verdict}: "
+        f"{(each > 0).sum()} of {len(each)} classes (95 % interval from {max(some.low, 0):.0%}) "
+        f"give another one at least twice the probability of an even spread; the median class has "
+        f"{rivals}, its strongest holds {held} of the mass beside it.",
         number,
     )
 

@@ -1,11 +1,15 @@
 """NCKD, DKD's non-target term (figure 6; DKD, table 5), by how sure the teacher is of the label."""
 
+from math import floor, log10
+
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
+from kdanalysis.analyzers.by_step import deviation
+from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED, Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.suppression import rest_odds
 from kdanalysis.analyzers.terms.confidence import short_confidence
@@ -31,7 +35,7 @@ PARTS = {"tenth": 10, "half": 2}
 QUANTITIES = {"value": "value (nats)", "norm": "gradient norm"}
 AMOUNTS = ("value", "norm", "kd_value", "kd_norm")
 MEANS = ("confidence", *AMOUNTS)
-CARRIES = 0.55  # of the whole, in half of the samples
+STDS = tuple(f"{name}_std" for name in AMOUNTS)
 
 
 class NCKDByConfidence(Analyzer):
@@ -59,6 +63,7 @@ class NCKDByConfidence(Analyzer):
         super().__init__(temperature=temperature)
         self.add_sum("samples", BINS.size)
         self.add_sum("sums", len(MEANS), BINS.size)
+        self.add_sum("squares", len(AMOUNTS), BINS.size)
 
     def add(self, student: Logits, teacher: Logits, target: Labels) -> None:
         """Add the finite samples of a batch."""
@@ -70,27 +75,36 @@ class NCKDByConfidence(Analyzer):
         norm, rest = slope.norm(dim=-1), rest_odds(teacher / t, label).sigmoid()
         place = BINS.index(odds)
         rows = torch.stack([odds.sigmoid(), value, norm, rest * value, rest * norm])
+        binned = {"sums": rows, "squares": rows[1:].square()}
         self.accumulate(
             samples=place.bincount(minlength=BINS.size),
-            sums=rows.new_zeros(len(MEANS), BINS.size).index_add(1, place, rows),
+            **{
+                name: values.new_zeros(len(values), BINS.size).index_add(1, place, values)
+                for name, values in binned.items()
+            },
         )
 
     def compute(self) -> dict[str, Tensor]:
         """What the table says, tenths before halves; NaN in a part without samples; non_finite."""
-        n = torch.cat([sum_by_part(self.samples, self.samples, p) for p in PARTS.values()])
-        sums = torch.cat([sum_by_part(self.sums, self.samples, p) for p in PARTS.values()], -1)
+        n, sums, squares = (
+            torch.cat([sum_by_part(state, self.samples, p) for p in PARTS.values()], -1)
+            for state in (self.samples, self.sums, self.squares)
+        )
         borders = [i / parts for parts in PARTS.values() for i in range(parts)]
         lowest = torch.stack([BINS.quantile(self.samples, q) for q in borders]).sigmoid()
         means = dict(zip(MEANS, sums / n, strict=True))
-        return {"lowest": lowest, **means, "n": n, "non_finite": self.non_finite.clone()}
+        stds = dict(zip(STDS, deviation(sums[1:], squares, n), strict=True))
+        counts = {"n": n, "non_finite": self.non_finite.clone()}
+        return {"lowest": lowest, **means, **stds, **counts}
 
     def table(self) -> pd.DataFrame:
-        """Columns part, place, lowest, confidence, value, norm, kd_value, kd_norm, n, ...
+        """Columns part, place, lowest, confidence, value, norm, kd_value, kd_norm, stds, n, ...
 
         ``part`` is "tenth" or "half", ``place`` counts from the least sure. ``lowest`` is the
         p_label at T = 1 with which the part begins, ``confidence`` its mean. Values in nats and L2
         norms of gradients in the student logits are means over samples, T^2 included; ``kd_`` those
-        inside plain KD. The last columns are temperature (of the term) and non_finite.
+        inside plain KD. ``value_std`` and its like are standard deviations over samples. The last
+        columns are temperature (of the term) and non_finite.
         """
         index = [(part, i + 1) for part, parts in PARTS.items() for i in range(parts)]
         frame = self.frame(index, ["part", "place"])
@@ -100,49 +114,62 @@ class NCKDByConfidence(Analyzer):
 
 @NCKDByConfidence.reads()
 def nckd_reading(table: pd.DataFrame) -> Reading:
-    """Whether the surer half of the samples carries nckd; its part of the whole, alone and in KD.
+    """Whether the surer half of the samples holds more of nckd; its part, alone and in KD.
 
-    It does where that half holds at least 55 % of both the summed value and the summed gradient
-    norm.
+    It does where its shares of the summed value and of the summed gradient norm both lie above a
+    half, with their 95 % intervals.
     """
     shares = half_shares(table)
-    if np.isnan(shares["norm"]):
+    if np.isnan(shares["norm"].value):
         nothing = "nckd is 0 for every sample"
         return Reading(
             f"{nothing}: two classes have no relations among the others, or the student equals "
             f"its teacher.",
             nothing,
         )
+    told = {name: f"{100 * one.value:.1f} ± {100 * one.half:.1f} %" for name, one in shares.items()}
     number = (
-        f"surer half: {shares['value']:.1%} of the value, {shares['norm']:.1%} of the norm of "
-        f"nckd; inside KD {shares['kd_value']:.1%} and {shares['kd_norm']:.1%}"
+        f"surer half: {told['value']} of the value, {told['norm']} of the norm of "
+        f"nckd; inside KD {told['kd_value']} and {told['kd_norm']}"
     )
     border = table[(table.part == "half") & (table.place == 2)].lowest.iloc[0]
     claim = (
-        f"the samples above a probability of {border:.2g} of the label hold "
-        f"{shares['value']:.0%} of its value and {shares['norm']:.0%} of its gradient norm; inside "
-        f"KD, which scales it by 1 - p, {shares['kd_value']:.0%} and {shares['kd_norm']:.0%}"
+        f"the samples whose label has a probability above {_probability(border)} hold "
+        f"{told['value']} of its value and {told['norm']} of its gradient norm; inside "
+        f"KD, which scales it by 1 - p, {told['kd_value']} and {told['kd_norm']}"
     )
-    told = "These data do not show the surer half of the samples carrying nckd"
-    if min(shares["value"], shares["norm"]) >= CARRIES:
-        told = "The surer half of the samples carries nckd"
-    return Reading(f"{told}: {claim}.", number)
+    more = [shares[name]._replace(value=shares[name].value - 0.5).verdict for name in QUANTITIES]
+    verdict = max(more, key=(SEEN, UNSEEN, UNTESTED).index)
+    return Reading(f"More of nckd in the surer half of the samples is {verdict}: {claim}.", number)
 
 
-def half_shares(table: pd.DataFrame) -> dict[str, float]:
-    """Part of the sum over all samples that the surer half holds, NaN where the sum is 0."""
-    rows = _rows(table, "half")
-    shares = {}
-    for column in AMOUNTS:
-        sums = (rows[column] * rows.n).to_numpy()
-        sure = sums[rows.place.to_numpy() == 2].sum()
-        shares[column] = float(sure / sums.sum()) if sums.sum() > 0 else float("nan")
+def half_shares(table: pd.DataFrame) -> dict[str, Interval]:
+    """Part of the sum over all samples that the surer half holds; NaN where the sum is 0.
+
+        S = A / (A + B)        Var S = (B^2 Var A + A^2 Var B) / (A + B)^4
+
+    A and B are the sums of two halves of independent samples; their border is taken as given.
+    """
+    rows, shares = _rows(table, "half"), {}
+    for name in AMOUNTS:
+        sums, spread = (
+            {place: float(found[rows.place == place].sum()) for place in (1, 2)}
+            for found in (rows[name] * rows.n, rows[f"{name}_std"] ** 2 * rows.n)
+        )
+        whole = sums[1] + sums[2] or float("nan")
+        error = np.sqrt(sums[1] ** 2 * spread[2] + sums[2] ** 2 * spread[1]) / whole**2
+        shares[name] = Interval(sums[2] / whole, float(Z * error))
     return shares
+
+
+def _probability(p: float) -> str:
+    """A probability with the digits that tell it from 0 and 1: 0.52, 0.99983."""
+    return f"{p:.2g}" if p < 0.5 else f"{p:.{1 - floor(log10(max(1 - p, 1e-15)))}f}"
 
 
 def _rows(table: pd.DataFrame, part: str) -> pd.DataFrame:
     """The parts of one kind that have samples."""
-    require(table, "part", "place", "lowest", *MEANS, "n", number="value")
+    require(table, "part", "place", "lowest", *MEANS, *STDS, "n", number="value")
     return table[(table.part == part) & (table.n > 0)]
 
 
@@ -160,7 +187,7 @@ def nckd_by_confidence(table: pd.DataFrame) -> Figure:
             ("", "nckd", term_colour("nckd"), DASHES[0], "o"),
             ("kd_", "inside KD", term_colour("kd"), DASHES[1], "s"),
         ):
-            share = shares[prefix + quantity]
+            share = shares[prefix + quantity].value
             text = name if np.isnan(share) else f"{name}: {share:.0%}"
             look = {"color": colour, "linestyle": dash, "marker": marker}
             ax.plot(rows.place, rows[prefix + quantity], label=text, **look)

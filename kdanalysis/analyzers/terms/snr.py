@@ -1,7 +1,7 @@
 """Signal-to-noise ratio of the gradients (figure 20): which terms carry signal, at which layer."""
 
 from collections.abc import Sequence
-from math import exp, isnan, log, sqrt
+from math import exp, isnan, log
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.by_layer import ONLY_TERM, LayerAnalyzer, largest_by_layer
-from kdanalysis.analyzers.evidence import UNTESTED, Interval, Z
+from kdanalysis.analyzers.evidence import UNTESTED, Interval, jackknife
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.look import GREY, Figure, require
 from kdanalysis.draw.panels import (
@@ -124,10 +124,8 @@ def _factor(rows: pd.DataFrame, high: str, low: str) -> Interval:
     """
     steps = list(dict.fromkeys(rows.step))
     parts = [rows[rows.step != step] for step in steps] if len(steps) > 2 else []
-    values = [log(_times(part, high, low)) for part in (rows, *parts)]
-    whole, *left = values
-    spread = np.var(left) * (len(left) - 1) if left else np.nan
-    return Interval(whole, Z * sqrt(spread))
+    whole, *left = (log(_times(part, high, low)) for part in (rows, *parts))
+    return jackknife(whole, left)
 
 
 def _times(rows: pd.DataFrame, high: str, low: str) -> float:

@@ -163,9 +163,9 @@ def test_pooled_means_and_errors_are_those_of_the_images():
 @pytest.mark.parametrize(
     ("each", "claim"),
     [
-        (samples(), "At scale 2 the cells cancel more where images are ambiguous: the mean keeps "),
-        (samples(0.05), "At scale 2 the cells cancel less where images are ambiguous"),
-        (samples(0.0), "Scale 2 does not show more cancellation where images are ambiguous"),
+        (samples(), "More cancellation where images are ambiguous is seen at scale 2: the mean "),
+        (samples(0.05), "Less cancellation where images are ambiguous is seen at scale 2"),
+        (samples(0.0), "More cancellation where images are ambiguous is not seen at scale 2"),
         (samples(clear=3), "images of which more than half of the cells differ, "),
         (samples(n=1), "At scale 2 the images are too much alike, or too few, to be compared."),
     ],
@@ -177,7 +177,7 @@ def test_the_sentence_follows_the_table(each, claim):
 def test_every_scale_has_its_sentence_and_numbers():
     frame = drawable(samples(), samples(scale=4, slope=-0.01))
     assert len(cancellation_by_ambiguity(frame).axes) == 4
-    assert "At scale 4 the cells cancel more" in cancellation_reading(frame).sentence
+    assert "ambiguous is seen at scale 4" in cancellation_reading(frame).sentence
     number = cancellation_reading(frame).number
     assert f"scale 2, clear: {frame.ratio[0]:.3f} (n = 30)" in number
     assert "scale 4, more than half: " in number

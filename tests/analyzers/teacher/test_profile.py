@@ -125,12 +125,14 @@ def test_names_are_not_read_as_math():
 
 def test_sentence_follows_the_table():
     assert profile_reading(example(10)).sentence.startswith(
-        "Classes have several modes: the median class"
+        "That most classes have a rival is seen: 10 of 10 classes (95 % interval from 67%)"
     )
     assert profile_reading(example(10)).number.startswith("1 rival above twice an even spread")
     assert (
         "40% of the mass" in profile_reading(example(10)).number
     )  # 0.2 of the 0.5 beside the true class
-    assert profile_reading(example(10, rival=0.06)).sentence.startswith("These data do not show")
+    assert profile_reading(example(10, rival=0.06)).sentence.startswith(
+        "That most classes have a rival is not seen"
+    )
     certain = example(10).assign(probability=lambda t: (t.target == t["class"]).astype(float))
     assert profile_reading(certain).sentence.startswith("The teacher leaves no mass")

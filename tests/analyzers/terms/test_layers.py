@@ -296,20 +296,18 @@ def test_sentence_says_when_nothing_fights():
 
 
 def test_sentence_of_norms_names_the_longest_term():
-    assert layers_reading(example()).sentence == (
-        "low_other pulls hardest at every layer, 1.5 times the next term."
+    assert layers_reading(example()).sentence.startswith(
+        "The term that pulls hardest: low_other at every layer (seen: 1.45 (95 % 1.41 to 1.5)"
     )
     rows = example(steps=(0,))
     rows.loc[(rows.layer == "fc") & (rows.term_a == "ce"), "norm_a"] = 1e6
     assert layers_reading(rows).sentence == (
-        "Which term pulls hardest depends on the layer: low_other at layer1; ce at fc."
+        "The term that pulls hardest: low_other at layer1 (cannot be tested here: 1.5 times the "
+        "next term); ce at fc (cannot be tested here: 3.33e+03 times the next term)."
     )
     assert layers_reading(example(steps=(0,))).number == (
         "longest term at logits: low_other 3; layer1: low_other 30; fc: low_other 3e+02"
     )
-    rows = example(steps=(0,))
-    rows.loc[(rows.layer == "fc") & (rows.term_a == "low_other"), "norm_a"] = 800.0
-    assert "at every layer, 1.5 to 4 times the next term" in layers_reading(rows).sentence
 
 
 def test_a_single_term_has_norms_and_no_conflict():

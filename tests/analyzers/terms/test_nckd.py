@@ -129,7 +129,9 @@ def example(slope: float = 0.2, n: int = 30) -> pd.DataFrame:
     columns = ["value", "norm", "kd_value", "kd_norm", "confidence"]
     halves = tenths.groupby(tenths.place.gt(5) + 1)[columns].mean().reset_index()
     halves = halves.assign(part="half", lowest=[0.0, 0.5], n=5 * n)
-    return pd.concat([tenths, halves], ignore_index=True).assign(temperature=4.0, non_finite=0)
+    return pd.concat([tenths, halves], ignore_index=True).assign(
+        temperature=4.0, non_finite=0, **{f"{name}_std": 0.1 for name in columns[:4]}
+    )
 
 
 def test_lines_are_the_tables_and_the_legend_holds_the_shares():
@@ -153,7 +155,7 @@ def test_lines_are_the_tables_and_the_legend_holds_the_shares():
 def test_shares_weigh_the_halves_by_their_samples():
     frame = example(0.0)
     frame.loc[(frame.part == "half") & (frame.place == 2), "n"] = 450
-    assert half_shares(frame)["value"] == pytest.approx(450 / 600)
+    assert half_shares(frame)["value"].value == pytest.approx(450 / 600)
 
 
 def test_parts_without_samples_are_not_drawn():
@@ -167,14 +169,33 @@ def test_parts_without_samples_are_not_drawn():
 
 def test_sentence_follows_the_table():
     sentence, number = nckd_reading(example(0.5))
-    assert sentence.startswith("The surer half of the samples carries nckd: the samples above a ")
+    assert sentence.startswith(
+        "More of nckd in the surer half of the samples is seen: the samples "
+    )
     upper = (1 + 0.5 * np.arange(6, 11)).sum() / (1 + 0.5 * np.arange(1, 11)).sum()
-    assert f"above a probability of 0.5 of the label hold {upper:.0%} of its value" in sentence
-    assert number.startswith(f"surer half: {upper:.1%} of the value, {upper:.1%}")
-    assert nckd_reading(example(0.01)).sentence.startswith("These data do not show the surer half")
+    assert f"a probability above 0.50 hold {100 * upper:.1f} ± " in sentence
+    assert number.startswith(f"surer half: {100 * upper:.1f} ± ")
+    assert "is not seen" in nckd_reading(example(0.0)).sentence
     mixed = example(0.5)
     mixed["norm"] = 1.0
-    assert nckd_reading(mixed).sentence.startswith("These data do not show the surer half")
+    assert "is not seen" in nckd_reading(mixed).sentence
+    unsure = example(0.5)
+    unsure.loc[(unsure.part == "half") & (unsure.place == 2), "lowest"] = 0.99983
+    assert "a probability above 0.99983 hold" in nckd_reading(unsure).sentence
+
+
+def test_the_interval_of_the_surer_half_is_that_of_a_bootstrap():
+    rng = np.random.default_rng(0)
+    low, high = rng.exponential(1.0, 400), rng.exponential(1.5, 400)
+    frame = example()
+    for place, half in ((1, low), (2, high)):
+        rows = (frame.part == "half") & (frame.place == place)
+        frame.loc[rows, ["value", "value_std", "n"]] = half.mean(), half.std(ddof=1), 400
+    found = half_shares(frame)["value"]
+    assert found.value == pytest.approx(high.sum() / (low.sum() + high.sum()))
+    drawn = [rng.choice(half, (4000, 400)).sum(1) for half in (low, high)]
+    ends = np.quantile(drawn[1] / (drawn[0] + drawn[1]), (0.025, 0.975))
+    assert (found.low, found.high) == pytest.approx(ends, abs=0.003)
 
 
 def test_a_term_that_is_zero_everywhere_is_said_to_be():

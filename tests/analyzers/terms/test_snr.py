@@ -170,7 +170,8 @@ def test_sentence_says_whether_terms_differ_with_the_jackknifes_interval():
     logs = [np.log(by_step.drop(s).high.sum() / by_step.drop(s).ce.sum()) for s in EXAMPLE_STEPS]
     error = np.sqrt(3 / 4 * ((np.array(logs) - np.mean(logs)) ** 2).sum())
     whole = np.log(by_step.high.sum() / by_step.ce.sum())
-    ends = [np.exp(whole + sign * 1.96 * error) for sign in (-1, 1)]
+    ends = [np.exp(whole + sign * 3.182 * error) for sign in (-1, 1)]
+    # 3.182: Student's 97.5 % point for the four steps
     sentence = snr_reading(rows).sentence
     assert sentence.startswith("A difference of the terms in signal seen: at layer1, where it is")
     assert f"95 % {ends[0]:.2g} to {ends[1]:.2g})" in sentence
