@@ -7,21 +7,12 @@ from typing import no_type_check
 
 import numpy as np
 
-from kdanalysis.core.loops import LEAST, reordered
-from kdanalysis.core.sweep.elementary import exact, exp
+from kdanalysis.core.loops import LEAST, peak_of, reordered
+from kdanalysis.core.sweep.elementary import bits_of, exact, exp
 
 SUMS = 9  # p, e, q, pp, pe, ee, pq, qq, h of a group of classes; see ``algebra.Group``
-BLOCK = 2048  # classes whose probabilities stay in the first cache while all K look at them
-
-
-@no_type_check
-@reordered
-def peak_of(logits):
-    """The largest logit."""
-    peak = logits[0]
-    for j in range(len(logits)):
-        peak = max(peak, logits[j])
-    return np.float64(peak)
+BLOCK = 1024  # classes whose probabilities stay in the first cache
+CELLS = 1024  # of a table of ratios, which stays there too
 
 
 @no_type_check
@@ -37,37 +28,32 @@ def exponentials(logits, peak, inverse, x):
 
 @no_type_check
 @reordered
-def normalise(teacher, peak, inverse, of_p, of_q, p, q):
-    """Divide both sides by their sums, and return the sum of p times its logit."""
-    along = 0.0
-    for j in range(len(p)):
-        p[j] *= of_p
-        q[j] *= of_q
-        along += p[j] * ((np.float64(teacher[j]) - peak) * inverse)
-    return along
+def outside(student, teacher, peak, inverse, shift, of_p, of_q, p, q, found):
+    """Divide both sides by their sums; sums over the classes that are left in p and q.
 
-
-@no_type_check
-@reordered
-def outside(student, teacher, inverse, shift, p, q, found):
-    """Sums over the classes that are left in p and q, and of |q - p| after them."""
-    of_p, of_e, of_q, pp, pe, ee = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    pq, qq, value, distance = 0.0, 0.0, 0.0, 0.0
+    After them come the sum of |q - p| and that of p times its logit.
+    """
+    sum_p, sum_e, sum_q, pp, pe, ee = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    pq, qq, value, distance, along = 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(len(p)):
         u = (np.float64(student[j]) - np.float64(teacher[j])) * inverse - shift
-        e = q[j] - p[j]
-        of_p += p[j]
-        of_e += e
-        of_q += q[j]
-        pp += p[j] * p[j]
-        pe += p[j] * e
+        one, other = of_p * p[j], of_q * q[j]
+        e = other - one
+        p[j], q[j] = one, other
+        sum_p += one
+        sum_e += e
+        sum_q += other
+        pp += one * one
+        pe += one * e
         ee += e * e
-        pq += p[j] * q[j]
-        qq += q[j] * q[j]
-        value += e - p[j] * u
+        pq += one * other
+        qq += other * other
+        value += e - one * u
         distance += abs(e)
-    found[0], found[1], found[2], found[3], found[4] = of_p, of_e, of_q, pp, pe
+        along += one * ((np.float64(teacher[j]) - peak) * inverse)
+    found[0], found[1], found[2], found[3], found[4] = sum_p, sum_e, sum_q, pp, pe
     found[5], found[6], found[7], found[8], found[9] = ee, pq, qq, value, distance
+    return along
 
 
 @no_type_check
@@ -87,41 +73,134 @@ def collect(student, teacher, chosen, inverse, p, q, top, tail, entropy):
         entropy: of p, nats (n,); filled in.
     """
     for i in range(len(student)):
-        peak_s, peak_t = peak_of(student[i]), np.float64(teacher[i, chosen[i, 0]])
+        peak_s, peak_t = np.float64(peak_of(student[i])), np.float64(teacher[i, chosen[i, 0]])
         norm_p = exponentials(teacher[i], peak_t, inverse, p[i])
         norm_q = exponentials(student[i], peak_s, inverse, q[i])
+        of_p, of_q = 1.0 / norm_p, 1.0 / norm_q
         shift = (peak_s - peak_t) * inverse + np.log(norm_q / norm_p)
-        along = normalise(teacher[i], peak_t, inverse, 1.0 / norm_p, 1.0 / norm_q, p[i], q[i])
-        entropy[i] = np.log(norm_p) - along
+        along = 0.0
         for rank in range(chosen.shape[1]):
             j = chosen[i, rank]
-            top[0, i, rank], top[1, i, rank] = p[i, j], q[i, j]
+            top[0, i, rank], top[1, i, rank] = of_p * p[i, j], of_q * q[i, j]
             gap = np.float64(student[i, j]) - np.float64(teacher[i, j])
             top[2, i, rank] = gap * inverse - shift
+            along += top[0, i, rank] * ((np.float64(teacher[i, j]) - peak_t) * inverse)
             p[i, j], q[i, j] = 0.0, 0.0
-        outside(student[i], teacher[i], inverse, shift, p[i], q[i], tail[i])
+        one, other, sums = p[i], q[i], tail[i]
+        along += outside(
+            student[i], teacher[i], peak_t, inverse, shift, of_p, of_q, one, other, sums
+        )
+        entropy[i] = np.log(norm_p) - along
 
 
 @no_type_check
 @reordered
-def distance(p, q, factor):
-    """Sum of |factor q - p| over the classes."""
-    total = 0.0
+def beyond(p, q, low, high, sums):
+    """Add p and q of the classes with q / p up to the lowest limit, and above the highest."""
+    below_p, below_q, above_p, above_q = 0.0, 0.0, 0.0, 0.0
     for j in range(len(p)):
-        total += abs(factor * q[j] - p[j])
-    return total
+        below, above = q[j] <= low * p[j], q[j] > high * p[j]
+        below_p += p[j] if below else 0.0
+        below_q += q[j] if below else 0.0
+        above_p += p[j] if above else 0.0
+        above_q += q[j] if above else 0.0
+    sums[0, 0, 0] += below_p
+    sums[0, 0, 1] += below_q
+    sums[-1, 0, 0] += above_p
+    sums[-1, 0, 1] += above_q
 
 
 @no_type_check
 @exact
-def distances(p, q, factors, found):
-    """Fill in the ``distance`` of every row (n, c) for each of its factors (n, m), shape (n, m)."""
-    found[:] = 0.0
+def between(p, q, low, high, found):
+    """List the classes that ``beyond`` leaves, and return how many they are."""
+    count = 0
+    for j in range(len(p)):
+        found[count] = j
+        count += (q[j] > low * p[j]) & (q[j] <= high * p[j])
+    return count
+
+
+@no_type_check
+@exact
+def guide(limits, cells):
+    """Fill in how many limits are below each cell of ratios, and return how a ratio finds its cell.
+
+    The bits of a number above 0 grow with it: without the last ones, and less those of the first
+    limit, they are the number of its cell.
+    """
+    count, last = 44, len(limits) - 1
+    while (bits_of(limits[last]) >> count) - (bits_of(limits[0]) >> count) >= len(cells):
+        count += 1
+    first, below = bits_of(limits[0]) >> count, 0
+    for cell in range(len(cells)):
+        while below <= last and (bits_of(limits[below]) >> count) < first + cell:
+            below += 1
+        cells[cell] = below
+    return first, count
+
+
+@no_type_check
+@exact
+def sort_in(p, q, listed, limits, cells, first, count, sums):
+    """Add p and q of the listed classes to the sums of their place among the limits of q / p."""
+    last = len(limits) - 1
+    for i in range(len(listed)):
+        j = listed[i]
+        place = cells[min(max((bits_of(q[j] / p[j]) >> count) - first, 0), len(cells) - 1)]
+        while place < last and q[j] > limits[place] * p[j]:
+            place += 1
+        sums[place, i & 3, 0] += p[j]
+        sums[place, i & 3, 1] += q[j]
+
+
+@no_type_check
+@exact
+def distances(p, q, factors, order, found):
+    """Fill in the sum over classes of |factor q - p|, for every row and each of its factors.
+
+    A class is looked at once, whatever the number of factors: the sign of factor q - p is that of
+    q / p less the limit 1 / factor, and between two limits sums of p and of q are enough.
+
+    Args:
+        p: probabilities (n, c), 0 together with q.
+        q: likewise.
+        factors: all above 0 (n, m).
+        order: places of the factors, the largest first (n, m).
+        found: (n, m); filled in.
+    """
+    many = factors.shape[1]
+    limits, cells, listed = np.empty(many), np.empty(CELLS, np.int64), np.empty(BLOCK, np.int64)
+    sums = np.empty((many + 1, 4, 2))  # four of each: an addition does not wait for the last one
     for i in range(len(p)):
+        for rank in range(many):
+            limits[rank] = 1.0 / factors[i, order[i, rank]]
+        first, count = guide(limits, cells)
+        sums[:] = 0.0
         for start in range(0, p.shape[1], BLOCK):
             one, other = p[i, start : start + BLOCK], q[i, start : start + BLOCK]
-            for m in range(found.shape[1]):
-                found[i, m] += distance(one, other, factors[i, m])
+            beyond(one, other, limits[0], limits[-1], sums)
+            there = listed[: between(one, other, limits[0], limits[-1], listed)]
+            sort_in(one, other, there, limits, cells, first, count, sums)
+        below_p, below_q, above_p, above_q = 0.0, 0.0, 0.0, 0.0
+        for rank in range(many):
+            below_p += sums[rank, :, 0].sum()
+            below_q += sums[rank, :, 1].sum()
+            found[i, order[i, rank]] = below_p - factors[i, order[i, rank]] * below_q
+        for rank in range(many - 1, -1, -1):
+            above_p += sums[rank + 1, :, 0].sum()
+            above_q += sums[rank + 1, :, 1].sum()
+            found[i, order[i, rank]] += factors[i, order[i, rank]] * above_q - above_p
+
+
+@no_type_check
+@reordered
+def distance(p, q, of_p, of_q):
+    """Sum of |of_p p - of_q q| over the classes."""
+    total = 0.0
+    for j in range(len(p)):
+        total += abs(of_p * p[j] - of_q * q[j])
+    return total
 
 
 @no_type_check
@@ -142,12 +221,12 @@ def top_distances(p, q, ks, of_p, of_q, factors, inside, apart, outside):
     """
     for i in range(len(p)):
         for place in range(len(ks)):
-            for j in range(ks[place]):
-                inside[i, place] += abs(of_p[i, place] * p[i, j] - of_q[i, place] * q[i, j])
-            for j in range(ks[place], p.shape[1]):
-                apart[i, place] += abs(q[i, j] - p[i, j])
-                for which in range(2):
-                    outside[i, place, which] += abs(factors[i, place, which] * q[i, j] - p[i, j])
+            k, one, other = ks[place], p[i], q[i]
+            inside[i, place] += distance(one[:k], other[:k], of_p[i, place], of_q[i, place])
+            apart[i, place] += distance(one[k:], other[k:], 1.0, 1.0)
+            for which in range(2):
+                factor = factors[i, place, which]
+                outside[i, place, which] += distance(one[k:], other[k:], 1.0, factor)
 
 
 @no_type_check

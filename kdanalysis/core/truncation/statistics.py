@@ -104,8 +104,9 @@ def lost_l1(rows: Rows, ks: Sequence[int], top: Group, other: Group) -> Float[Te
     on_other, on_top = torch.zeros_like(factors), torch.zeros_like(top.p)
     gone = torch.zeros_like(top.p)
     p, q, _ = (x.numpy() for x in rows.top)
-    flat = factors.flatten(1), on_other.flatten(1)
-    loops.distances(rows.p.numpy(), rows.q.numpy(), *(x.numpy() for x in flat))
+    flat = factors.flatten(1)
+    arrays = flat, flat.argsort(-1, descending=True), on_other.flatten(1)
+    loops.distances(rows.p.numpy(), rows.q.numpy(), *(x.numpy() for x in arrays))
     inside = (x.numpy() for x in (other.p / top.p, other.q / top.q, factors))
     loops.top_distances(p, q, np.array(ks), *inside, *(x.numpy() for x in (on_top, gone, on_other)))
     renormalise = on_top + gone + rows.tail[:, -1:]
