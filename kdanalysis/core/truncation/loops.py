@@ -57,43 +57,6 @@ def outside(student, teacher, peak, inverse, shift, of_p, of_q, p, q, found):
 
 
 @no_type_check
-@exact
-def collect(student, teacher, chosen, inverse, p, q, top, tail, entropy):
-    """Fill in both distributions of every row, the top classes taken out of them.
-
-    Args:
-        student: logits (n, c).
-        teacher: logits (n, c).
-        chosen: the teacher's largest classes, in that order (n, k).
-        inverse: 1 / T.
-        p: softmax(teacher / T), 0 at the top classes (n, c); filled in.
-        q: softmax(student / T), likewise.
-        top: p, q and log(q/p) of the top classes (3, n, k); filled in.
-        tail: SUMS over the other classes, then the sum of |q - p| (n, 10); filled in.
-        entropy: of p, nats (n,); filled in.
-    """
-    for i in range(len(student)):
-        peak_s, peak_t = np.float64(peak_of(student[i])), np.float64(teacher[i, chosen[i, 0]])
-        norm_p = exponentials(teacher[i], peak_t, inverse, p[i])
-        norm_q = exponentials(student[i], peak_s, inverse, q[i])
-        of_p, of_q = 1.0 / norm_p, 1.0 / norm_q
-        shift = (peak_s - peak_t) * inverse + np.log(norm_q / norm_p)
-        along = 0.0
-        for rank in range(chosen.shape[1]):
-            j = chosen[i, rank]
-            top[0, i, rank], top[1, i, rank] = of_p * p[i, j], of_q * q[i, j]
-            gap = np.float64(student[i, j]) - np.float64(teacher[i, j])
-            top[2, i, rank] = gap * inverse - shift
-            along += top[0, i, rank] * ((np.float64(teacher[i, j]) - peak_t) * inverse)
-            p[i, j], q[i, j] = 0.0, 0.0
-        one, other, sums = p[i], q[i], tail[i]
-        along += outside(
-            student[i], teacher[i], peak_t, inverse, shift, of_p, of_q, one, other, sums
-        )
-        entropy[i] = np.log(norm_p) - along
-
-
-@no_type_check
 @reordered
 def beyond(p, q, low, high, sums):
     """Add p and q of the classes with q / p up to the lowest limit, and above the highest."""
@@ -156,41 +119,88 @@ def sort_in(p, q, listed, limits, cells, first, count, sums):
 
 @no_type_check
 @exact
-def distances(p, q, factors, order, found):
-    """Fill in the sum over classes of |factor q - p|, for every row and each of its factors.
+def distances(p, q, factors, sums, cells, listed, found):
+    """Fill in the sum over a row's classes of |factor q - p|, for each of many factors above 0.
 
-    A class is looked at once, whatever the number of factors: the sign of factor q - p is that of
-    q / p less the limit 1 / factor, and between two limits sums of p and of q are enough.
+    A class is looked at once, whatever their number: the sign of factor q - p is that of q / p less
+    the limit 1 / factor, and between two limits sums of p and of q are enough.
+    """
+    order = np.argsort(-factors)
+    limits = 1.0 / factors[order]
+    first, count = guide(limits, cells)
+    sums[:] = 0.0
+    for start in range(0, len(p), BLOCK):
+        one, other = p[start : start + BLOCK], q[start : start + BLOCK]
+        beyond(one, other, limits[0], limits[-1], sums)
+        there = listed[: between(one, other, limits[0], limits[-1], listed)]
+        sort_in(one, other, there, limits, cells, first, count, sums)
+    below_p, below_q, above_p, above_q = 0.0, 0.0, 0.0, 0.0
+    for rank in range(len(order)):
+        below_p += sums[rank, :, 0].sum()
+        below_q += sums[rank, :, 1].sum()
+        found[order[rank]] = below_p - factors[order[rank]] * below_q
+    for rank in range(len(order) - 1, -1, -1):
+        above_p += sums[rank + 1, :, 0].sum()
+        above_q += sums[rank + 1, :, 1].sum()
+        found[order[rank]] += factors[order[rank]] * above_q - above_p
+
+
+@no_type_check
+@exact
+def factors_of(p, q, of_p, of_q, ks, found):
+    """Fill in P_O / Q_O of every K, then P_O of every K, from the known classes and the others."""
+    place = len(ks) - 1
+    for j in range(len(p), 0, -1):
+        if place >= 0 and ks[place] == j:
+            found[place], found[len(ks) + place] = of_p / of_q, of_p
+            place -= 1
+        of_p += p[j - 1]
+        of_q += q[j - 1]
+
+
+@no_type_check
+@exact
+def collect(student, teacher, chosen, ks, inverse, p, q, top, tail, entropy, factors, apart):
+    """Fill in what is to be known of every row, while both of its distributions are in cache.
 
     Args:
-        p: probabilities (n, c), 0 together with q.
-        q: likewise.
-        factors: all above 0 (n, m).
-        order: places of the factors, the largest first (n, m).
-        found: (n, m); filled in.
+        student: logits (n, c).
+        teacher: logits (n, c).
+        chosen: the teacher's largest classes, in that order (n, k).
+        ks: every K, ascending, the last one k.
+        inverse: 1 / T.
+        p: softmax(teacher / T), 0 at the top classes (n, c), or (1, c) for the last one; filled in.
+        q: softmax(student / T), likewise.
+        top: p, q and log(q/p) of the top classes (3, n, k); filled in.
+        tail: SUMS over the other classes, then the sum of |q - p| (n, 10); filled in.
+        entropy: of p, nats (n,); filled in.
+        factors: P_O / Q_O of every K, then P_O (n, 2 ks); filled in.
+        apart: sums of |factor q - p| over the classes that are not among the top (n, 2 ks); filled
+            in.
     """
-    many = factors.shape[1]
-    limits, cells, listed = np.empty(many), np.empty(CELLS, np.int64), np.empty(BLOCK, np.int64)
-    sums = np.empty((many + 1, 4, 2))  # four of each: an addition does not wait for the last one
-    for i in range(len(p)):
-        for rank in range(many):
-            limits[rank] = 1.0 / factors[i, order[i, rank]]
-        first, count = guide(limits, cells)
-        sums[:] = 0.0
-        for start in range(0, p.shape[1], BLOCK):
-            one, other = p[i, start : start + BLOCK], q[i, start : start + BLOCK]
-            beyond(one, other, limits[0], limits[-1], sums)
-            there = listed[: between(one, other, limits[0], limits[-1], listed)]
-            sort_in(one, other, there, limits, cells, first, count, sums)
-        below_p, below_q, above_p, above_q = 0.0, 0.0, 0.0, 0.0
-        for rank in range(many):
-            below_p += sums[rank, :, 0].sum()
-            below_q += sums[rank, :, 1].sum()
-            found[i, order[i, rank]] = below_p - factors[i, order[i, rank]] * below_q
-        for rank in range(many - 1, -1, -1):
-            above_p += sums[rank + 1, :, 0].sum()
-            above_q += sums[rank + 1, :, 1].sum()
-            found[i, order[i, rank]] += factors[i, order[i, rank]] * above_q - above_p
+    sums = np.empty((factors.shape[1] + 1, 4, 2))  # by four: no addition waits for the last one
+    cells, listed = np.empty(CELLS, np.int64), np.empty(BLOCK, np.int64)
+    for i in range(len(student)):
+        one, other = p[i % len(p)], q[i % len(q)]
+        peak_s, peak_t = np.float64(peak_of(student[i])), np.float64(teacher[i, chosen[i, 0]])
+        norm_p = exponentials(teacher[i], peak_t, inverse, one)
+        norm_q = exponentials(student[i], peak_s, inverse, other)
+        of_p, of_q = 1.0 / norm_p, 1.0 / norm_q
+        shift = (peak_s - peak_t) * inverse + np.log(norm_q / norm_p)
+        along = 0.0
+        for rank in range(chosen.shape[1]):
+            j = chosen[i, rank]
+            top[0, i, rank], top[1, i, rank] = of_p * one[j], of_q * other[j]
+            gap = np.float64(student[i, j]) - np.float64(teacher[i, j])
+            top[2, i, rank] = gap * inverse - shift
+            along += top[0, i, rank] * ((np.float64(teacher[i, j]) - peak_t) * inverse)
+            one[j], other[j] = 0.0, 0.0
+        along += outside(
+            student[i], teacher[i], peak_t, inverse, shift, of_p, of_q, one, other, tail[i]
+        )
+        entropy[i] = np.log(norm_p) - along
+        factors_of(top[0, i], top[1, i], tail[i, 0], tail[i, 2], ks, factors[i])
+        distances(one, other, factors[i], sums, cells, listed, apart[i])
 
 
 @no_type_check
@@ -205,7 +215,7 @@ def distance(p, q, of_p, of_q):
 
 @no_type_check
 @exact
-def top_distances(p, q, ks, of_p, of_q, factors, inside, apart, outside):
+def top_distances(p, q, ks, of_p, of_q, factors, moved, apart):
     """Add up what of the known classes (n, m) is on either side of every K.
 
     Args:
@@ -214,19 +224,18 @@ def top_distances(p, q, ks, of_p, of_q, factors, inside, apart, outside):
         ks: every K.
         of_p: factors of p on S (n, k).
         of_q: factors of q on S (n, k).
-        factors: of q on O, for several differences (n, k, 2).
-        inside: sums of |of_p p - of_q q| on S (n, k); added to.
-        apart: sums of |q - p| on O (n, k); added to.
-        outside: sums of |factor q - p| on O (n, k, 2); added to.
+        factors: of q on O, as ``collect`` gives them (n, 2 k).
+        moved: sums of |of_p p - of_q q| on S and of |q - p| on O (n, k); added to.
+        apart: sums of |factor q - p| on O (n, 2 k); added to.
     """
+    many = len(ks)
     for i in range(len(p)):
-        for place in range(len(ks)):
+        for place in range(many):
             k, one, other = ks[place], p[i], q[i]
-            inside[i, place] += distance(one[:k], other[:k], of_p[i, place], of_q[i, place])
-            apart[i, place] += distance(one[k:], other[k:], 1.0, 1.0)
-            for which in range(2):
-                factor = factors[i, place, which]
-                outside[i, place, which] += distance(one[k:], other[k:], 1.0, factor)
+            moved[i, place] += distance(one[:k], other[:k], of_p[i, place], of_q[i, place])
+            moved[i, place] += distance(one[k:], other[k:], 1.0, 1.0)
+            for which in range(place, 2 * many, many):
+                apart[i, which] += distance(one[k:], other[k:], 1.0, factors[i, which])
 
 
 @no_type_check
