@@ -98,12 +98,12 @@ def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Statisti
 
 def lost_l1(rows: Rows, ks: Sequence[int], top: Group, other: Group) -> Float[Tensor, "v n k"]:
     """Return the sums of absolute entries of the lost gradient, over T, by the elements."""
-    from kdanalysis.core.truncation import loops
+    from kdanalysis.core.truncation import distances
 
     moved, on_other = torch.zeros_like(top.p), rows.apart.clone()
     factors = other.p / top.p, other.q / top.q, rows.factors
     arrays = (x.numpy() for x in (*factors, moved, on_other))
-    loops.top_distances(*(x.numpy() for x in rows.top[:2]), np.array(ks), *arrays)
+    distances.top_distances(*(x.numpy() for x in rows.top[:2]), np.array(ks), *arrays)
     bucket, none = on_other.chunk(2, -1)
     renormalise = moved + rows.tail[:, -1:]
     return torch.stack((renormalise, bucket, none + other.p * top.q, 2 * other.p))
