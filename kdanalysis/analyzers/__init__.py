@@ -5,6 +5,7 @@ The package is itself the mapping of all nouns by name: ``kd.analyzers["magnitud
 
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pkgutil import walk_packages
 from types import ModuleType
@@ -16,9 +17,15 @@ if TYPE_CHECKING:
 
 def load_nouns() -> "dict[str, type[Noun]]":
     """Import every noun of this package, and return all that are known by now, by name."""
+    _import_all()
+    return import_module(f"{__name__}.noun").NOUNS
+
+
+@cache
+def _import_all() -> None:
+    """Import every module of this package; it need not be looked through again."""
     for module in walk_packages(__path__, f"{__name__}."):
         import_module(module.name)
-    return import_module(f"{__name__}.noun").NOUNS
 
 
 class Nouns(ModuleType):

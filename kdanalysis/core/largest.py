@@ -12,7 +12,7 @@ def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
     0 < k < c.
     """
     if logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.float64):
-        from kdanalysis.core.loops import largest
+        from kdanalysis.core.peaks import largest
 
         return largest(logits, k)
     values, classes = logits.topk(k + 1)

@@ -8,6 +8,7 @@ from kdanalysis.core.warn import warn
 TOTALS = {1: "", 100: " (in percent)", 255: " (in 255ths)"}  # what rows of probabilities add up to
 ROUNDING = 0.25  # of a total: what rounding to two digits may move the sum of a hundred classes
 EXACT = 1e-3  # of a total, where there is a single row to go by
+ROWS_TO_LOOK = 16  # one number below 0 among them is enough
 ROWS_TO_WARN = 16  # so many rows between 0 and 1, one entry above a half, are hardly logits
 
 
@@ -25,7 +26,9 @@ def check_logits(name: str, values: Float[Tensor, "n c"], instead: str) -> None:
     Raises:
         ValueError: every row that says something is one of probabilities.
     """
-    rows = values[(values != values[:, :1]).any(-1) & values.isfinite().all(-1)].double()
+    if len(first := _telling(values[:ROWS_TO_LOOK])) and first.amin() < 0:
+        return
+    rows = _telling(values)
     if not len(rows) or rows.amin() < 0:
         return
     sums = rows.sum(-1)
@@ -41,3 +44,8 @@ def check_logits(name: str, values: Float[Tensor, "n c"], instead: str) -> None:
             f"{name} lie between 0 and 1 in all of {len(rows)} rows, as outputs of sigmoids do: a "
             f"softmax over them is nearly flat; if they are no logits, {instead}"
         )
+
+
+def _telling(values: Float[Tensor, "n c"]) -> Float[Tensor, "m c"]:
+    """Return the rows that say something, in float64."""
+    return values[(values != values[:, :1]).any(-1) & values.isfinite().all(-1)].double()

@@ -53,13 +53,6 @@ def slope_rows(
     return high, tuple(low)
 
 
-def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
-    """Return the k classes of the largest logits, in that order, of equal ones the first."""
-    found = torch.empty(len(logits), k, dtype=torch.long)
-    _largest(logits.detach().contiguous().numpy(), found.numpy())
-    return found
-
-
 def _arrays(student: Tensor, teacher: Tensor, chosen: Sequence[Tensor]) -> list[np.ndarray]:
     """Both sides, the chosen classes beside each other, and where the groups begin and end."""
     bounds = [0, *accumulate(group.shape[-1] for group in chosen)]
@@ -68,25 +61,6 @@ def _arrays(student: Tensor, teacher: Tensor, chosen: Sequence[Tensor]) -> list[
         chosen = (torch.cat((torch.empty(len(student), 0, dtype=torch.long), *chosen), -1),)
     sides = (x.detach().contiguous().numpy() for x in (student, teacher, *chosen))
     return [*sides, np.array(bounds)]
-
-
-@no_type_check
-@exact
-def _largest(logits, found):
-    samples, classes = logits.shape
-    k = found.shape[1]
-    best = np.empty(k, logits.dtype)
-    for i in range(samples):
-        size = 0
-        for j in range(classes):
-            one = logits[i, j]
-            if size < k or one > best[k - 1]:
-                place = min(size, k - 1)
-                while place > 0 and one > best[place - 1]:
-                    best[place], found[i, place] = best[place - 1], found[i, place - 1]
-                    place -= 1
-                best[place], found[i, place] = one, j
-                size += 1
 
 
 @no_type_check

@@ -73,10 +73,12 @@ def check_temperature(temperature: float | int) -> float:
 
 def finite_rows(*logits: Float[Tensor, "n c"] | None) -> Bool[Tensor, " n"]:
     """Return True for the samples without NaN or inf on any side."""
-    ends = [
-        end(side, -1) for side in logits if side is not None for end in (torch.amin, torch.amax)
-    ]
-    return torch.stack([end.isfinite() for end in ends]).all(0)
+    sides = [side for side in logits if side is not None]
+    kept = torch.stack([side.sum(-1).isfinite() for side in sides]).all(0)
+    if kept.all():
+        return kept
+    ends = [end(side, -1) for side in sides for end in (torch.amin, torch.amax)]
+    return torch.stack([end.isfinite() for end in ends]).all(0)  # a sum may overflow
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,20 @@ class Part:
         return self.path.relative_to(self.root).as_posix()
 
     @cached_property
+    def state(self) -> tuple[int, ...]:
+        """What the system says of the file, as it was when the part was first looked at."""
+        return self._state_now()
+
+    def _state_now(self) -> tuple[int, ...]:
+        found = self.path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+    @cached_property
     def problem(self) -> str | None:
         """Why the part cannot be read; None where every byte is as written. Checked once."""
         try:
             inside(self.root, self.path)
+            self.state  # noqa: B018
             crc = checksum(self.path)
             if self.entry is not None and crc != self.entry.crc32:
                 raise ValueError("replaced: it is whole, but not the part that was recorded")
@@ -57,8 +67,8 @@ class Part:
         return None
 
     def file(self) -> pq.ParquetFile:
-        """Open the part."""
-        return open_parquet(self.path)
+        """Open the part, whose checksum is verified by ``problem``."""
+        return open_parquet(self.path, pages=False)
 
     @cached_property
     def cells(self) -> dict[str, Cells]:
@@ -86,7 +96,7 @@ class Part:
     def blocks(
         self, names: Sequence[str], batch_size: int, first_step: int | None = None
     ) -> Iterator[Block]:
-        """Stream columns, page checksums verified.
+        """Stream columns of a part that has been checked.
 
         Rows before ``first_step`` are left out, and row groups of such rows are not read.
 
@@ -98,6 +108,8 @@ class Part:
             with self.file() as file:
                 groups = self._groups_from(first_step)
                 for batch in file.iter_batches(batch_size, columns=stored, row_groups=groups):
+                    if self._state_now() != self.state:
+                        raise OSError("it has another time or size than when it was checked")
                     if first_step is not None:
                         steps = decode(batch["step"], None)
                         batch = batch.slice(int(np.searchsorted(steps, first_step)))

@@ -78,10 +78,14 @@ def _start(waiting: list[Stream]) -> list[Stream]:
 
 
 def _unique(blocks: list[Block], key: Key) -> tuple[Block, int]:
-    block = {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]}
+    blocks = [block for block in blocks if len(block["step"])]
+    block = blocks[0] if len(blocks) == 1 else _joined(blocks)
+    count = len(block["step"])
     keep = _first_of_each(block["step"], key(block))
     keep = keep[np.argsort(block["step"][keep], kind="stable")]
-    return {name: values[keep] for name, values in block.items()}, len(block["step"]) - len(keep)
+    if np.array_equal(keep, np.arange(count)):  # nothing to copy
+        return block, 0
+    return {name: values[keep] for name, values in block.items()}, count - len(keep)
 
 
 def _first_of_each(step: Int[np.ndarray, " n"], keys: Shaped[np.ndarray, " n"]) -> np.ndarray:

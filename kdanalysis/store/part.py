@@ -101,8 +101,8 @@ def _crc_of(file, count: int, crc: int) -> int:
     return crc
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """Open for streaming: page checksums verified, no column held whole."""
+def open_parquet(path: Path, pages: bool = True) -> pq.ParquetFile:
+    """Open for streaming, no column held whole; with ``pages`` page checksums are verified."""
     return pq.ParquetFile(
-        path, page_checksum_verification=True, pre_buffer=False, buffer_size=_READ_BYTES
+        path, page_checksum_verification=pages, pre_buffer=False, buffer_size=_READ_BYTES
     )

@@ -116,7 +116,7 @@ def feed(
     names = {name for one in analyzers for name in (*one.needs, *one.takes)}
     for batch in map(look_at, batches):
         columns = {
-            name: torch.from_numpy(np.ascontiguousarray(batch[name])).to(device)
+            name: single(torch.from_numpy(np.ascontiguousarray(batch[name])).to(device))
             for name in sorted(names & batch.keys())
         }
         parts = by_label(columns)
@@ -128,6 +128,11 @@ def feed(
                 if {*one.needs} <= part.keys():
                     more = {n: part[n] for n in one.takes if n in part and n not in one.needs}
                     one.update(*(part[name] for name in one.needs), **more)
+
+
+def single(column: Tensor) -> Tensor:
+    """Return float16 as float32, with which a processor is several times faster."""
+    return column.float() if column.dtype == torch.float16 else column
 
 
 def by_label(columns: dict[str, Tensor]) -> list[dict[str, Tensor]]:

@@ -228,10 +228,10 @@ def _add_truncated(one: Truncation, rows: Kept, target: Tensor, info: RunInfo) -
     """Add finite rows at every temperature."""
     if not len(rows):
         return
-    about = {"target": target if (target >= 0).all() else None, "position": None}
+    about = dict.fromkeys(one.takes) | {"target": target if (target >= 0).all() else None}
     first = None
     for place, temperature in enumerate(one.temperatures):
-        kept = rows_at(rows, info.kept_temperatures.index(temperature), temperature)
+        kept = rows_at(rows, info.kept_temperatures.index(temperature), temperature, one.ks)
         found = of_rows(kept, one.ks, temperature)
         first = first or (kept, found)
         one.add_rows(Looked(place, kept, found, about, first))

@@ -67,3 +67,14 @@ def test_no_sample_has_no_gradient():
     student, teacher, target = (x[:0] for x in batch(6))
     high, low = slopes(student, teacher, TopK(2).members(teacher, target), (1, 1, 1))
     assert [x.shape for x in (high, *low)] == [(0, 7)] * 3
+
+
+@pytest.mark.parametrize("k", [1, 5, 64])
+@pytest.mark.parametrize("classes", [3000, 3007])
+@pytest.mark.parametrize("values", [10, 10_000])
+def test_the_largest_of_a_vocabulary_are_those_of_a_stable_sort(k, classes, values):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(values, (6, classes), generator=generator).float()
+    logits = torch.cat((logits, torch.arange(classes).expand(2, -1)))
+    expected = logits.sort(dim=-1, descending=True, stable=True).indices[:, :k]
+    assert TopK(k).members(logits, torch.zeros(8, dtype=torch.long))[0].equal(expected)

@@ -47,6 +47,7 @@ class TruncationBias(Truncation):
     At the first temperature, for at most 3 of the K, whose 4 mean gradients are held.
     """
 
+    whole = True
     noun, title = "truncation_bias", "Bias of top-K against the noise of sampling"
 
     def __init__(self, *settings: object, **more: object) -> None:

@@ -17,7 +17,8 @@ from kdanalysis.core.truncation.statistics import Statistics, of_rows
 from kdanalysis.draw.look import BLUE, DASHES, GREEN, ORANGE, VERMILION, require
 
 KS = (1, 8, 32, 64, 128)
-ENTRIES = 2**19  # rows x classes of a chunk: two float64 numbers each
+ENTRIES = 2**19  # rows x classes of a chunk where its distributions are kept
+ROWS = 64  # of a chunk otherwise
 NORMAL = 1.96  # standard errors of an interval of 95 percent
 LOOKS = {  # of a convention, in every picture; teacher lets none be seen where they agree
     "renormalise": {"color": ORANGE, "marker": "s"},
@@ -49,6 +50,7 @@ class Truncation(Analyzer):
     """
 
     of_runs = False
+    whole = False  # whether it looks at the probabilities of all classes, at the first temperature
     needs = ("student_logits", "teacher_logits")
     takes = ("target", "position", "token_class")
 
@@ -67,7 +69,8 @@ class Truncation(Analyzer):
         keep_freed_memory()
         known = dict(zip(self.takes, about, strict=True))
         there = {name: column.cpu() for name, column in known.items() if column is not None}
-        split = chunks(student, teacher, *there.values(), entries=ENTRIES)
+        entries = ENTRIES if self.whole else ROWS * self.num_classes
+        split = chunks(student, teacher, *there.values(), entries=entries)
         parts = [
             (s, t, dict.fromkeys(self.takes) | dict(zip(there, more, strict=True)))
             for s, t, *more in split
@@ -83,7 +86,7 @@ class Truncation(Analyzer):
         known = known_of(*sides, self.ks[-1])
         looked: list[Looked] = []
         for place, temperature in enumerate(self.temperatures):
-            rows = rows_of(*sides, temperature, known)
+            rows = rows_of(*sides, temperature, known, self.ks, self.whole and place == 0)
             found = of_rows(rows, self.ks, temperature)
             first = looked[0].first if looked else (rows, found)
             looked.append(Looked(place, rows, found, about, first))

@@ -95,7 +95,7 @@ def look(
     order = inside.sort(dim=-1, descending=True, stable=True).indices[:, : ks[-1]]
     classes = ids.gather(-1, order)
     known = Known(classes, overlap_of(classes, largest(student, ks[-1]), student.shape[1]))
-    rows = rows_of(student, temperature * logs.clamp(min=-1e5), temperature, known)
+    rows = rows_of(student, temperature * logs.clamp(min=-1e5), temperature, known, ks)
     found = of_rows(rows, ks, temperature)
     mass = tail.exp()
     least = inside.masked_fill(~teacher.present, torch.inf).amin(-1).exp()

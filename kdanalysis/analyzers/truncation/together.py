@@ -46,6 +46,7 @@ class EveryTruncation(Truncation):
         self.parts: Mapping[str, Truncation] = {
             kind.noun: kind(num_classes, ks, temperatures) for kind in kinds
         }
+        self.whole = any(kind.whole for kind in PARTS)
 
     @property
     def states(self) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ the groups. Where the masses of a group are close, q = e + p with e = q - p: a e
 sums of pp, pe and ee, keeps the digits of a small difference.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -77,17 +77,19 @@ class Known(NamedTuple):
 class Rows(NamedTuple):
     """Some rows at one temperature, as ``collect`` gives them; both sides are 0 at the top K.
 
-    Of rows that were kept without all logits p and q are None, and ``far`` holds by K what the L1
-    norm of a lost gradient needs of the other classes; see ``kept``.
+
+    Of rows that were kept without all logits p and q are None, and ``apart`` is NaN at a K of which
+    it was not kept.
     """
 
-    p: Float[Tensor, "n c"] | None
+    p: Float[Tensor, "n c"] | None  # where they were asked for
     q: Float[Tensor, "n c"] | None
     known: Known
     top: Float[Tensor, "3 n m"]  # p, q, log(q/p) of the known classes
     tail: Float[Tensor, "n s"]  # sums over the other classes, as in Group; last that of |q - p|
     entropy: Float[Tensor, " n"]  # of the teacher at T, nats
-    far: Mapping[int, Float[Tensor, "n 2"]] | None = None
+    factors: Float[Tensor, "n 2k"]  # P_O / Q_O of every K, then P_O
+    apart: Float[Tensor, "n 2k"]  # sums of |factor q - p| over the classes not among the top
 
 
 def is_near(group: Group) -> Tensor:
@@ -117,28 +119,32 @@ def rows_of(
     teacher: Float[Tensor, "n c"],
     temperature: float | int,
     known: Known,
+    ks: Sequence[int],
+    whole: bool = False,
 ) -> Rows:
-    """Return both distributions of some rows of finite logits on the processor.
+    """Return what is to be known of some rows of finite logits on the processor.
 
-    Two passes of exponentials a row, and no sort of the vocabulary.
+    One exponential a logit, and no sort of the vocabulary. Memory is that of two rows in float64,
+    or with ``whole`` of all, whose distributions are then kept.
     """
     from kdanalysis.core.truncation import loops
 
     (samples, classes), most = teacher.shape, known.classes.shape[1]
-    p, q = np.empty((2, samples, classes))
+    p, q = np.empty((2, samples if whole else 1, classes))
     top, tail = np.empty((3, samples, most)), np.empty((samples, loops.SUMS + 1))
-    entropy = np.empty(samples)
+    entropy, (factors, apart) = np.empty(samples), np.empty((2, samples, 2 * len(ks)))
     arrays = (x.numpy() for x in (student, teacher, known.classes))
-    loops.collect(*arrays, 1 / temperature, p, q, top, tail, entropy)
-    found = (torch.from_numpy(x) for x in (top, tail, entropy))
-    return Rows(torch.from_numpy(p), torch.from_numpy(q), known, *found)
+    loops.collect(*arrays, np.array(ks), 1 / temperature, p, q, top, tail, entropy, factors, apart)
+    sides = (torch.from_numpy(x) if whole else None for x in (p, q))
+    found = (torch.from_numpy(x) for x in (top, tail, entropy, factors, apart))
+    return Rows(*sides, known, *found)
 
 
 def on_processor(*sides: Float[Tensor, "n c"]) -> list[Float[Tensor, "n c"]]:
-    """Return logits as the loops take them: all of float32, or all of float64."""
-    sides = [side.detach().cpu().contiguous() for side in sides]
-    narrow = all(side.dtype == torch.float32 for side in sides)
-    return sides if narrow else [side.double() for side in sides]
+    """Return logits as the loops take them: all of float64, or all of float32 if none has more."""
+    narrow = all(side.dtype != torch.float64 for side in sides)
+    dtype = torch.float32 if narrow else torch.float64
+    return [side.detach().to("cpu", dtype).contiguous() for side in sides]
 
 
 def groups_of(rows: Rows, ks: Sequence[int]) -> tuple[Group, Group]:

@@ -17,7 +17,6 @@ from torch.special import entr
 
 from kdanalysis.core.largest import largest
 from kdanalysis.core.truncation.algebra import Known, Rows, groups_of, overlap_of, rows_of
-from kdanalysis.core.truncation.statistics import far_sums
 
 SUMS = 9  # over O, as ``Group`` has them
 
@@ -119,7 +118,8 @@ def _keep(student: Tensor, teacher: Tensor, target: Tensor, k: int, temperatures
     ids = torch.cat((first[:, :k], torch.where(has, target, first[:, k]).unsqueeze(-1)), 1)
     theirs = largest(student, k)
     known = Known(ids, overlap_of(first[:, :k], theirs, student.shape[1]))
-    laid = [rows_of(student, teacher, t, known) for t in temperatures]
+    ks = known_ks(k)
+    laid = [rows_of(student, teacher, t, known, ks, whole=True) for t in temperatures]
     ends = [torch.stack([(x / t).logsumexp(-1) for x in (teacher, student)], -1)
             for t in temperatures]  # fmt: skip
     facts = [
@@ -127,7 +127,7 @@ def _keep(student: Tensor, teacher: Tensor, target: Tensor, k: int, temperatures
         for rows, end in zip(laid, ends, strict=True)
     ]
     basis = torch.stack([x for rows in laid for x in (rows.p, rows.q - rows.p)], 1)
-    far = [_far(rows, known_ks(k)) for rows in laid]
+    far = [rows.apart.unflatten(1, (2, len(ks))).transpose(1, 2) for rows in laid]
     lost = ~finite
     return Kept(
         ids,
@@ -141,11 +141,6 @@ def _keep(student: Tensor, teacher: Tensor, target: Tensor, k: int, temperatures
     )
 
 
-def _far(rows: Rows, ks: Sequence[int]) -> Float[Tensor, "n s 2"]:
-    _, other = groups_of(rows, ks)
-    return far_sums(rows, ks, torch.stack((other.p / other.q, other.p), -1))
-
-
 def shape_of(student: Float[Tensor, "n c"]) -> Float[Tensor, "n 3"]:
     """Return the entropy of softmax(student) in nats, and mean and deviation of the logits."""
     mean = student.mean(-1)
@@ -157,23 +152,29 @@ def _blank(values: Tensor, lost: Bool[Tensor, " n"]) -> Tensor:
     return values.masked_fill(lost.view(-1, *[1] * (values.dim() - 1)), torch.nan)
 
 
-def rows_at(kept: Kept, place: int, temperature: float) -> Rows:
+def rows_at(kept: Kept, place: int, temperature: float, ks: Sequence[int]) -> Rows:
     """Return rows as ``rows_of`` lays them out, but for both sides at the other classes.
 
     Args:
         kept: finite rows.
         place: of the temperature among those kept.
         temperature: T.
+        ks: every K; L1 norms are NaN at those of which no sums were kept.
     """
     k = kept.ids.shape[1] - 1
     facts = kept.facts[:, place]
     log_p, log_q = logs(kept, place, temperature)
     top = torch.stack((log_p.exp(), log_q.exp(), log_q - log_p))
-    far = dict(zip(known_ks(k), kept.far[:, place].unbind(1), strict=True))
     overlap = torch.full((len(kept), k), torch.nan, dtype=torch.float64)
     overlap[:, torch.tensor(known_ks(k)) - 1] = kept.overlap
     known = Known(kept.ids, overlap)
-    return Rows(None, None, known, top, facts[:, : SUMS + 1], facts[:, SUMS + 1].contiguous(), far)
+    tail, entropy, none = facts[:, : SUMS + 1], facts[:, SUMS + 1].contiguous(), facts[:, :0]
+    rows = Rows(None, None, known, top, tail, entropy, none, none)
+    _, other = groups_of(rows, ks)
+    far = dict(zip(known_ks(k), kept.far[:, place].unbind(1), strict=True))
+    unknown = torch.full_like(facts[:, :2], torch.nan)
+    apart = torch.stack([far.get(one, unknown) for one in ks], -1).flatten(1)
+    return rows._replace(factors=torch.cat((other.p / other.q, other.p), 1), apart=apart)
 
 
 def logs(

@@ -52,9 +52,9 @@ def truncate(
 ) -> Statistics:
     """Return what each K and convention loses of full KL's gradient, exactly, for some rows.
 
-    Two passes of exponentials over the vocabulary a row, and one of additions for each K; memory
-    is two float64 numbers a logit, so give it few rows. Norms agree with autograd in float64 to
-    1e-12 of full KL's, values to 1e-14 nats.
+    Two passes of exponentials over the vocabulary a row, and two of additions, whatever the number
+    of K; memory is that of two rows in float64. Norms agree with autograd in float64 to 1e-12 of
+    full KL's, values to 1e-14 nats.
 
     Args:
         student: finite logits.
@@ -64,11 +64,11 @@ def truncate(
     """
     student, teacher = on_processor(student, teacher)
     known = known_of(student, teacher, ks[-1])
-    return of_rows(rows_of(student, teacher, temperature, known), ks, temperature)
+    return of_rows(rows_of(student, teacher, temperature, known, ks), ks, temperature)
 
 
 def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Statistics:
-    """Return the statistics of rows that are laid out already."""
+    """Return the statistics of rows that are laid out already, for the same K."""
     top, other = groups_of(rows, ks)
     full = (top.ee + other.ee)[:, :1].sqrt()
     values, square = values_of(top, other), temperature**2
@@ -97,33 +97,13 @@ def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Statisti
 
 
 def lost_l1(rows: Rows, ks: Sequence[int], top: Group, other: Group) -> Float[Tensor, "v n k"]:
-    """Return the sums of absolute entries of the lost gradient, over T, by the elements.
+    """Return the sums of absolute entries of the lost gradient, over T, by the elements."""
+    from kdanalysis.core.truncation import distances
 
-    Of rows that were kept without all logits they are NaN at a K without sums of its own.
-    """
-    from kdanalysis.core.truncation import loops
-
-    factors = torch.stack((other.p / other.q, other.p), -1)  # of q on O, for bucket and none
-    on_top, gone = torch.zeros_like(top.p), torch.zeros_like(top.p)
-    p, q, _ = (x.numpy() for x in rows.top)
-    on_other = far_sums(rows, ks, factors)
-    inside = (x.numpy() for x in (other.p / top.p, other.q / top.q, factors))
-    loops.top_distances(p, q, np.array(ks), *inside, *(x.numpy() for x in (on_top, gone, on_other)))
-    renormalise = on_top + gone + rows.tail[:, -1:]
-    bucket, none = on_other.unbind(-1)
+    moved, on_other = torch.zeros_like(top.p), rows.apart.clone()
+    factors = other.p / top.p, other.q / top.q, rows.factors
+    arrays = (x.numpy() for x in (*factors, moved, on_other))
+    distances.top_distances(*(x.numpy() for x in rows.top[:2]), np.array(ks), *arrays)
+    bucket, none = on_other.chunk(2, -1)
+    renormalise = moved + rows.tail[:, -1:]
     return torch.stack((renormalise, bucket, none + other.p * top.q, 2 * other.p))
-
-
-def far_sums(
-    rows: Rows, ks: Sequence[int], factors: Float[Tensor, "n k 2"]
-) -> Float[Tensor, "n k 2"]:
-    """Return the sums of |factor q - p| over the classes that are not laid out."""
-    from kdanalysis.core.truncation import loops
-
-    if rows.far is not None:
-        unknown = torch.full_like(factors[:, 0], torch.nan)
-        return torch.stack([rows.far.get(k, unknown) for k in ks], 1)
-    found = torch.zeros_like(factors)
-    flat = (x.flatten(1).numpy() for x in (factors, found))
-    loops.distances(rows.p.numpy(), rows.q.numpy(), *flat)
-    return found

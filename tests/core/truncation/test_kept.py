@@ -26,7 +26,7 @@ def test_truncation_at_every_k_kept_is_that_of_all_logits(place):
     student, teacher, target = sides()
     kept, temperature = keep(student, teacher, target, K, TEMPERATURES), TEMPERATURES[place]
 
-    found = of_rows(rows_at(kept, place, temperature), known_ks(K), temperature)
+    found = of_rows(rows_at(kept, place, temperature, known_ks(K)), known_ks(K), temperature)
 
     exact = truncate(student, teacher, known_ks(K), temperature)
     for name, one in exact._asdict().items():

@@ -97,6 +97,27 @@ def test_a_student_that_gives_a_group_next_to_nothing_keeps_its_digits(side):
             assert found.lost_l1[at] == pytest.approx(float(expected.abs().sum()), rel=1e-12)
 
 
+@pytest.mark.parametrize(("noise", "shift"), [(1.0, 0.0), (1e-3, 0.0), (1.0, -70.0), (3.0, 4.0)])
+def test_lost_l1_of_every_k_is_the_sum_of_all_entries(noise, shift):
+    generator = torch.Generator().manual_seed(1)
+    teacher, more = torch.randn(2, 2, 5000, generator=generator, dtype=torch.float64)
+    teacher *= 3
+    student = teacher + noise * more
+    student.scatter_add_(1, teacher.topk(40).indices, torch.full((2, 40), -shift).double())
+    ks = tuple(range(1, 130))
+    found = truncate(student, teacher, ks)
+    for row in range(2):
+        order = teacher[row].argsort(descending=True)
+        p, q = (side[row].softmax(0)[order] for side in (teacher, student))
+        for place, k in enumerate(ks):
+            mass = p[k:].sum()
+            bucket = (mass / q[k:].sum() * q[k:] - p[k:]).abs().sum()
+            none = mass * q[:k].sum() + (mass * q[k:] - p[k:]).abs().sum()
+            lost = found.lost_l1[:, row, place]
+            assert lost[CONVENTIONS.index("bucket")] == pytest.approx(float(bucket), rel=1e-11)
+            assert lost[CONVENTIONS.index("none")] == pytest.approx(float(none), rel=1e-11)
+
+
 def test_masses_overlap_entropy_and_noise_are_plain_sums():
     student, teacher = pair()
     found = truncate(student, teacher, KS, 2.0)

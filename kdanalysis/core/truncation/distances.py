@@ -1,0 +1,135 @@
+"""Sums over the classes of a row of |factor q - p|, for the factors of every K.
+
+A class is looked at once, whatever their number: the sign of factor q - p is that of q / p less
+the limit 1 / factor, and between two limits sums of p and of q are enough.
+"""
+
+from typing import no_type_check
+
+import numpy as np
+
+from kdanalysis.core.loops import reordered
+from kdanalysis.core.sweep.elementary import bits_of, exact
+
+BLOCK = 1024  # classes whose probabilities stay in the first cache
+CELLS = 1024  # of a table of ratios, which stays there too
+
+
+@no_type_check
+@reordered
+def beyond(p, q, low, high, sums):
+    """Add p and q of the classes with q / p up to the lowest limit, and above the highest."""
+    below_p, below_q, above_p, above_q = 0.0, 0.0, 0.0, 0.0
+    for j in range(len(p)):
+        below, above = q[j] <= low * p[j], q[j] > high * p[j]
+        below_p += p[j] if below else 0.0
+        below_q += q[j] if below else 0.0
+        above_p += p[j] if above else 0.0
+        above_q += q[j] if above else 0.0
+    sums[0, 0, 0] += below_p
+    sums[0, 0, 1] += below_q
+    sums[-1, 0, 0] += above_p
+    sums[-1, 0, 1] += above_q
+
+
+@no_type_check
+@exact
+def between(p, q, low, high, found):
+    """List the classes that ``beyond`` leaves, and return how many they are."""
+    count = 0
+    for j in range(len(p)):
+        found[count] = j
+        count += (q[j] > low * p[j]) & (q[j] <= high * p[j])
+    return count
+
+
+@no_type_check
+@exact
+def guide(limits, cells):
+    """Fill in how many limits are below each cell of ratios, and return how a ratio finds its cell.
+
+    The bits of a number above 0 grow with it: without the last ones, and less those of the first
+    limit, they are the number of its cell.
+    """
+    count, last = 44, len(limits) - 1
+    while (bits_of(limits[last]) >> count) - (bits_of(limits[0]) >> count) >= len(cells):
+        count += 1
+    first, below = bits_of(limits[0]) >> count, 0
+    for cell in range(len(cells)):
+        while below <= last and (bits_of(limits[below]) >> count) < first + cell:
+            below += 1
+        cells[cell] = below
+    return first, count
+
+
+@no_type_check
+@exact
+def sort_in(p, q, listed, limits, cells, first, count, sums):
+    """Add p and q of the listed classes to the sums of their place among the limits of q / p."""
+    last = len(limits) - 1
+    for i in range(len(listed)):
+        j = listed[i]
+        place = cells[min(max((bits_of(q[j] / p[j]) >> count) - first, 0), len(cells) - 1)]
+        while place < last and q[j] > limits[place] * p[j]:
+            place += 1
+        sums[place, i & 3, 0] += p[j]
+        sums[place, i & 3, 1] += q[j]
+
+
+@no_type_check
+@exact
+def distances(p, q, factors, sums, cells, listed, found):
+    """Fill in the sum over a row's classes of |factor q - p|, for each of many factors above 0."""
+    order = np.argsort(-factors)
+    limits = 1.0 / factors[order]
+    first, count = guide(limits, cells)
+    sums[:] = 0.0
+    for start in range(0, len(p), BLOCK):
+        one, other = p[start : start + BLOCK], q[start : start + BLOCK]
+        beyond(one, other, limits[0], limits[-1], sums)
+        there = listed[: between(one, other, limits[0], limits[-1], listed)]
+        sort_in(one, other, there, limits, cells, first, count, sums)
+    below_p, below_q, above_p, above_q = 0.0, 0.0, 0.0, 0.0
+    for rank in range(len(order)):
+        below_p += sums[rank, :, 0].sum()
+        below_q += sums[rank, :, 1].sum()
+        found[order[rank]] = below_p - factors[order[rank]] * below_q
+    for rank in range(len(order) - 1, -1, -1):
+        above_p += sums[rank + 1, :, 0].sum()
+        above_q += sums[rank + 1, :, 1].sum()
+        found[order[rank]] += factors[order[rank]] * above_q - above_p
+
+
+@no_type_check
+@reordered
+def distance(p, q, of_p, of_q):
+    """Sum of |of_p p - of_q q| over the classes."""
+    total = 0.0
+    for j in range(len(p)):
+        total += abs(of_p * p[j] - of_q * q[j])
+    return total
+
+
+@no_type_check
+@exact
+def top_distances(p, q, ks, of_p, of_q, factors, moved, apart):
+    """Add up what of the known classes (n, m) is on either side of every K.
+
+    Args:
+        p: probabilities of the teacher (n, m), largest first.
+        q: those of the student.
+        ks: every K.
+        of_p: factors of p on S (n, k).
+        of_q: factors of q on S (n, k).
+        factors: of q on O, as ``collect`` gives them (n, 2 k).
+        moved: sums of |of_p p - of_q q| on S and of |q - p| on O (n, k); added to.
+        apart: sums of |factor q - p| on O (n, 2 k); added to.
+    """
+    many = len(ks)
+    for i in range(len(p)):
+        for place in range(many):
+            k, one, other = ks[place], p[i], q[i]
+            moved[i, place] += distance(one[:k], other[:k], of_p[i, place], of_q[i, place])
+            moved[i, place] += distance(one[k:], other[k:], 1.0, 1.0)
+            for which in range(place, 2 * many, many):
+                apart[i, which] += distance(one[k:], other[k:], 1.0, factors[i, which])
