@@ -54,9 +54,9 @@ def as_side(given: Any, name: str) -> Side:
         given = " ".join(repr(side.net).split())
         raise ValueError(
             f"{name} must be a module that is called, or Side(module, ...): a hook takes its "
-            f"logits. Got {type(side.net).__name__} {given:.80}. Where no single module gives "
-            f"them, as of several teachers or a function, leave it out and give the logits in "
-            f"every call of the recorder"
+            f"logits. Got {type(side.net).__name__} {given:.80}. Several teachers are one as "
+            f"kd.Teachers(first, second); where no module gives the logits, as of a function, "
+            f"leave it out and give them in every call of the recorder"
         )
     if side.layer is not None:
         _check_hooks(side.net, name)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdanalysis.capture import Recorder, Side
 from kdanalysis.integrations.batch import Unpack, unpack
 from kdanalysis.integrations.recording import Ramp, Recording
-from kdanalysis.losses import Loss
+from kdanalysis.losses import Labels, Loss
 from kdanalysis.networks.mode import settle
 
 try:
@@ -84,7 +84,7 @@ class DistillationCallback(Callback):
         return self._recording.recorder
 
     def loss(
-        self, target: Int[Tensor, " n"], sample_id: Int[Tensor, " n"] | None = None, **given: Any
+        self, target: Labels, sample_id: Int[Tensor, " n"] | None = None, **given: Any
     ) -> Float[Tensor, ""]:
         """Return the training loss, as ``Recorder.loss`` does, and record the batch.
 
@@ -97,7 +97,7 @@ class DistillationCallback(Callback):
         return self._record("loss", target, sample_id, given)
 
     def observe(
-        self, target: Int[Tensor, " n"], sample_id: Int[Tensor, " n"] | None = None, **given: Any
+        self, target: Labels, sample_id: Int[Tensor, " n"] | None = None, **given: Any
     ) -> None:
         """Record the batch, as ``Recorder.observe`` does, instead of by the batch's ``unpack``."""
         self._record("observe", target, sample_id, given)

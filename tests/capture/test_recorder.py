@@ -298,7 +298,7 @@ def test_bad_use_is_answered_in_one_sentence(tmp_path):
             {"teacher": Side([nn.Identity()] * 2)},
             r"teacher must be a module .* Got list \[Identity\(\), Id",
         ),
-        ({"teacher": nn.ModuleList([nn.Identity()])}, "Got ModuleList .* as of several teachers"),
+        ({"teacher": nn.ModuleList([nn.Identity()])}, "Got ModuleList .* Several teachers are one"),
         (
             {"teacher": Side(torch.relu)},
             "Got builtin_function.* leave it out and give the logits in every",
