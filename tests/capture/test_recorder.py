@@ -23,6 +23,7 @@ from kdanalysis import (
     Side,
     Store,
     Sum,
+    TopK,
     at,
     every,
     open_run,
@@ -301,7 +302,7 @@ def test_bad_use_is_answered_in_one_sentence(tmp_path):
         ({"teacher": nn.ModuleList([nn.Identity()])}, "Got ModuleList .* Several teachers are one"),
         (
             {"teacher": Side(torch.relu)},
-            "Got builtin_function.* leave it out and give the logits in every",
+            "Got builtin_function.* leave it out and give them in every",
         ),
         (
             {"teacher": Side(Path("best.pt"))},
@@ -335,10 +336,13 @@ def test_each_of_a_recorders_arguments_checks_itself(kind, given, message):
 
 
 def test_what_is_kept_is_sorted_by_kind():
-    layers, regions = Layers("fc"), Regions((1, 2))
+    layers, regions, top = Layers("fc"), Regions((1, 2)), TopK(3)
+    nothing = {"layers": None, "regions": None, "top": None}
     for keep in ((layers, regions), [regions, layers]):
-        assert sort_kept(keep) == (layers, regions)
-    assert (sort_kept(()), sort_kept(layers)) == ((None, None), (layers, None))
+        assert sort_kept(keep) == nothing | {"layers": layers, "regions": regions}
+    assert sort_kept(()) == nothing
+    assert sort_kept(layers) == nothing | {"layers": layers}
+    assert sort_kept(top) == nothing | {"top": top}
     for other in ("fc", ("fc", layers), None, Layers):
         with pytest.raises(ValueError, match="keep takes Layers, Regions and TopK"):
             sort_kept(other)

@@ -84,7 +84,7 @@ def example(shares: list[float], n: int = 100) -> pd.DataFrame:
 def test_the_sentence_says_whether_classes_differ_by_more_than_chance():
     sentence, number = modality_reading(example([0.1, 0.5, 0.3]), ["a", "b", "c"])
     assert "differs by class: seen (from 10 % of a to 50 % of b; chi-square" in sentence
-    assert number.startswith("30.0 ± 5.2 % of samples with two peaks or more")
+    assert number.startswith("30.0 ± 5.4 % of samples with two peaks or more")
     assert number.endswith("GDKD-auto would choose k = 4.2 at T = 4, cap 9")
     assert "by class: not seen" in modality_reading(example([0.3, 0.31, 0.29])).sentence
     assert "by class: cannot be tested here" in modality_reading(example([0.3])).sentence
