@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import optimizer as optimizers
 
-Batch = tuple[Tensor, Tensor | None]
+Batch = tuple[Tensor, Tensor | None, Tensor]  # targets, sample ids, what the teacher gave
 
 _STEP = optimizers.Optimizer.profile_hook_step(lambda self: None).__code__  # of every optimizer
 
@@ -24,13 +24,14 @@ class Closures:
     def __init__(self) -> None:
         self._begun = 0  # steps of optimizers, one inside another not counted
         self._step = 0
-        self._counted: list[Batch] = []  # for that step: targets and sample ids
+        self._counted: list[Batch] = []  # for that step
         me = weakref.ref(self)
         self._handle = optimizers.register_optimizer_step_pre_hook(lambda *_: _begin(me()))
 
-    def repeats(self, target: Tensor, sample_id: Tensor | None) -> bool:
+    def repeats(self, target: Tensor, sample_id: Tensor | None, teacher: Tensor) -> bool:
         """Say whether a call of the recorder with this batch is to be left out."""
-        batch = target, sample_id
+        ids = None if sample_id is None else sample_id.clone()  # a buffer may be filled anew
+        batch = target.clone(), ids, teacher.detach()
         if not _steps():
             self._step, self._counted = self._begun + 1, [batch]
             return False
@@ -67,6 +68,11 @@ def _steps() -> list[FrameType]:
 
 
 def _same(one: Batch, other: Batch) -> bool:
-    """Whether two batches are the same, by their sample ids, or else by their targets."""
-    pair = (one[1], other[1]) if not (one[1] is None or other[1] is None) else (one[0], other[0])
-    return pair[0] is pair[1] or torch.equal(pair[0], pair[1].to(pair[0].device))
+    """Whether two batches are the same: by sample ids, or else by targets and the teacher."""
+    if one[1] is not None and other[1] is not None:
+        return _equal(one[1], other[1])
+    return _equal(one[0], other[0]) and _equal(one[2], other[2])
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one, other.to(one.device))

@@ -11,7 +11,7 @@ from kdanalysis import __version__
 from kdanalysis.capture.options import Options, place
 from kdanalysis.capture.record import Record, measure
 from kdanalysis.capture.schedule import never
-from kdanalysis.capture.top import kept_columns, kept_facts
+from kdanalysis.capture.top import check_classes_kept, kept_columns, kept_facts
 from kdanalysis.core.limits import free_bytes, written
 from kdanalysis.core.warn import warn
 from kdanalysis.store.floats import DTYPES
@@ -92,8 +92,8 @@ class Outlet:
             return
         self._looked, store = True, self._options.store
         size = sum(
-            values.size * (values.itemsize if values.ndim < 2 else _width(store.dtype, values))
-            for values in columns.values()
+            values.size * (_width(store.dtype, values) if "logits" in name else values.itemsize)
+            for name, values in columns.items()
         )
         free = free_bytes(self._options.path)
         if free < BATCHES * size:
@@ -129,6 +129,8 @@ class Outlet:
     def _open(self, num_classes: int) -> QueueWriter | None:
         """Open the run; None after one warning, where that fails and ``on_error`` warns."""
         path, rank, store = self._options.path, self._options.rank, self._options.store
+        if self._options.top is not None:
+            check_classes_kept(self._options.top, self._options.loss, num_classes)
         info = _info(self._options, num_classes)
         try:
             parts = PartWriter(path, rank, info, store.dtype, existing=store.existing)

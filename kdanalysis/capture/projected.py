@@ -18,6 +18,7 @@ from kdanalysis.capture.samples import (
     warn_of_repeated,
 )
 from kdanalysis.capture.sent import watch
+from kdanalysis.losses.sides import is_soft
 
 if TYPE_CHECKING:
     from kdanalysis.capture.recorder import Recorder
@@ -116,6 +117,9 @@ def observe_projected(
         found = len(teacher) if isinstance(teacher, Projected | Tensor) else type(teacher).__name__
         raise ValueError(f"the student gives {len(student)} rows, and the teacher {found}")
     recorder._finish()
+    seen = teacher.hidden if isinstance(teacher, Projected) else teacher
+    if recorder._closures.repeats(target, sample_id, seen):
+        return
     step, recorder.step = recorder.step, recorder.step + 1
     if not options.schedule(step):
         return
@@ -127,7 +131,8 @@ def observe_projected(
     check_batch(logits, known, kept(target, rows), kept(sample_id, rows))
     warn_of_repeated(sample_id)
     factor = options.scaling.factor
-    label = captured_labels(kept(target, rows), logits.shape[-1], options.loss)
+    given = kept(target, rows)
+    label = captured_labels(given, logits.shape[-1], options.loss)
     finite = torch.stack([x.isfinite().all(-1) for x in (logits, known)]).all(0)
     capped = None if student.cap is None else 1 - (logits[finite].double() / student.cap) ** 2
     slope = student.scale if capped is None else student.scale * capped
@@ -136,6 +141,7 @@ def observe_projected(
         epoch=recorder.epoch,
         ramp=float(ramp),
         rows=student.at(rows),
+        target=given if is_soft(given) else label,
         samples=Rows(kept(sample_id, rows), label, known, logits),
         sides=(logits, known),
         pull=HiddenPull(student.weight.detach().clone(), slope),

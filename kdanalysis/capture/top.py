@@ -9,9 +9,10 @@ from torch import Tensor
 
 from kdanalysis.capture.samples import Rows
 from kdanalysis.core.partition import TopK
-from kdanalysis.core.truncation.kept import keep, known_ks
+from kdanalysis.core.truncation.kept import check_known, keep, known_ks
+from kdanalysis.core.warn import warn
 from kdanalysis.losses import Loss
-from kdanalysis.losses.kept import temperatures_of
+from kdanalysis.losses.kept import OverKept, temperatures_of
 from kdanalysis.store.floats import narrow, widen
 
 
@@ -23,6 +24,21 @@ def check_top(top: TopK | None) -> None:
     """
     if top is not None and (top.strategy != "best" or top.k < 1):
         raise ValueError(f"keep takes TopK(k) of the k >= 1 largest classes, got {top}")
+
+
+def check_classes_kept(top: TopK, loss: Loss | None, num_classes: int) -> None:
+    """Refuse a K of which nothing is left to sum up; warn of a loss that looks beyond the K.
+
+    Raises:
+        ValueError: K leaves fewer than two others.
+    """
+    check_known(top.k, num_classes)
+    if loss is None:
+        return
+    try:
+        OverKept(loss, top.k, temperatures_of(loss))
+    except ValueError as error:
+        warn(f"tables of this run will lack the loss that is trained: {error}")
 
 
 def kept_facts(top: TopK, loss: Loss | None) -> dict[str, Any]:

@@ -73,10 +73,10 @@ def truncation(
         from kdanalysis.studies.sparse import is_sparse
 
         if is_sparse(file):
-            if losses:
+            if losses or names:
                 raise ValueError(
-                    f"--losses needs all of the teacher's logits, and {file} holds a few tokens a "
-                    f"row"
+                    f"{'--losses' if losses else '--keys'} needs all of the teacher's logits, and "
+                    f"{file} holds a few tokens a row"
                 )
             study = sparse_file_study(file, student, *settings, vocabulary)
             if RANKS.first:
@@ -89,6 +89,8 @@ def truncation(
         options = {"keys": names, "vocabulary": vocabulary}
         given = file if student is None else load_logits(file, student=student, **options)
         source = open_file(given, names, vocabulary, kept=True)
+        if source.kept and vocabulary is not None:
+            raise ValueError(f"{file} keeps sums over the other classes: no vocabulary can be cut")
         study = truncation_study(source, *settings, losses, device, watching("Truncating"))
         if not RANKS.first:
             return

@@ -2,7 +2,10 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
+
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
 
 
 def written(size: int | float) -> str:
@@ -39,8 +42,10 @@ def refuse_memory(size: int, what: str, way: str) -> None:
 
 
 def memory() -> float:
-    """Return the bytes of this machine's memory; inf where it does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return float("inf")
+    """Return the bytes of memory that this machine, or its container, has; inf where unknown."""
+    found = [float("inf")]
+    with suppress(AttributeError, ValueError, OSError):
+        found.append(float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
+    with suppress(ValueError, OSError):  # "max" where a container has no limit
+        found.append(float(CONTAINER.read_text()))
+    return min(found)

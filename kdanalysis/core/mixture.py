@@ -12,11 +12,11 @@ OF = ("probabilities", "logits")
 
 
 def mix(
-    logits: Sequence[Float[Tensor, "n c"]],
+    logits: Sequence[Float[Tensor, "*n c"]],
     weights: Iterable[Real] | None = None,
     of: str = "probabilities",
     temperature: Real = 4.0,
-) -> Float[Tensor, "n c"]:
+) -> Float[Tensor, "*n c"]:
     """Return the logits z of one teacher in place of several, z_1 to z_m, with weights w_i.
 
         "probabilities":  z = T log sum_i w_i softmax(z_i / T)
@@ -41,7 +41,7 @@ def mix(
         raise ValueError(f"need the logits of one or more teachers in one shape, got {shapes}")
     parts = check_mixture(len(logits), weights, of, temperature)
     stacked = torch.stack([one.to(torch.promote_types(one.dtype, torch.float32)) for one in logits])
-    share = stacked.new_tensor(parts).view(-1, 1, 1)
+    share = stacked.new_tensor(parts).view(-1, *[1] * logits[0].dim())
     if of == "logits":
         return (share * stacked).sum(0)
     return temperature * ((stacked / temperature).log_softmax(-1) + share.log()).logsumexp(0)

@@ -47,9 +47,14 @@ def tokens(
 
     Raises:
         ValueError: the student's and the teacher's logits differ in shape, or do not fit the
-            labels.
+            labels; a sample id is missing or too large.
     """
     ids = torch.arange(len(labels), device=labels.device) if sample_id is None else sample_id
+    if ids.shape != labels.shape[:1] or bool((ids.abs() >= 2**43).any()):
+        raise ValueError(
+            f"sample_id needs a whole number below 2**43 for each of {len(labels)} texts, got "
+            f"{tuple(ids.shape)} with {ids.tolist()!s:.80}"
+        )
     return select_tokens(student, teacher, labels, ids, shift)
 
 

@@ -104,7 +104,9 @@ def _seen_as(loss: Loss, k: int) -> tuple[Loss, bool]:
     Raises:
         ValueError: it looks into the others.
     """
-    if isinstance(loss, KD | CrossEntropy):
+    if isinstance(loss, CrossEntropy):  # labels are places here; one that is ignored is -1
+        return CrossEntropy(loss.weight, None if loss.ignore_index is None else -1), True
+    if isinstance(loss, KD):
         return loss, True
     if isinstance(loss, Decoupled) and loss.divergence == "forward":
         groups = _groups(loss.partition, k)

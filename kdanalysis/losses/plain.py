@@ -36,7 +36,8 @@ class CrossEntropy(Loss, name="ce"):
     def __init__(self, weight: Real = 1.0, ignore_index: int | None = None) -> None:
         super().__init__()
         self.weight = check_number("weight", weight)
-        if ignore_index is not None and not isinstance(ignore_index, int):
+        whole = isinstance(ignore_index, int) and not isinstance(ignore_index, bool)
+        if ignore_index is not None and not whole:
             raise ValueError(f"ignore_index is a whole number or None, got {ignore_index!r}")
         self.ignore_index = ignore_index
 

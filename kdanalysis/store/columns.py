@@ -189,7 +189,8 @@ class Columns:
                 what = ": the numbers of the classes, from 0" if name == "target" else ""
                 raise ValueError(f"{name} of {table.path} is {dtype}, need integers{what}")
         if tuple(found) != need:
-            padded = found[:1] + found[2:] == need[:1] + need[2:] and len(found) > 1
+            alike = len(found) == len(need) > 1
+            padded = alike and found[:1] + found[2:] == need[:1] + need[2:]
             hint = f"; vocabulary={min(found[1], need[1])} cuts off padding" if padded else ""
             raise ValueError(
                 f"{name} of {table.path} has shape {tuple(found)}, need {need} "

@@ -29,8 +29,8 @@ FED = (*COLUMNS, "target", "step", "epoch")
 TABLES = ("magnitude", "value", "share", "confidence", "conflict", "direction", "agreement")
 LACKS = (
     "{path} keeps the teacher's {k} largest classes of every row and sums over the others at T = "
-    "{temperatures}: it has the tables {tables}, and truncation; {what} looks at every class and "
-    "needs a run of all logits"
+    "{temperatures}: it has the tables {tables}, and serves kdanalysis truncation; {what} looks at "
+    "every class and needs a run of all logits"
 )
 
 

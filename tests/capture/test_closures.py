@@ -143,3 +143,23 @@ def test_no_hook_is_left_on_optimizers(tmp_path):
     with pytest.raises(ValueError, match="no layer 'nine'"):
         Recorder(tmp_path / "third", LOSS, student=training.student, keep=Layers("nine"))
     assert len(optimizers._global_optimizer_pre_hooks) == before
+
+
+def test_other_images_of_the_same_labels_are_no_repetition(tmp_path):
+    training = Training()
+    optimizer = torch.optim.SGD(training.student.parameters(), 0.1)
+    sides = {"student": training.student, "teacher": training.teacher}
+    with Recorder(tmp_path / "run", LOSS, **sides, schedule=every(1)) as recorder:
+        (x, *_), *_ = batches(1)
+        label, y = torch.ones(2, dtype=torch.long), torch.empty(2, dtype=torch.long)
+
+        def closure():
+            optimizer.zero_grad()
+            for images in x[:6].split(2):
+                training.forward(images)
+                loss = recorder.loss(y.copy_(label))  # a buffer that is filled anew
+                loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        assert recorder.step == 3

@@ -141,3 +141,11 @@ def test_logits_beyond_the_stored_type_are_refused_as_whole_ones_are(tmp_path):
     recorder.observe(torch.zeros(4, dtype=torch.long), student=far, teacher=0 * far)
     with pytest.raises(ValueError, match="student_logits reach 100000, beyond 65504"):
         recorder.close()
+
+
+def test_a_loss_that_looks_beyond_the_k_is_told_and_too_large_a_k_leaves_nothing(tmp_path):
+    with pytest.warns(RuntimeWarning, match="will lack the loss that is trained: JSD.* keep all"):
+        train(tmp_path / "jsd", kd.TopK(4), kd.parse_loss("jsd"), steps=1)
+    with pytest.raises(ValueError, match=r"TopK\(198\) of 200 classes"):
+        train(tmp_path / "large", kd.TopK(198), steps=1)
+    assert not (tmp_path / "large").exists()

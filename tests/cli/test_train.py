@@ -260,22 +260,20 @@ def test_a_folder_of_the_users_own_is_never_replaced(tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "three years"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_quickstart_writes_a_page_from_small_data(tmp_path, monkeypatch):
     """The whole command on few images; the README's command runs the real one."""
     from kdanalysis import data
 
     load = data.load_data
     monkeypatch.setattr(data, "load_data", lambda spec, **options: load(spec, **options | SMALL))
-    monkeypatch.setattr("kdanalysis.draw.drawn.DOTS_PER_INCH", 20)  # most of the time otherwise
     result = CliRunner().invoke(app, ["quickstart", "--out", str(tmp_path / "q")])
     assert result.exit_code == 0, result.output
     assert "wrote the teacher's card: open" in result.stdout
     assert "Teacher card: teacher.npz" in (tmp_path / "q" / "teacher.html").read_text()
     figures = {path.suffix for path in (tmp_path / "q" / "figures").iterdir()}
     assert figures == {".png", ".svg"}
-    page = (tmp_path / "q" / "report.html").read_text()
-    assert "What kd, dkd, gdkd teach" in page
-    assert page.count("<svg") > 10
+    assert "What kd, dkd, gdkd teach" in (tmp_path / "q" / "report.html").read_text()
 
 
 SMALL = {"limit": 620, "image_size": 8}

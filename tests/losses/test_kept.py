@@ -62,6 +62,14 @@ def test_terms_are_those_of_all_logits(rows, loss):
         torch.testing.assert_close(found[name], values, rtol=1e-9, atol=1e-12)
 
 
+def test_an_ignored_class_is_not_the_place_of_a_label(rows):
+    loss, kept = CrossEntropy(ignore_index=0), rows[1][0]
+    first = torch.zeros(len(kept.ids), dtype=torch.long)  # the teacher's largest class is the label
+    found = OverKept(loss, K, TEMPERATURES).values(kept, first)["ce"]
+    torch.testing.assert_close(found, CrossEntropy()(*rows[0][:2], kept.ids[:, 0])["ce"])
+    assert (OverKept(loss, K, TEMPERATURES).values(kept, first - 1)["ce"] == 0).all()
+
+
 def test_inner_products_of_all_terms_at_all_temperatures_are_those_of_all_logits(rows):
     exact = torch.stack([g for loss in LOSSES for g in loss.gradients(*rows[0]).values()])
     over = [OverKept(loss, K, TEMPERATURES).gradients(*rows[1]) for loss in LOSSES]

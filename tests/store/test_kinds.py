@@ -117,7 +117,7 @@ def test_what_does_not_fit_a_kind_is_refused(tmp_path, toy, change, message):
 
 
 def test_a_kind_that_is_not_in_the_table_is_named(tmp_path):
-    message = "'toys' is no kind of rows: need one of samples, tokens, layers, regions"
+    message = "'toys' is no kind of rows: need one of samples, terms, tokens, layers, regions"
     with PartWriter(tmp_path / "run", 0, RunInfo(6)) as writer:
         with pytest.raises(ValueError, match=message):
             writer.write(rows(0), kind="toys")

@@ -148,6 +148,10 @@ Z = np.zeros((4, 3), np.float32)
         ({"teacher_logits": Z.astype(int)}, "are int64, need one of float16"),
         ({"teacher_logits": Z, "student_logits": Z[:3]}, r"shape \(3, 3\), need \(4, 3\) to fit"),
         ({"teacher_logits": Z, "student_logits": Z[:, :2]}, r"shape \(4, 2\), need \(4, 3\)"),
+        (
+            {"teacher_logits": Z, "target": np.zeros((4, 3), int)},
+            r"target of .* has shape \(4, 3\), need \(4,",
+        ),
         ({"teacher_logits": Z, "target": np.zeros(5, int)}, r"of .* shape \(5,\), need \(4,"),
         ({"teacher_logits": Z, "target": np.zeros(4)}, "is float64, need integers"),
         ({"teacher_logits": Z, "target": np.array([0, 1, 3, 0])}, "target 3 in row 2, need 0 to 2"),

@@ -23,6 +23,8 @@ def test_the_mixture_softens_to_the_weighted_mean_of_the_teachers(t):
     np.testing.assert_allclose(softmax(mixed.numpy() / t, -1), p, rtol=1e-12)
     logits = kd.mix([one, two], weights=(3, 1), of="logits")
     torch.testing.assert_close(logits, 0.75 * one + 0.25 * two)
+    texts = kd.mix([one.view(2, 20, 6), two.view(2, 20, 6)], weights=(3, 1), temperature=t)
+    torch.testing.assert_close(texts, mixed.view(2, 20, 6))
 
 
 def test_the_gradient_for_the_mixture_is_the_weighted_sum_over_teachers_by_autograd():

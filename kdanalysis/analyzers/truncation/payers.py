@@ -154,7 +154,7 @@ def payers_reading(table: pd.DataFrame) -> Reading:
         f"{most.of_rows:.0%} of the rows"
     )
     low, high = of.iloc[0], of.iloc[-1]
-    claim = "All rows are of one group of entropy"
+    claim = f"Only one group of entropy has {FEW} rows"
     if len(of) > 1:
         apart = "an unsure" if high.low > low.high else "a sure" if low.low > high.high else ""
         claim = (

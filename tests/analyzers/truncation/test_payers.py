@@ -113,7 +113,7 @@ def example(high: float = 0.4, last: int = 300) -> pd.DataFrame:
         (example(), "Rows of an unsure teacher lose more of their gradient: 10.0% (8.0% to 12.0%)"),
         (example(0.01), "Rows of a sure teacher lose more"),
         (example(0.11), "No side of entropy loses more of their gradient"),
-        (example(last=7), "All rows are of one group of entropy"),
+        (example(last=7), "Only one group of entropy has 20 rows"),
         (example(), 'rows of 2-4 nats pay most: 80% of all that "bucket" loses, with 50% of the'),
     ],
 )
