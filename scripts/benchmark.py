@@ -61,8 +61,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    machine, figures = describe(device) | {"repetitions": arguments.repetitions}, {}
-    for name in arguments.only or MEASURES:
+    chosen, figures = arguments.only or list(MEASURES), {}
+    machine = describe(device) | {"repetitions": arguments.repetitions}
+    machine["measures"] = ", ".join(chosen)
+    for name in chosen:
         print(f"measuring {name} ...", file=sys.stderr)
         options = {"full": True} if name == "sweep" and arguments.full else {}
         figures[name] = MEASURES[name](device, arguments.repetitions, **options)
