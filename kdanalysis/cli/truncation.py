@@ -1,7 +1,7 @@
 """``kdanalysis truncation``: what a teacher of a few known classes loses, from saved logits."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,7 +54,7 @@ def truncation(
     """Show what training on the teacher's K most probable classes loses, and which K to take.
 
     Gradient lost, direction, tail, who pays, bias against sampling and the temperature, for four
-    conventions of what becomes of the other classes. Nothing is trained. Rows may have a target
+    conventions of what becomes of the other classes. Nothing is trained. Rows may have a target,
     a position in their text and a token_class. Of a truncated teacher (kdanalysis sparsify, vLLM,
     DistillKit, ...) it tells what its tokens allow, and how far that may be off.
 
@@ -64,37 +64,49 @@ def truncation(
     settings, names = (known, parse_temperatures(temperatures)), parse_keys(keys)
     with output.page() as write:
         device = machine.prepare()
-        from kdanalysis.cli.progress import watching
-        from kdanalysis.cli.terminal import heading, open_file, print_facts, print_frame
-        from kdanalysis.pages.truncation import excerpt, truncation_study
-        from kdanalysis.pages.truncation_sparse import sparse_file_study
-        from kdanalysis.store.sources import load_logits
-        from kdanalysis.studies.compute import left_out
-        from kdanalysis.studies.sparse import is_sparse
+        from kdanalysis.cli.terminal import print_facts, print_frame
+        from kdanalysis.pages.truncation import excerpt
 
-        if is_sparse(file):
-            if losses or names:
-                raise ValueError(
-                    f"{'--losses' if losses else '--keys'} needs all of the teacher's logits, and "
-                    f"{file} holds a few tokens a row"
-                )
-            study = sparse_file_study(file, student, *settings, vocabulary)
-            if RANKS.first:
-                table = study.tables["truncation"]
-                print_frame(excerpt(table), title="{teacher}; {rows} rows".format(**study.facts))
-                print_facts({noun: one.sentence for noun, one in study.readings.items()})
-                print_facts({"left out": study.facts["left out"]})
-                write(study)
-            return
-        options = {"keys": names, "vocabulary": vocabulary}
-        given = file if student is None else load_logits(file, student=student, **options)
-        source = open_file(given, names, vocabulary, kept=True)
-        if source.kept and vocabulary is not None:
-            raise ValueError(f"{file} keeps sums over the other classes: no vocabulary can be cut")
-        study = truncation_study(source, *settings, losses, device, watching("Truncating"))
+        study, title = _studied(file, student, settings, losses, names, vocabulary, device)
         if not RANKS.first:
             return
-        table = study.tables["truncation"]
-        print_frame(excerpt(table), title=heading(source, file, left_out(table)))
+        print_frame(excerpt(study.tables["truncation"]), title=title)
         print_facts({noun: reading.sentence for noun, reading in study.readings.items()})
+        if "left out" in study.facts:
+            print_facts({"left out": study.facts["left out"]})
         write(study)
+
+
+def _studied(
+    file: Path,
+    student: Path | None,
+    settings: tuple,
+    losses: list[str] | None,
+    names: dict[str, str],
+    vocabulary: int | None,
+    device: Any,
+) -> tuple[Any, str]:
+    """Return the study of a file, whether its teacher is truncated or not, and its title."""
+    from kdanalysis.cli.progress import watching
+    from kdanalysis.cli.terminal import heading, open_file
+    from kdanalysis.pages.truncation import truncation_study
+    from kdanalysis.pages.truncation_sparse import sparse_file_study
+    from kdanalysis.store.sources import load_logits
+    from kdanalysis.studies.compute import left_out
+    from kdanalysis.studies.sparse import is_sparse
+
+    if is_sparse(file):
+        if losses or names:
+            raise ValueError(
+                f"{'--losses' if losses else '--keys'} needs all of the teacher's logits, and "
+                f"{file} holds a few tokens a row"
+            )
+        study = sparse_file_study(file, student, *settings, vocabulary)
+        return study, "{teacher}; {rows} rows".format(**study.facts)
+    options = {"keys": names, "vocabulary": vocabulary}
+    given = file if student is None else load_logits(file, student=student, **options)
+    source = open_file(given, names, vocabulary, kept=True)
+    if source.kept and vocabulary is not None:
+        raise ValueError(f"{file} keeps sums over the other classes: no vocabulary can be cut")
+    study = truncation_study(source, *settings, losses, device, watching("Truncating"))
+    return study, heading(source, file, left_out(study.tables["truncation"]))

@@ -1,6 +1,7 @@
 """The page of an experiment: students side by side, their teacher's card, what each loss taught."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +77,8 @@ def experiment_study(
     training = {noun: of_runs[noun] for noun in (*TRAINING, *further) if noun in of_runs}
     validation = {noun: of_students[noun] for noun in VALIDATION if noun in of_students}
 
-    def sections() -> list[Section]:
-        of_teacher = {section.name: section for section in card.sections}
-        shown = with_conflict(training) | {"calibration": calibration} | validation
-        unnamed = ("calibration", *of_ladders)
-        return arranged(
-            [
-                students_section(students),
-                *(of_teacher[noun] for noun in TEACHER if noun in of_teacher),
-                *(
-                    section_of_runs(noun, tables, None if noun in unnamed else classes)
-                    for noun, tables in (shown | of_ladders).items()
-                ),
-            ]
-        )
+    shown = with_conflict(training) | {"calibration": calibration} | validation | of_ladders
+    named = {noun: classes for noun in shown if noun not in ("calibration", *of_ladders)}
 
     def lead() -> Lead:
         accuracies = students[["network", "accuracy"]].assign(n=images)
@@ -98,7 +87,21 @@ def experiment_study(
 
     parts = {"students": {"": students}} | {n: {"": table} for n, table in card.tables.items()}
     parts |= of_ladders | training | validation | {"calibration": calibration}
+    sections = partial(experiment_sections, students, card, shown, named)
     return Study(title, facts, parts, sections, classes, lead=lead, explorer=explorer)
+
+
+def experiment_sections(
+    students: pd.DataFrame,
+    card: Study,
+    shown: Mapping[str, Mapping[str, pd.DataFrame]],
+    named: Mapping[str, Sequence[str] | None],
+) -> list[Section]:
+    """Return the sections of students, teacher and every noun, whose classes ``named`` names."""
+    of_teacher = {section.name: section for section in card.sections}
+    found = [section_of_runs(noun, tables, named.get(noun)) for noun, tables in shown.items()]
+    teacher = [of_teacher[noun] for noun in TEACHER if noun in of_teacher]
+    return arranged([students_section(students), *teacher, *found])
 
 
 def trained_tables(trained: TrainedLadder) -> dict[str, pd.DataFrame]:
