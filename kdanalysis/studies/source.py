@@ -112,6 +112,10 @@ class Source:
     def _marks(self) -> dict[str, tuple[int, ...]]:
         return {}
 
+    @cached_property
+    def _ramps(self) -> dict[str, tuple[float, ...]]:
+        return {} if self.run is None else ramps_of(self.run, self.marks())
+
     def marks(self, kind: str = "samples") -> tuple[int, ...]:
         """The steps, of regions the epochs, that tables tell apart; (0,) where there are none."""
         if kind not in self._marks:
@@ -178,8 +182,8 @@ class Source:
             compared: temperature and k of the losses compared; those of the run's loss if None.
         """
         recorded: dict[str, Any] = {"steps": self.marks(kind), "scales": tuple(self.info.scales)}
-        if kind == "samples" and self.run is not None:
-            recorded["ramps"] = ramps_of(self.run, self.marks(kind))
+        if kind == "samples":
+            recorded["ramps"] = self._ramps
         if kind == "layers" and self.columns(kind):
             recorded |= {"layers": self.layers.layers, "terms": self.layers.terms}
         return setting_of(self.info, compared, **recorded)

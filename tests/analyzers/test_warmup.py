@@ -9,6 +9,7 @@ from toy import Training, batches
 from kdanalysis import GDKD, CrossEntropy, Recorder, Store, Sum, every, open_run
 from kdanalysis.analyzers.terms.magnitude import magnitude_over_training
 from kdanalysis.analyzers.terms.value import value_over_training
+from kdanalysis.studies import source
 from kdanalysis.studies.source import ramps_of
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2, weights=(1, 2, 8)))
@@ -76,6 +77,13 @@ def test_steps_that_are_put_together_have_the_mean_of_their_factors(runs):
     found = ramps_of(runs[0]["warm"], [0, 2])
     assert found["high"] == pytest.approx((0.125, 0.75))
     assert found["ce"] == pytest.approx((1, 1))
+
+
+def test_they_are_read_once_for_all_tables(runs, monkeypatch):
+    read = []
+    monkeypatch.setattr(source, "ramps_of", lambda run, marks: read.append(marks) or {})
+    runs[0]["warm"].tables(["value", "magnitude", "share"])
+    assert read == [(0, 1, 2, 3)]
 
 
 @pytest.mark.parametrize(
