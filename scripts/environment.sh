@@ -34,10 +34,11 @@ install_once() {
   fi
   echo "Installing kdanalysis[$extras] and the pinned packages (a few minutes the first time) ..."
   # torch first: the pinned build is in place before anything else can ask for a newer one.
-  .venv/bin/python -m pip install --disable-pip-version-check --progress-bar on \
-    --constraint constraints.txt torch
-  .venv/bin/python -m pip install --disable-pip-version-check --progress-bar on \
-    --constraint constraints.txt --editable ".[$extras]"
+  # Nothing is compiled beforehand: most modules are never imported, others are when they are.
+  local install=(.venv/bin/python -m pip install --disable-pip-version-check --progress-bar on
+    --no-compile --constraint constraints.txt)
+  "${install[@]}" torch
+  "${install[@]}" --editable ".[$extras]"
   echo "$wanted" >"$stamp"
 }
 
