@@ -47,9 +47,8 @@ NEVER = {"lightning", "transformers", "torchmetrics", "sklearn"}
 COMMANDS = {  # what a command must not load, beside packages that no command loads
     "info run": {"torch", "matplotlib", "scipy"},
     "verify run": {"torch", "matplotlib", "scipy"},
-    "table run magnitude": {"matplotlib", "scipy.stats"},
-    "diagnose logits.npz": {"matplotlib", "scipy.stats"},
-    "diagnose logits.npz --out card": {"matplotlib.pyplot", "scipy.stats"},
+    "table run magnitude": {"matplotlib", "numba", "scipy.stats"},
+    "diagnose logits.npz --out card": {"matplotlib.pyplot", "numba", "scipy.stats"},
     "sweep logits.npz --ks 1,2 --out sweep": {"matplotlib.pyplot", "scipy.stats"},
     "compare logits.npz --losses kd,dkd --out losses": {"matplotlib.pyplot", "scipy.stats"},
     "--version": set(HEAVY),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
     from kdanalysis.store.run import StoredRun
@@ -40,18 +41,51 @@ def heading(source: "Source", name: object, more: str = "") -> str:
 
 
 def print_frame(frame: "pd.DataFrame", title: str = "") -> None:
-    """Print every row; numbers are right-aligned."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    """Print every row; numbers are right-aligned. What a terminal is too narrow for is folded."""
+    from rich.text import Text
 
     from kdanalysis.draw.text import format_column, is_numeric
 
+    columns = {
+        printable(name): [is_numeric(frame[name]), *map(printable, format_column(frame[name]))]
+        for name in frame.columns
+    }
+    head, *rows = rows_of(columns)
+    console, width = make_console(), len(head)
+    if title:
+        console.print(literal(title, "bold"))
+    if width > console.width:
+        console.print(folded(columns))
+        return
+    body = "".join(f"\n{row.rstrip()}" for row in ("─" * width, *rows))
+    console.print(Text.assemble((head.rstrip(), "bold"), body), crop=False)
+
+
+def rows_of(columns: Mapping[str, list]) -> list[str]:
+    """Return names and cells as lines of one width; the first of a column: whether numbers."""
+    from rich.cells import cell_len
+
+    aligned = []
+    for name, (numbers, *cells) in columns.items():
+        width = max(map(cell_len, (name, *cells)))
+        room = [" " * (width - cell_len(text)) for text in (name, *cells)]
+        pairs = zip(room, (name, *cells), strict=True)
+        aligned.append([gap + text if numbers else text + gap for gap, text in pairs])
+    return ["   ".join(row) for row in zip(*aligned, strict=True)]
+
+
+def folded(columns: Mapping[str, list]) -> "Table":
+    """Return a table that fits a terminal; the first of a column says whether it is of numbers."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for name in frame.columns:
-        table.add_column(literal(name), justify="right" if is_numeric(frame[name]) else "left")
-    for cells in zip(*(format_column(frame[name]) for name in frame.columns), strict=True):
-        table.add_row(*map(literal, cells))
-    show([literal(title, "bold")] if title else [], table)
+    for name, (numbers, *_) in columns.items():
+        table.add_column(Text(name), justify="right" if numbers else "left")
+    for cells in zip(*(cells for _, *cells in columns.values()), strict=True):
+        table.add_row(*map(Text, cells))
+    return table
 
 
 def print_facts(facts: Mapping[str, object], title: str = "") -> None:
@@ -65,11 +99,18 @@ def print_facts(facts: Mapping[str, object], title: str = "") -> None:
 
 
 def literal(value: object, style: str = "") -> "Text":
-    """Show a name exactly: no markup, and no control character reaches the terminal."""
+    """Show a name exactly, without markup; see :func:`printable`."""
     from rich.text import Text
 
-    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
-    return Text("".join(shown), style=style)
+    return Text(printable(value), style=style)
+
+
+def printable(value: object) -> str:
+    """Return a name as it is written; no control character reaches the terminal."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def show(lines: Iterable[object], table: object) -> None:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.core.compiled import loops_serve
 from kdanalysis.core.partition import Members
 
 DIVERGENCES = ("forward", "reverse", "both")
@@ -179,7 +180,7 @@ def _split(
 
 
 def _is_compiled(student: Tensor, teacher: Tensor, members: Members, divergence: str) -> bool:
-    """Whether the loops serve: a processor, no graph, and as many classes for every sample."""
+    """Whether the loops serve: also no graph, and as many classes for every sample."""
     known = members[-1] is None and divergence == "forward"
     graph = torch.is_grad_enabled() and (student.requires_grad or teacher.requires_grad)
-    return known and not graph and student.device.type == "cpu"
+    return known and not graph and loops_serve(student)

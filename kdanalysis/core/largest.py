@@ -5,13 +5,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.core.compiled import loops_serve
+
 
 def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
     """Return the k classes of the largest logits, in that order, of equal ones the first.
 
     0 < k < c.
     """
-    if logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.float64):
+    if loops_serve(logits) and logits.dtype in (torch.float32, torch.float64):
         from kdanalysis.core.peaks import largest
 
         return largest(logits, k)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.core.compiled import expecting
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.studies.kept import FED, feed_kept
@@ -57,7 +58,8 @@ def compute(
         if kept:
             feed_kept(watch(batches, source), group, source.info)
         else:
-            feed(watch(batches, source), group, device)
+            with expecting(source.num_rows * source.info.num_classes):
+                feed(watch(batches, source), group, device)
         RANKS.unite([*group, unlabelled.to(device)], source.num_rows)
         if kind == "samples":
             source.unlabelled = int(unlabelled.rows)

@@ -1,5 +1,7 @@
 """Tables on the terminal: every row, every name as it is written."""
 
+import re
+
 import pandas as pd
 
 from kdanalysis.cli.terminal import literal, print_facts, print_frame
@@ -24,3 +26,23 @@ def test_facts_are_pairs(capsys):
         ["classes", "10"],
         ["loss", "GDKD(k=5)"],
     ]
+
+
+def test_columns_line_up_whatever_the_width_of_their_letters(capsys):
+    frame = pd.DataFrame({"loss": ["kd", "日本"], "n": [1, 20_000], "last": ["a", "bbb"]})
+    print_frame(frame)
+    assert capsys.readouterr().out.splitlines() == [
+        "loss        n   last",
+        "─" * 20,
+        "kd          1   a",
+        "日本   20,000   bbb",
+    ]
+
+
+def test_a_table_too_wide_for_the_terminal_is_folded(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    print_frame(pd.DataFrame({"loss": ["a very long loss of many words " * 2], "n": [1]}))
+    lines = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert "words" in " ".join(lines)
