@@ -41,6 +41,11 @@ from kdanalysis.cli.main import main
 sys.argv = ["kdanalysis", *sys.argv[3:]]
 main()
 """
+LOOP = """
+import torch
+from kdanalysis.core.peaks import largest
+print(*largest(torch.tensor([[1.0, 3.0, 2.0]]), 2)[0].tolist())
+"""
 TRY = """
 import socket
 write = lambda: open("/var/tmp/kdanalysis-probe", "w")
@@ -86,7 +91,7 @@ def alone(folder, tmp_path, code, *arguments):
     )
 
 
-LONG = [pytest.param(one, marks=pytest.mark.long) for one in COMMANDS[1:]]  # loops are compiled
+LONG = [pytest.param(one, marks=pytest.mark.long) for one in COMMANDS[1:]]
 
 
 @pytest.mark.parametrize("command", [COMMANDS[0], *LONG], ids=lambda command: command[0])
@@ -98,6 +103,11 @@ def test_a_command_needs_no_network_no_home_and_no_place_but_its_own(folder, tmp
     assert "wrote" in done.stdout
     assert any((tmp_path / "out").iterdir())
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+
+
+def test_loops_are_compiled_where_there_is_no_cache(folder, tmp_path):
+    done = alone(folder, tmp_path, LOOP)
+    assert done.stdout.split() == ["1", "2"], done.stderr
 
 
 def test_control_what_is_refused_is_seen(folder, tmp_path):

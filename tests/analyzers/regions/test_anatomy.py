@@ -1,5 +1,7 @@
 """The anatomy of the regions agrees with a loop over (image, region) pairs and with autograd."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +25,7 @@ def filled(student=STUDENT, teacher=TEACHER, target=TARGET, epoch=EPOCH, loss=LO
     return metric
 
 
+@cache
 def facts(loss=LOSS) -> pd.DataFrame:
     """Every (image, region) pair with its value and its gradient by autograd, one at a time."""
     frame = pd.DataFrame(region_facts(TEACHER, TARGET)).assign(count=1)
