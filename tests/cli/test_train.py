@@ -276,7 +276,7 @@ def test_quickstart_writes_a_page_from_small_data(tmp_path, monkeypatch):
     assert "What kd, dkd, gdkd teach" in (tmp_path / "q" / "report.html").read_text()
 
 
-SMALL = {"limit": 620, "image_size": 8}
+SMALL = {"limit": 160, "image_size": 8}
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -9,7 +9,7 @@ from kdanalysis.store.writer import PartWriter
 CLASSES = ["<b>cat</b>", "$dog$", "owl", "ant", "bee", "cow", "eel"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def logits():
     """Teacher, student and target of 60 samples."""
     rng = np.random.default_rng(0)
@@ -18,13 +18,14 @@ def logits():
     return teacher, student, np.where(rng.random(60) < 0.7, teacher.argmax(1), 3)
 
 
-@pytest.fixture
-def make_run(tmp_path, logits):
-    """Write a run of two captured steps under a name."""
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory, logits):
+    """Write a run of two captured steps under a name, in a new folder."""
 
     def make(name: str, loss: str = "KD(temperature=2.0)", teacher: bool = True):
         info = RunInfo(7, CLASSES, loss, ("kd",), temperature=2.0)
-        writer = PartWriter(tmp_path / name, 0, info)
+        path = tmp_path_factory.mktemp("runs") / name
+        writer = PartWriter(path, 0, info)
         for step, part in ((0, slice(0, 30)), (10, slice(30, 60))):
             columns = {
                 "step": np.full(30, step),
@@ -36,6 +37,6 @@ def make_run(tmp_path, logits):
                 columns |= {"teacher_logits": logits[0][part], "target": logits[2][part]}
             writer.write(columns)
         writer.close()
-        return tmp_path / name
+        return path
 
     return make

@@ -15,8 +15,23 @@ TABLES = [name for name in ORDER if load_nouns()[name].kind == "samples"]
 PLACES = [name for nouns in GROUPS.values() for name in nouns if name in TABLES]
 
 
-def test_one_run_shows_every_table(make_run):
-    page = report({"kd": open_run(make_run("kd"))})
+@pytest.fixture(scope="module")
+def one(make_run):
+    return make_run("kd")
+
+
+@pytest.fixture(scope="module")
+def page_of_one(one):
+    return report({"kd": open_run(one)})
+
+
+@pytest.fixture(scope="module")
+def page_of_two(make_run):
+    return report({name: open_run(make_run(name)) for name in ("kd", "gdkd")})
+
+
+def test_one_run_shows_every_table(page_of_one):
+    page = page_of_one
     assert [section.name for section in page.sections] == PLACES
     assert list(page.tables) == TABLES
     assert page.facts["loss"] == "KD(temperature=2.0)"
@@ -30,18 +45,16 @@ def test_every_table_has_pictures_and_a_reading():
         assert load_nouns()[name].reading, name
 
 
-def test_the_same_run_gives_the_same_page_and_class_names_show_as_written(make_run):
-    path = make_run("kd")
-    page = report({"kd": open_run(path)}).html()
-    assert page == report({"kd": open_run(path)}).html()
+def test_the_same_run_gives_the_same_page_and_class_names_show_as_written(one, page_of_one):
+    page = report({"kd": open_run(one)}).html()
+    assert page == page_of_one.html()
     reader = Reader(page)
     assert reader.all("b") == []
     assert "<b>cat</b>" in reader.text
 
 
-def test_several_runs_stand_beside_each_other(make_run):
-    runs = {name: open_run(make_run(name)) for name in ("kd", "gdkd")}
-    page = report(runs)
+def test_several_runs_stand_beside_each_other(page_of_two):
+    page = page_of_two
     names = [section.name for section in page.sections]
     assert names == ["teacher", "teacher-2", *PLACES[1:]]
     (share,) = (section for section in page.sections if section.name == "share")
@@ -51,9 +64,8 @@ def test_several_runs_stand_beside_each_other(make_run):
     assert page.tables["share"].run.unique().tolist() == ["kd", "gdkd"]
 
 
-def test_students_of_several_runs_are_drawn_in_one_picture(make_run):
-    runs = {name: open_run(make_run(name)) for name in ("kd", "gdkd")}
-    page = report(runs)
+def test_students_of_several_runs_are_drawn_in_one_picture(page_of_two):
+    page = page_of_two
     by_name = {section.name: section for section in page.sections}
     relation, discrepancy = by_name["relation"], by_name["discrepancy"]
     starts = [shown.caption.partition(":")[0] for shown in relation.figures]

@@ -45,8 +45,9 @@ def test_every_table_is_a_section_with_its_sentence_and_number(source):
 
 
 def test_samples_left_out_are_stated(tmp_path, logits):
-    logits[0][3, 2] = np.nan
-    np.save(tmp_path / "bad.npy", logits[0])
+    bad = logits[0].copy()
+    bad[3, 2] = np.nan
+    np.save(tmp_path / "bad.npy", bad)
     bad = load_logits(tmp_path / "bad.npy")
     card, *_ = diagnose(bad).sections
     assert card.number == "1 sample holds NaN or inf and enters no number."
