@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,8 @@ def of_logits() -> dict[str, pd.DataFrame]:
     }
 
 
-def of_a_run(folder: Path) -> dict[str, pd.DataFrame]:
+def of_a_run(folder: Path, known: set[str]) -> dict[str, pd.DataFrame]:
+    """The tables of a run with a warm-up, but for those known already and the same."""
     torch.manual_seed(0)
     student, teacher = (
         torch.nn.Sequential(
@@ -89,7 +91,8 @@ def of_a_run(folder: Path) -> dict[str, pd.DataFrame]:
                 teacher(x)
             student(x)
             recorder.loss(target, sample_id=target, ramp=0.5).backward()
-    return kd.open(folder).tables()
+    run = kd.open(folder)
+    return run.tables([name for name in run.names if name == "magnitude" or name not in known])
 
 
 def of_stones() -> dict[str, pd.DataFrame]:
@@ -103,8 +106,9 @@ def of_stones() -> dict[str, pd.DataFrame]:
 def observed(tmp_path_factory) -> dict[str, set[str]]:
     """Columns of every table; of one with a row a quantity also the quantities."""
     found: dict[str, set[str]] = {}
-    parts = of_logits(), of_a_run(tmp_path_factory.mktemp("tables") / "run"), of_stones()
-    for name, table in (pair for tables in parts for pair in tables.items()):
+    logits = of_logits()
+    run = of_a_run(tmp_path_factory.mktemp("tables") / "run", {*logits})
+    for name, table in chain(logits.items(), run.items(), of_stones().items()):
         quantities = set(table.quantity) if "quantity" in table else set()
         found[name] = found.get(name, set()) | {*table.columns} | quantities
     return found
