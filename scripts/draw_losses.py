@@ -33,9 +33,8 @@ COLOURS = {"KD": "#14213d", "DKD": "#0072b2", "GDKD": "#d55e00"}
 INK, GREY = "#14213d", "#6b6b6b"
 
 
-def found() -> pd.DataFrame:
+def against_kd(table: pd.DataFrame) -> pd.DataFrame:
     """Cosine, multiplier and the middle half of the samples' own ratios, a row a loss."""
-    table = kd.compare(LOGITS, losses=LOSSES).tables["direction"]
     rows = table[(table.loss_a == "KD") & (table.teacher == "all")].set_index("loss_b")
     return rows[["cosine", "multiplier", "ratio_q25", "ratio_q75"]]
 
@@ -85,7 +84,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compare the picture with the logits")
     parser.add_argument("--picture", type=Path, default=PICTURE, help="an SVG file")
     options = parser.parse_args()
-    rows = found()
+    rows = against_kd(kd.compare(LOGITS, losses=LOSSES).tables["direction"])
     if not options.check:
         with mpl.rc_context({"svg.hashsalt": "kdanalysis", "svg.fonttype": "none"}):
             draw(rows).savefig(options.picture, metadata={"Date": None, "Creator": None})

@@ -26,6 +26,7 @@ PARSED = {  # and not run here
     "train": "it trains networks: tests/cli/test_train.py",
     "regions": "it needs networks and images: tests/cli/test_regions.py",
     "ladder": "it needs networks and images: tests/cli/test_ladder.py",
+    "report": "it draws: tests/cli/test_report.py",
 }
 WITHOUT = {"import trl\n": "what is not installed everywhere: tests/integrations/test_trl.py"}
 ids = lambda page: page.name  # noqa: E731
@@ -37,9 +38,10 @@ def python_blocks(page: Path) -> list[str]:
 
 def commands(page: Path) -> list[list[str]]:
     """The arguments of every call of kdanalysis, with its continued lines, also under torchrun."""
-    text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.findall(r"^```\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    text = "".join(blocks).replace("\\\n", " ")
     text = text.replace("bash scripts/train_one_node.sh", "kdanalysis train")
-    lines = re.findall(r"^ *(?:torchrun .* -m )?(kdanalysis -?-?[a-z-].*)$", text, re.M)
+    lines = re.findall(r"^(?:torchrun .* -m )?(kdanalysis .*)$", text, re.M)
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
