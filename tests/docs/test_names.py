@@ -1,6 +1,7 @@
 """README and docs name what is there: public names, commands, options, scripts; none is missing."""
 
 import re
+from inspect import Parameter, signature
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,13 @@ def test_every_loss_is_on_a_page_of_losses():
     words = set(re.findall(r"\w+", TEXTS["losses.md"] + TEXTS["vocabulary.md"]))
     assert len(found) > 15
     assert sorted(found - words) == []
+
+
+def test_arguments_of_losses_are_those_of_their_constructors():
+    rows = re.findall(r"^\| `(\w+)\(([a-z][^()`]*)\)`", TEXTS["losses.md"], re.M)
+    assert len(rows) > 10
+    for name, given in rows:
+        parameters = signature(getattr(kd, name)).parameters
+        if all(one.kind != Parameter.VAR_POSITIONAL for one in parameters.values()):
+            named = {part.partition("=")[0] for part in given.split(", ")} - {"..."}
+            assert named <= {*parameters}, name
