@@ -21,11 +21,13 @@ from kdanalysis.capture.moments import (
 )
 from kdanalysis.capture.passes import Pass, Seen
 from kdanalysis.capture.samples import permuted
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.losses import Labels
 from kdanalysis.networks.names import Layer, find_layers, unwrapped
 
 
+@typed
 @dataclass(frozen=True, init=False)
 class Layers:
     """Keeps the Gram matrix of the loss terms' gradients at layers of the student.

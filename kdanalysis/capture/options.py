@@ -14,6 +14,7 @@ from kdanalysis.capture.regions import Regions
 from kdanalysis.capture.samples import check_count
 from kdanalysis.capture.schedule import Schedule
 from kdanalysis.capture.top import check_top
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.partition import TopK
 from kdanalysis.losses import Loss
 from kdanalysis.store.floats import DTYPES
@@ -28,6 +29,7 @@ CHOICES = {
 }
 
 
+@typed
 @dataclass(frozen=True)
 class Store:
     """How a run is kept on the disk, and what is kept with it.
@@ -65,6 +67,7 @@ class Store:
             object.__setattr__(self, "classes", list(self.classes))
 
 
+@typed
 @dataclass(frozen=True)
 class Scaling:
     """What your loop multiplies a loss by before ``backward()``; the residual divides it out.

@@ -18,12 +18,14 @@ from kdanalysis.capture.samples import (
     warn_of_repeated,
 )
 from kdanalysis.capture.sent import watch
+from kdanalysis.core.arguments import typed
 from kdanalysis.losses.sides import is_soft
 
 if TYPE_CHECKING:
     from kdanalysis.capture.recorder import Recorder
 
 
+@typed
 @dataclass(frozen=True)
 class Projected:
     """Hidden states and the head's weight, in place of a side's logits.

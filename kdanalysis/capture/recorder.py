@@ -22,12 +22,14 @@ from kdanalysis.capture.schedule import Schedule, every
 from kdanalysis.capture.sent import watch
 from kdanalysis.capture.side import Side, as_side
 from kdanalysis.capture.taps import Taps
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.warn import warn
 from kdanalysis.losses import Labels, Loss
 
 Real = int | float
 
 
+@typed(but=("loss", "student", "teacher", "keep"))
 class Recorder:
     """Captures teacher and student logits while a student trains, and changes nothing in it.
 

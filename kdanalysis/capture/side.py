@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from kdanalysis.capture.passes import FeatureMap
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.regions import DROPOUT
 from kdanalysis.core.warn import warn
 from kdanalysis.networks.hook import Hook, in_backward, logits_of
@@ -16,6 +17,7 @@ from kdanalysis.networks.maps import Search, is_spatial, named_layout, tensor_of
 from kdanalysis.networks.names import check_inside, submodule
 
 
+@typed
 @dataclass(frozen=True)
 class Side:
     """A model, student or teacher, and where on it to look; names as in ``submodule``.
@@ -75,6 +77,7 @@ def _check_hooks(net: nn.Module, name: str) -> None:
         ) from error
 
 
+@typed(but=("model",))
 class RegionTap:
     """The regions of a model's last forward pass, for any convolutional network or ViT.
 

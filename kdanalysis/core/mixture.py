@@ -7,10 +7,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kdanalysis.core.arguments import typed
+
 Real = int | float
 OF = ("probabilities", "logits")
 
 
+@typed
 def mix(
     logits: Sequence[Float[Tensor, "*n c"]],
     weights: Iterable[Real] | None = None,

@@ -8,12 +8,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdanalysis.core import sparse_checks as check
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.largest import largest
 from kdanalysis.core.sparse_tail import Bounds, tail_bounds
 
 ROWS = 8  # of logits that are held in float64 at once
 
 
+@typed
 class SparseTeacher:
     """The teacher's log-probabilities of K tokens a row, and the mass of all others where known.
 

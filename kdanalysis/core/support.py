@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 
 import torch
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.partition import Ids, Labels, Logits, Members, Partition
 
 
+@typed
 @dataclass(frozen=True)
 class Support(Partition):
     """Group 0: the given classes. Group 1: the others. What a teacher of K tokens knows, and not.

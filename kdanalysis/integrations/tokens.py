@@ -6,10 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.core.arguments import typed
+
 IGNORED = -100  # the label of padding and of whatever else is not to be learnt
 POSITIONS = 1 << 20  # sample id of a token: that of its row times this, plus its position
 
 
+@typed
 class Tokens(NamedTuple):
     """The labelled tokens of a batch, or its rows, one a line; ``student`` is part of the graph."""
 
@@ -19,6 +22,7 @@ class Tokens(NamedTuple):
     sample_id: Int[Tensor, " n"]
 
 
+@typed
 def tokens(
     student: Float[Tensor, "b *l c"],
     teacher: Float[Tensor, "b *l c"],

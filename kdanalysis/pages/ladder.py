@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.data import DataSplits, load_data
 from kdanalysis.losses import Blockwise, Loss, parse_loss
 from kdanalysis.pages.given import called, network_of
@@ -20,6 +21,7 @@ from kdanalysis.studies.ladder import ladder_tables
 BATCH = 250
 
 
+@typed
 def ladder(
     student: str | Path | nn.Module,
     teacher: str | Path | nn.Module | None,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.pages.explorer import Explorer, explorer_of
 from kdanalysis.pages.run import EVERY, run_study
 from kdanalysis.pages.study import Study
@@ -66,6 +67,7 @@ class Opened:
         return f"<{self.source.name}: {self.source.num_rows:,} samples; {', '.join(self.names)}>"
 
 
+@typed
 def open(path: Any) -> Opened:
     """Open a run folder, a file of logits, or arrays by the names of their columns.
 

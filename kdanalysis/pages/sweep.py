@@ -10,6 +10,7 @@ import torch
 from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.analyzers.sweep.gram import MOST_KS, TermGram, page_ks
 from kdanalysis.analyzers.sweep.spread import SweepSpread
+from kdanalysis.core.arguments import typed
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
@@ -26,6 +27,7 @@ SHORT = (
 )
 
 
+@typed
 def sweep_study(
     source: Any,
     temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),

@@ -24,6 +24,7 @@ from kdanalysis.analyzers.teacher.suppression import Suppression
 from kdanalysis.analyzers.teacher.tokens import token_table
 from kdanalysis.analyzers.terms.amplification import Amplification
 from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.losses import DKD, GDKD, parse_loss
 from kdanalysis.pages.html import ASIDE, Section, Tile
@@ -38,6 +39,7 @@ from kdanalysis.studies.source import Source
 from kdanalysis.studies.sparse import is_sparse
 
 
+@typed
 def diagnose(
     source: Any,
     temperatures: Sequence[float | int] = (1.0, 2.0, 4.0, 8.0),

@@ -13,6 +13,7 @@ from kdanalysis.analyzers.truncation.losses import TruncatedLosses
 from kdanalysis.analyzers.truncation.lost import lost_by_k
 from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.together import KEPT, EveryTruncation
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses import Loss, parse_losses
 from kdanalysis.pages.study import Study
@@ -27,6 +28,7 @@ BATCH = 2**23  # rows x classes read together
 Losses = str | Iterable[str] | Mapping[str, Loss] | None
 
 
+@typed
 def truncation(
     student: Tensor | np.ndarray,
     teacher: Tensor | np.ndarray | SparseTeacher,
@@ -86,6 +88,7 @@ def numbered(classes: Tensor | np.ndarray | Sequence[str]) -> tuple[Any, list[st
     return np.array([place[word] for word in words.tolist()]), names
 
 
+@typed
 def truncation_study(
     source: Any,
     ks: Sequence[int] | None = None,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.store.columns import Columns
 from kdanalysis.store.formats.npy import NpyFile, NpzFile
 from kdanalysis.store.formats.parquet import ParquetTable
@@ -82,6 +83,7 @@ class Regions(Columns):
         return self.shape[2]
 
 
+@typed
 def load_logits(
     path: str | Path,
     *,
@@ -140,6 +142,7 @@ def load_side(path: str | Path, name: str, vocabulary: int | None = None) -> Log
     return Logits(path, {"teacher_logits": _second(path, name)}, vocabulary)
 
 
+@typed
 def load_regions(path: str | Path) -> Regions:
     """Open region logits in a run folder, .npz, .pt, .safetensors or .parquet.
 

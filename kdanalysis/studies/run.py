@@ -9,6 +9,7 @@ import pandas as pd
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.noun import find_noun
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.store.run import StoredRun
 from kdanalysis.studies.compute import Watch, compute, unwatched
@@ -154,6 +155,7 @@ def analyzer(source: Source, name: str, compared: tuple[float, int] | None = Non
     return made
 
 
+@typed
 def open_run(path: str | Path) -> Run:
     """Open a run folder; damaged parts are left out and listed in ``skipped``.
 

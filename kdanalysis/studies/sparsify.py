@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import check_temperatures
 from kdanalysis.store.sparse_writer import writing_sparse
@@ -18,6 +19,7 @@ BESIDE = ("target", "sample_id", "step", "epoch")  # come along where the dense 
 WIDE = 2**21  # entries of logits that are read together
 
 
+@typed
 def sparsify(
     source: Any,
     out: str | Path,
