@@ -208,11 +208,6 @@ def check_temperature(temperature: Real) -> float:
     return number
 
 
-def check_number(name: str, number: object) -> float:
-    """Return it as a float; a ValueError where it is no finite number, or one that learns."""
-    return fitted(name, number, float)
-
-
 def check_ramp(ramp: Real) -> Real:
     """Return it; a ValueError where it is no finite number from 0."""
     number = ramp if isinstance(ramp, float) else fitted("ramp", ramp, float)
