@@ -47,12 +47,9 @@ class Layers:
     names: tuple[str, ...]
     noise: bool = True
 
-    def __init__(self, *names: Any, noise: bool = True) -> None:
+    def __init__(self, *names: str, noise: bool = True) -> None:
         if not names:
             raise ValueError("need at least one layer by its name, got none")
-        for name in names:
-            if not isinstance(name, str):
-                raise ValueError(f"a layer is chosen by its name as text, got {name!r:.80}")
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "noise", noise)
 

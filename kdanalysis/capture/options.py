@@ -78,7 +78,7 @@ class Scaling:
             each by that number.
 
     Raises:
-        ValueError: an ``accumulate`` below 1.
+        ValueError: an ``accumulate`` below 1, or a scaler that does not say its scale.
     """
 
     scaler: Any = None
@@ -86,6 +86,11 @@ class Scaling:
 
     def __post_init__(self) -> None:
         check_count("accumulate", self.accumulate)
+        if self.scaler is not None and not hasattr(self.scaler, "get_scale"):
+            raise ValueError(
+                f"scaler must be a GradScaler, whose get_scale() says by how much a loss is "
+                f"multiplied, or None; got {self.scaler!r:.80}"
+            )
 
     @property
     def factor(self) -> float | None:
@@ -129,10 +134,6 @@ class Options:
         if self.layers and self.loss is None:
             raise ValueError("layers need a loss: what is kept are the gradients of its terms")
         check_top(self.top)
-        if not callable(self.schedule):
-            raise ValueError(f"schedule must be a function of the step, got {self.schedule!r}")
-        if not isinstance(self.seed, int):
-            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
         refuse_existing(self.path, self.store.existing, self.rank)
 
 

@@ -45,7 +45,7 @@ class Projected:
         cap: bound that squeezes them, as of Gemma.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, or a cap that is not above 0.
     """
 
     hidden: Tensor
@@ -62,6 +62,8 @@ class Projected:
                 f"need hidden states (m, d) and the head's weight (c, d), got {shapes[0]} and "
                 f"{shapes[1]}: flatten batch and positions, and give your loss what you flattened"
             )
+        if self.cap is not None and self.cap <= 0:
+            raise ValueError(f"cap squeezes the logits between -cap and cap, got {self.cap}")
 
     def __len__(self) -> int:
         return len(self.hidden) if self.rows is None else len(self.rows)

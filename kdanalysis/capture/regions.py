@@ -57,8 +57,10 @@ def region_bytes(
         dtype: "float16", "bfloat16", "float32" or "float64".
 
     Raises:
-        ValueError: scales that do not rise from 1, or an unknown dtype.
+        ValueError: scales that do not rise from 1, an unknown dtype, or fewer than no rows.
     """
+    if min(rows, num_classes) < 0:
+        raise ValueError(f"need rows and num_classes from 0, got {rows} and {num_classes}")
     if dtype not in DTYPES:
         raise ValueError(f"dtype is one of {tuple(DTYPES)}, got {dtype!r}")
     values = 2 * rows * num_classes * count_regions(check_scales(scales))

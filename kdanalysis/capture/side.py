@@ -33,7 +33,7 @@ class Side:
             taken for 4x4) with at most one token in front.
     """
 
-    net: Any
+    net: nn.Module | str
     layer: str | None = ""
     map: str = ""
     head: str = ""
@@ -51,15 +51,15 @@ def as_side(given: Any, name: str) -> Side:
     Raises:
         ValueError: it is neither, or a list of modules, which is never called.
     """
-    side = given if isinstance(given, Side) else Side(given)
-    if not isinstance(side.net, nn.Module) or isinstance(side.net, nn.ModuleList | nn.ModuleDict):
-        given = " ".join(repr(side.net).split())
+    net = given.net if isinstance(given, Side) else given
+    if not isinstance(net, nn.Module) or isinstance(net, nn.ModuleList | nn.ModuleDict):
         raise ValueError(
             f"{name} must be a module that is called, or Side(module, ...): a hook takes its "
-            f"logits. Got {type(side.net).__name__} {given:.80}. Several teachers are one as "
-            f"kd.Teachers(first, second); where no module gives the logits, as of a function, "
-            f"leave it out and give them in every call of the recorder"
+            f"logits. Got {type(net).__name__} {' '.join(repr(net).split()):.80}. Several teachers "
+            f"are one as kd.Teachers(first, second); where no module gives the logits, as of a "
+            f"function, leave it out and give them in every call of the recorder"
         )
+    side = given if isinstance(given, Side) else Side(net)
     if side.layer is not None:
         _check_hooks(side.net, name)
     return side

@@ -26,9 +26,10 @@ class Support(Partition):
     def __post_init__(self) -> None:
         try:
             ids = torch.as_tensor(self.ids)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError):
             ids = torch.empty(0)
-        if ids.is_floating_point() or ids.dim() not in (1, 2) or not ids.numel():
+        wrong = ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool
+        if wrong or ids.dim() not in (1, 2) or not ids.numel():
             raise ValueError(
                 f"ids of Support are whole numbers (K,) or (n, K), got {self.ids!r:.80}"
             )

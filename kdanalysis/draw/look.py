@@ -77,7 +77,9 @@ def new_figure(width: float, height: float, layout: str | None = "constrained") 
 
 @typed
 def new_axes(width: float = COLUMN, height: float = 3.2) -> Axes:
-    """Axes of a new figure, sizes in inches."""
+    """Axes of a new figure, sizes in inches; a ValueError where one is not above 0."""
+    if min(width, height) <= 0:
+        raise ValueError(f"need a width and a height above 0 inches, got {width} and {height}")
     return new_figure(width, height).subplots()
 
 

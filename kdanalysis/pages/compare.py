@@ -18,7 +18,7 @@ from kdanalysis.studies.source import MOST, Source
 
 @typed
 def compare(
-    sources: Any,
+    sources: str | Path | Mapping[str, Any] | Iterable[str | Path],
     losses: str | Iterable[str] | Mapping[str, Loss] | None = None,
     match_norm: bool = False,
     temperature: float | None = None,

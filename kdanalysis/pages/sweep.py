@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 import torch
@@ -17,7 +16,7 @@ from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, stated
-from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.opening import Given, open_source
 
 MOST_ROWS = 400  # of the table on the page; the files hold all
 BATCH, WIDE = 16_384, 2**24  # rows that are read together, and entries of them
@@ -29,7 +28,7 @@ SHORT = (
 
 @typed
 def sweep_study(
-    source: Any,
+    source: Given,
     temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
     ks: str | Sequence[int] = "all",
     weights: Sequence[float] = (1.0, 1.0, 8.0),

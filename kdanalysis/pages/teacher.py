@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 import torch
@@ -33,7 +32,7 @@ from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, label_fact, left_out_fact, stated
-from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.opening import Given, open_source
 from kdanalysis.studies.run import MOST_CLASSES
 from kdanalysis.studies.source import Source
 from kdanalysis.studies.sparse import is_sparse
@@ -41,7 +40,7 @@ from kdanalysis.studies.sparse import is_sparse
 
 @typed
 def diagnose(
-    source: Any,
+    source: Given,
     temperatures: Sequence[float | int] = (1.0, 2.0, 4.0, 8.0),
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,

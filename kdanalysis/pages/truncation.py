@@ -21,7 +21,7 @@ from kdanalysis.pages.truncation_sparse import sparse_study, study_of
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, label_fact
 from kdanalysis.studies.kept import bind, lacks
-from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.opening import Given, open_source
 from kdanalysis.studies.source import Source
 
 BATCH = 2**23  # rows x classes read together
@@ -90,7 +90,7 @@ def numbered(classes: Tensor | np.ndarray | Sequence[str]) -> tuple[Any, list[st
 
 @typed
 def truncation_study(
-    source: Any,
+    source: Given,
     ks: Sequence[int] | None = None,
     temperatures: Sequence[float | int] = (1.0,),
     losses: Losses = None,
