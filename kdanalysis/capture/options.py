@@ -123,10 +123,6 @@ class Options:
     def __post_init__(self) -> None:
         if self.max_rows is not None:
             check_count("max_rows", self.max_rows)
-        if self.loss is not None and not isinstance(self.loss, Loss):
-            raise ValueError(
-                f"loss must be a kdanalysis loss such as GDKD(), got {self.loss!r:.80}"
-            )
         if self.regions and getattr(self.loss, "stacked", None) is not None:
             raise ValueError(
                 "regions cannot be kept beside a loss on stepping stones: leave them out"

@@ -46,36 +46,39 @@ class Unfit(ValueError):
 
 
 @overload
-def typed(made: Made, *, but: Sequence[str] = ()) -> Made: ...
+def typed(made: Made) -> Made: ...
 @overload
-def typed(*, but: Sequence[str]) -> Callable[[Made], Made]: ...
-def typed(made: Any = None, *, but: Sequence[str] = ()) -> Any:
+def typed(*, advice: Mapping[str, str]) -> Callable[[Made], Made]: ...
+def typed(made: Any = None, *, advice: Mapping[str, str] | None = None) -> Any:
     """Let a function, or a class as it is made, take what its annotations say and nothing else.
 
     Args:
         made: the function or the class.
-        but: arguments that it checks itself, with a sentence of its own.
+        advice: what to do instead, by argument; it ends the message.
 
     Raises:
         ValueError: when called with something else: it names the argument, what is needed and what
             was given.
     """
     if made is None:
-        return partial(typed, but=but)
+        return partial(typed, advice=advice)
+    advice = advice or {}
     if not isinstance(made, type):
-        return _checked(made, made.__name__, but)
+        return _checked(made, made.__name__, advice)
     how = "__new__" if issubclass(made, tuple) else "__init__"
-    setattr(made, how, _checked(getattr(made, how), made.__name__, but))
+    setattr(made, how, _checked(getattr(made, how), made.__name__, advice))
     return made
 
 
-def _checked(function: Callable[..., Any], name: str, but: Sequence[str]) -> Callable[..., Any]:
+def _checked(
+    function: Callable[..., Any], name: str, advice: Mapping[str, str]
+) -> Callable[..., Any]:
     form = signature(function)
 
     @cache
     def hints() -> dict[str, Any]:
         with suppress(NameError):  # of a type that is only there for type checkers
-            return {k: hint for k, hint in hints_of(function).items() if k not in but}
+            return hints_of(function)
         return {}
 
     @wraps(function)
@@ -84,29 +87,33 @@ def _checked(function: Callable[..., Any], name: str, but: Sequence[str]) -> Cal
             bound = form.bind(*given, **named)
         except TypeError:
             return function(*given, **named)  # for Python's own words
-        _fit_all(name, bound, hints())
+        _fit_all(name, bound, hints(), advice)
         return function(*bound.args, **bound.kwargs)
 
     return checked
 
 
-def _fit_all(name: str, bound: BoundArguments, hints: Mapping[str, Any]) -> None:
+def _fit_all(
+    name: str, bound: BoundArguments, hints: Mapping[str, Any], advice: Mapping[str, str]
+) -> None:
     for argument, value in bound.arguments.items():
         hint, kind = hints.get(argument, Any), bound.signature.parameters[argument].kind
         if kind is Parameter.VAR_POSITIONAL:
             hint = tuple[hint, ...]
         elif kind is Parameter.VAR_KEYWORD:
             hint = Mapping[str, hint]
-        bound.arguments[argument] = fitted(f"{name}: {argument}", value, hint)
+        bound.arguments[argument] = fitted(
+            f"{name}: {argument}", value, hint, advice.get(argument, "")
+        )
 
 
-def fitted(name: str, value: Any, hint: Any) -> Any:
+def fitted(name: str, value: Any, hint: Any, advice: str = "") -> Any:
     """Return a value as its annotation has it; a ValueError that says what ``name`` needs."""
     try:
         return fit(value, hint)
     except Unfit as unfit:
         raise ValueError(
-            f"{name}{unfit.place} must be {unfit.needed}, got {told(unfit.value)}"
+            f"{name}{unfit.place} must be {unfit.needed}, got {told(unfit.value)}{advice}"
         ) from None
 
 

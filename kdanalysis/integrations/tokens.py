@@ -51,8 +51,14 @@ def tokens(
 
     Raises:
         ValueError: the student's and the teacher's logits differ in shape, or do not fit the
-            labels; a sample id is missing or too large.
+            labels; a shift of labels without positions; a sample id is missing or too large.
     """
+    if shift and labels.dim() == 1:
+        raise ValueError(
+            f"labels {tuple(labels.shape)} have no positions to shift: need (texts, positions), of "
+            f"one text labels[None] and logits[None]; or shift=False, where every row has its own "
+            f"label"
+        )
     ids = torch.arange(len(labels), device=labels.device) if sample_id is None else sample_id
     if ids.shape != labels.shape[:1] or bool((ids.abs() >= 2**43).any()):
         raise ValueError(
