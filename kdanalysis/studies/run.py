@@ -122,7 +122,7 @@ def refuse_pairs(name: str, source: Source) -> None:
         raise ValueError(
             f"table {name!r} of {source.path} would hold {classes:,} x {classes:,} numbers, "
             f"{classes**2 * 8 / 1e9:.3g} GB or more: beyond {VOCABULARY:,} classes ask for "
-            f"'teacher' or 'mass', or cut the logits with vocabulary="
+            f"'teacher' or 'mass', or open a file cut by kd.load_logits(file, vocabulary=...)"
         )
 
 

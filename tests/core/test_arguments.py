@@ -1,4 +1,4 @@
-"""Arguments are what their annotations say: what fits arrives as plain Python, the rest is named."""
+"""Arguments are what annotations say: what fits arrives as plain Python, the rest is named."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
