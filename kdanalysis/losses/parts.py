@@ -146,8 +146,7 @@ def _check_weight(weight: SupportsFloat | str) -> float | str:
     """Return a number, or the word for a group's mass."""
     if isinstance(weight, str) and weight != MASS:
         raise ValueError(
-            f"a weight is a finite number, or {MASS!r} for the teacher's mass of a group, got "
-            f"{weight!r}"
+            f"weights are numbers or {MASS!r}, the teacher's mass of a group; got {weight!r}"
         )
     return MASS if weight == MASS else float(weight)
 
