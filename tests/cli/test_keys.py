@@ -45,3 +45,11 @@ def test_what_cannot_be_read_is_said(run_command, file, keys, message):
     result = run_command("diagnose", file, "--keys", keys)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_sentences_speak_of_options_as_they_are_typed(run_command, tmp_path):
+    padded = np.pad(STUDENT, ((0, 0), (0, 2)))
+    np.savez(tmp_path / "padded.npz", teacher_logits=TEACHER, student_logits=padded)
+    result = run_command("sweep", tmp_path / "padded.npz")
+    assert result.exit_code == 2
+    assert "; --vocabulary 4 cuts off padding" in result.stderr
