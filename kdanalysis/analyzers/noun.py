@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.draw.labels import relabel
 from kdanalysis.draw.look import Axes, Figure, let_name_colours, styled
 from kdanalysis.draw.place import drawing_on, place_for
@@ -23,6 +24,7 @@ Names = Sequence[str] | None
 Tables = Mapping[str, pd.DataFrame]
 
 
+@typed
 class Reading(NamedTuple):
     """What to read in a table, and the number behind it with its unit, from one computation."""
 

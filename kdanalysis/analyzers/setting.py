@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.partition import Target, TopK
 from kdanalysis.losses import DKD, GDKD, KD, CrossEntropy, Loss
 from kdanalysis.losses.parts import KDParts
 
 
+@typed
 @dataclass(frozen=True)
 class Setting:
     """What an analyzer is made for.

@@ -21,11 +21,13 @@ from kdanalysis.capture.moments import (
 )
 from kdanalysis.capture.passes import Pass, Seen
 from kdanalysis.capture.samples import permuted
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.losses import Labels
 from kdanalysis.networks.names import Layer, find_layers, unwrapped
 
 
+@typed
 @dataclass(frozen=True, init=False)
 class Layers:
     """Keeps the Gram matrix of the loss terms' gradients at layers of the student.
@@ -45,12 +47,9 @@ class Layers:
     names: tuple[str, ...]
     noise: bool = True
 
-    def __init__(self, *names: Any, noise: bool = True) -> None:
+    def __init__(self, *names: str, noise: bool = True) -> None:
         if not names:
             raise ValueError("need at least one layer by its name, got none")
-        for name in names:
-            if not isinstance(name, str):
-                raise ValueError(f"a layer is chosen by its name as text, got {name!r:.80}")
         object.__setattr__(self, "names", names)
         object.__setattr__(self, "noise", noise)
 

@@ -14,6 +14,7 @@ from kdanalysis.capture.regions import Regions
 from kdanalysis.capture.samples import check_count
 from kdanalysis.capture.schedule import Schedule
 from kdanalysis.capture.top import check_top
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.partition import TopK
 from kdanalysis.losses import Loss
 from kdanalysis.store.floats import DTYPES
@@ -28,6 +29,7 @@ CHOICES = {
 }
 
 
+@typed
 @dataclass(frozen=True)
 class Store:
     """How a run is kept on the disk, and what is kept with it.
@@ -65,6 +67,7 @@ class Store:
             object.__setattr__(self, "classes", list(self.classes))
 
 
+@typed
 @dataclass(frozen=True)
 class Scaling:
     """What your loop multiplies a loss by before ``backward()``; the residual divides it out.
@@ -75,7 +78,7 @@ class Scaling:
             each by that number.
 
     Raises:
-        ValueError: an ``accumulate`` below 1.
+        ValueError: an ``accumulate`` below 1, or a scaler that does not say its scale.
     """
 
     scaler: Any = None
@@ -83,6 +86,11 @@ class Scaling:
 
     def __post_init__(self) -> None:
         check_count("accumulate", self.accumulate)
+        if self.scaler is not None and not hasattr(self.scaler, "get_scale"):
+            raise ValueError(
+                f"scaler must be a GradScaler, whose get_scale() says by how much a loss is "
+                f"multiplied, or None; got {self.scaler!r:.80}"
+            )
 
     @property
     def factor(self) -> float | None:
@@ -115,10 +123,6 @@ class Options:
     def __post_init__(self) -> None:
         if self.max_rows is not None:
             check_count("max_rows", self.max_rows)
-        if self.loss is not None and not isinstance(self.loss, Loss):
-            raise ValueError(
-                f"loss must be a kdanalysis loss such as GDKD(), got {self.loss!r:.80}"
-            )
         if self.regions and getattr(self.loss, "stacked", None) is not None:
             raise ValueError(
                 "regions cannot be kept beside a loss on stepping stones: leave them out"
@@ -126,10 +130,6 @@ class Options:
         if self.layers and self.loss is None:
             raise ValueError("layers need a loss: what is kept are the gradients of its terms")
         check_top(self.top)
-        if not callable(self.schedule):
-            raise ValueError(f"schedule must be a function of the step, got {self.schedule!r}")
-        if not isinstance(self.seed, int):
-            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
         refuse_existing(self.path, self.store.existing, self.rank)
 
 

@@ -18,12 +18,14 @@ from kdanalysis.capture.samples import (
     warn_of_repeated,
 )
 from kdanalysis.capture.sent import watch
+from kdanalysis.core.arguments import typed
 from kdanalysis.losses.sides import is_soft
 
 if TYPE_CHECKING:
     from kdanalysis.capture.recorder import Recorder
 
 
+@typed
 @dataclass(frozen=True)
 class Projected:
     """Hidden states and the head's weight, in place of a side's logits.
@@ -43,7 +45,7 @@ class Projected:
         cap: bound that squeezes them, as of Gemma.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, or a cap that is not above 0.
     """
 
     hidden: Tensor
@@ -60,6 +62,8 @@ class Projected:
                 f"need hidden states (m, d) and the head's weight (c, d), got {shapes[0]} and "
                 f"{shapes[1]}: flatten batch and positions, and give your loss what you flattened"
             )
+        if self.cap is not None and self.cap <= 0:
+            raise ValueError(f"cap squeezes the logits between -cap and cap, got {self.cap}")
 
     def __len__(self) -> int:
         return len(self.hidden) if self.rows is None else len(self.rows)

@@ -20,14 +20,16 @@ from kdanalysis.capture.record import Captured, begin
 from kdanalysis.capture.samples import check_batch, check_sides
 from kdanalysis.capture.schedule import Schedule, every
 from kdanalysis.capture.sent import watch
-from kdanalysis.capture.side import Side, as_side
+from kdanalysis.capture.side import ADVICE, Side, as_side, warn_of_mixture
 from kdanalysis.capture.taps import Taps
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.warn import warn
 from kdanalysis.losses import Labels, Loss
 
 Real = int | float
 
 
+@typed(advice={"student": ADVICE, "teacher": ADVICE, "loss": ", such as kd.GDKD()"})
 class Recorder:
     """Captures teacher and student logits while a student trains, and changes nothing in it.
 
@@ -89,6 +91,7 @@ class Recorder:
     ) -> None:
         given = {"student": student, "teacher": teacher}
         sides = {name: as_side(one, name) for name, one in given.items() if one is not None}
+        warn_of_mixture(sides.get("teacher"), loss)
         self._options = Options(
             path=Path(path).expanduser(),
             rank=place()[0],

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from kdanalysis.capture.passes import Pass, Seen, side_regions
 from kdanalysis.capture.samples import Rows, check_count
 from kdanalysis.capture.side import RegionTap, Side, as_side
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.regions import check_scales, count_regions
 from kdanalysis.losses import Loss
 from kdanalysis.networks.mode import evaluating
 from kdanalysis.store.floats import DTYPES
 
 
+@typed
 @dataclass(frozen=True)
 class Regions:
     """Keeps the region logits of both sides (see ``region_logits``), whatever the loss.
@@ -40,6 +42,7 @@ class Regions:
         check_count("rows", self.rows)
 
 
+@typed
 def region_bytes(
     rows: int, num_classes: int, scales: Sequence[int] = (1, 2, 4), dtype: str = "float16"
 ) -> int:
@@ -54,8 +57,10 @@ def region_bytes(
         dtype: "float16", "bfloat16", "float32" or "float64".
 
     Raises:
-        ValueError: scales that do not rise from 1, or an unknown dtype.
+        ValueError: scales that do not rise from 1, an unknown dtype, or fewer than no rows.
     """
+    if min(rows, num_classes) < 0:
+        raise ValueError(f"need rows and num_classes from 0, got {rows} and {num_classes}")
     if dtype not in DTYPES:
         raise ValueError(f"dtype is one of {tuple(DTYPES)}, got {dtype!r}")
     values = 2 * rows * num_classes * count_regions(check_scales(scales))
@@ -125,6 +130,7 @@ def _at(one: Pass, rows: Int[Tensor, " k"]) -> Pass:
     return one._replace(logits=logits, features=replace(one.features, values=values, logits=logits))
 
 
+@typed
 def read_regions(
     batches: Iterable[Sequence[Tensor]],
     teacher: nn.Module | Side,

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.core.arguments import fitted
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.warn import warn
@@ -83,7 +84,7 @@ def kept(values: Tensor, rows: Int[Tensor, " r"], copy: Tensor | None = None) ->
 
 def check_count(name: str, value: Any) -> None:
     """Raise a ValueError where a number that was given is not at least 1."""
-    if not (isinstance(value, int) and value >= 1):
+    if fitted(name, value, int) < 1:
         raise ValueError(f"{name} must be at least 1, got {value!r}")
 
 

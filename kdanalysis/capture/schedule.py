@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from math import log10
 
+from kdanalysis.core.arguments import typed
+
 Schedule = Callable[[int], bool]
 
 
+@typed
 def every(n: int) -> Schedule:
     """Capture step 0 and every n-th step after it."""
     if n < 1:
@@ -19,6 +22,7 @@ def never(step: int) -> bool:
     return False
 
 
+@typed
 def at(steps: Iterable[int]) -> Schedule:
     """Capture the given steps."""
     chosen = frozenset(steps)
@@ -27,6 +31,7 @@ def at(steps: Iterable[int]) -> Schedule:
     return chosen.__contains__
 
 
+@typed
 def logarithmic(per_decade: int = 10) -> Schedule:
     """Capture step 0 and then steps evenly spaced in log(step), so many for a factor of ten.
 

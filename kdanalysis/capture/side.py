@@ -9,13 +9,25 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from kdanalysis.capture.passes import FeatureMap
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.regions import DROPOUT
 from kdanalysis.core.warn import warn
+from kdanalysis.core.wording import told
+from kdanalysis.losses import Loss
+from kdanalysis.losses.kept import leaves
 from kdanalysis.networks.hook import Hook, in_backward, logits_of
 from kdanalysis.networks.maps import Search, is_spatial, named_layout, tensor_of
-from kdanalysis.networks.names import check_inside, submodule
+from kdanalysis.networks.names import check_inside, submodule, unwrapped
+from kdanalysis.networks.teachers import Teachers
+
+ADVICE = (
+    ": a hook takes its logits. Several teachers are one as kd.Teachers(first, second); where no "
+    "module gives the logits, as of a function, leave it out and give them in every call of the "
+    "recorder"
+)
 
 
+@typed(advice={"net": ADVICE})
 @dataclass(frozen=True)
 class Side:
     """A model, student or teacher, and where on it to look; names as in ``submodule``.
@@ -31,7 +43,7 @@ class Side:
             taken for 4x4) with at most one token in front.
     """
 
-    net: Any
+    net: nn.Module | str
     layer: str | None = ""
     map: str = ""
     head: str = ""
@@ -49,18 +61,28 @@ def as_side(given: Any, name: str) -> Side:
     Raises:
         ValueError: it is neither, or a list of modules, which is never called.
     """
-    side = given if isinstance(given, Side) else Side(given)
-    if not isinstance(side.net, nn.Module) or isinstance(side.net, nn.ModuleList | nn.ModuleDict):
-        given = " ".join(repr(side.net).split())
-        raise ValueError(
-            f"{name} must be a module that is called, or Side(module, ...): a hook takes its "
-            f"logits. Got {type(side.net).__name__} {given:.80}. Several teachers are one as "
-            f"kd.Teachers(first, second); where no module gives the logits, as of a function, "
-            f"leave it out and give them in every call of the recorder"
-        )
+    net = given.net if isinstance(given, Side) else given
+    if not isinstance(net, nn.Module) or isinstance(net, nn.ModuleList | nn.ModuleDict):
+        raise ValueError(f"{name} must be a torch Module that is called, got {told(net)}{ADVICE}")
+    side = given if isinstance(given, Side) else Side(net)
     if side.layer is not None:
         _check_hooks(side.net, name)
     return side
+
+
+def warn_of_mixture(teacher: Side | None, loss: Loss | None) -> None:
+    """Warn where teachers are mixed at another temperature than a loss softens the mixture at."""
+    net = None if teacher is None else unwrapped(teacher.net)
+    if not isinstance(net, Teachers) or net.of != "probabilities" or loss is None:
+        return
+    for one in leaves(loss):
+        if one.temperature not in (None, net.temperature):
+            return warn(
+                f"kd.Teachers mixes the teachers' probabilities at T = {net.temperature:g}, and "
+                f"{type(one).__name__} softens the mixture at T = {one.temperature:g}, where it is "
+                f"not their mean: give Teachers temperature={one.temperature:g}, or of='logits', "
+                f"whose mean is the same at every T"
+            )
 
 
 def _check_hooks(net: nn.Module, name: str) -> None:
@@ -75,6 +97,7 @@ def _check_hooks(net: nn.Module, name: str) -> None:
         ) from error
 
 
+@typed
 class RegionTap:
     """The regions of a model's last forward pass, for any convolutional network or ViT.
 

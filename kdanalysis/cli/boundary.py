@@ -1,6 +1,7 @@
 """The one place where an error becomes a sentence and an exit code."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from kdanalysis.core.ranks import RANKS, Ended
 
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
+AS_TYPED = ("keys", "vocabulary")  # options that functions below take by the same names
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
@@ -88,7 +90,22 @@ def _terminate(number: int, frame: object) -> NoReturn:
     raise Terminated(128 + number)
 
 
-class Together(TyperCommand):
+class Command(TyperCommand):
+    """A command; sentences speak of its options as they are typed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it; in errors ``vocabulary=5`` is ``--vocabulary 5``."""
+        try:
+            return super().invoke(ctx)
+        except ValueError as error:
+            own = [one.name for one in self.params if one.name in AS_TYPED]
+            if own and error.args:
+                said = re.sub(rf"\b({'|'.join(own)})= ?", r"--\1 ", str(error.args[0]))
+                error.args = said, *error.args[1:]
+            raise
+
+
+class Together(Command):
     """A command that runs on one rank or, under torchrun, on several that share the rows."""
 
     def make_context(self, *args: Any, **extra: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kdanalysis import __version__
-from kdanalysis.cli.boundary import Boundary, Together
+from kdanalysis.cli.boundary import Boundary, Command, Together
 from kdanalysis.cli.compare import compare
 from kdanalysis.cli.diagnose import diagnose
 from kdanalysis.cli.export import export
@@ -80,7 +80,7 @@ LOOKING = (
 )
 WRITING = (export, sparsify)
 for command in (quickstart, train, *LOOKING, *WRITING):
-    app.command(cls=Together if command in TOGETHER else None)(command)
+    app.command(cls=Together if command in TOGETHER else Command)(command)
 
 
 def main() -> None:

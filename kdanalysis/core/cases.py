@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.partition import check_target
 
 CASES = ("GT-LT", "GW-LW", "GT-LW", "GW-LT")  # two consistent, two complementary ones
@@ -17,6 +18,7 @@ KINDS = ("GT-LT", "GW-LW same", "GW-LW other", "GT-LW", "GW-LT")
 COMPLEMENTARY = {"class": KINDS[2:], "correctness": KINDS[3:]}
 
 
+@typed
 def region_cases(teacher: Float[Tensor, "n c r"], target: Int[Tensor, " n"]) -> Int[Tensor, "n r"]:
     """Return the case of every region as its place in ``CASES``.
 

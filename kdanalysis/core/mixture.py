@@ -1,16 +1,18 @@
 """Several teachers as one: their logits, or what they say at a temperature, mixed by weights."""
 
 from collections.abc import Iterable, Sequence
-from math import isfinite
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kdanalysis.core.arguments import typed
+
 Real = int | float
 OF = ("probabilities", "logits")
 
 
+@typed
 def mix(
     logits: Sequence[Float[Tensor, "*n c"]],
     weights: Iterable[Real] | None = None,
@@ -57,9 +59,9 @@ def check_mixture(
     """
     if of not in OF:
         raise ValueError(f"of is one of {OF}, got {of!r}")
-    if not (isfinite(temperature) and temperature > 0):
+    if temperature <= 0:
         raise ValueError(f"temperature must be a finite number above 0, got {temperature!r}")
     given = (1.0,) * count if weights is None else tuple(float(w) for w in weights)
-    if len(given) != count or not all(isfinite(w) and w > 0 for w in given):
+    if len(given) != count or any(w <= 0 for w in given):
         raise ValueError(f"need a weight above 0 for each of {count} teachers, got {given}")
     return tuple(w / sum(given) for w in given)

@@ -7,13 +7,13 @@ for every class of every sample, shape (n, c). Group 0 is the top group and no g
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import index
 from typing import Any, ClassVar, SupportsIndex
 
 import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.largest import largest
 
 Logits, Labels, Ids = Float[Tensor, "n c"], Int[Tensor, " n"], Int[Tensor, "n c"]
@@ -67,13 +67,9 @@ class Chosen(Partition):
         return groups
 
 
-def _keep_int(rule: Partition, name: str) -> None:
-    """Make a field a plain int, whatever integer type it came in."""
-    value = getattr(rule, name)
-    try:
-        object.__setattr__(rule, name, index(value))
-    except TypeError:
-        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
+def _refuse_none(rule: Partition, smallest: int, k: int) -> None:
+    if k < smallest:
+        raise ValueError(f"{rule} leaves a group empty: need k >= {smallest}")
 
 
 def _refuse_empty(rule: Partition, smallest: int, k: int, classes: int) -> None:
@@ -112,6 +108,7 @@ class Top1(Chosen):
         return largest(teacher, 1), None
 
 
+@typed
 @dataclass(frozen=True)
 class TopK(Chosen):
     """Group 0: the k classes with the largest teacher logits. Group 1: the others.
@@ -125,7 +122,7 @@ class TopK(Chosen):
     strategy: str = "best"
 
     def __post_init__(self) -> None:
-        _keep_int(self, "k")
+        _refuse_none(self, 1, self.k)
         if self.strategy not in ("best", "worst"):
             raise ValueError(f"strategy is 'best' or 'worst', got {self.strategy!r}")
 
@@ -139,6 +136,7 @@ class TopK(Chosen):
         return largest(teacher if self.strategy == "best" else -teacher, self.k), None
 
 
+@typed
 @dataclass(frozen=True)
 class Top1TopK(Chosen):
     """Groups 0, 1, 2: the teacher's top class, its classes of rank 2 to k, the others (GDKD3)."""
@@ -148,7 +146,7 @@ class Top1TopK(Chosen):
     num_groups: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
-        _keep_int(self, "k")
+        _refuse_none(self, 2, self.k)
 
     def members(self, teacher: Logits, target: Labels) -> Members:
         """Rank by the teacher; ``target`` is not used."""
@@ -157,6 +155,7 @@ class Top1TopK(Chosen):
         return classes[:, :1], classes[:, 1:], None
 
 
+@typed
 @dataclass(frozen=True)
 class AutoK(Partition):
     """TopK with a k of its own for every sample, read from the softened teacher distribution.
@@ -174,8 +173,6 @@ class AutoK(Partition):
     num_groups: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        if self.max_k is not None:
-            _keep_int(self, "max_k")
         if not self.ratio > 1:
             raise ValueError(f"ratio must be above 1, got {self.ratio}: every class would be top")
         if self.max_k is not None and self.max_k < 1:
@@ -205,6 +202,7 @@ class AutoK(Partition):
         return torch.empty_like(order).scatter(-1, order, outside.long())
 
 
+@typed
 @dataclass(frozen=True)
 class Groups(Chosen):
     """Fixed groups of classes, such as superclasses; the same for every sample.
@@ -218,7 +216,7 @@ class Groups(Chosen):
     num_groups: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ids", tuple(int(group) for group in self.ids))
+        object.__setattr__(self, "ids", tuple(self.ids))
         found = sorted(set(self.ids))
         if found != list(range(len(found))) or len(found) < 1:
             raise ValueError(f"group ids must run from 0 without gaps, got {found}")

@@ -13,7 +13,6 @@ p positions, c classes, r regions.
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from math import isqrt
-from operator import index
 from typing import Any, SupportsIndex
 
 import torch
@@ -21,12 +20,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kdanalysis.core.arguments import fitted, typed
+
 OFFICIAL = (1, 2, 4)
 DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 SILENT = (*DROPOUT, nn.Flatten, nn.Identity)
 NEEDS_MAP = (nn.Conv2d, nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Flatten)
 
 
+@typed
 def region_logits(
     features: Float[Tensor, "n ..."],
     weight: Float[Tensor, "c d *ones"] | nn.Module,
@@ -76,6 +78,7 @@ def region_logits(
         return F.linear(pooled, weight.to(dtype), bias).mT
 
 
+@typed
 def feature_gradients(
     gradients: Float[Tensor, "n c r"],
     weight: Float[Tensor, "c d *ones"] | nn.Module,
@@ -143,10 +146,7 @@ def averaging(
 
 def check_scales(scales: Any) -> tuple[int, ...]:
     """Return them as plain ints; a ValueError where they do not rise from 1."""
-    try:
-        found = tuple(index(scale) for scale in scales)
-    except TypeError:
-        raise ValueError(f"scales are whole numbers such as (1, 2, 4), got {scales!r}") from None
+    found = tuple(fitted("scales", scales, Iterable[int]))
     if found[:1] != (1,) or any(b <= a for a, b in pairwise(found)):
         raise ValueError(f"scales must rise from 1, the whole image, got {found}")
     return found

@@ -8,19 +8,20 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdanalysis.core import sparse_checks as check
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.largest import largest
 from kdanalysis.core.sparse_tail import Bounds, tail_bounds
 
 ROWS = 8  # of logits that are held in float64 at once
 
 
+@typed
 class SparseTeacher:
     """The teacher's log-probabilities of K tokens a row, and the mass of all others where known.
 
     Rows need no order, may hold fewer than K tokens, and the token that was sampled may stand
-    among them although it is not of the K largest. Every argument is a torch tensor or a numpy
-    array. Log-probabilities of -1000 and below (-1e3, -1e4, -inf) are fillers of other programs:
-    their tokens count as absent and ``found`` says how many there were.
+    among them. Every argument is a torch tensor or a numpy array. Log-probabilities of -1000 and
+    below are fillers of other programs: their tokens count as absent, and ``found`` counts them.
 
     Args:
         ids: (n, K) token ids, -1 where absent.

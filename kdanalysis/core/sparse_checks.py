@@ -1,13 +1,13 @@
 """What a SparseTeacher may be made of: every refusal names the first row, and why."""
 
 from collections.abc import Mapping
-from math import isfinite
-from operator import index
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from kdanalysis.core.arguments import fitted
 
 SENTINEL = -1e3  # what stands for "no token" in caches: -1e3, -1e4, -inf
 SLACK = 0.01  # of a sum of probabilities: half precision and quantised caches round that much
@@ -23,11 +23,8 @@ def kind(kind: str) -> str:
 
 def temperature(temperature: Any) -> float:
     """Return it as a float; a ValueError where it is no positive number."""
-    try:
-        number = float(temperature)
-    except (TypeError, ValueError):
-        number = 0.0
-    if not (isfinite(number) and number > 0):
+    number = fitted("temperature", temperature, float)
+    if number <= 0:
         raise ValueError(f"temperature must be a number above 0, got {temperature!r}")
     return number
 
@@ -39,10 +36,7 @@ def vocabulary(vocabulary: Any) -> int | None:
 
 def number(name: str, value: Any) -> int:
     """Return it as an int; a ValueError where it is no whole number from 1."""
-    try:
-        found = index(value)
-    except TypeError:
-        found = 0
+    found = fitted(name, value, int)
     if found < 1:
         raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
     return found
@@ -184,7 +178,7 @@ def logits(logits: Any, k: Any) -> tuple[Tensor, int]:
         raise ValueError(f"teacher logits of row {row} are not all finite: a softmax needs numbers")
     if not number("k", k) <= found.shape[-1]:
         raise ValueError(f"k is {found.shape[-1]} at most, the number of classes, got {k}")
-    return found, index(k)
+    return found, int(k)
 
 
 def first(bad: Tensor) -> int | None:

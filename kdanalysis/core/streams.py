@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kdanalysis.core.arguments import fitted
 from kdanalysis.core.partition import check_target
 
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
@@ -55,11 +55,11 @@ def check_temperatures(temperatures: Sequence[float | int]) -> tuple[float, ...]
     Raises:
         ValueError: there is none, one appears twice, or one is not a finite number above 0.
     """
-    values = tuple(float(t) for t in temperatures)
+    values = tuple(fitted("temperatures", temperatures, Sequence[float]))
     if not values:
         raise ValueError("need at least one temperature, got none")
     for t in values:
-        if not (isfinite(t) and t > 0):
+        if t <= 0:
             raise ValueError(f"temperature must be a finite number above 0, got {t:g}")
     if len(set(values)) != len(values):
         raise ValueError(f"temperatures must differ from each other, got {values}")

@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 
 import torch
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.partition import Ids, Labels, Logits, Members, Partition
 
 
+@typed
 @dataclass(frozen=True)
 class Support(Partition):
     """Group 0: the given classes. Group 1: the others. What a teacher of K tokens knows, and not.
@@ -24,9 +26,10 @@ class Support(Partition):
     def __post_init__(self) -> None:
         try:
             ids = torch.as_tensor(self.ids)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RuntimeError):
             ids = torch.empty(0)
-        if ids.is_floating_point() or ids.dim() not in (1, 2) or not ids.numel():
+        wrong = ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool
+        if wrong or ids.dim() not in (1, 2) or not ids.numel():
             raise ValueError(
                 f"ids of Support are whole numbers (K,) or (n, K), got {self.ids!r:.80}"
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import pandas as pd
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.draw.place import host
 from kdanalysis.draw.settings import settings
 
@@ -74,8 +75,11 @@ def new_figure(width: float, height: float, layout: str | None = "constrained") 
     return Drawing(figsize=(width, height), layout=layout)
 
 
+@typed
 def new_axes(width: float = COLUMN, height: float = 3.2) -> Axes:
-    """Axes of a new figure, sizes in inches."""
+    """Axes of a new figure, sizes in inches; a ValueError where one is not above 0."""
+    if min(width, height) <= 0:
+        raise ValueError(f"need a width and a height above 0 inches, got {width} and {height}")
     return new_figure(width, height).subplots()
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kdanalysis.capture import Side
+from kdanalysis.core.arguments import typed
 from kdanalysis.integrations.models import (
     check_class_names,
     is_encoder_decoder,
@@ -28,6 +29,7 @@ except Exception as error:  # a torchvision of another build ends it with a Runt
     ) from error
 
 
+@typed
 class DistillationCallback(TrainerCallback):
     """Opens a run when training starts, writes it before checkpoints, closes it at the end.
 
@@ -37,8 +39,7 @@ class DistillationCallback(TrainerCallback):
 
     Args:
         path: the run folder.
-        loss: what trains, by its terms' sum; for a loss of your own see
-            ``DistillationMixin.token_loss``.
+        loss: what trains, by its terms' sum; ``DistillationMixin.token_loss`` takes your own.
         teacher: the model to learn from; put onto the trainer's device, and into evaluation mode
             in its forward passes alone, since modules may be the student's too.
         id_column: name of the inputs' column with the sample ids of the rows; without it the

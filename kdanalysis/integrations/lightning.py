@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from kdanalysis.capture import Recorder, Side
+from kdanalysis.core.arguments import typed
 from kdanalysis.integrations.batch import Unpack, unpack
 from kdanalysis.integrations.recording import Ramp, Recording
 from kdanalysis.losses import Labels, Loss
@@ -23,6 +24,7 @@ except Exception as error:  # a torchvision of another build ends it with a Runt
     ) from error
 
 
+@typed
 class DistillationCallback(Callback):
     """Records student and teacher while a LightningModule trains.
 

@@ -12,13 +12,15 @@ from kdanalysis.capture import Recorder, Scaling, Side, Store, every
 from kdanalysis.capture.options import place
 from kdanalysis.capture.record import Captured
 from kdanalysis.capture.samples import own_ids
-from kdanalysis.capture.schedule import never
+from kdanalysis.capture.schedule import Schedule, never
+from kdanalysis.core.arguments import fitted, typed
 from kdanalysis.integrations.tally import Tally
 from kdanalysis.losses import Loss
 
 Ramp = Callable[[int], float | int]
 
 
+@typed
 class Recording:
     """Opens a recorder when training starts, numbers its steps and rows, closes it at the end.
 
@@ -35,10 +37,13 @@ class Recording:
         self.loss, self.recorder, self.tally = loss, None, Tally()
         self.factor: Callable[[], float | int] | None = None
         self._path, self._ramp, self._options = path, ramp, dict(options)
-        self._schedule = self._options.pop("schedule", None) or every(50)
-        self._listener = self._options.pop("listener", None)
-        self._store = self._options.pop("store", None) or Store()
+        self._schedule = self._option("schedule", Schedule) or every(50)
+        self._listener = self._option("listener", Callable)
+        self._store = self._option("store", Store) or Store()
         self._first, self._step, self._rows = 0, 0, 0
+
+    def _option(self, name: str, kind: Any) -> Any:
+        return fitted(name, self._options.pop(name, None), kind | None)
 
     def open(self, step: int, records: bool = True, **sides: nn.Module | Side | None) -> None:
         """Attach a recorder.

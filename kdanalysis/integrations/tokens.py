@@ -6,10 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.core.arguments import typed
+
 IGNORED = -100  # the label of padding and of whatever else is not to be learnt
 POSITIONS = 1 << 20  # sample id of a token: that of its row times this, plus its position
 
 
+@typed
 class Tokens(NamedTuple):
     """The labelled tokens of a batch, or its rows, one a line; ``student`` is part of the graph."""
 
@@ -19,6 +22,7 @@ class Tokens(NamedTuple):
     sample_id: Int[Tensor, " n"]
 
 
+@typed
 def tokens(
     student: Float[Tensor, "b *l c"],
     teacher: Float[Tensor, "b *l c"],
@@ -47,8 +51,14 @@ def tokens(
 
     Raises:
         ValueError: the student's and the teacher's logits differ in shape, or do not fit the
-            labels; a sample id is missing or too large.
+            labels; a shift of labels without positions; a sample id is missing or too large.
     """
+    if shift and labels.dim() == 1:
+        raise ValueError(
+            f"labels {tuple(labels.shape)} have no positions to shift: need (texts, positions), of "
+            f"one text labels[None] and logits[None]; or shift=False, where every row has its own "
+            f"label"
+        )
     ids = torch.arange(len(labels), device=labels.device) if sample_id is None else sample_id
     if ids.shape != labels.shape[:1] or bool((ids.abs() >= 2**43).any()):
         raise ValueError(

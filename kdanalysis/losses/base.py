@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from inspect import signature
-from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -11,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from kdanalysis.core.arguments import fitted, typed
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses.registry import register
 from kdanalysis.losses.sides import Labels, Side, checked, checked_sparse, is_soft
@@ -25,7 +25,8 @@ class Loss(nn.Module, ABC):
     once: the repr gives them, and ``restore_loss`` makes the loss from it. It is known as soon as
     it is defined: ``class JSD(Loss, name="jsd")`` to ``parse_loss``, a loss around another by its
     ``prefixes``, each with the arguments that it stands for, and by the names of its ``presets``,
-    each with the options that it begins with. ``colours`` of terms and the
+    each with the options that it begins with. Its constructor takes what its annotations say and
+    nothing else (see ``typed``). ``colours`` of terms and the
     ``non_top`` ones, which teach the relations among the other classes, are for figures.
 
     The training loss is the mean over samples of the sum of the terms. Logits in half precision
@@ -61,6 +62,8 @@ class Loss(nn.Module, ABC):
     ) -> None:
         super().__init_subclass__(**rest)
         cls.name, cls.prefixes, cls.presets = name, prefixes or {}, presets or {}
+        if "__init__" in vars(cls):
+            typed(cls)
         register(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -175,6 +178,7 @@ class Loss(nn.Module, ABC):
         return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
 
 
+@typed
 def linear_ramp(epoch: Real, length: Real) -> float:
     """Warm-up factor min(epoch / length, 1); DKD and GDKD use length 20 on CIFAR-100."""
     if not (epoch >= 0 and length > 0):
@@ -182,10 +186,8 @@ def linear_ramp(epoch: Real, length: Real) -> float:
     return min(epoch / length, 1.0)
 
 
-def check_loss(loss: object) -> "Loss":
-    """Return it, to be part of another; a ValueError where it is no loss that can be."""
-    if not isinstance(loss, Loss):
-        raise ValueError(f"need a kdanalysis loss such as KD(), got {loss!r:.80}")
+def check_loss(loss: Loss) -> Loss:
+    """Return it, to be part of another; a ValueError where it cannot be."""
     if loss.stacked is not None:
         raise ValueError(
             f"{type(loss).__name__} takes the logits of a student and its stones, and is no part "
@@ -200,30 +202,15 @@ def check_temperature(temperature: Real) -> float:
     Beyond that float32 holds no digit of logits / T that matters; from about 100 upwards float64
     logits are the better input, since the terms are differences that shrink as T grows.
     """
-    number = check_number("temperature", temperature)
+    number = float(temperature)
     if not 1e-3 <= number <= 1e4:
         raise ValueError(f"temperature must lie between 0.001 and 10000, got {temperature!r}")
     return number
 
 
-def check_number(name: str, number: object) -> float:
-    """Return it as a float; a ValueError where it is no finite number, or one that learns."""
-    if getattr(number, "requires_grad", False):
-        raise ValueError(
-            f"{name} must be a constant, got a tensor that requires a gradient: a loss keeps a "
-            f"plain number, which would never learn"
-        )
-    try:
-        value = float(number)
-    except (TypeError, ValueError):
-        value = nan
-    if not isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {number!r}")
-    return value
-
-
 def check_ramp(ramp: Real) -> Real:
     """Return it; a ValueError where it is no finite number from 0."""
-    if not 0 <= ramp < float("inf"):
+    number = ramp if isinstance(ramp, float) else fitted("ramp", ramp, float)
+    if not 0 <= number < float("inf"):
         raise ValueError(f"ramp must be a finite number from 0, got {ramp!r}")
-    return ramp
+    return number

@@ -1,13 +1,12 @@
 """Block-wise logit distillation: the student and its stepping stones learn from one teacher."""
 
 from collections.abc import Iterable
-from operator import index
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
-from kdanalysis.losses.base import Loss, Real, check_loss, check_number, check_temperature
+from kdanalysis.losses.base import Loss, Real, check_loss, check_temperature
 from kdanalysis.losses.plain import KD, CrossEntropy
 
 STUDENT, PARTS = "student", ("task", "distill", "cross")
@@ -65,10 +64,10 @@ class Blockwise(Loss):
         self.numbers = choose_stones(blocks, stones, light)
         self.stones = None if stones is None else self.numbers
         self.stacked = 1 + len(self.numbers)
-        self.task, self.distill = check_number("task", task), check_number("distill", distill)
-        self.cross = check_number("cross", cross)
+        self.task, self.distill = float(task), float(distill)
+        self.cross = float(cross)
         self.cross_temperature = check_temperature(cross_temperature)
-        self.decay = check_number("decay", decay)
+        self.decay = float(decay)
 
     @property
     def sides(self) -> dict[str, float]:
@@ -128,7 +127,9 @@ class Blockwise(Loss):
         }
 
 
-def choose_stones(blocks: Any, stones: Any = None, light: bool = False) -> tuple[int, ...]:
+def choose_stones(
+    blocks: int, stones: Iterable[int] | None = None, light: bool = False
+) -> tuple[int, ...]:
     """Return the numbers of the stones to use.
 
     Args:
@@ -139,16 +140,13 @@ def choose_stones(blocks: Any, stones: Any = None, light: bool = False) -> tuple
     Raises:
         ValueError: they do not rise within 1 to m, or are chosen in both ways.
     """
-    if not isinstance(blocks, int) or blocks < 1:
+    if blocks < 1:
         raise ValueError(f"blocks must be a whole number from 1, got {blocks!r}")
     if light and stones is not None:
         raise ValueError(f"light=True chooses the stones itself: leave out stones={stones!r}")
     if stones is None:
         return tuple(range(blocks // 2 + 1 if light else 1, blocks + 1))
-    try:
-        numbers = tuple(index(number) for number in stones)
-    except TypeError:
-        raise ValueError(f"stones are whole numbers such as (1, 3), got {stones!r}") from None
+    numbers = tuple(stones)
     if not numbers or list(numbers) != sorted(set(numbers) & set(range(1, blocks + 1))):
         raise ValueError(
             f"stones must rise within 1 to {blocks}, the number of blocks, got {numbers}"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kdanalysis.core.partition import check_target
 from kdanalysis.losses.around import Around
-from kdanalysis.losses.base import Loss, Real, check_loss, check_number
+from kdanalysis.losses.base import Loss, Real, check_loss
 
 SIDES = ("sure", "unsure")
 
@@ -39,7 +39,7 @@ class Confident(Around, prefixes={f"{side}-": {"side": side} for side in SIDES})
         if side not in SIDES:
             raise ValueError(f"side is one of {SIDES}, got {side!r}")
         self.loss, self.side = loss, side
-        self.threshold = check_number("threshold", threshold)
+        self.threshold = float(threshold)
         if not 0 < self.threshold < 1:
             raise ValueError(
                 f"threshold must lie between 0 and 1, both excluded, got {threshold!r}"

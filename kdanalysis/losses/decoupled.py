@@ -5,7 +5,7 @@ from typing import SupportsFloat, SupportsIndex
 
 from kdanalysis.core.partition import AutoK, Target, Top1, Top1TopK, TopK
 from kdanalysis.losses.base import Real, check_temperature
-from kdanalysis.losses.parts import Decoupled, as_sequence
+from kdanalysis.losses.parts import Decoupled
 
 
 class DKD(Decoupled, name="dkd"):
@@ -118,7 +118,7 @@ class GDKD3(Decoupled, name="gdkd3"):
         weights: Iterable[SupportsFloat | str] = (1.0, 1.0, 8.0),
         temperature: Real = 4.0,
     ) -> None:
-        weights = as_sequence(weights)
+        weights = tuple(weights)
         if len(weights) != 3:
             raise ValueError(f"GDKD3 needs 3 weights (high, low_top, low_other), got {weights}")
         names = ("high", None, "low_top", "low_other")

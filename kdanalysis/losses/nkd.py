@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.core.partition import check_target
-from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
+from kdanalysis.losses.base import Loss, Real, check_temperature
 
 
 class NKD(Loss, name="nkd"):
@@ -29,10 +29,8 @@ class NKD(Loss, name="nkd"):
 
     def __init__(self, temperature: Real = 1.0, gamma: Real = 1.5, official: bool = False) -> None:
         super().__init__()
-        if not isinstance(official, bool):
-            raise ValueError(f"official is True or False, got {official!r}")
         self.temperature, self.official = check_temperature(temperature), official
-        self.gamma = check_number("gamma", gamma)
+        self.gamma = float(gamma)
 
     @property
     def term_weights(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ from kdanalysis.core.partition import Chosen, Members, Partition
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_rows import filled, refuse_unknown
 from kdanalysis.core.support import Support
-from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
+from kdanalysis.losses.base import Loss, Real, check_temperature
 from kdanalysis.losses.sides import Side
 
 MASS = "mass"  # the weight of a low term in KD: the teacher's mass of its group
@@ -61,8 +61,9 @@ class Decoupled(Loss):
     ) -> None:
         super().__init__()
         count = 1 + partition.num_groups
-        whole = isinstance(weights, str) and weights == MASS
-        weights = (1.0, *[MASS] * (count - 1)) if whole else as_sequence(weights)
+        if isinstance(weights, str):
+            weights = (1.0, *[_check_weight(weights)] * (count - 1))
+        weights = tuple(weights)
         names = names or ("high", *(f"low_{g}" for g in range(partition.num_groups)))
         if len(weights) != count or len(names) != count:
             raise ValueError(
@@ -143,17 +144,11 @@ class Decoupled(Loss):
 
 def _check_weight(weight: SupportsFloat | str) -> float | str:
     """Return a number, or the word for a group's mass."""
-    return MASS if isinstance(weight, str) and weight == MASS else check_number("a weight", weight)
-
-
-def as_sequence(weights: Iterable[SupportsFloat | str]) -> tuple[SupportsFloat | str, ...]:
-    """Return weights as a tuple; a ValueError for a single number, a text or none."""
-    if isinstance(weights, str):
-        raise ValueError(f"weights are numbers or {MASS!r}, got {weights!r}")
-    try:
-        return tuple(weights)
-    except TypeError:
-        raise ValueError(f"weights are one number a term, got {weights!r}") from None
+    if isinstance(weight, str) and weight != MASS:
+        raise ValueError(
+            f"weights are numbers or {MASS!r}, the teacher's mass of a group; got {weight!r}"
+        )
+    return MASS if weight == MASS else float(weight)
 
 
 class KDParts(Decoupled):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kdanalysis.core.cases import SPLITS, complementary, region_pairs
 from kdanalysis.core.regions import check_scales, count_regions
-from kdanalysis.losses.base import Loss, Real, check_loss, check_number
+from kdanalysis.losses.base import Loss, Real, check_loss
 
 REDUCTIONS = ("mean", "sum")
 CONSISTENT, COMPLEMENTARY = "consistent", "complementary"
@@ -57,8 +57,8 @@ class SDD(Loss, prefixes={"sdd-": {}}):
             raise ValueError(f"reduction is one of {REDUCTIONS}, got {reduction!r}")
         self.base, self.split, self.reduction = base, split, reduction
         self.scales = check_scales(scales)
-        self.complementary_weight = check_number("complementary_weight", complementary_weight)
-        self.consistent_weight = check_number("consistent_weight", consistent_weight)
+        self.complementary_weight = float(complementary_weight)
+        self.consistent_weight = float(consistent_weight)
 
     @property
     def term_weights(self) -> dict[str, float]:

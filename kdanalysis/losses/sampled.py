@@ -9,7 +9,7 @@ from kdanalysis.core.partition import check_target
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_checks import number
 from kdanalysis.core.sparse_rows import log_of
-from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
+from kdanalysis.losses.base import Loss, Real, check_temperature
 from kdanalysis.losses.sides import Side
 
 ESTIMATORS = ("k1", "k2", "k3", "pg")
@@ -38,11 +38,11 @@ class RandomSampling(Loss, name="rs"):
         self, n: int = 50, seed: int = 0, temperature: Real = 1.0, weight: Real = 1.0
     ) -> None:
         super().__init__()
-        if not isinstance(seed, int) or seed < 0:
+        if seed < 0:
             raise ValueError(f"seed must be a whole number from 0, got {seed!r}")
         self.n, self.seed = number("n", n), seed
         self.temperature = check_temperature(temperature)
-        self.weight = check_number("weight", weight)
+        self.weight = float(weight)
 
     @property
     def term_weights(self) -> dict[str, float]:
@@ -115,7 +115,7 @@ class Sampled(Loss, name="sample"):
             raise ValueError(f"estimator is one of {ESTIMATORS}, got {estimator!r}")
         self.estimator = estimator
         self.temperature = check_temperature(temperature)
-        self.weight = check_number("weight", weight)
+        self.weight = float(weight)
 
     @property
     def term_weights(self) -> dict[str, float]:

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from kdanalysis.core.divergence import divergence_terms
-from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
+from kdanalysis.losses.base import Loss, Real, check_temperature
 from kdanalysis.losses.sides import memberships
 
 
@@ -32,7 +32,7 @@ class Sigmoid(Loss, name="sigmoid"):
     def __init__(self, temperature: Real = 4.0, present: Real = 1.0, absent: Real = 1.0) -> None:
         super().__init__()
         self.temperature = check_temperature(temperature)
-        self.present, self.absent = check_number("present", present), check_number("absent", absent)
+        self.present, self.absent = float(present), float(absent)
 
     @property
     def term_weights(self) -> dict[str, float]:
@@ -77,7 +77,7 @@ class BinaryCrossEntropy(Loss, name="bce"):
 
     def __init__(self, weight: Real = 1.0) -> None:
         super().__init__()
-        self.weight = check_number("weight", weight)
+        self.weight = float(weight)
 
     @property
     def term_weights(self) -> dict[str, float]:

@@ -11,12 +11,14 @@ from difflib import get_close_matches
 from inspect import Parameter, signature
 from typing import get_args
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.partition import RULES
 from kdanalysis.losses.around import Sum
 from kdanalysis.losses.base import Loss
 from kdanalysis.losses.registry import KINDS, named, prefixed, preset
 
 
+@typed
 def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
     """Read a loss from ``name:key=value,key=value``; ``+`` between several adds them up.
 
@@ -156,6 +158,7 @@ def _listed(close: Sequence[str], valid: Iterable[str]) -> str:
 OPTION = re.compile(r"[^:=]*=|[\d./ ]*$")
 
 
+@typed
 def parse_losses(
     texts: str | Iterable[str], temperature: float | int | None = None
 ) -> dict[str, Loss]:

@@ -11,7 +11,7 @@ from kdanalysis.core.partition import TopK
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_checks import number
 from kdanalysis.core.truncated import Known, dense_known, slope, sparse_known, value
-from kdanalysis.losses.base import Loss, Real, check_number, check_temperature
+from kdanalysis.losses.base import Loss, Real, check_temperature
 from kdanalysis.losses.sides import Side
 
 WHOLE = ("bucket", "renormalise")  # what makes two distributions of the K tokens
@@ -34,7 +34,7 @@ class OverTokens(Loss):
             raise ValueError(f"tail of {type(self).__name__} is one of {self.tails}, got {tail!r}")
         self.k, self.tail = None if k is None else number("k", k), tail
         self.temperature = check_temperature(temperature)
-        self.weight = check_number("weight", weight)
+        self.weight = float(weight)
 
     @property
     @abstractmethod

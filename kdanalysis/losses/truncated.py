@@ -7,7 +7,7 @@ from kdanalysis.core.measures import Forward, Measure, Reverse
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_rows import only
 from kdanalysis.core.truncated import TAILS
-from kdanalysis.losses.base import Real, check_number
+from kdanalysis.losses.base import Real
 from kdanalysis.losses.sides import Side
 from kdanalysis.losses.tokens import OverTokens, top_ids
 
@@ -73,8 +73,8 @@ class Truncated(
         if k is None:
             raise ValueError("Truncated needs k, the number of tokens; over all of them it is KD")
         self.divergence = check_direction(divergence)
-        self.clamp = None if clamp is None else check_number("clamp", clamp)
-        self.outside = check_number("outside", outside)
+        self.clamp = None if clamp is None else float(clamp)
+        self.outside = float(outside)
         if support not in ("teacher", "student"):
             raise ValueError(f"support is 'teacher' or 'student', got {support!r}")
         self.support = support

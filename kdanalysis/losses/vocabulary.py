@@ -10,7 +10,7 @@ from kdanalysis.core.measures import (
     SkewReverse,
     TotalVariation,
 )
-from kdanalysis.losses.base import Real, check_number
+from kdanalysis.losses.base import Real
 from kdanalysis.losses.tokens import OverTokens
 from kdanalysis.losses.truncated import DIRECTIONS, check_direction
 
@@ -48,11 +48,9 @@ class JSD(
         weight: Real = 1.0,
     ) -> None:
         super().__init__(k, tail, temperature, weight)
-        self.beta = check_number("beta", beta)
+        self.beta = float(beta)
         if not 0 <= self.beta <= 1:
             raise ValueError(f"beta of JSD must lie between 0 and 1, got {beta!r}")
-        if not isinstance(scale, bool):
-            raise ValueError(f"scale is True or False, got {scale!r}")
         self.scale = scale
 
     @property
@@ -87,7 +85,7 @@ class SkewKL(OverTokens, name="skew"):
         weight: Real = 1.0,
     ) -> None:
         super().__init__(k, tail, temperature, weight)
-        self.alpha = check_number("alpha", alpha)
+        self.alpha = float(alpha)
         if not 0 <= self.alpha < 1:
             raise ValueError(f"alpha of SkewKL must lie between 0 and 1, got {alpha!r}")
         self.divergence = check_direction(divergence)
@@ -150,7 +148,7 @@ class AlphaBeta(OverTokens, name="ab"):
         weight: Real = 1.0,
     ) -> None:
         super().__init__(k, tail, temperature, weight)
-        self.alpha, self.beta = check_number("alpha", alpha), check_number("beta", beta)
+        self.alpha, self.beta = float(alpha), float(beta)
         if not (self.alpha > 0 and self.beta > 0):
             raise ValueError(
                 f"alpha and beta of AlphaBeta must be above 0, got {alpha!r} and {beta!r}: towards "

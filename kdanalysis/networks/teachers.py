@@ -6,10 +6,12 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.mixture import Real, check_mixture, mix
 from kdanalysis.networks.hook import logits_of
 
 
+@typed
 class Teachers(nn.Module):
     """One teacher made of several: each sees the batch, and their logits are mixed by ``mix``.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.losses import Loss, parse_losses
 from kdanalysis.pages.compare_losses import MOST_STEPS, losses_study
 from kdanalysis.pages.compare_runs import runs_study
@@ -15,8 +16,9 @@ from kdanalysis.studies.opening import open_sources
 from kdanalysis.studies.source import MOST, Source
 
 
+@typed
 def compare(
-    sources: Any,
+    sources: str | Path | Mapping[str, Any] | Iterable[str | Path],
     losses: str | Iterable[str] | Mapping[str, Loss] | None = None,
     match_norm: bool = False,
     temperature: float | None = None,

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from kdanalysis.core.device import as_device
 from kdanalysis.data import DataSplits
 from kdanalysis.training.checkpoint import SUFFIXES, load_network
 
@@ -13,7 +14,7 @@ from kdanalysis.training.checkpoint import SUFFIXES, load_network
 def network_of(given: Any, data: DataSplits, device: Any) -> nn.Module:
     """Return a network on the device, read from its checkpoint where a path is given."""
     network = given if isinstance(given, nn.Module) else load_network(Path(given), data)
-    return network.to(device)
+    return network.to(as_device(device))
 
 
 def is_network(given: Any) -> bool:

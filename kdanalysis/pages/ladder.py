@@ -8,6 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from kdanalysis.core.arguments import typed
+from kdanalysis.core.device import as_device
 from kdanalysis.data import DataSplits, load_data
 from kdanalysis.losses import Blockwise, Loss, parse_loss
 from kdanalysis.pages.given import called, network_of
@@ -20,6 +22,7 @@ from kdanalysis.studies.ladder import ladder_tables
 BATCH = 250
 
 
+@typed
 def ladder(
     student: str | Path | nn.Module,
     teacher: str | Path | nn.Module | None,
@@ -61,9 +64,9 @@ def ladder(
         FileNotFoundError: a checkpoint is not there.
         ValueError: one is of another kind or of other classes, or as ``fit_connectors``.
     """
-    if fit_images < 1:
-        raise ValueError(f"fit_images {fit_images}: need 1 or more")
-    base = parse_loss(loss) if isinstance(loss, str) else loss
+    if min(fit_images, batch_size) < 1:
+        raise ValueError(f"need 1 or more as fit_images {fit_images} and batch_size {batch_size}")
+    device, base = as_device(device), parse_loss(loss) if isinstance(loss, str) else loss
     splits = load_data(data) if isinstance(data, str) else data
     if isinstance(student, Ladder):
         made, r2, fitted = student, None, 0

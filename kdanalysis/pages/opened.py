@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.pages.explorer import Explorer, explorer_of
 from kdanalysis.pages.run import EVERY, run_study
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, unwatched
-from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.opening import Given, open_source
 from kdanalysis.studies.run import Run, possible, table_names, tables_of
 from kdanalysis.studies.source import Source
 
@@ -66,7 +67,8 @@ class Opened:
         return f"<{self.source.name}: {self.source.num_rows:,} samples; {', '.join(self.names)}>"
 
 
-def open(path: Any) -> Opened:
+@typed
+def open(path: Given) -> Opened:
     """Open a run folder, a file of logits, or arrays by the names of their columns.
 
     Raises:

@@ -12,6 +12,7 @@ from torch import nn
 
 from kdanalysis.analyzers.noun import Picture
 from kdanalysis.analyzers.regions.sight_pictures import drawn_scales, sight_of_image
+from kdanalysis.core.arguments import typed
 from kdanalysis.data import DataSplits, load_data
 from kdanalysis.draw.look import class_names, short
 from kdanalysis.losses import Loss, parse_loss
@@ -30,6 +31,7 @@ CHOSEN = (
 TITLE = "What is seen in the regions of images"
 
 
+@typed
 def regions(
     teacher: str | Path | nn.Module | Mapping[str, Any],
     data: str | DataSplits | None = None,

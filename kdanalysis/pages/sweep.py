@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 import torch
@@ -10,13 +9,14 @@ import torch
 from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.analyzers.sweep.gram import MOST_KS, TermGram, page_ks
 from kdanalysis.analyzers.sweep.spread import SweepSpread
+from kdanalysis.core.arguments import typed
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, stated
-from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.opening import Given, open_source
 
 MOST_ROWS = 400  # of the table on the page; the files hold all
 BATCH, WIDE = 16_384, 2**24  # rows that are read together, and entries of them
@@ -26,8 +26,9 @@ SHORT = (
 )
 
 
+@typed
 def sweep_study(
-    source: Any,
+    source: Given,
     temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
     ks: str | Sequence[int] = "all",
     weights: Sequence[float] = (1.0, 1.0, 8.0),

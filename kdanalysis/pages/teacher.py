@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 import torch
@@ -24,6 +23,7 @@ from kdanalysis.analyzers.teacher.suppression import Suppression
 from kdanalysis.analyzers.teacher.tokens import token_table
 from kdanalysis.analyzers.terms.amplification import Amplification
 from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.losses import DKD, GDKD, parse_loss
 from kdanalysis.pages.html import ASIDE, Section, Tile
@@ -32,14 +32,15 @@ from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, label_fact, left_out_fact, stated
-from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.opening import Given, open_source
 from kdanalysis.studies.run import MOST_CLASSES
 from kdanalysis.studies.source import Source
 from kdanalysis.studies.sparse import is_sparse
 
 
+@typed
 def diagnose(
-    source: Any,
+    source: Given,
     temperatures: Sequence[float | int] = (1.0, 2.0, 4.0, 8.0),
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,

@@ -13,6 +13,7 @@ from kdanalysis.analyzers.truncation.losses import TruncatedLosses
 from kdanalysis.analyzers.truncation.lost import lost_by_k
 from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.together import KEPT, EveryTruncation
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses import Loss, parse_losses
 from kdanalysis.pages.study import Study
@@ -20,13 +21,14 @@ from kdanalysis.pages.truncation_sparse import sparse_study, study_of
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, label_fact
 from kdanalysis.studies.kept import bind, lacks
-from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.opening import Given, open_source
 from kdanalysis.studies.source import Source
 
 BATCH = 2**23  # rows x classes read together
 Losses = str | Iterable[str] | Mapping[str, Loss] | None
 
 
+@typed
 def truncation(
     student: Tensor | np.ndarray,
     teacher: Tensor | np.ndarray | SparseTeacher,
@@ -86,8 +88,9 @@ def numbered(classes: Tensor | np.ndarray | Sequence[str]) -> tuple[Any, list[st
     return np.array([place[word] for word in words.tolist()]), names
 
 
+@typed
 def truncation_study(
-    source: Any,
+    source: Given,
     ks: Sequence[int] | None = None,
     temperatures: Sequence[float | int] = (1.0,),
     losses: Losses = None,

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.losses.blocks import choose_stones
 from kdanalysis.networks.hook import logits_of
 from kdanalysis.networks.mode import evaluating
@@ -30,6 +31,7 @@ class LadderLogits(NamedTuple):
     teacher: Float[Tensor, "n c"]
 
 
+@typed
 class Ladder(nn.Module):
     """A student and its stepping stones (Yu et al., IEEE TAI 2024, arXiv 2411.01547).
 

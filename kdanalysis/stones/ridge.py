@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.losses.blocks import choose_stones
 from kdanalysis.networks.mode import evaluating
 from kdanalysis.stones.connectors import Resize, linear_map
@@ -99,6 +100,7 @@ class Regression:
 
 
 @torch.no_grad()
+@typed
 def fit_connectors(
     student: nn.Module,
     teacher: nn.Module,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.store.columns import Columns
 from kdanalysis.store.formats.npy import NpyFile, NpzFile
 from kdanalysis.store.formats.parquet import ParquetTable
@@ -82,6 +83,7 @@ class Regions(Columns):
         return self.shape[2]
 
 
+@typed
 def load_logits(
     path: str | Path,
     *,
@@ -140,6 +142,7 @@ def load_side(path: str | Path, name: str, vocabulary: int | None = None) -> Log
     return Logits(path, {"teacher_logits": _second(path, name)}, vocabulary)
 
 
+@typed
 def load_regions(path: str | Path) -> Regions:
     """Open region logits in a run folder, .npz, .pt, .safetensors or .parquet.
 
@@ -174,7 +177,9 @@ def open_table(path: Path, kind: str = "samples") -> Table:
 
 def _find(table: Table, name: str, keys: Mapping[str, str]) -> str | None:
     if unknown := [given for given in keys if given not in KEYS]:
-        raise ValueError(f"keys name {unknown}, which is no column: need one of {', '.join(KEYS)}")
+        raise ValueError(
+            f"keys= names {unknown}, which is no column: need one of " + ", ".join(KEYS)
+        )
     if name in keys:
         if keys[name] not in table.keys:
             raise ValueError(f"{table.path} has no {listed([keys[name]])}: it has {_list(table)}")
@@ -188,7 +193,7 @@ def _only(table: Table, places: Mapping[str, object]) -> str:
     names = ", ".join(("teacher_logits", *KEYS["teacher_logits"]))
     raise ValueError(
         f"{table.path} has no teacher logits: it has {_list(table)}, need one of {names}, "
-        "or say by keys which it is, teacher_logits=NAME"
+        "or say with keys= which it is: teacher_logits=NAME"
     )
 
 

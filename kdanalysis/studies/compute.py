@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.core.compiled import expecting
+from kdanalysis.core.device import as_device
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.studies.kept import FED, feed_kept
@@ -43,8 +44,10 @@ def compute(
         batch_size: rows in a batch; some copies of it are alive at a time.
 
     Raises:
-        ValueError: a side holds probabilities instead of logits, or as an analyzer.
+        ValueError: a side holds probabilities instead of logits, there is no such device, or as an
+            analyzer.
     """
+    device = as_device(device)
     able = {name: one for name, one in analyzers.items() if can(source, one)}
     for kind in dict.fromkeys(one.kind for one in able.values()):
         group = [one for one in able.values() if one.kind == kind]
@@ -52,7 +55,7 @@ def compute(
         kept = kind == "samples" and source.kept
         columns = FED if kept else [name for name in source.columns(kind) if name in wanted]
         rows = RANKS.share(source.num_rows) if kind == "samples" else None
-        size = batch_size or source.batch_size(kind, torch.device(device).type)
+        size = batch_size or source.batch_size(kind, device.type)
         unlabelled = Unlabelled()
         batches = unlabelled.counting(source.batches(kind, columns, size, rows))
         if kept:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.mixture import Real, check_mixture, mix
 from kdanalysis.studies.sweeps import as_pair, refuse_non_finite
@@ -15,6 +16,7 @@ from kdanalysis.studies.sweeps import as_pair, refuse_non_finite
 ENTRIES = 2**20  # rows x classes x teachers looked at together
 
 
+@typed
 def mixture(
     student: Tensor | np.ndarray,
     teachers: Mapping[str, Tensor | np.ndarray],

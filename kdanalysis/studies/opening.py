@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.store.formats.table import ArrayInfo, RunFolder, Sliced
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.sources import (
@@ -19,6 +20,9 @@ from kdanalysis.store.sources import (
 from kdanalysis.store.sparse import holds_sparse
 from kdanalysis.studies.kept import lacks
 from kdanalysis.studies.source import MOST, Source
+
+# A path, what was opened already, or arrays by the names of their columns.
+Given = str | Path | Mapping[str, Any] | Logits | StoredRun | Source
 
 
 class Arrays(Sliced):
@@ -91,8 +95,9 @@ def _arrays(arrays: Mapping[str, Any], known: Iterable[str]) -> Arrays:
     return Arrays(arrays)
 
 
+@typed
 def open_source(
-    path: Any,
+    path: Given,
     name: str = "",
     most_steps: int = MOST["samples"],
     student: bool = False,

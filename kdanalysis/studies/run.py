@@ -9,6 +9,7 @@ import pandas as pd
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.noun import find_noun
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.store.run import StoredRun
 from kdanalysis.studies.compute import Watch, compute, unwatched
@@ -121,7 +122,7 @@ def refuse_pairs(name: str, source: Source) -> None:
         raise ValueError(
             f"table {name!r} of {source.path} would hold {classes:,} x {classes:,} numbers, "
             f"{classes**2 * 8 / 1e9:.3g} GB or more: beyond {VOCABULARY:,} classes ask for "
-            f"'teacher' or 'mass', or cut the logits with vocabulary="
+            f"'teacher' or 'mass', or open a file cut by kd.load_logits(file, vocabulary=...)"
         )
 
 
@@ -154,6 +155,7 @@ def analyzer(source: Source, name: str, compared: tuple[float, int] | None = Non
     return made
 
 
+@typed
 def open_run(path: str | Path) -> Run:
     """Open a run folder; damaged parts are left out and listed in ``skipped``.
 

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import check_temperatures
 from kdanalysis.store.sources import load_side
 from kdanalysis.store.sparse import holds_sparse, load_sparse
 
 
+@typed
 def read_sparse(
     path: str | Path,
     *,

@@ -7,19 +7,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import check_temperatures
 from kdanalysis.store.sparse_writer import writing_sparse
 from kdanalysis.studies.compute import Watch, look_at, unwatched
-from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.opening import Given, open_source
 from kdanalysis.studies.source import Source
 
 BESIDE = ("target", "sample_id", "step", "epoch")  # come along where the dense file has them
 WIDE = 2**21  # entries of logits that are read together
 
 
+@typed
 def sparsify(
-    source: Any,
+    source: Given,
     out: str | Path,
     k: int = 64,
     temperatures: Sequence[float | int] = (1.0,),

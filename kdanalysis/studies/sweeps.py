@@ -10,6 +10,7 @@ from torch import Tensor
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.sweep.checks import check_ks, check_weights
 from kdanalysis.analyzers.sweep.sweep import COLUMNS, TermSweep
+from kdanalysis.core.arguments import typed
 from kdanalysis.core.limits import refuse_memory
 from kdanalysis.core.streams import check_batch, check_temperatures, finite_rows
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
@@ -18,6 +19,7 @@ from kdanalysis.core.sweep.sums import of_every_sample
 ROWS = 65_536  # looked at together; a batch of the analyzer
 
 
+@typed
 def sweep(
     student: Tensor | np.ndarray,
     teacher: Tensor | np.ndarray,
@@ -62,6 +64,7 @@ def sweep(
     return analyzer.table().drop(columns="non_finite")
 
 
+@typed
 def sweep_samples(
     student: Tensor | np.ndarray,
     teacher: Tensor | np.ndarray,

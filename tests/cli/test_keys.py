@@ -17,7 +17,7 @@ def test_unusual_names_are_read_where_they_are_given(run_command, file):
     result = run_command("diagnose", file)
     assert result.exit_code == 2
     assert "it has gold, mine, out, need one of teacher_logits" in result.stderr
-    assert "or say by keys which it is, teacher_logits=NAME" in result.stderr
+    assert "or say with --keys which it is: teacher_logits=NAME" in result.stderr
     result = run_command("diagnose", file, "--keys", "teacher_logits=out", "--keys", "target=gold")
     assert result.exit_code == 0, result.stderr
     assert "30 samples, 4 classes" in result.stdout
@@ -37,7 +37,7 @@ def test_both_sides_are_named(run_command, file, command):
     [
         ("teacher_logits", "--keys 'teacher_logits' cannot be read: need COLUMN=NAME"),
         ("=out", "--keys '' cannot be read"),
-        ("teacher=out", "keys name ['teacher'], which is no column: need one of teacher_logits"),
+        ("teacher=out", "--keys names ['teacher'], which is no column: need one of teacher_logits"),
         ("teacher_logits=x", "has no x: it has gold, mine, out"),
     ],
 )
@@ -45,3 +45,11 @@ def test_what_cannot_be_read_is_said(run_command, file, keys, message):
     result = run_command("diagnose", file, "--keys", keys)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_sentences_speak_of_options_as_they_are_typed(run_command, tmp_path):
+    padded = np.pad(STUDENT, ((0, 0), (0, 2)))
+    np.savez(tmp_path / "padded.npz", teacher_logits=TEACHER, student_logits=padded)
+    result = run_command("sweep", tmp_path / "padded.npz")
+    assert result.exit_code == 2
+    assert "; --vocabulary 4 cuts off padding" in result.stderr

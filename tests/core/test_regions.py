@@ -214,8 +214,8 @@ WEIGHT = torch.zeros(5, 8)
         (lambda: region_logits(MAP, nn.Conv2d(8, 5, 3)), "cannot be applied to the 8 channels"),
         (lambda: region_logits(MAP, WEIGHT, scales=(2, 4)), "must rise from 1"),
         (lambda: region_logits(MAP, WEIGHT, scales=(1, 4, 2)), "must rise from 1"),
-        (lambda: check_scales((1, 2.5)), r"scales are whole numbers .* got \(1, 2.5\)"),
-        (lambda: check_scales(4), "scales are whole numbers such as .* got 4"),
+        (lambda: check_scales((1, 2.5)), r"scales\[1\] must be a whole number, got 2.5"),
+        (lambda: check_scales(4), "scales must be a list or tuple, each entry a whole .* got 4"),
         (lambda: check_scales(()), "must rise from 1"),
         (
             lambda: region_logits(MAP, WEIGHT, scales=(1, 3), official_pooling=True),

@@ -74,3 +74,15 @@ def test_a_plain_recorder_that_meets_tokens_points_to_what_picks_them(tmp_path):
     logits = torch.zeros(2, 6, 90)
     with pytest.raises(ValueError, match=says):
         check_batch(logits, logits, ids, None)
+
+
+def test_labels_without_positions_are_shifted_only_where_that_is_meant():
+    logits, labels = torch.randn(4, 5), torch.ones(4, dtype=torch.long)
+    with pytest.raises(
+        ValueError, match=r"labels \(4,\) have no positions to shift: .*shift=False"
+    ):
+        kd.tokens(logits, logits, labels)
+    assert len(kd.tokens(logits, logits, labels, shift=False).target) == 4
+    assert len(kd.tokens(logits[None], logits[None], labels[None]).target) == 3
+    with pytest.raises(ValueError, match="labels must be a torch Tensor of whole numbers"):
+        kd.tokens(logits[None], logits[None], labels[None].float())

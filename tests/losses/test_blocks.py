@@ -15,7 +15,6 @@ from kdanalysis import (
     LogitStandardized,
     Sum,
 )
-from kdanalysis.losses.blocks import choose_stones
 
 
 def stacked(loss: Blockwise, seed: int, n: int = 5, c: int = 7) -> tuple[torch.Tensor, ...]:
@@ -90,7 +89,7 @@ LABELS = torch.tensor([0, 1])
         (lambda: Blockwise(stones=(2, 1)), r"stones must rise within 1 to 3, .*, got \(2, 1\)"),
         (lambda: Blockwise(stones=(4,)), r"stones must rise within 1 to 3"),
         (lambda: Blockwise(stones=()), r"stones must rise within 1 to 3"),
-        (lambda: choose_stones(3, ("layer1",)), r"stones are whole numbers such as \(1, 3\)"),
+        (lambda: Blockwise(stones=("layer1",)), r"stones\[0\] must be a whole number"),
         (lambda: Blockwise(stones=(3,), light=True), r"light=True chooses the stones itself"),
         (lambda: Blockwise(task=float("nan")), "task must be a finite number"),
         (lambda: Blockwise(decay=float("inf")), "decay must be a finite number"),

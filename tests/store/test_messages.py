@@ -33,7 +33,7 @@ def write(path, content):
             {"best_acc": torch.tensor(0.9), "state_dict": {"fc.weight": torch.zeros(3, 2)}},
             r"it has best_acc, state_dict \(a dict, no tensor\)",
         ),
-        ("x.npz", {"a": Z, "b": Z}, "or say by keys which it is, teacher_logits=NAME"),
+        ("x.npz", {"a": Z, "b": Z}, "or say with keys= which it is: teacher_logits=NAME"),
         ("x.npz", {f"{'layer' * 20}{i}": Z for i in range(300)}, "and 294 more, need one of"),
     ],
 )

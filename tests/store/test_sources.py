@@ -98,7 +98,7 @@ def test_other_names_are_given_by_hand_and_a_single_array_needs_none(tmp_path, a
         load_logits(tmp_path / "x.npz")
     with pytest.raises(ValueError, match=r"x\.npz has no c: it has a, b"):
         load_logits(tmp_path / "x.npz", keys={"target": "c"})
-    with pytest.raises(ValueError, match=r"keys name \['teacher'\], which is no column"):
+    with pytest.raises(ValueError, match=r"keys= names \['teacher'\], which is no column"):
         load_logits(tmp_path / "x.npz", keys={"teacher": "a"})
     np.savez(tmp_path / "one.npz", arrays["teacher_logits"])
     assert load_logits(tmp_path / "one.npz").num_rows == N

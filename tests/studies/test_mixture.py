@@ -107,3 +107,12 @@ def test_teachers_that_are_none_and_shapes_that_differ_are_named():
         kd.Teachers("resnet")
     with pytest.raises(ValueError, match=r"in one shape, got \(40, 6\), \(39, 6\)"):
         kd.mix([given()[0], given()[1][1:]])
+
+
+def test_teachers_mixed_at_another_temperature_than_the_losss_are_told(tmp_path):
+    loss, two = kd.Sum(kd.CrossEntropy(), kd.KD(4)), (nn.Linear(2, 2), nn.Linear(2, 2))
+    told = "probabilities at T = 2, and KD softens the mixture at T = 4, .* temperature=4, or of="
+    with pytest.warns(RuntimeWarning, match=told):
+        kd.Recorder(tmp_path / "run", loss, teacher=kd.Teachers(*two, temperature=2)).close()
+    for fits in ({"temperature": 4}, {"temperature": 2, "of": "logits"}):  # a warning is an error
+        kd.Recorder(tmp_path / "run", loss, teacher=kd.Teachers(*two, **fits)).close()

@@ -62,14 +62,14 @@ def read_arrays(table: Table, keys: Mapping[str, str]) -> Rows:
 
 def _name(table: Table, column: str, keys: Mapping[str, str]) -> str:
     if unknown := [name for name in keys if name not in NAMES]:
-        raise ValueError(f"keys name {unknown}, need one of {', '.join(NAMES)}")
+        raise ValueError(f"keys= names {unknown}, need one of {', '.join(NAMES)}")
     names = (keys[column],) if column in keys else NAMES[column]
     if found := [name for name in names if name in table.keys]:
         return found[0]
     what = {"ids": "tokens", "logprobs": "log-probabilities"}[column]
     raise ValueError(
         f"{table.path} has no {what}: it has {listed(sorted(table.keys))}, need one of "
-        f"{', '.join(names)}, or say by keys which it is, {column}=NAME"
+        f"{', '.join(names)}, or say with keys= which it is: {column}=NAME"
     )
 
 

@@ -1,0 +1,60 @@
+"""What an annotation asks for and what was given instead, in words."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, SupportsFloat, SupportsIndex, Union, get_args, get_origin
+
+from jaxtyping import AbstractArray
+
+MOST = 80  # letters of a value
+WORDS: dict[Any, str] = {
+    **dict.fromkeys((int, SupportsIndex), "a whole number"),
+    **dict.fromkeys((float, SupportsFloat), "a finite number"),
+    **{str: "text", bool: "True or False", Path: "a path", NoneType: "None"},
+    Callable: "a function",
+}
+ENTRIES = {"Float": "floating numbers", "Int": "whole numbers", "Bool": "truth values"}
+
+
+def words(hint: Any) -> str:
+    """Say what an annotation asks for."""
+    origin, inner = get_origin(hint) or hint, get_args(hint)
+    if origin in (Union, UnionType):
+        return _one_of([words(kind) for kind in inner])
+    if origin in WORDS:
+        return WORDS[origin]
+    if origin is tuple and inner and inner[-1] is not Ellipsis:
+        return f"{len(inner)} values, each {words(inner[0])}"
+    if origin in (Iterable, Iterator, Sequence, tuple, list):
+        return "a list or tuple" + (f", each entry {words(inner[0])}" if inner else "")
+    if origin in (Mapping, dict):
+        return "a dict" + (f", each value {words(inner[1])}" if inner[1:] != (Any,) else "")
+    if isinstance(hint, type) and issubclass(hint, AbstractArray):
+        of = ENTRIES.get(hint.__name__.partition("[")[0], "numbers")
+        dims = ", ".join("..." if dim[0] in "*." else dim for dim in hint.dim_str.split())
+        return f"{words(hint.array_type)} of {of} ({dims})"
+    return f"a {origin.__module__.partition('.')[0]} {origin.__name__}"
+
+
+def _one_of(kinds: list[str]) -> str:
+    """Join them, each once, None last; a number says whole numbers too, and a path text."""
+    known = dict.fromkeys(kinds)
+    for wide, narrow in (("a finite number", "a whole number"), ("a path", "text")):
+        if wide in known:
+            known.pop(narrow, None)
+    between = ", or " if any("each" in kind for kind in known) else " or "
+    return between.join(sorted(known, key=lambda kind: kind == "None"))
+
+
+def told(value: Any) -> str:
+    """Say what was given, briefly."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        kind, shape = type(value), tuple(value.shape)
+        said = f"a {kind.__module__.partition('.')[0]} {kind.__name__} of {value.dtype} {shape}"
+        if getattr(value, "requires_grad", False):
+            said += " that requires a gradient: kept as a plain number it would never learn"
+        return said if shape or said.endswith("learn") else f"{said} {value!r:.{MOST}}"
+    plain = value is None or isinstance(value, (bool, int, float, str, list, tuple, dict, set))
+    short = f"{' '.join(repr(value).split()):.{MOST}}"
+    return short if plain else f"a {type(value).__name__} {short}"
