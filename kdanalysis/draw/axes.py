@@ -1,8 +1,8 @@
-"""Horizontal axes of k and of temperatures, with ticks at the numbers that people use."""
+"""Horizontal axes of k, temperatures and times, with ticks at the numbers that people use."""
 
 from collections.abc import Collection, Sequence
 
-from kdanalysis.draw.look import Axes
+from kdanalysis.draw.look import Axes, few_ticks
 
 LOGARITHMIC = 20  # more k than this are laid out on a logarithmic axis
 ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -16,6 +16,14 @@ def k_axis(ax: Axes, ks: Collection[int]) -> None:
     else:
         steps = ROUND if last <= 2 * ROUND[-1] else [10**power for power in range(7)]
         log_axis(ax, [*(k for k in steps if k < 0.7 * last), last], "{x:.0f}")
+
+
+def time_axis(ax: Axes, times: Collection[float | int], most: int = 5) -> None:
+    """Few ticks at whole steps or epochs; where there is one time alone, a tick there."""
+    if len(places := set(times)) == 1:
+        ax.set_xticks(list(places))
+    else:
+        few_ticks(ax.xaxis, most, integer=True)
 
 
 def log_axis(ax: Axes, places: Sequence[float | int], text: str = "{x:g}") -> None:
