@@ -40,7 +40,9 @@ def like_together(likeness: Likeness, most: int = 1) -> list[list[int]]:
     return sorted((sorted(part, key=place.get) for part in parts), key=lambda part: place[part[0]])
 
 
-def group_names(groups: Sequence[Sequence[int]], likeness: Likeness, names: Sequence[str]) -> list:
+def group_names(
+    groups: Sequence[Sequence[int]], likeness: Likeness, names: Sequence[str]
+) -> list[str]:
     """Name every group by the member most like the others, with how many those are: cat + 4."""
     found = []
     for group in groups:

@@ -80,11 +80,19 @@ def drawn_layers(rows: pd.DataFrame, most: int = MOST_LAYERS) -> list[str]:
     return [layers[place] for place in places]
 
 
-def draw_term(ax: Axes, x: pd.Series, y: pd.Series, term: str) -> None:
-    """Draw one term's line in its colour, with marks where they are few."""
+def draw_term(
+    ax: Axes,
+    x: pd.Series,
+    y: pd.Series,
+    term: str,
+    band: tuple[pd.Series, pd.Series] | None = None,
+) -> None:
+    """Draw one term's line in its colour, over a band if given, with marks where they are few."""
     marker = "o" if len(x) <= 12 else None
     colour, dash = side_look(term) or (term_colour(term), "-")
     look = {"color": colour, "linestyle": dash, "marker": marker}
+    if band is not None:
+        ax.fill_between(x.to_numpy(), *band, color=colour, alpha=0.13, linewidth=0)
     ax.plot(x.to_numpy(), y.to_numpy(), label=term, **look)
 
 
