@@ -134,9 +134,9 @@ def class_profiles(
     """One panel a class: the teacher's mean probability for every class, given that it is true.
 
     The k most probable classes are blue, the true class vermilion. Up to 12 classes are drawn in
-    full, those that the teacher takes for each other side by side. Of more classes, 12 are drawn, evenly spaced from the most to the least
-    concentrated profile, and of each its 8 most probable classes, with the mass of all others as
-    a number; the title says so.
+    full, those that the teacher takes for each other side by side. Of more classes, 12 are drawn,
+    evenly spaced from the most to the least concentrated profile, and of each its 8 most probable
+    classes, with the mass of all others as a number; the title says so.
 
     Args:
         table: as ``ClassProfile.table`` gives it.

@@ -21,6 +21,8 @@ from kdanalysis.draw.panels import (
     terms_legend,
 )
 
+BANDED = 4  # more bands over each other show nothing
+
 
 class SignalToNoise(LayerAnalyzer):
     """Squared mean over variance of the per-sample gradient of every term, at every layer.
@@ -159,7 +161,8 @@ def snr_over_epochs(table: pd.DataFrame) -> Figure:
 
     Squared mean over variance of the per-sample gradients, both summed over the records of an
     epoch first (of a step where no epochs are known). The band is the 95 % interval by the
-    jackknife over the captured steps of an epoch, where there are three or more. The grey line is
+    jackknife over the captured steps of an epoch, where there are three or more; it is not drawn
+    under more than four terms. The grey line is
     1/n: above it the gradient of a batch of n is more signal than noise. The axis is even around
     zero, where the estimate finds no signal, and logarithmic beyond some tenth of 1/n.
     """
@@ -168,14 +171,16 @@ def snr_over_epochs(table: pd.DataFrame) -> Figure:
     when, name = by_epoch(table)
     rows = _with_intervals(table.assign(when=when))
     batch = float((table.batch * table.n).sum() / table.n.sum())
+    few = rows.term.nunique() <= BANDED
     figure, panels = layer_panels(rows)
     for layer, ax in panels.items():
         for term, line in rows[rows.layer == layer].groupby("term", sort=False):
-            draw_term(ax, line.when, line.snr, term, (line.snr - line.half, line.snr + line.half))
+            ends = (line.snr - line.half, line.snr + line.half)
+            draw_term(ax, line.when, line.snr, term, ends if few else None)
         ax.axhline(1 / batch, color=GREY, linewidth=1, zorder=0)
     _even_around_zero(next(iter(panels.values())), rows.snr, 1 / batch)
     time_axis(next(iter(panels.values())), rows.when, 4)
-    bands = "; band: 95 % interval" if rows.half.notna().any() else ""
+    bands = "; band: 95 % interval" if few and rows.half.notna().any() else ""
     figure.supxlabel(name + records_left_out(table), fontsize="medium")
     label = f"signal-to-noise ratio\n(grey: 1/{batch:.0f}, a batch{bands})"
     figure.supylabel(label, fontsize="medium")
