@@ -3,6 +3,8 @@
 from collections.abc import Collection, Sequence
 from math import log
 
+import pandas as pd
+
 from kdanalysis.draw.look import Axes, few_ticks
 
 LOGARITHMIC = 20  # more k than this are laid out on a logarithmic axis
@@ -25,10 +27,10 @@ def k_axis(ax: Axes, ks: Collection[int], marked: Collection[int] = ()) -> None:
         log_axis(ax, sorted({*kept, *marked}), "{x:.0f}")
 
 
-def time_axis(ax: Axes, times: Collection[float | int], most: int = 5) -> None:
+def time_axis(ax: Axes, times: pd.Series, most: int = 5) -> None:
     """Few ticks at whole steps or epochs; where there is one time alone, a tick there."""
-    if len(places := set(times)) == 1:
-        ax.set_xticks(list(places))
+    if len(places := times.dropna().unique()) == 1:
+        ax.set_xticks([float(places[0])])
     else:
         few_ticks(ax.xaxis, most, integer=True)
 
