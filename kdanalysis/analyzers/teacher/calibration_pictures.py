@@ -14,9 +14,9 @@ from kdanalysis.analyzers.teacher.calibration import (
     one_network,
 )
 from kdanalysis.draw.axes import log_axis
+from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
     BLUE,
-    CYCLE,
     DASHES,
     FAINT,
     GREY,
@@ -146,12 +146,13 @@ def calibration_over_temperature(table: pd.DataFrame) -> Figure:
             them apart, a line each.
     """
     networks, distilled = by_network(table), float(table.distilled.iloc[0])
+    colours = loss_colours(networks)
     figure, axes = new_panels(2, 1, figsize=(PAGE, 4.2), sharex=True)
     for ax, score in zip(axes, DRAWN, strict=True):
         for place, (name, scores) in enumerate(networks.items()):
             found = least(scores, score)
             text = f"{name}: {found}" if name else f"T = {found}"
-            look = {"color": CYCLE[place % len(CYCLE)], "linestyle": DASHES[place % len(DASHES)]}
+            look = {"color": colours[name], "linestyle": DASHES[place % len(DASHES)]}
             ax.plot(scores.index, scores[score], label=text, **look)
             ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none"}
             ax.plot([found.temperature], [found.value], color=look["color"], **ring)

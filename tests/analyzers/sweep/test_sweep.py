@@ -223,7 +223,7 @@ def test_the_temperature_that_calibrates_is_marked():
     figure = sweep_over_temperature(example(), calibrated=2.5)
     assert "T = 2.5: calibrates" in legend_texts(figure.axes[0])
     for ax in figure.axes:
-        assert 2.5 in [line.get_xdata()[0] for line in ax.lines]
+        assert any(list(line.get_xdata()) == [2.5, 2.5] for line in ax.lines)
     for unknown in (None, float("nan")):
         texts = legend_texts(sweep_over_temperature(example(), calibrated=unknown).axes[0])
         assert not any("calibrates" in text for text in texts)

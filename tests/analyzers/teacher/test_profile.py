@@ -71,8 +71,8 @@ def test_classes_taken_for_each_other_stand_side_by_side():
     panels = class_profiles(frame, names=list("abcd")).axes
     titles = "".join(ax.get_title(loc="left") for ax in panels)
     assert {frozenset(titles[:2]), frozenset(titles[2:])} == {frozenset("ac"), frozenset("bd")}
+    assert "".join(label.get_text() for label in panels[0].get_yticklabels()) == titles
     for ax in panels:
-        assert "".join(label.get_text() for label in ax.get_yticklabels()) == titles
         values = frame[frame.target == "abcd".index(ax.get_title(loc="left"))]
         expected = values.set_index("class").probability
         drawn = [bar.get_width() for bar in ax.patches]
