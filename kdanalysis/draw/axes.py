@@ -1,21 +1,38 @@
-"""Horizontal axes of k and of temperatures, with ticks at the numbers that people use."""
+"""Horizontal axes of k, temperatures and times, with ticks at the numbers that people use."""
 
 from collections.abc import Collection, Sequence
+from math import log
 
-from kdanalysis.draw.look import Axes
+import pandas as pd
+
+from kdanalysis.draw.look import Axes, few_ticks
 
 LOGARITHMIC = 20  # more k than this are laid out on a logarithmic axis
+NEAR = 0.3  # of the logarithms of two k whose numbers would overlap
 ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
-def k_axis(ax: Axes, ks: Collection[int]) -> None:
-    """Ticks at the k where they are few and small; else a logarithmic axis to the last of them."""
+def k_axis(ax: Axes, ks: Collection[int], marked: Collection[int] = ()) -> None:
+    """Ticks at the k where they are few and small; else a logarithmic axis to the last of them.
+
+    Those that are marked have a tick on either, in place of a round number too near.
+    """
     last = int(max(ks))
     if len(ks) <= LOGARITHMIC and last <= 2 * LOGARITHMIC:
         ax.set_xticks(list(ks))
     else:
         steps = ROUND if last <= 2 * ROUND[-1] else [10**power for power in range(7)]
-        log_axis(ax, [*(k for k in steps if k < 0.7 * last), last], "{x:.0f}")
+        places = [*(k for k in steps if min(ks) <= k < 0.7 * last), last]
+        kept = [k for k in places if all(abs(log(k / one)) > NEAR for one in marked)]
+        log_axis(ax, sorted({*kept, *marked}), "{x:.0f}")
+
+
+def time_axis(ax: Axes, times: pd.Series, most: int = 5) -> None:
+    """Few ticks at whole steps or epochs; where there is one time alone, a tick there."""
+    if len(places := times.dropna().unique()) == 1:
+        ax.set_xticks([float(places[0])])
+    else:
+        few_ticks(ax.xaxis, most, integer=True)
 
 
 def log_axis(ax: Axes, places: Sequence[float | int], text: str = "{x:g}") -> None:

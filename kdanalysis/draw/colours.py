@@ -10,7 +10,6 @@ from kdanalysis.draw.look import (
     GREY,
     OLIVE,
     ORANGE,
-    PALETTE,
     PURPLE,
     SKY,
     VERMILION,
@@ -37,7 +36,7 @@ def loss_colours(names: Iterable[str]) -> dict[str, str]:
             colour = LOSSES.get(name.lower() if exact else kind)
             if name not in found and colour is not None and colour not in found.values():
                 found[name] = colour
-    free = [colour for colour in PALETTE.values() if colour not in found.values()]
+    free = [colour for colour in (*CYCLE, OLIVE, WINE) if colour not in found.values()]
     rest = [name for name in names if name not in found]
     cycle = free or list(CYCLE)
     found |= {name: cycle[place % len(cycle)] for place, name in enumerate(rest)}

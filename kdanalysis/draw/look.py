@@ -156,13 +156,18 @@ def side_legend(ax: Axes, title: str | None = None) -> None:
         text.set_parse_math(False)
 
 
+def even_columns(count: int, most: int) -> int:
+    """Columns of so many things in as few lines as hold them, filled evenly: 7 of 6 stand in 4."""
+    return -(-count // -(-count // most)) if count else 1
+
+
 def top_legend(ax: Axes, columns: int, title: str | None = None) -> None:
     """Legend above the axes, at most six texts a line; its texts are shown as they are."""
     legend = ax.legend(
         loc="lower left",
         bbox_to_anchor=(0.0, 1.01),
         frameon=False,
-        ncols=min(columns, 6),
+        ncols=even_columns(columns, 6),
         title=title,
         borderaxespad=0,
         alignment="left",

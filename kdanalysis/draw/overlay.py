@@ -2,8 +2,8 @@
 
 import pandas as pd
 
+from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
-    CYCLE,
     FAINT,
     MARKERS,
     PAGE,
@@ -44,11 +44,12 @@ def curves_over(
     require(table, "run", x, value, panel, number=value)
     runs, panels = (list(dict.fromkeys(table[name])) for name in ("run", panel))
     figure, grid = panel_grid(min(len(panels), MOST), ACROSS, PAGE, 1.7, 0.9)
+    looks = _looks(runs)
     for ax, name in zip(grid, panels, strict=False):
         rows = table[table[panel] == name]
-        for place, run in enumerate(runs):
+        for run in runs:
             part = rows[rows.run == run].sort_values(x)
-            ax.plot(part[x], part[value], label=short(run, 24), **_look(place))
+            ax.plot(part[x], part[value], label=short(run, 24), **looks[run])
         _finish(ax, name, log)
     figure.supxlabel(labels[0] + state_left_out(table), fontsize="medium")
     figure.supylabel(labels[1], fontsize="medium", parse_math=False)
@@ -74,12 +75,13 @@ def dots_by_name(
     runs, names, panels = (list(dict.fromkeys(table[name])) for name in ("run", row, panel))
     line = 0.35 + 0.24 * len(names)
     figure, grid = panel_grid(min(len(panels), MOST), ACROSS, PAGE, line, 0.9)
+    looks = _looks(runs)
     for ax, name in zip(grid, panels, strict=False):
         rows = table[table[panel] == name]
         for place, run in enumerate(runs):
             part = rows[rows.run == run]
             height = [names.index(one) + 0.16 * (place - (len(runs) - 1) / 2) for one in part[row]]
-            look = _look(place) | {"linestyle": "none", "markersize": 6}
+            look = looks[run] | {"linestyle": "none", "markersize": 6}
             ax.plot(part[value], height, label=short(run, 24), **look)
         ax.set_yticks(range(len(names)), labels=[short(n, 24) for n in names], parse_math=False)
         ax.set_ylim(len(names) - 0.5, -0.5)
@@ -92,8 +94,12 @@ def dots_by_name(
     return figure
 
 
-def _look(place: int) -> dict[str, object]:
-    return {"color": CYCLE[place % len(CYCLE)], "marker": MARKERS[place % len(MARKERS)]}
+def _looks(runs: list[str]) -> dict[str, dict[str, object]]:
+    """Colour, by the loss that a run is named by, and marker of every run."""
+    return {
+        run: {"color": colour, "marker": MARKERS[place % len(MARKERS)]}
+        for place, (run, colour) in enumerate(loss_colours(runs).items())
+    }
 
 
 def _finish(ax: Axes, title: object, log: bool) -> None:

@@ -3,7 +3,15 @@
 import numpy as np
 import pandas as pd
 
-from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, short, term_colour
+from kdanalysis.draw.look import (
+    PAGE,
+    Axes,
+    Figure,
+    even_columns,
+    new_panels,
+    short,
+    term_colour,
+)
 from kdanalysis.draw.sides import side_look
 
 MOST_LAYERS = 6
@@ -23,14 +31,14 @@ def panel_grid(
 
     Args:
         count: how many.
-        across: at most so many beside each other.
+        across: at most so many beside each other; lines are filled evenly, 4 panels as 2 and 2.
         width: of the figure.
         line: height of a line of axes.
         rest: height of what stands above and below them.
         sharex: whether all have the same horizontal scale, written below the lowest ones.
         sharey: likewise the vertical one, written at the left.
     """
-    across = min(across, count)
+    across = even_columns(count, across)
     down = -(-count // across)
     size = (width, rest + line * down)
     figure, axes = new_panels(
@@ -72,11 +80,19 @@ def drawn_layers(rows: pd.DataFrame, most: int = MOST_LAYERS) -> list[str]:
     return [layers[place] for place in places]
 
 
-def draw_term(ax: Axes, x: pd.Series, y: pd.Series, term: str) -> None:
-    """Draw one term's line in its colour, with marks where they are few."""
+def draw_term(
+    ax: Axes,
+    x: pd.Series,
+    y: pd.Series,
+    term: str,
+    band: tuple[pd.Series, pd.Series] | None = None,
+) -> None:
+    """Draw one term's line in its colour, over a band if given, with marks where they are few."""
     marker = "o" if len(x) <= 12 else None
     colour, dash = side_look(term) or (term_colour(term), "-")
     look = {"color": colour, "linestyle": dash, "marker": marker}
+    if band is not None:
+        ax.fill_between(x.to_numpy(), *band, color=colour, alpha=0.13, linewidth=0)
     ax.plot(x.to_numpy(), y.to_numpy(), label=term, **look)
 
 
@@ -90,7 +106,7 @@ def terms_legend(figure: Figure) -> None:
         list(handles.values()),
         list(handles),
         loc="outside upper right",
-        ncols=min(4 if max(map(len, handles), default=0) > 12 else 6, len(handles)),
+        ncols=even_columns(len(handles), 4 if max(map(len, handles), default=0) > 12 else 6),
         frameon=False,
     )
     for text in legend.get_texts():

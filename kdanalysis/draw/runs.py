@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
     CYCLE,
     DASHES,
@@ -92,12 +93,13 @@ def _draw_panel(
     ax: Axes, rows: pd.DataFrame, value: str, runs: list[str], over_steps: bool
 ) -> None:
     ax.grid(axis="y", color=FAINT, linewidth=0.5)
+    colours = loss_colours(runs)
     for i, run in enumerate(runs):
         part = rows[rows.run == run].sort_values("step")
         ax.plot(
             part.step if over_steps else [i] * len(part),
             part[value],
-            color=CYCLE[i % len(CYCLE)],
+            color=colours[run],
             linestyle=DASHES[i // len(CYCLE) % len(DASHES)] if over_steps else "none",
             marker=None if over_steps and len(part) > 1 else MARKERS[i % len(MARKERS)],
             markersize=6,

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import torch
 
+from kdanalysis.analyzers.noun import Picture
 from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.analyzers.sweep.gram import MOST_KS, TermGram, page_ks
 from kdanalysis.analyzers.sweep.spread import SweepSpread
+from kdanalysis.analyzers.sweep.sweep_pictures import TermSweep
+from kdanalysis.analyzers.teacher.calibration import Calibration
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
@@ -65,8 +70,11 @@ def sweep_study(
         "spread": SweepSpread(classes, temperatures, few(settings[1]), weights),
     }
     rows = max(1, min(BATCH, WIDE // classes))
+    if classes <= VOCABULARY and source.has_target:
+        analyzers["calibration"] = Calibration(classes)
     tables = compute(source, analyzers, device, watch, rows)
-    table = tables["sweep"]
+    table, calibration = tables["sweep"], tables.pop("calibration", None)
+    pictures = sweep_pictures(calibration)
     facts = {
         "logits": source.name,
         "samples": f"{source.num_rows:,}",
@@ -77,7 +85,7 @@ def sweep_study(
     }
 
     def sections() -> list[Section]:
-        section = noun_section("sweep", {"": table})
+        section = noun_section("sweep", {"": table}, pictures=pictures)
         if len(table) > MOST_ROWS:
             captions = [("Excerpt of the sweep; its files hold every k", excerpt(table))]
             section = replace(section, tables=captions)
@@ -86,7 +94,21 @@ def sweep_study(
     parts = {noun: {"": frame} for noun, frame in tables.items()}
     formats = ("csv", "parquet")
     title, explorer = f"Sweep: {source.name}", swept_explorer(source.name, analyzers["sweep"])
-    return Study(title, stated(facts), parts, sections, None, formats, explorer=explorer)
+    shown = {"pictures": {"sweep": pictures}, "explorer": explorer}
+    return Study(title, stated(facts), parts, sections, None, formats, **shown)
+
+
+def sweep_pictures(calibration: pd.DataFrame | None) -> list[Picture]:
+    """Return the pictures of the sweep, that over T with the one that calibrates the teacher.
+
+    Args:
+        calibration: table of ``Calibration``; None where there are no labels.
+    """
+    over_k, over_t = TermSweep.pictures
+    if calibration is None:
+        return [over_k, over_t]
+    known = partial(over_t.draw, calibrated=float(calibration.calibrated.iloc[0]))
+    return [over_k, over_t._replace(draw=known, name=over_t.draw.__name__)]
 
 
 def swept_explorer(name: str, swept: TermGram) -> Explorer | None:

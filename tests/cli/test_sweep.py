@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdanalysis import sweep
+from kdanalysis import sweep, sweep_study
+from tests.analyzers.readback import legend_texts
 
 RNG = np.random.default_rng(0)
 STUDENT, TEACHER = RNG.normal(size=(2, 40, 30)).astype(np.float32) * 2
@@ -46,6 +47,16 @@ def test_the_folder_has_the_whole_sweep(run_command, file, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Every k, every temperature" in page
     assert "high 1, low_top 2, low_other 4" in page
+
+
+def test_labels_mark_the_temperature_that_calibrates():
+    columns = {"student_logits": STUDENT, "teacher_logits": TEACHER}
+    labelled = columns | {"target": TEACHER.argmax(1) * (np.arange(40) % 2)}
+    for source, marked in ((columns, False), (labelled, True)):
+        found = sweep_study(source, (1, 4), (1, 5))
+        texts = legend_texts(found.figure("sweep", picture=1).axes[0])
+        assert any("calibrates" in text for text in texts) is marked
+        assert set(found.tables) == {"sweep", "spread"}
 
 
 def test_a_run_folder_is_read(run_command, run_folder):

@@ -99,6 +99,7 @@ def test_a_loss_has_one_colour_and_no_two_share_one():
     assert few == {name: LOSSES[name] for name in few}
     assert {name: many[name] for name in few} == few
     assert len(set(many.values())) == 6
+    assert loss_colours(["mine"]) == {"mine": LOSSES["kd"]}  # grey, ce's, comes last
 
 
 def test_an_opened_file_draws_on_axes_with_labels(tmp_path):

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kdanalysis.draw.colours import LOSSES
+from kdanalysis.draw.overlay import curves_over, dots_by_name
 from kdanalysis.draw.runs import POINTS, lines_by_run
 from tests.analyzers.readback import lines, smallest_font
 
@@ -30,8 +32,17 @@ def test_a_panel_holds_one_line_a_run():
     assert lines(second)["gdkd"] == ([0, 10, 20, 30], [102, 103, 104, 105])
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["kd", "gdkd"]
+    assert [line.get_color() for line in first.lines] == [LOSSES["kd"], LOSSES["gdkd"]]
     assert figure.get_supxlabel() == "training step"
     assert smallest_font(figure) >= 9
+
+
+def test_runs_over_each_other_have_the_colours_of_their_losses():
+    expected = [LOSSES["kd"], LOSSES["gdkd"]]
+    over = curves_over(table(), "step", "value", "panel", ("step", "value"))
+    dots = dots_by_name(table(steps=1), "value", "panel", "panel", "value")
+    for figure in (over, dots):
+        assert [line.get_color() for line in figure.axes[0].lines] == expected
 
 
 def test_many_steps_are_means_weighted_by_their_samples():

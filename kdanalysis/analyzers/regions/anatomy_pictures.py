@@ -44,6 +44,9 @@ LABELS = {
 }
 
 
+WRITTEN = 5  # more cells beside each other have no room for their numbers
+
+
 @RegionAnatomy.picture(
     "Pairs of image and cell, their loss and gradient, by case; G and L are the teacher's class of "
     "the image and of the cell, T right and W wrong",
@@ -70,26 +73,30 @@ def anatomy_by_scale(table: pd.DataFrame) -> Figure:
 def anatomy_of_cells(table: pd.DataFrame) -> Figure:
     """Every cell of every scale: how often it is complementary, and its mean gradient norm.
 
-    The first two lines share one colour scale, the third has its own.
+    A line a scale. The first two columns share one colour scale, the third has its own. More than
+    5 x 5 cells have no room for their numbers.
     """
     from matplotlib.colors import Normalize
 
     rows = cell_rows(table)
     scales = inner_scales(rows)
-    figure, axes = new_panels(3, len(scales), figsize=(PAGE, 6.4), squeeze=False)
+    size = PAGE, 1.4 + 1.95 * len(scales)
+    figure, axes = new_panels(len(scales), 3, figsize=size, squeeze=False)
     maps = {name: [_map(rows, scale, name) for scale in scales] for name in (*LABELS, "norm")}
     shared = Normalize(0, max(float(x.max()) for name in LABELS for x in maps[name]) or 1.0)
     own = Normalize(min(x.min() for x in maps["norm"]), max(x.max() for x in maps["norm"]))
-    for line, (name, values) in zip(axes, maps.items(), strict=True):
+    for column, (name, values) in zip(axes.T, maps.items(), strict=True):
         norm = own if name == "norm" else shared
-        for ax, of_scale in zip(line, values, strict=True):
-            image = _heat(ax, of_scale, norm, name == "norm")
-        line[0].set_ylabel(LABELS.get(name, "gradient norm"))
-        label = "mean L2 norm" if name == "norm" else "share of images (%)"
-        bar = figure.colorbar(image, ax=line.tolist(), shrink=0.9, label=label)
+        for ax, of_scale in zip(column, values, strict=True):
+            _heat(ax, of_scale, norm, name == "norm")
+        column[0].set_title(LABELS.get(name, "gradient norm"))
+    for part, label in ((axes[:, :2], "share of images (%)"), (axes[:, 2:], "mean L2 norm")):
+        bar = figure.colorbar(
+            part[0, 0].images[0], ax=part, location="bottom", label=label, aspect=15 * part.shape[1]
+        )
         bar.outline.set_visible(False)
-    for ax, scale in zip(axes[0], scales, strict=True):
-        ax.set_title(_cells(scale))
+    for ax, scale in zip(axes[:, 0], scales, strict=True):
+        ax.set_ylabel(_cells(scale))
     return figure
 
 
@@ -116,11 +123,11 @@ def _map(rows: pd.DataFrame, scale: int, name: str) -> np.ndarray:
     return (sums.found / sums.n).to_numpy().reshape(scale, scale)
 
 
-def _heat(ax: Axes, values: np.ndarray, norm: Callable, precise: bool):
-    digits = 2 if precise else 0
-    texts = {place: f"{value:.{digits}f}" for place, value in np.ndenumerate(values)}
+def _heat(ax: Axes, values: np.ndarray, norm: Callable, precise: bool) -> None:
+    digits, room = 2 if precise else 0, len(values) <= WRITTEN
+    texts = {place: f"{value:.{digits}f}" for place, value in np.ndenumerate(values) if room}
     look = {"ink": "black", "cmap": "cividis", "norm": norm, "aspect": "equal"}
-    return heat_map(ax, values, texts, lambda value: norm(value) < 0.55, **look)
+    heat_map(ax, values, texts, lambda value: norm(value) < 0.55, **look)
 
 
 def _cells(scale: int) -> str:

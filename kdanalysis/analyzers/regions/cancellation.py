@@ -18,6 +18,7 @@ from kdanalysis.analyzers.by_region import (
 )
 from kdanalysis.analyzers.evidence import SEEN, Interval, Z
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.look import (
     BLUE,
     GREY,
@@ -30,6 +31,7 @@ from kdanalysis.draw.look import (
     shared_legend,
     state_left_out,
 )
+from kdanalysis.draw.marks import banded_line
 
 SUMS = ("n", "ratio", "square", "norm", "no_gradient")
 FEW = 10  # fewer images make no point of the line
@@ -182,20 +184,20 @@ def _pooled(rows: pd.DataFrame) -> tuple[int, float, float]:
 def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
     """Mean ratio of norms against the number of cells that differ, and how many images there are.
 
-    A column a scale. The first point is the clear images, those without a differing cell; bars are
-    95 % intervals of the mean, and values of fewer than 10 images are not drawn. The dotted line is
-    1 / m, where cells of unrelated directions and equal norms would stand.
+    A column a scale. The first point is the clear images, those without a differing cell; the band
+    is the 95 % interval of the mean, and values of fewer than 10 images are not drawn. The dotted
+    line is 1 / m, where cells of unrelated directions and equal norms would stand.
     """
     require(table, "scale", "differing", "clear", "n", "ratio", "ratio_se", number="ratio")
     scales = table.scale.unique().tolist()
     figure, axes = new_panels(
         2,
         len(scales),
-        figsize=(PAGE, 4.6),
+        figsize=(PAGE, 3.4),
         sharex="col",
         sharey="row",
         squeeze=False,
-        height_ratios=(2.4, 1),
+        height_ratios=(2.2, 1),
     )
     for place, (scale, (top, bottom)) in enumerate(zip(scales, axes.T, strict=True)):
         rows = table[table.scale == scale]
@@ -203,6 +205,7 @@ def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
         colours = np.where(rows.clear, BLUE, VERMILION)
         bottom.bar(rows.differing, 100 * rows.n / rows.n.sum(), color=colours, width=0.8)
         top.set_title(f"{scale} x {scale} cells", loc="left")
+        time_axis(bottom, rows.differing)
         if place == 0:
             top.set_ylabel("norm of the mean /\nmean of the norms")
             bottom.set_ylabel("images (%)")
@@ -215,17 +218,10 @@ def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
 
 
 def _ratios(ax: Axes, rows: pd.DataFrame, scale: int) -> None:
-    ax.plot(rows.differing, rows.ratio, color=GREY, linewidth=1, zorder=1)
+    ends = (rows.ratio + side * Z * rows.ratio_se for side in (-1, 1))
+    banded_line(ax, rows.differing, rows.ratio, *ends, GREY, 0.35, linewidth=1, zorder=1)
     for clear, colour, label in ((True, BLUE, "clear images"), (False, VERMILION, "ambiguous")):
         some = rows[rows.clear == clear]
-        ax.errorbar(
-            some.differing,
-            some.ratio,
-            yerr=Z * some.ratio_se,
-            fmt="o" if clear else "s",
-            color=colour,
-            label=label,
-            elinewidth=1.2,
-        )
+        ax.plot(some.differing, some.ratio, "o" if clear else "s", color=colour, label=label)
     ax.axhline(1 / scale, color=GREY, linestyle=":", linewidth=1.2, label="unrelated cells: 1 / m")
     ax.set_ylim(0, 1.02)

@@ -10,6 +10,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.look import (
     BLUE,
     DASHES,
@@ -132,6 +133,7 @@ def agreement_over_training(table: pd.DataFrame, ax: Axes | None = None) -> Axes
             rows.step, 100 * rows[name], label=label, color=colour, linestyle=dash, marker=marker
         )
     ax.set_ylim(0, None)
+    time_axis(ax, table.step)
     ax.set_xlabel(step_label(together) + state_left_out(table))
     ax.set_ylabel("share of samples (%)")
     side_legend(ax)

@@ -9,15 +9,17 @@ from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.discrepancy_reading import check_students, matrix, size
 from kdanalysis.draw.look import (
     FAINT,
+    GREY,
     PAGE,
     Axes,
     Figure,
     class_names,
-    few_ticks,
+    even_columns,
     new_panels,
     short,
     state_left_out,
 )
+from kdanalysis.draw.order import group_names, like_together
 from kdanalysis.draw.panels import panel_grid
 from kdanalysis.draw.settings import fine
 
@@ -27,13 +29,15 @@ KINDS = {
     "correlation": "student less teacher:\ncorrelation of classes",
 }
 BY_CLASS = (
-    "Student less teacher by class; all maps of a kind share one colour scale, where published "
-    "ones are rescaled one by one; chance is what standard errors alone would make of the number"
+    "Student less teacher by class; classes that are alike to the teacher stand together. All maps "
+    "of a kind share one colour scale, made for the cells off the diagonal, where published ones "
+    "are rescaled one by one; chance is what standard errors alone would make of the number"
 )
-OF_CLASSES = "Correlation of the classes' logits"
-NAMED = 12  # more classes than this are numbered
-CLIP = 0.995  # of all cells of a kind lie within the colour scale
-PANEL = 1.9  # height of a map, inches
+OF_CLASSES = "Correlation of the classes' logits; classes alike to the teacher stand together"
+NAMED = 12  # of more classes than this groups of like ones are named
+GROUPS = 8  # so many at most
+CLIP = 0.995  # of all cells of a kind off the diagonal lie within the colour scale
+PANEL = 1.95  # height of a map, inches
 SCALE = "RdBu"  # blue is more in the student
 
 
@@ -44,33 +48,36 @@ def discrepancy_maps(
     """One row a student: mean difference of the logits, of the softmax, and of correlations.
 
     All maps of a column share one colour scale, symmetric about 0 and wide enough for 99.5 % of
-    their cells; the bar's pointed ends stand for the rest. Published maps of this kind are
-    rescaled one by one, so that a student far from its teacher looks like one near by. Above every
-    map stands the root mean square of its cells, with that of their standard errors.
+    their cells off the diagonal; the bar's pointed ends stand for the rest. Published maps of this
+    kind are rescaled one by one, so that a student far from its teacher looks like one near by.
+    Above every map stands the root mean square of its cells, of all and of those off the diagonal,
+    with that of their standard errors. Classes stand in the order of :func:`class_order`.
     """
-    classes = check_students(tables)
+    check_students(tables)
+    groups, labels = class_order(tables, names)
+    order = [member for group in groups for member in group]
     figure, grid = new_panels(
         len(tables),
         len(KINDS),
-        figsize=(PAGE, 1.6 + PANEL * len(tables)),
+        figsize=(PAGE, 1.7 + PANEL * len(tables)),
         squeeze=False,
         sharex=True,
         sharey=True,
     )
     for column, (kind, title) in zip(grid.T, KINDS.items(), strict=True):
-        maps = [matrix(table, kind) for table in tables.values()]
-        limit = shared_limit(maps)
+        maps = [matrix(table, kind)[np.ix_(order, order)] for table in tables.values()]
+        off = ~np.eye(len(order), dtype=bool)
+        limit = shared_limit([cells[off] for cells in maps])
         for ax, cells, table in zip(column, maps, tables.values(), strict=True):
             image = _map(ax, cells, limit)
-            ax.set_title(str(size(table, kind)), loc="left", fontsize=fine())
+            ax.set_title(sizes(table, kind), loc="left", fontsize=fine())
         more = any(np.nanmax(np.abs(cells), initial=0) > limit for cells in maps)
         label = title.format(temperature=next(iter(tables.values())).temperature.iloc[0])
         figure.colorbar(
             image, ax=column, location="bottom", label=label, aspect=14, pad=0.02,
             extend="both" if more else "neither",
         )  # fmt: skip
-    labels = class_names(classes, names)
-    _label(grid.flatten().tolist(), len(KINDS), labels, next(iter(tables.values())))
+    _label(grid.flatten().tolist(), len(KINDS), (groups, labels), next(iter(tables.values())))
     for row, name in zip(grid, tables, strict=True):
         _name_row(row[0], name)
     return figure
@@ -91,17 +98,18 @@ def correlation_maps(
     One colour scale from -1 to 1. The matrices are symmetric: names stand on the left alone.
     Where students saw different samples each one's teacher stands before it.
     """
-    classes = check_students(tables)
+    check_students(tables)
+    groups, labels = class_order(tables, names)
+    order = [member for group in groups for member in group]
     panels = correlations(tables)
-    across = min(len(panels), 4)
+    across = even_columns(len(panels), 4)
     figure, axes = panel_grid(len(panels), across, max(4.0, 0.6 + 1.6 * across), 1.5, 1.2)
     for ax, (title, cells) in zip(axes, panels, strict=True):
-        image = _map(ax, cells, 1.0)
+        image = _map(ax, cells[np.ix_(order, order)], 1.0)
         ax.set_title(short(title), loc="left", parse_math=False)
-    _label(axes, across, class_names(classes, names), next(iter(tables.values())), "class")
-    if classes <= NAMED:
-        for ax in figure.axes:
-            ax.tick_params(labelbottom=False)
+    _label(axes, across, (groups, labels), next(iter(tables.values())), "class")
+    for ax in figure.axes:
+        ax.set_xticks([])
     label = "correlation of centred logits over samples"
     figure.colorbar(image, ax=figure.axes, location="bottom", label=label, aspect=40, pad=0.02)
     return figure
@@ -125,6 +133,31 @@ def correlations(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, np.ndarr
     return panels
 
 
+def class_order(
+    tables: Mapping[str, pd.DataFrame], names: Sequence[str] | None
+) -> tuple[list[list[int]], list[str]]:
+    """Classes that rise together in the first table's teacher side by side, in groups with names.
+
+    Up to 12 classes are a group each; of more there are at most 8, named by their most typical one.
+    """
+    likeness = matrix(next(iter(tables.values())), "teacher_correlation")
+    called = class_names(len(likeness), names)
+    groups = like_together(likeness, len(likeness) if len(likeness) <= NAMED else GROUPS)
+    return groups, group_names(groups, likeness, [short(name, 10) for name in called])
+
+
+def sizes(table: pd.DataFrame, kind: str) -> str:
+    """Size of a map, and of its cells off the diagonal, where a correlation says all there is."""
+    whole = size(table, kind)
+    if kind == "correlation":
+        return f"off diag. {whole}"
+    off = size(table.assign(**{kind: table[kind].where(table.given != table["class"])}), kind)
+    if np.isnan(off.rms):
+        return str(whole)
+    chance = "" if np.isnan(off.chance) else f" ({off.chance:.2g})"
+    return f"{whole}\noff diag. {off.rms:.2g}{chance}"
+
+
 def shared_limit(maps: Sequence[np.ndarray]) -> float:
     """End of the colour scale: 99.5 % of all cells are within, or 1 where they are all 0."""
     cells = np.abs(np.concatenate([cells.flatten() for cells in maps]))
@@ -142,7 +175,11 @@ def _map(ax: Axes, cells: np.ndarray, limit: float) -> object:
 
 
 def _label(
-    shown: list[Axes], across: int, labels: list[str], table: pd.DataFrame, given: str = ""
+    shown: list[Axes],
+    across: int,
+    classes: tuple[list[list[int]], list[str]],
+    table: pd.DataFrame,
+    given: str = "",
 ) -> None:
     """Ticks and names of the axes on the left and at the bottom."""
     given = given or {"target": "true class", "teacher": "teacher's class"}.get(
@@ -154,21 +191,27 @@ def _label(
         ax.set_xlabel("class")
         ax.tick_params(labelbottom=True)
     for ax in shown:
-        _mark_classes(ax, labels)
+        _mark_classes(ax, *classes)
     if left_out := state_left_out(table):
         shown[0].figure.supxlabel(left_out.strip(), fontsize=fine())
 
 
-def _mark_classes(ax: Axes, labels: list[str]) -> None:
-    """Names of few classes, numbers of many."""
-    if len(labels) > NAMED:
-        for axis in (ax.xaxis, ax.yaxis):
-            few_ticks(axis, 5, integer=True)
-        return
-    texts = [short(label, 10) for label in labels]
-    turned = 90 if max(map(len, texts)) > 2 else 0
-    ax.set_yticks(range(len(texts)), labels=texts, parse_math=False)
-    ax.set_xticks(range(len(texts)), labels=texts, parse_math=False, rotation=turned)
+def _mark_classes(ax: Axes, groups: list[list[int]], labels: list[str]) -> None:
+    """Names of few classes; of many a line between groups, and the names of those with room."""
+    ends = np.cumsum([len(group) for group in groups])
+    middles = ends - [(len(group) + 1) / 2 for group in groups]
+    if ends[-1] > len(groups):
+        for end in ends[:-1]:
+            for line in (ax.axhline, ax.axvline):
+                line(end - 0.5, color=GREY, linewidth=0.6)
+    room = [len(group) * NAMED >= ends[-1] for group in groups]
+    texts = [text for text, there in zip(labels, room, strict=True) if there]
+    ax.set_yticks(middles[room], labels=texts, parse_math=False)
+    if ends[-1] > len(groups):  # the columns are those of the lines
+        ax.set_xticks([])
+    else:
+        turned = 90 if max(map(len, texts)) > 2 else 0
+        ax.set_xticks(middles, labels=texts, parse_math=False, rotation=turned)
 
 
 def _name_row(ax: Axes, name: str) -> None:

@@ -9,6 +9,7 @@ from kdanalysis.analyzers.evidence import mean_of
 from kdanalysis.analyzers.students.relation import NonTopRelation
 from kdanalysis.analyzers.students.relation_reading import at_end, pooled, shared_notions, time_of
 from kdanalysis.analyzers.students.seeds import by_seed
+from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
     BLUE,
@@ -21,7 +22,6 @@ from kdanalysis.draw.look import (
     VERMILION,
     Axes,
     Figure,
-    few_ticks,
     new_axes,
     new_panels,
     require,
@@ -66,10 +66,7 @@ def relation_over_training(table: pd.DataFrame) -> Figure:
         ax.set_ylabel("mean over samples")
     for ax in axes[2:]:
         ax.set_xlabel("epoch" if time == "epoch" else "training step")
-        if rows[time].nunique() == 1:
-            ax.set_xticks(rows[time].unique())
-        else:
-            few_ticks(ax.xaxis, 6, integer=True)
+        time_axis(ax, rows[time], 6)
     _legend(figure, axes[0], table, "band")
     return figure
 

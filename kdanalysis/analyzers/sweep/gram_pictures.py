@@ -8,8 +8,8 @@ import torch
 from kdanalysis.analyzers.sweep.sweep import rows_at
 from kdanalysis.core.sweep.stacked import stacked
 from kdanalysis.draw.axes import k_axis
+from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
-    CYCLE,
     GREY,
     PAGE,
     Figure,
@@ -37,7 +37,8 @@ def explored_over_k(
         weights: of high, low_top and low_other.
     """
     figure, (cosines, steps) = new_panels(1, 2, figsize=(PAGE, 2.8), sharex=True)
-    for place, (run, table) in enumerate(grams.items()):
+    colours = loss_colours(grams)
+    for run, table in grams.items():
         rows, _ = rows_at(table, "temperature", temperature)
         means = {
             name: torch.tensor(rows[name].to_numpy())
@@ -45,7 +46,7 @@ def explored_over_k(
             if name.startswith(("square_", "inner_"))
         }
         found = stacked(means, weights)
-        look = {"color": CYCLE[place % len(CYCLE)], "marker": "o" if len(rows) < 20 else None}
+        look = {"color": colours[run], "marker": "o" if len(rows) < 20 else None}
         cosines.plot(rows.k, found["cosine_batch_total_kd"], label=short(run, 24), **look)
         steps.plot(rows.k, found["rms_total"] / found["rms_kd"], **look)
     cosines.set_ylabel("cosine to KD")

@@ -169,7 +169,7 @@ def sweep_reading(table: pd.DataFrame) -> Reading:
     claims = [_claim_of_k(rows.sort_values("k"), temperature)]
     parts = []
     for t, of_t in table.groupby("temperature"):
-        best = _balanced(of_t)
+        best = balanced(of_t)
         parts.append(
             f"T = {t:g}: k = {best.k:.0f} (low_top {best.share_low_top:.0%}, "
             f"low_other {best.share_low_other:.0%})"
@@ -198,7 +198,7 @@ def _claim_of_k(rows: pd.DataFrame, temperature: float) -> str:
     rows = inner(rows)
     if len(rows) < 2:
         return f"{len(rows)} k with both relation terms cannot show how k changes them."
-    best, smaller = _balanced(rows), rows[list(SHARES)].min(axis=1)
+    best, smaller = balanced(rows), rows[list(SHARES)].min(axis=1)
     near = rows.k[smaller >= 0.9 * smaller.max()]
     return (
         f"At T = {temperature:g} the smaller of the weighted shares of low_top and low_other is "
@@ -207,7 +207,7 @@ def _claim_of_k(rows: pd.DataFrame, temperature: float) -> str:
     )
 
 
-def _balanced(rows: pd.DataFrame) -> pd.Series:
+def balanced(rows: pd.DataFrame) -> pd.Series:
     """The row whose smaller share of the two relation terms is largest."""
     smaller = rows[list(SHARES)].min(axis=1)
     if smaller.isna().all():

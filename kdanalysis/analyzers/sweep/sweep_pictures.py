@@ -1,9 +1,22 @@
 """Pictures of the sweep (figures 10 and 11): what k and the temperature do to the terms."""
 
+from collections.abc import Mapping
+from itertools import cycle
+
 import numpy as np
 import pandas as pd
+import torch
 
-from kdanalysis.analyzers.sweep.sweep import TERMS, USUAL, TermSweep, check_table, rows_at
+from kdanalysis.analyzers.sweep.sweep import (
+    TERMS,
+    USUAL,
+    TermSweep,
+    balanced,
+    check_table,
+    inner,
+    rows_at,
+)
+from kdanalysis.analyzers.teacher.mass import knees
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis, log_axis
 from kdanalysis.draw.look import (
     DASHES,
@@ -13,6 +26,7 @@ from kdanalysis.draw.look import (
     Axes,
     Figure,
     new_panels,
+    plain_log,
     side_legend,
     state_left_out,
     term_colour,
@@ -24,17 +38,18 @@ def sweep_over_k(table: pd.DataFrame, temperature: float | int | None = None) ->
     """Three panels over k: norms of the terms; mass outside and relation share; cosines to KD.
 
     The relation share is that of low_other's gradient norm: inside plain KD, and with the weights
-    of the sweep. A term that is 0 by construction, low_top at k = 1 and low_other at c - 1, is a
-    gap. The dotted line is the papers' k.
+    of the sweep. The ends where a term is 0 by construction, low_top at k = 1 and low_other at
+    c - 1, are left out, where there are others. Grey lines are the k to try, as :func:`ks_to_try`.
 
     Args:
         table: as ``TermSweep.table`` gives it.
         temperature: which one to draw; 4 where the table has it, else its middle one.
     """
-    rows, chosen = _rows(table, "temperature", temperature)
+    whole, chosen = _rows(table, "temperature", temperature)
+    rows = whole if inner(whole).empty else inner(whole)
     figure, (norms, shares, cosines) = _panels(f"T = {chosen:g}")
     _lines(norms, rows, rows.k, {term: f"norm_{term}" for term in TERMS})
-    norms.set_yscale("log")
+    plain_log(norms)
     norms.set_ylabel("gradient norm\n(unweighted)")
     for column, label, colour, dash in (
         ("mass_other", "mass outside the top k", GREY, DASHES[2]),
@@ -48,22 +63,54 @@ def sweep_over_k(table: pd.DataFrame, temperature: float | int | None = None) ->
     _lines(cosines, rows, rows.k, {term: f"cosine_{term}_kd" for term in TERMS[:-1]})
     _line(cosines, rows.k, rows.cosine_total_kd, "weighted total", INK, DASHES[1])
     cosines.set_ylabel("cosine to KD")
-    cosines.set_xlabel("k, the number of classes in the top group" + state_left_out(table))
-    k_axis(cosines, rows.k)
-    for ax in (norms, shares, cosines):
-        if rows.k.min() < USUAL["k"] < rows.k.max():
-            ax.axvline(USUAL["k"], color=GREY, linewidth=1, linestyle=DASHES[2], zorder=0)
-        side_legend(ax)
+    out = " and ".join(str(k) for k in whole.k if k not in set(rows.k))
+    ends = f"\n(without k = {out}, where a term is always 0)" if out else ""
+    cosines.set_xlabel(f"k, the number of classes in the top group{ends}{state_left_out(table)}")
+    _mark(figure.axes, ks_to_try(whole), "k")
+    k_axis(cosines, rows.k, ks_to_try(whole))
     return figure
 
 
+def ks_to_try(rows: pd.DataFrame) -> dict[int, str]:
+    """The k to try at one temperature, and whose they are.
+
+    They are the papers', the rule's (the knee of the mean top-k mass, as of the candidates), and
+    that at which the smaller share of the two relation terms is largest.
+
+    Args:
+        rows: of one temperature, in order of k.
+    """
+    inside, found = inner(rows), {}
+    if len(inside) < 2:
+        return {}
+    last = rows.iloc[-1]
+    if last.norm_low_other == 0 and len(rows) == last.k:  # every k of all classes
+        masses = torch.tensor([*rows.mass_top, 1.0], dtype=torch.float64)
+        found["the rule's"] = int(knees(masses.unsqueeze(0)))
+    found |= {"the papers'": USUAL["k"], "balanced shares": int(balanced(inside).k)}
+    there = sorted(set(found.values()) & set(inside.k))
+    return {k: ", ".join(name for name, one in found.items() if one == k) for k in there}
+
+
+def _mark(axes: list[Axes], places: Mapping[float | int, str], name: str) -> None:
+    """Draw a grey line at every place in all panels, told in the legend of the first."""
+    for ax in axes:
+        for (place, what), dash in zip(places.items(), cycle(DASHES[1:])):
+            told = {"label": f"{name} = {place:.3g}: {what}"} if ax is axes[0] else {}
+            ax.axvline(place, color=GREY, linewidth=1, linestyle=dash, zorder=0, **told)
+        side_legend(ax)
+
+
 @TermSweep.picture("Norms, entropy and shares over the temperature", panels=True)
-def sweep_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
+def sweep_over_temperature(
+    table: pd.DataFrame, k: int | None = None, calibrated: float | None = None
+) -> Figure:
     """Three panels over T: norms with and without T^2; the teacher's entropy; shares.
 
     Args:
         table: as ``TermSweep.table`` gives it.
         k: which one to draw; 5 where the table has it, else its middle one.
+        calibrated: the T that calibrates the teacher, which gets a line, where it is known.
     """
     rows, chosen = _rows(table, "k", k)
     figure, (norms, entropy, shares) = _panels(f"k = {chosen}")
@@ -75,7 +122,7 @@ def sweep_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
             rows.temperature, _drawn(bare), color=term_colour(term), linestyle=DASHES[2], **marker
         )
     norms.plot([], [], color=GREY, linestyle=DASHES[2], label="without T²")
-    norms.set_yscale("log")
+    plain_log(norms)
     norms.set_ylabel("gradient norm\n(T² included)")
     _line(entropy, rows.temperature, rows.entropy, "teacher", GREY, DASHES[0], **marker)
     entropy.set_ylabel("entropy (nats)")
@@ -93,8 +140,8 @@ def sweep_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
     shares.set_ylim(-2, 102)
     shares.set_xlabel("temperature T" + state_left_out(table))
     log_axis(shares, rows.temperature.tolist())
-    for ax in (norms, entropy, shares):
-        side_legend(ax)
+    known = calibrated is not None and not np.isnan(calibrated)
+    _mark(figure.axes, {calibrated: "calibrates"} if known else {}, "T")
     return figure
 
 

@@ -14,9 +14,9 @@ from kdanalysis.analyzers.teacher.calibration import (
     one_network,
 )
 from kdanalysis.draw.axes import log_axis
+from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
     BLUE,
-    CYCLE,
     DASHES,
     FAINT,
     GREY,
@@ -32,7 +32,8 @@ from kdanalysis.draw.look import (
 
 FEW = 20  # samples of a bin: the accuracy of fewer is chance to .1 and more
 DIAGRAMS = "Accuracy against confidence"
-CURVES = "Calibration error, NLL and Brier score over the temperature"
+CURVES = "Calibration error and NLL over the temperature"
+DRAWN = ("ece", "nll")
 
 
 @Calibration.picture(DIAGRAMS, panels=True)
@@ -136,7 +137,7 @@ def _histogram(ax: Axes, rows: pd.DataFrame) -> None:
 
 @Calibration.picture(CURVES, panels=True)
 def calibration_over_temperature(table: pd.DataFrame) -> Figure:
-    """ECE, NLL and Brier score against T, a panel each; rings mark the least value.
+    """ECE and NLL against T, a panel each; rings mark the least value.
 
     The dotted line is the T that distils, the dashed one T = 1.
 
@@ -145,18 +146,19 @@ def calibration_over_temperature(table: pd.DataFrame) -> Figure:
             them apart, a line each.
     """
     networks, distilled = by_network(table), float(table.distilled.iloc[0])
-    figure, axes = new_panels(3, 1, figsize=(PAGE, 6.0), sharex=True)
-    for ax, (score, label) in zip(axes, SCORES.items(), strict=True):
+    colours = loss_colours(networks)
+    figure, axes = new_panels(2, 1, figsize=(PAGE, 4.2), sharex=True)
+    for ax, score in zip(axes, DRAWN, strict=True):
         for place, (name, scores) in enumerate(networks.items()):
             found = least(scores, score)
             text = f"{name}: {found}" if name else f"T = {found}"
-            look = {"color": CYCLE[place % len(CYCLE)], "linestyle": DASHES[place % len(DASHES)]}
+            look = {"color": colours[name], "linestyle": DASHES[place % len(DASHES)]}
             ax.plot(scores.index, scores[score], label=text, **look)
             ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none"}
             ax.plot([found.temperature], [found.value], color=look["color"], **ring)
         ax.axvline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         ax.axvline(distilled, color=GREY, linewidth=1.4, linestyle=":", zorder=0)
-        ax.set_ylabel(label)
+        ax.set_ylabel(SCORES[score])
         if score == "ece":
             ax.set_ylim(0)
         side_legend(ax, "least (ring) at T" if any(networks) else "least (ring) at")

@@ -29,6 +29,7 @@ from kdanalysis.draw.marks import banded_line
 
 BINS = Bins(0.0, 1.0, 500)  # quantiles of a mass are good to 0.002
 EACH, A_DECADE = 100, 24  # of a vocabulary every k up to here, then so many
+MOST = 0.95  # of the mass
 ENTRIES = 2**18  # of a chunk
 
 
@@ -133,7 +134,8 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Mean mass of the k most probable classes against k, one curve a temperature.
 
     The band is the middle half of the samples, the dashed line a uniform teacher. A ring marks
-    the knee, the k at which a curve stands highest above the uniform line.
+    the knee, the k at which a curve stands highest above the uniform line, which is the k of the
+    candidates; a square the first k that holds 95 % of the mass.
     """
     require(table, "q25", "q75")
     ax = ax or new_axes(PAGE, 3.3)
@@ -142,20 +144,24 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     found = knee_by_temperature(table)
     for temperature, rows in table.groupby("temperature"):
         rows, colour, knee = rows.sort_values("k"), colours[temperature], found[temperature]
-        label = f"T = {temperature:g}: k = {knee}"
+        most = rows[rows["mean"] >= MOST].iloc[0]
+        label = f"T = {temperature:g}: k = {knee}, {most.k:.0f}"
         banded_line(ax, rows.k, rows["mean"], rows.q25, rows.q75, colour, label=label)
         ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgewidth": 1.6}
         ax.plot([knee], rows["mean"][rows.k == knee], color=colour, linestyle="none", **ring)
+        ax.plot([most.k], [most["mean"]], "s", color=colour, markersize=6, clip_on=False)
     first = table[table.temperature == table.temperature.iloc[0]].sort_values("k")
     ax.plot(first.k, first.k / classes, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+    ax.axhline(MOST, color=GREY, linewidth=1, linestyle=":", zorder=0)
     ax.set_ylim(0, 1.02)
     k_axis(ax, first.k.tolist())
     if classes > LOGARITHMIC:
         ax.set_xlim(0.95, classes * 1.05)
     ax.set_xlabel(
         "k, the number of most probable classes\n"
-        f"(line: mean; band: middle half of the samples; dashed: uniform){state_left_out(table)}"
+        "(line: mean; band: middle half of the samples;\ndashed: uniform; dotted: 95 %)"
+        f"{state_left_out(table)}"
     )
     ax.set_ylabel("teacher mass of the top k")
-    side_legend(ax, "knee (ring): largest\ngap to uniform")
+    side_legend(ax, "knee (ring), largest gap to\nuniform; 95 % (square)")
     return ax

@@ -24,6 +24,7 @@ from kdanalysis.draw.look import (
     short,
     state_left_out,
 )
+from kdanalysis.draw.order import like_together
 from kdanalysis.draw.panels import panel_grid
 from kdanalysis.draw.settings import fine
 
@@ -133,9 +134,9 @@ def class_profiles(
     """One panel a class: the teacher's mean probability for every class, given that it is true.
 
     The k most probable classes are blue, the true class vermilion. Up to 12 classes are drawn in
-    full, in class order. Of more classes, 12 are drawn, evenly spaced from the most to the least
-    concentrated profile, and of each its 8 most probable classes, with the mass of all others as
-    a number; the title says so.
+    full, those that the teacher takes for each other side by side. Of more classes, 12 are drawn,
+    evenly spaced from the most to the least concentrated profile, and of each its 8 most probable
+    classes, with the mass of all others as a number; the title says so.
 
     Args:
         table: as ``ClassProfile.table`` gives it.
@@ -147,20 +148,30 @@ def class_profiles(
     require(table, *columns, number="probability")
     seen = table.dropna(subset="probability")
     labels = names_in(table, names)
-    chosen = spread_classes(table) if classes is None else list(classes)
     whole = len(labels) <= PANELS
+    order = likeness_order(table) if whole else []
+    chosen = spread_classes(table) if classes is None else list(classes)
+    if classes is None and whole:
+        chosen = [target for target in order if target in chosen]
     bars, across = (len(labels), 5 if len(chosen) in (5, 9, 10) else 4) if whole else (BARS, 3)
     figure, grid = panel_grid(len(chosen), across, PAGE, 0.55 + 0.16 * bars, 0.9, sharey=whole)
     profiles = dict(tuple(seen.groupby("target")))
     for ax, target in zip(grid, chosen, strict=True):
         if target not in profiles:
             raise ValueError(f"class {target} has no samples in the table")
-        _panel(ax, profiles[target], target, labels, k, whole)
+        _panel(ax, profiles[target], target, labels, k, order)
     _legend(figure, table, k, whole)
     if len(chosen) < (total := seen.target.nunique()):
         how = ", evenly spaced from the most to the least concentrated" if classes is None else ""
         figure.suptitle(f"{len(chosen)} of {total} classes{how}", fontsize="medium")
     return figure
+
+
+def likeness_order(table: pd.DataFrame) -> list[int]:
+    """All classes, those side by side to which the teacher gives each other's probability."""
+    taken = table.pivot(index="target", columns="class", values="probability")
+    groups = like_together(taken.to_numpy(dtype=float))
+    return [member for group in groups for member in group]
 
 
 def spread_classes(table: pd.DataFrame, count: int = PANELS) -> list[int]:
@@ -175,9 +186,13 @@ def spread_classes(table: pd.DataFrame, count: int = PANELS) -> list[int]:
 
 
 def _panel(
-    ax: Axes, rows: pd.DataFrame, target: int, labels: list[str], k: int, whole: bool
+    ax: Axes, rows: pd.DataFrame, target: int, labels: list[str], k: int, order: list[int]
 ) -> None:
-    shown = rows.sort_values("class" if whole else "rank").head(len(labels) if whole else BARS)
+    """Bars of all classes in this order; without one of the most probable classes."""
+    whole = bool(order)
+    shown = rows.sort_values("rank").head(BARS)
+    if whole:
+        shown = rows.set_index("class").loc[order].reset_index()
     colours = [
         VERMILION if c == target else BLUE if rank <= k else FAINT
         for c, rank in zip(shown["class"], shown["rank"], strict=True)

@@ -12,8 +12,8 @@ from kdanalysis.analyzers.teacher.suppression import (
     join_teachers,
     prefix,
 )
+from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
-    CYCLE,
     DASHES,
     FAINT,
     PAGE,
@@ -45,14 +45,14 @@ def suppression_by_teacher(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = ax or new_axes(PAGE, 3.2)
     own = float(rows.distilled.iloc[0])
     ladder = sorted(rows.temperature.unique(), key=lambda t: (t != own, t))
-    names = list(dict.fromkeys(rows.name))
+    colours = loss_colours(rows.name)
     for (name, temperature), part in rows.groupby(["name", "temperature"], sort=False):
         mean = digits(part["mean"].iloc[0])
         place = ladder.index(temperature)
         ax.plot(
             part.high_log_odds.clip(LOW - 1, HIGH + 1),
             100 * part.share.cumsum(),
-            color=CYCLE[names.index(name) % len(CYCLE)],
+            color=colours[name],
             linestyle=DASHES[place % len(DASHES)],
             linewidth=2.4 if place == 0 else 1.4,
             drawstyle="steps-post",

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.terms.conflict import GradientConflict, over_steps, with_ce
+from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.look import (
     GREY,
     PAGE,
@@ -120,6 +121,7 @@ def conflict_over_training(
         ax.plot(part.step, part.cosine, label=f"{a} / {b}", **line_look(i, len(part)))
     ax.axhline(0, color=GREY, linewidth=1, zorder=0)
     samples = "" if teacher == "all" else f", teacher {teacher}"
+    time_axis(ax, rows.step)
     ax.set_xlabel("training step" + state_left_out(table))
     ax.set_ylabel(BAR + samples)
     ax.set_ylim(-1.03, 1.03)

@@ -11,6 +11,7 @@ from kdanalysis.analyzers.terms.direction import (
     over_all_steps,
     times,
 )
+from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
     COLUMN,
@@ -118,9 +119,10 @@ def direction_over_training(table: pd.DataFrame, teacher: str = "all") -> Figure
     first = short(table.loss_a.iloc[0])
     rows = table[(table.teacher == teacher) & (table.loss_a == table.loss_a.iloc[0])]
     figure, (top, bottom) = new_panels(2, 1, figsize=(PAGE, 4.4), sharex=True)
-    for i, (loss, part) in enumerate(rows.dropna(subset="step").groupby("loss_b", sort=False)):
+    rows, colours = rows.dropna(subset="step"), loss_colours([*table.loss_a, *table.loss_b])
+    for i, (loss, part) in enumerate(rows.groupby("loss_b", sort=False)):
         part = part.sort_values("step")
-        look = line_look(i, len(part))
+        look = line_look(i, len(part)) | {"color": colours[loss]}
         top.plot(part.step, part.cosine, label=short(loss, 24), **look)
         bottom.plot(part.step, part.multiplier.where(part.multiplier > 0), **look)
     top.axhline(0, color=GREY, linewidth=1, zorder=0)
@@ -129,6 +131,7 @@ def direction_over_training(table: pd.DataFrame, teacher: str = "all") -> Figure
     plain_log(bottom)
     top.set_ylabel(f"cosine to {first}", parse_math=False)
     bottom.set_ylabel(f"norm over that\nof {first}", parse_math=False)
+    time_axis(bottom, rows.step)
     bottom.set_xlabel("training step" + state_left_out(table))
     side_legend(top)
     return figure

@@ -14,6 +14,7 @@ from kdanalysis.analyzers.by_step import over_samples
 from kdanalysis.analyzers.by_term import gram_cosines
 from kdanalysis.analyzers.evidence import Interval, jackknife
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.look import Figure, require
 from kdanalysis.draw.panels import (
     LOGITS,
@@ -146,7 +147,8 @@ def layers_over_training(table: pd.DataFrame) -> Figure:
         for term, line in rows[rows.layer == layer].groupby("term_a", sort=False):
             draw_term(ax, line.step, line.norm_a.where(line.norm_a > 0), term)
         ax.set_yscale("log")
+    time_axis(next(iter(panels.values())), rows.step, 3)
     figure.supxlabel("training step" + records_left_out(table), fontsize="medium")
-    figure.supylabel("gradient norm of the batch mean", fontsize="medium")
+    figure.supylabel("gradient norm of the batch mean, weighted", fontsize="medium")
     terms_legend(figure)
     return figure

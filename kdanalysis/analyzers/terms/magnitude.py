@@ -22,6 +22,7 @@ from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.warmup import Ramps, draw_as_trained, with_ramps
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.streams import Bins
+from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.look import (
     COLUMN,
     DASHES,
@@ -167,14 +168,14 @@ def magnitude_over_training(table: pd.DataFrame) -> Figure:
     """
     require(table, "loss", "term", "step", "mean", "q25", "q75", number="mean")
     panels = loss_panels(table)
-    across = 2 if len(panels) in (2, 4) else 3
     width = PAGE if len(panels) > 1 else COLUMN
-    figure, axes = panel_grid(len(panels), across, width, 2.0, 0.8)
+    figure, axes = panel_grid(len(panels), 3, width, 2.0, 0.8)
     for ax, (title, rows) in zip(axes, panels.items(), strict=True):
         for place, (_, line) in enumerate(rows.groupby(["loss", "term"], sort=False)):
             _draw_term(ax, line.sort_values("step"), place, rows.loss.nunique() > 1)
         ax.set_title(short(title, 26), loc="left", parse_math=False)
         ax.set_yscale("log")
+    time_axis(axes[0], table.step)
     figure.supxlabel("training step" + state_left_out(table), fontsize="medium")
     figure.supylabel("gradient norm per sample, weighted\n(mean; band: middle half)",
                      fontsize="medium")  # fmt: skip

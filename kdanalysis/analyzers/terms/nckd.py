@@ -12,23 +12,10 @@ from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED, Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.suppression import rest_odds
-from kdanalysis.analyzers.terms.confidence import short_confidence
 from kdanalysis.core.divergence import decompose, slopes
 from kdanalysis.core.partition import Target
 from kdanalysis.core.streams import Bins, sum_by_part
-from kdanalysis.draw.look import (
-    DASHES,
-    FAINT,
-    GREY,
-    PAGE,
-    Axes,
-    Figure,
-    new_panels,
-    require,
-    side_legend,
-    state_left_out,
-    term_colour,
-)
+from kdanalysis.draw.look import require
 
 BINS = Bins(-50.0, 50.0, 5000)  # log odds of p_label: steps of 0.02, from 2e-22 to 1 - 2e-22
 PARTS = {"tenth": 10, "half": 2}
@@ -150,7 +137,7 @@ def half_shares(table: pd.DataFrame) -> dict[str, Interval]:
 
     A and B are the sums of two halves of independent samples; their border is taken as given.
     """
-    rows, shares = _rows(table, "half"), {}
+    rows, shares = part_rows(table, "half"), {}
     for name in AMOUNTS:
         sums, spread = (
             {place: float(found[rows.place == place].sum()) for place in (1, 2)}
@@ -167,48 +154,7 @@ def _probability(p: float) -> str:
     return f"{p:.2g}" if p < 0.5 else f"{p:.{1 - floor(log10(max(1 - p, 1e-15)))}f}"
 
 
-def _rows(table: pd.DataFrame, part: str) -> pd.DataFrame:
+def part_rows(table: pd.DataFrame, part: str) -> pd.DataFrame:
     """The parts of one kind that have samples."""
     require(table, "part", "place", "lowest", *MEANS, *STDS, "n", number="value")
     return table[(table.part == part) & (table.n > 0)]
-
-
-@NCKDByConfidence.picture("Value and gradient norm of nckd, least sure samples first", panels=True)
-def nckd_by_confidence(table: pd.DataFrame) -> Figure:
-    """Mean value and gradient norm of nckd by tenth of the samples, alone and inside plain KD.
-
-    The shade is the surer half of the samples; the legend says which part of the whole it holds.
-    """
-    rows = _rows(table, "tenth")
-    figure, axes = new_panels(2, 1, figsize=(PAGE, 4.8), sharex=True)
-    shares = half_shares(table)
-    for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
-        for prefix, name, colour, dash, marker in (
-            ("", "nckd", term_colour("nckd"), DASHES[0], "o"),
-            ("kd_", "inside KD", term_colour("kd"), DASHES[1], "s"),
-        ):
-            share = shares[prefix + quantity].value
-            text = name if np.isnan(share) else f"{name}: {share:.0%}"
-            look = {"color": colour, "linestyle": dash, "marker": marker}
-            ax.plot(rows.place, rows[prefix + quantity], label=text, **look)
-        _shade(ax)
-        ax.set_ylabel(f"mean {label}")
-        ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
-        side_legend(ax, "in the surer half (grey)")
-    labels = [
-        f"{p}\n{short_confidence(c)}" for p, c in zip(rows.place, rows.confidence, strict=True)
-    ]
-    axes[-1].set_xticks(rows.place, labels=labels)
-    temperature = rows.temperature.iloc[0]
-    axes[-1].set_xlabel(
-        "tenth of the samples by the teacher's probability of the label\n"
-        f"(below: its mean at T = 1; nckd at T = {temperature:g}, T² included)"
-        f"{state_left_out(table)}"
-    )
-    return figure
-
-
-def _shade(ax: Axes) -> None:
-    ax.axvspan(5.5, 10.4, color=FAINT, alpha=0.25, linewidth=0, zorder=0)
-    ax.axvline(5.5, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-    ax.set_xlim(0.6, 10.4)

@@ -11,7 +11,8 @@ from torch import Tensor
 from kdanalysis.analyzers.by_layer import ONLY_TERM, LayerAnalyzer, largest_by_layer
 from kdanalysis.analyzers.evidence import UNTESTED, Interval, jackknife
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.draw.look import GREY, Figure, require
+from kdanalysis.draw.axes import time_axis
+from kdanalysis.draw.look import GREY, Axes, Figure, require
 from kdanalysis.draw.panels import (
     by_epoch,
     draw_term,
@@ -19,6 +20,8 @@ from kdanalysis.draw.panels import (
     records_left_out,
     terms_legend,
 )
+
+BANDED = 4  # more bands over each other show nothing
 
 
 class SignalToNoise(LayerAnalyzer):
@@ -157,24 +160,51 @@ def snr_over_epochs(table: pd.DataFrame) -> Figure:
     """Signal-to-noise ratio of every term's gradient against the epoch, one panel a layer.
 
     Squared mean over variance of the per-sample gradients, both summed over the records of an
-    epoch first (of a step where no epochs are known). The grey line is 1/n: above it the gradient
-    of a batch of n is more signal than noise. A ratio at or below zero, where the estimate finds no
-    signal, has no place on the logarithmic axis; the label counts them.
+    epoch first (of a step where no epochs are known). The band is the 95 % interval by the
+    jackknife over the captured steps of an epoch, where there are three or more; it is not drawn
+    under more than four terms. The grey line is
+    1/n: above it the gradient of a batch of n is more signal than noise. The axis is even around
+    zero, where the estimate finds no signal, and logarithmic beyond some tenth of 1/n.
     """
     columns = ("step", "epoch", "layer", "term", "signal", "noise", "batch", "n", "non_finite")
     require(table, *columns, number="snr")
     when, name = by_epoch(table)
-    rows = _ratios(table.assign(when=when), ["layer", "term", "when"])
+    rows = _with_intervals(table.assign(when=when))
     batch = float((table.batch * table.n).sum() / table.n.sum())
+    few = rows.term.nunique() <= BANDED
     figure, panels = layer_panels(rows)
     for layer, ax in panels.items():
         for term, line in rows[rows.layer == layer].groupby("term", sort=False):
-            draw_term(ax, line.when, line.snr.where(line.snr > 0), term)
+            ends = (line.snr - line.half, line.snr + line.half)
+            draw_term(ax, line.when, line.snr, term, ends if few else None)
         ax.axhline(1 / batch, color=GREY, linewidth=1, zorder=0)
-        ax.set_yscale("log")
-    absent = int((rows.snr <= 0).sum())
-    note = f"\n({absent} of {len(rows)} ratios at or below zero are not drawn)" if absent else ""
-    figure.supxlabel(name + note + records_left_out(table), fontsize="medium")
-    figure.supylabel(f"signal-to-noise ratio\n(grey: 1/{batch:.0f}, a batch)", fontsize="medium")
+    _even_around_zero(next(iter(panels.values())), rows.snr, 1 / batch)
+    time_axis(next(iter(panels.values())), rows.when, 4)
+    bands = "; band: 95 % interval" if few and rows.half.notna().any() else ""
+    figure.supxlabel(name + records_left_out(table), fontsize="medium")
+    label = f"signal-to-noise ratio\n(grey: 1/{batch:.0f}, a batch{bands})"
+    figure.supylabel(label, fontsize="medium")
     terms_legend(figure)
     return figure
+
+
+def _with_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """Ratio by layer, term and ``when``, and half of its interval over the steps of that time."""
+    found = []
+    for names, rows in table.groupby(["layer", "term", "when"], sort=False):
+        sums = rows[["signal", "noise"]].mul(rows.n, axis=0).groupby(rows.step).sum()
+        noise = sums.noise.sum()
+        whole = sums.signal.sum() / noise if noise > 0 else np.nan
+        rest = noise - sums.noise
+        left = (sums.signal.sum() - sums.signal)[rest > 0] / rest[rest > 0]
+        found.append((*names, *jackknife(whole, left.tolist())))
+    return pd.DataFrame(found, columns=["layer", "term", "when", "snr", "half"])
+
+
+def _even_around_zero(ax: Axes, ratios: pd.Series, level: float) -> None:
+    """Scale of ratios that may be below zero: logarithmic from the decade below ``level`` on."""
+    decade = 10.0 ** np.floor(np.log10(level / 5))
+    ax.set_yscale("symlog", linthresh=decade, linscale=0.6)
+    ax.yaxis.set_major_formatter("{x:g}")
+    low, high = min(ratios.min(), 0.0), max(ratios.max(), level)
+    ax.set_ylim(1.5 * low - 0.3 * decade, 1.5 * high)

@@ -20,11 +20,13 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.warmup import Ramps, draw_as_trained, with_ramps
 from kdanalysis.core.truncation.kept import shape_of
+from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.look import (
     GREY,
     INK,
     PAGE,
     Figure,
+    plain_log,
     require,
     short,
     state_left_out,
@@ -171,13 +173,14 @@ def value_over_training(table: pd.DataFrame) -> Figure:
             ax.plot(line.step, line.value.where(line.value > 0), label=term, **_look(line, term))
             draw_as_trained(ax, line, term_colour(term))
         ax.set_title(short(title, 24), loc="left", parse_math=False)
-        ax.set_yscale("log")
+        plain_log(ax)
     by_step = table.groupby("step")[list(STUDENT)].first()
     for name, (label, colour) in STUDENT.items():
         axes[-1].plot(by_step.index, by_step[name], color=colour, label=label)
     axes[-1].set_title("student", loc="left")
     axes[-1].set_ylim(0)
     axes[0].set_ylabel("value (nats),\nweighted, T² included")
+    time_axis(axes[0], table.step)
     figure.supxlabel("training step" + state_left_out(table), fontsize="medium")
     terms_legend(figure)
     return figure

@@ -92,7 +92,12 @@ def test_maps_show_every_cell_under_both_definitions_and_its_norm():
     assert [figure.axes[i].images[0].norm.vmax for i in range(3)] == [50, 50, 9]
     texts = [t.get_text() for t in figure.axes[2].texts]
     assert texts == ["4.50", "4.50", "9.00", "4.50"]
-    assert figure.axes[1].get_ylabel() == "complementary\nby correctness"
+    assert figure.axes[1].get_title() == "complementary\nby correctness"
+
+
+def test_many_cells_have_no_numbers():
+    first = anatomy_of_cells(table(scales=(1, 2, 6))).axes
+    assert [len(ax.texts) for ax in first[:6]] == [4, 4, 4, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

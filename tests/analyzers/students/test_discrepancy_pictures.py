@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from kdanalysis.analyzers.students.discrepancy_pictures import (
+    class_order,
     correlation_maps,
     discrepancy_maps,
     shared_limit,
@@ -48,8 +49,18 @@ def cells(ax) -> np.ndarray:
     return np.asarray(ax.images[0].get_array().filled(np.nan))
 
 
-def square(frame: pd.DataFrame, column: str) -> np.ndarray:
-    return frame[column].to_numpy().reshape(5, 5)
+def order(tables) -> list[int]:
+    return [member for group in class_order(tables, None)[0] for member in group]
+
+
+def square(frame: pd.DataFrame, column: str, tables=None) -> np.ndarray:
+    """A column class by class, in the order in which the tables are drawn."""
+    places = order(tables or TWO)
+    return frame[column].to_numpy().reshape(5, 5)[np.ix_(places, places)]
+
+
+def off_diagonal(cells: np.ndarray) -> np.ndarray:
+    return cells[~np.eye(len(cells), dtype=bool)]
 
 
 TWO = {"kd": table(), "dkd": table(scale=0.5, seed=1)}
@@ -73,7 +84,8 @@ def test_all_maps_of_a_kind_share_one_symmetric_scale():
         upper, lower = (axes[column + row].images[0].get_clim() for row in (0, 3))
         assert upper == lower
         assert upper[0] == -upper[1]
-    both = np.abs(np.concatenate([square(frame, "logits") for frame in TWO.values()]))
+    cells_off = [off_diagonal(square(frame, "logits")) for frame in TWO.values()]
+    both = np.abs(np.concatenate(cells_off))
     assert axes[0].images[0].get_clim()[1] == pytest.approx(np.quantile(both, 0.995))
 
 
@@ -96,7 +108,37 @@ def test_the_number_beside_a_map_is_its_root_mean_square():
     expected = np.sqrt((frame.logits**2).mean())
     assert size(frame, "logits").rms == pytest.approx(expected)
     title = discrepancy_maps({"": frame}).axes[0].get_title(loc="left")
-    assert title == f"rms {expected:.2g} (chance 0.1)"
+    off = np.sqrt((off_diagonal(frame.logits.to_numpy().reshape(5, 5)) ** 2).mean())
+    assert title == f"rms {expected:.2g} (chance 0.1)\noff diag. {off:.2g} (0.1)"
+    assert off != pytest.approx(expected, rel=0.01)
+
+
+def test_classes_that_rise_together_in_the_teacher_stand_together():
+    frame = table(6)
+    likeness = np.where(np.equal.outer(np.arange(6) % 2, np.arange(6) % 2), 0.8, -0.5)
+    frame["teacher_correlation"] = likeness.flatten()
+    places = order({"": frame})
+    assert {frozenset(places[:3]), frozenset(places[3:])} == {
+        frozenset({0, 2, 4}),
+        frozenset({1, 3, 5}),
+    }
+    ax = discrepancy_maps({"": frame}, list("abcdef")).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["abcdef"[place] for place in places]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["abcdef"[place] for place in places]
+
+
+def test_of_many_classes_groups_are_named_and_told_apart():
+    frame = table(40)
+    kind = np.arange(40) % 4
+    frame["teacher_correlation"] = np.where(np.equal.outer(kind, kind), 0.8, -0.3).flatten()
+    groups, names = class_order({"": frame}, None)
+    assert len(groups) <= 8
+    assert all(len({kind[member] for member in group}) == 1 for group in groups)
+    ax = discrepancy_maps({"": frame}).axes[0]
+    assert len(ax.lines) == 2 * (len(groups) - 1)
+    shown = [t.get_text() for t in ax.get_yticklabels()]
+    assert shown
+    assert set(shown) <= set(names)
 
 
 def test_the_number_of_the_correlations_leaves_the_diagonal_out():
@@ -111,7 +153,8 @@ def test_empty_cells_are_left_out_of_the_number_and_shown_as_gaps():
     frame.loc[empty, columns] = np.nan
     kept = frame.logits[~empty]
     assert size(frame, "logits").rms == pytest.approx(np.sqrt((kept**2).mean()))
-    assert np.isnan(cells(discrepancy_maps({"": frame}).axes[0])[2]).all()
+    place = order({"": frame}).index(2)
+    assert np.isnan(cells(discrepancy_maps({"": frame}).axes[0])[place]).all()
 
 
 @pytest.mark.parametrize("classes", [10, 100])
@@ -122,7 +165,8 @@ def test_maps_of_few_and_of_many_classes_are_readable(classes):
         figure = draw(tables, names)
         assert smallest_font(figure) >= 9
         labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-        assert ("a lon" in labels[0]) == (classes == 10)
+        assert all("a lon" in label for label in labels)
+        assert (" + " in "".join(labels)) == (classes == 100)
         assert len(labels) <= 12
 
 

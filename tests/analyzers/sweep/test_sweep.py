@@ -9,8 +9,12 @@ import torch
 
 from kdanalysis.analyzers.sweep import sweep as module
 from kdanalysis.analyzers.sweep.sweep import COLUMNS, TermSweep, sweep_reading
-from kdanalysis.analyzers.sweep.sweep_pictures import sweep_over_k, sweep_over_temperature
-from tests.analyzers.readback import legend_is_beside, lines, smallest_font
+from kdanalysis.analyzers.sweep.sweep_pictures import (
+    ks_to_try,
+    sweep_over_k,
+    sweep_over_temperature,
+)
+from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
 from tests.analyzers.reference import autograd_gradients, logits, probabilities, top_mass
 
 N, C = 40, 8
@@ -185,9 +189,44 @@ def test_panels_over_temperature_show_the_columns():
     assert shares.get_xticks().tolist() == [1, 2, 8]
 
 
-def test_a_norm_of_zero_leaves_a_gap():
-    frame = example().assign(norm_low_top=lambda t: t.norm_low_top.where(t.k > 1, 0.0))
-    assert np.isnan(lines(sweep_over_k(frame).axes[0])["low_top"][1][0])
+def with_ends(classes: int) -> pd.DataFrame:
+    """The example whose terms are 0 at either end, and whose top 3 classes hold most."""
+    frame = example(classes)
+    frame["norm_low_top"] = frame.norm_low_top.where(frame.k > 1, 0.0)
+    frame["norm_low_other"] = frame.norm_low_other.where(frame.k < classes - 1, 0.0)
+    return frame.assign(mass_top=np.minimum(0.3 * frame.k, 0.9 + 0.1 * frame.k / classes))
+
+
+def test_ends_where_a_term_is_always_zero_are_left_out():
+    figure = sweep_over_k(with_ends(10))
+    for ax in figure.axes:
+        assert all(x == list(range(2, 9)) for x, _ in lines(ax).values() if len(x) > 2)
+    label = figure.axes[-1].get_xlabel()
+    assert label.endswith("top group\n(without k = 1 and 9, where a term is always 0)")
+    three = sweep_over_k(with_ends(3)).axes[0]  # nothing else is left: a gap
+    assert np.isnan(lines(three)["low_top"][1][0])
+
+
+def test_the_k_to_try_are_marked_and_told():
+    found = ks_to_try(with_ends(12).query("temperature == 4"))
+    assert found == {3: "the rule's", 5: "the papers'", 6: "balanced shares"}
+    norms, shares, _ = sweep_over_k(with_ends(12)).axes
+    told = [text for text in legend_texts(norms) if "k = " in text]
+    assert told == ["k = 3: the rule's", "k = 5: the papers'", "k = 6: balanced shares"]
+    verticals = [line.get_xdata() for line in shares.lines if len(set(line.get_xdata())) == 1]
+    assert [places[0] for places in verticals] == [3, 5, 6]
+    part = with_ends(12).query("temperature == 4 and k in [2, 5, 7]")
+    assert set(ks_to_try(part).values()) == {"the papers', balanced shares"}  # no knee without all
+
+
+def test_the_temperature_that_calibrates_is_marked():
+    figure = sweep_over_temperature(example(), calibrated=2.5)
+    assert "T = 2.5: calibrates" in legend_texts(figure.axes[0])
+    for ax in figure.axes:
+        assert any(list(line.get_xdata()) == [2.5, 2.5] for line in ax.lines)
+    for unknown in (None, float("nan")):
+        texts = legend_texts(sweep_over_temperature(example(), calibrated=unknown).axes[0])
+        assert not any("calibrates" in text for text in texts)
 
 
 def test_the_sentence_follows_the_table():

@@ -229,7 +229,7 @@ def test_scores_of_no_sample_are_nan():
 def test_each_score_is_a_panel_with_its_minimum_ringed():
     frame = example(1.5)
     figure = calibration_over_temperature(frame)
-    for ax, score in zip(figure.axes, ("ece", "nll", "brier"), strict=True):
+    for ax, score in zip(figure.axes, ("ece", "nll"), strict=True):
         ((label, (x, y)),) = lines(ax).items()
         np.testing.assert_allclose(x, np.geomspace(0.25, 16, 25))
         np.testing.assert_allclose(y, frame.groupby("temperature")[score].first())

@@ -86,7 +86,10 @@ def test_curves_bands_and_knees_are_the_tables(classes):
     for (label, (x, y)), (_, rows) in zip(drawn.items(), frame.groupby("temperature"), strict=True):
         assert x == rows.k.tolist()
         assert y == pytest.approx(rows["mean"].tolist())
-        assert label.endswith(f"k = {knee(rows)}")
+        most = int((rows["mean"] < 0.95).sum()) + 1
+        assert label.endswith(f"k = {knee(rows)}, {most}")
+        (square,) = [s for s in ax.lines if s.get_marker() == "s" and s.get_xdata()[0] == most][:1]
+        assert square.get_ydata()[0] == rows["mean"].iloc[most - 1]
     rings = [line for line in ax.lines if line.get_marker() == "o"]
     assert [ring.get_xdata()[0] for ring in rings] == list(knee_by_temperature(frame).values())
     assert ax.get_xticks()[-1] == classes

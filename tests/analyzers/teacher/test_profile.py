@@ -63,7 +63,23 @@ def example(classes: int, rival: float = 0.2, own: float = 0.5) -> pd.DataFrame:
     return frame.assign(n=5, non_finite=1, temperature=4.0)
 
 
-def test_small_class_sets_are_drawn_whole_in_class_order():
+def test_classes_taken_for_each_other_stand_side_by_side():
+    frame = example(4, rival=0.0)
+    for one, other in ((0, 2), (2, 0), (1, 3), (3, 1)):
+        pair = (frame.target == one) & (frame["class"] == other)
+        frame.loc[pair, "probability"] = 0.3
+    panels = class_profiles(frame, names=list("abcd")).axes
+    titles = "".join(ax.get_title(loc="left") for ax in panels)
+    assert {frozenset(titles[:2]), frozenset(titles[2:])} == {frozenset("ac"), frozenset("bd")}
+    assert "".join(label.get_text() for label in panels[0].get_yticklabels()) == titles
+    for ax in panels:
+        values = frame[frame.target == "abcd".index(ax.get_title(loc="left"))]
+        expected = values.set_index("class").probability
+        drawn = [bar.get_width() for bar in ax.patches]
+        assert drawn == [expected["abcd".index(letter)] for letter in titles]
+
+
+def test_small_class_sets_are_drawn_whole():
     frame = example(10)
     figure = class_profiles(frame, names=list("abcdefghij"), k=2)
     panels = figure.axes

@@ -266,6 +266,15 @@ def test_all_steps_together_are_shown_and_each_of_them_is_a_point():
     assert legend_is_beside(cosine)
 
 
+def test_a_loss_has_its_colour_over_training_too():
+    named = example(steps=(0, 100)).replace({"more": "dkd", "uneven": "gdkd", "turned": "ce"})
+    top, _ = direction_over_training(named).axes
+    found = {line.get_label(): line.get_color() for line in top.lines}
+    assert {name: found[name] for name in ("dkd", "gdkd", "ce")} == {
+        name: LOSSES_COLOURS[name] for name in ("dkd", "gdkd", "ce")
+    }
+
+
 def test_the_sentence_sorts_the_losses_by_the_threshold():
     claim = direction_reading(example()).sentence
     scaled, rest = claim.split("By the mean over samples the direction of kd")

@@ -8,12 +8,8 @@ from scipy.special import softmax
 
 from kdanalysis import DKD
 from kdanalysis.analyzers.terms.confidence import short_confidence
-from kdanalysis.analyzers.terms.nckd import (
-    NCKDByConfidence,
-    half_shares,
-    nckd_by_confidence,
-    nckd_reading,
-)
+from kdanalysis.analyzers.terms.nckd import NCKDByConfidence, half_shares, nckd_reading
+from kdanalysis.analyzers.terms.nckd_pictures import nckd_by_confidence
 from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
 from tests.analyzers.reference import autograd_gradients, logits, probabilities, targets
 
@@ -211,3 +207,25 @@ def test_a_term_that_is_zero_everywhere_is_said_to_be():
 )
 def test_confidences_keep_the_digits_that_tell_them_from_0_and_1(confidence, text):
     assert short_confidence(confidence) == text
+
+
+def test_accuracies_of_students_have_a_panel_with_their_means():
+    accuracy = {"nckd": [0.62, 0.64, 0.63], "nckd sure": [0.65]}
+    figure = nckd_by_confidence(example(), accuracy=accuracy)
+    *_, below = figure.axes
+    assert [label.get_text() for label in below.get_yticklabels()] == list(accuracy)
+    rings, mean, one, same = (list(line.get_xdata()) for line in below.lines)
+    assert rings == pytest.approx([62, 64, 63])
+    assert mean == pytest.approx([63])
+    assert one == same == [65]
+    (interval,) = below.collections  # of one seed there is none
+    ends = interval.get_segments()[0][:, 0]
+    assert np.ptp(ends) == pytest.approx(2 * 4.303 * 1 / np.sqrt(3))
+    assert len(nckd_by_confidence(example()).axes) == 2
+
+
+def test_accuracies_that_are_no_shares_are_refused():
+    with pytest.raises(ValueError, match=r"lie in \[0, 1\], those of 'kd' are \[63.0\]"):
+        nckd_by_confidence(example(), accuracy={"kd": [63.0]})
+    with pytest.raises(ValueError, match="need the accuracies of one student or more"):
+        nckd_by_confidence(example(), accuracy={"kd": []})

@@ -118,7 +118,7 @@ def test_lines_are_ratios_of_sums_by_epoch():
             )
         (level,) = [line for line in ax.lines if line.get_label().startswith("_")]
         assert set(level.get_ydata()) == {1 / 64}
-        assert ax.get_yscale() == "log"
+        assert ax.get_yscale() == "symlog"
     assert figure.get_supxlabel() == "epoch"
     assert figure.get_supylabel() == "signal-to-noise ratio\n(grey: 1/64, a batch)"
     assert smallest_font(figure) >= 9
@@ -130,16 +130,35 @@ def test_steps_serve_where_there_is_one_epoch():
     assert lines(figure.axes[0])["ce"][0] == list(EXAMPLE_STEPS)
 
 
-def test_ratios_without_signal_are_gaps_and_counted():
+def test_ratios_below_zero_are_drawn_there():
     rows = example()
     rows.loc[(rows.layer == "fc") & (rows.epoch == 1) & (rows.term == "ce"), "signal"] = -1.0
     rows.loc[rows.step == 0, "non_finite"] = 2
     figure = snr_over_epochs(rows)
-    assert np.isnan(lines(figure.axes[1])["ce"][1][1])
-    assert figure.get_supxlabel() == (
-        "epoch\n(1 of 8 ratios at or below zero are not drawn)\n"
-        "(4 records with NaN or inf left out)"
-    )
+    below = lines(figure.axes[1])["ce"][1][1]
+    assert below == by_layer(rows[rows.epoch == 1]).loc["fc", "ce"] < 0
+    assert figure.axes[1].get_ylim()[0] < below
+    assert figure.get_supxlabel() == "epoch\n(4 records with NaN or inf left out)"
+
+
+def test_the_band_is_the_jackknifes_interval_over_the_steps_of_an_epoch():
+    rows = noisy(4.0, 0.3).query("layer == 'layer1'").assign(epoch=0)
+    later = rows.assign(step=rows.step + 100, epoch=1)
+    ax = snr_over_epochs(pd.concat([rows, later])).axes[0]
+    mine = rows[rows.term == "high"]
+    signal, noise = mine.signal * mine.n, mine.noise * mine.n
+    left = [(signal.sum() - s) / (noise.sum() - z) for s, z in zip(signal, noise, strict=True)]
+    half = 3.182 * np.sqrt(3 / 4 * ((np.array(left) - np.mean(left)) ** 2).sum())
+    band = ax.collections[1].get_paths()[0].vertices[:, 1]  # after that of ce
+    whole = signal.sum() / noise.sum()
+    assert (band.min(), band.max()) == pytest.approx((whole - half, whole + half))
+
+
+def test_few_steps_and_many_terms_have_no_band():
+    assert "band" not in snr_over_epochs(example()).get_supylabel()
+    rows = pd.concat([example().assign(term=f"term_{i}") for i in range(5)])
+    rows = pd.concat([rows, rows.assign(step=rows.step + 1)])
+    assert not snr_over_epochs(rows).axes[0].collections
 
 
 def test_a_term_without_noise_has_no_ratio():
