@@ -53,7 +53,7 @@ def test_labels_mark_the_temperature_that_calibrates():
     columns = {"student_logits": STUDENT, "teacher_logits": TEACHER}
     labelled = columns | {"target": TEACHER.argmax(1) * (np.arange(40) % 2)}
     for source, marked in ((columns, False), (labelled, True)):
-        found = sweep_study(source, (1, 4), (1, 5))
+        found = sweep_study(source, (1.0, 4.0), (1, 5))
         texts = legend_texts(found.figure("sweep", picture=1).axes[0])
         assert any("calibrates" in text for text in texts) is marked
         assert set(found.tables) == {"sweep", "spread"}
