@@ -50,9 +50,20 @@ def separation(features: Float[Tensor, "n d"], target: Int[Tensor, " n"], k: int
         outside = (sums / size).scatter(1, own, torch.inf).amin(1)
         found = (outside - inside) / torch.maximum(outside, inside)
         silhouette.append(found.nan_to_num(0.0))  # 0 / 0: alone, or upon all others
-        far[torch.arange(len(far)), rows] = torch.inf
-        neighbours.append(far.topk(k, largest=False).indices)
+        neighbours.append(_nearest(far, start, k))
     return Separation(torch.cat(neighbours), torch.cat(silhouette))
+
+
+def nearest(features: Float[Tensor, "n d"], k: int) -> Int[Tensor, "n k"]:
+    """Return the k nearest other rows of every row, nearest first; k below n."""
+    return torch.cat([_nearest(far, start, k) for start, far in distance_blocks(features)])
+
+
+def _nearest(far: Float[Tensor, "b n"], start: int, k: int) -> Int[Tensor, "b k"]:
+    """The k nearest of a block's rows, of which the first is row ``start``; far is used up."""
+    here = torch.arange(len(far), device=far.device)
+    far[here, start + here] = torch.inf
+    return far.topk(k, largest=False).indices
 
 
 def distance_blocks(features: Float[Tensor, "n d"]) -> Iterator[tuple[int, Tensor]]:

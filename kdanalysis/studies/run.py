@@ -21,13 +21,16 @@ OF_IMAGES = ("relation", "amplification")  # left out of a vocabulary unless ask
 ORDER = (  # in which tables stand on pages and in lists; others follow
     *("teacher", "mass", "profile", "modality", "calibration", "suppression", "magnitude", "value"),
     *("share", "confidence", "nckd", "amplification", "conflict", "relation", "discrepancy"),
-    *("direction", "agreement", "layers", "snr", "anatomy", "ambiguity", "cancellation", "uptake"),
+    *("embedding", "direction", "agreement", "layers", "snr"),
+    *("anatomy", "ambiguity", "cancellation", "uptake"),
 )
 LACKS = {
     "layers": "gradients at layers, which {path} lacks: record them with "
     'Recorder(keep=kd.Layers("logits", ...))',
     "regions": "region logits, which {path} lacks: record them with "
     "Recorder(keep=kd.Regions((1, 2, 4))) or train --record-regions",
+    "features": "pooled features, which {path} lacks: train writes them beside validation logits, "
+    "and a file of your own may hold teacher_features or student_features (n, d)",
 }
 NOISE = (
     "the variance of the gradients at layers, which {path} lacks: record it with "
