@@ -1,4 +1,4 @@
-"""Embedding (figure 14): how far the classes stand apart in the features before a network's head."""
+"""Embedding (figure 14): how far the classes stand apart in the features before the head."""
 
 from collections.abc import Mapping, Sequence
 from math import nan

@@ -29,7 +29,8 @@ CAPTION = (
 )
 ACROSS, PANEL = 2, 2.9  # panels beside each other, and the height of one, inches
 NAMED = 20  # more classes have no legend
-LOOKS = [(colour, marker) for marker, colour in product(MARKERS, PALETTE.values())]
+COLOURS = [colour for name, colour in PALETTE.items() if name != "grey"] + [PALETTE["grey"]]
+LOOKS = [(colour, marker) for marker, colour in product(MARKERS, COLOURS)]
 
 
 @Embedding.picture(CAPTION, of_all=True, names=True, panels=True)

@@ -9,7 +9,7 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.students.embedding import Embedding
 from kdanalysis.draw.look import require
 
-SAME = ["n", "knn", "silhouette", "fisher", "width"]  # of a teacher that several runs share
+SAME = ["side", "n", "knn", "silhouette", "fisher", "width"]  # of one that several runs share
 
 
 @Embedding.reads()
@@ -29,19 +29,19 @@ def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
     first = next(iter(whole.values()))
     shares = ", ".join(f"{name} {share_of(row.knn, row.n)}" for name, row in whole.items())
     told = [
-        f"{first.k} nearest others in feature space vote for the class of a sample: {shares}; the "
-        f"most frequent class alone would be right on {first.chance:.1%}."
+        f"The {first.k} nearest others in feature space name a sample's class: {shares}; the most "
+        f"frequent class is that of {100 * first.chance:.1f} %."
     ]
-    students = [name for name in whole if not name.startswith("teacher")]
+    students = [name for name, row in whole.items() if row.side == "student"]
     if "teacher" in whole and students:
-        lags = [_difference(whole, "teacher", name) for name in students]
-        told.append(f"Below the teacher's features: {_said(students, lags)}.")
+        leads = [_difference(whole, "teacher", name) for name in students]
+        told.append(f"The teacher's features less a student's: {_said(students, leads)}.")
     if len(students) > 1:
         base = "kd" if "kd" in students else students[0]
         others = [name for name in students if name != base]
         leads = [_difference(whole, name, base) for name in others]
         told.append(
-            f"Above those of {base}: {_said(others, leads)}; one student each, so what another "
+            f"Less those of {base}: {_said(others, leads)}; one student each, so what another "
             f"training would give {UNTESTED}."
         )
     kept = sorted(row.kept for row in whole.values())
@@ -74,11 +74,10 @@ def networks(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         for side, rows in table.groupby("side", sort=False):
             if rows.knn.isna().all():
                 continue
-            same = [n for n, old in found.items() if _alike(old, rows) and n.startswith("teacher")]
-            if side == "teacher" and not same:
-                found["teacher" if "teacher" not in found else f"teacher of {run}"] = rows
-            elif side != "teacher":
+            if side == "student":
                 found[run or side] = rows
+            elif not any(_alike(old, rows) for old in found.values()):
+                found["teacher" if "teacher" not in found else f"teacher of {run}"] = rows
     if not found:
         raise ValueError(
             f"none of {', '.join(filter(None, tables)) or 'the sides'} has enough rows without NaN "
@@ -102,8 +101,8 @@ def _said(names: list[str], found: list[Interval]) -> str:
 
 
 def _range(kept: list[float]) -> str:
-    low, high = f"{kept[0]:.0%}", f"{kept[-1]:.0%}"
-    return low if low == high else f"{low} to {high}"
+    low, high = f"{100 * kept[0]:.0f}", f"{100 * kept[-1]:.0f}"
+    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 @Embedding.shortens
