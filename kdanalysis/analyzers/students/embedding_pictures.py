@@ -59,8 +59,10 @@ def embeddings(tables: Mapping[str, pd.DataFrame], names: Sequence[str] | None =
         shared_legend(figure, axes[0], "right upper", title="class", handlelength=1)
     first, table = next(iter(found.values())).iloc[0], next(iter(tables.values()))
     more = "" if len(classes) <= NAMED else f"; {len(classes)} classes, colours and marks repeat"
+    all_drawn = first.drawn == first.n
+    shown = "all" if all_drawn else f"{first.drawn:,} of {first.n:,}, every class in proportion"
     figure.supxlabel(
-        f"{first.drawn:,} of {first.labelled:,} samples, every class in proportion{more}\n"
+        f"samples: {shown}{more}\n"
         f"one picture of many: perplexity {first.perplexity:.3g}, seed {first.seed}"
         f"{state_left_out(table)}",
         fontsize=fine(),

@@ -41,8 +41,8 @@ def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
         others = [name for name in students if name != base]
         leads = [_difference(whole, name, base) for name in others]
         told.append(
-            f"Less those of {base}: {_said(others, leads)}; one student each, so what another "
-            f"training would give {UNTESTED}."
+            f"The other students' less {base}'s: {_said(others, leads)}; one student each, so what "
+            f"another training would give {UNTESTED}."
         )
     kept = sorted(row.kept for row in whole.values())
     told.append(
@@ -50,11 +50,10 @@ def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
         f"{_range(kept)}, and how far its groups lie apart says nothing."
     )
     number = "; ".join(
-        f"{name}: silhouette {row.silhouette:.3f}, Fisher ratio {row.fisher:.3g}, {row.k}-NN "
-        f"{share_of(row.knn, row.n)} of {row.n:,}, in feature space"
-        for name, row in whole.items()
+        f"{name} {row.silhouette:.3f} and {row.fisher:.3g}" for name, row in whole.items()
     )
-    return Reading(" ".join(told), number)
+    where = f"of {_rows(first)} samples, silhouette and Fisher ratio in feature space"
+    return Reading(" ".join(told), f"{where}: {number}")
 
 
 def networks(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -98,6 +97,12 @@ def _difference(whole: Mapping[str, pd.Series], one: str, other: str) -> Interva
 def _said(names: list[str], found: list[Interval]) -> str:
     pairs = zip(names, found, strict=True)
     return ", ".join(f"{name} {one.points()} ({one.verdict})" for name, one in pairs)
+
+
+def _rows(row: pd.Series) -> str:
+    """How many rows were looked at, and of how many where these were drawn."""
+    drawn = row.n + row.non_finite < row.labelled
+    return f"{row.n:,}" + (f" drawn from {row.labelled:,}" if drawn else "")
 
 
 def _range(kept: list[float]) -> str:
