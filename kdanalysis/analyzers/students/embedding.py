@@ -82,7 +82,7 @@ class Embedding(Analyzer):
         """Return the analyzer of the sides that have features; None where none has."""
         return super().for_setting(setting) if setting.features else None
 
-    def keep(self, *features: Rows, target: Labels) -> Bool[Tensor, " n"]:
+    def keep(self, *features: Float[Tensor, "n _"], target: Labels) -> Bool[Tensor, " n"]:
         """Count the rows with NaN or inf, and return which ones to look at.
 
         Raises:
@@ -94,7 +94,7 @@ class Embedding(Analyzer):
                     f"{side}_features have shape {tuple(found.shape)}, need ({len(target)}, "
                     f"{width}): as many rows as there are labels, as many features as in all rows"
                 )
-        kept = finite_rows(*features)
+        kept = torch.stack([finite_rows(one) for one in features]).all(0)
         self.accumulate(non_finite=(~kept).sum())
         return kept
 
