@@ -35,6 +35,9 @@ class Setting:
         layers: names of the layers recorded.
         terms: names of the terms recorded at layers.
         ramps: by term of the loss trained, the warm-up factor at every step; none where all are 1.
+        features: how many every side has, by its name; none where there are no features.
+        counts: labelled rows of features, by class.
+        rows: how many of them are looked at.
     """
 
     num_classes: int
@@ -48,6 +51,9 @@ class Setting:
     layers: tuple[str, ...] = ()
     terms: tuple[str, ...] = ()
     ramps: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    features: Mapping[str, int] = field(default_factory=dict)
+    counts: tuple[int, ...] = ()
+    rows: int = 0
 
     @cached_property
     def bare(self) -> dict[str, Loss]:

@@ -1,4 +1,4 @@
-"""``kdanalysis table``: one table of a run, on the terminal or as a file."""
+"""``kdanalysis table``: one table of a run or file, on the terminal or as a file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +26,7 @@ def table(
     overwrite: Overwrite = False,
     machine: Machine,
 ) -> None:
-    """Print one table of a run, or write it to a file.
+    """Print one table of a run, or of a file of logits, or write it to a file.
 
     An unknown NAME lists the tables there are.
 
@@ -34,13 +34,16 @@ def table(
     """
     if out is not None and out.suffix not in (".csv", ".parquet", ".tex"):
         raise ValueError(f"--out {out}: need a name that ends in .csv, .parquet or .tex")
-    from kdanalysis.cli.terminal import print_frame, warn_of_skipped
-    from kdanalysis.studies.run import open_run
+    from kdanalysis.cli.terminal import open_file, print_frame, warn_of_skipped
+    from kdanalysis.studies.run import open_run, tables_of
 
     machine.prepare()
-    opened = open_run(run)
-    warn_of_skipped(opened)
-    frame = opened.table(name)
+    if run.is_file():
+        frame = tables_of(open_file(run, {}), [name])[name]
+    else:
+        opened = open_run(run)
+        warn_of_skipped(opened)
+        frame = opened.table(name)
     if out is None:
         print_frame(frame, title=f"{name} of {run}")
     else:

@@ -32,6 +32,7 @@ BY_RUN: dict[str, tuple[Picture, ...]] = {
     "agreement": (Picture("Agreement and accuracy", agreement_by_run),),
     "relation": (Picture("Tau-b over the steps", relation_by_run),),
     "discrepancy": (),
+    "embedding": (),
     "direction": (
         Picture(
             "Direction of the losses' gradients against the first loss's",

@@ -19,7 +19,7 @@ from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, unwatched
 from kdanalysis.studies.ladder import ladder_tables
 from kdanalysis.studies.opening import open_source
-from kdanalysis.studies.run import ORDER, Run, analyzer, possible
+from kdanalysis.studies.run import ORDER, Run, analyzer, embedding_of, possible
 from kdanalysis.studies.setting import common_settings
 from kdanalysis.studies.source import Source
 from kdanalysis.training.stones import TrainedLadder
@@ -32,7 +32,7 @@ TRAINING = (
     *("magnitude", "share", "confidence", "nckd", "conflict", "direction", "relation"),
     *("layers", "snr", "anatomy", "ambiguity", "cancellation", "uptake"),
 )
-VALIDATION = ("discrepancy",)
+VALIDATION = ("discrepancy", "embedding")
 
 
 def experiment_study(
@@ -76,6 +76,8 @@ def experiment_study(
     further = [noun for noun in of_runs if noun not in ORDER]
     training = {noun: of_runs[noun] for noun in (*TRAINING, *further) if noun in of_runs}
     validation = {noun: of_students[noun] for noun in VALIDATION if noun in of_students}
+    if "embedding" in validation and "embedding" in card.tables:
+        validation["embedding"] = {"teacher": card.tables["embedding"]} | validation["embedding"]
 
     shown = with_conflict(training) | {"calibration": calibration} | validation | of_ladders
     named = {noun: classes for noun in shown if noun not in ("calibration", *of_ladders)}
@@ -121,8 +123,9 @@ def student_tables(
         watch: wraps the batches, for a progress bar.
     """
     as_trained = Source(source.name, source.logits, run)
-    nouns = [noun for noun in VALIDATION if possible(source, noun)]
-    analyzers = {noun: analyzer(as_trained, noun) for noun in nouns}
+    analyzers = embedding_of(source, "student")
+    if possible(source, "discrepancy"):
+        analyzers["discrepancy"] = analyzer(as_trained, "discrepancy")
     analyzers["calibration"] = Calibration(source.info.num_classes, side="student")
     return compute(source, analyzers, device, watch)
 

@@ -10,8 +10,9 @@ GROUPS = {
     "Teacher": ("teacher", "mass", "calibration", "profile", "modality"),
     "Losses": ("suppression", "amplification", "share", "nckd", "confidence", "direction"),
     "Training": (
-        *("relation", "agreement", "magnitude", "value", "conflict", "discrepancy", "losses"),
-        *("layers", "layer_conflict", "snr", "ladder", "gradient", "alignment", "connector"),
+        *("relation", "agreement", "magnitude", "value", "conflict", "discrepancy", "embedding"),
+        *("losses", "layers", "layer_conflict", "snr"),
+        *("ladder", "gradient", "alignment", "connector"),
     ),
     "Regions": ("anatomy", "ambiguity", "cancellation", "uptake"),
     FURTHER: (),

@@ -33,7 +33,7 @@ from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, label_fact, left_out_fact, stated
 from kdanalysis.studies.opening import Given, open_source
-from kdanalysis.studies.run import MOST_CLASSES
+from kdanalysis.studies.run import MOST_CLASSES, embedding_fact, embedding_of
 from kdanalysis.studies.source import Source
 from kdanalysis.studies.sparse import is_sparse
 
@@ -49,7 +49,8 @@ def diagnose(
 
     Args:
         source: a file of logits, a run folder, or arrays by name (teacher_logits, and target where
-            there are labels); labels are used where there are some. Of a truncated teacher, as
+            there are labels); labels are used where there are some, and so are pooled features,
+            teacher_features (n, d). Of a truncated teacher, as
             ``read_sparse`` reads it, what its tokens say: their mass, the tail, and bounds.
         temperatures: every T > 0 of the card.
         device: where to compute.
@@ -72,6 +73,7 @@ def diagnose(
         "files": getattr(source.logits, "order", None),
         "labels": label_fact(source),
         "left out": left_out_fact(source.info.num_classes),
+        "no embedding": embedding_fact(source),
     }
 
     def sections() -> list[Section]:
@@ -105,7 +107,7 @@ def teacher_tables(
     if 2 < classes <= VOCABULARY:
         losses = {"dkd": DKD(), "gdkd": GDKD(k=min(5, classes - 1))}
         wanted["amplification"] = Amplification(losses, temperatures)
-    tables = compute(source, wanted, device, watch)
+    tables = compute(source, wanted | embedding_of(source, "teacher"), device, watch)
     if classes > VOCABULARY:
         advice = {"tokens": token_table(tables["mass"])}
     else:

@@ -58,6 +58,7 @@ class Columns:
 
     kind: Kind
     batch_size: int
+    features: tuple[str, ...] = ()  # columns of floats, each of a width of its own
 
     def __init__(
         self, path: Path, places: Mapping[str, Place], vocabulary: int | None = None
@@ -138,7 +139,7 @@ class Columns:
     def _convert(self, name: str, values: np.ndarray, row: int) -> np.ndarray:
         if name in self._padding:
             values = self._padding[name].off(values, self.num_classes)
-        if name in self.kind.cells:
+        if name in (*self.kind.cells, *self.features):
             return values.astype(values.dtype.newbyteorder("="), copy=False)
         whole = values.astype(np.int64)
         if name == "target":
@@ -154,18 +155,27 @@ class Columns:
             )
         return whole
 
-    def _check_cells(self, name: str) -> tuple[int, ...]:
+    def width(self, name: str) -> int:
+        """Return how many features a row has in a column of them."""
+        return self._check_floats(name, ("features",))[0][1]
+
+    def _check_floats(self, name: str, axes: tuple[str, ...]) -> tuple[tuple[int, ...], str]:
+        """Return the shape of a column and what errors call it."""
         table, key = self._places[name]
         with reading(table.path):
             shape, dtype = table.info(key)
-        what, axes = f"{name} of {table.path}", ", ".join(("samples", *self._axes))
+        what, need = f"{name} of {table.path}", ", ".join(("samples", *axes))
         if dtype not in DTYPES:
             raise ValueError(f"{what} are {dtype}, need one of {', '.join(DTYPES)}")
-        if len(shape) != 1 + len(self._axes) or shape[0] < 1:
-            raise ValueError(f"{what} have shape {shape}, need ({axes}) with samples")
+        if len(shape) != 1 + len(axes) or shape[0] < 1:
+            raise ValueError(f"{what} have shape {shape}, need ({need}) with samples")
+        return tuple(shape), what
+
+    def _check_cells(self, name: str) -> tuple[int, ...]:
+        shape, what = self._check_floats(name, self._axes)
         if shape[1] < 2:
             raise ValueError(f"{what} have {shape[1]} class, need at least 2 to compare classes")
-        return self._without_padding(name, tuple(shape), what)
+        return self._without_padding(name, shape, what)
 
     def _without_padding(self, name: str, shape: tuple[int, ...], what: str) -> tuple[int, ...]:
         if self.vocabulary is None or shape[1] == self.vocabulary:
@@ -182,6 +192,11 @@ class Columns:
         table, key = self._places[name]
         if name in self.kind.cells:
             found, need = self._check_cells(name), self.shape
+        elif name in self.features:
+            found = self._check_floats(name, ("features",))[0]
+            need = (self.num_rows, *found[1:])
+            if found[1] < 2:
+                raise ValueError(f"{name} of {table.path} have shape {found}: need two features")
         else:
             with reading(table.path):
                 (found, dtype), need = table.info(key), (self.num_rows,)

@@ -31,6 +31,8 @@ KEYS = {
     "token_class": ("token_classes",),
     "step": (),
     "epoch": (),
+    "teacher_features": (),
+    "student_features": (),
 }
 REGIONS = ("teacher_regions", "student_regions", "target", "sample_id")
 
@@ -39,13 +41,15 @@ class Logits(Columns):
     """Columns of logits, read in batches; made by ``load_logits``.
 
     ``columns`` names what there is: teacher_logits always, student_logits, target, sample_id,
-    position (in a text), token_class, step and epoch where the file has them. ``classes`` are the
-    class names of a run folder. A target of -1, which also -100 and 255 become, says that a row has
-    no label.
+    position (in a text), token_class, step and epoch where the file has them; so teacher_features
+    and student_features (n, d), the pooled features before a network's head, d of either side its
+    own. ``classes`` are the class names of a run folder. A target of -1, which also -100 and 255
+    become, says that a row has no label.
     ``order`` says how the rows of several files were brought together; it is empty for one file.
     """
 
     kind, batch_size = KINDS["samples"], 4096
+    features = ("teacher_features", "student_features")
     order = ""
 
     @property

@@ -54,10 +54,9 @@ def compute(
         wanted = {name for one in group for name in (*one.needs, *one.takes)}
         kept = kind == "samples" and source.kept
         columns = FED if kept else [name for name in source.columns(kind) if name in wanted]
-        rows = RANKS.share(source.num_rows) if kind == "samples" else None
         size = batch_size or source.batch_size(kind, device.type)
         unlabelled = Unlabelled()
-        batches = unlabelled.counting(source.batches(kind, columns, size, rows))
+        batches = unlabelled.counting(source.batches(kind, columns, size, source.share(kind)))
         if kept:
             feed_kept(watch(batches, source), group, source.info)
         else:

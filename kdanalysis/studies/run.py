@@ -1,6 +1,7 @@
 """Run: a captured run, open for reading and for analysis."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ OF_IMAGES = ("relation", "amplification")  # left out of a vocabulary unless ask
 ORDER = (  # in which tables stand on pages and in lists; others follow
     *("teacher", "mass", "profile", "modality", "calibration", "suppression", "magnitude", "value"),
     *("share", "confidence", "nckd", "amplification", "conflict", "relation", "discrepancy"),
-    *("direction", "agreement", "layers", "snr", "anatomy", "ambiguity", "cancellation", "uptake"),
+    *("embedding", "direction", "agreement", "layers", "snr"),
+    *("anatomy", "ambiguity", "cancellation", "uptake"),
 )
 LACKS = {
     "layers": "gradients at layers, which {path} lacks: record them with "
     'Recorder(keep=kd.Layers("logits", ...))',
     "regions": "region logits, which {path} lacks: record them with "
     "Recorder(keep=kd.Regions((1, 2, 4))) or train --record-regions",
+    "features": "pooled features, which {path} lacks: train writes them beside validation logits, "
+    "and a file of your own may hold teacher_features or student_features (n, d)",
 }
 NOISE = (
     "the variance of the gradients at layers, which {path} lacks: record it with "
@@ -104,6 +108,30 @@ def possible(source: Source, name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def embedding_of(source: Source, side: str) -> dict[str, Analyzer]:
+    """Return the analyzer of one side's features by its noun; nothing where there can be none.
+
+    Args:
+        source: the logits beside which they stand.
+        side: "teacher" or "student".
+    """
+    setting = source.setting("features")
+    if side not in setting.features or not possible(source, "embedding"):
+        return {}
+    own = replace(setting, features={side: setting.features[side]})
+    return {"embedding": find_noun("embedding", table_names()).for_setting(own)}
+
+
+def embedding_fact(source: Source) -> str | None:
+    """Return why features have no embedding; None where they have one, or there are none."""
+    if source.features is None or possible(source, "embedding"):
+        return None
+    try:
+        analyzer(source, "embedding")
+    except ValueError as error:
+        return str(error)
 
 
 def left_out_of(classes: int) -> tuple[str, ...]:

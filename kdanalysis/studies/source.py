@@ -9,15 +9,17 @@ import numpy as np
 from jaxtyping import Int64
 
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.core.ranks import RANKS
 from kdanalysis.core.regions import count_regions
 from kdanalysis.store.grams import GramIndex, gram_batches, gram_index
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.sources import Logits, Regions
+from kdanalysis.studies.features import Features
 from kdanalysis.studies.setting import setting_of, trained_fact
 
 MOST = {"samples": 400, "layers": 400, "regions": 40}  # steps, or epochs, that tables tell apart
-BY = {"samples": "step", "layers": "step", "regions": "epoch"}
+BY = {"samples": "step", "layers": "step", "regions": "epoch", "features": ""}
 ENTRIES = {"cpu": 2**17}  # rows x classes of a batch: some copies of it are alive at a time
 MANY = 2**22  # on other devices
 FEWEST, WIDE = 64, 2**20  # rows of a batch, unless they have more entries than this
@@ -26,7 +28,7 @@ LOOK = 65_536  # rows of a batch of steps
 
 
 class Source:
-    """Columns of what is analysed, by kind: rows of samples, of layers, of regions.
+    """Columns of what is analysed, by kind: rows of samples, of layers, of regions, of features.
 
     Beyond 400 captured steps a row of a table stands for the steps from its own to the next row's,
     so that memory does not grow with the training; so it does for several epochs beyond 40 in the
@@ -94,6 +96,8 @@ class Source:
 
     def columns(self, kind: str = "samples") -> tuple[str, ...]:
         """Names of the columns of a kind; none where there are no such rows."""
+        if kind == "features":
+            return self.features.columns if self.features else ()
         held = self.logits if kind == "samples" else self.regions if kind == "regions" else None
         if held is not None:
             return held.columns
@@ -102,6 +106,18 @@ class Source:
             return there
         matrices = ("covariance", "count") if "covariance" in there else ()
         return ("step", "epoch", "layer", "gram", *matrices)
+
+    @cached_property
+    def features(self) -> Features | None:
+        """The features beside the logits of a file; None where there are none."""
+        found = Features(self.logits) if self.logits is not None else None
+        return found if found and found.widths else None
+
+    def share(self, kind: str) -> range | None:
+        """Return which rows of a kind are this rank's; None: all."""
+        if kind == "features":
+            return RANKS.share(len(self.features.rows))
+        return RANKS.share(self.num_rows) if kind == "samples" else None
 
     @cached_property
     def layers(self) -> GramIndex:
@@ -143,7 +159,7 @@ class Source:
             kind: of the rows.
             columns: names.
             size: rows in a batch.
-            rows: consecutive ones of the samples; all if None.
+            rows: consecutive ones of the samples, or of the features looked at; all if None.
         """
         marks = np.array(self.marks(kind))
         for batch in self._read(kind, columns, size, rows):
@@ -154,6 +170,8 @@ class Source:
     ) -> Iterator[Mapping[str, np.ndarray]]:
         if kind == "layers":
             return gram_batches(self.run, self.layers, size)
+        if kind == "features":
+            return self.features.batches(size, columns, rows)
         held = self.logits if kind == "samples" else self.regions
         if held is not None:
             return held.batches(size, columns, rows)
@@ -170,6 +188,8 @@ class Source:
         if kind == "regions":
             count = count_regions(self.info.scales)
             return max(1, REGION_ENTRIES // (self.info.num_classes * count))
+        if kind == "features":
+            return max(1, REGION_ENTRIES // sum(self.features.widths.values()))
         entries = ENTRIES.get(device, MANY)
         fewest = np.clip(WIDE // self.info.num_classes, 1, FEWEST)
         return int(np.clip(entries // self.info.num_classes, fewest, 4096))
@@ -186,6 +206,9 @@ class Source:
             recorded["ramps"] = self._ramps
         if kind == "layers" and self.columns(kind):
             recorded |= {"layers": self.layers.layers, "terms": self.layers.terms}
+        if kind == "features" and self.features:
+            found = self.features
+            recorded |= {"features": found.widths, "counts": found.counts, "rows": len(found.rows)}
         return setting_of(self.info, compared, **recorded)
 
 

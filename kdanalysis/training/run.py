@@ -12,11 +12,11 @@ from kdanalysis.capture import Layers, Recorder, Regions, Scaling, Store, every
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import Loss
 from kdanalysis.networks.zoo import MODELS, build_model
-from kdanalysis.training.cached import CachedTeacher
+from kdanalysis.training.cached import CachedTeacher, said_once
 from kdanalysis.training.checkpoint import load_network
 from kdanalysis.training.experiment import Experiment
 from kdanalysis.training.fit import Fit, Progress, silent
-from kdanalysis.training.predict import accuracy, predict, save_logits
+from kdanalysis.training.predict import accuracy, predict_pooled, save_logits
 from kdanalysis.training.settings import Settings
 from kdanalysis.training.stones import TrainedLadder
 
@@ -48,7 +48,8 @@ def run_experiment(
     """Train the teacher, then every student under a recorder, into ``folder``.
 
     ``teacher.pt`` and ``students/NAME.pt`` are checkpoints, ``runs/NAME`` the captured runs, and
-    ``logits/NAME.npz`` teacher and student logits over the validation images.
+    ``logits/NAME.npz`` teacher and student logits over the validation images, with the labels and
+    the pooled features of both.
 
     Args:
         experiment: what is trained.
@@ -61,11 +62,11 @@ def run_experiment(
     data = experiment.data
     teacher = train_teacher(experiment, folder, device, resume, progress)
     if experiment.cache is None:
-        said = predict(teacher, data.valid, device)
+        said, pooled = predict_pooled(teacher, data.valid, device)
     else:
-        kept = CachedTeacher(teacher, data.valid, device, experiment.cache, (), 0, False)
-        (said,) = kept.logits
-    save_logits(folder / "logits" / "teacher.npz", teacher_logits=said, target=data.valid.labels)
+        said, pooled = said_once(teacher, data.valid, device, experiment.cache)
+    seen = {"teacher_logits": said, "target": data.valid.labels, "teacher_features": pooled}
+    save_logits(folder / "logits" / "teacher.npz", **seen)
     taught(folder / "logits" / "teacher.npz")
     rows, ladders = [("teacher", accuracy(said, data.valid.labels), 1.0)], {}
     for name, loss in experiment.named_losses().items():
@@ -73,9 +74,9 @@ def run_experiment(
             experiment, name, loss, teacher, folder, device, resume, progress
         )
         ladders |= {} if ladder is None else {name: ladder}
-        learned = predict(student, data.valid, device)
-        sides = {"teacher_logits": said, "student_logits": learned}
-        save_logits(folder / "logits" / f"{name}.npz", **sides, target=data.valid.labels)
+        learned, pooled = predict_pooled(student, data.valid, device)
+        own = {"student_logits": learned, "student_features": pooled}
+        save_logits(folder / "logits" / f"{name}.npz", **seen, **own)
         agreement = float((learned.argmax(-1) == said.argmax(-1)).mean())
         rows.append((name, accuracy(learned, data.valid.labels), agreement))
     names = experiment.named_losses()

@@ -133,7 +133,8 @@ def examples(matrix: Matrix, folder: Path) -> None:
             continue
         path = matrix.folder(name, 0) / "logits" / f"{result['name']}.npz"
         with np.load(path, allow_pickle=False) as file:
-            kept = {k: v.astype(np.float16) if v.dtype.kind == "f" else v for k, v in file.items()}
+            known = {k: v for k, v in file.items() if not k.endswith("_features")}
+            kept = {k: v.astype(np.float16) if v.dtype.kind == "f" else v for k, v in known.items()}
         np.savez_compressed(folder / "logits" / f"{slug(name)}.npz", **kept)
     if known.get("kd") is None:
         return

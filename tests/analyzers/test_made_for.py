@@ -13,6 +13,7 @@ from kdanalysis.analyzers.stones.connector import ConnectorFit
 from kdanalysis.analyzers.stones.ladder import LadderProfile
 from kdanalysis.analyzers.students.agreement import Agreement
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
+from kdanalysis.analyzers.students.embedding import Embedding
 from kdanalysis.analyzers.students.relation import NonTopRelation
 from kdanalysis.analyzers.sweep.spread import SweepSpread
 from kdanalysis.analyzers.sweep.sweep import TermSweep
@@ -25,7 +26,8 @@ from kdanalysis.analyzers.teacher.suppression import Suppression
 from kdanalysis.analyzers.terms.nckd import NCKDByConfidence
 
 STEPS, SCALES = (0, 10, 20, 30), (1, 2)
-SETTING = Setting(7, STEPS, temperature=2.0, k=3, region_loss=DKD(), scales=SCALES)
+FEATURES = {"features": {"teacher": 8, "student": 4}, "counts": (9, 0, 5, 0, 0, 0, 0), "rows": 12}
+SETTING = Setting(7, STEPS, temperature=2.0, k=3, region_loss=DKD(), scales=SCALES, **FEATURES)
 MADE = [
     TeacherDistribution(7),
     TopKMass(7),
@@ -37,6 +39,7 @@ MADE = [
     Agreement(STEPS),
     NonTopRelation(3, STEPS),
     ClassDiscrepancy(7, 2.0, 30),
+    Embedding(**FEATURES),
     RegionAnatomy(DKD(), 7, SCALES, STEPS),
     RegionAmbiguity(7, SCALES),
     RegionCancellation(DKD(), 7, SCALES),
@@ -60,6 +63,10 @@ def test_the_whole_image_alone_has_no_table_of_cells(kind):
 @pytest.mark.parametrize("kind", [type(made) for made in MADE if made.kind == "regions"])
 def test_without_regions_there_are_none_of_their_tables(kind):
     assert kind.for_setting(Setting(7)) is None
+
+
+def test_without_features_there_is_no_embedding():
+    assert Embedding.for_setting(Setting(7)) is None
 
 
 def test_without_a_loss_on_regions_they_are_looked_at_with_plain_kd():

@@ -10,6 +10,7 @@ from kdanalysis.analyzers.regions.cancellation import RegionCancellation
 from kdanalysis.analyzers.regions.uptake import RegionUptake
 from kdanalysis.analyzers.students.agreement import Agreement
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
+from kdanalysis.analyzers.students.embedding import Embedding
 from kdanalysis.analyzers.students.relation import NonTopRelation
 from kdanalysis.analyzers.sweep.spread import SweepSpread
 from kdanalysis.analyzers.sweep.sweep import TermSweep
@@ -51,6 +52,7 @@ ANALYZERS = [
     lambda: NonTopRelation(3, STEPS),
     lambda: Agreement(STEPS),
     lambda: ClassDiscrepancy(12),
+    lambda: Embedding({"teacher": 5, "student": 7}, (30, 30), 60),
     lambda: TermSweep(12, (1, 4), (1, 3, 8)),
     lambda: SweepSpread(12, (1, 4), (1, 3, 8)),
     lambda: RegionAnatomy(DKD(), 12, epochs=(6, 7)),
@@ -72,12 +74,18 @@ COLUMNS = {
     "covariance": logits(4, c=2).square().diag_embed(),
     "count": torch.full((60,), 64),
     "layer": torch.arange(60) % 2,
+    "teacher_features": logits(7, c=5),
+    "student_features": logits(8, c=7),
+    "row": 3 * torch.arange(60),
+    "place": torch.arange(60).flip(0),
 }
 COLUMNS["teacher_logits"][[4, 50]] = torch.nan
 COLUMNS["student_logits"][20, 3] = torch.inf
 COLUMNS["teacher_regions"][9, 1, 3] = -torch.inf
 COLUMNS["student_regions"][[9, 40], 0, 7] = torch.nan
 COLUMNS["gram"][31] = torch.nan
+COLUMNS["teacher_features"][31, 2] = torch.nan
+COLUMNS["student_features"][[31, 50], 6] = torch.inf
 
 
 def fed(make, rows: slice | torch.Tensor):

@@ -51,12 +51,26 @@ def test_the_folder_holds_page_tables_figures_runs_logits_and_checkpoints(traine
     validation = load_logits(out / "logits" / "kd.npz").num_rows
     whole = discrepancy[discrepancy["class"] == 0].groupby("run").n.sum()
     assert whole.to_dict() == {"kd": validation, "gdkd-k-3": validation}
+    embedding = pd.read_csv(out / "tables" / "embedding.csv").query("part == 'all'")
+    sides = embedding[["run", "side", "n"]].to_numpy().tolist()
+    assert sides == [
+        ["teacher", "teacher", validation],
+        ["kd", "student", validation],
+        ["gdkd-k-3", "student", validation],
+    ]
     calibration = pd.read_csv(out / "tables" / "calibration.csv").query("temperature == 1")
     assert calibration.run.unique().tolist() == ["teacher", "kd", "gdkd-k-3"]
     with np.load(out / "logits" / "kd.npz") as kd:
         score = log_loss(kd["target"], softmax(kd["student_logits"], axis=1), labels=range(10))
     assert calibration[calibration.run == "kd"].nll.iloc[0] == pytest.approx(score, rel=1e-4)
-    teachers = ("mass", "amplification_of_gdkd", "relation", "suppression", "calibration")
+    teachers = (
+        "mass",
+        "amplification_of_gdkd",
+        "relation",
+        "suppression",
+        "calibration",
+        "embedding",
+    )
     for name in (*teachers, "magnitude", "share", "confidence", "conflict", "nckd", "accuracy"):
         assert (out / "figures" / f"{name}.png").stat().st_size > 5000
     assert not [*(out / "figures").glob("*.svg")]
@@ -117,6 +131,7 @@ def test_what_train_wrote_serves_the_other_commands(trained):
         ["info", run],
         ["verify", run],
         ["table", run, "conflict"],
+        ["table", out / "logits" / "kd.npz", "embedding"],
         ["report", run, out / "runs" / "gdkd-k-3", "-o", out.parent / "page.html"],
     ):
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])

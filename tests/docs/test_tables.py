@@ -55,7 +55,7 @@ def of_logits() -> dict[str, pd.DataFrame]:
     arrays = {"teacher_logits": torch.cat((teacher, constant)).numpy()}
     arrays["student_logits"] = torch.cat((student, constant)).numpy()
     arrays |= {"target": np.append(target, 0), "position": np.arange(25)}
-    card = kd.diagnose(arrays).tables
+    card = kd.diagnose(arrays | {"teacher_features": arrays["teacher_logits"]}).tables
     sparse = [kd.SparseTeacher.from_logits(teacher, k=4)]
     return {
         **card,

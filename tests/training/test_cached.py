@@ -10,7 +10,8 @@ from kdanalysis import open_run
 from kdanalysis.data import load_data
 from kdanalysis.networks.zoo import build_model
 from kdanalysis.training import Experiment, Settings, Stones, run_experiment
-from kdanalysis.training.cached import CachedTeacher
+from kdanalysis.training.cached import CachedTeacher, said_once
+from kdanalysis.training.predict import predict_pooled
 
 CPU = torch.device("cpu")
 LOSSES = ("kd", "sdd-kd:scales=1/2")
@@ -83,6 +84,18 @@ def test_the_logits_are_read_back_where_they_are_the_teachers_own(data, tmp_path
         teacher.fc.bias[0] += 1e-3
     with pytest.raises(pytest.fail.Exception, match="computed"):
         CachedTeacher(teacher, *how)
+
+
+def test_logits_and_features_of_the_validation_images_are_computed_once(
+    data, tmp_path, monkeypatch
+):
+    teacher, how = build_model("resnet8", 10).eval(), (data.valid, CPU)
+    expected = predict_pooled(teacher, *how)
+    first = said_once(teacher, *how, tmp_path)
+    monkeypatch.setattr("kdanalysis.training.cached.predict_pooled", None)
+    for found in (first, said_once(teacher, *how, tmp_path)):
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from kdanalysis.networks.zoo import build_model
 from kdanalysis.training import Experiment, Settings, Stones, run_experiment
 from kdanalysis.training.checkpoint import load_network, read_checkpoint, save_checkpoint
 from kdanalysis.training.fit import Fit
-from kdanalysis.training.predict import predict
+from kdanalysis.training.predict import predict, predict_pooled
 
 CPU = torch.device("cpu")
 QUICK = Settings(epochs=2, batch_size=32, record_every=2, seed=3)
@@ -56,6 +56,38 @@ def test_every_student_has_a_run_a_checkpoint_and_logits(whole, data):
         np.testing.assert_array_equal(file["student_logits"], predict(student, data.valid, CPU))
         accuracy = (file["student_logits"].argmax(-1) == data.valid.labels).mean()
     assert outcome.students.accuracy[1] == pytest.approx(accuracy)
+
+
+@torch.no_grad()
+def test_the_features_that_the_heads_saw_lie_beside_the_logits(whole, data):
+    folder, outcome = whole
+    ((images, *_),) = data.valid.batches(1000)
+    student, teacher = (
+        load_network(folder / name, data).eval() for name in ("students/kd.pt", "teacher.pt")
+    )
+    for name, sides in (("kd", {"student": student, "teacher": teacher}), ("teacher", {})):
+        with np.load(outcome.logits[name], allow_pickle=False) as file:
+            assert [key for key in file if key.startswith("student")] == (
+                ["student_logits", "student_features"] if sides else []
+            )
+            for side, network in (sides or {"teacher": teacher}).items():
+                features = file[f"{side}_features"]
+                assert features.dtype == np.float16
+                pooled = network.forward_features(images).mean((-2, -1)).numpy()
+                np.testing.assert_allclose(features, pooled, rtol=1e-3, atol=1e-4)
+
+
+def test_features_beyond_float16_stay_float32_and_the_head_is_left_without_a_hook(data):
+    model = build_model("resnet8", 10)
+    model.layer3[-1].bn2.weight.data.fill_(1e6)
+    _, features = predict_pooled(model, data.valid, CPU)
+    assert features.dtype == np.float32
+    assert np.finfo(np.float16).max < features.max() < np.inf
+    assert not model.head._forward_pre_hooks
+    model.layer3.forward = lambda x: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        predict_pooled(model, data.valid, CPU)
+    assert not model.head._forward_pre_hooks
 
 
 def test_the_teacher_stays_as_it_was_and_the_students_learn(experiment, tmp_path, monkeypatch):

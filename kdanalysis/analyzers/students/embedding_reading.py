@@ -1,0 +1,117 @@
+"""The embedding in words: which network's features tell the classes apart, and by how much."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from kdanalysis.analyzers.evidence import UNTESTED, Interval, difference_of_shares, share_of
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.students.embedding import Embedding
+from kdanalysis.draw.look import require
+
+SAME = ["side", "n", "knn", "silhouette", "fisher", "width"]  # of one that several runs share
+
+
+@Embedding.reads()
+def embedding_reading(table: pd.DataFrame) -> Reading:
+    """How often neighbours in feature space name the class, with its interval; teacher, student."""
+    return networks_reading({"": table})
+
+
+@Embedding.reads(of_all=True)
+def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+    """The same of every network: the teacher less each student, and students beside plain KD's.
+
+    Differences are of k-NN accuracies, with intervals as of independent samples: those of the same
+    images are narrower. The number is what every network's features come to.
+    """
+    whole = {name: rows.iloc[0] for name, rows in networks(tables).items()}
+    first = next(iter(whole.values()))
+    shares = ", ".join(f"{name} {share_of(row.knn, row.n)}" for name, row in whole.items())
+    told = [
+        f"The {first.k} nearest others in feature space name a sample's class: {shares}; the most "
+        f"frequent class is that of {100 * first.chance:.1f} %."
+    ]
+    students = [name for name, row in whole.items() if row.side == "student"]
+    if "teacher" in whole and students:
+        leads = [_difference(whole, "teacher", name) for name in students]
+        told.append(f"The teacher's features less a student's: {_said(students, leads)}.")
+    if len(students) > 1:
+        base = "kd" if "kd" in students else students[0]
+        others = [name for name in students if name != base]
+        leads = [_difference(whole, name, base) for name in others]
+        told.append(
+            f"The other students' less {base}'s: {_said(others, leads)}; one student each, so what "
+            f"another training would give {UNTESTED}."
+        )
+    kept = sorted(row.kept for row in whole.values())
+    told.append(
+        f"The picture is one of many: of a drawn sample's {first.k} nearest it keeps "
+        f"{_range(kept)}, and how far its groups lie apart says nothing."
+    )
+    number = "; ".join(
+        f"{name} {row.silhouette:.3f} and {row.fisher:.3g}" for name, row in whole.items()
+    )
+    where = f"of {_rows(first)} samples, silhouette and Fisher ratio in feature space"
+    return Reading(" ".join(told), f"{where}: {number}")
+
+
+def networks(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Return the rows of every network by its name; the first of each is that over all rows.
+
+    A student is called by its run, the teacher "teacher"; one that several runs share is there
+    once, another one as "teacher of" its run. Those without a number are left out.
+
+    Raises:
+        ValueError: no table, or none with a number.
+    """
+    if not tables:
+        raise ValueError("need the table of at least one network, got none")
+    found: dict[str, pd.DataFrame] = {}
+    for run, table in tables.items():
+        require(table, "side", "part", "knn", "silhouette", "fisher", "kept", "k")
+        for side, rows in table.groupby("side", sort=False):
+            if rows.knn.isna().all():
+                continue
+            if side == "student":
+                found[run or side] = rows
+            elif not any(_alike(old, rows) for old in found.values()):
+                found["teacher" if "teacher" not in found else f"teacher of {run}"] = rows
+    if not found:
+        raise ValueError(
+            f"none of {', '.join(filter(None, tables)) or 'the sides'} has enough rows without NaN "
+            f"or inf to look at: need two classes and more rows than neighbours"
+        )
+    return found
+
+
+def _alike(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    return bool((one[SAME].iloc[0] == other[SAME].iloc[0]).all())
+
+
+def _difference(whole: Mapping[str, pd.Series], one: str, other: str) -> Interval:
+    a, b = whole[one], whole[other]
+    return difference_of_shares(a.knn, a.n, b.knn, b.n)
+
+
+def _said(names: list[str], found: list[Interval]) -> str:
+    pairs = zip(names, found, strict=True)
+    return ", ".join(f"{name} {one.points()} ({one.verdict})" for name, one in pairs)
+
+
+def _rows(row: pd.Series) -> str:
+    """How many rows were looked at, and of how many where these were drawn."""
+    drawn = row.n + row.non_finite < row.labelled
+    return f"{row.n:,}" + (f" drawn from {row.labelled:,}" if drawn else "")
+
+
+def _range(kept: list[float]) -> str:
+    low, high = f"{100 * kept[0]:.0f}", f"{100 * kept[-1]:.0f}"
+    return f"{low} %" if low == high else f"{low} to {high} %"
+
+
+@Embedding.shortens
+def numbers_of_networks(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows over all samples, without what belongs to a class or a sample."""
+    rows = table[table.part == "all"]
+    return rows.drop(columns=["part", "class", "row", "x", "y"])
