@@ -147,7 +147,7 @@ def value_reading(table: pd.DataFrame) -> Reading:
             fall = difference_of_means(a.value, a.std, a.n, b.value, b.std, b.n)
             claims.append(
                 f"{b.term} {fall.verdict} ({a.value:.3g} to {b.value:.3g}, "
-                f"{-fall.value:+.2g} ± {fall.half:.2g})"
+                f"{fall.negated.text('+.2g')})"
             )
     if table.step.nunique() < 2:
         listed = ", ".join(f"{row.loss}: {row.term} {row.value:.3g}" for row in last.itertuples())
