@@ -43,8 +43,8 @@ class Interval(NamedTuple):
 
     @property
     def claim(self) -> str:
-        """The verdict as the end of a sentence: "is seen", "is not seen", ..."""
-        return self.verdict if self.verdict == UNTESTED else f"is {self.verdict}"
+        """The verdict as the end of a sentence, as :func:`ended`."""
+        return ended(self.verdict)
 
     def above(self, level: float) -> "Interval":
         """The same of the estimate less a level, at which there would be nothing to claim."""
@@ -86,6 +86,11 @@ class Interval(NamedTuple):
 def written(value: Real, spec: str) -> str:
     """Write a number as ``spec`` has it; "unknown" where it is NaN or inf."""
     return f"{float(value):{spec}}" if isfinite(float(value)) else UNKNOWN
+
+
+def ended(verdict: str) -> str:
+    """Write a verdict as the end of a sentence: "is seen", "is not seen", ..."""
+    return verdict if verdict == UNTESTED else f"is {verdict}"
 
 
 def weakest(found: Iterable[Interval]) -> Interval:
@@ -144,8 +149,7 @@ def share_of(share: Real, n: Real) -> str:
 def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
     """Say whether shares of groups differ by more than chance, and with which statistic.
 
-    Pearson's chi-square of homogeneity against the 95 % point of its distribution, by Wilson and
-    Hilferty's cube root, which is within 2.5 percent of it for two groups and nearer for more.
+    Pearson's chi-square of homogeneity against the 95 % point of its distribution.
 
     Args:
         shares: of every group.
@@ -157,10 +161,18 @@ def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
         return UNTESTED, "there is one group alone"
     spread = n * (shares - whole) ** 2
     found = float(spread.sum() / (whole * (1 - whole))) if 0 < whole < 1 else 0.0
-    ninth = 2 / (9 * freedom)
-    bound = freedom * (1 - ninth + 1.6449 * sqrt(ninth)) ** 3
+    bound = freedom * mean_square_bound(freedom)
     text = f"chi-square {found:.3g}, by chance below {bound:.3g} in 95 of 100"
     return (SEEN if found > bound else UNSEEN), text
+
+
+def mean_square_bound(freedom: Real) -> float:
+    """Return what the mean square of standard normal numbers stays below in 95 of 100.
+
+    Wilson and Hilferty's cube root, which is within 2.5 percent for one and nearer for more.
+    """
+    ninth = 2 / (9 * float(freedom))
+    return (1 - ninth + 1.6449 * sqrt(ninth)) ** 3
 
 
 def spread_told(names: Sequence[str], shares: Iterable[Real], n: Iterable[Real]) -> str:
@@ -179,7 +191,7 @@ def spread_told(names: Sequence[str], shares: Iterable[Real], n: Iterable[Real])
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's, 1 to 9
 
 
-def mean_of(values: Sequence[Real]) -> Interval:
+def mean_of(values: Iterable[Real]) -> Interval:
     """Return the mean of independent values with its t interval; half NaN of one, all of none."""
     numbers = np.array([float(value) for value in values])
     freedom = len(numbers) - 1

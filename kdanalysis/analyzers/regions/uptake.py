@@ -183,7 +183,7 @@ def runs_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
     if len(by_seed(other.run)) < 2:
         told = "There are no two losses with cells that name another class than their image."
         return Reading(told, number)
-    scale = other.scale.iloc[0]
+    scale = int(other.scale.iloc[0])
     images = {run: int(_of_scale(tables[run], scale).images) for run in other.run}
     found = {row.run: share_interval(row.local, images[row.run]) for row in other.itertuples()}
     claims = [f"{loss} {one.points()} ({one.verdict})" for loss, one in above_base(found).items()]

@@ -7,7 +7,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.evidence import UNSEEN, Interval, Z
+from kdanalysis.analyzers.evidence import (
+    SEEN,
+    UNSEEN,
+    UNTESTED,
+    Interval,
+    Z,
+    ended,
+    mean_of,
+    mean_square_bound,
+)
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.seeds import (
@@ -26,14 +35,27 @@ SAMPLES = 10  # of a class: in fewer no widest gap is looked for
 class Size(NamedTuple):
     """Root mean square of a map's cells (its Frobenius norm over c), and what chance makes of it.
 
-    ``chance`` is the root mean square that the standard errors alone would make; NaN where there
-    are none, as of correlations. ``beyond`` is the mean square less that of chance: what it would
-    be without the noise of few samples, with its interval; half NaN where there is no chance.
+    ``chance`` is the root mean square that the standard errors alone would make, ``bound`` what it
+    stays below in 95 of 100; NaN where there are none, as of correlations. ``rows`` are the mean
+    squares of each given class less those of chance, or the mean square alone.
     """
 
     rms: float
     chance: float
-    beyond: Interval
+    bound: float
+    rows: np.ndarray
+
+    @property
+    def verdict(self) -> str:
+        """Whether more than chance is seen."""
+        if np.isnan(self.bound):
+            return UNTESTED
+        return SEEN if self.rms > self.bound else UNSEEN
+
+    def less(self, other: "Size") -> Interval:
+        """How much larger its mean square is than another student's, over given classes."""
+        rows = self.rows - other.rows
+        return mean_of(rows[np.isfinite(rows)])
 
     def __str__(self) -> str:
         if np.isnan(self.rms):
@@ -46,31 +68,24 @@ class Size(NamedTuple):
 def size(table: pd.DataFrame, kind: str) -> Size:
     """Size of a map: of means over the cells that have a standard error, all where none has one.
 
-    Of correlations over all but the diagonal, which is 0.
-
-        excess = mean(d^2 - s^2)      sd(d^2 - s^2) = root(2 s^4 n / (n - 1) + 4 (d^2 - s^2) s^2)
-
-    d and s are a cell's mean and standard error over the n samples of its given class. Classes are
-    independent of each other; the cells of one count as if they rose and fell together, which makes
-    the interval of the excess at most too wide.
+    Of correlations over all but the diagonal, which is 0. By chance the given classes are
+    independent of each other; the cells of one count as if they rose and fell together, which
+    makes the bound at most too high.
     """
     cells = matrix(table, kind)
-    counting = np.isfinite(cells)
     if kind == "correlation":
-        rms = _root_mean_square(cells[counting & ~np.eye(len(cells), dtype=bool)])
-        return Size(rms, np.nan, Interval(rms**2, np.nan))
-    errors = matrix(table, f"{kind}_se")
-    if not np.isfinite(errors).any():
-        rms = _root_mean_square(cells[counting])
-        return Size(rms, np.nan, Interval(rms**2, np.nan))
-    counting &= np.isfinite(errors)
-    squares, noise = (np.where(counting, x, 0.0) ** 2 for x in (cells, errors))
-    n = np.where(counting, matrix(table, "n"), np.inf)
-    excess = (squares - noise).sum() / counting.sum()
-    spread = 2 * noise**2 / (1 - 1 / n) + 4 * np.maximum(squares - noise, 0) * noise
-    half = Z * np.sqrt((np.sqrt(spread).sum(1) ** 2).sum()) / counting.sum()
-    rms, chance = (_root_mean_square(x[counting]) for x in (cells, errors))
-    return Size(rms, chance, Interval(float(excess), float(half)))
+        cells[np.eye(len(cells), dtype=bool)] = np.nan
+    errors = np.full_like(cells, np.nan) if kind == "correlation" else matrix(table, f"{kind}_se")
+    known = np.isfinite(errors)
+    if not known.any():
+        rms = _root_mean_square(cells[np.isfinite(cells)])
+        return Size(rms, np.nan, np.nan, np.array([rms**2]))
+    rms, chance = (_root_mean_square(x[known]) for x in (cells, errors))
+    found, noise = (np.where(known, x, 0.0) ** 2 for x in (cells, errors))
+    squares = noise.sum(1)  # of every given class
+    freedom = squares.sum() ** 2 / (squares**2).sum() if squares.any() else 1.0
+    rows = np.where(known.any(1), (found - noise).sum(1), np.nan) / len(cells)
+    return Size(rms, chance, chance * mean_square_bound(freedom) ** 0.5, rows)
 
 
 def _root_mean_square(cells: np.ndarray) -> float:
@@ -100,26 +115,20 @@ def map_numbers(table: pd.DataFrame) -> pd.DataFrame:
 def discrepancy_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -> Reading:
     """Whether the class means differ beyond chance, on the class itself, and where.
 
-    Each with its 95 % interval over samples; the number is that of every map.
+    The number is that of every map.
     """
     check_students({"": table})
     sizes = {kind: size(table, kind) for kind in CALLED}
     number = "; ".join(f"{CALLED[kind]}: {found}" for kind, found in sizes.items())
     found = sizes["logits"]
     claim = (
-        f"That the student departs from its teacher by class {found.beyond.claim}: class means of "
-        f"the logits differ by {found.rms:.2g} (rms)"
+        f"That the student departs from its teacher by class {ended(found.verdict)}: class means "
+        f"of the logits differ by {found.rms:.2g} (rms)"
     )
-    if np.isnan(found.chance):
+    if found.verdict == UNTESTED:
         return Reading(f"{claim}, and no class has two samples to tell what chance is.", number)
-    claim += f", by chance {found.chance:.2g}, without it by {_roots(found.beyond)}."
+    claim += f", by chance by {found.chance:.2g} and below {found.bound:.2g} in 95 of 100."
     return Reading(f"{claim} {_itself(table)}{_widest(table, names)}", number)
-
-
-def _roots(square: Interval) -> str:
-    """The root of a mean square with those of its ends, 0 for what is below."""
-    value, low, high = (max(x, 0.0) ** 0.5 for x in (square.value, square.low, square.high))
-    return f"{value:.2g} (95 % {low:.2g} to {high:.2g})"
 
 
 def _itself(table: pd.DataFrame) -> str:
@@ -175,7 +184,7 @@ def students_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
     claims = [f"{loss} {_closer(sizes, loss)}" for loss in students if loss != base_of(students)]
     told = f"Closer to its teacher than {base_of(students)}: {'; '.join(claims)}."
     chancy = [CALLED[kind] for kind, of in sizes.items()
-              if all(x.beyond.verdict == UNSEEN for x in of.values())]  # fmt: skip
+              if all(x.verdict == UNSEEN for x in of.values())]  # fmt: skip
     if chancy:
         told += f" That a student departs at all is not seen in {', '.join(chancy)}."
     return Reading(f"{told} {what_intervals_are_over(tables)}", number)
@@ -186,7 +195,8 @@ def _closer(sizes: Mapping[str, Mapping[str, Size]], loss: str) -> str:
     told: dict[str, list[str]] = {}
     for kind, of in sizes.items():
         students = by_seed(of)
-        verdict = above_base({name: x.beyond.negated for name, x in of.items()})[loss].verdict
+        known = {name: Interval(-(x.rms**2), np.nan) for name, x in of.items()}
+        verdict = above_base(known, lambda a, b, of=of: of[b].less(of[a]))[loss].verdict
         ours, base = (
             np.mean([of[name].rms for name in students[one].values()])
             for one in (loss, base_of(students))

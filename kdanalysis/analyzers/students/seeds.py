@@ -5,7 +5,7 @@ number alone; ``gdkd-k-3`` by itself has none.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import isnan
 
 from kdanalysis.analyzers.evidence import UNTESTED, Interval, mean_of
@@ -61,7 +61,9 @@ def base_of(losses: Iterable[str]) -> str:
     )
 
 
-def above_base(found: Mapping[str, Interval]) -> dict[str, Interval]:
+def above_base(
+    found: Mapping[str, Interval], less: Callable[[str, str], Interval] | None = None
+) -> dict[str, Interval]:
     """Return how far every other loss lies above :func:`base_of` them.
 
     Students of several seeds are compared seed by seed, with the interval over seeds; of one
@@ -69,6 +71,7 @@ def above_base(found: Mapping[str, Interval]) -> dict[str, Interval]:
 
     Args:
         found: by name of the student.
+        less: the difference of two students by name, where it is not that of independent samples.
     """
     students, values = by_seed(found), {name: one.value for name, one in found.items()}
     base, above = base_of(students), {}
@@ -77,7 +80,7 @@ def above_base(found: Mapping[str, Interval]) -> dict[str, Interval]:
             above[loss] = paired(values, students, (loss, base))
             if isnan(above[loss].half):
                 one, other = (next(iter(students[name].values())) for name in (loss, base))
-                above[loss] = found[one].less(found[other])
+                above[loss] = less(one, other) if less else found[one].less(found[other])
     return above
 
 
