@@ -179,9 +179,9 @@ def spread_told(names: Sequence[str], shares: Iterable[Real], n: Iterable[Real])
     """Say whether shares of named groups of n samples differ by more than chance, and the ends."""
     values = np.array([float(share) for share in shares])
     seen, why = chance_spread(values, np.array([float(one) for one in n]))
-    if seen == UNTESTED:
-        return f"{seen} ({why})"
     low, high = values.argmin(), values.argmax()
+    if values[low] == values[high]:
+        return f"{seen} ({why})"
     ends = (
         f"{100 * values[low]:.0f} % of {names[low]} to {100 * values[high]:.0f} % of {names[high]}"
     )

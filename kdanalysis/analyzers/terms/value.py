@@ -130,6 +130,7 @@ def value_reading(table: pd.DataFrame) -> Reading:
     entropy and scale of its logits at both ends.
     """
     require(table, "loss", "term", "step", "value", "std", "n", *STUDENT, number="value")
+    table = table[table.n > 0]
     first, last = (table[table.step == step] for step in (table.step.min(), table.step.max()))
     number = ", ".join(
         f"{name.replace('_', ' ')} {first[name].iloc[0]:.3g} to {last[name].iloc[0]:.3g}"
