@@ -2,10 +2,11 @@
 
 A sentence claims only what could have come out otherwise: "seen" where the interval lies above 0,
 "not seen" where it holds 0 or lies below, "cannot be tested here" where there is nothing to count.
+A number that is not known is said to be so: no sentence holds NaN or inf.
 """
 
-from collections.abc import Sequence
-from math import exp, isnan, sqrt
+from collections.abc import Iterable, Sequence
+from math import exp, isfinite, isnan, sqrt
 from typing import NamedTuple, SupportsFloat
 
 import numpy as np
@@ -14,6 +15,7 @@ Real = SupportsFloat
 
 Z = 1.96  # standard errors to either side
 SEEN, UNSEEN, UNTESTED = "seen", "not seen", "cannot be tested here"
+UNKNOWN = "unknown"  # in place of a number that no sample gives
 
 
 class Interval(NamedTuple):
@@ -39,23 +41,61 @@ class Interval(NamedTuple):
             return UNTESTED
         return SEEN if self.low > 0 else UNSEEN
 
-    def points(self) -> str:
-        """Write a difference of shares in percentage points."""
-        return f"{100 * self.value:+.1f} ± {100 * self.half:.1f} points"
+    @property
+    def claim(self) -> str:
+        """The verdict as the end of a sentence, as :func:`ended`."""
+        return ended(self.verdict)
 
-    def plain(self, digits: int = 3) -> str:
-        """Write the estimate and half of its interval."""
-        return f"{self.value:.{digits}f} ± {self.half:.{digits}f}"
+    def above(self, level: float) -> "Interval":
+        """The same of the estimate less a level, at which there would be nothing to claim."""
+        return Interval(self.value - level, self.half)
 
     @property
     def negated(self) -> "Interval":
         """The same of the estimate's negative."""
         return Interval(-self.value, self.half)
 
+    def less(self, other: "Interval") -> "Interval":
+        """The difference to another estimate, as of independent samples."""
+        return Interval(self.value - other.value, float(np.hypot(self.half, other.half)))
+
+    def text(self, spec: str = ".3f", scale: float | int = 1, unit: str = "") -> str:
+        """Write the estimate and half of its interval, times a scale."""
+        if not isfinite(self.half):
+            why = " (interval unknown)" if isfinite(self.value) else ""
+            return f"{written(scale * self.value, spec)}{unit if why else ''}{why}"
+        half = f"{scale * self.half:{spec.removeprefix('+')}}"
+        return f"{written(scale * self.value, spec)} ± {half}{unit}"
+
+    def points(self) -> str:
+        """Write a difference of shares in percentage points."""
+        return self.text("+z.1f", 100, " points")
+
+    def percent(self) -> str:
+        """Write a share in percent."""
+        return self.text(".1f", 100, " %")
+
     def ratio(self) -> str:
         """Write the logarithm of a ratio as the ratio with the ends of its interval."""
+        if not isfinite(self.half):
+            return written(exp(self.value), ".3g")
         ends = f"95 % {exp(self.low):.3g} to {exp(self.high):.3g}"
-        return f"{exp(self.value):.3g}" + ("" if isnan(self.half) else f" ({ends})")
+        return f"{exp(self.value):.3g} ({ends})"
+
+
+def written(value: Real, spec: str) -> str:
+    """Write a number as ``spec`` has it; "unknown" where it is NaN or inf."""
+    return f"{float(value):{spec}}" if isfinite(float(value)) else UNKNOWN
+
+
+def ended(verdict: str) -> str:
+    """Write a verdict as the end of a sentence: "is seen", "is not seen", ..."""
+    return verdict if verdict == UNTESTED else f"is {verdict}"
+
+
+def weakest(found: Iterable[Interval]) -> Interval:
+    """Return the one of which least may be claimed: not tested, else not seen, else the first."""
+    return max(found, key=lambda one: (SEEN, UNSEEN, UNTESTED).index(one.verdict))
 
 
 def difference_of_shares(a: Real, n_a: Real, b: Real, n_b: Real) -> Interval:
@@ -103,15 +143,13 @@ def share_interval(share: Real, n: Real) -> Interval:
 
 def share_of(share: Real, n: Real) -> str:
     """Write a share of n samples with half of its 95 % interval."""
-    found = share_interval(share, n)
-    return f"{100 * found.value:.1f} ± {100 * found.half:.1f} %"
+    return share_interval(share, n).percent()
 
 
 def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
     """Say whether shares of groups differ by more than chance, and with which statistic.
 
-    Pearson's chi-square of homogeneity against the 95 % point of its distribution, by Wilson and
-    Hilferty's cube root, which is within 2.5 percent of it for two groups and nearer for more.
+    Pearson's chi-square of homogeneity against the 95 % point of its distribution.
 
     Args:
         shares: of every group.
@@ -123,16 +161,37 @@ def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
         return UNTESTED, "there is one group alone"
     spread = n * (shares - whole) ** 2
     found = float(spread.sum() / (whole * (1 - whole))) if 0 < whole < 1 else 0.0
-    ninth = 2 / (9 * freedom)
-    bound = freedom * (1 - ninth + 1.6449 * sqrt(ninth)) ** 3
+    bound = freedom * mean_square_bound(freedom)
     text = f"chi-square {found:.3g}, by chance below {bound:.3g} in 95 of 100"
     return (SEEN if found > bound else UNSEEN), text
+
+
+def mean_square_bound(freedom: Real) -> float:
+    """Return what the mean square of standard normal numbers stays below in 95 of 100.
+
+    Wilson and Hilferty's cube root, which is within 2.5 percent for one and nearer for more.
+    """
+    ninth = 2 / (9 * float(freedom))
+    return (1 - ninth + 1.6449 * sqrt(ninth)) ** 3
+
+
+def spread_told(names: Sequence[str], shares: Iterable[Real], n: Iterable[Real]) -> str:
+    """Say whether shares of named groups of n samples differ by more than chance, and the ends."""
+    values = np.array([float(share) for share in shares])
+    seen, why = chance_spread(values, np.array([float(one) for one in n]))
+    low, high = values.argmin(), values.argmax()
+    if values[low] == values[high]:
+        return f"{seen} ({why})"
+    ends = (
+        f"{100 * values[low]:.0f} % of {names[low]} to {100 * values[high]:.0f} % of {names[high]}"
+    )
+    return f"{seen} (from {ends}; {why})"
 
 
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's, 1 to 9
 
 
-def mean_of(values: Sequence[Real]) -> Interval:
+def mean_of(values: Iterable[Real]) -> Interval:
     """Return the mean of independent values with its t interval; half NaN of one, all of none."""
     numbers = np.array([float(value) for value in values])
     freedom = len(numbers) - 1
@@ -147,13 +206,14 @@ def mean_of(values: Sequence[Real]) -> Interval:
 def jackknife(whole: Real, left: Sequence[Real]) -> Interval:
     """Return an estimate with its interval over groups, such as classes or captured steps.
 
-    The t interval of the jackknife; half NaN where there are fewer than three groups.
+    The t interval of the jackknife; half NaN where there are fewer than three groups, or one of
+    them holds all that the estimate needs.
 
     Args:
         whole: the estimate from all groups.
         left: the estimates with each group left out in turn.
     """
-    if len(left) < 3:
+    if len(left) < 3 or not all(isfinite(float(value)) for value in left):
         return Interval(float(whole), float("nan"))
     spread = np.var([float(value) for value in left]) * (len(left) - 1)
     return Interval(float(whole), float(_wide(len(left) - 1) * sqrt(spread)))

@@ -4,111 +4,49 @@ import pandas as pd
 import pytest
 import torch
 
-from kdanalysis.analyzers.regions.ambiguity import RegionAmbiguity
-from kdanalysis.analyzers.regions.anatomy import RegionAnatomy
-from kdanalysis.analyzers.regions.cancellation import RegionCancellation
-from kdanalysis.analyzers.regions.uptake import RegionUptake
-from kdanalysis.analyzers.students.agreement import Agreement
-from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
-from kdanalysis.analyzers.students.embedding import Embedding
-from kdanalysis.analyzers.students.relation import NonTopRelation
-from kdanalysis.analyzers.sweep.spread import SweepSpread
-from kdanalysis.analyzers.sweep.sweep import TermSweep
-from kdanalysis.analyzers.teacher.calibration import Calibration
-from kdanalysis.analyzers.teacher.card import TeacherDistribution
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.modality import Modality
-from kdanalysis.analyzers.teacher.profile import ClassProfile
-from kdanalysis.analyzers.teacher.suppression import Suppression
-from kdanalysis.analyzers.terms.amplification import Amplification
-from kdanalysis.analyzers.terms.confidence import ShareByConfidence
-from kdanalysis.analyzers.terms.conflict import GradientConflict
-from kdanalysis.analyzers.terms.direction import LossDirection
-from kdanalysis.analyzers.terms.layers import LayerGradients
-from kdanalysis.analyzers.terms.magnitude import TermMagnitude
-from kdanalysis.analyzers.terms.nckd import NCKDByConfidence
-from kdanalysis.analyzers.terms.share import TermShare
-from kdanalysis.analyzers.terms.snr import SignalToNoise
-from kdanalysis.losses import DKD, GDKD
-from tests.analyzers.reference import logits, regions, targets
+from tests.analyzers.every import ANALYZERS, N, columns, fed, made, names_of, taken
 
-STEPS = (0, 10, 20)
-LOSSES = {"dkd": DKD(), "gdkd": GDKD(3)}
-ANALYZERS = [
-    lambda: TeacherDistribution(12),
-    lambda: TopKMass(12),
-    lambda: Calibration(12),
-    lambda: Calibration(12, side="student"),
-    lambda: Suppression(12),
-    lambda: NCKDByConfidence(),
-    lambda: ClassProfile(12),
-    lambda: Modality(12),
-    lambda: TermMagnitude(LOSSES, STEPS),
-    lambda: TermShare(LOSSES),
-    lambda: ShareByConfidence(LOSSES),
-    lambda: Amplification(LOSSES),
-    lambda: GradientConflict(LOSSES, STEPS),
-    lambda: LossDirection(LOSSES, STEPS),
-    lambda: NonTopRelation(3, STEPS),
-    lambda: Agreement(STEPS),
-    lambda: ClassDiscrepancy(12),
-    lambda: Embedding({"teacher": 5, "student": 7}, (30, 30), 60),
-    lambda: TermSweep(12, (1, 4), (1, 3, 8)),
-    lambda: SweepSpread(12, (1, 4), (1, 3, 8)),
-    lambda: RegionAnatomy(DKD(), 12, epochs=(6, 7)),
-    lambda: RegionAmbiguity(12),
-    lambda: RegionCancellation(DKD(), 12),
-    lambda: RegionUptake(12, epochs=(6, 7)),
-    lambda: LayerGradients(("layer1", "fc"), ("ce", "kd"), STEPS),
-    lambda: SignalToNoise(("layer1", "fc"), ("ce", "kd"), STEPS),
-]
-COLUMNS = {
-    "student_logits": logits(0),
-    "teacher_logits": logits(1),
-    "target": targets(2),
-    "student_regions": regions(5, 60, 12),
-    "teacher_regions": regions(6, 60, 12),
-    "step": torch.arange(60) % 3 * 10,
-    "epoch": 6 + torch.arange(60) % 3 // 2,
-    "gram": logits(3, c=2).unsqueeze(-1) * logits(3, c=2).unsqueeze(-2),
-    "covariance": logits(4, c=2).square().diag_embed(),
-    "count": torch.full((60,), 64),
-    "layer": torch.arange(60) % 2,
-    "teacher_features": logits(7, c=5),
-    "student_features": logits(8, c=7),
-    "row": 3 * torch.arange(60),
-    "place": torch.arange(60).flip(0),
-}
+COLUMNS = columns()
 COLUMNS["teacher_logits"][[4, 50]] = torch.nan
 COLUMNS["student_logits"][20, 3] = torch.inf
+COLUMNS["stacked_logits"][[3, 20], :, 2] = -torch.inf
 COLUMNS["teacher_regions"][9, 1, 3] = -torch.inf
-COLUMNS["student_regions"][[9, 40], 0, 7] = torch.nan
+COLUMNS["student_regions"][[9, 40], 0, 4] = torch.nan
 COLUMNS["gram"][31] = torch.nan
-COLUMNS["teacher_features"][31, 2] = torch.nan
-COLUMNS["student_features"][[31, 50], 6] = torch.inf
+COLUMNS["student_features"][0][7] = torch.nan
+COLUMNS["teacher_features"][1][8, 2] = torch.inf
+COLUMNS["connected"][0][8] = torch.nan
+EVERY = pytest.mark.parametrize("name", ANALYZERS)
 
 
-def fed(make, rows: slice | torch.Tensor):
-    metric = make()
-    more = {name: COLUMNS[name][rows] for name in metric.takes if name not in metric.needs}
-    metric.update(*(COLUMNS[name][rows] for name in metric.needs), **more)
-    return metric
+def finite(name: str) -> torch.Tensor:
+    """Which rows hold neither NaN nor inf in any column that the analyzer needs."""
+    found = torch.ones(N, dtype=torch.bool)
+    for column in made(name).needs:
+        given = COLUMNS[column]
+        for part in given if isinstance(given, tuple) else (given,):
+            found &= part.reshape(N, -1).isfinite().all(1)
+    return found
 
 
-@pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
-def test_parts_merge_into_the_whole_in_any_order(make):
-    here, there = fed(make, slice(0, 25)), fed(make, slice(25, 60))
-    there.merge_state(here)
-    pd.testing.assert_frame_equal(there.table(), fed(make, slice(None)).table())
+@EVERY
+def test_parts_of_any_size_and_order_merge_into_the_whole(name):
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(1))
+    first, second, third = (fed(name, COLUMNS, rows) for rows in order.split([7, 23, 30]))
+    third.merge_state(first)
+    third.merge_state(second)
+    pd.testing.assert_frame_equal(third.table(), fed(name, COLUMNS).table(), atol=1e-9)
 
 
-@pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
-def test_rows_with_nan_or_inf_are_counted_and_left_out(make):
-    columns = [COLUMNS[name].flatten(1) for name in make().needs if COLUMNS[name].dim() > 1]
-    finite = torch.cat(columns, 1).isfinite().all(1)
-    all_rows, clean = (fed(make, rows) for rows in (slice(None), finite))
+@EVERY
+def test_rows_with_nan_or_inf_are_counted_and_left_out(name):
+    kept = finite(name)
+    all_rows, clean = (fed(name, COLUMNS, rows) for rows in (slice(None), kept))
     counted = all_rows.bad if hasattr(all_rows, "bad") else all_rows.non_finite
-    assert int(counted.sum()) == int((~finite).sum()) > 0
+    times = len(all_rows.stones) if name == "connector" else 1  # which counts by stone
+    assert int(counted.sum()) == times * int((~kept).sum()) > 0
     tables = [one.table() for one in (all_rows, clean)]
     if "non_finite" not in tables[0]:  # the card, whose quantities are rows
         tables = [table[table.quantity != "non_finite"] for table in tables]
@@ -118,16 +56,16 @@ def test_rows_with_nan_or_inf_are_counted_and_left_out(make):
     pd.testing.assert_frame_equal(*tables)
 
 
-@pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
-def test_states_are_float64_sums(make):
-    for state in make().states.values():
+@EVERY
+def test_states_are_float64_sums(name):
+    for state in made(name).states.values():
         assert state.dtype == torch.float64
         assert not state.any()
 
 
-@pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
-def test_what_is_computed_is_tensors_of_ones_own(make):
-    analyzer = fed(make, slice(None))
+@EVERY
+def test_what_is_computed_is_tensors_of_ones_own(name):
+    analyzer = fed(name, COLUMNS)
     before = analyzer.table()
     for value in analyzer.compute().values():
         assert isinstance(value, torch.Tensor)
@@ -135,9 +73,9 @@ def test_what_is_computed_is_tensors_of_ones_own(make):
     pd.testing.assert_frame_equal(analyzer.table(), before)
 
 
-@pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
-def test_the_state_does_not_grow_with_the_samples(make):
-    one, two = fed(make, slice(0, 10)), fed(make, slice(None))
+@EVERY
+def test_the_state_does_not_grow_with_the_samples(name):
+    one, two = fed(name, COLUMNS, slice(0, 10)), fed(name, COLUMNS)
     sizes = [{n: s.shape for n, s in analyzer.states.items()} for analyzer in (one, two)]
     assert sizes[0] == sizes[1]
 
@@ -149,14 +87,16 @@ def test_only_analyzers_of_one_kind_and_configuration_merge():
         TopKMass(12).merge_state(Modality(12))
 
 
-@pytest.mark.parametrize("make", ANALYZERS, ids=lambda make: type(make()).__name__)
-def test_what_is_analysed_stays_as_it_was(make):
-    metric = make()
-    finite = torch.tensor([place for place in range(60) if place not in (4, 9, 20, 31, 40, 50)])
-    names = dict.fromkeys((*metric.needs, *metric.takes))
-    given = {name: COLUMNS[name][finite] for name in names}
-    given |= {name: x.double() for name, x in given.items() if x.is_floating_point()}
-    before = {name: values.clone() for name, values in given.items()}
-    metric.update(**given)
-    assert metric.non_finite == 0
-    assert all(torch.equal(given[name], before[name]) for name in names)
+@EVERY
+def test_what_is_analysed_stays_as_it_was(name):
+    analyzer, rows = made(name), finite(name)
+    given = {column: taken(COLUMNS[column], rows) for column in names_of(analyzer)}
+    before = {
+        column: tuple(x.clone() for x in (v if isinstance(v, tuple) else (v,)))
+        for column, v in given.items()
+    }
+    analyzer.update(**given)
+    assert analyzer.non_finite == 0
+    for column, values in given.items():
+        pairs = zip(values if isinstance(values, tuple) else (values,), before[column], strict=True)
+        assert all(torch.equal(now, then) for now, then in pairs)

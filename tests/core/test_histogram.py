@@ -23,6 +23,12 @@ def test_edges_and_infinities_have_their_places():
     assert BINS.index(values).tolist() == [0, 0, 1, 21, 40, 41, 41]
 
 
+@pytest.mark.parametrize("bins", [BINS, Bins(-1.0, 1.0, 1152), Bins(0.0, 0.7, 7)])
+def test_a_value_a_rounding_below_the_end_is_in_the_last_bin(bins):
+    below = np.nextafter(bins.high, 0.0)
+    assert bins.index(torch.tensor([below], dtype=torch.float64)).tolist() == [bins.count]
+
+
 @given(st.integers(0, 999), st.integers(1, 80), st.sampled_from([0.25, 0.5, 0.75, 0.99]))
 def test_quantile_is_within_a_bin_of_the_inverted_distribution(seed, n, q):
     values = torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with_means
+from kdanalysis.analyzers.evidence import difference_of_shares, spread_told
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.look import (
     BLUE,
@@ -111,8 +112,9 @@ def measures(teacher: Float[Tensor, "n c r"], part: slice) -> Float[Tensor, "n q
 def ambiguity_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -> Reading:
     """How much of a teacher's image is ambiguous, and where it is more so.
 
-    Images that the teacher gets right and wrong are compared where there are 10 of either. The
-    number is the means over all images at every scale.
+    Images that the teacher gets right and wrong are compared where there are 10 of either, and so
+    are classes; the cells of an image count as one. The number is the means over all images at
+    every scale.
     """
     require(table, "part", "teacher", "scale", "entropy", "differing", "clear", number="entropy")
     of_teacher = table[table.part == "teacher"]
@@ -131,17 +133,20 @@ def ambiguity_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -
     rows = of_teacher[(of_teacher.scale == fine.scale) & (of_teacher.n >= IMAGES)]
     differing = rows.set_index("teacher").differing
     if TEACHER.keys() <= set(differing.index):
-        more = "more" if differing["wrong"] > differing["right"] else "not more"
+        n = rows.set_index("teacher").n
+        more = difference_of_shares(differing["wrong"], n["wrong"], differing["right"], n["right"])
         told += (
-            f" Images that the teacher gets wrong are {more} ambiguous: {differing['wrong']:.0%} "
-            f"of their cells differ, {differing['right']:.0%} where it is right."
+            f" That images which the teacher gets wrong are more ambiguous {more.claim}: "
+            f"{differing['wrong']:.0%} of their cells differ, {differing['right']:.0%} where it is "
+            f"right ({more.points()})."
         )
     ranked = _ranked(table)
     if len(ranked) < 2 or ranked.n.min() < IMAGES:
         return Reading(told, number)
     labels = names_in(table, names)
-    first, last = (short(labels[int(place)], 24) for place in ranked["class"].iloc[[0, -1]])
-    return Reading(f"{told} The clearest class is {first}, the most ambiguous {last}.", number)
+    of = [short(labels[int(place)], 24) for place in ranked["class"]]
+    classes = spread_told(of, ranked.differing, ranked.n)
+    return Reading(f"{told} Whether that share differs by class: {classes}.", number)
 
 
 def _ranked(table: pd.DataFrame) -> pd.DataFrame:

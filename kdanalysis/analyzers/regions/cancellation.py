@@ -162,8 +162,8 @@ def _verdict(scale: int, groups: pd.DataFrame) -> str:
         f"{clear.ratio:.1%} on {told[1]} ({less.negated.points()})"
     )
     way = "Less" if less.negated.verdict == SEEN else "More"
-    verdict = less.negated.verdict if way == "Less" else less.verdict
-    return f"{way} cancellation where images are ambiguous is {verdict} at scale {scale}: {claim}."
+    told = (less.negated if way == "Less" else less).claim
+    return f"{way} cancellation where images are ambiguous {told} at scale {scale}: {claim}."
 
 
 def _pooled(rows: pd.DataFrame) -> tuple[int, float, float]:

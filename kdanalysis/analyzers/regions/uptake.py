@@ -4,22 +4,32 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import (
     ByCase,
     Regions,
     inner_scales,
+    scale_slices,
     tell_complementary,
     with_means,
 )
+from kdanalysis.analyzers.evidence import SEEN, Interval, Z, share_interval
 from kdanalysis.analyzers.noun import Reading, last_epoch
+from kdanalysis.analyzers.students.seeds import (
+    above_base,
+    base_of,
+    by_seed,
+    what_intervals_are_over,
+)
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.draw.look import require
 
 SHARES = ("local", "whole", "own", "label")
 SAID = ("local", "whole")  # what is read and drawn
 COLUMNS = ("epoch", "scale", "case", "by_class", "n", *SAID)
+LEADS = ("images", "lead", "cells", "square", "product", "cells_square")  # by image
 
 
 class RegionUptake(ByCase):
@@ -48,6 +58,7 @@ class RegionUptake(ByCase):
         super().__init__(num_classes, scales, epochs)
         places = len(self.epochs), len(self.scales), len(KINDS)
         self.add_sum("sums", *places, 1 + len(SHARES))
+        self.add_sum("leads", *places[:2], len(LEADS))
 
     def add(self, student: Regions, teacher: Regions, target: Labels, place: Labels) -> None:
         """Add the finite samples of a batch, with the places of their epochs."""
@@ -59,24 +70,47 @@ class RegionUptake(ByCase):
         rows = torch.stack([x.double() for x in same], -1).flatten(0, 1)
         scale = place.unsqueeze(-1) * len(self.scales) + self.scale_places().to(kind)
         self.add_rows("sums", scale * len(KINDS) + kind, rows)
+        other = (asked != asked[:, :1]).double()
+        lead = other * (same[1].double() - same[2].double())
+        for number, part in enumerate(scale_slices(self.scales).values()):
+            d, m = lead[:, part].sum(-1), other[:, part].sum(-1)
+            of_images = torch.stack([(m > 0).double(), d, m, d * d, d * m, m * m], -1)
+            self.add_rows("leads", place * len(self.scales) + number, of_images)
 
     def table(self) -> pd.DataFrame:
         """Columns epoch, scale, case, by_class, by_correctness, n, local, whole, own, label, ...
 
         ``by_class`` and ``by_correctness`` tell whether the case is complementary; n counts
-        (sample, cell) pairs, and a share of none is NaN. The last column is non_finite.
+        (sample, cell) pairs, and a share of none is NaN. Of all cells of the epoch and scale that
+        name another class than their image, the same in every case: ``images`` that have such
+        cells, ``lead``, the share that names ``local`` less that of ``whole``, and ``lead_se``, its
+        standard error, the cells of one image taken together; two images more, one for and one
+        against, are counted in it (Bonett and Price), as few that agree would have none at all.
+        The last column is non_finite.
         """
         index = [(e, m, kind) for e in self.epochs for m in self.scales for kind in KINDS]
         frame = tell_complementary(pd.DataFrame(index, columns=["epoch", "scale", "case"]))
         frame = with_means(frame, self.sums.cpu().flatten(0, 2), SHARES)
-        return frame.assign(non_finite=int(self.non_finite))
+        images, *lead = (x.repeat_interleave(len(KINDS)) for x in self._lead())
+        more = {"images": images.long(), "lead": lead[0], "lead_se": lead[1]}
+        more = {name: value.tolist() for name, value in more.items()}
+        return frame.assign(**more, non_finite=int(self.non_finite))
+
+    def _lead(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, the ratio sum d / sum m over them, and its standard error, by epoch and scale."""
+        images, d, m, dd, dm, mm = self.leads.cpu().flatten(0, 1).unbind(-1)
+        lead = d / m
+        spread = (dd - 2 * lead * dm + lead**2 * mm).clamp(min=0) * images / (images - 1)
+        more = (1 - lead) ** 2 + (1 + lead) ** 2
+        return images, lead, ((spread + more).sqrt() / m).where(images > 1, torch.nan)
 
 
 @RegionUptake.reads()
 def uptake_reading(table: pd.DataFrame) -> Reading:
     """Whether the student takes up the local class where it is not the image's.
 
-    At the last epoch; the number is how often it names the teacher's class of the cell, by scale.
+    At the last epoch, with the 95 % interval of the difference over images; the number is how often
+    it names the teacher's class of the cell, by scale.
     """
     found = by_scale(table)
     number = "; ".join(f"scale {m}: {_told(*parts)}" for m, parts in found.items())
@@ -90,7 +124,9 @@ def uptake_reading(table: pd.DataFrame) -> Reading:
         f"image's in {other['whole']:.0%}"
     )
     rest = f"; where cell and image agree, it follows in {same['local']:.0%}." if same["n"] else "."
-    return Reading(f"{first}{rest} {_verdict(other['local'], other['whole'])}", number)
+    row = _of_scale(table, scale)
+    lead = Interval(float(row.lead), Z * float(row.lead_se))
+    return Reading(f"{first}{rest} {_verdict(lead)}", number)
 
 
 def _told(same: Mapping, other: Mapping) -> str:
@@ -102,12 +138,10 @@ def _told(same: Mapping, other: Mapping) -> str:
     return ", ".join(told)
 
 
-def _verdict(local: float, whole: float) -> str:
-    if local == whole:
-        return "The local class and the image's are named equally often."
-    if local > whole:
-        return "The local class is taken up more often than the image's."
-    return "The image's class is named more often than the local one."
+def _verdict(lead: Interval) -> str:
+    if lead.negated.verdict == SEEN:
+        return f"The image's class more often than the local one is {SEEN}: {lead.points()}."
+    return f"The local class more often than the image's {lead.claim}: {lead.points()}."
 
 
 def by_scale(table: pd.DataFrame) -> dict[int, tuple[dict, dict]]:
@@ -134,9 +168,11 @@ def pooled(rows: pd.DataFrame) -> dict[str, int | float]:
 
 @RegionUptake.reads(of_all=True)
 def runs_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
-    """Which student takes up most of what its teacher says in cells of their own.
+    """Whether students take up more than plain KD's of what the teacher says in cells of their own.
 
-    The number is the share of cells of another class in which each student names that class.
+    Than the first one's where there is no plain KD. The interval takes the cells of an image as
+    one, so is at most too wide; the number is the share of cells of another class in which each
+    student names that class.
     """
     rows = run_shares(tables)
     other = rows[(rows.kind == "other") & (rows.n > 0)]
@@ -144,17 +180,25 @@ def runs_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
         f"{row.run}: {row.local:.1%}, the image's class {row.whole:.1%} (n = {row.n:,})"
         for row in other.itertuples()
     )
-    if len(other) < 2:
-        told = "There are no two students with cells that name another class than their image."
+    if len(by_seed(other.run)) < 2:
+        told = "There are no two losses with cells that name another class than their image."
         return Reading(told, number)
-    ranked = other.sort_values("local", kind="stable")
-    least, most = ranked.iloc[0], ranked.iloc[-1]
+    scale = int(other.scale.iloc[0])
+    images = {run: int(_of_scale(tables[run], scale).images) for run in other.run}
+    found = {row.run: share_interval(row.local, images[row.run]) for row in other.itertuples()}
+    claims = [f"{loss} {one.points()} ({one.verdict})" for loss, one in above_base(found).items()]
     told = (
-        f"Where a cell names another class than the whole image at scale {most.scale}, "
-        f"{most.run} says so most often, in {most.local:.1%} of the cells, and {least.run} least "
-        f"often, in {least.local:.1%}. Between single trainings a small difference is chance."
+        f"Where a cell names another class than the whole image at scale {scale}, saying so more "
+        f"often than {base_of(by_seed(found))}: {', '.join(claims)}."
     )
-    return Reading(told, number)
+    return Reading(f"{told} {what_intervals_are_over(found)}", number)
+
+
+def _of_scale(table: pd.DataFrame, scale: int) -> pd.Series:
+    """The first row of a scale at the last epoch, with what is the same in every case."""
+    require(table, "images", "lead", "lead_se")
+    rows = last_epoch(table)
+    return rows[rows.scale == scale].iloc[0]
 
 
 def run_shares(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

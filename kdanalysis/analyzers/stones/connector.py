@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.evidence import written
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.stones.ladder import said
 
@@ -85,13 +86,15 @@ def connector_reading(table: pd.DataFrame) -> Reading:
     Only connectors that were fitted to the features (column r2_fit) say what follows from them;
     trained ones learn from the stones' loss, and say how near to the features they came.
     """
-    number = "; ".join(f"{said(row.side)} R² {row.r2:.2f}" for row in table.itertuples())
+    number = "; ".join(
+        f"{said(row.side)} R² {written(row.r2, '.2f')}" for row in table.itertuples()
+    )
     known = table[table.r2.notna()]
     if known.empty:
         told = "The teacher's features do not vary, so that nothing of them can be explained."
         return Reading(told, number)
     worst, best = known.loc[known.r2.idxmin()], known.r2.max()
-    if pd.isna(worst.r2_fit):
+    if pd.isna(worst.get("r2_fit")):
         farther = f"{(known.r2 < 0).sum()} of {len(known)}"
         told = (
             f"These connectors learnt from the stones' loss, not from the teacher's features: R² "

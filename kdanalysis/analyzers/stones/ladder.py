@@ -1,7 +1,6 @@
 """The ladder (figure 18): how right each stone is, how near to its teacher and its student."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import pandas as pd
 import torch
@@ -9,14 +8,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
-from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
+from kdanalysis.analyzers.by_step import deviation
+from kdanalysis.analyzers.noun import Noun
 from kdanalysis.core.association import associations
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.streams import check_batch, check_classes, finite_rows
-from kdanalysis.draw.look import require
 
 TEACHER = "teacher"
 SUMS = ("right", "same_teacher", "same_student", "kl_teacher", "kl_student", "overlap")
+SQUARES = ("step_squares", "nearer_squares")
 SHARES = {
     "agreement_teacher": "same_teacher",
     "agreement_student": "same_student",
@@ -37,6 +37,8 @@ class LadderProfile(Analyzer):
     - ``relation``: Spearman correlation of the side's and the teacher's logits over the classes
       outside the teacher's k largest, mean over the ``related`` samples: those where neither side's
       are all equal.
+    - ``step_se``, ``nearer_se``: standard errors of what the divergence from the teacher is more at
+      the next side, and at the student, than at this one: of differences sample by sample.
 
     Args:
         sides: names of the columns of the stacked logits, the student first.
@@ -67,7 +69,7 @@ class LadderProfile(Analyzer):
             raise ValueError("a ladder has the student's side at least, got none")
         classes = {"num_classes": check_classes(num_classes), "k": k}
         super().__init__(sides=(*sides, TEACHER), temperature=temperature, **classes)
-        for state in (*SUMS, "relation", "related"):
+        for state in (*SUMS, *SQUARES, "relation", "related"):
             self.add_sum(state, len(self.sides))
         self.add_sum("labelled")
         self.add_sum("n")
@@ -94,12 +96,23 @@ class LadderProfile(Analyzer):
         teacher, stacked = teacher_logits[kept].double(), stacked_logits[kept].double()
         if target is not None:
             self.accumulate(labelled=kept.sum())
+        from_teacher = []
         for place, side in enumerate((*stacked.unbind(-1), teacher)):
             found = self._measure(side, teacher, stacked[..., 0])
+            from_teacher.append(found["kl_teacher"])
             if target is not None:
                 found["right"] = side.argmax(-1) == target[kept]
             for name, value in found.items():
                 getattr(self, name)[place] += value.double().sum()
+        away = torch.stack(from_teacher)
+        squares = ((away[others] - away).square().sum(-1) for others in self._beside())
+        self.accumulate(**dict(zip(SQUARES, squares, strict=True)))
+
+    def _beside(self) -> tuple[list[int], list[int]]:
+        """Places of every side's next one, itself for the student, and of the student."""
+        last = len(self.sides) - 1  # the teacher; its stones start at 1
+        following = [0, *((place % last + 1) % last for place in range(1, last + 1))]
+        return following, [0] * len(self.sides)
 
     def _measure(self, side: Tensor, teacher: Tensor, student: Tensor) -> dict[str, Tensor]:
         log_q, log_p, log_s = (
@@ -120,23 +133,32 @@ class LadderProfile(Analyzer):
         }
 
     def compute(self) -> dict[str, Tensor]:
-        """The measures by side, the teacher last; n and non_finite. NaN where no sample counts."""
+        """The measures by side, the teacher last; counts. NaN where no sample counts."""
+        errors = {}
+        for name, others in zip(SQUARES, self._beside(), strict=True):
+            more = self.kl_teacher[others] - self.kl_teacher
+            error = deviation(more, getattr(self, name), self.n) / self.n.sqrt()
+            error[0] = torch.nan  # the student against itself
+            errors[name.replace("squares", "se")] = error
         return {
             "accuracy": self.right / self.labelled,
             **{name: getattr(self, state) / self.n for name, state in SHARES.items()},
             "relation": self.relation / self.related,
             "related": self.related.clone(),
+            **errors,
+            "labelled": self.labelled.clone(),
             "n": self.n.clone(),
             "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:
-        """Columns side, accuracy, agreement_teacher, ..., relation, related, k, temperature, n.
+        """Columns side, accuracy, agreement_teacher, ..., step_se, nearer_se, k, temperature, ...
 
-        One row a side, from the teacher over its nearest stone to the student; and non_finite.
+        One row a side, from the teacher over its nearest stone to the student; the samples with a
+        label, labelled, all of them, n, and non_finite.
         """
         values = self.compute()
-        counts = {name: int(values.pop(name)) for name in ("n", "non_finite")}
+        counts = {name: int(values.pop(name)) for name in ("labelled", "n", "non_finite")}
         values["related"] = values["related"].long()
         frame = pd.DataFrame({"side": self.sides, **flat_columns(values)})
         order = [len(frame) - 1, *range(1, len(frame) - 1), 0]
@@ -148,55 +170,6 @@ class LadderTraining(Noun):
     """The table of ``LadderProfile`` with a column epoch."""
 
     noun, title = "ladder_training", "The ladder over training"
-
-
-@LadderProfile.reads()
-@LadderTraining.reads()
-def ladder_reading(table: pd.DataFrame) -> Reading:
-    """Whether the stones lie between teacher and student, one after the other.
-
-    In the last epoch, where there are several; the number is accuracy and divergence from the
-    teacher, side by side.
-    """
-    require(table, "side", "accuracy", "divergence_teacher", number="divergence_teacher")
-    rows = last_epoch(table)
-    number = "; ".join(
-        f"{said(row.side)} "
-        + ("" if pd.isna(row.accuracy) else f"{row.accuracy:.1%} right, ")
-        + f"{row.divergence_teacher:.3g} nats from the teacher"
-        for row in rows.itertuples()
-    )
-    stones = rows[rows.side.str.startswith("stone")]
-    student = rows[rows.side == "student"].iloc[0]
-    if stones.empty:
-        return Reading("There are no stones between teacher and student.", number)
-    claim = _order(stones, student)
-    if stones.accuracy.isna().all():
-        return Reading(f"{claim}.", number)
-    best = stones.loc[stones.accuracy.idxmax()]
-    told = (
-        f"{claim}; the most accurate stone, {said(best.side)}, is right on {best.accuracy:.0%}, "
-        f"the student on {student.accuracy:.0%}."
-    )
-    return Reading(told, number)
-
-
-def _order(stones: pd.DataFrame, student: pd.Series) -> str:
-    path = [*stones.divergence_teacher, student.divergence_teacher]
-    nearer = stones[stones.divergence_teacher < student.divergence_teacher]
-    if len(stones) == 1:
-        more = "nearer" if len(nearer) else "not nearer"
-        only = said(stones.side.iloc[0])
-        return f"The one stone, {only}, is {more} to the teacher than the student is"
-    if all(a <= b for a, b in pairwise(path)):
-        return "Every stone is nearer to the teacher than the next one, and all than the student"
-    if nearer.empty:
-        return "These stones are no steps: none is nearer to the teacher than the student is"
-    names = ", ".join(said(side) for side in nearer.side)
-    return (
-        f"The stones are no even steps: {len(nearer)} of {len(stones)} ({names}) are nearer to "
-        f"the teacher than the student is"
-    )
 
 
 def said(side: str) -> str:

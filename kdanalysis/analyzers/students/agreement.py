@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep
+from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.look import (
@@ -92,9 +93,11 @@ def agreement_reading(table: pd.DataFrame) -> Reading:
     if np.isnan(last.student_accuracy):
         return Reading(f"{claim}; without labels nothing is known of who is right.", number)
     student, teacher = last.student_accuracy, last.teacher_accuracy
-    order = "behind" if student < teacher else "not behind"
+    behind = difference_of_shares(teacher, last.n, student, last.n)
     return Reading(
-        f"{claim}, and is right on {student:.0%}, {order} the teacher's {teacher:.0%}.", number
+        f"{claim}, and is right on {student:.0%} where the teacher is on {teacher:.0%}; that it is "
+        f"behind {behind.claim}: {behind.negated.points()}.",
+        number,
     )
 
 
@@ -104,15 +107,15 @@ def at_the_end(table: pd.DataFrame) -> pd.Series:
     ``when`` says which it is; where there is one step alone, it is all samples.
     """
     require(table, "step", "epoch", "n", *QUANTITIES, number="agreement")
+    table = table[table.n > 0]
     last, when = table[table.step == table.step.max()], "at the last captured step"
     if len(table) == 1:
         when = "over all samples"
     elif table.epoch.notna().all():
         last = table[table.epoch == table.epoch.max()]
         when = f"over the captured samples of epoch {last.epoch.iloc[0]}"
-    known = last[last.n > 0]
-    means = {name: np.average(known[name], weights=known.n) for name in QUANTITIES}
-    return pd.Series({"when": when.capitalize(), "n": int(known.n.sum()), **means})
+    means = {name: np.average(last[name], weights=last.n) for name in QUANTITIES}
+    return pd.Series({"when": when.capitalize(), "n": int(last.n.sum()), **means})
 
 
 @Agreement.picture("Agreement and accuracy on the captured samples")

@@ -1,37 +1,61 @@
 """Class-mean discrepancy in words: one number a map, and which student is closer to its teacher."""
 
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.evidence import (
+    SEEN,
+    UNSEEN,
+    UNTESTED,
+    Interval,
+    Z,
+    ended,
+    mean_of,
+    mean_square_bound,
+)
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
-from kdanalysis.analyzers.students.method import name_by_method
+from kdanalysis.analyzers.students.seeds import (
+    ALONE,
+    above_base,
+    base_of,
+    by_seed,
+    what_intervals_are_over,
+)
 from kdanalysis.draw.look import names_in, require, short
 
 CALLED = {"logits": "centred logits", "probability": "softmax", "correlation": "correlation"}
-BEYOND = 1.2  # times chance
+SAMPLES = 10  # of a class: in fewer no widest gap is looked for
 
 
 class Size(NamedTuple):
     """Root mean square of a map's cells (its Frobenius norm over c), and what chance makes of it.
 
-    ``chance`` is the root mean square that the standard errors alone would make; NaN where there
-    are none, as of correlations.
+    ``chance`` is the root mean square that the standard errors alone would make, ``bound`` what it
+    stays below in 95 of 100; NaN where there are none, as of correlations. ``rows`` are the mean
+    squares of each given class less those of chance, or the mean square alone.
     """
 
     rms: float
     chance: float
+    bound: float
+    rows: np.ndarray
 
     @property
-    def beyond(self) -> bool:
-        """Whether it is more than 1.2 times chance; true where nothing is known of that.
+    def verdict(self) -> str:
+        """Whether more than chance is seen."""
+        if np.isnan(self.bound):
+            return UNTESTED
+        return SEEN if self.rms > self.bound else UNSEEN
 
-        At 1.2 times chance the true differences have 2/3 of its size.
-        """
-        return bool(np.isnan(self.chance) or self.rms > BEYOND * self.chance)
+    def less(self, other: "Size") -> Interval:
+        """How much larger its mean square is than another student's, over given classes."""
+        rows = self.rows - other.rows
+        return mean_of(rows[np.isfinite(rows)])
 
     def __str__(self) -> str:
         if np.isnan(self.rms):
@@ -44,16 +68,24 @@ class Size(NamedTuple):
 def size(table: pd.DataFrame, kind: str) -> Size:
     """Size of a map: of means over the cells that have a standard error, all where none has one.
 
-    Of correlations over all but the diagonal, which is 0.
+    Of correlations over all but the diagonal, which is 0. By chance the given classes are
+    independent of each other; the cells of one count as if they rose and fell together, which
+    makes the bound at most too high.
     """
     cells = matrix(table, kind)
-    counting = np.isfinite(cells)
     if kind == "correlation":
-        return Size(_root_mean_square(cells[counting & ~np.eye(len(cells), dtype=bool)]), np.nan)
-    errors = matrix(table, f"{kind}_se")
-    if np.isfinite(errors).any():
-        counting &= np.isfinite(errors)
-    return Size(_root_mean_square(cells[counting]), _root_mean_square(errors[counting]))
+        cells[np.eye(len(cells), dtype=bool)] = np.nan
+    errors = np.full_like(cells, np.nan) if kind == "correlation" else matrix(table, f"{kind}_se")
+    known = np.isfinite(errors)
+    if not known.any():
+        rms = _root_mean_square(cells[np.isfinite(cells)])
+        return Size(rms, np.nan, np.nan, np.array([rms**2]))
+    rms, chance = (_root_mean_square(x[known]) for x in (cells, errors))
+    found, noise = (np.where(known, x, 0.0) ** 2 for x in (cells, errors))
+    squares = noise.sum(1)  # of every given class
+    freedom = squares.sum() ** 2 / (squares**2).sum() if squares.any() else 1.0
+    rows = np.where(known.any(1), (found - noise).sum(1), np.nan) / len(cells)
+    return Size(rms, chance, chance * mean_square_bound(freedom) ** 0.5, rows)
 
 
 def _root_mean_square(cells: np.ndarray) -> float:
@@ -75,7 +107,7 @@ def map_numbers(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for kind, called in CALLED.items():
         cells = pd.Series(np.abs(matrix(table, kind)).flatten()).dropna()
-        rows.append((called, *size(table, kind), cells.mean(), cells.max()))
+        rows.append((called, *size(table, kind)[:2], cells.mean(), cells.max()))
     return pd.DataFrame(rows, columns=["map", "rms", "chance", "mean_abs", "largest_abs"])
 
 
@@ -83,43 +115,60 @@ def map_numbers(table: pd.DataFrame) -> pd.DataFrame:
 def discrepancy_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -> Reading:
     """Whether the class means differ beyond chance, on the class itself, and where.
 
-    The widest gap is looked for where there is a standard error. The number is that of every map.
+    The number is that of every map.
     """
     check_students({"": table})
     sizes = {kind: size(table, kind) for kind in CALLED}
     number = "; ".join(f"{CALLED[kind]}: {found}" for kind, found in sizes.items())
-    found, chance = sizes["logits"]
-    if np.isnan(chance):
-        return Reading(
-            f"The class means differ by {found:.2g} (rms); one sample a class shows no chance.",
-            number,
-        )
-    claim = f"class means of the logits differ by {found:.2g} (rms), by chance {chance:.2g}"
-    if not sizes["logits"].beyond:
-        told = "These data do not show the student depart from its teacher by class"
-        return Reading(f"{told}: {claim}.", number)
-    own = np.nanmean(np.diag(matrix(table, "logits")))
-    widest = table.loc[table.logits.abs().where(table.logits_se.notna()).idxmax()]
-    labels = names_in(table, names)
-    given, other = (short(labels[int(widest[column])]) for column in ("given", "class"))
+    found = sizes["logits"]
+    claim = (
+        f"That the student departs from its teacher by class {ended(found.verdict)}: class means "
+        f"of the logits differ by {found.rms:.2g} (rms)"
+    )
+    if found.verdict == UNTESTED:
+        return Reading(f"{claim}, and no class has two samples to tell what chance is.", number)
+    claim += f", by chance by {found.chance:.2g} and below {found.bound:.2g} in 95 of 100."
+    return Reading(f"{claim} {_itself(table)}{_widest(table, names)}", number)
+
+
+def _itself(table: pd.DataFrame) -> str:
+    """Say whether the student gives a class other logits in its own images, over classes."""
+    own, errors = (np.diag(matrix(table, name)) for name in ("logits", "logits_se"))
+    known = np.isfinite(errors)
+    half = Z * float(np.sqrt((errors[known] ** 2).sum())) / known.sum()
+    gap = Interval(float(own[known].mean()), half)
     by_target = table.given_by.iloc[0] == "target"
     where = "In images of a class" if by_target else "Where the teacher sees a class"
-    sentence = (
-        f"The student departs from its teacher by class: {claim}. {where} it gives "
-        f"that class {_signed(own)} than its teacher (mean over classes); the widest gap is "
-        f"{_signed(widest.logits)} for {other} given {given} (standard error "
-        f"{widest.logits_se:.2g})."
+    way, told = ("less", gap.negated) if gap.value < 0 else ("more", gap)
+    return (
+        f"{where}, {way} of that class than its teacher has {told.claim}: {gap.text('+z.2g')} on "
+        f"average over classes."
     )
-    return Reading(sentence, number)
 
 
-def _signed(value: float) -> str:
-    return f"{abs(value):.2g} {'more' if value > 0 else 'less'}"
+def _widest(table: pd.DataFrame, names: Sequence[str] | None) -> str:
+    """Say where the gap is widest, of classes with 10 samples, at a level that holds for all."""
+    rows = table[table.logits_se.notna() & (table.n >= SAMPLES)]
+    if rows.empty:
+        return ""
+    widest = rows.loc[rows.logits.abs().idxmax()]
+    half = NormalDist().inv_cdf(1 - 0.025 / len(rows)) * widest.logits_se
+    labels = names_in(table, names)
+    given, other = (short(labels[int(widest[column])]) for column in ("given", "class"))
+    gap = Interval(float(widest.logits), float(half))
+    return (
+        f" The widest gap, for {other} given {given}, {Interval(abs(gap.value), half).claim}: "
+        f"{gap.text('+z.2g')} (95 % for all {len(rows)} gaps together)."
+    )
 
 
 @ClassDiscrepancy.reads(of_all=True)
 def students_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
-    """In which kinds DKD is closer to its teacher than KD, and who is closest; sizes by kind."""
+    """In which maps students are closer to their teacher than plain KD's is; sizes by map.
+
+    Than the first where there is no plain KD. What chance makes of a map is taken off; a map
+    without chance, as of correlations, is compared over seeds alone.
+    """
     check_students(tables)
     sizes = {kind: {name: size(t, kind) for name, t in tables.items()} for kind in CALLED}
     number = "; ".join(
@@ -127,18 +176,34 @@ def students_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
         for kind, of in sizes.items()
     )
     sizes = {k: of for k, of in sizes.items() if not any(np.isnan(x.rms) for x in of.values())}
+    students = by_seed(tables)
     if not sizes:
         return Reading("No map has a number for every student, so they cannot be compared.", number)
-    rms = {kind: {name: x.rms for name, x in of.items()} for kind, of in sizes.items()}
-    closest = ", ".join(f"{min(of, key=of.get)} in {CALLED[kind]}" for kind, of in rms.items())
-    students = name_by_method(tables)
-    parts = [f"Closest to the teacher: {closest}. One student each: another seed is another one."]
-    if {"dkd", "kd"} <= students.keys():
-        parts.insert(0, _against(rms, students["dkd"], students["kd"]))
-    chancy = [CALLED[kind] for kind, of in sizes.items() if not any(x.beyond for x in of.values())]
+    if len(students) < 2:
+        return Reading(ALONE, number)
+    claims = [f"{loss} {_closer(sizes, loss)}" for loss in students if loss != base_of(students)]
+    told = f"Closer to its teacher than {base_of(students)}: {'; '.join(claims)}."
+    chancy = [CALLED[kind] for kind, of in sizes.items()
+              if all(x.verdict == UNSEEN for x in of.values())]  # fmt: skip
     if chancy:
-        parts.append(f"No student departs beyond chance in {', '.join(chancy)}.")
-    return Reading(" ".join(parts), number)
+        told += f" That a student departs at all is not seen in {', '.join(chancy)}."
+    return Reading(f"{told} {what_intervals_are_over(tables)}", number)
+
+
+def _closer(sizes: Mapping[str, Mapping[str, Size]], loss: str) -> str:
+    """In which maps a loss's students are closer to their teacher than the base's, by verdict."""
+    told: dict[str, list[str]] = {}
+    for kind, of in sizes.items():
+        students = by_seed(of)
+        known = {name: Interval(-(x.rms**2), np.nan) for name, x in of.items()}
+        verdict = above_base(known, lambda a, b, of=of: of[b].less(of[a]))[loss].verdict
+        ours, base = (
+            np.mean([of[name].rms for name in students[one].values()])
+            for one in (loss, base_of(students))
+        )
+        text = f"{CALLED[kind]} ({ours:.2g} against {base:.2g})"
+        told.setdefault(verdict, []).append(text)
+    return ", ".join(f"{verdict} in {', '.join(texts)}" for verdict, texts in told.items())
 
 
 def check_students(tables: Mapping[str, pd.DataFrame]) -> int:
@@ -150,22 +215,8 @@ def check_students(tables: Mapping[str, pd.DataFrame]) -> int:
     if not tables:
         raise ValueError("need the table of at least one student, got none")
     for table in tables.values():
-        require(table, "given", "class", "given_by", "logits_se", number="logits")
+        require(table, "given", "class", "given_by", "logits_se", "n", number="logits")
     found = {int(table["class"].max()) + 1 for table in tables.values()}
     if len(found) > 1:
         raise ValueError(f"the tables have {sorted(found)} classes, need the same in all of them")
     return found.pop()
-
-
-def _against(rms: Mapping[str, Mapping[str, float]], one: str, other: str) -> str:
-    """In which kinds one student is closer to its teacher than another."""
-    closer, rest = [], []
-    for kind, of in rms.items():
-        text = f"{CALLED[kind]} ({of[one]:.2g} against {of[other]:.2g})"
-        (closer if of[one] < of[other] else rest).append(text)
-    if not closer:
-        return (
-            f"These data do not show {one} closer to its teacher than {other}: {', '.join(rest)}."
-        )
-    but = f", not in {', '.join(rest)}" if rest else ""
-    return f"{one} is closer to its teacher than {other} in {', '.join(closer)}{but}."

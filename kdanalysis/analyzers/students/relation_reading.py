@@ -5,10 +5,18 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.evidence import UNTESTED, Interval, Z
+from kdanalysis.analyzers.evidence import Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.students.relation import NonTopRelation
-from kdanalysis.analyzers.students.seeds import EFFECTS, by_seed, paired
+from kdanalysis.analyzers.students.seeds import (
+    ALONE,
+    EFFECTS,
+    above_base,
+    base_of,
+    by_seed,
+    paired,
+    what_intervals_are_over,
+)
 from kdanalysis.draw.look import require
 
 COURSE = 4  # fewer epochs than this show no course: the steps do
@@ -35,8 +43,7 @@ def relation_reading(table: pd.DataFrame) -> Reading:
     if len(course) < 2:
         return Reading(f"{claim[0].upper()}{claim[1:]}.", number)
     first = course.iloc[0]
-    half = np.hypot(row.high - row["mean"], first.high - first["mean"])
-    seen = Interval(float(row["mean"] - first["mean"]), float(half)).verdict
+    seen = _interval(row).less(_interval(first)).verdict
     told = f"The student takes over the teacher's non-top relations: {seen}"
     before = f"{when}, against {interval(first)} {_named(time, first)}"
     return Reading(f"{told}; {claim} {before}.", number)
@@ -86,7 +93,11 @@ def pooled(table: pd.DataFrame, time: str) -> pd.DataFrame:
 
 def interval(row: pd.Series) -> str:
     """A mean with half of its interval, as it is read."""
-    return f"{row['mean']:.3f} ± {row.high - row['mean']:.3f}"
+    return _interval(row).text()
+
+
+def _interval(row: pd.Series) -> Interval:
+    return Interval(float(row["mean"]), float(row.high - row["mean"]))
 
 
 def _last_of(table: pd.DataFrame) -> str:
@@ -109,43 +120,23 @@ def methods_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
     notion = shared_notions(tables)[-1]
     rows = {name: at_end(table).loc[(notion, "kendall")] for name, table in tables.items()}
     number = f"tau-b without {notion}: " + ", ".join(f"{n} {interval(r)}" for n, r in rows.items())
-    students, values = by_seed(tables), {name: float(row["mean"]) for name, row in rows.items()}
-    losses = list(students)
-    if len(losses) < 2:
-        return Reading("One loss alone has nothing to be compared with.", number)
-    base = next((loss for loss in losses if loss.lower() == "kd"), losses[0])
-    claims = []
-    for loss in losses:
-        if loss != base:
-            found = paired(values, students, (loss, base))
-            if np.isnan(found.half):
-                found = _of_samples(rows, students[loss], students[base])
-            claims.append(f"{loss} {found.value:+.3f} ± {found.half:.3f} ({found.verdict})")
-    told = f"Tau-b outside the teacher's {notion} above {base}'s: {', '.join(claims)}."
+    students = by_seed(tables)
+    if len(students) < 2:
+        return Reading(ALONE, number)
+    known = {name: _interval(row) for name, row in rows.items()}
+    claims = [f"{loss} {found.text('+.3f')} ({found.verdict})"
+              for loss, found in above_base(known).items()]  # fmt: skip
+    told = f"Tau-b outside the teacher's {notion} above {base_of(students)}'s: {', '.join(claims)}."
+    values = {name: one.value for name, one in known.items()}
     effects = [
-        f"{name} {found.value:+.3f} ± {found.half:.3f} ({found.verdict})"
+        f"{name} {found.text('+.3f')} ({found.verdict})"
         for name, pairs in EFFECTS.items()
         if {loss for pair in pairs for loss in pair} <= set(students)
         for found in [paired(values, students, *pairs)]
     ]
     if effects:
         told += f" By what the losses differ in: {', '.join(effects)}."
-    if all(len(of_loss) == 1 for of_loss in students.values()):
-        return Reading(
-            f"{told} One student each, intervals over samples: what another training would give "
-            f"{UNTESTED}.",
-            number,
-        )
-    return Reading(f"{told} Intervals are over seeds, seed by seed.", number)
-
-
-def _of_samples(
-    rows: Mapping[str, pd.Series], one: Mapping[str, str], other: Mapping[str, str]
-) -> Interval:
-    """Difference of two students' means with the interval of independent samples."""
-    a, b = (rows[next(iter(names.values()))] for names in (one, other))
-    half = float(np.hypot(a.high - a["mean"], b.high - b["mean"]))
-    return Interval(float(a["mean"] - b["mean"]), half)
+    return Reading(f"{told} {what_intervals_are_over(tables)}", number)
 
 
 def shared_notions(tables: Mapping[str, pd.DataFrame]) -> list[str]:

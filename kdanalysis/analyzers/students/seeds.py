@@ -5,10 +5,12 @@ number alone; ``gdkd-k-3`` by itself has none.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from math import isnan
 
-from kdanalysis.analyzers.evidence import Interval, mean_of
+from kdanalysis.analyzers.evidence import UNTESTED, Interval, mean_of
 
+ALONE = "One loss alone has nothing to be compared with."
 SEED = re.compile(r"(.+?)[-_ /](?:seed[-_ ]?)?(\d+)")
 
 # What GDKD differs in from KD, crossed: pairs of losses that differ in one thing alone.
@@ -49,3 +51,44 @@ def paired(
         sum(values[students[a][seed]] - values[students[b][seed]] for a, b in pairs) / len(pairs)
         for seed in sorted(seeds)
     ])  # fmt: skip
+
+
+def base_of(losses: Iterable[str]) -> str:
+    """Return plain KD among the losses, a name or the end of a path; the first where it lacks."""
+    losses = list(losses)
+    return next(
+        (loss for loss in losses if re.split(r"[/\\]", loss.lower())[-1] == "kd"), losses[0]
+    )
+
+
+def above_base(
+    found: Mapping[str, Interval], less: Callable[[str, str], Interval] | None = None
+) -> dict[str, Interval]:
+    """Return how far every other loss lies above :func:`base_of` them.
+
+    Students of several seeds are compared seed by seed, with the interval over seeds; of one
+    student each it is that of independent samples, and says nothing of another training.
+
+    Args:
+        found: by name of the student.
+        less: the difference of two students by name, where it is not that of independent samples.
+    """
+    students, values = by_seed(found), {name: one.value for name, one in found.items()}
+    base, above = base_of(students), {}
+    for loss in students:
+        if loss != base:
+            above[loss] = paired(values, students, (loss, base))
+            if isnan(above[loss].half):
+                one, other = (next(iter(students[name].values())) for name in (loss, base))
+                above[loss] = less(one, other) if less else found[one].less(found[other])
+    return above
+
+
+def what_intervals_are_over(names: Iterable[str]) -> str:
+    """Say what :func:`above_base` of these students can tell."""
+    if all(len(of_loss) == 1 for of_loss in by_seed(names).values()):
+        return (
+            f"One student each, intervals over samples: what another training would give "
+            f"{UNTESTED}."
+        )
+    return "Intervals are over seeds, seed by seed."

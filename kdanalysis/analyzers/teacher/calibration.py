@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.evidence import UNTESTED
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.reliability import (
     BINS,
@@ -208,7 +209,7 @@ def calibration_reading(table: pd.DataFrame) -> Reading:
 
 @Calibration.reads(of_all=True)
 def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
-    """Which network is calibrated best at T = 1 (or the nearest there is), and the T of each."""
+    """The networks' ECE at T = 1 (or the nearest there is), least first, and the T of each."""
     networks = by_network(join_networks(tables))
     plain, errors, found = {}, {}, {}
     for name, scores in networks.items():
@@ -219,14 +220,13 @@ def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
         f"{name}: ECE {errors[name]:.3f} at T = {plain[name]:g}, NLL least at T = {found[name]}"
         for name in networks
     )
-    ordered = sorted(errors, key=errors.get)
-    listed = ", ".join(f"{name} {errors[name]:.3f}" for name in ordered)
+    listed = ", ".join(f"{name} {errors[name]:.3f}" for name in sorted(errors, key=errors.get))
     wanted = ", ".join(f"{one} for {name}" for name, one in found.items())
     silent = ", ".join(name for name in tables if name not in networks)
     missing = f" Without a finite sample: {silent}." if silent else ""
     first = next(iter(plain.values()))
     return Reading(
-        f"Read at T = {first:g} {ordered[0]} is calibrated best and {ordered[-1]} worst (ECE: "
-        f"{listed}); NLL is least at T = {wanted}.{missing}",
+        f"Read at T = {first:g} the ECE is {listed}; whether other samples would put them in this "
+        f"order {UNTESTED}. NLL is least at T = {wanted}.{missing}",
         number,
     )

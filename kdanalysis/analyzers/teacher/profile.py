@@ -114,7 +114,7 @@ def profile_reading(table: pd.DataFrame) -> Reading:
         return Reading(claim, number)
     some = share_interval((each > 0).mean(), len(each))
     return Reading(
-        f"That most classes have a rival is {some._replace(value=some.value - 0.5).verdict}: "
+        f"That most classes have a rival {some.above(0.5).claim}: "
         f"{(each > 0).sum()} of {len(each)} classes (95 % interval from {max(some.low, 0):.0%}) "
         f"give another one at least twice the probability of an even spread; the median class has "
         f"{rivals}, its strongest holds {held} of the mass beside it.",

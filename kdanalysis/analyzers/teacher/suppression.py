@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits, histogram
 from kdanalysis.analyzers.chunks import chunks
-from kdanalysis.analyzers.evidence import share_of
+from kdanalysis.analyzers.evidence import difference_of_means, share_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import Bins, check_temperature
@@ -148,8 +148,9 @@ def comparable(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 def suppression_reading(table: pd.DataFrame) -> Reading:
     """How small 1 - p is at the training's T, and of several teachers with whom it is smallest.
 
-    Below 0.1 KD says less than a tenth of the non-target term. Which of several teachers is the
-    larger network is not to be seen in logits.
+    Below 0.1 KD says less than a tenth of the non-target term. Of several teachers the smallest
+    mean is held against the largest, with the interval of independent samples. Which of them is
+    the larger network is not to be seen in logits.
     """
     rows, what = comparable(table)
     edge = np.log(SMALL / (1 - SMALL)) + 0.01  # the bin below ends at -2.2, which is 0.0998
@@ -170,10 +171,9 @@ def suppression_reading(table: pd.DataFrame) -> Reading:
         f"{prefix(name)}T = {t:g}: mean {digits(mean)}, below {SMALL:g} for {small:.0%}"
         for (name, t), (mean, small, _) in found.items()
     )
-    first = {name: values for (name, t), values in found.items() if t == ladder[0]}
+    first = {name: part for (name, t), part in groups.items() if t == ladder[0]}
     if len(first) > 1:
-        means = {name: mean for name, (mean, *_) in first.items()}
-        return Reading(_order_sentence(means, ladder[0], what), number)
+        return Reading(_order_sentence(first, ladder[0], what), number)
     claims = [
         f"{digits(mean)} on average at T = {t:g} and below {SMALL:g} for {share_of(small, n)} of "
         f"the samples"
@@ -190,15 +190,26 @@ def teachers_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
     return suppression_reading(join_teachers(tables))
 
 
-def _order_sentence(means: Mapping[str, float], temperature: float, what: str) -> str:
+def _order_sentence(groups: Mapping[str, pd.DataFrame], temperature: float, what: str) -> str:
+    means = {name: float(part["mean"].iloc[0]) for name, part in groups.items()}
     ordered = sorted(means, key=means.get)
     listed = ", ".join(f"{name} {digits(means[name])}" for name in ordered)
-    first, last = ordered[0], ordered[-1]
+    least, most = ordered[0], ordered[-1]
+    spreads = {name: (means[name], _deviation(groups[name]), groups[name].n.iloc[0])
+               for name in (least, most)}  # fmt: skip
+    gap = difference_of_means(*spreads[most], *spreads[least])
     return (
-        f"The mean of 1 - p {what} at T = {temperature:g} is {listed}: with {first} as teacher KD "
-        f"says the least of the non-target classes, with {last} {means[last] / means[first]:.3g} "
-        f"times as much. DKD finds larger teachers nearer 0; sizes are not in the logits."
+        f"The mean of 1 - p {what} at T = {temperature:g} is {listed}. That KD says less of the "
+        f"non-target classes with {least} as teacher than with {most} {gap.claim}: by "
+        f"{gap.text('.2g')}. DKD finds larger teachers nearer 0; sizes are not in the logits."
     )
+
+
+def _deviation(rows: pd.DataFrame) -> float:
+    """Standard deviation of 1 - p over the samples of a histogram, to a bin's width."""
+    edges = torch.tensor(rows[["low_log_odds", "high_log_odds"]].to_numpy()).sigmoid()
+    off = edges.mean(-1).numpy() - rows["mean"].iloc[0]
+    return float(np.sqrt((rows.share.to_numpy() * off**2).sum()))
 
 
 def digits(share: float) -> str:

@@ -145,7 +145,7 @@ def _relations(table: pd.DataFrame) -> pd.DataFrame:
     rows = table[table.term.isin(non_top_terms()) & table.share.notna()]
     if rows.empty:
         raise ValueError(
-            f"the table has no shares of {non_top_terms()}, got terms {set(table.term)}"
+            f"the table has no shares of {non_top_terms()}, got terms {sorted(set(table.term))}"
         )
     return rows.sort_values("decile", kind="stable")
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.by_step import over_samples
+from kdanalysis.analyzers.evidence import Interval, mean_of
 from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.terms.conflict import over_steps
 from kdanalysis.analyzers.terms.conflict_pictures import BAR, cosine_matrix
@@ -28,7 +29,8 @@ class LayerConflict(Noun):
 def layer_conflict_reading(table: pd.DataFrame) -> Reading:
     """Whether two terms fight at a layer, and whether they do in logit space too.
 
-    The number is the lowest mean cosine of two terms at a layer.
+    Of the pair and layer where the mean cosine is lowest, with the t interval over captured steps;
+    the number is that cosine.
     """
     means = mean_conflict(table)
     inner = means[means.layer != LOGITS]
@@ -39,13 +41,13 @@ def layer_conflict_reading(table: pd.DataFrame) -> Reading:
         f"lowest mean cosine {cosine}, of {pair} at {worst.layer}, negative in "
         f"{worst.conflict:.0%} of the recorded steps"
     )
-    if worst.cosine >= 0:
-        claim = (
-            f"These data show no two terms that fight at a layer: the mean cosine is lowest for "
-            f"{pair} at {worst.layer}, {cosine}"
-        )
-    else:
-        claim = f"{pair} fight most, at {worst.layer}: their mean cosine there is {cosine}"
+    rows = pairs_of(table)
+    steps = _means(rows[(rows[["layer", *PAIR]] == worst[["layer", *PAIR]]).all(axis=1)], ["step"])
+    found = Interval(float(worst.cosine), mean_of(steps.cosine).half)
+    claim = (
+        f"That two terms fight at a layer {found.negated.claim}: the mean cosine is lowest for "
+        f"{pair} at {worst.layer}, {found.text('+z.2f')}"
+    )
     there = (means[["layer", *PAIR]] == [LOGITS, worst.term_a, worst.term_b]).all(axis=1)
     if worst.layer != LOGITS and there.any():
         claim += f", in logit space {means.cosine[there].iloc[0]:+z.2f}"

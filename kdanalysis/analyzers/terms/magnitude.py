@@ -143,7 +143,7 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
             one = difference_of_means(*a[list(SPREAD)], *b[list(SPREAD)])
             claims.append(
                 f"{term} in {loss} {one.verdict} ({a['mean']:.3g} against {rival} "
-                f"{b['mean']:.3g}, {one.value:+.2g} ± {one.half:.2g})"
+                f"{b['mean']:.3g}, {one.text('+.2g')})"
             )
     if not claims:
         told = "No loss here has a non-top term (low_other or nckd) beside others to compare."

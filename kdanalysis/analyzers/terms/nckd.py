@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED, Interval, Z
+from kdanalysis.analyzers.evidence import Interval, Z, weakest
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.suppression import rest_odds
 from kdanalysis.core.divergence import decompose, slopes
@@ -114,7 +114,7 @@ def nckd_reading(table: pd.DataFrame) -> Reading:
             f"its teacher.",
             nothing,
         )
-    told = {name: f"{100 * one.value:.1f} ± {100 * one.half:.1f} %" for name, one in shares.items()}
+    told = {name: one.percent() for name, one in shares.items()}
     number = (
         f"surer half: {told['value']} of the value, {told['norm']} of the norm of "
         f"nckd; inside KD {told['kd_value']} and {told['kd_norm']}"
@@ -125,9 +125,9 @@ def nckd_reading(table: pd.DataFrame) -> Reading:
         f"{told['value']} of its value and {told['norm']} of its gradient norm; inside "
         f"KD, which scales it by 1 - p, {told['kd_value']} and {told['kd_norm']}"
     )
-    more = [shares[name]._replace(value=shares[name].value - 0.5).verdict for name in QUANTITIES]
-    verdict = max(more, key=(SEEN, UNSEEN, UNTESTED).index)
-    return Reading(f"More of nckd in the surer half of the samples is {verdict}: {claim}.", number)
+    more = weakest(shares[name].above(0.5) for name in QUANTITIES)
+    head = f"More of nckd in the surer half of the samples {more.claim}"
+    return Reading(f"{head}: {claim}.", number)
 
 
 def half_shares(table: pd.DataFrame) -> dict[str, Interval]:

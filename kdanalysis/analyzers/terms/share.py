@@ -114,7 +114,7 @@ def share_reading(table: pd.DataFrame) -> Reading:
                      f"{', '.join(claims)}.")  # fmt: skip
     if not parts:
         parts = ["No two losses here share a non-top term, so its share cannot be compared."]
-    rows = table[table.term.isin(non_top_terms())].itertuples()
+    rows = table[table.term.isin(non_top_terms()) & table.share.notna()].itertuples()
     number = "; ".join(f"{row.loss}: {row.term} {100 * row.share:.1f} %" for row in rows)
     return Reading(" ".join(parts), number)
 

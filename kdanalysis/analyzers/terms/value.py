@@ -132,6 +132,7 @@ def value_reading(table: pd.DataFrame) -> Reading:
     entropy and scale of its logits at both ends.
     """
     require(table, "loss", "term", "step", "value", "std", "n", *STUDENT, number="value")
+    table = table[table.n > 0]
     first, last = (table[table.step == step] for step in (table.step.min(), table.step.max()))
     number = ", ".join(
         f"{name.replace('_', ' ')} {first[name].iloc[0]:.3g} to {last[name].iloc[0]:.3g}"
@@ -149,7 +150,7 @@ def value_reading(table: pd.DataFrame) -> Reading:
             fall = difference_of_means(a.value, a.std, a.n, b.value, b.std, b.n)
             claims.append(
                 f"{b.term} {fall.verdict} ({a.value:.3g} to {b.value:.3g}, "
-                f"{-fall.value:+.2g} ± {fall.half:.2g})"
+                f"{fall.negated.text('+.2g')})"
             )
     if table.step.nunique() < 2:
         listed = ", ".join(f"{row.loss}: {row.term} {row.value:.3g}" for row in last.itertuples())

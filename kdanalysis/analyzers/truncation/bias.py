@@ -91,7 +91,7 @@ class TruncationBias(Truncation):
         ways = torch.cat((errors[:-1], (one[:, None] / tokens)[None]))
         crossing = ((one - squares + bias) / bias)[:-1].clamp(min=1)
         crossing = torch.cat((crossing, torch.full_like(crossing[:1], torch.nan)))
-        found = (ways / errors[-1:]).sqrt()
+        found = (ways / errors[-1:].where(errors[-1:] > 0, torch.nan)).sqrt()
         return {
             "error": found.transpose(0, 1),
             "crossing": crossing.t()[..., None].expand(-1, -1, len(TOKENS)),

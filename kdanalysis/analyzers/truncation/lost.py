@@ -6,6 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import (
     LOOKS,
@@ -14,6 +15,7 @@ from kdanalysis.analyzers.truncation.part import (
     at_first,
     named,
     share_of,
+    share_with_ends,
 )
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
@@ -121,9 +123,11 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     advice = f"Take {named(best)} with K = {taken}" if taken else f"No K up to {last} is enough"
     claim = (
         f"{advice}: of the conventions {named(best)} loses least at K = {compared}, "
-        f"{_interval(l1)} of the gradient in L1 and {_interval(l2)} in L2 ({int(l1.n):,} rows)"
+        f"{share_with_ends(l1)} of the gradient in L1 and {share_with_ends(l2)} in L2 "
+        f"({int(l1.n):,} rows)"
     )
-    flatters = "L2 flatters the tail" if l2.high < l1.low else "L2 does not flatter the tail here"
+    apart = Interval(float(l1.low - l2.high), 0.0)
+    flatters = f"That L2 flatters the tail {apart.claim}"
     others = at_last.loc["l1"].share.drop(best)
     worse = ", ".join(f"{named(name)} {share:.0%}" for name, share in others.sort_values().items())
     off = ""
@@ -133,10 +137,6 @@ def lost_reading(table: pd.DataFrame) -> Reading:
             f"student's all shares may be off by {l1.unknown:.1%} in L1 and {l2.unknown:.1%} in L2."
         )
     return Reading(f"{claim}. The others lose {worse} in L1. {flatters}.{off}", number)
-
-
-def _interval(row: pd.Series) -> str:
-    return f"{row.share:.1%} ({row.low:.1%} to {row.high:.1%})"
 
 
 @LostGradient.shortens

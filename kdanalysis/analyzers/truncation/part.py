@@ -1,6 +1,7 @@
 """What the tables of truncation share: settings, rows laid out once, intervals of a share."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -107,7 +108,8 @@ def share_of(
 ) -> tuple[Float[Tensor, "*#s"], Float[Tensor, "*#s"]]:
     """Return sum(lost) / sum(full), and half its interval of 95 percent by the delta method.
 
-    Rows count as independent; those of one text are not quite, which would widen it.
+    Rows count as independent; those of one text are not quite, which would widen it. Of nothing
+    there is no share, of one row no interval: NaN.
 
     Args:
         lost: sum over rows.
@@ -117,9 +119,17 @@ def share_of(
         full_squares: sum of its squares.
         n: rows.
     """
-    share = lost / full
+    share = lost / full.where(full > 0, torch.nan)
     spread = (squares - 2 * share * products + share**2 * full_squares).clamp(min=0)
-    return share, NORMAL * spread.sqrt() / full.abs() * (n / (n - 1)).sqrt()
+    half = NORMAL * spread.sqrt() / full.abs() * (n / (n - 1)).sqrt()
+    return share, half.where(n > 1, torch.nan)
+
+
+def share_with_ends(row: pd.Series) -> str:
+    """Write the share of a table's row with the ends of its interval."""
+    if not (isfinite(row.low) and isfinite(row.high)):
+        return f"{row.share:.1%} (interval unknown)"
+    return f"{row.share:.1%} ({row.low:.1%} to {row.high:.1%})"
 
 
 def named(convention: str) -> str:

@@ -15,6 +15,7 @@ from kdanalysis.analyzers.truncation.part import (
     Truncation,
     at_first,
     share_of,
+    share_with_ends,
 )
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.look import (
@@ -92,7 +93,7 @@ class Payers(Truncation):
             rows[..., part] = n[..., part] / n[..., part].sum(-1, keepdim=True)
             start += len(names)
         found = {"share": share, "low": share - half, "high": share + half}
-        counts = {"n": n, "non_finite": self.non_finite.clone()}
+        counts = {"n": n.clone(), "non_finite": self.non_finite.clone()}
         return found | {"paid": paid, "of_rows": rows} | counts
 
     def table(self) -> pd.DataFrame:
@@ -148,6 +149,8 @@ def payers_reading(table: pd.DataFrame) -> Reading:
     of = rows[(rows.kind == "entropy") & (rows.convention == "bucket") & (rows.n >= FEW)]
     if of.empty:
         return Reading(f"No group has {FEW} rows: who pays cannot be said.")
+    if of.paid.isna().all():
+        return Reading(f'With K = {k} "bucket" loses nothing, so nobody pays.')
     most = of.loc[of.paid.idxmax()]
     heaviest = (
         f'rows of {most.group} nats pay most: {most.paid:.0%} of all that "bucket" loses, with '
@@ -159,11 +162,11 @@ def payers_reading(table: pd.DataFrame) -> Reading:
         apart = "an unsure" if high.low > low.high else "a sure" if low.low > high.high else ""
         claim = (
             f"{'Rows of ' + apart + ' teacher lose' if apart else 'No side of entropy loses'} "
-            f"more of their gradient: {_share(low)} at {low.group} nats, {_share(high)} at "
-            f"{high.group}"
+            f"more of their gradient: {share_with_ends(low)} at {low.group} nats, "
+            f"{share_with_ends(high)} at {high.group}"
         )
     number = "; ".join(
-        f"{kind} {group}: {_share(row)} of {int(row.n):,} rows"
+        f"{kind} {group}: {share_with_ends(row)} of {int(row.n):,} rows"
         for (kind, group), row in rows[rows.convention == "bucket"]
         .set_index(["kind", "group"])
         .iterrows()
@@ -184,10 +187,6 @@ def at_middle(table: pd.DataFrame, k: int | None = None) -> tuple[pd.DataFrame, 
     if chosen not in there:
         raise ValueError(f"the table has no K = {k}, it has {there}")
     return rows[rows.k == chosen], temperature, int(chosen)
-
-
-def _share(row: pd.Series) -> str:
-    return f"{row.share:.1%} ({row.low:.1%} to {row.high:.1%})"
 
 
 @Payers.picture("Lost gradient by kind of row", panels=True)

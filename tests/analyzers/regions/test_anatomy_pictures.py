@@ -4,8 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdanalysis.analyzers.regions.anatomy import anatomy_reading, scale_means, scale_sums, shares
 from kdanalysis.analyzers.regions.anatomy_pictures import anatomy_by_scale, anatomy_of_cells
+from kdanalysis.analyzers.regions.anatomy_reading import (
+    anatomy_reading,
+    class_sums,
+    over_classes,
+    scale_means,
+    scale_sums,
+    shares,
+)
 from tests.analyzers.readback import smallest_font
 
 KINDS = ("GT-LT", "GW-LW same", "GW-LW other", "GT-LW", "GW-LT")
@@ -100,42 +107,88 @@ def test_many_cells_have_no_numbers():
     assert [len(ax.texts) for ax in first[:6]] == [4, 4, 4, 0, 0, 0]
 
 
+def of_classes(parts, sizes=(1.0,) * 5, pairs=400, epochs=1):
+    """Rows by class of scale 2: shares of complementary pairs (GT-LW), and how large those are."""
+    rows = []
+    for c, (part, size) in enumerate(zip(parts, sizes, strict=True)):
+        for case, share, value in (("GT-LT", 1 - part, 1.0), ("GT-LW", part, size)):
+            told = {"class": c, "case": case, "n": round(pairs * share), "value": value}
+            rows.append(told | {"norm": 2 * value})
+    of_class = pd.DataFrame(rows).assign(part="class", scale=2)
+    cell = of_class.drop(columns="class").assign(part="cell", row=0, column=0)
+    cells = [cell.assign(epoch=epoch, n=cell.n / epochs) for epoch in range(epochs)]
+    frame = pd.concat([*cells, of_class], ignore_index=True).astype({"class": "Int64"})
+    other = frame.case == "GT-LW"
+    return frame.assign(by_class=other, by_correctness=other, non_finite=0)
+
+
+SHARES = (0.2, 0.22, 0.18, 0.21, 0.19)
+
+
 @pytest.mark.parametrize(
-    ("value", "other", "claim"),
+    ("parts", "sizes", "claims"),
     [
-        ((1, 1, 2, 2, 2), 10, "are few and large: 44% of the pairs with 1.38 times the mean loss"),
-        ((1, 1, 1, 1, 1), 10, "are few and about as large as the mean: 44% of the pairs with 1.00"),
-        ((3, 3, 1, 1, 1), 10, "are few and small"),
-        ((1, 1, 3, 3, 3), 90, "are many and large"),
+        (SHARES, (2.0, 2.1, 1.9, 2.2, 1.8), ("few is seen: 20.0 ± 2.0 %", "large is seen: 1.67")),
+        (SHARES, (1.5, 0.6, 1.4, 0.7, 1.1), ("few is seen", "large is not seen: 1.0")),
+        (SHARES, (0.5, 0.6, 0.4, 0.5, 0.5), ("few is seen", "small is seen: 0.5")),
+        ((0.8, 0.1, 0.6, 0.3, 0.2), (2.0,) * 5, ("few is not seen: 40.0 ± 3", "large is seen")),
+        ((0.8, 0.82, 0.78, 0.8, 0.8), (2.0,) * 5, ("many is seen: 80.0 ± 1", "large is seen")),
     ],
 )
-def test_the_sentence_says_whether_they_are_few_and_large(value, other, claim):
-    told = anatomy_reading(table(value, COUNTS | {"GW-LW other": other})).sentence
-    assert f"By class the complementary cells of scale 2 {claim}" in told
+def test_the_sentence_says_whether_they_are_few_and_large(parts, sizes, claims):
+    told = anatomy_reading(of_classes(parts, sizes)).sentence
+    assert told.startswith("By class, that the complementary cells of scale 2 are ")
+    assert [claim for claim in claims if claim not in told.split(" By correctness")[0]] == []
+
+
+def test_intervals_are_those_of_classes_left_out_in_turn():
+    parts, sizes = np.array(SHARES), np.array((2.0, 2.1, 1.9, 2.2, 1.8))
+    found = over_classes(class_sums(of_classes(parts, sizes), 2), "by_class")
+
+    def estimates(kept):
+        share = parts[kept].mean()
+        loss = 1 - parts[kept] + parts[kept] * sizes[kept]
+        return share, np.log((parts * sizes)[kept].sum() / loss.sum() / share)
+
+    left = np.array([estimates(np.arange(5) != place) for place in range(5)])
+    error = np.sqrt(4 / 5 * ((left - left.mean(0)) ** 2).sum(0))
+    whole = estimates(np.arange(5) >= 0)
+    for interval, value, half in zip(
+        (found["n"], found["value"]), whole, 2.776 * error, strict=True
+    ):
+        assert interval == pytest.approx((value, half))
+
+
+def test_two_classes_test_nothing():
+    told = anatomy_reading(table()).sentence
+    assert "are few cannot be tested here: 33.3 % (interval unknown) of the pairs" in told
+    assert "nan" not in told
 
 
 def test_a_large_loss_with_a_mean_gradient_is_not_called_large():
-    frame = table((1, 1, 2, 2, 2), COUNTS | {"GW-LW other": 10})
-    frame.loc[frame.n > 0, "norm"] = 1.0
-    assert "are few and about as large as the mean: 44%" in anatomy_reading(frame).sentence
+    frame = of_classes(SHARES, (2.0, 2.1, 1.9, 2.2, 1.8)).assign(norm=1.0)
+    assert "large is not seen" in anatomy_reading(frame).sentence
 
 
 def test_a_student_that_is_its_teacher_has_pairs_but_no_size():
-    told = anatomy_reading(table(value=(0.0,) * 5))
-    assert "of scale 2 are many: 50% of the pairs; no pair has a gradient." in told.sentence
-    assert "scale 2 by class: 50.0% of the pairs, no pair has a gradient;" in told.number
+    told = anatomy_reading(of_classes(SHARES).assign(value=0.0, norm=0.0))
+    assert "of scale 2 are few is seen: 20.0 ± 2.0 % of the pairs; no pair has" in told.sentence
+    assert "scale 2 by class: 20.0% of the pairs, no pair has a gradient;" in told.number
     assert "nan" not in "".join(told)
-    assert "nan" not in "".join(anatomy_reading(table()))
 
 
-def test_the_sentence_names_where_the_definitions_disagree_and_the_classes():
-    told = anatomy_reading(table(), names=["cat", "dog"]).sentence
-    assert "The definitions disagree about 20.0% of these pairs" in told
-    assert told.endswith("By class they are most frequent in dog (41%), least in cat (21%).")
+def test_the_sentence_names_where_the_definitions_disagree_and_whether_classes_do():
+    assert (
+        "The definitions disagree about 20.0% of these pairs" in anatomy_reading(table()).sentence
+    )
+    frame = of_classes((0.8, 0.1, 0.6, 0.3, 0.2))
+    told = anatomy_reading(frame, names=["cat", "dog", "cow", "ant", "bee"]).sentence
+    assert "differs by class: seen (from 10 % of dog to 80 % of cat; chi-square" in told
+    often = of_classes((0.25, 0.15, 0.2, 0.2, 0.2), epochs=8, pairs=3200)
+    assert "differs by class: not seen" in anatomy_reading(often).sentence  # 100 images a class
+    few = of_classes(SHARES, pairs=36)  # 9 images a class
+    assert "differs by class" not in anatomy_reading(few).sentence
     assert anatomy_reading(table(scales=(1,))).sentence.startswith("There is only the whole image")
-    few = table()
-    few.loc[few["class"] == 1, "n"] //= 10
-    assert "By class they are" not in anatomy_reading(few).sentence
     same = table(counts=COUNTS | dict.fromkeys(KINDS[2:], 0))
     assert "By class no cell of scale 2 is complementary." in anatomy_reading(same).sentence
 

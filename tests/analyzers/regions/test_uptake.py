@@ -1,5 +1,7 @@
 """Uptake agrees with a loop over (image, cell) pairs; its figures and words follow the table."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -59,6 +61,24 @@ def test_a_student_that_copies_its_teacher_takes_up_everything():
     assert (table[table.n > 0].local == 1).all()
 
 
+def test_the_lead_of_the_local_class_takes_the_cells_of_an_image_together():
+    says, asks = STUDENT.numpy().argmax(1), TEACHER.numpy().argmax(1)
+    cells = asks != asks[:, :1]
+    wins = cells * ((says == asks).astype(float) - (says == asks[:, :1]))
+    table = filled().table().set_index(["epoch", "scale"])
+    for epoch, (scale, part) in product(range(3), {2: slice(1, 5), 4: slice(5, 21)}.items()):
+        here = EPOCH.numpy() == epoch
+        d, m = wins[here, part].sum(1), cells[here, part].sum(1)
+        d, m = d[m > 0], m[m > 0]
+        lead = d.sum() / m.sum()
+        rest = len(d) * np.var(d - lead * m, ddof=1)  # their mean is 0
+        error = np.sqrt(rest + (1 - lead) ** 2 + (-1 - lead) ** 2) / m.sum()
+        rows = table.loc[(epoch, scale)]
+        assert rows.images.unique().tolist() == [len(d)]
+        assert rows[["lead", "lead_se"]].to_numpy() == pytest.approx(np.tile([lead, error], (5, 1)))
+    assert table.xs(1, level="scale").lead.isna().all()
+
+
 def test_epochs_are_needed_where_several_were_announced():
     with pytest.raises(ValueError, match="expects 3 steps"):
         RegionUptake(5, epochs=(0, 1, 2)).update(STUDENT, TEACHER, TARGET)
@@ -68,7 +88,7 @@ KINDS = ("GT-LT", "GW-LW same", "GW-LW other", "GT-LW", "GW-LT")
 COUNTS = (40, 10, 20, 25, 5)
 
 
-def drawable(whole=0.2, epochs=(0, 3), scales=(1, 2)) -> pd.DataFrame:
+def drawable(whole=0.2, epochs=(0, 3), scales=(1, 2), error=0.1, images=30) -> pd.DataFrame:
     rows = []
     for epoch in epochs:
         for m in scales:
@@ -80,7 +100,8 @@ def drawable(whole=0.2, epochs=(0, 3), scales=(1, 2)) -> pd.DataFrame:
                 row |= {"by_class": other, "by_correctness": place > 2}
                 row |= {"local": local, "whole": whole if other else local}
                 rows.append(row | dict.fromkeys(("local", "whole"), np.nan) if empty else row)
-    return pd.DataFrame(rows).assign(own=0.5, label=0.5, non_finite=0)
+    frame = pd.DataFrame(rows).assign(own=0.5, label=0.5, non_finite=0)
+    return frame.assign(images=images, lead=0.627 - whole, lead_se=error)
 
 
 def points(ax) -> list[tuple]:
@@ -120,12 +141,14 @@ def test_pooled_shares_are_of_the_last_epoch():
 
 
 def test_the_sentence_follows_the_table():
-    assert uptake_reading(drawable()).sentence.endswith("is taken up more often than the image's.")
-    assert uptake_reading(drawable(0.9)).sentence.endswith(
-        "class is named more often than the local one."
-    )
-    even = drawable(epochs=(0,)).assign(local=0.25, whole=0.25)
-    assert uptake_reading(even).sentence.endswith("and the image's are named equally often.")
+    for whole, error, claim in (
+        (0.2, 0.1, "The local class more often than the image's is seen: +42.7 ± 19.6 points."),
+        (0.5, 0.1, "The local class more often than the image's is not seen: +12.7 ± 19.6 points."),
+        (0.7, 0.1, "The local class more often than the image's is not seen: -7.3 ± 19.6 points."),
+        (0.9, 0.1, "The image's class more often than the local one is seen: -27.3 ± 19.6 points."),
+        (0.2, np.nan, "cannot be tested here: +42.7 points (interval unknown)."),
+    ):
+        assert uptake_reading(drawable(whole, error=error)).sentence.endswith(claim)
     assert (
         "in 63% of these 50 cells and the image's in 20%; where cell"
         in uptake_reading(drawable()).sentence
@@ -168,8 +191,14 @@ def test_sentence_and_number_follow_the_tables():
     tables = students()
     shares = run_shares(tables).query("kind == 'other'").set_index("run").local
     told = runs_reading(tables).sentence
-    assert f"sdd says so most often, in {shares['sdd']:.1%}" not in told  # equal to fine's
-    assert f"fine says so most often, in {shares['fine']:.1%} of the cells, and kd least" in told
+    assert told.startswith(
+        f"Where a cell names another class than the whole image at scale 2, saying so more often "
+        f"than kd: sdd +{100 * (shares['sdd'] - shares['kd']):.1f} ± "
+    )
+    assert told.count("points (seen)") == 2
+    assert told.endswith("what another training would give cannot be tested here.")
+    few = {name: table.assign(images=10) for name, table in tables.items()}
+    assert runs_reading(few).sentence.count("points (not seen)") == 2
     assert runs_reading(tables).number.startswith(
         f"kd: {shares['kd']:.1%}, the image's class 30.0%"
     )
@@ -181,7 +210,7 @@ def test_students_without_a_scale_in_common_are_refused():
 
 
 def test_a_single_student_has_nobody_to_be_compared_with():
-    assert runs_reading({"kd": drawable()}).sentence.startswith("There are no two students")
+    assert runs_reading({"kd": drawable()}).sentence.startswith("There are no two losses")
 
 
 def test_students_that_say_nothing_of_it_are_drawn_too():

@@ -15,6 +15,7 @@ from tests.analyzers.reference import logits, targets
 TEACHER = logits(1)
 CLASSES = TEACHER.shape[1]
 SIDES = ("student", "stone_1", "stone_2")
+STEPS = {"teacher": "stone_1", "stone_1": "stone_2", "stone_2": "student", "student": "student"}
 STACKED = torch.stack([logits(0), 0.3 * logits(0) + TEACHER, logits(2) + TEACHER], -1)
 TARGET = torch.where(torch.arange(60) % 2 == 0, TEACHER.argmax(-1), targets(2))
 
@@ -43,23 +44,40 @@ def test_every_measure_agrees_with_a_plain_loop():
         rest = [np.setdiff1d(range(CLASSES), top) for top in tops[1]]
         relations = [spearmanr(z[i, r], t[i, r])[0] for i, r in enumerate(rest)]
         assert row.relation == pytest.approx(np.mean(relations))
+        for column, other in (("step_se", STEPS[name]), ("nearer_se", "student")):
+            more = each_divergence(t / 2, sides[other].numpy() / 2) - each_divergence(t / 2, z / 2)
+            error = np.nan if name == "student" else more.std(ddof=1) / np.sqrt(60)
+            assert row[column] == pytest.approx(error, nan_ok=True)
     assert (table.n == 60).all()
     assert (table.related == 60).all()
+    assert (table.labelled == 60).all()
     assert (table.k == 2).all()
     assert (table.temperature == 2).all()
     assert table.divergence_teacher["teacher"] == table.divergence_student["student"] == 0
 
 
-def divergence(teacher: np.ndarray, student: np.ndarray) -> float:
+def each_divergence(teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
     log_p, log_q = log_softmax(teacher, -1), log_softmax(student, -1)
-    return float((np.exp(log_p) * (log_p - log_q)).sum(-1).mean())
+    return (np.exp(log_p) * (log_p - log_q)).sum(-1)
+
+
+def divergence(teacher: np.ndarray, student: np.ndarray) -> float:
+    return float(each_divergence(teacher, student).mean())
 
 
 def test_without_labels_only_the_accuracy_is_unknown():
     table = filled(target=None).table()
     assert table.accuracy.isna().all()
-    labelled = filled().table()
-    pd.testing.assert_frame_equal(table.drop(columns="accuracy"), labelled.drop(columns="accuracy"))
+    assert (table.labelled == 0).all()
+    known = ["accuracy", "labelled"]
+    pd.testing.assert_frame_equal(table.drop(columns=known), filled().table().drop(columns=known))
+
+
+def test_without_stones_the_teacher_is_followed_by_the_student():
+    metric = LadderProfile(("student",), CLASSES)
+    metric.update(STACKED[..., :1], TEACHER, TARGET)
+    teacher = metric.table().set_index("side").loc["teacher"]
+    assert teacher.step_se == teacher.nearer_se > 0
 
 
 def test_a_sample_without_numbers_on_any_side_is_counted_and_left_out():

@@ -10,8 +10,8 @@ from kdanalysis.analyzers.stones.gradient import (
     gradient_over_training,
     gradient_reading,
 )
-from kdanalysis.analyzers.stones.ladder import ladder_reading
 from kdanalysis.analyzers.stones.ladder_pictures import ladder_by_stone, ladder_over_training
+from kdanalysis.analyzers.stones.ladder_reading import ladder_reading
 from tests.analyzers.readback import (
     legend_is_above,
     legend_texts,
@@ -31,6 +31,9 @@ TABLE = pd.DataFrame(
         "overlap": [1.0, 0.8, 0.6, 0.4],
         "relation": [1.0, 0.95, 0.9, 0.85],
         "related": 10,
+        "step_se": [0.01, 0.02, 0.03, np.nan],
+        "nearer_se": [0.01, 0.02, 0.03, np.nan],
+        "labelled": 10,
         "k": 5,
         "temperature": 2.0,
         "n": 10,
@@ -92,7 +95,7 @@ def test_without_labels_no_accuracy_is_drawn():
     assert not drawn.axes[0].lines
     assert [text.get_text() for text in drawn.axes[0].texts] == ["no labels"]
     assert "3 samples with NaN or inf left out" in drawn.get_supxlabel()
-    assert ladder_reading(frame).sentence.endswith("than the student.")
+    assert ladder_reading(frame).sentence.endswith("to the student (nats at T = 2).")
     assert ladder_reading(frame).number.startswith("teacher 0 nats from the teacher; stone 1 0.1")
 
 
@@ -113,22 +116,45 @@ def test_training_is_drawn_by_side():
 
 def test_words_follow_the_numbers():
     assert ladder_reading(TABLE).sentence == (
-        "Every stone is nearer to the teacher than the next one, and all than the student; the "
-        "most accurate stone, stone 1, is right on 70%, the student on 50%."
+        "That every stone is nearer to the teacher than the next side is seen: the divergence "
+        "changes by +0.1 ± 0.0392 from stone 1 to stone 2, +0.1 ± 0.0588 from stone 2 to the "
+        "student (nats at T = 2); that stone 1, the most accurate stone, is right more often than "
+        "the student is not seen: 70% against 50%, +20.0 ± 42.2 points."
     )
-    uneven = TABLE.assign(divergence_teacher=[0, 0.5, 0.2, 0.3])
-    assert "1 of 2 (stone 2) are nearer to the teacher" in ladder_reading(uneven).sentence
-    far = TABLE.assign(divergence_teacher=[0, 0.5, 0.4, 0.3])
-    assert "none is nearer to the teacher than the student is" in ladder_reading(far).sentence
+    assert ladder_reading(TABLE).number.endswith("student 50.0% right, 0.3 nats from the teacher")
+    many = ladder_reading(TABLE.assign(n=1000, labelled=1000)).sentence
+    assert "right more often than the student is seen: 70% against 50%, +20.0 ± 4.2" in many
+    both = pd.concat([TABLE.assign(epoch=1, accuracy=0.1), TABLE.assign(epoch=2)])
+    assert ladder_reading(both).sentence == ladder_reading(TABLE).sentence
+
+
+@pytest.mark.parametrize(
+    ("away", "claim"),
+    [
+        ([0, 0.5, 0.2, 0.3], "is not seen: the divergence changes by -0.3 ± 0.0392"),
+        ([0, 0.5, 0.2, 0.3], "; nearer than the student are 1 of 2 (stone 2);"),
+        ([0, 0.26, 0.28, 0.3], "; nearer than the student are 1 of 2 (stone 1);"),  # by two errors
+        ([0, 0.5, 0.4, 0.3], "; nearer than the student are 0 of 2;"),
+    ],
+)
+def test_stones_that_are_no_steps_are_said_to_be(away, claim):
+    assert claim in ladder_reading(TABLE.assign(divergence_teacher=away)).sentence
+
+
+def test_one_stone_is_held_against_the_student():
     one = TABLE[TABLE.side != "stone_2"]
     assert ladder_reading(one).sentence.startswith(
-        "The one stone, stone 1, is nearer to the teacher"
+        "That the one stone, stone 1, is nearer to the teacher than the student is seen: by 0.2 ± "
+        "0.0392 nats at T = 2; "
     )
     same = one.assign(divergence_teacher=[0, 0.3, 0.3])
-    assert "stone 1, is not nearer to the teacher than the" in ladder_reading(same).sentence
-    assert ladder_reading(TABLE).number.endswith("student 50.0% right, 0.3 nats from the teacher")
-    both = pd.concat([far.assign(epoch=1), TABLE.assign(epoch=2)])
-    assert ladder_reading(both).sentence == ladder_reading(TABLE).sentence
+    assert "nearer to the teacher than the student is not seen" in ladder_reading(same).sentence
+
+
+def test_a_ladder_of_an_earlier_training_tests_nothing():
+    told = ladder_reading(TABLE.drop(columns=["step_se", "nearer_se", "labelled"])).sentence
+    assert "cannot be tested here: the divergence changes by +0.1 (interval unknown) from" in told
+    assert "not seen: 70% against 50%, +20.0 ± 42.2 points." in told
 
 
 def cells(ax) -> dict[tuple[float, float], str]:

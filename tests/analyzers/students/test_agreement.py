@@ -95,10 +95,22 @@ def test_the_end_is_the_last_epoch_weighted_by_samples():
 def test_words_follow_the_numbers():
     assert agreement_reading(TABLE).sentence == (
         "Over the captured samples of epoch 1 the student says what its teacher says on 50% of "
-        "samples, and is right on 25%, behind the teacher's 50%."
+        "samples, and is right on 25% where the teacher is on 50%; that it is behind is seen: "
+        "-25.0 ± 21.3 points."
     )
+    few = agreement_reading(TABLE.assign(n=[10, 10, 15, 5])).sentence
+    assert "that it is behind is not seen: -25.0 ± " in few
     better = agreement_reading(TABLE.assign(teacher_accuracy=0.2)).sentence
-    assert "is right on 25%, not behind the teacher's 20%" in better
+    assert "that it is behind is not seen: +5.0 ± " in better
+
+
+def test_a_last_step_without_finite_samples_is_not_the_end():
+    last = TABLE.assign(n=[10, 10, 30, 0], epoch=pd.array([pd.NA] * 4, dtype="Int64"))
+    last.loc[3, ["agreement", "student_accuracy", "teacher_accuracy"]] = np.nan
+    assert at_the_end(last).agreement == 0.4
+
+
+def test_the_number_is_of_the_end():
     assert (
         agreement_reading(TABLE).number
         == "agreement 50.0%, student right 25.0%, teacher right 50.0%"

@@ -204,44 +204,81 @@ def test_the_sentence_says_whether_more_than_chance_is_seen():
     frame.loc[frame.given == frame["class"], "logits"] = -0.5
     frame.loc[7, ["logits", "logits_se"]] = 9.0, 0.3
     text = discrepancy_reading(frame, list("abcde")).sentence
-    assert text.startswith("The student departs from its teacher by class: class means")
-    assert "it gives that class 0.5 less than its teacher" in text
-    assert "9 more for c given b (standard error 0.3)" in text
+    assert text.startswith(
+        "That the student departs from its teacher by class is seen: class means"
+    )
+    # 5 classes, each with an error of 0.1: 1.96 * 0.1 / root(5)
+    assert "less of that class than its teacher has is seen: -0.5 ± 0.088 on average" in text
+    # 25 gaps: the 0.999 point of the normal distribution, 3.09, times 0.3
+    assert "The widest gap, for c given b, is seen: +9 ± 0.93 (95 % for all 25 gaps" in text
     chance = discrepancy_reading(table(se=1.0)).sentence
-    assert chance.startswith("These data do not show the student depart")
+    assert chance.startswith("That the student departs from its teacher by class is not seen")
+    assert chance.count("is not seen") == 3
     assert (
         "Where the teacher sees a class"
         in discrepancy_reading(frame.assign(given_by="teacher")).sentence
     )
+    assert "widest" not in discrepancy_reading(frame.assign(n=9)).sentence
+
+
+def test_chance_stays_below_its_bound_in_95_of_100():
+    """Of simulated students that are their teacher, and of others 1.4 times chance away."""
+    rng, seen = np.random.default_rng(0), {0.0: [], 0.4: []}
+    for true in np.repeat(list(seen), 200):
+        shift = true * np.where(np.arange(6) % 2, 1.0, -1.0)
+        samples = rng.normal(size=(6, 12, 6)) + shift  # given class, sample, class
+        frame = table(6).assign(
+            logits=samples.mean(1).flatten(),
+            logits_se=(samples.std(1, ddof=1) / np.sqrt(12)).flatten(),
+        )
+        seen[float(true)].append(size(frame, "logits").verdict == "seen")
+    assert np.mean(seen[0.0]) < 0.05
+    assert np.mean(seen[0.4]) > 0.8
 
 
 def test_one_sample_a_class_has_no_chance_to_compare_with():
-    frame = table().assign(logits_se=np.nan, probability_se=np.nan)
-    assert "one sample a class shows no chance" in discrepancy_reading(frame).sentence
-    assert "chance" not in discrepancy_reading(frame).number
+    frame = table().assign(logits_se=np.nan, probability_se=np.nan, n=1)
+    told = discrepancy_reading(frame)
+    assert "by class cannot be tested here" in told.sentence
+    assert told.sentence.endswith("and no class has two samples to tell what chance is.")
+    assert "chance" not in told.number
 
 
-def test_students_are_compared_kind_by_kind():
-    text = students_reading(TWO).sentence
-    assert text.startswith("dkd is closer to its teacher than kd in centred logits (")
-    assert "not in" not in text
-    swapped = students_reading({"kd": TWO["dkd"], "dkd": TWO["kd"]}).sentence
-    assert swapped.startswith("These data do not show dkd closer to its teacher than kd: centred")
-    mixed = TWO["dkd"].assign(probability=9.0)
-    part = students_reading({"kd": TWO["kd"], "dkd": mixed}).sentence
-    assert ", not in softmax (9 against" in part
-    assert "Closest to the teacher: dkd in centred logits, kd in softmax, dkd in corr" in part
+def test_students_are_compared_map_by_map():
+    tables = {"kd": table(), "dkd": table(scale=0.5)}
+    text = students_reading(tables).sentence
+    assert text.startswith(
+        "Closer to its teacher than kd: dkd seen in centred logits (0.43 against 0.86), softmax ("
+    )
+    assert ", cannot be tested here in correlation (0.05 against 0.1). One student each" in text
+    swapped = students_reading({"kd": tables["dkd"], "dkd": tables["kd"]}).sentence
+    assert swapped.startswith("Closer to its teacher than kd: dkd not seen in centred logits (0.86")
+    mixed = tables["dkd"].assign(probability=9.0)
+    part = students_reading({"kd": tables["kd"], "dkd": mixed}).sentence
+    assert "not seen in softmax (9 against" in part
     assert students_reading(TWO).number.startswith("centred logits: kd rms ")
+    assert students_reading({"kd": TWO["kd"]}).sentence.startswith("One loss alone")
+
+
+def test_students_of_several_seeds_are_compared_seed_by_seed():
+    tables = {
+        f"{loss}-{seed}": table(scale=scale * (1 + 0.01 * seed), seed=seed)
+        for loss, scale in (("kd", 1.0), ("dkd", 0.5))
+        for seed in range(3)
+    }
+    text = students_reading(tables).sentence
+    assert "dkd seen in centred logits (" in text
+    assert "correlation (0.051 against 0.1). Intervals are over seeds" in text
+    assert "cannot be tested here" not in text
 
 
 def test_students_at_chance_are_said_to_be():
-    text = students_reading(
-        {name: frame.assign(logits_se=9.0) for name, frame in TWO.items()}
-    ).sentence
-    assert text.endswith("No student departs beyond chance in centred logits.")
-    assert "beyond chance" not in students_reading(TWO).sentence
+    at_chance = {name: frame.assign(logits_se=9.0) for name, frame in TWO.items()}
+    text = students_reading(at_chance).sentence
+    assert "That a student departs at all is not seen in centred logits. One student" in text
+    assert "departs at all" not in students_reading(TWO).sentence
     one = {"kd": TWO["kd"].assign(logits_se=9.0), "dkd": TWO["dkd"]}
-    assert "beyond chance" not in students_reading(one).sentence
+    assert "departs at all" not in students_reading(one).sentence
 
 
 def test_rounding_of_equal_correlations_is_no_difference():
@@ -250,9 +287,9 @@ def test_rounding_of_equal_correlations_is_no_difference():
     assert size(frame, "correlation").rms == 0
 
 
-def test_other_students_are_not_held_against_each_other():
+def test_other_students_are_held_against_the_first():
     text = students_reading({"one": TWO["kd"], "two": TWO["dkd"]}).sentence
-    assert text.startswith("Closest to the teacher: two in centred logits")
+    assert text.startswith("Closer to its teacher than one: two not seen in centred logits (0.41")
 
 
 def test_tables_that_cannot_be_drawn_are_refused():
@@ -270,7 +307,7 @@ def test_cells_without_a_standard_error_are_held_against_no_chance():
     frame.loc[frame.given == 2, "logits_se"] = np.nan
     kept = frame[frame.given != 2]
     assert size(frame, "logits").rms == pytest.approx(np.sqrt((kept.logits**2).mean()))
-    assert "widest gap is 50" not in discrepancy_reading(frame).sentence
+    assert "+50" not in discrepancy_reading(frame).sentence
 
 
 def test_the_table_of_numbers_is_that_of_the_maps():

@@ -118,9 +118,13 @@ def test_a_small_group_is_named_not_drawn():
 
 
 def test_the_sentence_says_what_the_data_show():
-    assert spread_reading(example()).sentence.startswith("The relation share inside KD falls")
+    assert spread_reading(example()).sentence.startswith(
+        "That the relation share inside KD falls with the teacher's confidence is seen: "
+    )
     assert "from 16% (below 0.5) to 6% (0.5 and above)" in spread_reading(example()).sentence
-    assert spread_reading(example(falling=False)).sentence.startswith("These data do not show")
+    assert spread_reading(example(falling=False)).sentence.startswith(
+        "That the relation share inside KD falls with the teacher's confidence is not seen: "
+    )
     alone = example(sizes={"below 0.5": 40, "0.5 and above": 3, "all": 43})
     assert "of one group of confidence" in spread_reading(alone).sentence
     assert spread_reading(example()).number.startswith(

@@ -149,7 +149,19 @@ def test_teachers_are_curves_of_one_figure():
     assert small.get_color() != wide.get_color()
     sentence = suppression_reading(joined).sentence
     assert sentence.index("wide $net$ 0.") < sentence.index("small 0.")
-    assert "with wide $net$ as teacher KD says the least" in sentence
+    rows = {name: part[part.temperature == part.distilled] for name, part in joined.groupby("name")}
+    middles = {n: expit((r.low_log_odds + r.high_log_odds) / 2) for n, r in rows.items()}
+    errors = {
+        n: np.cov(x, fweights=rows[n]["count"]) / rows[n].n.iloc[0] for n, x in middles.items()
+    }
+    gap = rows["small"]["mean"].iloc[0] - rows["wide $net$"]["mean"].iloc[0]
+    assert f"as teacher than with small is seen: by {gap:.2g} ± 0." in sentence
+    half = float(sentence.rpartition(" ± ")[2].partition(". ")[0])
+    assert half == pytest.approx(1.96 * np.sqrt(sum(errors.values())), rel=0.05)
+    again = suppression_reading(
+        join_teachers({"small": example(1.0), "too": example(1.0)})
+    ).sentence
+    assert "is not seen: by 0 ± " in again
     assert suppression_reading(joined).number.count("T = 1") == 2
     tables = dict(tuple(joined.drop(columns="name").groupby(joined.name, sort=False)))
     assert teachers_reading(tables).sentence == sentence

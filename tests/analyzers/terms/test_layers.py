@@ -265,33 +265,39 @@ def test_sentence_and_number_name_the_fight_and_the_logits_beside_it():
     at = (rows.layer == "fc") & (rows.term_a == "high") & (rows.term_b == "low_other")
     rows.loc[at, ["cosine", "conflict"]] = -0.8, 1.0
     assert layer_conflict_reading(rows).sentence == (
-        "high and low_other fight most, at fc: their mean cosine there is -0.80, in logit space "
-        "+0.50."
+        "That two terms fight at a layer is seen: the mean cosine is lowest for high and low_other "
+        "at fc, -0.80 ± 0.00, in logit space +0.50."
     )
     assert layer_conflict_reading(rows).number == (
         "lowest mean cosine -0.80, of high and low_other at fc, negative in 100% of the recorded "
         "steps"
     )
     alone = rows[rows.layer == "fc"]
-    assert layer_conflict_reading(alone).sentence.endswith("their mean cosine there is -0.80.")
+    assert layer_conflict_reading(alone).sentence.endswith("at fc, -0.80 ± 0.00.")
+    rows.loc[at & (rows.step == 30), "cosine"] = 0.9
+    told = layer_conflict_reading(rows).sentence  # steps -.8, -.8, -.8, .9: t of 3 is 3.18
+    half = 3.182 * np.std([-0.8, -0.8, -0.8, 0.9], ddof=1) / 2
+    assert "is not seen: the mean cosine is lowest for high and low_other at fc, " in told
+    assert f" ± {half:.2f}, in logit" in told
+    first = layer_conflict_reading(rows[rows.step == 0]).sentence
+    assert "cannot be tested here" in first
+    assert "at fc, -0.80 (interval unknown), in" in first
 
 
 def test_logit_space_is_not_taken_for_a_layer_unless_it_is_alone():
     rows = example()
     rows.loc[(rows.layer == "logits") & (rows.cosine < 1), "cosine"] = -1.0
-    assert "at layer1: their mean cosine there is -0.05, in logit space -1.00" in (
-        layer_conflict_reading(rows).sentence
-    )
-    assert (
-        "at logits: their mean cosine there is -1.00."
-        in layer_conflict_reading(rows[rows.layer == "logits"]).sentence
-    )
+    told = layer_conflict_reading(rows).sentence
+    assert "is not seen: " in told
+    assert "at layer1, -0.05 ± 0.21, in logit space -1.00" in told
+    alone = layer_conflict_reading(rows[rows.layer == "logits"]).sentence
+    assert alone.endswith("at logits, -1.00 ± 0.00.")
 
 
 def test_sentence_says_when_nothing_fights():
     assert layer_conflict_reading(example(cosine=0.25)).sentence == (
-        "These data show no two terms that fight at a layer: the mean cosine is lowest for ce and "
-        "high at layer1, +0.45, in logit space +0.45."
+        "That two terms fight at a layer is not seen: the mean cosine is lowest for ce and high at "
+        "layer1, +0.45 ± 0.21, in logit space +0.45."
     )
 
 

@@ -103,11 +103,11 @@ def test_the_sentence_names_convention_and_k():
         'No K up to 32 is enough: of the conventions "bucket" loses least at K = 32, 5.0% (4.5% to '
         "5.5%) of the gradient in L1 and 2.5% (2.3% to 2.8%) in L2 (500 rows)"
     )
-    assert "L2 flatters the tail" in reading.sentence
+    assert "That L2 flatters the tail is seen." in reading.sentence
     assert '"bucket" 32 / more than 32' in reading.number
     other = lost_reading(example("none", flatters=False))
     assert other.sentence.startswith('Take "none" with K = 16: of the conventions "none" loses')
-    assert "L2 does not flatter the tail here" in other.sentence
+    assert "That L2 flatters the tail is not seen." in other.sentence
 
 
 def test_a_k_is_enough_only_where_all_above_it_are():
