@@ -41,9 +41,13 @@ def label_fact(source: Any) -> str:
     """Return whether there are labels, and how many rows have none; when they have been read."""
     if not source.has_target:
         return "none: nothing about accuracy or calibration"
-    count = source.unlabelled
-    lacking = "of {:,} samples without one: left out where one is needed"
-    return f"yes; {count:,} {lacking.format(source.num_rows)}" if count else "yes"
+    words = {
+        "without one: left out where one is needed": source.unlabelled - source.soft,
+        "with a target over several classes instead: cross-entropy takes it, and what needs one "
+        "label leaves them out": source.soft,
+    }
+    of = f"of {source.num_rows:,} samples"
+    return "; ".join(["yes", *(f"{n:,} {of} {what}" for what, n in words.items() if n)])
 
 
 def cut_fact(source: Any) -> str | None:

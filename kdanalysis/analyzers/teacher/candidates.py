@@ -56,7 +56,7 @@ class FromUniform(LossDirection):
 
     def add(self, teacher: Logits, target: Labels | None, place: Labels) -> None:
         """Add the finite samples of a batch."""
-        super().add(torch.zeros_like(teacher), teacher, target, place)
+        super().add(torch.zeros_like(teacher), teacher, target, None, place)
 
 
 def choose(mass: pd.DataFrame, labelled: bool) -> dict[str, tuple[str, str]]:
