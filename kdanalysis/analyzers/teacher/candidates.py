@@ -131,7 +131,7 @@ def candidate_table(
     rows: list[dict[str, Any]] = [{"cosine": 1.0, "cosine_batch": 1.0, "multiplier": 1.0}]
     if direction is not None:
         found = against_first(direction)[["cosine", "cosine_batch", "multiplier", "n"]]
-        rows = [rows[0] | {"n": int(found.n.iloc[0])}, *found.to_dict("records")]
+        rows = [rows[0] | {"n": int(found.n.max())}, *found.to_dict("records")]
     numbers = pd.DataFrame(rows, columns=list(COLUMNS[3:7])).iloc[: len(frame)]
     return pd.concat([frame, numbers], axis=1).assign(student=student)
 

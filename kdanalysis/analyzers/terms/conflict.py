@@ -137,6 +137,8 @@ def conflict_reading(table: pd.DataFrame) -> Reading:
     told = f"Opposed gradients of {pairs} more frequent where the teacher is wrong: {found.verdict}"
     if found.verdict == UNTESTED:
         why = "the teacher gets no sample wrong, or none right"
+        if not n_right + n_wrong and table.n.any():
+            why = "no sample has one label to judge the teacher by"
         return Reading(f"{told}, as {why}.", number)
     claim = f"{shares['wrong']} there, {shares['right']} where it is right, {found.points()}"
     if opposed + others:

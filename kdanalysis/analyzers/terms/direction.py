@@ -194,7 +194,8 @@ def direction_reading(table: pd.DataFrame) -> Reading:
         for kind, saying in SAYINGS.items()
         if claims[kind]
     ]
-    steps = ", ".join(f"{row.loss_b} {row.multiplier:.3g}" for row in rows.itertuples())
+    known = rows[rows.multiplier.notna()].itertuples()
+    steps = ", ".join(f"{row.loss_b} {row.multiplier:.3g}" for row in known)
     return Reading(" ".join(parts), f"times as far as {first}: {steps}")
 
 

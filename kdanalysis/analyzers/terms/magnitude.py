@@ -134,7 +134,7 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
     loss; no unit.
     """
     means, terms = _means(table), non_top_terms()
-    found = means[means.index.get_level_values("term").isin(terms)]
+    found = means[means.index.get_level_values("term").isin(terms) & means["mean"].notna()]
     number = "; ".join(
         f"{loss}: {term} {value:.3g}" for (loss, term), value in found["mean"].items()
     )

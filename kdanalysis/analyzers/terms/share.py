@@ -123,7 +123,8 @@ def share_reading(table: pd.DataFrame) -> Reading:
     require(table, "loss", "term", "share", "std", "n", number="share")
     parts = []
     for term in non_top_terms():
-        first, *rest = list(table[table.term == term].itertuples()) or [None]
+        known = table[(table.term == term) & table.share.notna()]
+        first, *rest = list(known.itertuples()) or [None]
         if not rest:
             continue
         claims = []
@@ -135,7 +136,7 @@ def share_reading(table: pd.DataFrame) -> Reading:
                      f"{', '.join(claims)}.")  # fmt: skip
     if not parts:
         parts = ["No two losses here share a non-top term, so its share cannot be compared."]
-    rows = table[table.term.isin(non_top_terms())].itertuples()
+    rows = table[table.term.isin(non_top_terms()) & table.share.notna()].itertuples()
     number = "; ".join(f"{row.loss}: {row.term} {100 * row.share:.1f} %" for row in rows)
     return Reading(" ".join(parts), number)
 
