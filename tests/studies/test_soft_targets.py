@@ -71,8 +71,8 @@ def test_pairs_that_need_no_label_are_over_all_rows(runs, name, pair):
     every = [rows[rows.teacher == "all"].reset_index(drop=True) for rows in (soft, hard)]
     assert len(every[0]) >= STEPS
     pd.testing.assert_frame_equal(*every, rtol=1e-12)
-    judged = soft[soft.teacher != "all"].groupby(list(columns)).n.max()
-    assert (judged < 10).all()  # the teacher is judged where there is one label
+    judged = soft[(soft.teacher != "all") & soft.step.notna()]
+    assert 0 < judged.n.max() < 4  # the teacher is judged where there is one label
 
 
 @pytest.mark.parametrize("name", ["teacher", "mass", "agreement", "relation", "discrepancy"])
@@ -224,8 +224,12 @@ def test_arrays_and_files_with_distributions_have_the_tables_of_the_run(runs, tm
     np.savez(tmp_path / "x.npz", **arrays, labels=SOFT.numpy())
     in_memory = kd.open(arrays | {"target": SOFT})
     for opened in (in_memory, kd.open(tmp_path / "x.npz")):
-        table = opened.table("share")
-        pd.testing.assert_frame_equal(table, runs[0].table("share"), rtol=1e-9)
+        table, of_run = (one.table("value") for one in (opened, runs[0]))
+        for loss in ("ce", "kd", "dkd"):
+            rows = of_run[of_run.loss == loss]
+            expected = (rows.value * rows.n).groupby(rows.term).sum() / rows.groupby("term").n.sum()
+            found = table[table.loss == loss].set_index("term").value.sort_index()
+            pd.testing.assert_series_equal(found, expected, check_names=False, rtol=1e-12)
         assert opened.source.soft == OVER.sum()
 
 

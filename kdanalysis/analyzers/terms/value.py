@@ -1,6 +1,7 @@
 """Values by step: what every term of the losses comes to, and how the student's logits grow."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -109,7 +110,7 @@ class TermValue(ByStep):
 
     @staticmethod
     def _values(
-        loss: Loss, student: Logits, teacher: Logits, targets: Targets
+        loss: Any, student: Logits, teacher: Logits, targets: Targets
     ) -> Float[Tensor, "t n"]:
         def work(*batch: Tensor) -> Float[Tensor, "t k"]:
             return torch.stack([*loss(*batch).values()])
