@@ -73,6 +73,10 @@ COLUMNS = {
     "count": torch.full((60,), 64),
     "layer": torch.arange(60) % 2,
 }
+MIXED = {  # every third row has no label, every sixth a target over the classes in its place
+    "target": targets(2).where(torch.arange(60) % 3 > 0, -1),
+    "soft_target": logits(7).softmax(-1).where(torch.arange(60)[:, None] % 6 == 0, torch.nan),
+}
 COLUMNS["teacher_logits"][[4, 50]] = torch.nan
 COLUMNS["student_logits"][20, 3] = torch.inf
 COLUMNS["teacher_regions"][9, 1, 3] = -torch.inf
@@ -82,8 +86,9 @@ COLUMNS["gram"][31] = torch.nan
 
 def fed(make, rows: slice | torch.Tensor):
     metric = make()
-    more = {name: COLUMNS[name][rows] for name in metric.takes if name not in metric.needs}
-    metric.update(*(COLUMNS[name][rows] for name in metric.needs), **more)
+    columns = COLUMNS | (MIXED if metric.mixed else {})
+    more = {name: columns[name][rows] for name in metric.takes if name not in metric.needs}
+    metric.update(*(columns[name][rows] for name in metric.needs), **more)
     return metric
 
 
@@ -146,7 +151,8 @@ def test_what_is_analysed_stays_as_it_was(make):
     metric = make()
     finite = torch.tensor([place for place in range(60) if place not in (4, 9, 20, 31, 40, 50)])
     names = dict.fromkeys((*metric.needs, *metric.takes))
-    given = {name: COLUMNS[name][finite] for name in names}
+    columns = COLUMNS | (MIXED if metric.mixed else {})
+    given = {name: columns[name][finite] for name in names}
     given |= {name: x.double() for name, x in given.items() if x.is_floating_point()}
     before = {name: values.clone() for name, values in given.items()}
     metric.update(**given)

@@ -1,4 +1,4 @@
-"""Targets that are distributions are kept in a run: where there are some, as they came, and safe."""
+"""Targets that are distributions are kept in a run: where there are some, as they came, safe."""
 
 import re
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from toy import batches
 
 import kdanalysis as kd
+from kdanalysis.losses.sides import checked
 from kdanalysis.store.export import export
 from kdanalysis.store.inventory import verify
 from kdanalysis.store.sources import load_logits
@@ -118,7 +119,7 @@ def test_an_export_is_read_with_the_same_targets(tmp_path, kind):
 
 def test_a_flipped_bit_in_a_distribution_is_found_and_its_part_left_out(tmp_path):
     path = record(tmp_path / "run", [LABELS[0], SOFT[1]])
-    (first, last) = sorted((path / "samples").rglob("*.parquet"))
+    *_, last = sorted((path / "samples").rglob("*.parquet"))
     content = last.read_bytes()
     place = content.index(SOFT[1][3].numpy().tobytes())
     last.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
@@ -144,9 +145,9 @@ def test_wide_targets_that_are_no_floats_are_named_for_what_they_are(tmp_path, d
     target = HOT[0].to(dtype)
     words = rf"shape \(10, 6\) hold {dtype}: class indices have the shape \(n,\), .* add up to 1"
     student, teacher = LOGITS[0]
-    for call in (kd.CrossEntropy(), kd.KD(), kd.KD().gradients):
+    for scales in (None, (1, 2)):  # what every loss begins with; annotations are checked in tests
         with pytest.raises(ValueError, match=words):
-            call(student, teacher, target)
+            checked(student, teacher, target, scales)
     with (
         kd.Recorder(tmp_path / "run", kd.KD(), schedule=kd.every(1)) as recorder,
         pytest.raises(ValueError, match=words),
