@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from toy import batches
 
 import kdanalysis as kd
+from kdanalysis.capture.samples import check_batch
 from kdanalysis.losses.sides import checked
 from kdanalysis.store.export import export
 from kdanalysis.store.inventory import verify
@@ -141,15 +142,9 @@ def test_room_on_the_disk_counts_distributions_when_they_first_come(tmp_path, mo
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
-def test_wide_targets_that_are_no_floats_are_named_for_what_they_are(tmp_path, dtype):
+def test_wide_targets_that_are_no_floats_are_named_for_what_they_are(dtype):
     target = HOT[0].to(dtype)
     words = rf"shape \(10, 6\) hold {dtype}: class indices have the shape \(n,\), .* add up to 1"
-    student, teacher = LOGITS[0]
-    for scales in (None, (1, 2)):  # what every loss begins with; annotations are checked in tests
+    for check in (checked, check_batch):  # what every loss, and the recorder, begin with
         with pytest.raises(ValueError, match=words):
-            checked(student, teacher, target, scales)
-    with (
-        kd.Recorder(tmp_path / "run", kd.KD(), schedule=kd.every(1)) as recorder,
-        pytest.raises(ValueError, match=words),
-    ):
-        recorder.observe(target, student=student, teacher=teacher)
+            check(*LOGITS[0], target, None)
