@@ -9,7 +9,7 @@ import numpy as np
 from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.formats.table import Table
 from kdanalysis.store.kinds import Kind
-from kdanalysis.store.labels import WIDE, labels, labels_of
+from kdanalysis.store.labels import SUM, WIDE, labels, labels_of
 from kdanalysis.store.merge import check_rows
 from kdanalysis.store.reading import reading
 
@@ -159,16 +159,18 @@ class Columns:
         return whole
 
     def _convert_wide(self, name: str, values: np.ndarray, row: int) -> np.ndarray:
-        values = values[:, : self.num_classes]
-        found, wrong = labels_of(values)
-        if wrong.any() and self._places[name][1] == self._places["target"][1]:
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        found, wrong = labels_of(values[:, : self.num_classes])
+        if self._places[name] != self._places["target"]:  # a run's, whose rows may have none
+            wrong = values[:, self.num_classes :].astype(np.float64).sum(1) > SUM  # is cut off
+        if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
-            numbers = values[first].astype(np.float64)
+            numbers = values[first, : self.num_classes].astype(np.float64)
             raise ValueError(
                 f"target of {self.path} in row {row + first} adds up to {numbers.sum():.4g} over "
                 f"the {self.num_classes} classes, and its least is {numbers.min():.4g}: {WIDE}"
             )
-        return found if name == "target" else np.ascontiguousarray(values)
+        return found if name == "target" else np.ascontiguousarray(values[:, : self.num_classes])
 
     def _check_wide(self, name: str) -> None:
         """Refuse targets over the classes that are no floats, or of other rows and classes."""

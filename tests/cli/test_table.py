@@ -48,9 +48,7 @@ def test_a_tex_file_is_a_tabular_of_every_row_and_column(run_command, run_folder
     assert r"low\_other" in text
 
 
-def test_rows_that_a_table_leaves_out_are_told_with_their_number(
-    run_command, soft_folder, tmp_path
-):
+def test_rows_that_a_table_leaves_out_are_counted(run_command, soft_folder, tmp_path):
     told = "with a target over several classes, left out where one label is needed"
     printed = run_command("table", soft_folder, "magnitude")
     assert " ".join(printed.stdout.split()).count(f"8 samples, 5 of them {told}") == 1

@@ -65,6 +65,8 @@ class LossDirection(ByStep):
       equal where b only scales a. From 64 bins a decade between 1e-4 and 1e4: within 3.7 percent;
       below they read 0, above inf.
 
+    A pair is over the samples whose targets serve both losses, n of them.
+
     Args:
         losses: two or more by a name of your own, the one to hold the others against first.
         steps: every captured step; a single one for logits that come from no training.

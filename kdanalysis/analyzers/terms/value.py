@@ -1,6 +1,7 @@
 """Values by step: what every term of the losses comes to, and how the student's logits grow."""
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any
 
 import pandas as pd
@@ -166,13 +167,16 @@ def value_reading(table: pd.DataFrame) -> Reading:
             last[last.loss == loss].itertuples(),
             strict=True,
         ):
+            if isnan(a.value) or isnan(b.value):  # of a loss that no target serves
+                continue
             fall = difference_of_means(a.value, a.std, a.n, b.value, b.std, b.n)
             claims.append(
                 f"{b.term} {fall.verdict} ({a.value:.3g} to {b.value:.3g}, "
                 f"{-fall.value:+.2g} ± {fall.half:.2g})"
             )
     if table.step.nunique() < 2:
-        listed = ", ".join(f"{row.loss}: {row.term} {row.value:.3g}" for row in last.itertuples())
+        known = last[last.value.notna()].itertuples()
+        listed = ", ".join(f"{row.loss}: {row.term} {row.value:.3g}" for row in known)
         return Reading(f"Values in nats: {listed}.", number)
     steps = f"step {table.step.min():,} to {table.step.max():,}"
     return Reading(f"A fall of the value from {steps}: {', '.join(claims)}.", number)
