@@ -10,7 +10,7 @@ import numpy as np
 from kdanalysis.store.files import new_start, run_folder
 from kdanalysis.store.folder import Existing, prepare, refuse_foreign, start_ids
 from kdanalysis.store.info import RunInfo
-from kdanalysis.store.kinds import KINDS
+from kdanalysis.store.kinds import KINDS, find_kind
 from kdanalysis.store.lock import RankLock
 from kdanalysis.store.schema import Columns, encode, filled
 from kdanalysis.store.shard import Shard
@@ -85,6 +85,7 @@ class PartWriter:
         """
         if self._closed:
             raise ValueError(f"the writer of {self.root} is closed: open a new one to add rows")
+        find_kind(kind)  # refuses an unknown one
         shard = self._shards[kind]
         columns = filled(kind, columns, shard.schema)
         table = encode(kind, columns, self.info.sizes, self.float_dtype, dtype)
