@@ -27,6 +27,7 @@ CHECKS = {
     "temperature": check_temperature,
     "temperatures": check_temperatures,
 }
+NO_LABEL = -1
 COUNTS = ("n", "rows", "no_gradient", "no_relation", "non_finite")
 
 
@@ -37,7 +38,8 @@ class Analyzer(Noun):
     whole, in any order. ``needs`` names the columns that ``update`` takes in this order, ``takes``
     those that may be absent; ``kind`` says of what: "samples", "layers" or "regions". ``made_for``
     names what of a ``Setting`` an analyzer is made with; one that is made otherwise than for what
-    a run or file holds has ``of_runs`` False.
+    a run or file holds has ``of_runs`` False. An analyzer with ``mixed`` gets rows without a label
+    (-1) among the others; of any other the batch has labels throughout, or none.
 
     Rows whose logits hold NaN or inf enter no number: they are counted in ``non_finite``, which
     every table repeats, and left out. They are never set to zero.
@@ -51,6 +53,7 @@ class Analyzer(Noun):
 
     kind: ClassVar[str] = "samples"
     of_runs: ClassVar[bool] = True
+    mixed: ClassVar[bool] = False
     made_for: ClassVar[tuple[str, ...]] = ()
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
@@ -87,7 +90,10 @@ class Analyzer(Noun):
     def analysed(self, given: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
         """Return the rows that :meth:`keep` keeps of the columns, None for an absent one."""
         sides = [given[name] for name in given if name.startswith(("student_", "teacher_"))]
-        kept = self.keep(*reversed(sides), target=given.get("target"))
+        target = given.get("target")
+        if target is not None and self.mixed:
+            target = target.where(target != NO_LABEL, 0)
+        kept = self.keep(*reversed(sides), target=target)
         if kept.all():
             return given
         return {name: None if column is None else column[kept] for name, column in given.items()}

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.core.partition import Target, TopK
 from kdanalysis.losses import DKD, GDKD, KD, KDParts, Loss
@@ -46,49 +48,69 @@ def label_columns(losses: Mapping[str, HasGradients]) -> tuple[str, ...]:
     return ("target",) if needing else ()
 
 
-def labels_for(
+def targets_for(
     losses: Mapping[str, HasGradients],
     target: Int[Tensor, " n"] | None,
-    student: Float[Tensor, "n c"],
-) -> Int[Tensor, " n"]:
-    """Return the labels, or class 0 for every sample where there are none and no loss needs any.
+    soft: Float[Tensor, "n c"] | None,
+    samples: Tensor,
+) -> Targets:
+    """Return the targets of a batch.
 
     Raises:
         ValueError: there are none, and a loss needs them.
     """
-    if target is not None:
-        return target
     for name, loss in losses.items():
-        if getattr(loss, "needs_target", True):
+        if target is None and soft is None and getattr(loss, "needs_target", True):
             raise ValueError(f"the loss {name!r} needs labels (target), and there are none")
-    return torch.zeros(len(student), dtype=torch.long, device=student.device)
+    return Targets(target, soft, samples)
+
+
+def known_terms(losses: Mapping[str, HasGradients], targets: Targets) -> Bool[Tensor, "n t"] | None:
+    """Return for which rows every term is known, a term a column; None where all are."""
+    known = targets.known(losses)
+    if known is None:
+        return None
+    terms = [len(loss.terms) for loss in losses.values()]
+    return known.repeat_interleave(torch.tensor(terms, device=known.device), 1)
 
 
 def stacked_gradients(
     losses: Mapping[str, HasGradients],
     student: Float[Tensor, "n c"],
     teacher: Float[Tensor, "n c"],
-    target: Int[Tensor, " n"],
+    targets: Targets,
 ) -> Float[Tensor, "t n c"]:
     """Gradients of all terms of all losses in the student logits, in float64.
 
-    Weighted as each loss weighs them, T^2 included, ramp 1; one row a sample, not divided by n.
+    Weighted as each loss weighs them, T^2 included, ramp 1; one row a sample, not divided by n;
+    NaN in rows whose target is not what a loss needs.
     """
-    student, teacher = student.double(), teacher.double()
-    return torch.cat(
-        [term_gradients(loss, student, teacher, target) for loss in losses.values()]
-    ).double()
+    sides = student.double(), teacher.double()
+
+    def of(loss: HasGradients) -> Float[Tensor, "u n c"]:
+        shape = len(loss.terms), *student.shape
+        return targets.apply(loss, partial(term_gradients, loss), *sides, shape)
+
+    return torch.cat([of(loss) for loss in losses.values()]).double()
 
 
 def total_gradients(
     losses: Mapping[str, HasGradients],
     student: Float[Tensor, "n c"],
     teacher: Float[Tensor, "n c"],
-    target: Int[Tensor, " n"],
+    targets: Targets,
 ) -> Float[Tensor, "l n c"]:
     """Gradient of every loss, the sum over its terms, as :func:`stacked_gradients` weighs them."""
-    sides = (student.double(), teacher.double(), target)
-    return torch.stack([sum(loss.gradients(*sides).values()) for loss in losses.values()])
+    sides = student.double(), teacher.double()
+
+    def total(loss: HasGradients, *batch: Tensor) -> Float[Tensor, "1 k c"]:
+        return sum(loss.gradients(*batch).values()).unsqueeze(0)
+
+    found = [
+        targets.apply(loss, partial(total, loss), *sides, (1, *student.shape))
+        for loss in losses.values()
+    ]
+    return torch.cat(found)
 
 
 def pair_cosines(

@@ -33,7 +33,8 @@ class Outlet:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._writer: QueueWriter | None = None
-        self._broken = self._looked = False
+        self._broken = False
+        self._looked: set[str] = set()  # columns that the disk was looked at for
         self._empty = 0
 
     def first_step(self) -> int:
@@ -75,6 +76,7 @@ class Outlet:
         residual = {"residual": captured.residual.float().cpu().numpy()}
         columns, dtype, kind = record.samples.columns(), record.samples.dtype, "samples"
         if self._options.top is not None:
+            self._warn_of_soft(record)
             how = self._options.top, self._options.loss, self._options.store.dtype
             columns, dtype, kind = kept_columns(record.samples, *how), None, "tokens"
         columns = _stamped(record, columns | residual)
@@ -87,21 +89,37 @@ class Outlet:
             self._writer.put(columns, record.regions.dtype, "regions")
 
     def _warn_of_little_room(self, columns: dict[str, Any]) -> None:
-        """Warn at the first captured batch where the disk has room for few more like it."""
-        if self._looked:
+        """Warn at the first captured batch where the disk has room for few more like it.
+
+        So at the first one whose targets are distributions, which are kept as they come.
+        """
+        if columns.keys() <= self._looked:
             return
-        self._looked, store = True, self._options.store
-        size = sum(
-            values.size * (_width(store.dtype, values) if "logits" in name else values.itemsize)
+        self._looked |= columns.keys()
+        store = self._options.store
+        sizes = {
+            name: values.size
+            * (_width(store.dtype, values) if "logits" in name else values.itemsize)
             for name, values in columns.items()
-        )
-        free = free_bytes(self._options.path)
+        }
+        size, free = sum(sizes.values()), free_bytes(self._options.path)
         if free < BATCHES * size:
             narrow = "" if store.dtype == "float16" else ', or store=kd.Store("float16")'
+            soft = sizes.get("soft_target")
+            part = f", {written(soft)} of it targets over the classes" if soft else ""
             warn(
                 f"there is room for about {free // size:,} captured batches like this one in "
-                f"{self._options.path}: it takes {written(size)}, and {written(free)} are free; "
-                f"capture fewer steps (schedule=) or rows (max_rows=){narrow}"
+                f"{self._options.path}: it takes {written(size)}{part}, and {written(free)} are "
+                f"free; capture fewer steps (schedule=) or rows (max_rows=){narrow}"
+            )
+
+    def _warn_of_soft(self, record: Record) -> None:
+        """Warn once where few classes of a row are kept and its target is over all of them."""
+        if record.samples.soft is not None and "soft_target" not in self._looked:
+            self._looked.add("soft_target")
+            warn(
+                "targets over the classes are not kept beside keep=TopK(k): tables of this run "
+                "leave such rows out where cross-entropy is looked at; keep all logits for it"
             )
 
     def warn_of_nothing(self) -> None:

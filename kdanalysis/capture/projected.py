@@ -15,6 +15,7 @@ from kdanalysis.capture.samples import (
     kept,
     own_ids,
     sample_rows,
+    soft_of,
     warn_of_repeated,
 )
 from kdanalysis.capture.sent import watch
@@ -146,7 +147,7 @@ def observe_projected(
         ramp=float(ramp),
         rows=student.at(rows),
         target=given if is_soft(given) else label,
-        samples=Rows(kept(sample_id, rows), label, known, logits),
+        samples=Rows(kept(sample_id, rows), label, known, logits, soft=soft_of(given, label)),
         sides=(logits, known),
         pull=HiddenPull(student.weight.detach().clone(), slope),
         known=None,

@@ -20,6 +20,7 @@ from kdanalysis.capture.samples import (
     kept,
     own_ids,
     sample_rows,
+    soft_of,
     warn_of_repeated,
 )
 from kdanalysis.capture.sent import SentGradient
@@ -86,6 +87,8 @@ def begin(
     target = target if is_soft(target) else label
     warn_of_repeated(sample_id)
     rows = sample_rows(count, options.max_rows, *draw)
+    held, labels = kept(target, rows), kept(label, rows)
+    soft = soft_of(held, labels)
     logits = [kept(one.logits, rows, one.copy) for one in (student, teacher)]
     regions, layers, scaled = None, None, 1.0 if factor is None else factor
     if options.regions is not None and len(rows):
@@ -97,8 +100,8 @@ def begin(
     on_regions = seen.student.dim() == 3
     return Record(
         rows=rows,
-        target=kept(target, rows),
-        samples=Rows(kept(sample_id, rows), kept(label, rows), logits[1], logits[0]),
+        target=held,
+        samples=Rows(kept(sample_id, rows), labels, logits[1], logits[0], soft=soft),
         sides=tuple(kept(x, rows) for x in (seen.student, seen.teacher))
         if on_regions
         else tuple(logits),

@@ -135,7 +135,8 @@ class Recorder:
         """Return the training loss of this step, and capture the step where it is scheduled.
 
         Args:
-            target: class indices, -1 for a row without a label; or distributions (n, c).
+            target: class indices, -1 for a row without a label; or distributions (n, c), which
+                the run keeps as they are.
             sample_id: identifies samples over the whole run; the row number if not given.
             ramp: warm-up factor of the distillation terms.
             student: logits instead of the last forward pass's, or ``Projected``: region logits

@@ -13,7 +13,7 @@ from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.warn import warn
 from kdanalysis.losses import Loss
-from kdanalysis.losses.sides import is_soft
+from kdanalysis.losses.sides import Labels, is_soft, refuse_wide
 from kdanalysis.networks.hook import TOKENS
 from kdanalysis.store.labels import NO_LABEL, labels
 
@@ -25,6 +25,7 @@ class Rows:
     """Some samples of a batch and what both sides say of them, copied.
 
     ``of`` is "logits" (r, c), or "regions" (r, c, cells), and ends the names of their columns.
+    ``soft`` are the targets where they are rows over the classes.
     """
 
     sample_id: Int[Tensor, " r"]
@@ -32,11 +33,12 @@ class Rows:
     teacher: Float[Tensor, "r c *cells"]
     student: Float[Tensor, "r c *cells"]
     of: str = "logits"
+    soft: Float[Tensor, "r c"] | None = None
 
     @property
     def dtype(self) -> str | None:
-        """What the store must be told: "bfloat16" where a side's columns are bits."""
-        found = {side.dtype for side in (self.teacher, self.student)}
+        """What the store must be told: "bfloat16" where columns are bits."""
+        found = {x.dtype for x in (self.teacher, self.student, self.soft) if x is not None}
         return "bfloat16" if torch.bfloat16 in found else None
 
     def columns(self) -> dict[str, np.ndarray]:
@@ -46,6 +48,7 @@ class Rows:
             "target": self.target.cpu().numpy().astype(np.int64),
             f"teacher_{self.of}": _array(self.teacher),
             f"student_{self.of}": _array(self.student),
+            **({} if self.soft is None else {"soft_target": _array(self.soft)}),
         }
 
 
@@ -101,6 +104,7 @@ def check_batch(student: Any, teacher: Any, target: Any, sample_id: Any) -> None
         )
     if student.dim() == 3 and target.dim() == 2:
         raise ValueError(f"the logits have shape {tuple(student.shape)}: {TOKENS}")
+    refuse_wide(target)
     if is_soft(target) and target.shape != student.shape[:2]:
         raise ValueError(
             f"targets {tuple(target.shape)} that are distributions need a number for each of the "
@@ -151,6 +155,11 @@ def captured_labels(target: Tensor, classes: int, loss: HasGradients | None) -> 
             f"; {way}"
         )
     return torch.from_numpy(found).to(target.device)
+
+
+def soft_of(target: Labels, label: Int[Tensor, " n"]) -> Float[Tensor, "n c"] | None:
+    """Return targets over the classes, None where the labels say all that they do."""
+    return target if is_soft(target) and (label < 0).any() else None
 
 
 def warn_of_repeated(sample_id: Tensor) -> None:

@@ -35,20 +35,25 @@ def table(
     if out is not None and out.suffix not in (".csv", ".parquet", ".tex"):
         raise ValueError(f"--out {out}: need a name that ends in .csv, .parquet or .tex")
     from kdanalysis.cli.terminal import open_file, print_frame, warn_of_skipped
+    from kdanalysis.studies.compute import without_label
     from kdanalysis.studies.run import open_run, tables_of
+    from kdanalysis.studies.source import Source
 
     machine.prepare()
     if run.is_file():
-        frame = tables_of(open_file(run, {}), [name])[name]
+        source = open_file(run, {})
     else:
         opened = open_run(run)
         warn_of_skipped(opened)
-        frame = opened.table(name)
+        source = Source(opened.path.name, None, opened)
+    frame = tables_of(source, [name])[name]
+    lacking = without_label(source)
+    said = f"{source.num_rows:,} samples{lacking}" if lacking else ""
     if out is None:
-        print_frame(frame, title=f"{name} of {run}")
+        print_frame(frame, title=": ".join(filter(None, (f"{name} of {run}", said))))
     else:
         write(frame, out, overwrite)
-        typer.echo(f"wrote {out}, {len(frame):,} rows")
+        typer.echo("; ".join(filter(None, (f"wrote {out}, {len(frame):,} rows", said))))
 
 
 def write(frame: "pd.DataFrame", out: Path, overwrite: bool) -> None:

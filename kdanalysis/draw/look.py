@@ -244,5 +244,6 @@ def require(table: pd.DataFrame, *columns: str, number: str | None = None) -> No
         raise ValueError("the table has no rows, there is nothing to draw")
     if number is not None and table[number].isna().all():
         raise ValueError(
-            f"the table has no value of {number!r}: all samples hold NaN or inf, or no gradient"
+            f"the table has no value of {number!r}: all samples hold NaN or inf, or lack a "
+            f"gradient or the label it needs"
         )

@@ -61,6 +61,11 @@ class Sum(Loss):
         found = {loss.ignore_index for loss in self.losses if loss.needs_target}
         return found.pop() if len(found) == 1 else None
 
+    @property
+    def distributions(self) -> bool:
+        """Whether one of the losses needs targets that add up to 1."""
+        return any(loss.distributions for loss in self.losses if loss.needs_target)
+
     def check_known(self, teacher: SparseTeacher) -> None:
         """Refuse what one of the losses does."""
         for loss in self.losses:
@@ -139,6 +144,11 @@ class Around(Loss):
     def ignore_index(self) -> int | None:
         """The label that the inner loss takes for none."""
         return self.loss.ignore_index
+
+    @property
+    def distributions(self) -> bool:
+        """Whether the inner loss needs targets that add up to 1."""
+        return self.loss.distributions
 
 
 class LogitStandardized(Around, prefixes={"ls-": {}}):

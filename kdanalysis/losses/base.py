@@ -34,7 +34,8 @@ class Loss(nn.Module, ABC):
     The teacher's logits are constants: no gradient reaches them. ``term_weights`` holds every
     term's constant weight, without T^2; ``temperature`` is None where there is no single one;
     ``needs_target`` says whether the labels matter, or any class indices will do; ``ignore_index``
-    which label stands for none, None where every sample needs one. ``scales`` is
+    which label stands for none, None where every sample needs one; ``distributions`` whether
+    targets over the classes must add up to 1, where such targets are taken. ``scales`` is
     None, or those of the regions of a loss that takes region logits (n, c, r) instead of logits
     (n, c) and gives gradients of that shape. ``stacked`` is None, or the number of logits that a
     loss takes of every sample's student side, (n, c, stacked), beside the teacher's (n, c).
@@ -44,6 +45,7 @@ class Loss(nn.Module, ABC):
     temperature: float | None = None
     needs_target: bool = True
     ignore_index: int | None = None
+    distributions: bool = True
     scales: tuple[int, ...] | None = None
     stacked: int | None = None
 

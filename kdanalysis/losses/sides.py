@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any, TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -72,6 +72,21 @@ def is_soft(target: Tensor) -> bool:
     return target.dim() == 2 and target.is_floating_point()
 
 
+def refuse_wide(target: Tensor) -> None:
+    """Raise a ValueError for targets (n, c) that are no floating-point numbers."""
+    if target.dim() == 2 and not target.is_floating_point():
+        raise ValueError(
+            f"targets of shape {tuple(target.shape)} hold {target.dtype}: class indices have the "
+            f"shape (n,), and distributions over the classes (n, c) are floating-point numbers "
+            f"that add up to 1, as target.float() makes them of one-hot rows"
+        )
+
+
+def are_distributions(soft: Float[Tensor, "n c"]) -> Bool[Tensor, " n"]:
+    """Return which rows are distributions over the classes, but for rounding."""
+    return ((soft.sum(-1) - 1).abs() <= SUM) & (soft >= 0).all(-1)
+
+
 def distributions(target: Float[Tensor, "n c"], student: Float[Tensor, "n c"]) -> Tensor:
     """Return targets in the student's dtype.
 
@@ -79,13 +94,13 @@ def distributions(target: Float[Tensor, "n c"], student: Float[Tensor, "n c"]) -
         ValueError: another shape, or a row that is no distribution: it names the first such.
     """
     soft = _soft(target, student)
-    sums = soft.sum(-1)
-    wrong = ~(((sums - 1).abs() <= SUM) & (soft >= 0).all(-1))
+    wrong = ~are_distributions(soft)
     if wrong.any():
         row = int(wrong.nonzero()[0])
+        total, least = float(soft[row].sum()), float(soft[row].min())
         raise ValueError(
             f"target of sample {row} is no distribution over the classes: it adds up to "
-            f"{float(sums[row]):.4g} and its smallest entry is {float(soft[row].min()):.4g}; for "
+            f"{total:.4g} and its smallest entry is {least:.4g}; for "
             f"labels of several classes at once there are BinaryCrossEntropy and Sigmoid"
         )
     return soft
@@ -181,6 +196,7 @@ def _check_kinds(target: Any, **sides: Any) -> None:
     for name, values in (sides | {"target": target}).items():
         if not isinstance(values, Tensor):
             raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
+    refuse_wide(target)
     wrong = target.is_floating_point() or target.is_complex() or target.dtype == torch.bool
     if wrong and not is_soft(target):
         raise ValueError(f"target must hold class indices as integers, got {target.dtype}")

@@ -75,6 +75,8 @@ class BinaryCrossEntropy(Loss, name="bce"):
         ValueError: when called with targets that are neither class indices nor (n, c) in [0, 1].
     """
 
+    distributions = False
+
     def __init__(self, weight: Real = 1.0) -> None:
         super().__init__()
         self.weight = float(weight)

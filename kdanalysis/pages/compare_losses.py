@@ -114,7 +114,15 @@ def loss_tables(
         ),
         "conflict": GradientConflict(losses, steps),
     }
-    return compute(source, analyzers, device, watch)
+    tables = compute(source, analyzers, device, watch)
+    for name, loss in losses.items():
+        lacking = source.unlabelled - (0 if loss.needs_index else source.soft)
+        if loss.needs_target and lacking == source.num_rows:
+            raise ValueError(
+                f"the loss {name!r} needs a label of every sample, and no target of {source.name} "
+                f"is one class: compare losses without labels, such as kd, gdkd and gdkd3"
+            )
+    return tables
 
 
 def check_losses(source: Source, losses: Mapping[str, Loss]) -> None:

@@ -126,7 +126,7 @@ def candidates_of(
         device: where to compute.
         watch: wraps the batches, for a progress bar.
     """
-    chosen = choose(mass, source.has_target)
+    chosen = choose(mass, source.has_target and source.unlabelled < source.num_rows)
     if len(chosen) < 2:
         return candidate_table(chosen, None)
     losses = {name: parse_loss(loss) for name, (loss, _) in chosen.items()}

@@ -103,7 +103,8 @@ class Part:
         Raises:
             OSError: where the part changes while it is read; the message names it.
         """
-        stored = [name for name in names if name != "rank"]
+        stored = [name for name in names if name in self.columns and name != "rank"]
+        lacking = [name for name in names if name not in self.columns]
         try:
             with self.file() as file:
                 groups = self._groups_from(first_step)
@@ -115,9 +116,15 @@ class Part:
                         batch = batch.slice(int(np.searchsorted(steps, first_step)))
                     block = {name: self._decode(name, batch[name]) for name in stored}
                     ranks = np.full(len(batch), self.rank, np.int32)
-                    yield block | ({"rank": ranks} if "rank" in names else {})
+                    block |= {"rank": ranks} if "rank" in names else {}
+                    yield block | {name: self._nothing(len(batch)) for name in lacking}
         except (OSError, pa.ArrowException) as error:
             raise OSError(f"{self.name} changed while it was read: {error}") from error
+
+    def _nothing(self, count: int) -> np.ndarray:
+        """Rows of NaN, of a column that none of the part's rows has: its cells share one shape."""
+        shape = next(iter(self.cells.values())).shape
+        return np.full((count, *shape), np.nan, np.float16)
 
     def _groups_from(self, first_step: int | None) -> list[int] | None:
         """Row groups that reach ``first_step``, by the largest step that the footer states."""

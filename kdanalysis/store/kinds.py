@@ -16,13 +16,16 @@ TEXT = pa.string()
 class Column(NamedTuple):
     """A scalar of an Arrow type; or a cell, whose numbers lie along ``axes`` (see ``RunInfo``).
 
-    They are floats as the writer stores them, or of ``dtype`` whatever it stores.
+    They are floats as the writer stores them, or of ``dtype`` whatever it stores. A cell that only
+    ``some`` rows have keeps the dtype it comes in; other rows hold NaN, and a part lacks the column
+    where none of its rows has one.
     """
 
     type: pa.DataType | None = None
     axes: tuple[str, ...] = ()
     required: bool = True
     dtype: str | None = None
+    some: bool = False
 
 
 class Kind(NamedTuple):
@@ -55,6 +58,8 @@ KINDS: dict[str, Kind] = {
         | {
             "sample_id": Column(INTEGER),
             "target": Column(INTEGER, required=False),
+            # a number for every class, where the target is no single one: mostly a distribution
+            "soft_target": Column(axes=("classes",), required=False, some=True),
             "teacher_logits": _LOGITS._replace(required=False),
             "student_logits": _LOGITS,
             "residual": Column(SINGLE, required=False),

@@ -74,10 +74,17 @@ class StoredRun:
     def columns_of(self, kind: str) -> tuple[str, ...]:
         """Return the columns that every readable part of a kind has, ``rank`` included.
 
-        There are none where the run holds no rows of that kind.
+        Of those that only some rows have one part is enough. There are none where the run holds no
+        rows of that kind.
         """
-        names, parts = (*find_kind(kind).columns, "rank"), self._whole(kind)
-        return tuple(n for n in names if parts and all(n in part.columns for part in parts))
+        columns, parts = find_kind(kind).columns, self._whole(kind)
+        enough = {name: any if column.some else all for name, column in columns.items()}
+        enough["rank"] = all
+        return tuple(
+            name
+            for name, which in enough.items()
+            if parts and which(name in part.columns for part in parts)
+        )
 
     @property
     def num_rows(self) -> int:
@@ -118,7 +125,8 @@ class StoredRun:
         """Yield columns ordered by step, ``batch_size`` rows at a time, the last batch shorter.
 
         Cells, such as logits (n, c) and region logits (n, c, r), come in their stored dtype,
-        bfloat16 as float32. Memory is bounded by the batch.
+        bfloat16 as float32; rows of NaN where only some rows have one. Memory is bounded by the
+        batch.
 
         Args:
             columns: some of ``columns_of(kind)``; all if None.

@@ -71,7 +71,8 @@ def encode(
             shape = (count, *(sizes[axis] for axis in column.axes))
             if column.dtype is None:
                 rows = _floats(columns[name], name, shape, dtype)
-                cells[name] = Cells(rows.dtype.name if stored == "same" else stored, shape[1:])
+                own = column.some or stored == "same"
+                cells[name] = Cells(rows.dtype.name if own else stored, shape[1:])
                 rows = narrow(rows, cells[name].dtype, name)
             else:
                 rows = _fixed(columns[name], name, shape, column.dtype)
@@ -81,6 +82,26 @@ def encode(
             arrays[name] = _encode_scalars(columns[name], name, column.type)
     schema = _schema({name: array.type for name, array in arrays.items()}, kind, cells)
     return pa.Table.from_arrays(list(arrays.values()), schema=schema)
+
+
+def filled(kind: str, columns: Columns, before: pa.Schema | None) -> Columns:
+    """Return a batch with rows of NaN where it lacks what only some rows of a kind have.
+
+    So batches with and without such rows share a part.
+
+    Args:
+        kind: of the rows.
+        columns: of the batch.
+        before: schema of the rows that it joins; None where there are none.
+    """
+    there = () if before is None else before.names
+    some = [name for name, column in find_kind(kind).columns.items() if column.some]
+    lacking = [name for name in some if name in there and name not in columns]
+    if not lacking:
+        return columns
+    cells, count = read_cells(before), _common_length(columns)
+    nothing = {n: np.full((count, *cells[n].shape), np.nan, np.float32) for n in lacking}
+    return {**columns, **{n: x.astype(CELLS[cells[n].dtype]) for n, x in nothing.items()}}
 
 
 def read_cells(schema: pa.Schema) -> dict[str, Cells] | None:

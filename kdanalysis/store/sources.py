@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kdanalysis.core.arguments import typed
-from kdanalysis.store.columns import Columns
+from kdanalysis.store.columns import Columns, Place
 from kdanalysis.store.formats.npy import NpyFile, NpzFile
 from kdanalysis.store.formats.parquet import ParquetTable
 from kdanalysis.store.formats.safetensors import SafetensorsFile
@@ -26,6 +26,7 @@ KEYS = {
     "teacher_logits": ("logits_t", "logits_teacher", "t_logits", "teacher", "logits"),
     "student_logits": ("logits_s", "logits_student", "s_logits", "student"),
     "target": ("targets", "labels", "label", "y"),
+    "soft_target": ("soft_targets", "soft_labels"),
     "sample_id": ("sample_ids",),
     "position": ("positions",),
     "token_class": ("token_classes",),
@@ -44,13 +45,25 @@ class Logits(Columns):
     position (in a text), token_class, step and epoch where the file has them; so teacher_features
     and student_features (n, d), the pooled features before a network's head, d of either side its
     own. ``classes`` are the class names of a run folder. A target of -1, which also -100 and 255
-    become, says that a row has no label.
+    become, says that a row has no label. Targets (n, c) that are distributions are soft_target too,
+    and labels where they are over one class alone.
     ``order`` says how the rows of several files were brought together; it is empty for one file.
     """
 
     kind, batch_size = KINDS["samples"], 4096
     features = ("teacher_features", "student_features")
     order = ""
+
+    def __init__(
+        self, path: Path, places: Mapping[str, Place], vocabulary: int | None = None
+    ) -> None:
+        places = {**places}
+        if "soft_target" in places:
+            places.setdefault("target", places["soft_target"])
+        elif "target" in places and _is_wide(*places["target"]):
+            places["soft_target"] = places["target"]
+        ordered = {name: places[name] for name in (*KEYS, *places) if name in places}
+        super().__init__(path, ordered, vocabulary)
 
     @property
     def has_student(self) -> bool:
@@ -61,6 +74,11 @@ class Logits(Columns):
     def has_target(self) -> bool:
         """Whether there are labels."""
         return "target" in self.columns
+
+
+def _is_wide(table: Table, key: str) -> bool:
+    with reading(table.path):
+        return len(table.info(key).shape) == 2
 
 
 class Regions(Columns):

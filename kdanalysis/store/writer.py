@@ -10,9 +10,9 @@ import numpy as np
 from kdanalysis.store.files import new_start, run_folder
 from kdanalysis.store.folder import Existing, prepare, refuse_foreign, start_ids
 from kdanalysis.store.info import RunInfo
-from kdanalysis.store.kinds import KINDS
+from kdanalysis.store.kinds import KINDS, find_kind
 from kdanalysis.store.lock import RankLock
-from kdanalysis.store.schema import Columns, encode
+from kdanalysis.store.schema import Columns, encode, filled
 from kdanalysis.store.shard import Shard
 
 FloatDtype = Literal["float16", "float32", "float64", "bfloat16", "same"]
@@ -85,11 +85,13 @@ class PartWriter:
         """
         if self._closed:
             raise ValueError(f"the writer of {self.root} is closed: open a new one to add rows")
+        find_kind(kind)  # refuses an unknown one
+        shard = self._shards[kind]
+        columns = filled(kind, columns, shard.schema)
         table = encode(kind, columns, self.info.sizes, self.float_dtype, dtype)
         if not len(table):
             return
         self._check_steps(kind, np.asarray(columns["step"]))
-        shard = self._shards[kind]
         if shard.schema is not None and shard.schema != table.schema:
             shard.commit()
         shard.add(table)

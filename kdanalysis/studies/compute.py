@@ -34,7 +34,8 @@ def compute(
     """Read a source once for each kind of rows, and return the tables that its columns allow.
 
     Under several ranks each reads its share of the rows, and all have the tables of all rows; in
-    one process the share is every row. Rows without a label are counted in ``source.unlabelled``.
+    one process the share is every row. Rows without a label are counted in ``source.unlabelled``,
+    those of them with a target over the classes, where that was read, in ``source.soft`` too.
 
     Args:
         source: where the columns come from.
@@ -64,7 +65,7 @@ def compute(
                 feed(watch(batches, source), group, device)
         RANKS.unite([*group, unlabelled.to(device)], source.num_rows)
         if kind == "samples":
-            source.unlabelled = int(unlabelled.rows)
+            source.unlabelled, source.soft = map(int, unlabelled.rows)
     return {name: one.table() for name, one in able.items()}
 
 
@@ -76,10 +77,10 @@ def can(source: Source, analyzer: Analyzer) -> bool:
 
 
 class Unlabelled:
-    """Counts rows without a label, a target below 0, as they pass."""
+    """Counts rows without a label, a target below 0, and those with one over the classes."""
 
     def __init__(self) -> None:
-        self.rows = torch.zeros((), dtype=torch.float64)
+        self.rows = torch.zeros(2, dtype=torch.float64)
 
     @property
     def states(self) -> dict[str, Tensor]:
@@ -94,7 +95,9 @@ class Unlabelled:
     def counting(self, batches: Batches) -> Batches:
         """Yield the batches."""
         for batch in batches:
-            self.rows += int((np.asarray(batch.get("target", 0)) < 0).sum())
+            without = np.atleast_1d(batch.get("target", 0)) < 0
+            soft = without & ~np.isnan(batch.get("soft_target", np.full((1, 1), np.nan))[:, 0])
+            self.rows += torch.tensor([without.sum(), soft.sum()]).to(self.rows)
             yield batch
 
 
@@ -105,7 +108,8 @@ def feed(
 ) -> None:
     """Give every analyzer the columns it declares, batch by batch.
 
-    Rows without a label go only to those that need none, and come without a target.
+    Rows without a label go only to those that need none, and come without a target; to those that
+    take rows of every sort together, with -1.
 
     Args:
         batches: numpy columns by name, as the store reads them.
@@ -127,7 +131,7 @@ def feed(
         for one in analyzers:
             if absent := [name for name in one.needs if name not in columns]:
                 raise KeyError(f"{type(one).__name__} needs the column {absent[0]!r}")
-            asks = "target" in (*one.needs, *one.takes)
+            asks = "target" in (*one.needs, *one.takes) and not one.mixed
             for part in parts if asks else [columns]:
                 if {*one.needs} <= part.keys():
                     more = {n: part[n] for n in one.takes if n in part and n not in one.needs}
@@ -184,8 +188,11 @@ def by_noun(
 
 def without_label(source: Source) -> str:
     """Return how many rows have no label, as a clause for a title; nothing where all have one."""
-    count = source.unlabelled
-    return f", {count:,} of them without a label, left out where one is needed" if count else ""
+    words = {
+        "without a label, left out where one is needed": source.unlabelled - source.soft,
+        "with a target over several classes, left out where one label is needed": source.soft,
+    }
+    return "".join(f", {count:,} of them {what}" for what, count in words.items() if count)
 
 
 def left_out(table: pd.DataFrame) -> str:

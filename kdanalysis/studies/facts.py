@@ -41,9 +41,14 @@ def label_fact(source: Any) -> str:
     """Return whether there are labels, and how many rows have none; when they have been read."""
     if not source.has_target:
         return "none: nothing about accuracy or calibration"
-    count = source.unlabelled
-    lacking = "of {:,} samples without one: left out where one is needed"
-    return f"yes; {count:,} {lacking.format(source.num_rows)}" if count else "yes"
+    words = {
+        "without one: left out where one is needed": source.unlabelled - source.soft,
+        "with a target over several classes instead: cross-entropy takes it, and what needs one "
+        "label leaves them out": source.soft,
+    }
+    of = f"of {source.num_rows:,} samples"
+    some = "yes" if source.unlabelled < source.num_rows else "none of one class"
+    return "; ".join([some, *(f"{n:,} {of} {what}" for what, n in words.items() if n)])
 
 
 def cut_fact(source: Any) -> str | None:
@@ -87,6 +92,7 @@ def run_facts(run: Any) -> dict[str, object]:
         "layers": ", ".join(layers),
         "regions": region_fact(run),
         "kept": kept_fact(info),
+        "targets": soft_fact(run),
         "ranks": info.world_size,
         "seed": info.seed,
         "created": info.created,
@@ -121,6 +127,17 @@ def kept_fact(info: Any) -> str | None:
         f"the teacher's {info.kept} largest classes of every row, one more, and sums over the "
         f"others at T = {temperatures}; nothing can be said of any other class by itself"
     )
+
+
+def soft_fact(run: Any) -> str | None:
+    """Return how many targets are over several classes; None where all are labels, or none."""
+    if "soft_target" not in run.columns:
+        return None
+    count = sum(
+        int((~np.isnan(batch["soft_target"][:, 0]) & (batch["target"] < 0)).sum())
+        for batch in run.batches(["target", "soft_target"], 4096)
+    )
+    return f"over several classes in {count:,} samples, kept as {run.dtype('soft_target')}"
 
 
 def residual_fact(run: Any) -> str | None:

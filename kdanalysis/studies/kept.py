@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.base import NO_LABEL, Analyzer
 from kdanalysis.analyzers.terms.value import TermValue
 from kdanalysis.analyzers.truncation.part import Looked, Truncation
 from kdanalysis.core.truncation.kept import Kept, logs, rows_at
@@ -190,7 +190,7 @@ def _add(one: Analyzer, kept: Kept, about: Mapping[str, Tensor]) -> None:
     asks = "target" in (*one.needs, *one.takes)
     parts = {True: labelled, False: ~labelled} if asks else {False: torch.ones_like(labelled)}
     for has_label, part in parts.items():
-        if not part.any() or ("target" in one.needs and not has_label):
+        if not part.any() or ("target" in one.needs and not (has_label or one.mixed)):
             continue
         one.accumulate(non_finite=(part & ~kept.finite).sum())
         some = part & kept.finite
@@ -206,6 +206,7 @@ def _add_rows(one: Analyzer, rows: Kept, label: Tensor | None, places: dict[str,
         loss.rows = rows, torch.zeros(len(rows), dtype=torch.long) if slot is None else slot
     teacher = teacher_view(rows)
     student = torch.zeros_like(teacher).scatter(-1, rows.slot(rows.best).unsqueeze(-1), 1.0)
+    slot = torch.full((len(rows),), NO_LABEL) if slot is None and one.mixed else slot
     target = {} if slot is None else {"target": slot}
     one.update(student_logits=student, teacher_logits=teacher, **target, **places)
 

@@ -53,7 +53,9 @@ class Source:
         most_steps: int = MOST["samples"],
     ) -> None:
         self.name, self.logits, self.run, self.regions = name, logits, run, regions
-        self.unlabelled = 0  # rows; known when the columns have been read
+        # rows without a label, and those of them with a target over the classes; known when the
+        # columns have been read
+        self.unlabelled = self.soft = 0
         self.most = MOST | {"samples": most_steps}
         held = logits or regions
         self.path = held.path if run is None else run.path

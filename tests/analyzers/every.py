@@ -116,7 +116,8 @@ def fed(name: str, given: dict, rows=slice(None), **arguments: object) -> Analyz
 
 def update(analyzer: Analyzer, given: dict, rows=slice(None)) -> None:
     """Show an analyzer some rows of the columns."""
-    chosen = {column: taken(given[column], rows) for column in names_of(analyzer)}
+    there = [*analyzer.needs, *(name for name in names_of(analyzer) if name in given)]
+    chosen = {column: taken(given[column], rows) for column in there}
     if analyzer.noun == "embedding":
         chosen |= {column: chosen[column][place] for column, place in OF_ONE_LAYER.items()}
     analyzer.update(**chosen)

@@ -6,7 +6,8 @@ import torch
 
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.modality import Modality
-from tests.analyzers.every import ANALYZERS, N, columns, fed, made, names_of, taken
+from tests.analyzers.every import ANALYZERS, C, N, columns, fed, made, names_of, taken
+from tests.analyzers.reference import logits
 
 COLUMNS = columns()
 COLUMNS["teacher_logits"][[4, 50]] = torch.nan
@@ -18,7 +19,16 @@ COLUMNS["gram"][31] = torch.nan
 COLUMNS["student_features"][0][7] = torch.nan
 COLUMNS["teacher_features"][1][8, 2] = torch.inf
 COLUMNS["connected"][0][8] = torch.nan
+MIXED = {  # every third row has no label, every sixth a target over the classes in its place
+    "target": COLUMNS["target"].where(torch.arange(N) % 3 > 0, -1),
+    "soft_target": logits(7, N, C).softmax(-1).where(torch.arange(N)[:, None] % 6 == 0, torch.nan),
+}
 EVERY = pytest.mark.parametrize("name", ANALYZERS)
+
+
+def given(name: str) -> dict:
+    """What an analyzer is fed with."""
+    return COLUMNS | (MIXED if made(name).mixed else {})
 
 
 def finite(name: str) -> torch.Tensor:
@@ -34,16 +44,16 @@ def finite(name: str) -> torch.Tensor:
 @EVERY
 def test_parts_of_any_size_and_order_merge_into_the_whole(name):
     order = torch.randperm(N, generator=torch.Generator().manual_seed(1))
-    first, second, third = (fed(name, COLUMNS, rows) for rows in order.split([7, 23, 30]))
+    first, second, third = (fed(name, given(name), rows) for rows in order.split([7, 23, 30]))
     third.merge_state(first)
     third.merge_state(second)
-    pd.testing.assert_frame_equal(third.table(), fed(name, COLUMNS).table(), atol=1e-9)
+    pd.testing.assert_frame_equal(third.table(), fed(name, given(name)).table(), atol=1e-9)
 
 
 @EVERY
 def test_rows_with_nan_or_inf_are_counted_and_left_out(name):
     kept = finite(name)
-    all_rows, clean = (fed(name, COLUMNS, rows) for rows in (slice(None), kept))
+    all_rows, clean = (fed(name, given(name), rows) for rows in (slice(None), kept))
     counted = all_rows.bad if hasattr(all_rows, "bad") else all_rows.non_finite
     times = len(all_rows.stones) if name == "connector" else 1  # which counts by stone
     assert int(counted.sum()) == times * int((~kept).sum()) > 0
@@ -65,7 +75,7 @@ def test_states_are_float64_sums(name):
 
 @EVERY
 def test_what_is_computed_is_tensors_of_ones_own(name):
-    analyzer = fed(name, COLUMNS)
+    analyzer = fed(name, given(name))
     before = analyzer.table()
     for value in analyzer.compute().values():
         assert isinstance(value, torch.Tensor)
@@ -75,7 +85,7 @@ def test_what_is_computed_is_tensors_of_ones_own(name):
 
 @EVERY
 def test_the_state_does_not_grow_with_the_samples(name):
-    one, two = fed(name, COLUMNS, slice(0, 10)), fed(name, COLUMNS)
+    one, two = fed(name, given(name), slice(0, 10)), fed(name, given(name))
     sizes = [{n: s.shape for n, s in analyzer.states.items()} for analyzer in (one, two)]
     assert sizes[0] == sizes[1]
 
@@ -90,13 +100,14 @@ def test_only_analyzers_of_one_kind_and_configuration_merge():
 @EVERY
 def test_what_is_analysed_stays_as_it_was(name):
     analyzer, rows = made(name), finite(name)
-    given = {column: taken(COLUMNS[column], rows) for column in names_of(analyzer)}
+    columns = given(name)
+    shown = {c: taken(columns[c], rows) for c in names_of(analyzer) if c in columns}
     before = {
         column: tuple(x.clone() for x in (v if isinstance(v, tuple) else (v,)))
-        for column, v in given.items()
+        for column, v in shown.items()
     }
-    analyzer.update(**given)
+    analyzer.update(**shown)
     assert analyzer.non_finite == 0
-    for column, values in given.items():
+    for column, values in shown.items():
         pairs = zip(values if isinstance(values, tuple) else (values,), before[column], strict=True)
         assert all(torch.equal(now, then) for now, then in pairs)

@@ -48,3 +48,24 @@ def run_folder(tmp_path):
         )
     writer.close()
     return tmp_path / "gdkd"
+
+
+@pytest.fixture
+def soft_folder(tmp_path):
+    """One step of 8 samples of 6 classes; the targets of the last 5 are distributions."""
+    rng = np.random.default_rng(0)
+    target = np.where(np.arange(8) < 3, rng.integers(0, 6, 8), -1)
+    hot = np.eye(6, dtype=np.float32)
+    with PartWriter(tmp_path / "soft", 0, RunInfo(6)) as writer:
+        writer.write(
+            {
+                "step": np.zeros(8, np.int64),
+                "epoch": np.zeros(8, np.int32),
+                "sample_id": np.arange(8),
+                "target": target,
+                "soft_target": np.where(target[:, None] < 0, np.float32(1 / 6), hot[target]),
+                "teacher_logits": rng.normal(size=(8, 6)).astype(np.float32),
+                "student_logits": rng.normal(size=(8, 6)).astype(np.float32),
+            }
+        )
+    return tmp_path / "soft"

@@ -46,3 +46,20 @@ def test_a_tex_file_is_a_tabular_of_every_row_and_column(run_command, run_folder
     for row, share in zip(rows, frame.share, strict=True):
         assert float(row.split("&")[2]) == pytest.approx(share, abs=1e-4)
     assert r"low\_other" in text
+
+
+def test_rows_that_a_table_leaves_out_are_counted(run_command, soft_folder, tmp_path):
+    told = "with a target over several classes, left out where one label is needed"
+    printed = run_command("table", soft_folder, "magnitude")
+    assert " ".join(printed.stdout.split()).count(f"8 samples, 5 of them {told}") == 1
+    out = tmp_path / "nckd.csv"
+    written = run_command("table", soft_folder, "nckd", "--out", out).stdout
+    assert "; 8 samples, 5 of them without a label, left out where one is needed" in written
+    assert pd.read_csv(out).groupby("part").n.sum().tolist() == [3, 3]
+    said = run_command("table", soft_folder, "mass").stdout
+    assert "left out" not in said
+
+
+def test_info_says_how_many_targets_are_over_several_classes(run_command, soft_folder):
+    said = " ".join(run_command("info", soft_folder).stdout.split())
+    assert "targets over several classes in 5 samples, kept as float32" in said

@@ -150,7 +150,7 @@ Z = np.zeros((4, 3), np.float32)
         ({"teacher_logits": Z, "student_logits": Z[:, :2]}, r"shape \(4, 2\), need \(4, 3\)"),
         (
             {"teacher_logits": Z, "target": np.zeros((4, 3), int)},
-            r"target of .* has shape \(4, 3\), need \(4,",
+            r"target of .* is int64 of shape \(4, 3\): class indices have the shape \(n,\)",
         ),
         ({"teacher_logits": Z, "target": np.zeros(5, int)}, r"of .* shape \(5,\), need \(4,"),
         ({"teacher_logits": Z, "target": np.zeros(4)}, "is float64, need integers"),

@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.sweep.sweep import TermSweep
+from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.sweep.stacked import INNER, SQUARES, WITH_KD, with_cross_entropy
+from kdanalysis.losses import CrossEntropy
 
 MOST_KS = 100  # of a page
 CE = ("inner_ce_high", "inner_ce_low_top", "inner_ce_low_other", "inner_ce_kd")
@@ -24,12 +26,13 @@ class TermGram(TermSweep):
     Inner products of the per-sample gradients in the student's logits, unweighted, T^2 included
     (cross-entropy is at T = 1), mean over samples. ``gram`` has them by T and k: any weighted sum
     of the terms has its norm, its cosine to kd and its shares in them, of all samples laid end to
-    end (see ``core.sweep.stacked``). Products with ce are NaN unless every sample has a label.
+    end (see ``core.sweep.stacked``). Products with ce are NaN unless every sample has a label, or a
+    distribution as its target.
 
     Arguments as for ``TermSweep``.
     """
 
-    takes = ("target",)
+    takes, mixed = ("target", "soft_target"), True
 
     def __init__(
         self,
@@ -44,18 +47,25 @@ class TermGram(TermSweep):
         self.add_sum("with_ce", len(self.temperatures), len(CE), len(self.ks))
         self.add_sum("square_ce")
 
-    def add(self, student: Logits, teacher: Logits, target: Labels | None = None) -> None:
-        """Add the finite samples of a batch, and their cross-entropy where they have labels."""
+    def add(
+        self,
+        student: Logits,
+        teacher: Logits,
+        target: Labels | None = None,
+        soft: Logits | None = None,
+    ) -> None:
+        """Add the finite samples of a batch, and their cross-entropy where they have targets."""
         super().add(student, teacher)
-        if target is None:
-            return
+        rows, target = Targets(target, soft, student).seen_by(CrossEntropy())
+        if rows is not None:
+            student, teacher = student[rows], teacher[rows]
         self.accumulate(labelled=torch.tensor(len(target)))
-        for sides in chunks(student, teacher, target):
+        for sides in chunks(student, teacher, target) if len(target) else ():
             self._add_cross_entropy(*sides)
 
     @torch.no_grad()
     def _add_cross_entropy(
-        self, student: Tensor, teacher: Tensor, target: Int[Tensor, " n"]
+        self, student: Tensor, teacher: Tensor, target: Int[Tensor, " n"] | Float[Tensor, "n c"]
     ) -> None:
         for row, temperature in enumerate(self.temperatures):
             sums, square = with_cross_entropy(student, teacher, target, temperature, self.ks)

@@ -56,7 +56,7 @@ class FromUniform(LossDirection):
 
     def add(self, teacher: Logits, target: Labels | None, place: Labels) -> None:
         """Add the finite samples of a batch."""
-        super().add(torch.zeros_like(teacher), teacher, target, place)
+        super().add(torch.zeros_like(teacher), teacher, target, None, place)
 
 
 def choose(mass: pd.DataFrame, labelled: bool) -> dict[str, tuple[str, str]]:
@@ -131,7 +131,7 @@ def candidate_table(
     rows: list[dict[str, Any]] = [{"cosine": 1.0, "cosine_batch": 1.0, "multiplier": 1.0}]
     if direction is not None:
         found = against_first(direction)[["cosine", "cosine_batch", "multiplier", "n"]]
-        rows = [rows[0] | {"n": int(found.n.iloc[0])}, *found.to_dict("records")]
+        rows = [rows[0] | {"n": int(found.n.max())}, *found.to_dict("records")]
     numbers = pd.DataFrame(rows, columns=list(COLUMNS[3:7])).iloc[: len(frame)]
     return pd.concat([frame, numbers], axis=1).assign(student=student)
 

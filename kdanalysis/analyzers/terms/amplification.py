@@ -11,6 +11,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits, histogram
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.streams import Bins, check_temperature
 from kdanalysis.draw.look import (
     FAINT,
@@ -48,7 +49,7 @@ class Amplification(Analyzer):
     """
 
     noun, title = "amplification", "Amplification over plain KD"
-    needs = ("teacher_logits", "target")
+    needs, mixed = ("teacher_logits", "target"), True
 
     def __init__(
         self,
@@ -74,12 +75,19 @@ class Amplification(Analyzer):
 
     def add(self, teacher: Logits, target: Labels) -> None:
         """Add the finite samples of a batch."""
-        teacher = teacher.double()
-        groups = {name: loss.partition(teacher, target) for name, loss in self.losses.items()}
+        teacher, seen = teacher.double(), {}
+        targets = Targets(target, None, teacher)
+        for name, loss in self.losses.items():
+            rows, label = targets.seen_by(loss)
+            logits = teacher if rows is None else teacher[rows]
+            seen[name] = logits, loss.partition(logits, label) if len(logits) else None
         for row, (loss, _, group, weight) in enumerate(self.parts):
-            outside = groups[loss] != group
+            logits, groups = seen[loss]
+            if groups is None:
+                continue
+            outside = groups != group
             for column, temperature in enumerate(self.temperatures):
-                log_p = (teacher / temperature).log_softmax(-1)
+                log_p = (logits / temperature).log_softmax(-1)
                 log_mass = log_p.masked_fill(outside, -torch.inf).logsumexp(-1)
                 place = torch.zeros_like(log_mass, dtype=torch.long)
                 counts = BINS.counts(log10(weight) - log_mass / log(10), place, 1)

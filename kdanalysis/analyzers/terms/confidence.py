@@ -14,8 +14,9 @@ from kdanalysis.analyzers.by_term import term_names
 from kdanalysis.analyzers.evidence import SEEN, difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
-from kdanalysis.analyzers.terms.share import shares
-from kdanalysis.core.gram import HasGradients, term_gradients
+from kdanalysis.analyzers.targets import Targets
+from kdanalysis.analyzers.terms.share import seen_shares
+from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.streams import Bins, sum_by_part
 from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import DASHES, PAGE, Figure, require, state_left_out, top_legend
@@ -40,7 +41,7 @@ class ShareByConfidence(Analyzer):
     """
 
     noun, title = "confidence", "Share against teacher confidence"
-    needs = ("student_logits", "teacher_logits", "target")
+    needs, mixed = ("student_logits", "teacher_logits", "target"), True
 
     def __init__(self, losses: Mapping[str, HasGradients], temperature: float | int = 1.0) -> None:
         self.names = term_names(losses)
@@ -63,11 +64,12 @@ class ShareByConfidence(Analyzer):
     def add(self, student: Logits, teacher: Logits, target: Labels) -> None:
         """Add the finite samples of a batch."""
         student, teacher = student.double(), teacher.double()
+        targets = Targets(target, None, student)
         odds = log_odds(teacher / self.temperature)
         place = BINS.index(odds)
         rows = [odds.sigmoid().unsqueeze(0), torch.ones_like(odds).unsqueeze(0)]
         for loss in self.losses.values():
-            share, valid = shares(term_gradients(loss, student, teacher, target))
+            share, valid, _ = seen_shares(loss, student, teacher, targets)
             rows += [share, share.square(), valid.double().expand_as(share)]
         sums = [row.new_zeros(len(row), BINS.size).index_add(1, place, row) for row in rows]
         self.accumulate(

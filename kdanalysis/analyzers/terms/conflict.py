@@ -11,6 +11,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep, over_samples
 from kdanalysis.analyzers.by_term import (
+    known_terms,
     pair_cosines,
     stacked_gradients,
     term_labels,
@@ -19,6 +20,7 @@ from kdanalysis.analyzers.by_term import (
 from kdanalysis.analyzers.evidence import UNTESTED, difference_of_shares
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.draw.look import require
 
@@ -42,6 +44,7 @@ class GradientConflict(ByStep):
 
     noun, title = "conflict", "Conflict of the terms"
     needs = ("student_logits", "teacher_logits", "target")
+    takes, mixed = ("step", "epoch", "soft_target"), True
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class GradientConflict(ByStep):
             raise ValueError(f"need at least two terms to compare, got only {self.labels}")
         super().__init__(steps, losses=dict(losses))
         for state in ("cosine", "conflicts", "count"):
-            self.add_sum(state, len(self.steps), 2, len(self.labels), len(self.labels))
+            self.add_sum(state, len(self.steps), len(TEACHER), len(self.labels), len(self.labels))
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "GradientConflict":
@@ -65,13 +68,19 @@ class GradientConflict(ByStep):
         others = {n: one for n, one in setting.bare.items() if not own & set(one.terms)}
         return cls({**others, **setting.trained}, setting.steps, setting.used)
 
-    def add(self, student: Logits, teacher: Logits, target: Labels, place: Labels) -> None:
+    def add(
+        self, student: Logits, teacher: Logits, target: Labels, soft: Logits | None, place: Labels
+    ) -> None:
         """Add the finite samples of a batch, with the places of their steps."""
-        wrong = teacher.argmax(-1) != target
-        gradients = stacked_gradients(self.losses, student, teacher, target)
+        targets = Targets(target, soft, student)
+        gradients = stacked_gradients(self.losses, student, teacher, targets)
+        known = known_terms(self.losses, targets)
+        if known is not None:  # what is not known has no direction either
+            gradients = gradients.where(known.T.unsqueeze(-1), 0.0)
         cosine, directed = pair_cosines(gradients)
         conflicts = (cosine < 0) & directed
-        self.add_rows(2 * place + wrong, cosine=cosine, conflicts=conflicts, count=directed)
+        row = len(TEACHER) * place + judged(teacher, targets)
+        self.add_rows(row, cosine=cosine, conflicts=conflicts, count=directed)
 
     def compute(self) -> dict[str, Tensor]:
         """Mean cosine, share of conflicts and n by (step, teacher right/wrong/all, pair of terms).
@@ -80,7 +89,7 @@ class GradientConflict(ByStep):
         """
         a, b = torch.triu_indices(len(self.labels), len(self.labels), 1)
         cosine, conflicts, count = (
-            torch.cat((state, state.sum(1, keepdim=True)), 1)[..., a, b]
+            torch.cat((state[:, :2], state.sum(1, keepdim=True)), 1)[..., a, b]
             for state in (self.cosine, self.conflicts, self.count)
         )
         facts = {"epoch": self.epoch, "non_finite": self.non_finite.clone()}
@@ -97,6 +106,12 @@ class GradientConflict(ByStep):
         both = frame.term_a.isin(self.trained) & frame.term_b.isin(self.trained)
         frame.insert(len(frame.columns) - 1, "trained", both)
         return frame
+
+
+def judged(teacher: Logits, targets: Targets) -> Labels:
+    """Return the place in ``TEACHER`` of every sample, "all" where no label is there."""
+    wrong = (teacher.argmax(-1) != targets.label).long()
+    return wrong.where(targets.labelled, TEACHER.index("all"))
 
 
 @GradientConflict.reads()
@@ -122,6 +137,8 @@ def conflict_reading(table: pd.DataFrame) -> Reading:
     told = f"Opposed gradients of {pairs} more frequent where the teacher is wrong: {found.verdict}"
     if found.verdict == UNTESTED:
         why = "the teacher gets no sample wrong, or none right"
+        if not n_right + n_wrong and table.n.any():
+            why = "no sample has one label to judge the teacher by"
         return Reading(f"{told}, as {why}.", number)
     claim = f"{shares['wrong']} there, {shares['right']} where it is right, {found.points()}"
     if opposed + others:

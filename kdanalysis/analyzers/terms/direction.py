@@ -10,17 +10,17 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep
-from kdanalysis.analyzers.by_term import gram_cosines, label_columns, labels_for, total_gradients
+from kdanalysis.analyzers.by_term import gram_cosines, label_columns, targets_for, total_gradients
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
-from kdanalysis.analyzers.terms.conflict import TEACHER
+from kdanalysis.analyzers.terms.conflict import TEACHER, judged
 from kdanalysis.core.gram import HasGradients, sample_grams
 from kdanalysis.core.streams import Bins
 from kdanalysis.draw.look import require
 
 BINS = Bins(-4.0, 4.0, 8 * 64)  # log10 of a ratio of norms; quantiles are good to 3.7 percent
-MATRICES = ("cosine", "conflicts", "directed", "inner")
-SUMS = (*MATRICES, "norm", "ratios", "samples")
+# by two losses, over the samples that both see; norm and square are the first one's
+MATRICES = ("cosine", "conflicts", "directed", "inner", "norm", "square", "samples")
 COLUMNS = (
     *("step", "teacher", "loss_a", "loss_b", "cosine", "cosine_batch", "norm_a", "norm_b"),
     *("multiplier", "ratio_q25", "ratio_q75", "n", "no_gradient"),
@@ -65,6 +65,8 @@ class LossDirection(ByStep):
       equal where b only scales a. From 64 bins a decade between 1e-4 and 1e4: within 3.7 percent;
       below they read 0, above inf.
 
+    A pair is over the samples whose targets serve both losses, n of them.
+
     Args:
         losses: two or more by a name of your own, the one to hold the others against first.
         steps: every captured step; a single one for logits that come from no training.
@@ -72,7 +74,7 @@ class LossDirection(ByStep):
 
     noun, title = "direction", "Direction or step"
     needs = ("student_logits", "teacher_logits")
-    takes = ("target", "step", "epoch")
+    takes, mixed = ("target", "step", "epoch", "soft_target"), True
 
     def __init__(self, losses: Mapping[str, HasGradients], steps: Sequence[int] = (0,)) -> None:
         if len(losses) < 2:
@@ -84,9 +86,7 @@ class LossDirection(ByStep):
         rows, count = (len(self.steps), len(TEACHER)), len(losses)
         for state in MATRICES:
             self.add_sum(state, *rows, count, count)
-        self.add_sum("norm", *rows, count)
         self.add_sum("ratios", *rows, len(self.pairs), BINS.size)
-        self.add_sum("samples", *rows)
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "LossDirection":
@@ -94,23 +94,37 @@ class LossDirection(ByStep):
         first, last = {"kd": setting.bare["kd"]}, {"ce": setting.bare["ce"]}
         return cls({**first, **setting.decoupled, **setting.trained, **last}, setting.steps)
 
-    def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
+    def add(
+        self,
+        student: Logits,
+        teacher: Logits,
+        target: Labels | None,
+        soft: Logits | None,
+        place: Labels,
+    ) -> None:
         """Add the finite samples of a batch, the teacher judged where there are labels.
 
         Raises:
             ValueError: no labels for a loss that needs them.
         """
-        labels = labels_for(self.losses, target, student)
-        judged = (teacher.argmax(-1) != labels).long()
-        judged = judged if target is not None else torch.full_like(judged, TEACHER.index("all"))
-        row = len(TEACHER) * place + judged
-        inner = sample_grams(total_gradients(self.losses, student, teacher, labels))
+        targets = targets_for(self.losses, target, soft, student)
+        row = len(TEACHER) * place + judged(teacher, targets)
+        gradients = total_gradients(self.losses, student, teacher, targets)
+        known = targets.known(self.losses)
+        if known is not None:
+            gradients = gradients.where(known.T.unsqueeze(-1), 0.0)
+        inner = sample_grams(gradients)
         norm, cosine, directed = gram_cosines(inner)
+        both = torch.ones_like(inner)
+        if known is not None:
+            both = (known.unsqueeze(1) & known.unsqueeze(2)).to(inner)
         sums = {"cosine": cosine, "conflicts": (cosine < 0) & directed, "directed": directed}
-        self.add_rows(row, **sums, inner=inner, norm=norm, samples=torch.ones_like(judged))
+        own = {"norm": norm, "square": inner.diagonal(dim1=1, dim2=2)}
+        own = {name: both * values.unsqueeze(-1) for name, values in own.items()}
+        self.add_rows(row, **sums, **own, inner=inner, samples=both)
         a, b = torch.triu_indices(len(self.losses), len(self.losses), 1, device=norm.device)
-        # Where both are zero the ratio is NaN, and not counted.
-        self.count_rows("ratios", BINS, row, norm.log10()[:, b] - norm.log10()[:, a])
+        ratio = norm.log10()[:, b] - norm.log10()[:, a]  # NaN, and not counted, where both are zero
+        self.count_rows("ratios", BINS, row, ratio.where(both[:, a, b] > 0, torch.nan))
 
     def compute(self) -> dict[str, Tensor]:
         """Every column of the table by (step, teacher right/wrong/all, pair), the counts included.
@@ -119,26 +133,24 @@ class LossDirection(ByStep):
         them epoch by step, and non_finite.
         """
         a, b = torch.triu_indices(len(self.losses), len(self.losses), 1)
-        sums = {name: self._with_all(getattr(self, name)) for name in SUMS}
-        square = sums["inner"].diagonal(dim1=2, dim2=3)
-        pair = {name: sums[name][..., a, b] for name in ("cosine", "conflicts", "directed")}
-        n = sums["samples"].unsqueeze(-1).expand(pair["cosine"].shape)
-        quartiles = {
-            f"ratio_{name}": 10**log for name, log in BINS.quartiles(sums["ratios"]).items()
-        }
+        sums = {name: self._with_all(getattr(self, name)) for name in MATRICES}
+        pair = {name: matrix[..., a, b] for name, matrix in sums.items()}
+        norm, square = ((sums[x][..., a, b], sums[x][..., b, a]) for x in ("norm", "square"))
+        n, ratios = pair["samples"], self._with_all(self.ratios)
+        quartiles = {f"ratio_{name}": 10**log for name, log in BINS.quartiles(ratios).items()}
         no_epoch = self.epoch.new_full((len(self.marks) - len(self.steps),), torch.nan)
         return {
             "cosine": pair["cosine"] / pair["directed"],
             "conflict": pair["conflicts"] / pair["directed"],
-            "cosine_batch": sums["inner"][..., a, b] / (square[..., a] * square[..., b]).sqrt(),
-            "norm_a": sums["norm"][..., a] / n,
-            "norm_b": sums["norm"][..., b] / n,
-            "multiplier": sums["norm"][..., b] / sums["norm"][..., a],
-            "rms_a": (square[..., a] / n).sqrt(),
-            "rms_b": (square[..., b] / n).sqrt(),
-            "multiplier_batch": (square[..., b] / square[..., a]).sqrt(),
+            "cosine_batch": pair["inner"] / (square[0] * square[1]).sqrt(),
+            "norm_a": norm[0] / n,
+            "norm_b": norm[1] / n,
+            "multiplier": norm[1] / norm[0],
+            "rms_a": (square[0] / n).sqrt(),
+            "rms_b": (square[1] / n).sqrt(),
+            "multiplier_batch": (square[1] / square[0]).sqrt(),
             **quartiles,
-            "n": n.clone(),
+            "n": n,
             "no_gradient": n - pair["directed"],
             "epoch": torch.cat((self.epoch, no_epoch)),
             "non_finite": self.non_finite.clone(),
@@ -184,7 +196,8 @@ def direction_reading(table: pd.DataFrame) -> Reading:
         for kind, saying in SAYINGS.items()
         if claims[kind]
     ]
-    steps = ", ".join(f"{row.loss_b} {row.multiplier:.3g}" for row in rows.itertuples())
+    known = rows[rows.multiplier.notna()].itertuples()
+    steps = ", ".join(f"{row.loss_b} {row.multiplier:.3g}" for row in known)
     return Reading(" ".join(parts), f"times as far as {first}: {steps}")
 
 

@@ -10,10 +10,11 @@ from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep, deviation, spread_over_samples
 from kdanalysis.analyzers.by_term import (
     is_weighted,
+    known_terms,
     label_columns,
-    labels_for,
     loss_panels,
     stacked_gradients,
+    targets_for,
     term_names,
 )
 from kdanalysis.analyzers.evidence import difference_of_means
@@ -65,7 +66,7 @@ class TermMagnitude(ByStep):
 
     noun, title = "magnitude", "Gradient norms of the terms over training"
     needs = ("student_logits", "teacher_logits")
-    takes = ("target", "step", "epoch")
+    takes, mixed = ("target", "step", "epoch", "soft_target"), True
 
     def __init__(
         self,
@@ -88,11 +89,20 @@ class TermMagnitude(ByStep):
         split = {**parts, **setting.decoupled, **setting.unit, **setting.trained}
         return cls(whole | split, setting.steps, setting.ramps_of_used)
 
-    def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
+    def add(
+        self,
+        student: Logits,
+        teacher: Logits,
+        target: Labels | None,
+        soft: Logits | None,
+        place: Labels,
+    ) -> None:
         """Add the finite samples of a batch; a ValueError where a loss lacks its labels."""
-        labels = labels_for(self.losses, target, student)
-        norms = stacked_gradients(self.losses, student, teacher, labels).norm(dim=-1).T  # (n, t)
-        self.add_rows(place, norm=norms, squares=norms.square())
+        targets = targets_for(self.losses, target, soft, student)
+        norms = stacked_gradients(self.losses, student, teacher, targets).norm(dim=-1).T  # (n, t)
+        known = known_terms(self.losses, targets)
+        summed = norms if known is None else norms.where(known, 0.0)
+        self.add_rows(place, norm=summed, squares=summed.square())
         self.count_rows("counts", BINS, place, norms.log10())
 
     def compute(self) -> dict[str, Tensor]:
@@ -125,7 +135,7 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
     loss; no unit.
     """
     means, terms = _means(table), non_top_terms()
-    found = means[means.index.get_level_values("term").isin(terms)]
+    found = means[means.index.get_level_values("term").isin(terms) & means["mean"].notna()]
     number = "; ".join(
         f"{loss}: {term} {value:.3g}" for (loss, term), value in found["mean"].items()
     )

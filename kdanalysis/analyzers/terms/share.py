@@ -9,10 +9,11 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.by_term import label_columns, labels_for, term_names
+from kdanalysis.analyzers.by_term import label_columns, targets_for, term_names
 from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.draw.look import (
     PAGE,
@@ -41,6 +42,21 @@ def shares(gradients: Float[Tensor, "t n c"]) -> tuple[Float[Tensor, "t n"], Boo
     return norms / total.where(total > 0, 1.0), total > 0
 
 
+def seen_shares(
+    loss: HasGradients, student: Logits, teacher: Logits, targets: Targets
+) -> tuple[Float[Tensor, "t n"], Bool[Tensor, " n"], Bool[Tensor, " n"]]:
+    """Return :func:`shares`, 0 in rows that the loss does not see, and which rows it sees."""
+
+    def work(*batch: Tensor) -> Float[Tensor, "u k"]:
+        share, there = shares(term_gradients(loss, *batch))
+        return torch.cat((share, there.to(share).unsqueeze(0)))
+
+    shape = 1 + len(loss.terms), len(student)
+    found = targets.apply(loss, work, student, teacher, shape)
+    seen = ~found[-1].isnan()
+    return found[:-1].where(seen, 0.0), found[-1] == 1, seen
+
+
 class TermShare(Analyzer):
     """Mean over samples of each term's share of its loss's gradient in the student logits.
 
@@ -53,7 +69,7 @@ class TermShare(Analyzer):
 
     noun, title = "share", "Share of each term"
     needs = ("student_logits", "teacher_logits")
-    takes = ("target",)
+    takes, mixed = ("target", "soft_target"), True
 
     def __init__(self, losses: Mapping[str, HasGradients]) -> None:
         self.names = term_names(losses)
@@ -68,14 +84,19 @@ class TermShare(Analyzer):
         split = {**setting.inside, **setting.unit, **setting.decoupled, **setting.trained}
         return cls(split)
 
-    def add(self, student: Logits, teacher: Logits, target: Labels | None) -> None:
+    def add(
+        self, student: Logits, teacher: Logits, target: Labels | None, soft: Logits | None
+    ) -> None:
         """Add the finite samples of a batch; a ValueError where a loss lacks its labels."""
-        sides = student.double(), teacher.double(), labels_for(self.losses, target, student)
-        found = [shares(term_gradients(loss, *sides)) for loss in self.losses.values()]
-        share = torch.cat([share.sum(-1) for share, _ in found])
-        count = torch.cat([valid.sum().expand(len(share)) for share, valid in found])
-        squares = torch.cat([share.square().sum(-1) for share, _ in found])
-        self.accumulate(share=share, squares=squares, count=count, zero=len(student) - count)
+        sides = student.double(), teacher.double()
+        targets = targets_for(self.losses, target, soft, student)
+        found = [seen_shares(loss, *sides, targets) for loss in self.losses.values()]
+        share = torch.cat([share.sum(-1) for share, _, _ in found])
+        count, seen = (
+            torch.cat([one[place].sum().expand(len(one[0])) for one in found]) for place in (1, 2)
+        )
+        squares = torch.cat([share.square().sum(-1) for share, _, _ in found])
+        self.accumulate(share=share, squares=squares, count=count, zero=seen - count)
 
     def compute(self) -> dict[str, Tensor]:
         """``share`` in [0, 1], NaN without samples; the counts n, no_gradient, non_finite."""
@@ -102,7 +123,8 @@ def share_reading(table: pd.DataFrame) -> Reading:
     require(table, "loss", "term", "share", "std", "n", number="share")
     parts = []
     for term in non_top_terms():
-        first, *rest = list(table[table.term == term].itertuples()) or [None]
+        known = table[(table.term == term) & table.share.notna()]
+        first, *rest = list(known.itertuples()) or [None]
         if not rest:
             continue
         claims = []

@@ -1,23 +1,28 @@
 """Values by step: what every term of the losses comes to, and how the student's logits grow."""
 
 from collections.abc import Mapping, Sequence
+from math import isnan
+from typing import Any
 
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep, deviation
 from kdanalysis.analyzers.by_term import (
     is_weighted,
+    known_terms,
     label_columns,
-    labels_for,
     loss_panels,
+    targets_for,
     term_names,
 )
 from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import Ramps, draw_as_trained, with_ramps
 from kdanalysis.core.truncation.kept import shape_of
 from kdanalysis.draw.axes import time_axis
@@ -60,7 +65,7 @@ class TermValue(ByStep):
 
     noun, title = "value", "Values of the terms over training"
     needs = ("student_logits", "teacher_logits")
-    takes = ("target", "step", "epoch")
+    takes, mixed = ("target", "step", "epoch", "soft_target"), True
     shape_of = staticmethod(shape_of)
 
     def __init__(
@@ -74,8 +79,9 @@ class TermValue(ByStep):
         self.needs = (*self.needs, *label_columns(losses))
         for state in ("total", "squares"):
             self.add_sum(state, len(self.steps), len(self.names))
+        self.add_sum("n", len(self.steps), len(self.names))
         self.add_sum("student", len(self.steps), 3)
-        self.add_sum("n", len(self.steps))
+        self.add_sum("samples", len(self.steps))
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "TermValue":
@@ -86,23 +92,40 @@ class TermValue(ByStep):
         return cls(losses, setting.steps, setting.ramps_of_used)
 
     @torch.no_grad()
-    def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
+    def add(
+        self,
+        student: Logits,
+        teacher: Logits,
+        target: Labels | None,
+        soft: Logits | None,
+        place: Labels,
+    ) -> None:
         """Add the finite samples of a batch; a ValueError where a loss lacks its labels."""
         student, teacher = student.double(), teacher.double()
-        labels = labels_for(self.losses, target, student)
-        found = [loss(student, teacher, labels) for loss in self.losses.values()]
-        values = torch.stack([one[term] for one in found for term in one], -1)
-        ones = torch.ones_like(place, dtype=torch.float64)
+        targets = targets_for(self.losses, target, soft, student)
+        found = [self._values(loss, student, teacher, targets) for loss in self.losses.values()]
+        values, known = torch.cat(found).T, known_terms(self.losses, targets)
+        ones = torch.ones_like(values)
+        if known is not None:
+            values, ones = values.where(known, 0.0), known.double()
         self.add_rows(place, total=values, squares=values.square(), n=ones)
-        self.add_rows(place, student=self.shape_of(student))
+        self.add_rows(place, student=self.shape_of(student), samples=ones.new_ones(len(student)))
+
+    @staticmethod
+    def _values(
+        loss: Any, student: Logits, teacher: Logits, targets: Targets
+    ) -> Float[Tensor, "t n"]:
+        def work(*batch: Tensor) -> Float[Tensor, "t k"]:
+            return torch.stack([*loss(*batch).values()])
+
+        return targets.apply(loss, work, student, teacher, (len(loss.terms), len(student)))
 
     def compute(self) -> dict[str, Tensor]:
-        """Value and std by (step, term), the student's numbers, n and epoch by step; non_finite."""
-        n = self.n.unsqueeze(-1)
-        entropy, mean, scale = (self.student / n).unbind(-1)
+        """Value, std and n by (step, term), the student's numbers and epoch by step; non_finite."""
+        entropy, mean, scale = (self.student / self.samples.unsqueeze(-1)).unbind(-1)
         return {
-            "value": self.total / n,
-            "std": deviation(self.total, self.squares, n),
+            "value": self.total / self.n,
+            "std": deviation(self.total, self.squares, self.n),
             "student_entropy": entropy,
             "logit_mean": mean,
             "logit_scale": scale,
@@ -147,13 +170,16 @@ def value_reading(table: pd.DataFrame) -> Reading:
             last[last.loss == loss].itertuples(),
             strict=True,
         ):
+            if isnan(a.value) or isnan(b.value):  # of a loss that no target serves
+                continue
             fall = difference_of_means(a.value, a.std, a.n, b.value, b.std, b.n)
             claims.append(
                 f"{b.term} {fall.verdict} ({a.value:.3g} to {b.value:.3g}, "
                 f"{fall.negated.text('+.2g')})"
             )
     if table.step.nunique() < 2:
-        listed = ", ".join(f"{row.loss}: {row.term} {row.value:.3g}" for row in last.itertuples())
+        known = last[last.value.notna()].itertuples()
+        listed = ", ".join(f"{row.loss}: {row.term} {row.value:.3g}" for row in known)
         return Reading(f"Values in nats: {listed}.", number)
     steps = f"step {table.step.min():,} to {table.step.max():,}"
     return Reading(f"A fall of the value from {steps}: {', '.join(claims)}.", number)

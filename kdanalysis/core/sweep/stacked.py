@@ -55,13 +55,14 @@ def stacked(
 def with_cross_entropy(
     student: Float[Tensor, "n c"],
     teacher: Float[Tensor, "n c"],
-    target: Int[Tensor, " n"],
+    target: Int[Tensor, " n"] | Float[Tensor, "n c"],
     temperature: float | int,
     ks: Sequence[int],
 ) -> tuple[Float[Tensor, "t k"], Float[Tensor, ""]]:
     """Return sums over samples of <ce, term> for high, low_top, low_other and kd, and of <ce, ce>.
 
-    With u = softmax(student) - label, and in a group A = sum u q, B = sum u p,
+    With u = softmax(student) - label, or - y of a distribution y (of a sum s: s softmax(student) -
+    y), and in a group A = sum u q, B = sum u p,
 
         <u, high> = D (A_top/Q_top - A_other/Q_other)
         <u, low> = A/Q - B/P
@@ -74,7 +75,10 @@ def with_cross_entropy(
     spans = [side.amax(-1) - side.amin(-1) for side in (student, teacher)]
     steep = torch.maximum(*spans) > REACH[torch.float64] * temperature
     ce = student.softmax(-1)
-    ce[torch.arange(len(ce), device=ce.device), target] -= 1
+    if target.dim() == 2:
+        ce = ce * target.sum(-1, keepdim=True) - target
+    else:
+        ce[torch.arange(len(ce), device=ce.device), target] -= 1
     order = class_order(teacher)
     sides = [side.gather(-1, order) for side in (student, teacher, ce)]
     sums = temperature * _products(*(side[~steep] for side in sides), temperature, ks)
