@@ -36,6 +36,7 @@ def table(
         raise ValueError(f"--out {out}: need a name that ends in .csv, .parquet or .tex")
     from kdanalysis.cli.terminal import print_frame, warn_of_skipped
     from kdanalysis.studies.run import open_run
+    from kdanalysis.studies.setting import compared_fact
 
     machine.prepare()
     opened = open_run(run)
@@ -43,6 +44,8 @@ def table(
     frame = opened.table(name)
     if out is None:
         print_frame(frame, title=f"{name} of {run}")
+        if "loss" in frame and (note := compared_fact(opened.info)):
+            typer.echo(f"\nLosses compared: {note}.")
     else:
         write(frame, out, overwrite)
         typer.echo(f"wrote {out}, {len(frame):,} rows")

@@ -106,7 +106,8 @@ class Bins:
     def index(self, values: Float[Tensor, "*s"]) -> Int[Tensor, "*s"]:
         """Counter of every value: 0 below, 1 to ``count`` inside, ``count + 1`` above."""
         inside = ((values.double() - self.low) / self.width).floor().clamp(-1, self.count)
-        inside = torch.where(values == self.high, self.count - 1, inside)
+        # a value just below ``high`` may be rounded up to it
+        inside = torch.where(values <= self.high, inside.clamp(max=self.count - 1), inside)
         return inside.long() + 1
 
     def counts(

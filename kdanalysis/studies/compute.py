@@ -10,7 +10,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS
-from kdanalysis.studies.kept import FED, feed_kept
+from kdanalysis.studies.kept_rows import FED, feed_kept
 from kdanalysis.studies.source import Source
 
 Batches = Iterable[Mapping[str, np.ndarray]]
@@ -49,7 +49,8 @@ def compute(
         group = [one for one in able.values() if one.kind == kind]
         wanted = {name for one in group for name in (*one.needs, *one.takes)}
         kept = kind == "samples" and source.kept
-        columns = FED if kept else [name for name in source.columns(kind) if name in wanted]
+        wanted = {*FED} if kept else wanted
+        columns = [name for name in source.columns(kind) if name in wanted]
         rows = RANKS.share(source.num_rows) if kind == "samples" else None
         size = batch_size or source.batch_size(kind, torch.device(device).type)
         unlabelled = Unlabelled()

@@ -10,11 +10,13 @@ from jaxtyping import Int64
 
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.regions import count_regions
+from kdanalysis.core.vocabulary import POSITIONS
 from kdanalysis.store.grams import GramIndex, gram_batches, gram_index
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.sources import Logits, Regions
-from kdanalysis.studies.setting import setting_of, trained_fact
+from kdanalysis.studies.positions import are_tokens
+from kdanalysis.studies.setting import compared_at, of_samples, setting_of
 
 MOST = {"samples": 400, "layers": 400, "regions": 40}  # steps, or epochs, that tables tell apart
 BY = {"samples": "step", "layers": "step", "regions": "epoch"}
@@ -83,9 +85,7 @@ class Source:
     @property
     def trained_fact(self) -> str | None:
         """Where the loss that trained stands in the tables, or why not; None of one compared."""
-        setting = self.setting()
-        known = setting.decoupled | {"kd": setting.bare["kd"]}
-        return trained_fact(self.info, known)
+        return of_samples(self.info)
 
     @cached_property
     def num_rows(self) -> int:
@@ -94,6 +94,10 @@ class Source:
 
     def columns(self, kind: str = "samples") -> tuple[str, ...]:
         """Names of the columns of a kind; none where there are no such rows."""
+        derived = ("position",) if kind == "samples" and self.of_tokens else ()
+        return (*self._held(kind), *derived)
+
+    def _held(self, kind: str) -> tuple[str, ...]:
         held = self.logits if kind == "samples" else self.regions if kind == "regions" else None
         if held is not None:
             return held.columns
@@ -102,6 +106,14 @@ class Source:
             return there
         matrices = ("covariance", "count") if "covariance" in there else ()
         return ("step", "epoch", "layer", "gram", *matrices)
+
+    @cached_property
+    def of_tokens(self) -> bool:
+        """Whether a run's samples are tokens, whose ids say where in its text each stands."""
+        known = self._held("samples") if self.run is not None else ()
+        if "sample_id" not in known or "position" in known:
+            return False
+        return are_tokens(b["sample_id"] for b in self._read("samples", ["sample_id"], LOOK, None))
 
     @cached_property
     def layers(self) -> GramIndex:
@@ -142,8 +154,13 @@ class Source:
             rows: consecutive ones of the samples; all if None.
         """
         marks = np.array(self.marks(kind))
+        derives = "position" in columns and "position" not in self._held(kind)
+        if derives:
+            columns = [*dict.fromkeys([*columns, "sample_id"])]
+            columns.remove("position")
         for batch in self._read(kind, columns, size, rows):
-            yield on_marks(batch, marks, BY[kind])
+            more = {"position": batch["sample_id"] % POSITIONS} if derives else {}
+            yield on_marks({**batch, **more}, marks, BY[kind])
 
     def _read(
         self, kind: str, columns: Sequence[str], size: int, rows: range | None
@@ -175,8 +192,10 @@ class Source:
 
         Args:
             kind: of the rows.
-            compared: temperature and k of the losses compared; those of the run's loss if None.
+            compared: temperature and k of the losses compared; those of the run's loss if None; of
+                kept classes see ``compared_at``.
         """
+        compared = compared_at(self.info, compared) if kind == "samples" else compared
         recorded: dict[str, Any] = {"steps": self.marks(kind), "scales": tuple(self.info.scales)}
         if kind == "samples" and self.run is not None:
             recorded["ramps"] = ramps_of(self.run, self.marks(kind))
