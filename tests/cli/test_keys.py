@@ -17,7 +17,7 @@ def test_unusual_names_are_read_where_they_are_given(run_command, file):
     result = run_command("diagnose", file)
     assert result.exit_code == 2
     assert "it has gold, mine, out, need one of teacher_logits" in result.stderr
-    assert "or say by keys which it is, teacher_logits=NAME" in result.stderr
+    assert "or say by --keys which it is, teacher_logits=NAME" in result.stderr
     result = run_command("diagnose", file, "--keys", "teacher_logits=out", "--keys", "target=gold")
     assert result.exit_code == 0, result.stderr
     assert "30 samples, 4 classes" in result.stdout
@@ -37,7 +37,7 @@ def test_both_sides_are_named(run_command, file, command):
     [
         ("teacher_logits", "--keys 'teacher_logits' cannot be read: need COLUMN=NAME"),
         ("=out", "--keys '' cannot be read"),
-        ("teacher=out", "keys name ['teacher'], which is no column: need one of teacher_logits"),
+        ("teacher=out", "--keys name ['teacher'], which is no column: need one of teacher_logits"),
         ("teacher_logits=x", "has no x: it has gold, mine, out"),
     ],
 )
