@@ -16,7 +16,6 @@ from kdanalysis.losses.around import Sum
 from kdanalysis.losses.base import Loss
 from kdanalysis.losses.registry import KINDS, named, prefixed, preset
 
-
 LONGEST = 40  # letters of what is quoted in an error
 
 
