@@ -7,6 +7,7 @@ table that something else makes.
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from textwrap import shorten
 from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
@@ -19,6 +20,7 @@ from kdanalysis.losses import term_colour_of
 
 let_name_colours(term_colour_of)  # a term has the colour that its loss gives it
 
+MOST_LISTED = 320  # letters of the names of tables in an error
 NOUNS: dict[str, type["Noun"]] = {}
 Names = Sequence[str] | None
 Tables = Mapping[str, pd.DataFrame]
@@ -189,8 +191,13 @@ class Noun:
         return drawn if ax is not None else figure_of(drawn)
 
 
-def find_noun(name: str, known: Sequence[str]) -> type[Noun]:
+def find_noun(name: str, known: Sequence[str], there: Callable[[], Names] = tuple) -> type[Noun]:
     """Return the noun of a name.
+
+    Args:
+        name: of the table.
+        known: all names that may be asked for.
+        there: gives the names to list in an error; all known ones if it gives none.
 
     Raises:
         ValueError: it is none of those known; the nearest is offered.
@@ -198,5 +205,6 @@ def find_noun(name: str, known: Sequence[str]) -> type[Noun]:
     if name not in known:
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"no table {name!r}; {hint}there are: {', '.join(known)}")
+        listed = shorten(", ".join(there() or known), MOST_LISTED, placeholder=" ...")
+        raise ValueError(f"no table {name[:40]!r}; {hint}there are: {listed}")
     return NOUNS[name]

@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.queue import QueueWriter
 from kdanalysis.store.run import StoredRun
+from kdanalysis.store.schema import encode
 from kdanalysis.store.writer import PartWriter
 
+Batch = tuple[dict[str, Any], str | None, str]  # columns, dtype and kind of rows
 BATCHES = 1000  # captured ones for which there should be room on the disk
 
 
@@ -56,37 +59,49 @@ class Outlet:
         if not len(record.rows) and record.layers is None:
             self._empty += 1
             return
-        if self._writer is None and not self._broken:
-            self._writer = self._open(record.samples.student.shape[-1])
+        first = self._writer is None and not self._broken
+        info = self._described(record.samples.student.shape[-1]) if first else None
+        rows = list(self._rows(record))
+        if info is not None:
+            self._writer = self._open(info, rows)
             self._broken = self._writer is None
-        if len(record.rows):
-            self._put_rows(record)
-        if self._writer is not None and record.layers is not None:
-            self._writer.put(_stamped(record, record.layers.columns()), kind="layers")
+        if self._writer is not None:
+            for columns, dtype, kind in rows:
+                if kind in ("samples", "tokens"):
+                    self._warn_of_little_room(columns)
+                self._writer.put(columns, dtype, kind)
 
-    def _put_rows(self, record: Record) -> None:
+    def unless_first(self, record: Record | None) -> Record | None:
+        """Return the record of a refused step; None where it would be all that the run holds."""
+        if record is None or self._writer is not None:
+            return record
+        if record.sent is not None:
+            record.sent.remove()
+        return None
+
+    def _rows(self, record: Record) -> Iterator[Batch]:
+        """Yield what a record has to be written, kind by kind, and tell the listener."""
         listener = self._options.listener
-        if self._writer is None and listener is None:
-            return
-        captured = measure(record, self._options.loss, norms=listener is not None)
-        if listener is not None:
-            listener(captured)
-        if self._writer is None:
-            return
-        residual = {"residual": captured.residual.float().cpu().numpy()}
-        columns, dtype, kind = record.samples.columns(), record.samples.dtype, "samples"
-        if self._options.top is not None:
-            self._warn_of_soft(record)
-            how = self._options.top, self._options.loss, self._options.store.dtype
-            columns, dtype, kind = kept_columns(record.samples, *how), None, "tokens"
-        columns = _stamped(record, columns | residual)
-        self._warn_of_little_room(columns)
-        self._writer.put(columns, dtype, kind)
-        if captured.arrival is not None:
-            self._writer.put(_stamped(record, captured.arrival.columns()), kind="terms")
-        if record.regions is not None:
-            columns = _stamped(record, record.regions.columns())
-            self._writer.put(columns, record.regions.dtype, "regions")
+        if len(record.rows) and not (self._broken and listener is None):
+            captured = measure(record, self._options.loss, norms=listener is not None)
+            if listener is not None:
+                listener(captured)
+            if self._broken:
+                return
+            residual = {"residual": captured.residual.float().cpu().numpy()}
+            columns, dtype, kind = record.samples.columns(), record.samples.dtype, "samples"
+            if self._options.top is not None:
+                self._warn_of_soft(record)
+                how = self._options.top, self._options.loss, self._options.store.dtype
+                columns, dtype, kind = kept_columns(record.samples, *how), None, "tokens"
+            yield _stamped(record, columns | residual), dtype, kind
+            if captured.arrival is not None:
+                yield _stamped(record, captured.arrival.columns()), None, "terms"
+            if record.regions is not None:
+                columns = _stamped(record, record.regions.columns())
+                yield columns, record.regions.dtype, "regions"
+        if record.layers is not None:
+            yield _stamped(record, record.layers.columns()), None, "layers"
 
     def _warn_of_little_room(self, columns: dict[str, Any]) -> None:
         """Warn at the first captured batch where the disk has room for few more like it.
@@ -144,12 +159,20 @@ class Outlet:
         if self._writer is not None:
             self._writer.close()
 
-    def _open(self, num_classes: int) -> QueueWriter | None:
-        """Open the run; None after one warning, where that fails and ``on_error`` warns."""
-        path, rank, store = self._options.path, self._options.rank, self._options.store
+    def _described(self, num_classes: int) -> RunInfo:
+        """Return what the run will say of itself; a ValueError where that cannot be."""
         if self._options.top is not None:
             check_classes_kept(self._options.top, self._options.loss, num_classes)
-        info = _info(self._options, num_classes)
+        return _info(self._options, num_classes)
+
+    def _open(self, info: RunInfo, rows: list[Batch]) -> QueueWriter | None:
+        """Open the run; None after one warning, where that fails and ``on_error`` warns.
+
+        The first rows are looked at before: where they cannot be stored there is no folder.
+        """
+        path, rank, store = self._options.path, self._options.rank, self._options.store
+        for columns, dtype, kind in rows:
+            encode(kind, columns, info.sizes, store.dtype, dtype)
         try:
             parts = PartWriter(path, rank, info, store.dtype, existing=store.existing)
         except OSError as error:
@@ -163,8 +186,15 @@ class Outlet:
 def _stamped(record: Record, columns: dict[str, Any]) -> dict[str, Any]:
     """Return columns with those that say when they were captured."""
     count = len(next(iter(columns.values())))
-    step = np.full(count, record.step, dtype=np.int64)
-    return {"step": step, "epoch": np.full(count, record.epoch, dtype=np.int32), **columns}
+    try:
+        step = np.full(count, record.step, dtype=np.int64)
+        epoch = np.full(count, record.epoch, dtype=np.int32)
+    except (OverflowError, TypeError, ValueError):
+        raise ValueError(
+            f"step and epoch of a recorder are whole numbers, below 2^63 and 2^31: got "
+            f"{record.step!r:.40} and {record.epoch!r:.40}"
+        ) from None
+    return {"step": step, "epoch": epoch, **columns}
 
 
 def _width(dtype: str, values: np.ndarray) -> int:

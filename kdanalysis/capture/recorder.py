@@ -150,7 +150,12 @@ class Recorder:
         if self._options.loss is None:
             raise RuntimeError("this recorder was given no loss: use observe, or pass one")
         seen = self._take(target, sample_id, ramp, True, student=student, teacher=teacher)
-        return sum(self._options.loss(seen.student, seen.teacher, target, ramp).values()).mean()
+        try:
+            terms = self._options.loss(seen.student, seen.teacher, target, ramp)
+        except ValueError:
+            self._pending = self._outlet.unless_first(self._pending)
+            raise
+        return sum(terms.values()).mean()
 
     def observe(
         self,

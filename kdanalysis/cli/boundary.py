@@ -15,6 +15,11 @@ from typer.core import TyperCommand, TyperGroup
 
 from kdanalysis.core.ranks import RANKS, Ended
 
+TYPED = {
+    r"(?<=[:;] )vocabulary=(?=\d)": "--vocabulary ",
+    r"\bby keys which": "by --keys which",
+    r"(^|: )keys (?=name |cannot name )": r"\1--keys ",
+}
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
 AS_TYPED = ("keys", "vocabulary")  # options that functions below take by the same names
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -60,6 +65,7 @@ class Boundary(TyperGroup):
             if debug:
                 traceback.print_exc()
             sentence, code = RANKS.tell(explain(error))
+            sentence = as_typed(sentence)
             say(f"error: {sentence}")
         if code == INTERRUPTED or code in (128 + number for number in ENDING):
             say("interrupted" if code == INTERRUPTED else "terminated")
@@ -133,6 +139,13 @@ def explain(error: Exception) -> tuple[str, int]:
         return sentence, BAD_INPUT
     name = type(error).__name__
     return f"unexpected {name}: {sentence} (--debug shows where)", INTERNAL
+
+
+def as_typed(sentence: str) -> str:
+    """Return what is said of arguments in Python as it is typed here."""
+    for said, typed in TYPED.items():
+        sentence = re.sub(said, typed, sentence)
+    return sentence
 
 
 def usage(error: Exception) -> str:

@@ -56,8 +56,8 @@ def diagnose(
         from kdanalysis.studies.facts import left_out_fact
         from kdanalysis.studies.sparse import is_sparse
 
-        if is_sparse(file):
-            study = known_study(file, ladder, vocabulary)
+        if is_sparse(file, names):
+            study = known_study(file, ladder, vocabulary, names)
             if RANKS.first:
                 print_known(study)
                 write(study)

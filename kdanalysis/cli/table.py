@@ -37,6 +37,7 @@ def table(
     from kdanalysis.cli.terminal import open_file, print_frame, warn_of_skipped
     from kdanalysis.studies.compute import without_label
     from kdanalysis.studies.run import open_run, tables_of
+    from kdanalysis.studies.setting import compared_fact
     from kdanalysis.studies.source import Source
 
     machine.prepare()
@@ -51,6 +52,8 @@ def table(
     said = f"{source.num_rows:,} samples{lacking}" if lacking else ""
     if out is None:
         print_frame(frame, title=": ".join(filter(None, (f"{name} of {run}", said))))
+        if "loss" in frame and (note := compared_fact(source.info)):
+            typer.echo(f"\nLosses compared: {note}.")
     else:
         write(frame, out, overwrite)
         typer.echo("; ".join(filter(None, (f"wrote {out}, {len(frame):,} rows", said))))

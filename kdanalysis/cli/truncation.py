@@ -95,13 +95,12 @@ def _studied(
     from kdanalysis.studies.compute import left_out
     from kdanalysis.studies.sparse import is_sparse
 
-    if is_sparse(file):
-        if losses or names:
+    if is_sparse(file, names):
+        if losses:
             raise ValueError(
-                f"{'--losses' if losses else '--keys'} needs all of the teacher's logits, and "
-                f"{file} holds a few tokens a row"
+                f"--losses needs all of the teacher's logits, and {file} holds a few tokens a row"
             )
-        study = sparse_file_study(file, student, *settings, vocabulary)
+        study = sparse_file_study(file, student, *settings, vocabulary, names)
         return study, "{teacher}; {rows} rows".format(**study.facts)
     options = {"keys": names, "vocabulary": vocabulary}
     given = file if student is None else load_logits(file, student=student, **options)

@@ -162,7 +162,7 @@ def sums(whole: Tensor, log_other: Tensor | None) -> None:
         off |= total < 1 - SLACK
     if (row := first(off)) is not None:
         last = "" if log_other is None else " with log_other"
-        hint = "; are they logits (kind='logits')?" if total[row] > 1 else ""
+        hint = "; are they logits (of the kind 'logits')?" if total[row] > 1 else ""
         raise ValueError(
             f"the probabilities of row {row} add up to {float(total[row]):.6g}{last}: need "
             f"{'1 at most' if log_other is None else '1'}{hint}"

@@ -167,7 +167,8 @@ def read_batch(file: Path) -> dict[str, Any]:
         with file.open("rb") as stream:
             batch = _ArraysOnly(stream, encoding="latin1").load()
     except Exception as error:  # a damaged pickle fails in any way its opcodes can
-        raise ValueError(f"{file} cannot be read as a CIFAR batch: {error}") from error
+        said = " ".join(str(error).split())
+        raise ValueError(f"{file} cannot be read as a CIFAR batch: {said:.200}") from error
     if not isinstance(batch, dict):
         raise ValueError(f"{file} holds a {type(batch).__name__}, but a CIFAR batch is a dict")
     return {_text(key): value for key, value in batch.items()}

@@ -51,7 +51,13 @@ def load_parquet(
         _read(source, indices, image_size)
         for source, indices in zip((train, valid or train), chosen, strict=True)
     ]
-    classes = train.classes or [str(i) for i in range(1 + train.labels.max())]
+    most, count = int(train.labels.max()), len(train.labels)
+    if not train.classes and most >= count:
+        raise ValueError(
+            f"{train.files[0]} has the label {most}, and there are {count} images: labels number "
+            "the classes from 0, and every class needs an image"
+        )
+    classes = train.classes or [str(i) for i in range(1 + most)]
     return make_splits(path.resolve().stem, classes, *parts, mirror=True)
 
 
@@ -81,8 +87,8 @@ def _open(files: list[Path]) -> Source:
             image = _column(schema, IMAGE_COLUMNS, file)
             label = _column(schema, LABEL_COLUMNS, file)
             values = pq.read_table(file, columns=[label]).column(label)
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{file} cannot be read as Parquet: {error}") from error
+        except (pa.ArrowException, OSError, UnicodeError) as error:
+            raise ValueError(_damaged(file, error)) from error
         if not pa.types.is_integer(values.type) or values.null_count:
             raise ValueError(f"{file} needs a whole number in every row of its column {label!r}")
         labels.append(values.to_numpy().astype(np.int64))
@@ -127,11 +133,16 @@ def _read(
     return hold(Encoded(encoded, names, image_size)), source.labels[indices]
 
 
+def _damaged(file: Path, error: Exception) -> str:
+    said = str(error).strip().partition("\n")[0]
+    return f"{file} cannot be read as Parquet: {said:.200}"
+
+
 def _image_bytes(file: Path, column: str) -> pa.ChunkedArray:
     try:
         cells = pq.read_table(file, columns=[column]).column(column)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{file} cannot be read as Parquet: {error}") from error
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise ValueError(_damaged(file, error)) from error
     if not pa.types.is_struct(cells.type) or cells.type.get_field_index("bytes") < 0:
         raise ValueError(
             f"{file} has the type {cells.type} in its column {column!r}, but images are needed as "

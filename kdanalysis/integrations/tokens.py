@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.vocabulary import POSITIONS
 
 IGNORED = -100  # the label of padding and of whatever else is not to be learnt
-POSITIONS = 1 << 20  # sample id of a token: that of its row times this, plus its position
 
 
 @typed

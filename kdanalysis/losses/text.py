@@ -17,6 +17,8 @@ from kdanalysis.losses.around import Sum
 from kdanalysis.losses.base import Loss
 from kdanalysis.losses.registry import KINDS, named, prefixed, preset
 
+LONGEST = 40  # letters of what is quoted in an error
+
 
 @typed
 def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
@@ -45,7 +47,7 @@ def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
     Raises:
         ValueError: an unknown name or key (the nearest valid one is named), or a bad value.
     """
-    losses = [_parse_one(part.strip(), temperature) for part in text.split("+")]
+    losses = [_parse_one(" ".join(part.split()), temperature) for part in text.split("+")]
     return losses[0] if len(losses) == 1 else Sum(*losses)
 
 
@@ -54,7 +56,7 @@ def _parse_one(text: str, temperature: float | int | None) -> Loss:
     around, plain = _unwrapped(whole.lower())
     known = {name: (kind, {}) for name, kind in named().items()} | preset()
     if plain not in known:
-        raise ValueError(f"unknown loss {whole!r}{_nearest_loss(whole.lower(), plain)}")
+        raise ValueError(f"unknown loss {whole[:LONGEST]!r}{_nearest_loss(whole.lower(), plain)}")
     made, begun = known[plain]
     inner = _parameters(made)
     outer = [(kind, fixed, _parameters(kind, fixed)) for kind, fixed in around]
@@ -90,6 +92,7 @@ def _options(name: str, text: str, valid: Mapping[str, Parameter]) -> dict[str, 
         key, equals, value = (piece.strip() for piece in option.partition("="))
         if key not in valid:
             listed = "" if equals else " (several numbers are written 1/2/8)"
+            key = key[:LONGEST]
             raise ValueError(f"loss {name!r} has no option {key!r}{listed}{_nearest(key, valid)}")
         if key in found:
             raise ValueError(f"option {key!r} of loss {name!r} is given twice")
@@ -112,7 +115,7 @@ def _read(where: str, text: str, option: Parameter) -> object:
     for kind in kinds:
         with suppress(KeyError, TypeError, ValueError):
             return kind(text)
-    raise ValueError(f"{where}={text} is not of the kind of its default {default}")
+    raise ValueError(f"{where}={text[:LONGEST]} is not of the kind of its default {default}")
 
 
 def _several(kind: Callable, option: Parameter) -> Callable[[str], tuple]:
@@ -139,10 +142,9 @@ def _several(kind: Callable, option: Parameter) -> Callable[[str], tuple]:
 def _nearest_loss(name: str, plain: str) -> str:
     if f"{name}-" in prefixed():
         return f"; did you mean '{name}-kd'? It stands before another loss"
-    before = name.removesuffix(plain)
-    known = [before + other for other in (*named(), *preset())]
+    before, known = name.removesuffix(plain), (*named(), *preset())
     around = [] if before else [text + other for text in prefixed() for other in named()]
-    close = get_close_matches(name, known + around, n=1, cutoff=0.5)
+    close = get_close_matches(name, [before + other for other in known] + around, n=1, cutoff=0.5)
     return _listed(close, known) + ("" if before else f"; each also behind {', '.join(prefixed())}")
 
 

@@ -1,6 +1,6 @@
 """The page of a truncated teacher: what its tokens say, and what they cannot."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kdanalysis.analyzers.teacher.known import known_card, known_mass
@@ -12,7 +12,10 @@ from kdanalysis.studies.sparse import known_at, read_known
 
 
 def known_study(
-    path: str | Path, temperatures: Sequence[float | int] = (1.0,), vocabulary: int | None = None
+    path: str | Path,
+    temperatures: Sequence[float | int] = (1.0,),
+    vocabulary: int | None = None,
+    keys: Mapping[str, str] | None = None,
 ) -> Study:
     """Diagnose a truncated teacher, a file as ``read_sparse`` reads it.
 
@@ -21,12 +24,13 @@ def known_study(
         temperatures: those of them at which the tail is known are shown; that of the file where
             it is known at none.
         vocabulary: number of tokens, where the file does not say it.
+        keys: names in the file, where they are unusual.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: as ``read_sparse``; or it holds draws, or logits without their logsumexp.
     """
-    teacher, target = read_known(path, vocabulary)
+    teacher, target = read_known(path, vocabulary, keys)
     ladder, missing = known_at(teacher, temperatures, path)
     tables = {"known": known_card(ladder, target), "known_mass": known_mass(ladder)}
     facts = {
@@ -36,8 +40,8 @@ def known_study(
         "vocabulary": "unknown" if teacher.vocabulary is None else f"{teacher.vocabulary:,}",
         "places with fillers": teacher.found["sentinel"] or None,
         "left out": missing,
-        "of all tokens": "nothing: their logits are not in the file; kdanalysis truncation shows "
-        "on dense logits what K tokens lose",
+        "of all tokens": "nothing: their logits are not in the file; kdanalysis truncation "
+        "--student FILE shows what K tokens lose",
     }
 
     def sections() -> list[Section]:

@@ -14,7 +14,7 @@ from kdanalysis.pages.nouns import with_conflict
 from kdanalysis.pages.study import Study, Tables
 from kdanalysis.pages.teacher import card_section
 from kdanalysis.studies.compute import Watch, by_noun, unwatched
-from kdanalysis.studies.facts import source_facts
+from kdanalysis.studies.facts import kept_facts, source_facts
 from kdanalysis.studies.run import Run, tables_of
 from kdanalysis.studies.source import Source
 
@@ -60,13 +60,18 @@ def run_study(
     parts = by_noun({"": tables[name]} if alone else tables)
     return Study(
         f"Distillation run {name}" if alone else "Distillation runs",
-        source_facts(first) if alone else {n: s.info.loss for n, s in sources.items()},
+        source_facts(first) if alone else {n: _run_fact(s) for n, s in sources.items()},
         parts,
         lambda: run_sections(parts, first.info.classes),
         first.info.classes,
         lead=lambda: lead_of(parts, explorer, runs=[] if alone else list(sources)),
         explorer=explorer,
     )
+
+
+def _run_fact(source: Source) -> str:
+    """Return the loss of one of several runs, and what was kept of its rows where not all was."""
+    return "; ".join(filter(None, (source.info.loss, *kept_facts(source.info).values())))
 
 
 def run_tables(

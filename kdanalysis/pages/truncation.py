@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
-from kdanalysis.analyzers.truncation.losses import TruncatedLosses
+from kdanalysis.analyzers.truncation.losses import TruncatedLosses, with_each_k
 from kdanalysis.analyzers.truncation.lost import lost_by_k
 from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.together import KEPT, EveryTruncation
@@ -20,11 +20,13 @@ from kdanalysis.pages.study import Study
 from kdanalysis.pages.truncation_sparse import sparse_study, study_of
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, label_fact
-from kdanalysis.studies.kept import bind, lacks
+from kdanalysis.studies.kept import bind, ks_of
 from kdanalysis.studies.opening import Given, open_source
+from kdanalysis.studies.setting import refusals
 from kdanalysis.studies.source import Source
 
 BATCH = 2**23  # rows x classes read together
+POSITION = "of the sample ids, taken for those of kd.tokens: text times 2^20, plus position"
 Losses = str | Iterable[str] | Mapping[str, Loss] | None
 
 
@@ -106,7 +108,7 @@ def truncation_study(
     Args:
         source: logits of both sides, as for ``diagnose``; target, position and token_class where
             there are some. Or a run recorded with ``TopK``, for the K and T that it keeps; it has
-            no table of bias.
+            no table of bias, and losses that look into the other classes are left out.
         ks: how many classes are known, each from 1 to c - 1; of 1, 8, 32, 64 and 128 those below c
             if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
@@ -161,8 +163,9 @@ def _finished(
         "K": ", ".join(map(str, analyzer.ks)),
         "temperatures": ", ".join(f"{t:g}" for t in analyzer.temperatures),
         "labels": label_fact(source),
+        "positions": POSITION if source.of_tokens else None,
         "rows left out (NaN or inf)": left_out or None,
-        "not answered": lacking,
+        "left out": lacking,
     }
     return study_of(f"Truncation: {source.name}", facts, tables)
 
@@ -177,16 +180,26 @@ def kept_study(
     """Study the truncation of a run that keeps a few classes of every row, as its rows allow.
 
     Raises:
-        ValueError: losses are given, a K or a T was not kept, or every row holds NaN or inf.
+        ValueError: a K or a T was not kept, every loss looks into the other classes, or every row
+            holds NaN or inf.
     """
     info = source.info
-    if losses is not None:
-        raise ValueError(lacks(info, source.path, "the table of losses beside full KD"))
-    ks = sorted({*KS} & {*info.kept_ks} | {info.kept}) if ks is None else ks
+    ks = ks_of(info) if ks is None else ks
     analyzer = bind(EveryTruncation(info.num_classes, ks, temperatures, KEPT), info)
-    compute(source, {"truncation": analyzer}, watch=watch)
-    lacking = lacks(info, source.path, "the bias of the mean gradient")
-    return _finished(source, analyzer, analyzer.tables(), lacking)
+    lacking = ["the bias of the mean gradient, which needs all logits"]
+    analyzers: dict[str, Analyzer] = {"truncation": analyzer}
+    found = read_losses(losses, analyzer.temperatures[0])
+    each = {name: (with_each_k(one, ks[:1]) or [(0, one)])[0][1] for name, one in found.items()}
+    lost = refusals(each, info)
+    if found and len(lost) == len(found):
+        raise ValueError(next(iter(lost.values())))
+    if left := {name: one for name, one in found.items() if name not in lost}:
+        beside = TruncatedLosses(info.num_classes, left, ks)
+        analyzers["truncation_losses"] = bind(beside, info)
+    tables = compute(source, analyzers, watch=watch)
+    lacking += [f"{name}: {why}" for name, why in lost.items()]
+    own = analyzer.tables() | {n: t for n, t in tables.items() if n != "truncation"}
+    return _finished(source, analyzer, own, "; ".join(lacking))
 
 
 def with_names(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> dict[str, pd.DataFrame]:

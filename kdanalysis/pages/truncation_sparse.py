@@ -1,6 +1,6 @@
 """The study of truncation of a teacher who is sparse already: arrays, or files of both sides."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ def sparse_file_study(
     ks: Sequence[int] | None = None,
     temperatures: Sequence[float | int] = (1.0,),
     vocabulary: int | None = None,
+    keys: Mapping[str, str] | None = None,
 ) -> Study:
     """Study the truncation of a teacher in a file as ``read_sparse`` reads it.
 
@@ -34,6 +35,7 @@ def sparse_file_study(
         ks: as for ``truncation``, none above the number of stored tokens.
         temperatures: at each the file must say the mass of its tail.
         vocabulary: number of tokens; logits of the student beyond them are cut off.
+        keys: names in the teacher's file, where they are unusual; student_logits in the student's.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -45,8 +47,10 @@ def sparse_file_study(
             f"{path} holds a few tokens a row of a teacher and no student: what truncation loses "
             f"is a gradient in the student's logits, so --student FILE is needed"
         )
-    teacher, _ = read_known(path, vocabulary)
-    ours = read_student(student, vocabulary or teacher.vocabulary)
+    keys = dict(keys or {})
+    own = keys.pop("student_logits", None)
+    teacher, _ = read_known(path, vocabulary, keys)
+    ours = read_student(student, vocabulary or teacher.vocabulary, own)
     return sparse_study(ours, teacher, ks, temperatures, Path(path).name)
 
 

@@ -121,7 +121,7 @@ def load_logits(
         student: a second file with the student's logits for the same rows. Where both files have
             sample_id, rows are joined by it; otherwise they are taken in their order.
         target: a file with the labels of the same rows, joined likewise.
-        keys: names in the file for our columns, where they are unusual.
+        keys: names in the files for our columns, where they are unusual.
         vocabulary: classes to keep of either side, the first ones, where vocabularies are padded
             to other lengths; ``cut`` tells what the padding held.
 
@@ -134,13 +134,15 @@ def load_logits(
     keys = dict(keys or {})
     path = Path(path).expanduser()
     table = open_table(path)
+    apart = {"student_logits": student, "target": target}
+    own = {name: keys.pop(name, None) for name, other in apart.items() if other is not None}
     places = {name: (table, key) for name in KEYS if (key := _find(table, name, keys)) is not None}
     if "teacher_logits" not in places:
         places = {"teacher_logits": (table, _only(table, places))} | places
     orders = []
-    for name, other in (("student_logits", student), ("target", target)):
+    for name, other in apart.items():
         if other is not None:
-            second, key = _second(Path(other).expanduser(), name)
+            second, key = _second(Path(other).expanduser(), name, own[name])
             second, order = joined(places.get("sample_id"), second, _find(second, "sample_id", {}))
             places[name] = second, key
             orders.append(order)
@@ -149,19 +151,25 @@ def load_logits(
     return logits
 
 
-def load_side(path: str | Path, name: str, vocabulary: int | None = None) -> Logits:
+def load_side(
+    path: str | Path, name: str, vocabulary: int | None = None, key: str | None = None
+) -> Logits:
     """Open the logits of one side that stand in a file alone; its column is teacher_logits.
 
     Args:
         path: the file.
         name: "student_logits" or "teacher_logits": which one, where the file has both.
         vocabulary: classes to keep, fewer or as many as the file has.
+        key: what it is called in the file, where that is unusual.
 
     Raises:
         FileNotFoundError, ValueError: as ``load_logits``.
     """
     path = Path(path).expanduser()
-    return Logits(path, {"teacher_logits": _second(path, name)}, vocabulary)
+    try:
+        return Logits(path, {"teacher_logits": _second(path, name, key)}, vocabulary)
+    except ValueError as error:
+        raise ValueError(str(error).replace("teacher_logits of", f"{name} of", 1)) from error
 
 
 @typed
@@ -219,15 +227,22 @@ def _only(table: Table, places: Mapping[str, object]) -> str:
     )
 
 
-def _second(path: Path, name: str) -> tuple[Table, str]:
+def _second(path: Path, name: str, key: str | None = None) -> tuple[Table, str]:
     table = open_table(path)
-    other = KEYS["teacher_logits"] + ("teacher_logits",) if name == "student_logits" else ()
-    for key in (name, *KEYS[name], UNNAMED, *other):
+    if key is not None:
+        return table, _find(table, name, {name: key})
+    either = (UNNAMED, "logits") if name == "student_logits" else (UNNAMED,)
+    for key in (name, *KEYS[name], *either):
         if key in table.keys:
             return table, key
-    if len(table.keys) == 1:
+    others = {one for side in ("teacher_logits", "student_logits") for one in (side, *KEYS[side])}
+    if len(table.keys) == 1 and table.keys[0] not in others - {name, *KEYS[name]}:
         return table, table.keys[0]
-    raise ValueError(f"{path} has no {name}: it has {_list(table)}")
+    names = ", ".join((name, *KEYS[name], *filter(None, either)))
+    raise ValueError(
+        f"{path} has no {name.replace('_', ' ')}: it has {_list(table)}, need one of {names}, or "
+        f"say by keys which it is, {name}=NAME"
+    )
 
 
 def _list(table: Table) -> str:

@@ -57,7 +57,7 @@ def load_sparse(
         vocabulary: number of tokens; what the file says of it, or None, if not given.
         temperature: of the log-probabilities; 1 where neither this nor the file says it.
         kind: "logprobs", "logits" or "sampled".
-        keys: names in the file for ids and logprobs, where they are unusual.
+        keys: names in the file for ids, logprobs, log_other, counts and target, where unusual.
         config: DistillKit's compression_config.yaml; the one beside the file if not given.
 
     Returns:
@@ -100,11 +100,12 @@ def _read(path: Path, keys: Mapping[str, str], config: str | Path | None) -> Row
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is no file")
     with reading(path):
-        if suffix in SERVED:
-            return read_served(path)
-        if suffix == ARCHIVE:
-            return read_megatron(path)
-        table = open_table(path)
-        if isinstance(table, ParquetTable) and {*PACKED} <= {*table.keys}:
+        table = None if suffix in (*SERVED, ARCHIVE) else open_table(path)
+        packed = isinstance(table, ParquetTable) and {*PACKED} <= {*table.keys}
+        if table is not None and not packed:
+            return read_arrays(table, keys)
+        if keys:
+            raise ValueError(f"{path} has names of its own kind: keys cannot name {[*keys]}")
+        if packed:
             return read_distillkit(table, config)
-        return read_arrays(table, keys)
+        return read_served(path) if suffix in SERVED else read_megatron(path)

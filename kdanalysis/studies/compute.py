@@ -12,7 +12,7 @@ from kdanalysis.core.compiled import expecting
 from kdanalysis.core.device import as_device
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS
-from kdanalysis.studies.kept import FED, feed_kept
+from kdanalysis.studies.kept_rows import FED, feed_kept
 from kdanalysis.studies.source import Source
 
 Batches = Iterable[Mapping[str, np.ndarray]]
@@ -54,7 +54,8 @@ def compute(
         group = [one for one in able.values() if one.kind == kind]
         wanted = {name for one in group for name in (*one.needs, *one.takes)}
         kept = kind == "samples" and source.kept
-        columns = FED if kept else [name for name in source.columns(kind) if name in wanted]
+        wanted = {*FED} if kept else wanted
+        columns = [name for name in source.columns(kind) if name in wanted]
         size = batch_size or source.batch_size(kind, device.type)
         unlabelled = Unlabelled()
         batches = unlabelled.counting(source.batches(kind, columns, size, source.share(kind)))

@@ -1,6 +1,6 @@
 """Facts about runs and logits, as (label, value) pairs for a page's head or a terminal.
 
-Nothing here loads torch: ``kdanalysis info`` answers at once.
+Nothing here loads torch but for a run of kept classes: ``kdanalysis info`` answers at once.
 """
 
 from collections.abc import Mapping
@@ -91,7 +91,7 @@ def run_facts(run: Any) -> dict[str, object]:
         "columns": ", ".join(run.columns),
         "layers": ", ".join(layers),
         "regions": region_fact(run),
-        "kept": kept_fact(info),
+        **kept_facts(info),
         "targets": soft_fact(run),
         "ranks": info.world_size,
         "seed": info.seed,
@@ -114,19 +114,26 @@ def region_fact(run: Any) -> str | None:
     return f"{run.count('regions'):,} samples at scales {', '.join(map(str, run.info.scales))}"
 
 
-def kept_fact(info: Any) -> str | None:
-    """Return what is kept in place of all logits, and what cannot be answered; None where all are.
+def kept_facts(info: Any) -> dict[str, object]:
+    """Return what is kept in place of all logits, and what that leaves of the tables.
+
+    Nothing where all logits are. Otherwise losses are looked at, and torch is loaded.
 
     Args:
         info: of a run.
     """
     if not info.kept:
-        return None
+        return {}
+    from kdanalysis.studies.setting import compared_fact, of_samples
+
     temperatures = ", ".join(f"{t:g}" for t in info.kept_temperatures)
-    return (
-        f"the teacher's {info.kept} largest classes of every row, one more, and sums over the "
-        f"others at T = {temperatures}; nothing can be said of any other class by itself"
-    )
+    return {
+        "kept": f"the teacher's {info.kept} largest classes of every row, one more, and sums over "
+        f"the others at T = {temperatures}; nothing can be said of any other class by itself; what "
+        f"fewer classes lose is in the table truncation",
+        "losses compared": compared_fact(info),
+        "loss in tables": of_samples(info),
+    }
 
 
 def soft_fact(run: Any) -> str | None:

@@ -72,8 +72,8 @@ def _dense(path: Any, keys: Mapping[str, str] | None, vocabulary: int | None) ->
             raise
         raise ValueError(
             f"{path} holds a few tokens a row of a truncated teacher, and the logits of all "
-            "classes are needed here: kdanalysis diagnose says what the tokens say, kdanalysis "
-            "truncation shows on dense logits what they lose"
+            "classes are needed here: kdanalysis diagnose says what the tokens say, and kdanalysis "
+            "truncation --student FILE what they lose"
         ) from error
 
 

@@ -10,11 +10,15 @@ import pandas as pd
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.noun import find_noun
+from kdanalysis.analyzers.truncation.part import KS, Truncation
+from kdanalysis.analyzers.truncation.together import KEPT, PARTS
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.vocabulary import VOCABULARY
+from kdanalysis.losses.kept import temperatures_of
 from kdanalysis.store.run import StoredRun
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.kept import kept_analyzer
+from kdanalysis.studies.setting import trained_loss
 from kdanalysis.studies.source import Source
 
 MOST_CLASSES = 200  # of tables with a row for every pair of classes
@@ -26,6 +30,14 @@ ORDER = (  # in which tables stand on pages and in lists; others follow
     *("embedding", "direction", "agreement", "layers", "snr"),
     *("anatomy", "ambiguity", "cancellation", "uptake"),
 )
+ASKED = tuple(kind.noun for kind in PARTS)  # truncation: made of logits of both sides when named
+ELSEWHERE = {  # tables that need more than a run: what gives them
+    "sweep": "kdanalysis sweep, or kd.sweep_study",
+    "losses": "kdanalysis compare --losses LOSS,LOSS, or kd.compare",
+    "candidates": "kdanalysis diagnose, or kd.diagnose",
+    "tokens": "kdanalysis diagnose, or kd.diagnose",
+    "truncation_losses": "kdanalysis truncation --losses LOSS,LOSS, or kd.truncation_study",
+}
 LACKS = {
     "layers": "gradients at layers, which {path} lacks: record them with "
     'Recorder(keep=kd.Layers("logits", ...))',
@@ -44,7 +56,7 @@ class Run(StoredRun):
     """A run folder with its rows (see ``StoredRun``) and its tables."""
 
     def table(self, name: str) -> pd.DataFrame:
-        """Compute one table from all rows; :func:`table_names` lists the names.
+        """Compute one table from all rows; an unknown name is answered with those there are.
 
         Raises:
             ValueError: no such table, or the run lacks a column that it needs.
@@ -150,7 +162,7 @@ def refuse_pairs(name: str, source: Source) -> None:
         raise ValueError(
             f"table {name!r} of {source.path} would hold {classes:,} x {classes:,} numbers, "
             f"{classes**2 * 8 / 1e9:.3g} GB or more: beyond {VOCABULARY:,} classes ask for "
-            f"'teacher' or 'mass', or open a file cut by kd.load_logits(file, vocabulary=...)"
+            f"'teacher' or 'mass', or cut the logits with kd.load_logits(..., vocabulary=)"
         )
 
 
@@ -160,14 +172,16 @@ def analyzer(source: Source, name: str, compared: tuple[float, int] | None = Non
     Raises:
         ValueError: no such table (the nearest name is offered), or the source lacks what it needs.
     """
-    kind = find_noun(name, table_names())
+    if name in ELSEWHERE:
+        raise ValueError(f"the table {name!r} of {source.path} is made by {ELSEWHERE[name]}")
+    kind = find_noun(name, (*table_names(), *ASKED), lambda: names_of(source))
     there = source.columns(kind.kind)
     if not there and kind.kind in LACKS:
         raise ValueError(f"table {name!r} needs {LACKS[kind.kind].format(path=source.path)}")
     if source.kept and kind.kind == "samples":
         return kept_analyzer(source, kind, compared)
     refuse_pairs(name, source)
-    made = kind.for_setting(source.setting(kind.kind, compared))
+    made = _made(source, kind, compared)
     if made is None:
         raise ValueError(
             f"there is no table {name!r} of {source.path}: with {source.info.num_classes} classes "
@@ -181,6 +195,21 @@ def analyzer(source: Source, name: str, compared: tuple[float, int] | None = Non
             f"it has: {', '.join(there) or 'no rows at all'}"
         )
     return made
+
+
+def names_of(source: Source) -> list[str]:
+    """Return the names of the tables that a source has, those of truncation last."""
+    asked = [kind.noun for kind in (KEPT if source.kept else PARTS)]
+    both = source.kept or "student_logits" in source.columns()
+    return [n for n in table_names() if possible(source, n)] + (asked if both else [])
+
+
+def _made(source: Source, kind: type[Analyzer], compared: tuple[float, int] | None) -> Any:
+    """Make an analyzer of all logits; of truncation at T = 1 and those of the run's loss."""
+    if not issubclass(kind, Truncation):
+        return kind.for_setting(source.setting(kind.kind, compared))
+    classes, loss = source.info.num_classes, trained_loss(source.info)
+    return kind(classes, [k for k in KS if k < classes], temperatures_of(loss))
 
 
 @typed

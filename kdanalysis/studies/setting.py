@@ -14,6 +14,7 @@ from kdanalysis.losses import (
     Sum,
     restore_loss,
 )
+from kdanalysis.losses.kept import OverKept
 from kdanalysis.store.info import RunInfo
 
 DEFAULTS = (4.0, 5)  # temperature and k where no loss says any
@@ -74,6 +75,54 @@ def distilled_with(info: RunInfo, known: Mapping[str, Loss]) -> dict[str, Loss]:
     return {"trained": Sum(*parts)}
 
 
+def compared_at(info: RunInfo, compared: tuple[float, int] | None = None) -> tuple[float, int]:
+    """Return T and k of the losses compared on samples; of kept classes as far as those go.
+
+    Where no sums were kept at the temperature it is the largest at which they were, and k is no
+    larger than the number of classes kept.
+
+    Args:
+        info: of the run.
+        compared: what is asked for; that of the run's loss if None.
+    """
+    temperature, k = compared or common_settings([info])
+    if not info.kept:
+        return temperature, k
+    known = info.kept_temperatures
+    return temperature if temperature in known else known[-1], min(k, info.kept)
+
+
+def compared_fact(info: RunInfo) -> str | None:
+    """Return T and k of the losses compared on kept classes, and why; None where all are kept."""
+    if not info.kept:
+        return None
+    (wanted, size), (temperature, k) = common_settings([info]), compared_at(info)
+    said = [f"KD, DKD and GDKD at T = {temperature:g} and k = {k}"]
+    if wanted != temperature:
+        known = ", ".join(f"{t:g}" for t in info.kept_temperatures)
+        said.append(f"not at T = {wanted:g}: sums over the other classes were kept at T = {known}")
+    if size != k:
+        said.append(f"not at k = {size}: {info.kept} classes were kept")
+    return "; ".join(said)
+
+
+def refusals(losses: Mapping[str, Loss], info: RunInfo) -> dict[str, str]:
+    """Return which losses rows of kept classes do not answer for, by name, and why."""
+    found = {}
+    for name, loss in losses.items():
+        try:
+            OverKept(loss, info.kept, info.kept_temperatures)
+        except ValueError as error:
+            found[name] = str(error)
+    return found
+
+
+def of_samples(info: RunInfo) -> str | None:
+    """Return where the loss that trained stands in the tables of samples; see ``trained_fact``."""
+    setting = setting_of(info, compared_at(info))
+    return trained_fact(info, setting.decoupled | {"kd": setting.bare["kd"]})
+
+
 def trained_fact(info: RunInfo, compared: Mapping[str, Loss]) -> str | None:
     """Return where the loss that trained stands in the tables, or why not; None of a known one.
 
@@ -91,8 +140,11 @@ def trained_fact(info: RunInfo, compared: Mapping[str, Loss]) -> str | None:
         )
     if loss.scales:
         return f"it is on regions, whose logits tables of samples do not hold, so {others}"
-    if not distilled_with(info, compared):
+    distilled = distilled_with(info, compared)
+    if not distilled:
         return None
+    if info.kept and (why := refusals(distilled, info)):
+        return f"{others}: {why['trained']}"
     return (
         "in value, magnitude, share, conflict and direction it is the row 'trained'; confidence "
         "and amplification are made of KD, DKD and GDKD alone"

@@ -11,12 +11,15 @@ from jaxtyping import Int64
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.core.regions import count_regions
+from kdanalysis.core.vocabulary import POSITIONS
 from kdanalysis.store.grams import GramIndex, gram_batches, gram_index
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.sources import Logits, Regions
 from kdanalysis.studies.features import Features
-from kdanalysis.studies.setting import setting_of, trained_fact
+from kdanalysis.studies.marks import LOOK, on_marks, ramps_of, thinned
+from kdanalysis.studies.positions import are_tokens
+from kdanalysis.studies.setting import compared_at, of_samples, setting_of
 
 MOST = {"samples": 400, "layers": 400, "regions": 40}  # steps, or epochs, that tables tell apart
 BY = {"samples": "step", "layers": "step", "regions": "epoch", "features": ""}
@@ -24,7 +27,6 @@ ENTRIES = {"cpu": 2**17}  # rows x classes of a batch: some copies of it are ali
 MANY = 2**22  # on other devices
 FEWEST, WIDE = 64, 2**20  # rows of a batch, unless they have more entries than this
 REGION_ENTRIES = 2**20  # numbers in a batch of region logits
-LOOK = 65_536  # rows of a batch of steps
 
 
 class Source:
@@ -87,9 +89,7 @@ class Source:
     @property
     def trained_fact(self) -> str | None:
         """Where the loss that trained stands in the tables, or why not; None of one compared."""
-        setting = self.setting()
-        known = setting.decoupled | {"kd": setting.bare["kd"]}
-        return trained_fact(self.info, known)
+        return of_samples(self.info)
 
     @cached_property
     def num_rows(self) -> int:
@@ -98,6 +98,10 @@ class Source:
 
     def columns(self, kind: str = "samples") -> tuple[str, ...]:
         """Names of the columns of a kind; none where there are no such rows."""
+        derived = ("position",) if kind == "samples" and self.of_tokens else ()
+        return (*self._held(kind), *derived)
+
+    def _held(self, kind: str) -> tuple[str, ...]:
         if kind == "features":
             return self.features.columns if self.features else ()
         held = self.logits if kind == "samples" else self.regions if kind == "regions" else None
@@ -120,6 +124,14 @@ class Source:
         if kind == "features":
             return RANKS.share(len(self.features.rows))
         return RANKS.share(self.num_rows) if kind == "samples" else None
+
+    @cached_property
+    def of_tokens(self) -> bool:
+        """Whether a run's samples are tokens, whose ids say where in its text each stands."""
+        known = self._held("samples") if self.run is not None else ()
+        if "sample_id" not in known or "position" in known:
+            return False
+        return are_tokens(b["sample_id"] for b in self._read("samples", ["sample_id"], LOOK, None))
 
     @cached_property
     def layers(self) -> GramIndex:
@@ -164,8 +176,13 @@ class Source:
             rows: consecutive ones of the samples, or of the features looked at; all if None.
         """
         marks = np.array(self.marks(kind))
+        derives = "position" in columns and "position" not in self._held(kind)
+        if derives:
+            columns = [*dict.fromkeys([*columns, "sample_id"])]
+            columns.remove("position")
         for batch in self._read(kind, columns, size, rows):
-            yield on_marks(batch, marks, BY[kind])
+            more = {"position": batch["sample_id"] % POSITIONS} if derives else {}
+            yield on_marks({**batch, **more}, marks, BY[kind])
 
     def _read(
         self, kind: str, columns: Sequence[str], size: int, rows: range | None
@@ -201,8 +218,10 @@ class Source:
 
         Args:
             kind: of the rows.
-            compared: temperature and k of the losses compared; those of the run's loss if None.
+            compared: temperature and k of the losses compared; those of the run's loss if None; of
+                kept classes see ``compared_at``.
         """
+        compared = compared_at(self.info, compared) if kind == "samples" else compared
         recorded: dict[str, Any] = {"steps": self.marks(kind), "scales": tuple(self.info.scales)}
         if kind == "samples":
             recorded["ramps"] = self._ramps
@@ -212,35 +231,3 @@ class Source:
             found = self.features
             recorded |= {"features": found.widths, "counts": found.counts, "rows": len(found.rows)}
         return setting_of(self.info, compared, **recorded)
-
-
-def ramps_of(run: StoredRun, marks: Sequence[int]) -> dict[str, tuple[float, ...]]:
-    """Return the mean warm-up factor by term and mark; nothing where all that are known are 1."""
-    columns = ("step", "term", "ramp")
-    there = run.columns_of("terms")
-    batches = [*run.batches(columns, LOOK, kind="terms")] if there else []
-    if all((batch["ramp"] == 1).all() for batch in batches):
-        return {}
-    step, term, ramp = (np.concatenate([b[name] for b in batches]) for name in columns)
-    place = np.searchsorted(np.array(marks), step, side="right") - 1
-    found = {}
-    for name in dict.fromkeys(term):
-        chosen = (term == name) & (place >= 0)
-        total, count = (
-            np.bincount(place[chosen], weights, len(marks)) for weights in (ramp[chosen], None)
-        )
-        found[str(name)] = tuple((total / np.where(count, count, np.nan)).tolist())
-    return found
-
-
-def thinned(steps: Int64[np.ndarray, " s"], most: int) -> Int64[np.ndarray, " t"]:
-    """Return at most ``most`` of the ascending steps, evenly spread, the first one included."""
-    return steps[:: max(1, -(-len(steps) // most))]
-
-
-def on_marks(batch: Mapping, marks: Int64[np.ndarray, " t"], column: str = "step") -> dict:
-    """Replace every step, or epoch, by the last mark that is not after it."""
-    if column not in batch:
-        return dict(batch)
-    place = np.searchsorted(marks, batch[column], side="right") - 1
-    return {**batch, column: marks[place]}

@@ -34,7 +34,7 @@ def read_sparse(
             number of real ones.
         temperature: T of the log-probabilities, where the file does not say it; 1 if not given.
         kind: "logprobs"; "logits"; or "sampled", tokens that were drawn, with their counts.
-        keys: names in the file for ids and logprobs, where they are unusual.
+        keys: names in the file for ids, logprobs, log_other, counts and target, where unusual.
         config: DistillKit's compression_config.yaml; the one beside the file if not given.
 
     Raises:
@@ -63,22 +63,29 @@ def teacher_of(columns: Mapping[str, Any], path: str | Path) -> SparseTeacher:
     return teacher
 
 
-def is_sparse(given: Any) -> bool:
+def is_sparse(given: Any, keys: Mapping[str, str] | None = None) -> bool:
     """Whether what a user names is a file that holds a truncated teacher.
+
+    Args:
+        given: a path, or anything else.
+        keys: names in the file; those of tokens say that it does.
 
     Raises:
         FileNotFoundError, ValueError: as ``holds_sparse``.
     """
-    return isinstance(given, str | Path) and holds_sparse(given)
+    named = not {"ids", "logprobs"}.isdisjoint(keys or ())
+    return isinstance(given, str | Path) and (named or holds_sparse(given))
 
 
-def read_known(path: str | Path, vocabulary: int | None) -> tuple[SparseTeacher, Tensor | None]:
+def read_known(
+    path: str | Path, vocabulary: int | None, keys: Mapping[str, str] | None = None
+) -> tuple[SparseTeacher, Tensor | None]:
     """Read a truncated teacher and its labels (n,), None where there are none; see ``read_sparse``.
 
     Raises:
         ValueError: as ``read_sparse``, or a file of draws.
     """
-    columns = load_sparse(path, vocabulary=vocabulary)
+    columns = load_sparse(path, vocabulary=vocabulary, keys=keys)
     if columns["counts"] is not None:
         raise ValueError(
             f"{path} holds draws with their counts, of which only an estimate of the teacher can "
@@ -88,13 +95,13 @@ def read_known(path: str | Path, vocabulary: int | None) -> tuple[SparseTeacher,
     return teacher_of(columns, path), None if target is None else torch.from_numpy(target)
 
 
-def read_student(path: str | Path, vocabulary: int | None) -> np.ndarray:
+def read_student(path: str | Path, vocabulary: int | None, key: str | None = None) -> np.ndarray:
     """Read all of a student's logits (n, c) from a file, cut to the vocabulary; see ``load_side``.
 
     Raises:
         FileNotFoundError, ValueError: as ``load_side``.
     """
-    side = load_side(path, "student_logits", vocabulary)
+    side = load_side(path, "student_logits", vocabulary, key)
     return np.concatenate([batch["teacher_logits"] for batch in side.batches()])
 
 

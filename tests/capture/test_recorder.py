@@ -259,6 +259,35 @@ def test_a_computed_loss_refuses_nan_and_names_the_sample(tmp_path):
         pytest.raises(ValueError, match="teacher logits of sample 2 hold nan at class 1"),
     ):
         recorder.loss(torch.zeros(5, dtype=torch.long), student=student, teacher=teacher)
+    assert not (tmp_path / "run").exists()
+
+
+def boom(captured):
+    raise RuntimeError("boom")
+
+
+@pytest.mark.parametrize("keep", [(), TopK(2)], ids=["dense", "top"])
+@pytest.mark.parametrize(
+    ("what", "options", "says"),
+    [
+        ({"student": torch.full((5, 6), 1e6)}, {}, "student_logits reach 1e.06, beyond 65504"),
+        ({}, {"listener": boom}, "boom"),
+        ({"epoch": 2**31}, {}, "step and epoch of a recorder are whole numbers, .* 2147483648"),
+        ({"step": 2**70}, {}, "step and epoch of a recorder are whole numbers"),
+        ({}, {"store": Store(classes=["one"])}, "got 1 class names for 6 classes"),
+    ],
+    ids=lambda x: ",".join(x) if isinstance(x, dict) else None,
+)
+def test_nothing_is_left_of_a_first_step_that_fails(tmp_path, keep, what, options, says):
+    sides = dict(zip(("student", "teacher"), torch.randn(2, 5, 6), strict=True))
+    recorder = Recorder(tmp_path / "run", KD(1.0), keep=keep, schedule=every(1), **options)
+    for name in what.keys() & {"step", "epoch"}:
+        setattr(recorder, name, what[name])
+    sides |= {name: logits for name, logits in what.items() if name in sides}
+    recorder.observe(torch.zeros(5, dtype=torch.long), **sides)
+    with pytest.raises((ValueError, RuntimeError), match=says):
+        recorder.close()
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_run_says_what_it_is(tmp_path):

@@ -1,5 +1,6 @@
 """A recorder that keeps K classes: small, with the residual of all logits, and the same tables."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,14 @@ import pytest
 import torch
 
 import kdanalysis as kd
+from kdanalysis.analyzers.truncation.together import KEPT
+from kdanalysis.pages.run import report
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.sources import load_logits
+from kdanalysis.studies.facts import run_facts, source_facts
 from kdanalysis.studies.kept import TABLES
+from kdanalysis.studies.positions import are_tokens
+from kdanalysis.studies.run import open_run
 
 CLASSES = 200
 LOSS = kd.Sum(kd.CrossEntropy(), kd.GDKD(5, temperature=2.0))
@@ -72,6 +78,93 @@ def test_truncation_is_that_of_a_run_of_all_logits(runs):
         pd.testing.assert_frame_equal(table, exact, rtol=1e-5, atol=1e-6)
 
 
+def test_truncation_is_a_table_by_name_at_the_temperatures_of_the_loss(runs):
+    for run in runs:
+        known = kd.truncation_study(run, temperatures=(1, 2)).tables
+        for name in ("truncation", "truncation_tail"):
+            pd.testing.assert_frame_equal(kd.open(run).table(name), known[name])
+    with pytest.raises(ValueError, match="'truncation_bias' looks at every class and needs a run"):
+        kd.open(runs[1]).table("truncation_bias")
+    with pytest.raises(ValueError, match="is made by kdanalysis truncation --losses"):
+        kd.open(runs[1]).table("truncation_losses")
+
+
+def test_an_unknown_table_is_answered_with_those_of_the_run(runs):
+    lists = []
+    for run in runs:
+        with pytest.raises(ValueError, match="did you mean 'truncation'") as caught:
+            kd.open(run).table("truncatoin")
+        assert len(str(caught.value)) <= 400
+        lists.append({*str(caught.value).partition("there are: ")[2].split(", ")})
+    assert lists[1] < lists[0]
+    assert lists[1] == {*TABLES, *(kind.noun for kind in KEPT)}
+
+
+def test_losses_beside_full_kd_are_those_of_a_run_of_all_logits(runs):
+    asked = "verl,gdkd:k=5,topk:k=99,divergence=reverse,tail=renormalise,jsd:k=8,ce"
+    dense = kd.truncation_study(runs[0], (1, 8), (2,), asked)
+    top = kd.truncation_study(runs[1], (1, 8), (2,), f"{asked},tvd")
+    name = "truncation_losses"
+    pd.testing.assert_frame_equal(top.tables[name], dense.tables[name], rtol=1e-5, atol=1e-6)
+    assert "tvd: TVD(" in top.facts["left out"]
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """Tokens of texts, of which 2 classes are kept or all, trained with what looks at all."""
+    folder, loss = tmp_path_factory.mktemp("words"), kd.LogitStandardized(kd.KD(3.0))
+    student, teacher = torch.randn(2, 6, 9, 40, generator=torch.Generator().manual_seed(0))
+    rows = kd.tokens(student, 3 * teacher, torch.zeros(6, 9, dtype=torch.long))
+    for name, keep in (("dense", ()), ("top", kd.TopK(2))):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "tables of this run will lack the loss")
+            sides = {"student": rows.student, "teacher": rows.teacher}
+            with kd.Recorder(folder / name, loss, keep=keep, schedule=kd.every(1)) as recorder:
+                recorder.observe(rows.target, rows.sample_id, **sides)
+    return folder
+
+
+def test_what_is_compared_and_what_is_not_is_said(words):
+    facts = run_facts(StoredRun(words / "top"))
+    assert facts["losses compared"] == (
+        "KD, DKD and GDKD at T = 3 and k = 2; not at T = 4: sums over the other classes were kept "
+        "at T = 1, 3; not at k = 5: 2 classes were kept"
+    )
+    assert "LogitStandardized" in facts["loss in tables"]
+    assert "looks into the classes outside the 2 largest" in facts["loss in tables"]
+    assert set(kd.open(words / "top").table("share").loss) == {
+        *("dkd", "gdkd", "dkd 1/1", "gdkd 1/1/1", "kd parts", "kd parts by target")
+    }
+    opened = kd.open(words / "top")
+    page = report({"one": open_run(words / "top"), "other": open_run(words / "top")}).facts["one"]
+    for said in ("losses compared", "loss in tables"):
+        assert facts[said] in page
+        assert source_facts(opened.source)[said] == facts[said]
+    assert "losses compared" not in run_facts(StoredRun(words / "dense"))
+
+
+def test_the_positions_of_tokens_are_known_by_their_ids(words):
+    studies = [kd.truncation_study(words / name, (1, 2)) for name in ("dense", "top")]
+    dense, top = (one.tables["truncation_payers"] for one in studies)
+    pd.testing.assert_frame_equal(top, dense, rtol=1e-5, atol=1e-6)
+    rows = top[(top.kind == "position") & (top.k == 1) & (top.convention == "bucket")]
+    assert dict(zip(rows.group, rows.n, strict=True)) == {"1-3": 18, "4-15": 30}
+    assert all("text times 2^20" in one.facts["positions"] for one in studies)
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ([[3, (1 << 20) + 4], [5 << 20]], True),
+        ([[3, 4, 5]], False),  # a single text, or rows by number
+        ([[1 << 32, (1 << 32) + 1], [2 << 32]], False),  # what ranks give by themselves
+        ([[3, 1_200_000], [(1 << 19) + 5]], False),
+    ],
+)
+def test_only_ids_that_are_those_of_tokens_are_taken_for_them(ids, said):
+    assert are_tokens(map(np.array, ids)) is said
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "same"])
 def test_logits_are_kept_as_they_are_stored_whole(tmp_path, dtype):
     runs = [train(tmp_path / n, k, dtype=dtype) for n, k in (("dense", ()), ("top", kd.TopK(8)))]
@@ -102,11 +195,11 @@ def test_what_such_a_run_cannot_answer_is_said(runs, tmp_path):
     for command in (kd.diagnose, kd.sweep_study, lambda run: kd.compare([run])):
         with pytest.raises(ValueError, match=says):
             command(top)
-    with pytest.raises(ValueError, match=says):
-        kd.truncation_study(top, losses="kd")
-    with pytest.raises(ValueError, match=r"K = 3 cannot be looked at: .* at K = 1, 2, 4, 8, 16"):
+    with pytest.raises(ValueError, match=r"SkewKL.* looks into the classes outside the 16 largest"):
+        kd.truncation_study(top, losses="skew")
+    with pytest.raises(ValueError, match=r"K = 3 cannot be looked at: .* for K = 1, 2, 4, 8, 16"):
         kd.truncation_study(top, (3,))
-    with pytest.raises(ValueError, match=r"T = 4 cannot be looked at: .* at T = 1, 2"):
+    with pytest.raises(ValueError, match=r"T = 4 cannot be looked at: .* for T = 1, 2"):
         kd.truncation_study(top, (8,), (4,))
     with pytest.raises(ValueError, match="keeps 16 classes of every row, not all logits"):
         load_logits(top)

@@ -130,7 +130,7 @@ def test_what_needs_all_classes_says_what_to_call_instead(run_command, dense, tm
     result = run_command(command[0], out, *command[1:])
     assert result.exit_code == 2
     assert "a few tokens a row of a truncated teacher" in result.stderr
-    assert "kdanalysis truncation shows on dense logits" in result.stderr
+    assert "kdanalysis truncation --student FILE what they lose" in result.stderr
     assert len(result.stderr.replace(str(tmp_path), "")) <= 400
 
 

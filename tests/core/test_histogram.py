@@ -21,6 +21,8 @@ def test_counts_agree_with_numpy():
 def test_edges_and_infinities_have_their_places():
     values = torch.tensor([-torch.inf, -2.1, -2.0, 0.0, 2.0, 2.1, torch.inf])
     assert BINS.index(values).tolist() == [0, 0, 1, 21, 40, 41, 41]
+    below = torch.tensor([np.nextafter(2.0, 0.0)], dtype=torch.float64)  # is rounded up to the edge
+    assert BINS.index(below).tolist() == [40]
 
 
 @pytest.mark.parametrize("bins", [BINS, Bins(-1.0, 1.0, 1152), Bins(0.0, 0.7, 7)])

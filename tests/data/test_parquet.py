@@ -93,6 +93,7 @@ def test_a_limit_keeps_images_with_their_labels(tmp_path):
     [
         ([1, 2], [0, 5], ["x", "y"], "has the label 5 on image 1, but the labels of 2 classes"),
         ([1, 2, 3], [0, -1, 1], None, "has the label -1 on image 1"),
+        ([1, 2], [0, 2**40], None, "has the label 1099511627776, and there are 2 images"),
         ([1, 2], [0, None], None, r"train-0\.parquet needs a whole number in every row"),
         ([1, 2], [0, 0], None, "has 1 class, but a classifier needs at least two"),
         ([], [], None, r"train-0\.parquet holds no images"),

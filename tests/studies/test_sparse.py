@@ -163,7 +163,7 @@ HOSTILE = {
     ),
     "no settings": (
         lambda p: distillkit(p, ""),
-        r"there is no .*compression_config.yaml: give config=",
+        r"there is no .*compression_config.yaml: .* or as config of kd.read_sparse",
     ),
     "settings of another file": (
         lambda p: distillkit(p, YAML.replace("exact_k: 2", "exact_k: 1")),

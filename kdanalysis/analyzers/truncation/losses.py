@@ -59,11 +59,11 @@ class TruncatedLosses(Analyzer):
         self, num_classes: int, losses: Mapping[str, Loss], ks: Sequence[int] = KS
     ) -> None:
         super().__init__(num_classes=num_classes, losses=dict(losses), ks=check_ks(ks, num_classes))
-        self.entries = [
-            (name, k, one)
-            for name, loss in losses.items()
-            for k, one in (with_each_k(loss, self.ks) or [(0, loss)])
-        ]
+        each = {name: with_each_k(loss, self.ks) or [(0, loss)] for name, loss in losses.items()}
+        looked = {(name, k): one for name, ones in each.items() for k, one in ones}
+        self.entries = list(looked)
+        self.full = [one.temperature or 1.0 for one in looked.values()]
+        self.losses = looked | {temperature: KD(temperature) for temperature in self.full}
         self.add_sum("sums", 1, len(QUANTITIES), len(self.entries), 1)
         self.add_sum("counts", 1, len(QUANTITIES), len(self.entries), 1, COSINE_BINS.size)
         for name in ("opposed", "silent", "there"):
@@ -77,14 +77,20 @@ class TruncatedLosses(Analyzer):
             ValueError: a loss needs labels, and there are none.
         """
         if target is None:
-            if lacking := [name for name, _, loss in self.entries if loss.needs_target]:
+            if lacking := [one[0] for one in self.entries if self.losses[one].needs_target]:
                 raise ValueError(
                     f"{lacking[0]} needs labels, and there are rows without: give them"
                 )
             target = teacher.argmax(-1)
-        for side, other, labels in chunks(student, teacher, target, entries=ENTRIES):
+        together = student.numel() if getattr(self, "of_kept", False) else ENTRIES
+        for side, other, labels in chunks(student, teacher, target, entries=together):
             side, other = side.double(), other.double()
-            pairs = [beside_kd(loss, side, other, labels) for _, _, loss in self.entries]
+            full = {t: self.losses[t].gradients(side, other, labels)["kd"] for t in set(self.full)}
+            slopes = (self.losses[one].gradients(side, other, labels) for one in self.entries)
+            pairs = [
+                beside_kd(sum(slope.values()), full[t])
+                for slope, t in zip(slopes, self.full, strict=True)
+            ]
             cosine, ratio = (torch.stack(x)[..., None] for x in zip(*pairs, strict=True))
             sums, counts = tally(cosine, ratio)
             self.accumulate(
@@ -104,7 +110,7 @@ class TruncatedLosses(Analyzer):
 
     def table(self) -> pd.DataFrame:
         """Columns quantity, loss, k, mean, q25, median, q75, n, opposed, silent, non_finite."""
-        index = [(q, name, k) for q in QUANTITIES for name, k, _ in self.entries]
+        index = [(q, name, k) for q in QUANTITIES for name, k in self.entries]
         return self.frame(index, ["quantity", "loss", "k"])
 
 
@@ -118,11 +124,9 @@ def with_each_k(loss: Loss, ks: Sequence[int]) -> list[tuple[int, Loss]]:
 
 
 def beside_kd(
-    loss: Loss, student: Logits, teacher: Logits, target: Labels
+    gradient: Float[Tensor, "n d"], full: Float[Tensor, "n d"]
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
     """Return cosine to full KD and norm over full KD's of every row; NaN where it has none."""
-    gradient = sum(loss.gradients(student, teacher, target).values())
-    full = KD(loss.temperature or 1.0).gradients(student, teacher, target)["kd"]
     norm, whole = gradient.norm(dim=-1), full.norm(dim=-1)
     cosine = (gradient * full).sum(-1) / (norm * whole)
     ratio = torch.where(whole > 0, norm / whole, torch.nan)

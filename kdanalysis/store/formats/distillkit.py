@@ -91,8 +91,8 @@ def read_distillkit(table: ParquetTable, config: str | Path | None) -> Rows:
     place = table.path.with_name(CONFIG) if config is None else Path(config).expanduser()
     if not place.is_file():
         raise ValueError(
-            f"{table.path} holds packed log-probabilities, and there is no {place}: give config=, "
-            f"the {CONFIG} that DistillKit wrote with them"
+            f"{table.path} holds packed log-probabilities, and there is no {place}: the {CONFIG} "
+            f"that DistillKit wrote with them is needed there, or as config of kd.read_sparse"
         )
     packing = packing_of(read_settings(place), place)
     parts = []

@@ -36,11 +36,16 @@ def read_arrays(table: Table, keys: Mapping[str, str]) -> Rows:
     Args:
         table: (n, K) arrays, or (sequences, positions, K), which become rows; in Parquet lists of
             numbers or of lists of them, whose lengths may differ from row to row.
-        keys: names in the file for ids and logprobs, where they are unusual.
+        keys: names in the file for ids, logprobs, log_other, counts and target, where unusual.
 
     Raises:
         ValueError: a name is missing, or the shapes do not fit each other.
     """
+    if unknown := [name for name in keys if name not in {*NAMES, *MORE}]:
+        raise ValueError(
+            f"{table.path} is read as a truncated teacher: keys name {unknown}, need some of "
+            f"{', '.join((*NAMES, *MORE))}"
+        )
     ids, logprobs = (_name(table, column, keys) for column in NAMES)
     if isinstance(table, ParquetTable):
         found, values = _lists(table, ids, logprobs)
@@ -51,7 +56,10 @@ def read_arrays(table: Table, keys: Mapping[str, str]) -> Rows:
                 f"{table.path} has {ids} of shape {found.shape} and {logprobs} of shape "
                 f"{values.shape}: need a log-probability for every token"
             )
-    more = {name: _column(table, name, len(found)) for name in MORE if name in table.keys}
+    known = {name: name for name in MORE if name in table.keys} | {**keys}
+    more = {
+        name: _column(table, key, len(found), name) for name, key in known.items() if name in MORE
+    }
     sums = {
         float(match[1]): _column(table, name, len(found))
         for name in table.keys
@@ -61,16 +69,20 @@ def read_arrays(table: Table, keys: Mapping[str, str]) -> Rows:
 
 
 def _name(table: Table, column: str, keys: Mapping[str, str]) -> str:
-    if unknown := [name for name in keys if name not in NAMES]:
-        raise ValueError(f"keys= names {unknown}, need one of {', '.join(NAMES)}")
     names = (keys[column],) if column in keys else NAMES[column]
     if found := [name for name in names if name in table.keys]:
         return found[0]
+    if column in keys:
+        raise ValueError(_no(table, keys[column]))
     what = {"ids": "tokens", "logprobs": "log-probabilities"}[column]
     raise ValueError(
         f"{table.path} has no {what}: it has {listed(sorted(table.keys))}, need one of "
         f"{', '.join(names)}, or say with keys= which it is: {column}=NAME"
     )
+
+
+def _no(table: Table, key: str) -> str:
+    return f"{table.path} has no {listed([key])}: it has {listed(sorted(table.keys))}"
 
 
 def _rows(table: Table, name: str, kind: str) -> np.ndarray:
@@ -83,11 +95,14 @@ def _rows(table: Table, name: str, kind: str) -> np.ndarray:
     return values.reshape(-1, values.shape[-1])
 
 
-def _column(table: Table, name: str, rows: int) -> np.ndarray:
-    values = _whole(table, name, MORE.get(name, "float"))
+def _column(table: Table, key: str, rows: int, name: str = "") -> np.ndarray:
+    """Return a column of the file, of the kind of ``name``."""
+    if key not in table.keys:
+        raise ValueError(_no(table, key))
+    values = _whole(table, key, MORE.get(name, "float"))
     if values.size != rows and not (name == "counts" and values.shape[0] == rows):
         raise ValueError(
-            f"{table.path} ({name}) has shape {values.shape}, need one number for each of the "
+            f"{table.path} ({key}) has shape {values.shape}, need one number for each of the "
             f"{rows:,} rows"
         )
     return values.reshape(rows, -1) if name == "counts" else values.reshape(rows)

@@ -79,8 +79,8 @@ class RunFolder(Table):
         self.classes = self.run.info.classes
         if not self.keys and kind == "samples" and self.run.kind == "tokens":
             raise ValueError(
-                f"{path} keeps {self.run.info.kept} classes of every row, not all logits: "
-                f"kd.open({str(path)!r}) has its tables"
+                f"{path} keeps {self.run.info.kept} classes of every row, not all logits: its "
+                f"tables are those of kdanalysis table, or kd.open"
             )
         if not self.keys:
             raise ValueError(f"{path} holds no readable {kind}: see `kdanalysis verify {path}`")

@@ -1,0 +1,42 @@
+"""Marks: the steps, or epochs, that tables tell apart, and what belongs to each."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int64
+
+from kdanalysis.store.run import StoredRun
+
+LOOK = 65_536  # rows of a batch of steps
+
+
+def ramps_of(run: StoredRun, marks: Sequence[int]) -> dict[str, tuple[float, ...]]:
+    """Return the mean warm-up factor by term and mark; nothing where all that are known are 1."""
+    columns = ("step", "term", "ramp")
+    there = run.columns_of("terms")
+    batches = [*run.batches(columns, LOOK, kind="terms")] if there else []
+    if all((batch["ramp"] == 1).all() for batch in batches):
+        return {}
+    step, term, ramp = (np.concatenate([b[name] for b in batches]) for name in columns)
+    place = np.searchsorted(np.array(marks), step, side="right") - 1
+    found = {}
+    for name in dict.fromkeys(term):
+        chosen = (term == name) & (place >= 0)
+        total, count = (
+            np.bincount(place[chosen], weights, len(marks)) for weights in (ramp[chosen], None)
+        )
+        found[str(name)] = tuple((total / np.where(count, count, np.nan)).tolist())
+    return found
+
+
+def thinned(steps: Int64[np.ndarray, " s"], most: int) -> Int64[np.ndarray, " t"]:
+    """Return at most ``most`` of the ascending steps, evenly spread, the first one included."""
+    return steps[:: max(1, -(-len(steps) // most))]
+
+
+def on_marks(batch: Mapping, marks: Int64[np.ndarray, " t"], column: str = "step") -> dict:
+    """Replace every step, or epoch, by the last mark that is not after it."""
+    if column not in batch:
+        return dict(batch)
+    place = np.searchsorted(marks, batch[column], side="right") - 1
+    return {**batch, column: marks[place]}
