@@ -1,13 +1,66 @@
 """Warm-up: what a loss's terms were while its ramp held them down, beside what they are without."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.by_step import ByStep
+from kdanalysis.analyzers.by_term import is_weighted, label_columns, term_names
+from kdanalysis.analyzers.setting import Setting
 from kdanalysis.draw.look import Axes
 
 Ramps = Mapping[str, Mapping[str, Sequence[float]]]
+KEYS = ["loss", "term", "step", "epoch"]
+
+
+class TermsByStep(ByStep):
+    """Sums over samples of something of every term, by captured step, and the warm-up beside it.
+
+    Args:
+        losses: the losses by a name of your own.
+        steps: every captured step; a single one for logits that come from no training.
+        ramps: of the losses that trained, by loss and term, the warm-up factor at every step.
+    """
+
+    needs = ("student_logits", "teacher_logits")
+    takes, mixed = ("target", "step", "epoch", "soft_target"), True
+    of_terms: Sequence[tuple[str, tuple[int, ...]]] = ()  # states by step and term, their size
+    of_steps: Sequence[tuple[str, tuple[int, ...]]] = ()  # states by step
+    with_units = False  # DKD and GDKD with every weight 1, too
+
+    def __init__(
+        self, losses: Mapping[str, Any], steps: Sequence[int] = (0,), ramps: Ramps | None = None
+    ) -> None:
+        self.names = term_names(losses)
+        super().__init__(steps, losses=dict(losses), ramps=dict(ramps or {}))
+        self.needs = (*self.needs, *label_columns(losses))
+        for state, size in self.of_terms:
+            self.add_sum(state, len(self.steps), len(self.names), *size)
+        for state, size in self.of_steps:
+            self.add_sum(state, len(self.steps), *size)
+
+    @classmethod
+    def for_setting(cls, setting: Setting) -> "TermsByStep":
+        """Return the analyzer of ce, KD and its parts, DKD, GDKD and the loss trained."""
+        whole = {name: setting.bare[name] for name in ("ce", "kd")}
+        units = setting.unit if cls.with_units else {}
+        parts = {"kd parts": setting.inside["kd parts"]}
+        losses = {**whole, **parts, **setting.decoupled, **units, **setting.trained}
+        return cls(losses, setting.steps, setting.ramps_of_used)
+
+    def terms_frame(self, value: str) -> pd.DataFrame:
+        """Return what ``compute`` does as a table, whether a loss is weighted and its warm-up.
+
+        Args:
+            value: the column that is proportional to the warm-up's factor.
+        """
+        frame = self.step_frame(self.names, ["loss", "term"])
+        weighted = {name: is_weighted(loss) for name, loss in self.losses.items()}
+        frame = frame[[*KEYS, *frame.columns.drop(KEYS)]]
+        frame.insert(len(KEYS), "weighted", frame.loss.map(weighted))
+        return with_ramps(frame, self.ramps, self.steps, value)
 
 
 def with_ramps(frame: pd.DataFrame, ramps: Ramps, steps: Sequence[int], value: str) -> pd.DataFrame:

@@ -26,8 +26,6 @@ from kdanalysis.core.arguments import typed
 from kdanalysis.core.warn import warn
 from kdanalysis.losses import Labels, Loss
 
-Real = int | float
-
 
 @typed(advice={"student": ADVICE, "teacher": ADVICE, "loss": ", such as kd.GDKD()"})
 class Recorder:
@@ -89,8 +87,8 @@ class Recorder:
         scaling: Scaling | None = None,
         listener: Callable[[Captured], None] | None = None,
     ) -> None:
-        given = {"student": student, "teacher": teacher}
-        sides = {name: as_side(one, name) for name, one in given.items() if one is not None}
+        given = (("student", student), ("teacher", teacher))
+        sides = {name: as_side(one, name) for name, one in given if one is not None}
         warn_of_mixture(sides.get("teacher"), loss)
         self._options = Options(
             path=Path(path).expanduser(),
@@ -135,8 +133,7 @@ class Recorder:
         """Return the training loss of this step, and capture the step where it is scheduled.
 
         Args:
-            target: class indices, -1 for a row without a label; or distributions (n, c), which
-                the run keeps as they are.
+            target: class indices, -1 for a row without a label; or distributions (n, c), as such.
             sample_id: identifies samples over the whole run; the row number if not given.
             ramp: warm-up factor of the distillation terms.
             student: logits instead of the last forward pass's, or ``Projected``: region logits
@@ -151,11 +148,10 @@ class Recorder:
             raise RuntimeError("this recorder was given no loss: use observe, or pass one")
         seen = self._take(target, sample_id, ramp, True, student=student, teacher=teacher)
         try:
-            terms = self._options.loss(seen.student, seen.teacher, target, ramp)
+            return sum(self._options.loss(seen.student, seen.teacher, target, ramp).values()).mean()
         except ValueError:
             self._pending = self._outlet.unless_first(self._pending)
             raise
-        return sum(terms.values()).mean()
 
     def observe(
         self,
@@ -168,8 +164,8 @@ class Recorder:
     ) -> None:
         """Capture this step where it is scheduled, beside a loss of your own.
 
-        Call it once a step, after the forward passes and before ``backward()``. The residual
-        expects the mean over samples of ``loss``. NaN and infinite logits are stored.
+        Call it once a step, after the forward passes and before ``backward()``. The residual is of
+        the mean over samples of ``loss``. NaN and infinite logits are stored.
         """
         if isinstance(student, Projected) and not self._closed:
             return observe_projected(self, student, teacher, target, sample_id, ramp)
@@ -223,7 +219,7 @@ class Recorder:
 
     @torch._disable_dynamo
     def _take(
-        self, target: Tensor, sample_id: Tensor | None, ramp: Real, computes: bool, **given: Any
+        self, target: Tensor, sample_id: Tensor | None, ramp: Any, computes: bool, **given: Any
     ) -> Seen:
         if self._closed:
             raise RuntimeError(f"the recorder of {self.path} is closed")

@@ -114,10 +114,15 @@ def fed(name: str, given: dict, rows=slice(None), **arguments: object) -> Analyz
     return analyzer
 
 
-def update(analyzer: Analyzer, given: dict, rows=slice(None)) -> None:
-    """Show an analyzer some rows of the columns."""
+def shown(analyzer: Analyzer, given: dict, rows=slice(None)) -> dict:
+    """Some rows of the columns that an analyzer is fed with."""
     there = [*analyzer.needs, *(name for name in names_of(analyzer) if name in given)]
     chosen = {column: taken(given[column], rows) for column in there}
     if analyzer.noun == "embedding":
         chosen |= {column: chosen[column][place] for column, place in OF_ONE_LAYER.items()}
-    analyzer.update(**chosen)
+    return chosen
+
+
+def update(analyzer: Analyzer, given: dict, rows=slice(None)) -> None:
+    """Show an analyzer some rows of the columns."""
+    analyzer.update(**shown(analyzer, given, rows))

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from kdanalysis.analyzers.evidence import UNTESTED, Interval, difference_of_shares, share_of
+from kdanalysis.analyzers.evidence import (
+    UNTESTED,
+    Interval,
+    difference_of_shares,
+    share_of,
+    written,
+)
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.students.embedding import Embedding
 from kdanalysis.draw.look import require
@@ -50,7 +56,8 @@ def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
         f"{_range(kept)}, and how far its groups lie apart says nothing."
     )
     number = "; ".join(
-        f"{name} {row.silhouette:.3f} and {row.fisher:.3g}" for name, row in whole.items()
+        f"{name} {written(row.silhouette, '.3f')} and {written(row.fisher, '.3g')}"
+        for name, row in whole.items()
     )
     where = f"of {_rows(first)} samples, silhouette and Fisher ratio in feature space"
     return Reading(" ".join(told), f"{where}: {number}")

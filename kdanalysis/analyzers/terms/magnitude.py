@@ -1,27 +1,20 @@
 """Gradient magnitude (figure 1): how long the gradient of every loss term is, over training."""
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 import pandas as pd
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
-from kdanalysis.analyzers.by_step import ByStep, deviation, spread_over_samples
+from kdanalysis.analyzers.by_step import deviation, spread_over_samples
 from kdanalysis.analyzers.by_term import (
-    is_weighted,
     known_terms,
-    label_columns,
     loss_panels,
     stacked_gradients,
     targets_for,
-    term_names,
 )
 from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
-from kdanalysis.analyzers.warmup import Ramps, draw_as_trained, with_ramps
-from kdanalysis.core.gram import HasGradients
+from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.streams import Bins
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.look import (
@@ -44,11 +37,10 @@ from kdanalysis.draw.runs import lines_by_run
 from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-12.0, 6.0, 18 * 64)  # log10 of a norm; quantiles are good to 3.7 percent
-KEYS = ["loss", "term", "step", "epoch"]
 SPREAD = ("mean", "std", "n")
 
 
-class TermMagnitude(ByStep):
+class TermMagnitude(TermsByStep):
     """L2 norm of the per-sample gradient in the student logits, by term and captured step.
 
     The gradients are those of ``loss.gradients``: T^2 and the loss's own weights included, ramp
@@ -57,37 +49,11 @@ class TermMagnitude(ByStep):
 
     The mean is exact. The quartiles come from 64 bins a decade between 1e-12 and 1e6: each is
     within 3.7 percent of the sample's own; a quartile below 1e-12 reads 0, above 1e6 inf.
-
-    Args:
-        losses: the losses by a name of your own.
-        steps: every captured step; a single one for logits that come from no training.
-        ramps: of the losses that trained, by loss and term, the warm-up factor at every step.
     """
 
     noun, title = "magnitude", "Gradient norms of the terms over training"
-    needs = ("student_logits", "teacher_logits")
-    takes, mixed = ("target", "step", "epoch", "soft_target"), True
-
-    def __init__(
-        self,
-        losses: Mapping[str, HasGradients],
-        steps: Sequence[int] = (0,),
-        ramps: Ramps | None = None,
-    ) -> None:
-        self.names = term_names(losses)
-        super().__init__(steps, losses=dict(losses), ramps=dict(ramps or {}))
-        self.needs = (*self.needs, *label_columns(losses))
-        for state in ("norm", "squares"):
-            self.add_sum(state, len(self.steps), len(self.names))
-        self.add_sum("counts", len(self.steps), len(self.names), BINS.size)
-
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "TermMagnitude":
-        """Return the analyzer of ce, KD and its parts, DKD, GDKD and the loss trained."""
-        whole = {name: setting.bare[name] for name in ("ce", "kd")}
-        parts = {"kd parts": setting.inside["kd parts"]}
-        split = {**parts, **setting.decoupled, **setting.unit, **setting.trained}
-        return cls(whole | split, setting.steps, setting.ramps_of_used)
+    of_terms = ("norm", ()), ("squares", ()), ("counts", (BINS.size,))
+    with_units = True
 
     def add(
         self,
@@ -119,11 +85,7 @@ class TermMagnitude(ByStep):
         The numbers are norms. ``weighted`` says whether the loss weighs any of its terms other
         than 1; the norms are as weighted. For ramp and as_trained see ``with_ramps``.
         """
-        frame = self.step_frame(self.names, ["loss", "term"])
-        weighted = {name: is_weighted(loss) for name, loss in self.losses.items()}
-        frame = frame[[*KEYS, *frame.columns.drop(KEYS)]]
-        frame.insert(len(KEYS), "weighted", frame.loss.map(weighted))
-        return with_ramps(frame, self.ramps, self.steps, "mean")
+        return self.terms_frame("mean")
 
 
 @TermMagnitude.reads()

@@ -1,6 +1,5 @@
 """Values by step: what every term of the losses comes to, and how the student's logits grow."""
 
-from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -10,20 +9,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
-from kdanalysis.analyzers.by_step import ByStep, deviation
+from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.by_term import (
-    is_weighted,
     known_terms,
-    label_columns,
     loss_panels,
     targets_for,
-    term_names,
 )
 from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
-from kdanalysis.analyzers.warmup import Ramps, draw_as_trained, with_ramps
+from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.truncation.kept import shape_of
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.look import (
@@ -38,16 +33,14 @@ from kdanalysis.draw.look import (
     term_colour,
 )
 from kdanalysis.draw.panels import panel_grid, terms_legend
-from kdanalysis.losses import Loss
 
-KEYS = ["loss", "term", "step", "epoch"]
 STUDENT = {
     "student_entropy": ("entropy (nats)", INK),
     "logit_scale": ("scale of the logits", GREY),
 }
 
 
-class TermValue(ByStep):
+class TermValue(TermsByStep):
     """Mean value of every term by captured step, in nats, and what the student's logits are like.
 
     The values are those of ``loss(...)``: T^2 and the loss's own weights included, ramp 1, means
@@ -56,40 +49,12 @@ class TermValue(ByStep):
     - ``student_entropy``: of softmax(logits), nats.
     - ``logit_mean``: mean of a sample's logits over the classes.
     - ``logit_scale``: standard deviation of a sample's logits over the classes (divided by c).
-
-    Args:
-        losses: the losses by a name of your own.
-        steps: every captured step; a single one for logits that come from no training.
-        ramps: of the losses that trained, by loss and term, the warm-up factor at every step.
     """
 
     noun, title = "value", "Values of the terms over training"
-    needs = ("student_logits", "teacher_logits")
-    takes, mixed = ("target", "step", "epoch", "soft_target"), True
+    of_terms = ("total", ()), ("squares", ()), ("n", ())
+    of_steps = ("student", (3,)), ("samples", ())
     shape_of = staticmethod(shape_of)
-
-    def __init__(
-        self,
-        losses: Mapping[str, Loss],
-        steps: Sequence[int] = (0,),
-        ramps: Ramps | None = None,
-    ) -> None:
-        self.names = term_names(losses)
-        super().__init__(steps, losses=dict(losses), ramps=dict(ramps or {}))
-        self.needs = (*self.needs, *label_columns(losses))
-        for state in ("total", "squares"):
-            self.add_sum(state, len(self.steps), len(self.names))
-        self.add_sum("n", len(self.steps), len(self.names))
-        self.add_sum("student", len(self.steps), 3)
-        self.add_sum("samples", len(self.steps))
-
-    @classmethod
-    def for_setting(cls, setting: Setting) -> "TermValue":
-        """Return the analyzer of ce, KD and its parts, DKD, GDKD and the loss trained."""
-        whole = {name: setting.bare[name] for name in ("ce", "kd")}
-        parts = {"kd parts": setting.inside["kd parts"]}
-        losses = {**whole, **parts, **setting.decoupled, **setting.trained}
-        return cls(losses, setting.steps, setting.ramps_of_used)
 
     @torch.no_grad()
     def add(
@@ -140,11 +105,7 @@ class TermValue(ByStep):
         ``weighted`` says whether the loss weighs any of its terms other than 1. For ramp and
         as_trained see ``with_ramps``.
         """
-        frame = self.step_frame(self.names, ["loss", "term"])
-        weighted = {name: is_weighted(loss) for name, loss in self.losses.items()}
-        frame = frame[[*KEYS, *frame.columns.drop(KEYS)]]
-        frame.insert(len(KEYS), "weighted", frame.loss.map(weighted))
-        return with_ramps(frame, self.ramps, self.steps, "value")
+        return self.terms_frame("value")
 
 
 @TermValue.reads()
