@@ -33,9 +33,10 @@ def compute(
 ) -> dict[str, pd.DataFrame]:
     """Read a source once for each kind of rows, and return the tables that its columns allow.
 
-    Under several ranks each reads its share of the rows, and all have the tables of all rows; in
-    one process the share is every row. Rows without a label are counted in ``source.unlabelled``,
-    those of them with a target over the classes, where that was read, in ``source.soft`` too.
+    Under several ranks each reads its share of the rows, the first one all rows of kinds that are
+    not shared, and all have the tables of all rows; in one process the share is every row. Rows
+    without a label are counted in ``source.unlabelled``, those with a distribution, where that was
+    read, in ``source.soft`` too.
 
     Args:
         source: where the columns come from.
@@ -57,8 +58,9 @@ def compute(
         wanted = {*FED} if kept else wanted
         columns = [name for name in source.columns(kind) if name in wanted]
         size = batch_size or source.batch_size(kind, device.type)
-        unlabelled = Unlabelled()
-        batches = unlabelled.counting(source.batches(kind, columns, size, source.share(kind)))
+        unlabelled, share = Unlabelled(), source.share(kind)
+        there = source.batches(kind, columns, size, share) if share or RANKS.first else ()
+        batches = unlabelled.counting(there)
         if kept:
             feed_kept(watch(batches, source), group, source.info)
         else:

@@ -16,6 +16,7 @@ from kdanalysis import (
     every,
     open_run,
 )
+from kdanalysis.core.ranks import RANKS
 from kdanalysis.pages.run import report, run_sections
 from kdanalysis.store.grams import gram_index
 from kdanalysis.studies.source import MOST
@@ -102,6 +103,18 @@ def test_tables_of_samples_and_layers_come_in_one_call_in_the_order_asked(make_r
     run = make_run()
     assert list(run.tables(["snr", "conflict", "layers"])) == ["snr", "conflict", "layers"]
     assert {"layers", "snr"} <= {*run.tables()}
+
+
+def test_rows_that_are_not_shared_are_counted_in_one_rank(make_run, monkeypatch):
+    run = make_run()
+    alone = run.table("layers")
+    monkeypatch.setattr(RANKS, "world", 2)
+    tables = []
+    for rank in range(2):
+        monkeypatch.setattr(RANKS, "rank", rank)
+        tables.append(run.table("layers"))
+    pd.testing.assert_frame_equal(tables[0], alone)
+    assert tables[1].n.eq(0).all()
 
 
 def test_what_was_not_recorded_is_said(make_run):
