@@ -222,10 +222,9 @@ def test_a_run_goes_on_with_the_same_classes_alone(tmp_path):
         train(path, kd.TopK(16), existing="resume")
 
 
-@pytest.mark.parametrize("top", [kd.TopK(4, strategy="worst"), kd.TopK(0)], ids=repr)
-def test_other_classes_than_the_k_largest_cannot_be_kept(tmp_path, top):
+def test_other_classes_than_the_k_largest_cannot_be_kept(tmp_path):
     with pytest.raises(ValueError, match="of the k >= 1 largest classes"):
-        kd.Recorder(tmp_path / "run", LOSS, keep=top)
+        kd.Recorder(tmp_path / "run", LOSS, keep=kd.TopK(4, strategy="worst"))
     assert not (tmp_path / "run").exists()
 
 

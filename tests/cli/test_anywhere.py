@@ -39,12 +39,12 @@ sys.addaudithook(refuse)
 RUN = """
 from kdanalysis.cli.main import main
 sys.argv = ["kdanalysis", *sys.argv[3:]]
-main()
-"""
-LOOP = """
-import torch
-from kdanalysis.core.peaks import largest
-print(*largest(torch.tensor([[1.0, 3.0, 2.0]]), 2)[0].tolist())
+try:
+    main()
+finally:  # a loop of numba's is compiled where nothing can be cached
+    import torch
+    from kdanalysis.core.peaks import largest
+    print("largest", *largest(torch.tensor([[1.0, 3.0, 2.0]]), 2)[0].tolist())
 """
 TRY = """
 import socket
@@ -101,13 +101,9 @@ def test_a_command_needs_no_network_no_home_and_no_place_but_its_own(folder, tmp
     done = alone(folder, tmp_path, RUN, *given)
     assert done.returncode == 0, done.stderr
     assert "wrote" in done.stdout
+    assert done.stdout.endswith("largest 1 2\n")
     assert any((tmp_path / "out").iterdir())
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
-
-
-def test_loops_are_compiled_where_there_is_no_cache(folder, tmp_path):
-    done = alone(folder, tmp_path, LOOP)
-    assert done.stdout.split() == ["1", "2"], done.stderr
 
 
 def test_control_what_is_refused_is_seen(folder, tmp_path):

@@ -318,6 +318,7 @@ def test_a_layer_that_is_not_there_is_refused_before_any_training(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_regions_are_kept_and_their_size_is_announced_before_training(tmp_path):
     kept = ("--record-regions", "4", "--region-scales", "1,2", "--loss", "sdd-kd:scales=1")
     result = train(*QUICK, "--loss", "kd", *kept, "--out", tmp_path / "out")

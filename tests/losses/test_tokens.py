@@ -455,7 +455,7 @@ def test_text_gives_the_loss(text, loss):
         ("topk:k=0", "k must be a whole number from 1, got 0"),
         ("topk:divergence=both", r"divergence is one of \('forward', 'reverse'\), got 'both'"),
         ("topk:support=both", "support is 'teacher' or 'student', got 'both'"),
-        ("topk:clamp=nan", "clamp must be a finite number, got nan"),
+        ("topk:clamp=nan", "clamp must be a finite number or None, got nan"),
         ("jsd:beta=1.5", "beta of JSD must lie between 0 and 1, got 1.5"),
         ("skew:alpha=1", "alpha of SkewKL must lie between 0 and 1"),
         ("ab:alpha=0", "alpha and beta of AlphaBeta must be above 0, got 0.0 and 0.7"),

@@ -76,7 +76,7 @@ def size(table: pd.DataFrame, kind: str) -> Size:
     if kind == "correlation":
         cells[np.eye(len(cells), dtype=bool)] = np.nan
     errors = np.full_like(cells, np.nan) if kind == "correlation" else matrix(table, f"{kind}_se")
-    known = np.isfinite(errors)
+    known = np.isfinite(errors) & np.isfinite(cells)
     if not known.any():
         rms = _root_mean_square(cells[np.isfinite(cells)])
         return Size(rms, np.nan, np.nan, np.array([rms**2]))

@@ -13,7 +13,6 @@ from kdanalysis.analyzers.base import Analyzer, Labels
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.separation import fisher_ratio, in_proportion, nearest, separation, voted
 from kdanalysis.core.streams import finite_rows
-from kdanalysis.core.tsne import tsne
 
 Rows = Float[Tensor, "n d"]
 K, DRAWN = 10, 500
@@ -162,6 +161,8 @@ class Embedding(Analyzer):
 
     def _picture(self, features: Rows) -> tuple[np.ndarray, float, float]:
         """Return x and y on the plane, the perplexity, and how much of neighbourhoods is left."""
+        from kdanalysis.core.tsne import tsne  # numba takes a while to load
+
         perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
         places = tsne(features, perplexity, self.seed)
         before, after = nearest(features, self.k), nearest(places, self.k)
