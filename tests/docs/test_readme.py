@@ -85,6 +85,7 @@ def test_differences_of_students_are_those_of_the_claims():
     said = row("Accuracy against KD (68.5 %)")
     assert interval("accuracy, dkd 8 less kd", 100, 1, " points") in said
     assert interval("accuracy, gdkd 1/1/8 less kd", 100, 1) in said
+    assert interval("accuracy, dkd 8 less dkd 1", 100, 1) in said
     nckd = row("The other classes alone (NCKD)")
     assert interval("accuracy, nckd less kd", 100, 1, " points") in nckd
     start = "tau-b to the teacher outside its top 5, "
