@@ -83,19 +83,23 @@ def sweep_study(
         "weights": "high {:g}, low_top {:g}, low_other {:g}".format(*weights),
         "samples left out (NaN or inf)": int(table.non_finite.iloc[0]) or None,
     }
-
-    def sections() -> list[Section]:
-        section = noun_section("sweep", {"": table}, pictures=pictures)
-        if len(table) > MOST_ROWS:
-            captions = [("Excerpt of the sweep; its files hold every k", excerpt(table))]
-            section = replace(section, tables=captions)
-        return [section, noun_section("spread", {"": tables["spread"]})]
-
     parts = {noun: {"": frame} for noun, frame in tables.items()}
     formats = ("csv", "parquet")
     title, explorer = f"Sweep: {source.name}", swept_explorer(source.name, analyzers["sweep"])
     shown = {"pictures": {"sweep": pictures}, "explorer": explorer}
+    sections = partial(sweep_sections, table, tables["spread"], pictures)
     return Study(title, stated(facts), parts, sections, None, formats, **shown)
+
+
+def sweep_sections(
+    table: pd.DataFrame, spread: pd.DataFrame, pictures: Sequence[Picture]
+) -> list[Section]:
+    """Return what the page shows of the sweep and of its spread; of a long table an excerpt."""
+    section = noun_section("sweep", {"": table}, pictures=pictures)
+    if len(table) > MOST_ROWS:
+        captions = [("Excerpt of the sweep; its files hold every k", excerpt(table))]
+        section = replace(section, tables=captions)
+    return [section, noun_section("spread", {"": spread})]
 
 
 def sweep_pictures(calibration: pd.DataFrame | None) -> list[Picture]:
