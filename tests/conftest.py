@@ -10,9 +10,12 @@ settings.register_profile("default", deadline=None, derandomize=True)
 settings.load_profile("default")
 
 
-@pytest.fixture
-def blank_pictures(monkeypatch):
-    """Pages whose figures are made but not drawn, for tests of their texts: drawing takes long."""
+@pytest.fixture(scope="module", autouse=True)
+def pictures(request):
+    """Pages whose figures are made but not drawn, which takes long, unless a module says DRAWN.
+
+    Gives what is replaced: one test of a module has it back by ``drawn``.
+    """
     from markupsafe import Markup
 
     from kdanalysis.draw.drawn import Drawn
@@ -22,5 +25,16 @@ def blank_pictures(monkeypatch):
     def blank(shown, prefix):
         return Picture(shown.caption, Markup("<svg/>"), None, 480, shown.name, shown.table)
 
-    monkeypatch.setattr(page, "make_picture", blank)
-    monkeypatch.setattr(Drawn, "as_bytes", lambda drawn, kind: kind.encode())
+    real = ((page, "make_picture", page.make_picture), (Drawn, "as_bytes", Drawn.as_bytes))
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "DRAWN", False):
+            patch.setattr(page, "make_picture", blank)
+            patch.setattr(Drawn, "as_bytes", lambda drawn, kind: kind.encode())
+        yield real
+
+
+@pytest.fixture
+def drawn(pictures, monkeypatch):
+    """Draw the pictures of one test."""
+    for owner, name, value in pictures:
+        monkeypatch.setattr(owner, name, value)

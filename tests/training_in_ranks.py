@@ -5,10 +5,11 @@
 
 Beside OUT, ``RANK.pt`` gets the last network's weights in a rank, those of its connectors as well.
 COMMANDS.json, a list of lists of arguments, saves the starts of further torchruns: beside it,
-``codes-RANK.json`` gets the exit codes, of all in their order.
+``codes-RANK.json`` gets the exit codes, of all in their order. The first argument
+may be WHAT befalls, or ``page``: then a page, without its pictures, is written.
 
 WHAT befalls after the student's first epoch: ``raise``, bad input in rank 1; ``full``, a disk
-without space for rank 0's checkpoint; ``kill``, the death of rank 1; ``nothing``. No page is made.
+without space for rank 0's checkpoint; ``kill``, the death of rank 1; ``nothing``.
 """
 
 import errno
@@ -21,15 +22,17 @@ from pathlib import Path
 
 import torch
 from commands_in_ranks import in_turn
-from torch import nn
+from torch import distributed, nn
 
 from kdanalysis.cli import experiment
 from kdanalysis.cli.main import app
 from kdanalysis.networks.zoo.build import BUILDERS
 from kdanalysis.networks.zoo.network import Network
+from kdanalysis.pages.study import Study
 from kdanalysis.training import fit
 
 TRAIN_EPOCH, SAVE, RUN = fit.Fit._train_epoch, fit.save_checkpoint, fit.Fit.run
+WRITE_PAGE = experiment.write_page
 
 
 class Plain(Network):
@@ -80,15 +83,19 @@ def main(what: str, arguments: list[str]) -> None:
     beside = Path(arguments[arguments.index("--out") + 1]).parent
     fit.Fit.run = lambda *given: run_and_keep(beside, *given)
     fit.save_checkpoint = partial(save_or, what)
-    experiment.write_page = lambda *_: None
+    experiment.write_page = WRITE_PAGE if what == "page" else lambda *_: None
+    Study.html = lambda study: study.title
     app(["train", *arguments])
 
 
 def code_of(command: list[str]) -> int:
-    """Return the exit code of a training that nothing befalls."""
+    """Return the exit code of a training."""
+    what = command.pop(0) if command[0] in ("raise", "full", "page") else "nothing"
     try:
-        main("nothing", command)
+        main(what, command)
     except SystemExit as end:
+        if distributed.is_initialized():  # what failed left its ranks, in a process that would end
+            distributed.destroy_process_group()
         return end.code
 
 

@@ -206,7 +206,6 @@ def test_what_such_a_run_cannot_answer_is_said(runs, tmp_path):
     assert kd.open(dense).table("calibration") is not None
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_the_page_of_such_a_run_has_its_tables(runs, tmp_path):
     kd.open(runs[1]).report(tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()

@@ -5,7 +5,6 @@ import pytest
 from typer.testing import CliRunner
 
 from kdanalysis.cli.main import app
-from kdanalysis.draw.drawn import Drawn
 from kdanalysis.pages.study import Study
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
@@ -21,9 +20,8 @@ def run_command():
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Pages without their pictures, for tests of something else: drawing is what takes long."""
+    """Pages whose figures are not even made, for tests of something else."""
     monkeypatch.setattr(Study, "html", lambda study: f"<title>{study.title}</title>")
-    monkeypatch.setattr(Drawn, "as_bytes", lambda drawn, kind: kind.encode())
 
 
 @pytest.fixture

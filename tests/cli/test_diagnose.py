@@ -37,7 +37,7 @@ def test_the_card_is_printed_by_temperature(run_command, file):
     assert float(card["accuracy"][0]) == pytest.approx(accuracy, rel=1e-3)
 
 
-def test_the_folder_has_the_card_in_full(run_command, file, tmp_path):
+def test_the_folder_has_the_card_in_full(run_command, file, tmp_path, drawn):
     result = run_command("diagnose", file, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
     table = pd.read_csv(tmp_path / "out" / "tables" / "teacher.csv")

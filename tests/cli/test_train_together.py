@@ -30,6 +30,7 @@ QUICK = (
     *("--teacher", "resnet8", "--student", "resnet8", "--epochs", "2", "--record-every", "2"),
     *("--learning-rate", "0.2", "--loss", "kd", "--record-layers", "logits,first,fc"),
 )
+CODES = [(0, 0), (1, 2), (0, 0), (0, 0), (2, 2), (0, 0), (2, 1)]  # of the trainings below, by rank
 
 
 def torchrun(*program: object, ranks: int = 2) -> subprocess.CompletedProcess:
@@ -48,24 +49,30 @@ def torchrun(*program: object, ranks: int = 2) -> subprocess.CompletedProcess:
 def together(tmp_path_factory):
     """Trainings in two ranks, one after the other in one torchrun; their folder, what was printed.
 
-    ``broken`` failed in one rank before, and is resumed.
+    ``broken`` fails in one rank, and is resumed; ``full`` finds a full disk.
     """
     folder = tmp_path_factory.mktemp("together")
-    for name in ("plain", "broken", "blocks", "refused"):
-        (folder / name).mkdir()
-    failed = interrupted("raise", folder / "broken" / "out")
-    blocks = ("--method", "blocks", "--record-layers", "first")
-    more = {"plain": (), "broken": ("--resume",), "blocks": blocks, "refused": ("--batch-size", 15)}
-    commands = [
-        [*QUICK, *map(str, options), "--out", str(folder / name / "out")]
-        for name, options in more.items()
-    ]
+    norm = ("--teacher", "resnet14", "--student", "resnet14")  # those with batch normalisation
+    trainings = (
+        ("plain", "", ()),
+        ("broken", "raise", ()),
+        ("broken", "", ("--resume",)),
+        ("blocks", "", ("--method", "blocks", "--record-layers", "first")),
+        ("refused", "", ("--batch-size", "15")),
+        ("norm", "page", (*norm, "--record-layers", "logits,layer1,fc")),
+        ("full", "full", ()),
+    )
+    commands = []
+    for name, what, options in trainings:
+        (folder / name).mkdir(exist_ok=True)
+        given = [*QUICK, *options, "--out", str(folder / name / "out")]
+        commands.append([what, *given] if what else given)
     (folder / "commands.json").write_text(json.dumps(commands))
     done = torchrun(PROGRAM, folder / "commands.json")
     assert done.returncode == 0, done.stderr
-    for rank in range(2):
-        assert json.loads((folder / f"codes-{rank}.json").read_text()) == [0, 0, 0, 2], done.stderr
-    return folder, done, failed
+    codes = [json.loads((folder / f"codes-{rank}.json").read_text()) for rank in range(2)]
+    assert list(zip(*codes, strict=True)) == CODES, done.stderr
+    return folder, done
 
 
 @pytest.fixture(scope="module")
@@ -106,31 +113,20 @@ def test_weights_and_validation_logits_are_those_of_one_process(together, alone)
 
 
 def test_one_rank_prints_and_nothing_is_warned_of(together):
-    folder, done, _ = together
-    assert done.stdout.count("Validation images") == 3
-    for name in ("plain", "broken", "blocks"):
+    folder, done = together
+    assert done.stdout.count("Validation images") == 4
+    for name in ("plain", "broken", "blocks", "norm"):
         assert done.stdout.count(f"wrote {folder / name / 'out'}: open") == 1
-    assert done.stdout.count("wrote the teacher's card") == 3
+    assert done.stdout.count("wrote the teacher's card") == 4
     assert "Warning" not in done.stderr
     assert {path.name for path in (folder / "plain" / "out").iterdir()} == {
         *("runs", "logits", "students", "teacher.pt", "train.json", "teacher.html")
     }
 
 
-def interrupted(what: str, out: Path) -> str:
-    """Return what was printed on stderr by a training that something befell."""
-    before = time.monotonic()
-    done = torchrun(PROGRAM, what, *QUICK, "--out", out)
-    assert done.returncode != 0
-    assert time.monotonic() - before < 120
-    assert done.stderr.count("kdanalysis: error") <= 1
-    assert done.stderr.count("Traceback (most recent call last)") == 1  # torchrun's own
-    return done.stderr
-
-
 def test_an_error_in_one_rank_ends_all_and_the_training_can_be_resumed(together):
-    folder, _, failed = together
-    assert failed.count("kdanalysis: error: image 7 is damaged") == 1
+    folder, done = together
+    assert done.stderr.count("kdanalysis: error: image 7 is damaged") == 1
     places = [folder / name / "out" for name in ("plain", "broken")]
     whole, resumed = (read_checkpoint(out / "students/kd.pt") for out in places)
     for key, value in whole["weights"].items():
@@ -141,12 +137,20 @@ def test_an_error_in_one_rank_ends_all_and_the_training_can_be_resumed(together)
         pd.testing.assert_frame_equal(*(run.table(noun) for run in runs))
 
 
-def test_a_disk_that_is_full_for_the_writing_rank_ends_all(tmp_path):
-    assert interrupted("full", tmp_path / "out").count("kd.pt: No space left on device") == 1
+def test_a_disk_that_is_full_for_the_writing_rank_ends_all(together):
+    folder, done = together
+    assert done.stderr.count("kd.pt: No space left on device") == 1
+    assert not (folder / "full" / "out" / "students" / "kd.pt").exists()
 
 
 def test_the_death_of_a_rank_ends_the_others(tmp_path):
-    assert "Signal 9 (SIGKILL)" in interrupted("kill", tmp_path / "out")
+    before = time.monotonic()
+    done = torchrun(PROGRAM, "kill", *QUICK, "--out", tmp_path / "out")
+    assert done.returncode != 0
+    assert time.monotonic() - before < 120
+    assert "Signal 9 (SIGKILL)" in done.stderr
+    assert done.stderr.count("kdanalysis: error") <= 1
+    assert done.stderr.count("Traceback (most recent call last)") == 1  # torchrun's own
 
 
 def test_students_and_their_stepping_stones_are_the_same_in_all_ranks(together):
@@ -171,12 +175,10 @@ def test_students_and_their_stepping_stones_are_the_same_in_all_ranks(together):
     assert last.accuracy["student"] == pytest.approx(accuracy)
 
 
-def test_the_command_itself_trains_networks_with_batch_normalisation(tmp_path):
-    out, layers = tmp_path / "out", ("--record-layers", "logits,layer1,fc")
-    done = torchrun("-m", "kdanalysis", "train", *QUICK, *layers, "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count(f"wrote {out}") == 1
-    assert "layer1" in (out / "report.html").read_text()
+def test_networks_with_batch_normalisation_are_trained_and_their_page_written(together):
+    out = together[0] / "norm" / "out"
+    assert (out / "report.html").is_file()
+    assert "layer1" in set(pd.read_csv(out / "tables" / "layers.csv").layer)
     magnitude = pd.read_csv(out / "tables" / "magnitude.csv")
     assert (magnitude.n == 16).all()
     data = load_data("digits", image_size=8, limit=96, seed=0)
@@ -187,7 +189,7 @@ def test_the_command_itself_trains_networks_with_batch_normalisation(tmp_path):
 
 
 def test_what_cannot_be_trained_is_refused_once_before_anything_is_made(together):
-    folder, done, _ = together
+    folder, done = together
     assert done.stderr.count("a batch size of 15 cannot be shared by 2 processes") == 1
     assert list((folder / "refused").iterdir()) == []
 

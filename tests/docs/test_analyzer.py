@@ -75,7 +75,6 @@ def test_its_table_and_figure_are_there(toy, run, sides):
     assert ax.lines[0].get_ydata().tolist() == table.distance.tolist()
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_a_section_appears_on_the_page(toy, run, tmp_path):
     kd.open(run).report(tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")

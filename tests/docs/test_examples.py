@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 import kdanalysis as kd
 from kdanalysis.cli.main import app
-from kdanalysis.draw.drawn import Drawn
 from kdanalysis.networks.zoo import build_model
 from kdanalysis.pages.study import Study
 
@@ -51,7 +50,6 @@ def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     monkeypatch.setattr(Study, "html", lambda study: study.title)  # drawing takes long
-    monkeypatch.setattr(Drawn, "as_bytes", lambda drawn, kind: kind.encode())
     torch.manual_seed(0)
     rng, classes = np.random.default_rng(0), 10
     teacher = rng.normal(size=(64, classes)).astype(np.float32) * 3

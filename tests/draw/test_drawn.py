@@ -12,6 +12,8 @@ from PIL import Image
 from kdanalysis.draw.drawn import DOTS_PER_INCH, Drawn
 from kdanalysis.draw.look import new_axes, side_legend
 
+DRAWN = True  # the pictures are looked at
+
 
 def drawing():
     ax = new_axes()

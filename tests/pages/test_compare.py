@@ -102,7 +102,6 @@ def page(paths, losses=LOSSES, match: bool = False):
     return losses_study(open_sources(paths, 100), losses, match)
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_the_page_of_one_file(write):
     shown = page([write()], match=True)
     assert [s.name for s in shown.sections] == [

@@ -38,7 +38,6 @@ def test_all_runs_are_looked_at_with_the_first_settings_stated(sources, make_run
     pd.testing.assert_frame_equal(compared, alone)
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_the_page_joins_the_tables_and_draws_all_runs_in_each_picture(sources):
     page = runs_study(sources)
     of_runs = [noun for noun in BY_RUN if noun != "embedding"]  # they hold no features

@@ -54,7 +54,6 @@ def test_a_notebook_shows_the_sentences_escaped(arrays):
     assert kd.diagnose(arrays).readings["mass"].number in shown
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_a_study_is_saved_whole_or_refused(arrays, tmp_path):
     study = kd.diagnose(arrays)
     study.save(tmp_path / "card")
@@ -110,7 +109,6 @@ def test_students_are_compared_by_names_of_your_own(arrays):
     assert "(not seen)" in study.readings["relation"].sentence
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_what_was_opened_has_tables_figures_and_a_report(make_run, tmp_path):
     run = make_run("kd")
     opened = kd.open(run)

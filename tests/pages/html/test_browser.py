@@ -12,6 +12,8 @@ from page_reader import Reader, draw
 from kdanalysis.pages.html import Section, Shown
 from kdanalysis.pages.html.page import build
 
+DRAWN = True  # the pictures are looked at
+
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),

@@ -11,6 +11,8 @@ from page_reader import HOSTILE, Reader, draw
 from kdanalysis.pages.html import Section, Shown
 from kdanalysis.pages.html.page import build
 
+DRAWN = True  # the pictures are looked at
+
 
 @pytest.fixture
 def page(sections) -> str:

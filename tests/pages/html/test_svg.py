@@ -11,6 +11,8 @@ from page_reader import draw
 from kdanalysis.draw.drawn import Drawn
 from kdanalysis.pages.html.svg import clean_svg
 
+DRAWN = True  # the pictures are looked at
+
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 EVIL = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
  width="72pt" height="72pt" viewBox="0 0 72 72" onload="alert(1)"><script>alert(1)</script>

@@ -17,6 +17,8 @@ from kdanalysis.pages.experiment import experiment_study
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
 
+DRAWN = True  # the pictures are looked at
+
 pytestmark = pytest.mark.skipif(browser.PATH is None, reason="needs Chromium")
 LOSSES = {
     "kd": "KD(temperature=2.0)",
