@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from functools import cache
 from traceback import extract_tb
 
 import pandas as pd
@@ -26,10 +27,15 @@ from tests.analyzers.every import (
 GIVEN = columns()
 SIDES = [name for name in GIVEN if name.endswith(("_logits", "_regions"))]
 OF_LOGITS = [name for name in ANALYZERS if set(names_of(made(name))) & set(SIDES)]
-TABLES = {name: fed(name, GIVEN).table() for name in ANALYZERS}
 CLASSES = ("target", "class", "given")  # columns that hold a class
 READ_FROM = {"layer_conflict": "layers", "ladder_training": "ladder"}  # nouns of others' tables
 NUMBERS = re.compile(r"(?<![\w])[-+]?(nan|inf)(?![\w])")  # as Python writes them
+
+
+@cache
+def table_of(name: str) -> pd.DataFrame:
+    """The table of ``GIVEN``, made in the process that compares with it."""
+    return fed(name, GIVEN).table()
 
 
 def same(table: pd.DataFrame, other: pd.DataFrame, **kinds: float) -> None:
@@ -50,7 +56,7 @@ def test_a_constant_on_all_logits_of_a_sample_changes_nothing(name):
         for side in SIDES
     }
     table, drop = fed(name, GIVEN | moved).table(), {"value": ["logit_mean"]}.get(name, [])
-    same(table.drop(columns=drop), TABLES[name].drop(columns=drop))
+    same(table.drop(columns=drop), table_of(name).drop(columns=drop))
 
 
 @pytest.mark.parametrize("name", OF_LOGITS)
@@ -61,10 +67,10 @@ def test_classes_in_another_order_are_the_same_classes(name):
     there = [column for column in CLASSES if column in table]
     for column in there:
         named = table[column].map(lambda c: c if pd.isna(c) else int(order[int(c)]))
-        table[column] = named.astype(TABLES[name][column].dtype)
+        table[column] = named.astype(table_of(name)[column].dtype)
     keys = [*there, *(c for c in table if table[c].dtype.kind not in "fi" and c not in there)]
     keys += [c for c in ("temperature", "scale", "k", "step") if c in table]
-    tables = table, TABLES[name]
+    tables = table, table_of(name)
     if there:
         tables = [x.sort_values(keys, kind="stable", ignore_index=True) for x in tables]
     same(*tables)

@@ -73,15 +73,19 @@ def folder(tmp_path_factory):
     return folder
 
 
-def alone(folder, tmp_path, code, *arguments):
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    return tmp_path_factory.mktemp("scratch")
+
+
+def alone(folder, scratch, out, code, *arguments):
     """Run code in a bare environment, optimised, with everything but two folders refused."""
-    for name in ("out", "scratch"):
-        (tmp_path / name).mkdir(exist_ok=True)
+    out.mkdir(exist_ok=True)
     bare = {"PATH": os.environ["PATH"], "LANG": "C", "PYTHONPATH": str(ROOT)}
-    bare |= {"TMPDIR": str(tmp_path / "scratch"), "OMP_NUM_THREADS": "1"}
-    given = [str(tmp_path / "out"), str(tmp_path / "scratch"), *arguments]
+    bare |= {"TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
+    bare |= {"PYTHONPYCACHEPREFIX": str(scratch)}  # what is optimised is compiled anew, and once
     return subprocess.run(
-        [sys.executable, "-O", "-B", "-c", REFUSE + code, *given],
+        [sys.executable, "-O", "-c", REFUSE + code, str(out), str(scratch), *arguments],
         capture_output=True,
         text=True,
         encoding="utf-8",
@@ -95,10 +99,12 @@ LONG = [pytest.param(one, marks=pytest.mark.long) for one in COMMANDS[1:]]
 
 
 @pytest.mark.parametrize("command", [COMMANDS[0], *LONG], ids=lambda command: command[0])
-def test_a_command_needs_no_network_no_home_and_no_place_but_its_own(folder, tmp_path, command):
+def test_a_command_needs_no_network_no_home_and_no_place_but_its_own(
+    folder, scratch, tmp_path, command
+):
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     given = [word.replace("OUT", str(tmp_path / "out")) for word in command]
-    done = alone(folder, tmp_path, RUN, *given)
+    done = alone(folder, scratch, tmp_path / "out", RUN, *given)
     assert done.returncode == 0, done.stderr
     assert "wrote" in done.stdout
     assert done.stdout.endswith("largest 1 2\n")
@@ -106,5 +112,5 @@ def test_a_command_needs_no_network_no_home_and_no_place_but_its_own(folder, tmp
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
 
 
-def test_control_what_is_refused_is_seen(folder, tmp_path):
-    assert alone(folder, tmp_path, TRY).stdout.split() == ["wrote", "asked"]
+def test_control_what_is_refused_is_seen(folder, scratch, tmp_path):
+    assert alone(folder, scratch, tmp_path / "out", TRY).stdout.split() == ["wrote", "asked"]

@@ -1,5 +1,7 @@
-"""Every code block of README and docs runs, every command parses, every link leads somewhere."""
+"""Every code block of README, docs and docstrings runs, commands parse, links lead somewhere."""
 
+import doctest
+import importlib
 import re
 import shlex
 import warnings
@@ -123,6 +125,15 @@ def test_its_python_runs(page, world, tmp_path):
         code = compile(block, str(page), "exec")
         if not any(block.startswith(start) for start in WITHOUT):
             exec(code, world)
+
+
+def test_examples_in_docstrings_give_what_they_show():
+    shown = [p for p in (ROOT / "kdanalysis").rglob("*.py") if ">>> " in p.read_text("utf-8")]
+    for path in shown:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        failed, tried = doctest.testmod(importlib.import_module(name))
+        assert failed == 0 < tried, name
+    assert shown
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=ids)
