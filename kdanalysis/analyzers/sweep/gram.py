@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Labels, Logits
+from kdanalysis.analyzers.base import Logits
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.sweep.sweep import TermSweep
 from kdanalysis.analyzers.targets import Targets
@@ -47,16 +47,10 @@ class TermGram(TermSweep):
         self.add_sum("with_ce", len(self.temperatures), len(CE), len(self.ks))
         self.add_sum("square_ce")
 
-    def add(
-        self,
-        student: Logits,
-        teacher: Logits,
-        target: Labels | None = None,
-        soft: Logits | None = None,
-    ) -> None:
+    def add(self, student: Logits, teacher: Logits, targets: Targets) -> None:
         """Add the finite samples of a batch, and their cross-entropy where they have targets."""
         super().add(student, teacher)
-        rows, target = Targets(target, soft, student).seen_by(CrossEntropy())
+        rows, target = targets.seen_by(CrossEntropy())
         if rows is not None:
             student, teacher = student[rows], teacher[rows]
         self.accumulate(labelled=torch.tensor(len(target)))

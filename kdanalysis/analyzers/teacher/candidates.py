@@ -21,6 +21,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_term import label_columns
 from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.teacher.loudness import ALIKE, loudness, weigh
 from kdanalysis.analyzers.terms.direction import LossDirection, against_first
 from kdanalysis.core.gram import HasGradients
@@ -54,9 +55,9 @@ class FromUniform(LossDirection):
         """Return the finite rows and the place of the only step."""
         return super().analysed(given | {"step": None, "epoch": None})
 
-    def add(self, teacher: Logits, target: Labels | None, place: Labels) -> None:
+    def add(self, teacher: Logits, targets: Targets, place: Labels) -> None:
         """Add the finite samples of a batch."""
-        super().add(torch.zeros_like(teacher), teacher, target, None, place)
+        super().add(torch.zeros_like(teacher), teacher, targets, place)
 
 
 def choose(mass: pd.DataFrame, labelled: bool) -> dict[str, tuple[str, str]]:

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep
-from kdanalysis.analyzers.by_term import gram_cosines, label_columns, targets_for, total_gradients
+from kdanalysis.analyzers.by_term import gram_cosines, label_columns, total_gradients
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.terms.conflict import TEACHER, judged
 from kdanalysis.core.gram import HasGradients, sample_grams
 from kdanalysis.core.streams import Bins
@@ -94,20 +95,8 @@ class LossDirection(ByStep):
         first, last = {"kd": setting.bare["kd"]}, {"ce": setting.bare["ce"]}
         return cls({**first, **setting.decoupled, **setting.trained, **last}, setting.steps)
 
-    def add(
-        self,
-        student: Logits,
-        teacher: Logits,
-        target: Labels | None,
-        soft: Logits | None,
-        place: Labels,
-    ) -> None:
-        """Add the finite samples of a batch, the teacher judged where there are labels.
-
-        Raises:
-            ValueError: no labels for a loss that needs them.
-        """
-        targets = targets_for(self.losses, target, soft, student)
+    def add(self, student: Logits, teacher: Logits, targets: Targets, place: Labels) -> None:
+        """Add the finite samples of a batch, the teacher judged where there are labels."""
         row = len(TEACHER) * place + judged(teacher, targets)
         gradients = total_gradients(self.losses, student, teacher, targets)
         known = targets.known(self.losses)
