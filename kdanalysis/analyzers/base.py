@@ -12,6 +12,7 @@ from torch import Tensor
 from kdanalysis.analyzers.noun import Noun
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import targets_for
+from kdanalysis.core.draws import check_seed
 from kdanalysis.core.streams import (
     Bins,
     check_batch,
@@ -25,6 +26,7 @@ Logits = Float[Tensor, "n c"]
 Labels = Int[Tensor, " n"]
 CHECKS = {
     "num_classes": check_classes,
+    "seed": check_seed,
     "temperature": check_temperature,
     "temperatures": check_temperatures,
 }
@@ -49,8 +51,8 @@ class Analyzer(Noun):
     Args:
         configuration: whatever tells this analyzer from another of its class, which it is then
             not merged with.
-        settings: the same by name; each becomes an attribute, and classes and temperatures are
-            checked first (``CHECKS``).
+        settings: the same by name; each becomes an attribute, and classes, temperatures and seeds
+            are checked first (``CHECKS``).
     """
 
     kind: ClassVar[str] = "samples"

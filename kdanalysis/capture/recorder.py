@@ -25,6 +25,7 @@ from kdanalysis.capture.taps import Taps
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.warn import warn
 from kdanalysis.losses import Labels, Loss
+from kdanalysis.losses.base import check_ramp
 
 
 @typed(advice={"student": ADVICE, "teacher": ADVICE, "loss": ", such as kd.GDKD()"})
@@ -234,7 +235,7 @@ class Recorder:
             if not self._looked:
                 check_sides(*(side.logits for side in sides))
             self._looked = True
-            facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp)}
+            facts = {"step": self.step, "epoch": self.epoch, "ramp": float(check_ramp(ramp))}
             how = self._options, self._probe, self._options.scaling.factor
             self._pending = begin(*sides, seen, target, sample_id, *how, **facts)
             sent = watch(seen.watched, self._student)  # after the probe's passes

@@ -15,6 +15,13 @@ STEP = -7046029254386353131  # 2^64 over the golden ratio, as a signed number
 MIXERS = (-4658895280553007687, -7723592293110705685)  # of splitmix64
 
 
+def check_seed(seed: int) -> int:
+    """Return the seed; a ValueError where it does not fit into the 64 bits that draws mix."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1, got {seed!r}")
+    return seed
+
+
 def draw(logits: Float[Tensor, "n c"], count: int, seed: int) -> Int[Tensor, "n draws"]:
     """Return classes drawn with replacement from the softmax, in float64."""
     logits = logits.double()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.formats.table import Table
 from kdanalysis.store.kinds import Kind
@@ -90,6 +91,7 @@ class Columns:
         """Parts of a run folder that cannot be read, with the reason; nothing is read again."""
         return self.table.skipped
 
+    @typed
     def batches(
         self,
         batch_size: int | None = None,
