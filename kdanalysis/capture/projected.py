@@ -124,7 +124,7 @@ def observe_projected(
         raise ValueError(f"the student gives {len(student)} rows, and the teacher {found}")
     recorder._finish()
     seen = teacher.hidden if isinstance(teacher, Projected) else teacher
-    if recorder._closures.repeats(target, sample_id, seen):
+    if recorder._closures.repeats(target, sample_id, student.hidden, seen):
         return
     step, recorder.step = recorder.step, recorder.step + 1
     if not options.schedule(step):

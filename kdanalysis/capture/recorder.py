@@ -228,7 +228,7 @@ class Recorder:
         self._refused = True  # until the end
         sides = [self._taps.take(side, whole(logits)) for side, logits in given.items()]
         check_batch(*(side.logits for side in sides), target, sample_id)
-        again = self._closures.repeats(target, sample_id, sides[1].logits)
+        again = self._closures.repeats(target, sample_id, *(x.logits for x in sides))
         captures = not again and self._options.schedule(self.step)
         seen = see(*sides, self._options.loss, computes, captures, self._probe is not None)
         if captures:
