@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.noun import Noun
 from kdanalysis.analyzers.setting import Setting
-from kdanalysis.analyzers.targets import targets_for
+from kdanalysis.analyzers.targets import label_columns, targets_for
 from kdanalysis.core.draws import check_seed
 from kdanalysis.core.streams import (
     Bins,
@@ -42,8 +42,9 @@ class Analyzer(Noun):
     those that may be absent; ``kind`` says of what: "samples", "layers" or "regions". ``made_for``
     names what of a ``Setting`` an analyzer is made with; one that is made otherwise than for what
     a run or file holds has ``of_runs`` False. An analyzer with ``mixed`` gets rows without a label
-    (-1) among the others, its ``add`` the ``Targets`` in place of labels and soft targets; of any
-    other the batch has labels throughout, or none.
+    (-1) among the others, its ``add`` the ``Targets`` in place of labels and soft targets, and
+    needs them where a loss of its ``losses`` does; of any other the batch has labels throughout,
+    or none.
 
     Rows whose logits hold NaN or inf enter no number: they are counted in ``non_finite``, which
     every table repeats, and left out. They are never set to zero.
@@ -68,6 +69,8 @@ class Analyzer(Noun):
         settings |= checked
         self.configuration = repr((configuration, settings))
         vars(self).update(settings)
+        if self.mixed and "target" in self.takes:
+            self.needs = (*self.needs, *label_columns(settings.get("losses", {})))
         self.state_names: tuple[str, ...] = ()
         self.add_sum("non_finite")
 

@@ -42,12 +42,6 @@ def term_labels(losses: Mapping[str, HasGradients]) -> tuple[str, ...]:
     return tuple(term if uses[term] == 1 else f"{loss}:{term}" for loss, term in names)
 
 
-def label_columns(losses: Mapping[str, HasGradients]) -> tuple[str, ...]:
-    """Return ("target",) where a loss uses the labels, else nothing."""
-    needing = any(getattr(loss, "needs_target", True) for loss in losses.values())
-    return ("target",) if needing else ()
-
-
 def known_terms(losses: Mapping[str, HasGradients], targets: Targets) -> Bool[Tensor, "n t"] | None:
     """Return for which rows every term is known, a term a column; None where all are."""
     known = targets.known(losses)

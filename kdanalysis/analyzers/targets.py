@@ -103,6 +103,12 @@ class Targets:
         return torch.stack([every if rows is None else rows for rows in seen], -1)
 
 
+def label_columns(losses: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return ("target",) where a loss uses the labels, else nothing."""
+    needing = any(getattr(loss, "needs_target", True) for loss in losses.values())
+    return ("target",) if needing else ()
+
+
 def targets_for(
     losses: Mapping[str, Any],
     target: Int[Tensor, " n"] | None,

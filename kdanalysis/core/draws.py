@@ -1,4 +1,4 @@
-"""Draws from a teacher that are the same whenever they are asked for, and the noise of draws.
+"""Draws from a teacher that are the same whenever they are asked for.
 
 A draw depends on the order of the row's largest classes and on a seed, never on the batch that
 the row stands in: a loss and its gradient see the same ones, in training and after.
@@ -28,11 +28,6 @@ def draw(logits: Float[Tensor, "n c"], count: int, seed: int) -> Int[Tensor, "n 
     total = logits.softmax(-1).cumsum(-1)
     spots = _uniform(logits, count, seed) * total[:, -1:]
     return torch.searchsorted(total, spots, right=True).clamp(max=logits.shape[-1] - 1)
-
-
-def draw_noise(log_p: Float[Tensor, "n c"], count: int) -> Float[Tensor, " n"]:
-    """Return E |mean of draws - p|^2 = (1 - |p|^2) / N, what N draws add to the gradient q - p."""
-    return (1 - (2 * log_p).exp().sum(-1)) / count
 
 
 def _uniform(logits: Float[Tensor, "n c"], count: int, seed: int) -> Float[Tensor, "n draws"]:

@@ -1,6 +1,6 @@
 """Gram matrices of the terms' gradients for every k and T: all that an explorer needs."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,15 +34,8 @@ class TermGram(TermSweep):
 
     takes, mixed = ("target", "soft_target"), True
 
-    def __init__(
-        self,
-        num_classes: int,
-        temperatures: Sequence[float | int] = (1, 2, 4, 8),
-        ks: str | Sequence[int] = "all",
-        weights: Sequence[float | int] = (1.0, 1.0, 8.0),
-        dtype: torch.dtype = torch.float64,
-    ) -> None:
-        super().__init__(num_classes, temperatures, ks, weights, dtype)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.add_sum("labelled")
         self.add_sum("with_ce", len(self.temperatures), len(CE), len(self.ks))
         self.add_sum("square_ce")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep
-from kdanalysis.analyzers.by_term import gram_cosines, label_columns, total_gradients
+from kdanalysis.analyzers.by_term import gram_cosines, total_gradients
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
@@ -83,7 +83,6 @@ class LossDirection(ByStep):
         super().__init__(steps, losses=dict(losses))
         self.marks = [*self.steps, pd.NA] if len(self.steps) > 1 else list(self.steps)
         self.pairs = list(combinations(losses, 2))
-        self.needs = (*self.needs, *label_columns(losses))
         rows, count = (len(self.steps), len(TEACHER)), len(losses)
         for state in MATRICES:
             self.add_sum(state, *rows, count, count)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.by_term import label_columns, term_names
+from kdanalysis.analyzers.by_term import term_names
 from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
@@ -74,7 +74,6 @@ class TermShare(Analyzer):
     def __init__(self, losses: Mapping[str, HasGradients]) -> None:
         self.names = term_names(losses)
         super().__init__(losses=dict(losses))
-        self.needs = (*self.needs, *label_columns(losses))
         for state in ("share", "squares", "count", "zero"):
             self.add_sum(state, len(self.names))
 
