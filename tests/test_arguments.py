@@ -142,9 +142,7 @@ METHODS = [
 def objects(tmp_path_factory) -> dict[type, Any]:
     """One of every kind that the door gives."""
     folder = tmp_path_factory.mktemp("objects")
-    with kd.Recorder(folder / "run", schedule=kd.every(1)) as recorder:
-        sides = {name.removesuffix("_logits"): logits for name, logits in LOGITS.items()}
-        recorder.observe(torch.arange(3), **sides)
+    observed(folder)
     np.savez(folder / "logits.npz", **LOGITS)
     opened, study = kd.open(LOGITS), kd.diagnose(LOGITS)
     loaded = kd.load_logits(folder / "logits.npz")
@@ -168,8 +166,10 @@ def test_a_method_refuses_what_its_annotations_do_not_say(kind, name, objects):
     assert refused
 
 
-def observed(path: Path, **options: Any) -> None:
-    kd.Recorder(path / "run", kd.KD(), schedule=kd.every(1), **options)
+def observed(path: Path, ramp: float = 1.0, **options: Any) -> None:
+    sides = {name.removesuffix("_logits"): logits for name, logits in LOGITS.items()}
+    with kd.Recorder(path / "run", schedule=kd.every(1), **options) as recorder:
+        recorder.observe(torch.arange(3), **sides, ramp=ramp)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +184,7 @@ def observed(path: Path, **options: Any) -> None:
         (lambda *_: kd.Setting(6, rows=-1), "rows must be from 0, as they count rows; got -1"),
         (lambda *_: kd.Setting(6, counts=(3, -1)), "counts must be from 0"),
         (lambda _, path: observed(path, seed=-1), r"seed must be .* from 0 to 2\^63 - 1, got -1"),
+        (lambda _, path: observed(path, ramp=-1), "ramp must be a finite number from 0, got -1"),
         (lambda *_: kd.RandomSampling(seed=2**63), "seed must be .* got 9223372036854775808"),
         (lambda *_: kd.analyzers["embedding"]({}, (8, 8), 16, seed=-1), "seed must be .* got -1"),
         (lambda of, _: of[Study].figure("mass", picture=-1), "there is no picture -1 of 'mass'"),
