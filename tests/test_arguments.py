@@ -19,7 +19,12 @@ from jaxtyping import AbstractArray
 from torch import Tensor, nn
 
 import kdanalysis as kd
+from kdanalysis.analyzers.teacher.suppression import Suppression
 from kdanalysis.core.partition import Partition
+from kdanalysis.pages.opened import Opened
+from kdanalysis.pages.study import Study
+from kdanalysis.store.sources import Logits
+from kdanalysis.studies.run import Run
 
 PACKAGE = Path(kd.__file__).parent
 WRONG = (None, "x", "", 3, -1, 0, 1.5, True, math.nan, [], {}, np.zeros((2, 3)), object())
@@ -118,3 +123,77 @@ def test_an_argument_is_taken_or_refused_in_a_sentence(name, argument, tmp_path,
         said, ours = answer(called, given, named)
         assert ours, f"{value!r} ends in {said!r}"
         assert fits(value, hint) or argument in said, f"{value!r}: {said or 'taken'}"
+
+
+LOGITS = {"teacher_logits": 3 * torch.eye(3) - 1, "student_logits": torch.zeros(3, 3)}
+METHODS = [
+    *((Opened, name) for name in ("table", "tables", "figure", "report")),
+    *((Study, name) for name in ("figure", "save", "write")),
+    *(
+        (Run, name)
+        for name in ("table", "tables", "batches", "columns_of", "count", "steps", "dtype")
+    ),
+    (Logits, "batches"),
+    (Suppression, "draw"),
+]
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory) -> dict[type, Any]:
+    """One of every kind that the door gives."""
+    folder = tmp_path_factory.mktemp("objects")
+    observed(folder)
+    np.savez(folder / "logits.npz", **LOGITS)
+    opened, study = kd.open(LOGITS), kd.diagnose(LOGITS)
+    loaded = kd.load_logits(folder / "logits.npz")
+    made = opened, study, kd.open_run(folder / "run"), loaded
+    return {type(one): one for one in made} | {Suppression: Suppression}
+
+
+@pytest.mark.parametrize(("kind", "name"), METHODS)
+def test_a_method_refuses_what_its_annotations_do_not_say(kind, name, objects):
+    called, hints = getattr(objects[kind], name), get_type_hints(getattr(kind, name))
+    known = [p for p in signature(called).parameters.values() if p.kind not in MANY]
+    refused = 0
+    for one in known:
+        others = [p for p in known if p is not one and p.default is p.empty]
+        needed = {p.name: made(hints[p.name]) for p in others}
+        for value in (value for value in WRONG if not fits(value, hints[one.name])):
+            said, ours = answer(called, (), needed | {one.name: value})
+            assert ours, f"{value!r} ends in {said!r}"
+            assert one.name in said, f"{value!r}: {said or 'taken'}"
+            refused += 1
+    assert refused
+
+
+def observed(path: Path, ramp: float = 1.0, **options: Any) -> None:
+    sides = {name.removesuffix("_logits"): logits for name, logits in LOGITS.items()}
+    with kd.Recorder(path / "run", schedule=kd.every(1), **options) as recorder:
+        recorder.observe(torch.arange(3), **sides, ramp=ramp)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda *_: kd.Setting(1), "num_classes must be from 2, as one class .*; got 1"),
+        (lambda *_: kd.Setting(6, (0, -1)), r"steps must be from 0, .*; got \(0, -1\)"),
+        (lambda *_: kd.Setting(6, temperature=0), "temperature must lie .* got 0"),
+        (lambda *_: kd.Setting(6, k=0), "k must be from 1, as a group holds a class; got 0"),
+        (lambda *_: kd.Setting(6, scales=(2, 4)), "scales must rise from 1"),
+        (lambda *_: kd.Setting(6, features={"student": 0}), "features must be from 1, .*: 0"),
+        (lambda *_: kd.Setting(6, rows=-1), "rows must be from 0, as they count rows; got -1"),
+        (lambda *_: kd.Setting(6, counts=(3, -1)), "counts must be from 0"),
+        (lambda _, path: observed(path, seed=-1), r"seed must be .* from 0 to 2\^63 - 1, got -1"),
+        (lambda _, path: observed(path, ramp=-1), "ramp must be a finite number from 0, got -1"),
+        (lambda *_: kd.RandomSampling(seed=2**63), "seed must be .* got 9223372036854775808"),
+        (lambda *_: kd.analyzers["embedding"]({}, (8, 8), 16, seed=-1), "seed must be .* got -1"),
+        (lambda of, _: of[Study].figure("mass", picture=-1), "there is no picture -1 of 'mass'"),
+        (lambda *_: Suppression.draw(None, picture=-1), "has no picture -1"),
+        (lambda of, _: of[Opened].figure("mass", [None]), r"ax must be axes, .* got \[None\]"),
+        (lambda of, _: next(of[Run].batches(batch_size=0)), "at least one row, got batch_size=0"),
+    ],
+)
+def test_a_number_out_of_its_range_is_told(call, says, objects, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        call(objects, tmp_path)
+    assert not any(tmp_path.iterdir())

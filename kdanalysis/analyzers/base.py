@@ -11,6 +11,8 @@ from torch import Tensor
 
 from kdanalysis.analyzers.noun import Noun
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.targets import label_columns, targets_for
+from kdanalysis.core.draws import check_seed
 from kdanalysis.core.streams import (
     Bins,
     check_batch,
@@ -24,6 +26,7 @@ Logits = Float[Tensor, "n c"]
 Labels = Int[Tensor, " n"]
 CHECKS = {
     "num_classes": check_classes,
+    "seed": check_seed,
     "temperature": check_temperature,
     "temperatures": check_temperatures,
 }
@@ -39,7 +42,9 @@ class Analyzer(Noun):
     those that may be absent; ``kind`` says of what: "samples", "layers" or "regions". ``made_for``
     names what of a ``Setting`` an analyzer is made with; one that is made otherwise than for what
     a run or file holds has ``of_runs`` False. An analyzer with ``mixed`` gets rows without a label
-    (-1) among the others; of any other the batch has labels throughout, or none.
+    (-1) among the others, its ``add`` the ``Targets`` in place of labels and soft targets, and
+    needs them where a loss of its ``losses`` does; of any other the batch has labels throughout,
+    or none.
 
     Rows whose logits hold NaN or inf enter no number: they are counted in ``non_finite``, which
     every table repeats, and left out. They are never set to zero.
@@ -47,8 +52,8 @@ class Analyzer(Noun):
     Args:
         configuration: whatever tells this analyzer from another of its class, which it is then
             not merged with.
-        settings: the same by name; each becomes an attribute, and classes and temperatures are
-            checked first (``CHECKS``).
+        settings: the same by name; each becomes an attribute, and classes, temperatures and seeds
+            are checked first (``CHECKS``).
     """
 
     kind: ClassVar[str] = "samples"
@@ -64,6 +69,8 @@ class Analyzer(Noun):
         settings |= checked
         self.configuration = repr((configuration, settings))
         vars(self).update(settings)
+        if self.mixed and "target" in self.takes:
+            self.needs = (*self.needs, *label_columns(settings.get("losses", {})))
         self.state_names: tuple[str, ...] = ()
         self.add_sum("non_finite")
 
@@ -88,15 +95,23 @@ class Analyzer(Noun):
         self.add(*self.analysed(given.arguments).values())
 
     def analysed(self, given: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
-        """Return the rows that :meth:`keep` keeps of the columns, None for an absent one."""
+        """Return the rows that :meth:`keep` keeps of the columns, None for an absent one.
+
+        Raises:
+            ValueError: as :meth:`keep`, or one of the ``losses`` lacks its labels.
+        """
         sides = [given[name] for name in given if name.startswith(("student_", "teacher_"))]
         target = given.get("target")
         if target is not None and self.mixed:
             target = target.where(target != NO_LABEL, 0)
         kept = self.keep(*reversed(sides), target=target)
-        if kept.all():
-            return given
-        return {name: None if column is None else column[kept] for name, column in given.items()}
+        if not kept.all():
+            given = {name: None if x is None else x[kept] for name, x in given.items()}
+        if self.mixed and "target" in given:
+            labels = given["target"], given.pop("soft_target", None)
+            losses, samples = getattr(self, "losses", {}), next(iter(given.values()))
+            given["target"] = targets_for(losses, *labels, samples)
+        return given
 
     def add(self, *columns: Any) -> None:
         """Add the finite rows of a batch; ``update`` does where a class has none of its own."""

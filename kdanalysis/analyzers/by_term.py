@@ -6,7 +6,7 @@ from functools import partial
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kdanalysis.analyzers.targets import Targets
@@ -40,29 +40,6 @@ def term_labels(losses: Mapping[str, HasGradients]) -> tuple[str, ...]:
     names = term_names(losses)
     uses = Counter(term for _, term in names)
     return tuple(term if uses[term] == 1 else f"{loss}:{term}" for loss, term in names)
-
-
-def label_columns(losses: Mapping[str, HasGradients]) -> tuple[str, ...]:
-    """Return ("target",) where a loss uses the labels, else nothing."""
-    needing = any(getattr(loss, "needs_target", True) for loss in losses.values())
-    return ("target",) if needing else ()
-
-
-def targets_for(
-    losses: Mapping[str, HasGradients],
-    target: Int[Tensor, " n"] | None,
-    soft: Float[Tensor, "n c"] | None,
-    samples: Tensor,
-) -> Targets:
-    """Return the targets of a batch.
-
-    Raises:
-        ValueError: there are none, and a loss needs them.
-    """
-    for name, loss in losses.items():
-        if target is None and soft is None and getattr(loss, "needs_target", True):
-            raise ValueError(f"the loss {name!r} needs labels (target), and there are none")
-    return Targets(target, soft, samples)
 
 
 def known_terms(losses: Mapping[str, HasGradients], targets: Targets) -> Bool[Tensor, "n t"] | None:

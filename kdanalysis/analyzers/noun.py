@@ -15,7 +15,7 @@ import pandas as pd
 from kdanalysis.core.arguments import typed
 from kdanalysis.draw.labels import relabel
 from kdanalysis.draw.look import Axes, Figure, let_name_colours, styled
-from kdanalysis.draw.place import drawing_on, place_for
+from kdanalysis.draw.place import check_place, drawing_on, place_for
 from kdanalysis.losses import term_colour_of
 
 let_name_colours(term_colour_of)  # a term has the colour that its loss gives it
@@ -74,6 +74,8 @@ class Picture(NamedTuple):
                 in no grid.
         """
         options |= {"names": names} if self.names and names else {}
+        if ax is not None:
+            check_place(ax)
         if ax is None:
             shown = drawn = self.draw(table, **options)
         elif self.panels:
@@ -177,6 +179,7 @@ class Noun:
         return excerpt
 
     @classmethod
+    @typed
     def draw(
         cls, table: Any, ax: Axes | None = None, names: Names = None, *, picture: int = 0
     ) -> Any:
@@ -185,8 +188,8 @@ class Noun:
         Raises:
             ValueError: there is no picture, or as the drawing.
         """
-        if not cls.pictures:
-            raise ValueError(f"the table {cls.noun!r} has no picture")
+        if not 0 <= picture < len(cls.pictures):
+            raise ValueError(f"the table {cls.noun!r} has no picture {picture} of its own")
         drawn = cls.pictures[picture].of(table, names, ax)
         return drawn if ax is not None else figure_of(drawn)
 

@@ -6,14 +6,22 @@ quantities. Gradients follow from the logits in closed form, without the warm-up
 had one, ``ramps`` say what it was.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.partition import Target, TopK
+from kdanalysis.core.regions import check_scales
 from kdanalysis.losses import DKD, GDKD, KD, CrossEntropy, Loss
+from kdanalysis.losses.base import check_temperature
 from kdanalysis.losses.parts import KDParts
+
+LEAST = {
+    **{"num_classes": (2, "one class alone is always certain"), "k": (1, "a group holds a class")},
+    **{"steps": (0, "they count from 0"), "features": (1, "they are a side's width")},
+    **dict.fromkeys(("counts", "rows"), (0, "they count rows")),
+}
 
 
 @typed
@@ -38,6 +46,9 @@ class Setting:
         features: how many every side has, by its name; none where there are no features.
         counts: labelled rows of features, by class.
         rows: how many of them are looked at.
+
+    Raises:
+        ValueError: a number out of its range, or scales that do not rise from 1.
     """
 
     num_classes: int
@@ -54,6 +65,16 @@ class Setting:
     features: Mapping[str, int] = field(default_factory=dict)
     counts: tuple[int, ...] = ()
     rows: int = 0
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+        if self.scales:
+            check_scales(self.scales)
+        for name, (least, why) in LEAST.items():
+            given = getattr(self, name)
+            of = given.values() if isinstance(given, Mapping) else given
+            if any(one < least for one in (of if isinstance(of, Iterable) else (of,))):
+                raise ValueError(f"Setting: {name} must be from {least}, as {why}; got {given!r}")
 
     @cached_property
     def bare(self) -> dict[str, Loss]:

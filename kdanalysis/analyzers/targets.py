@@ -101,3 +101,26 @@ class Targets:
             return None
         every = torch.ones_like(self.labelled)
         return torch.stack([every if rows is None else rows for rows in seen], -1)
+
+
+def label_columns(losses: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return ("target",) where a loss uses the labels, else nothing."""
+    needing = any(getattr(loss, "needs_target", True) for loss in losses.values())
+    return ("target",) if needing else ()
+
+
+def targets_for(
+    losses: Mapping[str, Any],
+    target: Int[Tensor, " n"] | None,
+    soft: Float[Tensor, "n c"] | None,
+    samples: Tensor,
+) -> Targets:
+    """Return the targets of a batch.
+
+    Raises:
+        ValueError: there are none, and a loss needs them.
+    """
+    for name, loss in losses.items():
+        if target is None and soft is None and getattr(loss, "needs_target", True):
+            raise ValueError(f"the loss {name!r} needs labels (target), and there are none")
+    return Targets(target, soft, samples)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.by_step import ByStep
-from kdanalysis.analyzers.by_term import is_weighted, label_columns, term_names
+from kdanalysis.analyzers.by_term import is_weighted, term_names
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.draw.look import Axes
 
@@ -35,7 +35,6 @@ class TermsByStep(ByStep):
     ) -> None:
         self.names = term_names(losses)
         super().__init__(steps, losses=dict(losses), ramps=dict(ramps or {}))
-        self.needs = (*self.needs, *label_columns(losses))
         for state, size in self.of_terms:
             self.add_sum(state, len(self.steps), len(self.names), *size)
         for state, size in self.of_steps:

@@ -11,14 +11,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from kdanalysis.capture.head import Head, is_plain, is_shared
-from kdanalysis.capture.moments import (
-    LOGITS,
-    Group,
-    Moments,
-    refuse_sharded,
-    take_moments,
-    unite,
-)
+from kdanalysis.capture.moments import LOGITS, Group, Moments, refuse_sharded, take_moments, unite
 from kdanalysis.capture.passes import Pass, Seen
 from kdanalysis.capture.samples import permuted
 from kdanalysis.core.arguments import typed

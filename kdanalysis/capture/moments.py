@@ -12,13 +12,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from kdanalysis.core.gram import (
-    gram,
-    grams_by_layer,
-    linear_covariance,
-    linear_mean,
-    sample_grams,
-)
+from kdanalysis.core.gram import gram, grams_by_layer, linear_covariance, linear_mean, sample_grams
 from kdanalysis.core.parameters import half_covariances, layer_grams, mean_gradients
 from kdanalysis.networks.hook import Hook
 from kdanalysis.networks.names import unwrapped

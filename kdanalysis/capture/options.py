@@ -15,6 +15,7 @@ from kdanalysis.capture.samples import check_count
 from kdanalysis.capture.schedule import Schedule
 from kdanalysis.capture.top import check_top
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.draws import check_seed
 from kdanalysis.core.partition import TopK
 from kdanalysis.losses import Loss
 from kdanalysis.store.floats import DTYPES
@@ -123,6 +124,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.max_rows is not None:
             check_count("max_rows", self.max_rows)
+        check_seed(self.seed)
         if self.regions and getattr(self.loss, "stacked", None) is not None:
             raise ValueError(
                 "regions cannot be kept beside a loss on stepping stones: leave them out"

@@ -20,6 +20,7 @@ from kdanalysis.capture.samples import (
 )
 from kdanalysis.capture.sent import watch
 from kdanalysis.core.arguments import typed
+from kdanalysis.losses.base import check_ramp
 from kdanalysis.losses.sides import is_soft
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def observe_projected(
         raise ValueError(f"the student gives {len(student)} rows, and the teacher {found}")
     recorder._finish()
     seen = teacher.hidden if isinstance(teacher, Projected) else teacher
-    if recorder._closures.repeats(target, sample_id, seen):
+    if recorder._closures.repeats(target, sample_id, student.hidden, seen):
         return
     step, recorder.step = recorder.step, recorder.step + 1
     if not options.schedule(step):
@@ -144,7 +145,7 @@ def observe_projected(
     recorder._pending = Record(
         step=step,
         epoch=recorder.epoch,
-        ramp=float(ramp),
+        ramp=float(check_ramp(ramp)),
         rows=student.at(rows),
         target=given if is_soft(given) else label,
         samples=Rows(kept(sample_id, rows), label, known, logits, soft=soft_of(given, label)),

@@ -3,7 +3,6 @@
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from kdanalysis.capture.taps import Taps
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.warn import warn
 from kdanalysis.losses import Labels, Loss
+from kdanalysis.losses.base import check_ramp
 
 
 @typed(advice={"student": ADVICE, "teacher": ADVICE, "loss": ", such as kd.GDKD()"})
@@ -204,12 +204,7 @@ class Recorder:
     def __enter__(self) -> "Recorder":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         try:
             self.close()
         except Exception as late:
@@ -227,14 +222,14 @@ class Recorder:
         self._refused = True  # until the end
         sides = [self._taps.take(side, whole(logits)) for side, logits in given.items()]
         check_batch(*(side.logits for side in sides), target, sample_id)
-        again = self._closures.repeats(target, sample_id, sides[1].logits)
+        again = self._closures.repeats(target, sample_id, *(x.logits for x in sides))
         captures = not again and self._options.schedule(self.step)
         seen = see(*sides, self._options.loss, computes, captures, self._probe is not None)
         if captures:
             if not self._looked:
                 check_sides(*(side.logits for side in sides))
             self._looked = True
-            facts = {"step": self.step, "epoch": self.epoch, "ramp": float(ramp)}
+            facts = {"step": self.step, "epoch": self.epoch, "ramp": float(check_ramp(ramp))}
             how = self._options, self._probe, self._options.scaling.factor
             self._pending = begin(*sides, seen, target, sample_id, *how, **facts)
             sent = watch(seen.watched, self._student)  # after the probe's passes

@@ -1,7 +1,6 @@
 """What is watched on a model: a Side, and the hooks that take its last spatial map and its head."""
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from jaxtyping import Float
@@ -163,12 +162,7 @@ class RegionTap:
     def __enter__(self) -> "RegionTap":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.remove()
 
     def _keep(self, module: nn.Module, arguments: tuple, output: Any) -> None:

@@ -6,13 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdanalysis.cli.groups import Machine, Output, grouped
-from kdanalysis.cli.options import (
-    Keys,
-    Temperatures,
-    Vocabulary,
-    parse_keys,
-    parse_temperatures,
-)
+from kdanalysis.cli.options import Keys, Temperatures, Vocabulary, parse_keys, parse_temperatures
 from kdanalysis.core.ranks import RANKS
 
 if TYPE_CHECKING:

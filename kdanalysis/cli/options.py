@@ -154,7 +154,9 @@ def place_of_rank(device: str, count: int) -> int:
     return place
 
 
-Seed = Annotated[int, typer.Option(help="Seed of random draws, where the command makes any.")]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Seed of random draws, where the command makes any.")
+]
 Device = Annotated[
     str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1.", callback=check_device)
 ]

@@ -17,16 +17,7 @@ from operator import index
 from os import PathLike
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import (
-    Any,
-    SupportsFloat,
-    SupportsIndex,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    overload,
-)
+from typing import Any, SupportsFloat, SupportsIndex, TypeVar, Union, get_args, get_origin, overload
 from typing import get_type_hints as hints_of
 
 from kdanalysis.core.wording import told, words

@@ -1,4 +1,4 @@
-"""Draws from a teacher that are the same whenever they are asked for, and the noise of draws.
+"""Draws from a teacher that are the same whenever they are asked for.
 
 A draw depends on the order of the row's largest classes and on a seed, never on the batch that
 the row stands in: a loss and its gradient see the same ones, in training and after.
@@ -15,17 +15,19 @@ STEP = -7046029254386353131  # 2^64 over the golden ratio, as a signed number
 MIXERS = (-4658895280553007687, -7723592293110705685)  # of splitmix64
 
 
+def check_seed(seed: int) -> int:
+    """Return the seed; a ValueError where it does not fit into the 64 bits that draws mix."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1, got {seed!r}")
+    return seed
+
+
 def draw(logits: Float[Tensor, "n c"], count: int, seed: int) -> Int[Tensor, "n draws"]:
     """Return classes drawn with replacement from the softmax, in float64."""
     logits = logits.double()
     total = logits.softmax(-1).cumsum(-1)
     spots = _uniform(logits, count, seed) * total[:, -1:]
     return torch.searchsorted(total, spots, right=True).clamp(max=logits.shape[-1] - 1)
-
-
-def draw_noise(log_p: Float[Tensor, "n c"], count: int) -> Float[Tensor, " n"]:
-    """Return E |mean of draws - p|^2 = (1 - |p|^2) / N, what N draws add to the gradient q - p."""
-    return (1 - (2 * log_p).exp().sum(-1)) / count
 
 
 def _uniform(logits: Float[Tensor, "n c"], count: int, seed: int) -> Float[Tensor, "n draws"]:

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from kdanalysis.core.wording import told
+
 host: ContextVar[Any] = ContextVar("host", default=None)
 
 
@@ -16,6 +18,12 @@ def drawing_on(place: Any) -> Iterator[None]:
         yield
     finally:
         host.reset(token)
+
+
+def check_place(ax: Any) -> None:
+    """Raise a ValueError where it is neither axes nor a figure or a part of one."""
+    if not (hasattr(ax, "subplots") or hasattr(ax, "get_subplotspec")):
+        raise ValueError(f"ax must be axes, a subfigure or a figure to draw on, got {told(ax)}")
 
 
 def place_for(ax: Any) -> Any:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from kdanalysis.core.draws import draw
+from kdanalysis.core.draws import check_seed, draw
 from kdanalysis.core.partition import check_target
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_checks import number
@@ -38,9 +38,7 @@ class RandomSampling(Loss, name="rs"):
         self, n: int = 50, seed: int = 0, temperature: Real = 1.0, weight: Real = 1.0
     ) -> None:
         super().__init__()
-        if seed < 0:
-            raise ValueError(f"seed must be a whole number from 0, got {seed!r}")
-        self.n, self.seed = number("n", n), seed
+        self.n, self.seed = number("n", n), check_seed(seed)
         self.temperature = check_temperature(temperature)
         self.weight = float(weight)
 

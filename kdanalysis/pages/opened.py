@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from kdanalysis.core.arguments import typed
 from kdanalysis.pages.explorer import Explorer, explorer_of
@@ -32,6 +33,7 @@ class Opened:
         """Names of the tables that can be had."""
         return tuple(name for name in table_names() if possible(self.source, name))
 
+    @typed
     def table(self, name: str) -> pd.DataFrame:
         """Compute one table.
 
@@ -40,8 +42,12 @@ class Opened:
         """
         return self.tables([name])[name]
 
+    @typed
     def tables(
-        self, names: Sequence[str] | None = None, device: Any = "cpu", watch: Watch = unwatched
+        self,
+        names: Sequence[str] | None = None,
+        device: torch.device | str = "cpu",
+        watch: Watch = unwatched,
     ) -> dict[str, pd.DataFrame]:
         """Compute several tables in one pass, all that can be had if no names are given."""
         names = self.names if names is None else tuple(names)
@@ -49,10 +55,12 @@ class Opened:
             self._tables |= tables_of(self.source, missing, device, watch)
         return {name: self._tables[name] for name in names}
 
+    @typed
     def figure(self, name: str, ax: Any = None, *, picture: int = 0, **options: Any) -> Any:
         """Draw a picture of a table, in a place of your own or a new figure; as a Study does."""
         return self._study([name]).figure(name, ax, picture=picture, **options)
 
+    @typed
     def report(self, path: str | Path) -> None:
         """Write one page of all tables as a single HTML file."""
         explorer = explorer_of({self.source.name: self.source}, of=EVERY)

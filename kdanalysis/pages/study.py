@@ -11,6 +11,7 @@ import pandas as pd
 
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Noun, Picture, Reading, figure_of
+from kdanalysis.core.arguments import typed
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import Lead
@@ -70,6 +71,7 @@ class Study:
                 found[noun] = self._read(known, of_noun)
         return found
 
+    @typed
     def figure(
         self,
         name: str,
@@ -96,7 +98,7 @@ class Study:
         together = known is not None and len(of_noun) > 1 and not run and known.pictures_of_all
         drawn = known.pictures_of_all if together else self._pictures_of(name)
         table = of_noun if together else of_noun.get(run or next(iter(of_noun), ""))
-        if table is None or picture >= len(drawn):
+        if table is None or not 0 <= picture < len(drawn):
             there = ", ".join(noun for noun in self.parts if self._pictures_of(noun))
             raise ValueError(
                 f"there is no picture {picture} of {name!r}{f' of {run}' if run else ''}; "
@@ -121,6 +123,7 @@ class Study:
 
         return build(self.sections, self.title, self.facts, self.lead, self.explorer)
 
+    @typed
     def save(
         self, folder: str | Path, overwrite: bool = False, figures: str | Sequence[str] = ()
     ) -> None:
@@ -139,6 +142,7 @@ class Study:
         with output_folder(Path(folder).expanduser(), overwrite) as building:
             self.write(building, kinds)
 
+    @typed
     def write(self, folder: Path, figures: str | Sequence[str] = ()) -> None:
         """Write report.html, tables/NAME.csv and, where asked, figures/NAME.svg and so on.
 

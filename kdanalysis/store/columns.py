@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.formats.table import Table
 from kdanalysis.store.kinds import Kind
-from kdanalysis.store.labels import SUM, WIDE, labels, labels_of
+from kdanalysis.store.labels import labels
 from kdanalysis.store.merge import check_rows
 from kdanalysis.store.reading import reading
+from kdanalysis.store.wide import check_wide, labels_and_rest
 
 Place = tuple[Table, str]  # a file, and the name of a column in it
 
@@ -89,6 +91,7 @@ class Columns:
         """Parts of a run folder that cannot be read, with the reason; nothing is read again."""
         return self.table.skipped
 
+    @typed
     def batches(
         self,
         batch_size: int | None = None,
@@ -140,7 +143,9 @@ class Columns:
 
     def _convert(self, name: str, values: np.ndarray, row: int) -> np.ndarray:
         if values.ndim == 2 and name in ("target", "soft_target"):
-            return self._convert_wide(name, values, row)
+            some = self._places[name] != self._places["target"]  # a run's
+            found, soft = labels_and_rest(values, self.num_classes, some, self.path, row)
+            return found if name == "target" else np.ascontiguousarray(soft)
         if name in self._padding:
             values = self._padding[name].off(values, self.num_classes)
         if name in (*self.kind.cells, *self.features):
@@ -162,35 +167,6 @@ class Columns:
     def width(self, name: str) -> int:
         """Return how many features a row has in a column of them."""
         return self._check_floats(name, ("features",))[0][1]
-
-    def _convert_wide(self, name: str, values: np.ndarray, row: int) -> np.ndarray:
-        values = values.astype(values.dtype.newbyteorder("="), copy=False)
-        found, wrong = labels_of(values[:, : self.num_classes])
-        if self._places[name] != self._places["target"]:  # a run's, whose rows may have none
-            wrong = values[:, self.num_classes :].astype(np.float64).sum(1) > SUM  # is cut off
-        if wrong.any():
-            first = int(np.flatnonzero(wrong)[0])
-            numbers = values[first, : self.num_classes].astype(np.float64)
-            raise ValueError(
-                f"target of {self.path} in row {row + first} adds up to {numbers.sum():.4g} over "
-                f"the {self.num_classes} classes, and its least is {numbers.min():.4g}: {WIDE}"
-            )
-        return found if name == "target" else np.ascontiguousarray(values[:, : self.num_classes])
-
-    def _check_wide(self, name: str) -> None:
-        """Refuse targets over the classes that are no floats, or of other rows and classes."""
-        table, key = self._places[name]
-        shape, dtype = table.info(key)
-        if dtype not in DTYPES:
-            raise ValueError(f"{name} of {table.path} is {dtype} of shape {shape}: {WIDE}")
-        enough = shape[1:] == (self.num_classes,)
-        if self.vocabulary is not None:
-            enough = len(shape) == 2 and shape[1] >= self.num_classes
-        if shape[0] != self.num_rows or not enough:
-            raise ValueError(
-                f"{name} of {table.path} has shape {shape}, need ({self.num_rows},) labels or "
-                f"distributions {self.shape[:2]} to fit the logits of {self.path}"
-            )
 
     def _check_floats(self, name: str, axes: tuple[str, ...]) -> tuple[tuple[int, ...], str]:
         """Return the shape of a column and what errors call it."""
@@ -226,7 +202,8 @@ class Columns:
         with reading(table.path):
             wide = name == "target" and len(table.info(key).shape) == 2
             if "soft_target" in self.kind.columns and (wide or name == "soft_target"):
-                return self._check_wide(name)
+                cut, what = self.vocabulary is not None, f"{name} of {table.path}"
+                return check_wide(table.info(key), what, self.shape[:2], cut, self.path)
         if name in self.kind.cells:
             found, need = self._check_cells(name), self.shape
         elif name in self.features:

@@ -6,7 +6,6 @@ import threading
 import time
 import warnings
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Literal
 
 import numpy as np
@@ -110,12 +109,7 @@ class QueueWriter:
     def __enter__(self) -> "QueueWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _has_room(self) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
+from kdanalysis.core.arguments import typed
 from kdanalysis.store.info import RunInfo, read_info
 from kdanalysis.store.inventory import Block, Part, Start, list_starts
 from kdanalysis.store.kinds import KINDS, find_kind
@@ -71,6 +72,7 @@ class StoredRun:
         """Columns of the samples; see ``columns_of``."""
         return self.columns_of(self.kind)
 
+    @typed
     def columns_of(self, kind: str) -> tuple[str, ...]:
         """Return the columns that every readable part of a kind has, ``rank`` included.
 
@@ -91,6 +93,7 @@ class StoredRun:
         """Samples without duplicates."""
         return self.count(self.kind)
 
+    @typed
     def count(self, kind: str) -> int:
         """Return the rows of a kind without duplicates."""
         return self._scan(kind).num_rows
@@ -100,10 +103,12 @@ class StoredRun:
         """Samples left out because (step, sample_id) was there already."""
         return self._scan(self.kind).duplicates
 
+    @typed
     def steps(self, kind: str | None = None) -> Int64[np.ndarray, " s"]:
         """Return the steps that a kind, its own if None, was recorded at, ascending."""
         return self._scan(kind or self.kind).steps.copy()
 
+    @typed
     def dtype(self, column: str, kind: str | None = None) -> np.dtype:
         """Return the dtype in which ``batches`` gives a column, whatever the part."""
         kind = kind or self.kind
@@ -115,6 +120,7 @@ class StoredRun:
             return np.result_type(*(d.replace("bfloat16", "float32") for d in found))
         return np.dtype(find_kind(kind).columns[column].type.to_pandas_dtype())
 
+    @typed
     def batches(
         self,
         columns: Sequence[str] | None = None,
@@ -148,6 +154,8 @@ class StoredRun:
                 f"{self.path} has no column {', '.join(unknown)} in every part: "
                 f"it has {', '.join(there)}"
             )
+        if batch_size < 1:
+            raise ValueError(f"batches need at least one row, got batch_size={batch_size}")
         for batch in rebatch(self._blocks(kind, tuple(columns), batch_size, rows), batch_size):
             yield {name: batch[name] for name in columns}
 

@@ -9,14 +9,7 @@ import numpy as np
 from kdanalysis.core.arguments import typed
 from kdanalysis.store.formats.table import ArrayInfo, RunFolder, Sliced
 from kdanalysis.store.run import StoredRun
-from kdanalysis.store.sources import (
-    KEYS,
-    REGIONS,
-    Logits,
-    Regions,
-    load_logits,
-    load_regions,
-)
+from kdanalysis.store.sources import KEYS, REGIONS, Logits, Regions, load_logits, load_regions
 from kdanalysis.store.sparse import holds_sparse
 from kdanalysis.studies.kept import lacks
 from kdanalysis.studies.source import MOST, Source

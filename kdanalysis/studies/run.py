@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.base import Analyzer
@@ -55,6 +56,7 @@ NOISE = (
 class Run(StoredRun):
     """A run folder with its rows (see ``StoredRun``) and its tables."""
 
+    @typed
     def table(self, name: str) -> pd.DataFrame:
         """Compute one table from all rows; an unknown name is answered with those there are.
 
@@ -63,8 +65,12 @@ class Run(StoredRun):
         """
         return self.tables([name])[name]
 
+    @typed
     def tables(
-        self, names: Sequence[str] | None = None, device: Any = "cpu", watch: Watch = unwatched
+        self,
+        names: Sequence[str] | None = None,
+        device: torch.device | str = "cpu",
+        watch: Watch = unwatched,
     ) -> dict[str, pd.DataFrame]:
         """Compute several tables in one pass over the rows of each kind; see :class:`Source`.
 
@@ -83,7 +89,7 @@ class Run(StoredRun):
 def tables_of(
     source: Source,
     names: Sequence[str] | None = None,
-    device: Any = "cpu",
+    device: torch.device | str = "cpu",
     watch: Watch = unwatched,
     compared: tuple[float, int] | None = None,
 ) -> dict[str, pd.DataFrame]:

@@ -163,3 +163,43 @@ def test_other_images_of_the_same_labels_are_no_repetition(tmp_path):
 
         optimizer.step(closure)
         assert recorder.step == 3
+
+
+def by_hand(recorder, training, way, x, y, index):
+    """One step outside a closure, of two passes unless the way says else."""
+    views = {"other data": (x[:5], x[5:]), "other views": (x, 0.9 * x)}.get(way, (x, x))
+    for number, view in enumerate(views):
+        rows = index[:5] + 5 * number if way == "other data" else index
+        label = y[rows - index[0]] if way == "other data" else y
+        training.forward(view)
+        recorder.loss(label, None if way == "no ids" else rows).backward()
+        if way in ("SAM", "no ids", "no optimizer"):
+            with torch.no_grad():
+                for p in training.student.parameters():
+                    p += 0.05 * p.grad
+    if way != "no optimizer":
+        training.optimizer.step()
+    training.optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("way", ["SAM", "no ids"])
+def test_a_second_pass_by_hand_is_counted_and_warned_of_once(tmp_path, way):
+    training = Training()
+    sides = {"student": training.student, "teacher": training.teacher}
+    with Recorder(tmp_path / "run", LOSS, **sides, schedule=every(1)) as recorder:
+        first, *others = batches(3)
+        by_hand(recorder, training, way, *first)  # nothing is known before the first step
+        with pytest.warns(RuntimeWarning, match=r"10 samples came twice in a row .*step.closure.$"):
+            by_hand(recorder, training, way, *others[0])
+        by_hand(recorder, training, way, *others[1])  # a second warning would be an error
+        assert recorder.step == 6
+
+
+@pytest.mark.parametrize("way", ["other data", "other views", "same weights", "no optimizer"])
+def test_passes_of_other_data_or_at_the_same_weights_are_not_warned_of(tmp_path, way):
+    training = Training()
+    sides = {"student": training.student, "teacher": training.teacher}
+    with Recorder(tmp_path / "run", LOSS, **sides, schedule=every(1)) as recorder:
+        for batch in batches(3):
+            by_hand(recorder, training, way, *batch)
+        assert recorder.step == 6

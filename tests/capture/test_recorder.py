@@ -272,8 +272,13 @@ def boom(captured):
     [
         ({"student": torch.full((5, 6), 1e6)}, {}, "student_logits reach 1e.06, beyond 65504"),
         ({}, {"listener": boom}, "boom"),
-        ({"epoch": 2**31}, {}, "step and epoch of a recorder are whole numbers, .* 2147483648"),
+        (
+            {"epoch": 2**31},
+            {},
+            "step and epoch of a recorder are whole numbers from 0, .* 2147483648",
+        ),
         ({"step": 2**70}, {}, "step and epoch of a recorder are whole numbers"),
+        ({"step": -3}, {}, "whole numbers from 0, .* got -3 and 0"),
         ({}, {"store": Store(classes=["one"])}, "got 1 class names for 6 classes"),
     ],
     ids=lambda x: ",".join(x) if isinstance(x, dict) else None,

@@ -1,6 +1,6 @@
 """Gram matrices of the terms' gradients for every k and T: all that an explorer needs."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Labels, Logits
+from kdanalysis.analyzers.base import Logits
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.sweep.sweep import TermSweep
 from kdanalysis.analyzers.targets import Targets
@@ -34,29 +34,16 @@ class TermGram(TermSweep):
 
     takes, mixed = ("target", "soft_target"), True
 
-    def __init__(
-        self,
-        num_classes: int,
-        temperatures: Sequence[float | int] = (1, 2, 4, 8),
-        ks: str | Sequence[int] = "all",
-        weights: Sequence[float | int] = (1.0, 1.0, 8.0),
-        dtype: torch.dtype = torch.float64,
-    ) -> None:
-        super().__init__(num_classes, temperatures, ks, weights, dtype)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.add_sum("labelled")
         self.add_sum("with_ce", len(self.temperatures), len(CE), len(self.ks))
         self.add_sum("square_ce")
 
-    def add(
-        self,
-        student: Logits,
-        teacher: Logits,
-        target: Labels | None = None,
-        soft: Logits | None = None,
-    ) -> None:
+    def add(self, student: Logits, teacher: Logits, targets: Targets) -> None:
         """Add the finite samples of a batch, and their cross-entropy where they have targets."""
         super().add(student, teacher)
-        rows, target = Targets(target, soft, student).seen_by(CrossEntropy())
+        rows, target = targets.seen_by(CrossEntropy())
         if rows is not None:
             student, teacher = student[rows], teacher[rows]
         self.accumulate(labelled=torch.tensor(len(target)))

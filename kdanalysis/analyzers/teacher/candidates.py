@@ -19,11 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
-from kdanalysis.analyzers.by_term import label_columns
 from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.teacher.loudness import ALIKE, loudness, weigh
 from kdanalysis.analyzers.terms.direction import LossDirection, against_first
-from kdanalysis.core.gram import HasGradients
 
 USUAL = 4.0  # the papers' temperature
 MOST = {"low_top": 2, "low_other": 8}  # their weights
@@ -44,19 +43,15 @@ class FromUniform(LossDirection):
         losses: two or more by name, the one to hold the others against first.
     """
 
-    takes = ("target",)
-
-    def __init__(self, losses: Mapping[str, HasGradients]) -> None:
-        super().__init__(losses)
-        self.needs = ("teacher_logits", *label_columns(losses))
+    needs, takes = ("teacher_logits",), ("target",)
 
     def analysed(self, given: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
         """Return the finite rows and the place of the only step."""
         return super().analysed(given | {"step": None, "epoch": None})
 
-    def add(self, teacher: Logits, target: Labels | None, place: Labels) -> None:
+    def add(self, teacher: Logits, targets: Targets, place: Labels) -> None:
         """Add the finite samples of a batch."""
-        super().add(torch.zeros_like(teacher), teacher, target, None, place)
+        super().add(torch.zeros_like(teacher), teacher, targets, place)
 
 
 def choose(mass: pd.DataFrame, labelled: bool) -> dict[str, tuple[str, str]]:

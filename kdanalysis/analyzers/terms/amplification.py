@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, Labels, Logits, histogram
+from kdanalysis.analyzers.base import Analyzer, Logits, histogram
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
@@ -73,10 +73,9 @@ class Amplification(Analyzer):
             return None
         return cls(setting.decoupled, distilled=setting.temperature)
 
-    def add(self, teacher: Logits, target: Labels) -> None:
+    def add(self, teacher: Logits, targets: Targets) -> None:
         """Add the finite samples of a batch."""
         teacher, seen = teacher.double(), {}
-        targets = Targets(target, None, teacher)
         for name, loss in self.losses.items():
             rows, label = targets.seen_by(loss)
             logits = teacher if rows is None else teacher[rows]

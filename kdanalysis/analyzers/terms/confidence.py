@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, Labels, Logits
+from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.by_term import term_names
 from kdanalysis.analyzers.evidence import SEEN, difference_of_means
@@ -61,10 +61,9 @@ class ShareByConfidence(Analyzer):
             losses = losses | {f"{name}{COLD}": loss for name, loss in both.items()}
         return cls(losses)
 
-    def add(self, student: Logits, teacher: Logits, target: Labels) -> None:
+    def add(self, student: Logits, teacher: Logits, targets: Targets) -> None:
         """Add the finite samples of a batch."""
         student, teacher = student.double(), teacher.double()
-        targets = Targets(target, None, student)
         odds = log_odds(teacher / self.temperature)
         place = BINS.index(odds)
         rows = [odds.sigmoid().unsqueeze(0), torch.ones_like(odds).unsqueeze(0)]

@@ -68,11 +68,8 @@ class GradientConflict(ByStep):
         others = {n: one for n, one in setting.bare.items() if not own & set(one.terms)}
         return cls({**others, **setting.trained}, setting.steps, setting.used)
 
-    def add(
-        self, student: Logits, teacher: Logits, target: Labels, soft: Logits | None, place: Labels
-    ) -> None:
+    def add(self, student: Logits, teacher: Logits, targets: Targets, place: Labels) -> None:
         """Add the finite samples of a batch, with the places of their steps."""
-        targets = Targets(target, soft, student)
         gradients = stacked_gradients(self.losses, student, teacher, targets)
         known = known_terms(self.losses, targets)
         if known is not None:  # what is not known has no direction either

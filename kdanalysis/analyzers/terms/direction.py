@@ -10,9 +10,10 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep
-from kdanalysis.analyzers.by_term import gram_cosines, label_columns, targets_for, total_gradients
+from kdanalysis.analyzers.by_term import gram_cosines, total_gradients
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.terms.conflict import TEACHER, judged
 from kdanalysis.core.gram import HasGradients, sample_grams
 from kdanalysis.core.streams import Bins
@@ -82,7 +83,6 @@ class LossDirection(ByStep):
         super().__init__(steps, losses=dict(losses))
         self.marks = [*self.steps, pd.NA] if len(self.steps) > 1 else list(self.steps)
         self.pairs = list(combinations(losses, 2))
-        self.needs = (*self.needs, *label_columns(losses))
         rows, count = (len(self.steps), len(TEACHER)), len(losses)
         for state in MATRICES:
             self.add_sum(state, *rows, count, count)
@@ -94,20 +94,8 @@ class LossDirection(ByStep):
         first, last = {"kd": setting.bare["kd"]}, {"ce": setting.bare["ce"]}
         return cls({**first, **setting.decoupled, **setting.trained, **last}, setting.steps)
 
-    def add(
-        self,
-        student: Logits,
-        teacher: Logits,
-        target: Labels | None,
-        soft: Logits | None,
-        place: Labels,
-    ) -> None:
-        """Add the finite samples of a batch, the teacher judged where there are labels.
-
-        Raises:
-            ValueError: no labels for a loss that needs them.
-        """
-        targets = targets_for(self.losses, target, soft, student)
+    def add(self, student: Logits, teacher: Logits, targets: Targets, place: Labels) -> None:
+        """Add the finite samples of a batch, the teacher judged where there are labels."""
         row = len(TEACHER) * place + judged(teacher, targets)
         gradients = total_gradients(self.losses, student, teacher, targets)
         known = targets.known(self.losses)

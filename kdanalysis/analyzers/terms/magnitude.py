@@ -6,14 +6,10 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import deviation, spread_over_samples
-from kdanalysis.analyzers.by_term import (
-    known_terms,
-    loss_panels,
-    stacked_gradients,
-    targets_for,
-)
+from kdanalysis.analyzers.by_term import known_terms, loss_panels, stacked_gradients
 from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.streams import Bins
 from kdanalysis.draw.axes import time_axis
@@ -55,16 +51,8 @@ class TermMagnitude(TermsByStep):
     of_terms = ("norm", ()), ("squares", ()), ("counts", (BINS.size,))
     with_units = True
 
-    def add(
-        self,
-        student: Logits,
-        teacher: Logits,
-        target: Labels | None,
-        soft: Logits | None,
-        place: Labels,
-    ) -> None:
-        """Add the finite samples of a batch; a ValueError where a loss lacks its labels."""
-        targets = targets_for(self.losses, target, soft, student)
+    def add(self, student: Logits, teacher: Logits, targets: Targets, place: Labels) -> None:
+        """Add the finite samples of a batch, with the places of their steps."""
         norms = stacked_gradients(self.losses, student, teacher, targets).norm(dim=-1).T  # (n, t)
         known = known_terms(self.losses, targets)
         summed = norms if known is None else norms.where(known, 0.0)

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, Labels, Logits
+from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.by_term import label_columns, targets_for, term_names
+from kdanalysis.analyzers.by_term import term_names
 from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
@@ -74,7 +74,6 @@ class TermShare(Analyzer):
     def __init__(self, losses: Mapping[str, HasGradients]) -> None:
         self.names = term_names(losses)
         super().__init__(losses=dict(losses))
-        self.needs = (*self.needs, *label_columns(losses))
         for state in ("share", "squares", "count", "zero"):
             self.add_sum(state, len(self.names))
 
@@ -84,12 +83,9 @@ class TermShare(Analyzer):
         split = {**setting.inside, **setting.unit, **setting.decoupled, **setting.trained}
         return cls(split)
 
-    def add(
-        self, student: Logits, teacher: Logits, target: Labels | None, soft: Logits | None
-    ) -> None:
-        """Add the finite samples of a batch; a ValueError where a loss lacks its labels."""
+    def add(self, student: Logits, teacher: Logits, targets: Targets) -> None:
+        """Add the finite samples of a batch."""
         sides = student.double(), teacher.double()
-        targets = targets_for(self.losses, target, soft, student)
         found = [seen_shares(loss, *sides, targets) for loss in self.losses.values()]
         share = torch.cat([share.sum(-1) for share, _, _ in found])
         count, seen = (

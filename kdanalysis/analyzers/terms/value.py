@@ -10,11 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.by_term import (
-    known_terms,
-    loss_panels,
-    targets_for,
-)
+from kdanalysis.analyzers.by_term import known_terms, loss_panels
 from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.targets import Targets
@@ -57,17 +53,9 @@ class TermValue(TermsByStep):
     shape_of = staticmethod(shape_of)
 
     @torch.no_grad()
-    def add(
-        self,
-        student: Logits,
-        teacher: Logits,
-        target: Labels | None,
-        soft: Logits | None,
-        place: Labels,
-    ) -> None:
-        """Add the finite samples of a batch; a ValueError where a loss lacks its labels."""
+    def add(self, student: Logits, teacher: Logits, targets: Targets, place: Labels) -> None:
+        """Add the finite samples of a batch, with the places of their steps."""
         student, teacher = student.double(), teacher.double()
-        targets = targets_for(self.losses, target, soft, student)
         found = [self._values(loss, student, teacher, targets) for loss in self.losses.values()]
         values, known = torch.cat(found).T, known_terms(self.losses, targets)
         ones = torch.ones_like(values)

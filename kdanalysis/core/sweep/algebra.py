@@ -23,14 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.core.divergence import decompose, slopes
-from kdanalysis.core.sweep.groups import (
-    ROUNDING,
-    Group,
-    Pair,
-    deviation,
-    grow,
-    without_rounding,
-)
+from kdanalysis.core.sweep.groups import ROUNDING, Group, Pair, deviation, grow, without_rounding
 from kdanalysis.core.sweep.order import Ranked, split, unsplit
 
 # Largest (max - min logit) / T at which squared probabilities keep all their digits.

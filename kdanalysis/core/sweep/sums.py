@@ -7,13 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.core.sweep.algebra import (
-    DEFINED,
-    PLAIN,
-    add_up,
-    sample_statistics,
-    sweep_terms,
-)
+from kdanalysis.core.sweep.algebra import DEFINED, PLAIN, add_up, sample_statistics, sweep_terms
 from kdanalysis.core.sweep.order import NARROW, class_order, rank
 
 Numbers = Sequence[float | int]
