@@ -139,12 +139,14 @@ def gradient_over_training(table: pd.DataFrame) -> Figure:
     reached = table[(table.norm > 0) | (table.side == "student")]
     rows = ordered(reached.rename(columns={"block": "layer"}))
     figure, panels = layer_panels(rows)
+    stones = sorted({*rows.side} - {"student"}, key=lambda side: (len(side), side))
+    sides = [*stones, *(["student"] if "student" in set(rows.side) else [])]
     for block, ax in panels.items():
-        side_lines(ax, rows[rows.layer == block], "share", 100)
+        side_lines(ax, rows[rows.layer == block], "share", 100, sides)
         ax.axhline(0, color=FAINT, linewidth=1, zorder=0)
     figure.supxlabel("epoch", fontsize="medium")
     figure.supylabel("share of the step (%)", fontsize="medium")
-    terms_legend(figure)
+    terms_legend(figure, [said(side) for side in sides])
     return figure
 
 

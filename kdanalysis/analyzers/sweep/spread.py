@@ -197,6 +197,13 @@ def at_temperature(
     return rows, chosen
 
 
+def where_it_may_vary(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Leave out the k at which low_other is 0 by construction, as c - 1; and name them."""
+    most = rows[rows.quantity == "share_low_other"].groupby("k")["median"].max()
+    gone = most.index[~(most > 0)]
+    return rows[~rows.k.isin(gone)], ", ".join(map(str, gone))
+
+
 def samples(rows: pd.DataFrame, group: str) -> int:
     """Number of samples of a group of confidence."""
     return int(rows.n[rows.confidence == group].max())
@@ -214,6 +221,7 @@ def spread_over_k(table: pd.DataFrame, temperature: float | int | None = None) -
         temperature: which one to draw; 4 where the table has it, else its middle one.
     """
     rows, chosen = at_temperature(table, temperature)
+    rows, masked = where_it_may_vary(rows)
     groups = [g for g in rows.confidence.unique() if g != "all"]
     drawn = [g for g in groups if samples(rows, g) >= FEW]
     colours = dict(zip(groups, ladder_colours(range(len(groups))).values(), strict=True))
@@ -234,6 +242,7 @@ def spread_over_k(table: pd.DataFrame, temperature: float | int | None = None) -
     side_legend(axes[0], "teacher's max p at T = 1")
     small = ", ".join(group for group in groups if group not in drawn)
     said = f"\n(fewer than {FEW} samples, not drawn: {small})" if small else ""
+    said += f"\n(without k = {masked}, where low_other is always 0)" if masked else ""
     axes[-1].set_xlabel(f"k, the number of classes in the top group{said}{state_left_out(table)}")
     k_axis(axes[-1], rows.k.drop_duplicates())
     return figure

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, named
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, listed, named
 from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
@@ -109,9 +109,7 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     n = int(rows.n.max())
     number = f"T = {temperature:g}, K = {last}, median (middle half) of {n:,} rows: "
     keeps = "keeps" if len(kept) == 1 else "keep"
-    head = (
-        f"At K = {last} {' and '.join(kept)} {keeps}" if kept else f"Even K = {last} does not keep"
-    )
+    head = f"At K = {last} {listed(kept)} {keeps}" if kept else f"Even K = {last} does not keep"
     worst = at.loc["cosine"]["median"].idxmin()
     return Reading(
         f"{head} the direction and the length of full KD for the median row (cosine at least "
