@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Logits
 from kdanalysis.analyzers.chunks import chunks
-from kdanalysis.analyzers.evidence import Interval, Z
+from kdanalysis.analyzers.evidence import median_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.sweep import EveryK, rows_at
 from kdanalysis.core.limits import refuse_memory
@@ -166,22 +166,12 @@ def spread_reading(table: pd.DataFrame) -> Reading:
         f"{weighted[1]:.0%}"
     )
     inside = of_k[of_k.quantity == SHARES[0]].set_index("confidence")
-    fall = _median(inside.loc[first]).less(_median(inside.loc[last]))
+    fall = median_of(inside.loc[first]).less(median_of(inside.loc[last]))
     return Reading(
         f"That the relation share inside KD falls with the teacher's confidence {fall.claim}: "
         f"{claim} ({fall.negated.points()}).",
         number,
     )
-
-
-def _median(row: pd.Series) -> Interval:
-    """A median with the interval that its quartiles and n give it (McGill, Tukey, Larsen 1978).
-
-    Its standard error where the middle is normal: 1.2533 standard deviations over root n, of which
-    the quartiles lie 1.349 apart.
-    """
-    error = 1.2533 / 1.349 * (row.q75 - row.q25) / row.n**0.5
-    return Interval(float(row["median"]), float(Z * error))
 
 
 def at_temperature(
