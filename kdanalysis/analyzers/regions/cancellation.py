@@ -16,6 +16,7 @@ from kdanalysis.analyzers.by_region import (
     region_gradients,
     scale_slices,
 )
+from kdanalysis.analyzers.by_step import check_steps
 from kdanalysis.analyzers.evidence import SEEN, Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.axes import time_axis
@@ -55,6 +56,8 @@ class RegionCancellation(Regional):
         loss: of one region, such as the base of an SDD.
         num_classes: of the logits.
         scales: of the regions; one beyond the whole image at least.
+        epochs: every epoch of a training, which captures an image once in each; a single one for
+            regions that come from no training.
 
     Raises:
         ValueError: there are no cells to compare.
@@ -62,12 +65,16 @@ class RegionCancellation(Regional):
 
     noun, title, of_cells = "cancellation", "Cancellation of the cells' gradients", True
     needs = ("student_regions", "teacher_regions", "target")
-    made_for = ("loss_of_region", "num_classes", "scales")
+    made_for = ("loss_of_region", "num_classes", "scales", "steps")
 
     def __init__(
-        self, loss: RegionLoss, num_classes: int, scales: Sequence[int] = (1, 2, 4)
+        self,
+        loss: RegionLoss,
+        num_classes: int,
+        scales: Sequence[int] = (1, 2, 4),
+        epochs: Sequence[int] = (0,),
     ) -> None:
-        super().__init__(num_classes, scales, loss=loss)
+        super().__init__(num_classes, scales, loss=loss, epochs=check_steps(epochs))
         self.add_sum("sums", sum(m * m + 1 for m in self.scales[1:]), len(SUMS))
 
     def add(self, student: Regions, teacher: Regions, target: Labels) -> None:
@@ -83,24 +90,27 @@ class RegionCancellation(Regional):
         self.add_rows("sums", torch.cat(places), torch.cat(rows))
 
     def table(self) -> pd.DataFrame:
-        """Columns scale, differing, clear, n, ratio, ratio_se, norm, no_gradient, non_finite.
+        """Columns scale, differing, clear, n, ratio, ratio_se, norm, no_gradient, epochs, ...
 
         One row a scale and number of cells that differ from the whole image. ``ratio`` is the mean
-        over the n images with a gradient, ``ratio_se`` its standard error, NaN for fewer than two;
+        over the n images with a gradient, each in every epoch, ``ratio_se`` its standard error, the
+        epochs of an image taken as one, so that it is at most too large, NaN for fewer than two;
         ``norm`` the mean over images of the cells' mean norm. ``no_gradient`` counts images whose
-        cells all have none.
+        cells all have none. The last column is non_finite.
         """
         n, ratio, square, norm, none = self.sums.cpu().unbind(-1)
         mean = ratio / n
-        spread = ((square / n - mean**2).clamp(min=0) / (n - 1)).sqrt()
+        images = n / len(self.epochs)
+        spread = (square / n - mean**2).clamp(min=0) * n / (n - 1) / images
         index = [(m, d, d == 0) for m in self.scales[1:] for d in range(m * m + 1)]
         frame = pd.DataFrame(index, columns=["scale", "differing", "clear"])
         return frame.assign(
             n=n.long().tolist(),
             ratio=mean.tolist(),
-            ratio_se=spread.where(n > 1, torch.nan).tolist(),
+            ratio_se=spread.sqrt().where(images > 1, torch.nan).tolist(),
             norm=(norm / n).tolist(),
             no_gradient=none.long().tolist(),
+            epochs=len(self.epochs),
             non_finite=int(self.non_finite),
         )
 
