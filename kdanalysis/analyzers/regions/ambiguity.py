@@ -119,8 +119,8 @@ def ambiguity_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -
     """How much of a teacher's image is ambiguous, and where it is more so.
 
     Images that the teacher gets right and wrong are compared where there are 10 of either, and so
-    are classes; the cells of an image, and its epochs, count as one. The number is the means over all images at
-    every scale.
+    are classes; the cells of an image, and its epochs, count as one. The number is the means over
+    all images at every scale.
     """
     require(table, "part", "teacher", "scale", "entropy", "differing", "clear", number="entropy")
     table = by_image(table)

@@ -19,6 +19,7 @@ from kdanalysis.analyzers.by_region import (
 from kdanalysis.analyzers.by_step import check_steps
 from kdanalysis.analyzers.evidence import SEEN, Interval, Z
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.regions.ambiguity import by_image, epochs_told
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.look import (
     BLUE,
@@ -133,12 +134,12 @@ def cancellation_reading(table: pd.DataFrame) -> Reading:
     """
     groups = by_ambiguity(table)
     number = "; ".join(
-        f"scale {row.scale}, {row.images}: {row.ratio:.3f} (n = {row.n:,})"
+        f"scale {row.scale}, {row.images}: {row.ratio:.3f} (n = {row.n:,.0f})"
         for row in groups[groups.n > 0].itertuples()
     )
     by_scale = groups.groupby("scale", sort=False)
     told = " ".join(_verdict(scale, rows.set_index("images")) for scale, rows in by_scale)
-    return Reading(told, number)
+    return Reading(told + epochs_told(table), number)
 
 
 def by_ambiguity(table: pd.DataFrame) -> pd.DataFrame:
@@ -176,16 +177,20 @@ def _verdict(scale: int, groups: pd.DataFrame) -> str:
     return f"{way} cancellation where images are ambiguous {told} at scale {scale}: {claim}."
 
 
-def _pooled(rows: pd.DataFrame) -> tuple[int, float, float]:
-    """Pool groups with their means and standard errors into one; NaN where there is nothing."""
-    n = int(rows.n.sum())
+def _pooled(rows: pd.DataFrame) -> tuple[float, float, float]:
+    """Pool groups with their means and standard errors into one; NaN where there is nothing.
+
+    What is counted are images; those of several epochs once.
+    """
+    n, epochs = int(rows.n.sum()), rows.epochs.max() if "epochs" in rows and len(rows) else 1
     if n == 0:
-        return 0, np.nan, np.nan
+        return 0.0, np.nan, np.nan
     mean = float((rows.n * rows.ratio).sum() / n)
-    within = (rows.ratio_se.fillna(0.0) ** 2 * rows.n * (rows.n - 1)).sum()
+    within = (rows.ratio_se.fillna(0.0) ** 2 * rows.n / epochs * (rows.n - 1)).sum()
     between = (rows.n * (rows.ratio - mean) ** 2).sum()
-    error = float(np.sqrt((within + between) / (n - 1) / n)) if n > 1 else np.nan
-    return n, mean, error
+    images = n / epochs
+    error = float(np.sqrt((within + between) / (n - 1) / images)) if images > 1 else np.nan
+    return images, mean, error
 
 
 @RegionCancellation.picture(
@@ -211,7 +216,7 @@ def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
     )
     for place, (scale, (top, bottom)) in enumerate(zip(scales, axes.T, strict=True)):
         rows = table[table.scale == scale]
-        _ratios(top, rows[rows.n >= FEW], scale)
+        _ratios(top, by_image(rows).query("n >= @FEW"), scale)
         colours = np.where(rows.clear, BLUE, VERMILION)
         bottom.bar(rows.differing, 100 * rows.n / rows.n.sum(), color=colours, width=0.8)
         top.set_title(f"{scale} x {scale} cells", loc="left")

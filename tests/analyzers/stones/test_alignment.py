@@ -48,7 +48,7 @@ def test_intervals_are_the_jackknife_over_groups_of_samples():
     metric = FeatureAlignment({"a": 3}, {"c": 6, "d": 4})
     metric.update([x], theirs)
     table = metric.table()
-    place = groups_of(x, GROUPS)
+    place = groups_of(x.double(), GROUPS)
     assert place.bincount(minlength=GROUPS).min() > 8  # as chance would fill them
     left = np.array(
         [[by_samples(x[place != g], y[place != g]) for y in theirs] for g in range(GROUPS)]
