@@ -39,13 +39,13 @@ def time_axis(ax: Axes, times: pd.Series, most: int = 5) -> None:
 def log_axis(ax: Axes, places: Sequence[float | int], text: str = "{x:g}") -> None:
     """Make the axis logarithmic, with these ticks alone, written as ``text`` says.
 
-    Of more than stand side by side every second or third, with the last, has its number.
+    Of more than can stand side by side every second or third is left, the last among them.
     """
     ax.set_xscale("log")
     written = [text.format(x=place) for place in places]
     inches = ax.figure.get_figwidth() * ax.get_position().width
-    room = 72 * inches / (fine() * 0.7 * (1 + max(map(len, written), default=0)))
-    kept = places[:: -max(1, -(-len(places) // max(1, int(room))))]
+    room = 1 + 72 * inches // (fine() * 0.7 * (1 + max(map(len, written), default=0)))
+    kept = places[:: -max(1, -(-len(places) // int(room)))]
     ax.set_xticks(sorted(kept))
     ax.set_xticks([], minor=True)
     ax.xaxis.set_major_formatter(text)
