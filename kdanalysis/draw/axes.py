@@ -6,6 +6,7 @@ from math import log
 import pandas as pd
 
 from kdanalysis.draw.look import Axes, few_ticks
+from kdanalysis.draw.settings import fine
 
 LOGARITHMIC = 20  # more k than this are laid out on a logarithmic axis
 NEAR = 0.3  # of the logarithms of two k whose numbers would overlap
@@ -36,8 +37,15 @@ def time_axis(ax: Axes, times: pd.Series, most: int = 5) -> None:
 
 
 def log_axis(ax: Axes, places: Sequence[float | int], text: str = "{x:g}") -> None:
-    """Make the axis logarithmic, with these ticks alone, written as ``text`` says."""
+    """Make the axis logarithmic, with these ticks alone, written as ``text`` says.
+
+    Of more than can stand side by side every second or third is left, the last among them.
+    """
     ax.set_xscale("log")
-    ax.set_xticks(places)
+    written = [text.format(x=place) for place in places]
+    inches = ax.figure.get_figwidth() * ax.get_position().width
+    room = 1 + 72 * inches // (fine() * 0.7 * (1 + max(map(len, written), default=0)))
+    kept = places[:: -max(1, -(-len(places) // int(room)))]
+    ax.set_xticks(sorted(kept))
     ax.set_xticks([], minor=True)
     ax.xaxis.set_major_formatter(text)

@@ -9,6 +9,7 @@ from kdanalysis.draw.look import (
     PAGE,
     Axes,
     Figure,
+    few_ticks,
     plain_log,
     require,
     shared_legend,
@@ -35,7 +36,7 @@ def curves_over(
 
     Args:
         table: columns run, and the three named next.
-        x: the column along the horizontal axis.
+        x: the column along the horizontal axis, of whole numbers.
         value: the column along the vertical one, shared by all panels.
         panel: the column that tells the panels apart.
         labels: of the two axes.
@@ -105,5 +106,6 @@ def _looks(runs: list[str]) -> dict[str, dict[str, object]]:
 def _finish(ax: Axes, title: object, log: bool) -> None:
     ax.grid(axis="y", color=FAINT, linewidth=0.5)
     ax.set_title(short(title, 26), loc="left", parse_math=False)
+    few_ticks(ax.xaxis, 5, integer=True)
     if log:
         plain_log(ax)

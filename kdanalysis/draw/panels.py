@@ -1,5 +1,7 @@
 """Small multiples of what was recorded at layers: a panel a layer, one colour a term."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -96,12 +98,18 @@ def draw_term(
     ax.plot(x.to_numpy(), y.to_numpy(), label=term, **look)
 
 
-def terms_legend(figure: Figure) -> None:
-    """Legend of all terms above the panels; its texts are shown as they are."""
+def terms_legend(figure: Figure, order: Sequence[str] = ()) -> None:
+    """Legend of all terms above the panels; its texts are shown as they are.
+
+    Args:
+        figure: the panels'.
+        order: of the texts; as they come in the panels, the last one's first, if none.
+    """
     handles = {}
     for ax in figure.axes:
         found = zip(*ax.get_legend_handles_labels(), strict=True)
         handles = {label: handle for handle, label in found} | handles
+    handles = {label: handles[label] for label in order if label in handles} | handles
     legend = figure.legend(
         list(handles.values()),
         list(handles),

@@ -60,8 +60,9 @@ def snr_by_run(table: pd.DataFrame) -> Figure:
     sums = table.assign(signal=table.signal * table.n, noise=table.noise * table.n)
     sums = sums.groupby(["run", "layer", "term"], sort=False)[["signal", "noise"]].sum()
     rows = (sums.signal / sums.noise.where(sums.noise > 0)).rename("snr").reset_index()
-    shown = rows[rows.snr > 0]
-    return dots_by_name(shown, "snr", "term", "layer", "signal-to-noise ratio", log=True)
+    shown, gone = rows[rows.snr > 0], int((rows.snr <= 0).sum())
+    said = f"\n(not drawn: {gone} of {len(rows)} that are 0 or below, all noise)" if gone else ""
+    return dots_by_name(shown, "snr", "term", "layer", f"signal-to-noise ratio{said}", log=True)
 
 
 def anatomy_by_run(table: pd.DataFrame) -> Figure:

@@ -28,7 +28,7 @@ from kdanalysis.pages.compare_runs import BY_RUN, EVERY
 from kdanalysis.pages.explorer import explorer_of
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import lead_of
-from kdanalysis.pages.nouns import find, noun_section
+from kdanalysis.pages.nouns import about, find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, joined, unwatched, without_label
 from kdanalysis.studies.facts import class_fact, cut_fact, stated
@@ -161,7 +161,7 @@ def loss_section(noun: str, tables: Mapping[Source, pd.DataFrame], matched: str 
     labelled = {source.label: table for source, table in tables.items()}
     section = noun_section(noun, labelled, pictures=pictures, **told)
     whole = joined({source.name: table for source, table in tables.items()})
-    section = replace(section, tables=[(f"Table {noun}", whole)])
+    section = replace(section, tables=[(f"Table {noun}{about(find(noun))}", whole)])
     if noun != "direction":
         return section
     together = noun_section(noun, labelled, pictures=(), together=BY_RUN[noun]).figures

@@ -19,7 +19,7 @@ from kdanalysis.pages.explorer import explorer_of
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import lead_of
-from kdanalysis.pages.nouns import find, noun_section
+from kdanalysis.pages.nouns import about, find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, joined, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, left_out_fact
@@ -182,7 +182,7 @@ def noun_together(noun: str, tables: Mapping[Source, pd.DataFrame]) -> Section:
     if known.excerpt:
         return section
     whole = joined({source.name: table for source, table in tables.items()})
-    return replace(section, tables=[(f"Table {noun}", whole)])
+    return replace(section, tables=[(f"Table {noun}{about(known)}", whole)])
 
 
 def run_fact(source: Source) -> str:

@@ -12,6 +12,8 @@ from markupsafe import Markup
 from kdanalysis.analyzers.sweep.gram import CE, TermGram, page_ks
 from kdanalysis.analyzers.sweep.gram_pictures import explored_over_k
 from kdanalysis.core.sweep.stacked import stacked
+from kdanalysis.draw.colours import loss_colours
+from kdanalysis.draw.look import CYCLE, OLIVE, WINE
 from kdanalysis.pages.html import Shown
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.setting import common_settings
@@ -20,6 +22,7 @@ from kdanalysis.studies.source import Source
 LADDER = (1.0, 2.0, 4.0, 8.0)
 WEIGHTS = {"high": 1.0, "low_top": 1.0, "low_other": 8.0}  # those of GDKD's paper
 DIGITS = 9
+HUES = (*CYCLE, OLIVE, WINE)  # the classes colour-0, colour-1, ... of explorer.css
 BY_T = ("square_kd", "inner_ce_kd", "square_ce")  # whatever k is
 COLUMNS = {
     "cosine": ("cosine to KD", "of all samples' gradients laid end to end"),
@@ -80,6 +83,7 @@ class Explorer:
     def payload(self) -> dict[str, Any]:
         """What the script reads: Gram matrices as lists by (T, k), and where the sliders start."""
         columns = [name for name in COLUMNS if self.with_ce or name != "share_ce"]
+        hues = loss_colours(self.grams)
         start = {"k": self.k, "temperature": self.temperature, **WEIGHTS, "ce": 0}
         return {
             "columns": columns,
@@ -87,6 +91,7 @@ class Explorer:
             "runs": [
                 {
                     "name": name,
+                    "colour": HUES.index(hues[name]),
                     "temperatures": self.temperatures,
                     "ks": self.ks,
                     "gram": {

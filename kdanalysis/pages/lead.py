@@ -1,31 +1,33 @@
 """The first screen: three lines of verdict, accuracy with its interval, cosine against step."""
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
+from math import isnan, nan, sqrt
 from typing import NamedTuple
 
 import pandas as pd
 
+from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.students.agreement import at_the_end
-from kdanalysis.analyzers.terms.direction import against_first
+from kdanalysis.analyzers.terms.direction_reading import against_first, measured
+from kdanalysis.draw.beside import names_beside
+from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
-    CYCLE,
     FAINT,
     GREY,
+    INK,
     MARKERS,
     Axes,
     Figure,
     new_axes,
     require,
     short,
-    side_legend,
     styled,
+    top_legend,
 )
 from kdanalysis.pages.explorer import WEIGHTS, Explorer
 from kdanalysis.pages.html import Shown
 
 Z = 1.96  # of a 95 % interval
-BESIDE = ((7, 6, "left"), (-7, -13, "right"), (7, -13, "left"), (-7, 6, "right"))  # of a dot
 Tables = Mapping[str, pd.DataFrame]
 
 
@@ -53,6 +55,15 @@ def accuracies_at_the_end(tables: Tables) -> pd.DataFrame:
     if rows:
         rows.insert(0, ("teacher", last.teacher_accuracy, last.n))
     return pd.DataFrame(rows, columns=["network", "accuracy", "n"]).dropna()
+
+
+def where_of(tables: Tables) -> str:
+    """Say over which samples :func:`accuracies_at_the_end` are, of tables of ``Agreement``."""
+    found = {at_the_end(table).when for table in tables.values()}
+    if len(found) > 1:
+        return "over the captured samples of the last epoch"
+    (when,) = found
+    return when[0].lower() + when[1:]
 
 
 def accuracy_line(frame: pd.DataFrame, where: str) -> str:
@@ -84,22 +95,34 @@ def accuracy_line(frame: pd.DataFrame, where: str) -> str:
 
 
 def direction_line(tables: Tables) -> str:
-    """Say how the losses' gradients lie to the first loss's, as a range over runs."""
-    rows = pd.concat([against_first(table) for table in tables.values()], ignore_index=True)
+    """Say how the losses' gradients lie to the first loss's, as a range over runs.
+
+    With the 95 % interval over samples, of several runs the widest.
+    """
+    rows = pd.concat(rows_of(tables), ignore_index=True)
     told = []
     for loss, part in rows.groupby("loss_b", sort=False):
-        cosine, step = (spread(part[name], digits) for name, digits in CLAIMED.items())
+        found = [measured(row) for row in part.itertuples()]
+        cosine, step = (
+            spread([one[place] for one in found], digits) for place, digits in ((0, 2), (2, 1))
+        )
         told.append(f"{loss} cosine {cosine}, {step} times as far")
     return f"Against {rows.loss_a.iloc[0]}'s gradient, mean over samples: {'; '.join(told)}."
 
 
-CLAIMED = {"cosine": 2, "multiplier": 1}
-
-
-def spread(values: pd.Series, digits: int) -> str:
-    """Write the least and the largest value, or one where they are written alike."""
-    low, high = (f"{value:.{digits}f}" for value in (values.min(), values.max()))
-    return low if low == high else f"{low} to {high}"
+def spread(values: Sequence[Interval], digits: int) -> str:
+    """Write the least and the largest value, or one where they are written alike; the interval."""
+    told = list(
+        dict.fromkeys(f"{end(one.value for one in values):.{digits}f}" for end in (min, max))
+    )
+    half = max(one.half for one in values)
+    if isnan(half):
+        return " to ".join(told)
+    return (
+        f"{told[0]} ± {half:.2g}"
+        if len(told) == 1
+        else f"{' to '.join(told)} (± {half:.2g} or less)"
+    )
 
 
 @styled
@@ -112,8 +135,9 @@ def accuracy_of_networks(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     require(table, "network", "accuracy", "n", number="accuracy")
     ax = ax or new_axes(5.2, 1.1 + 0.34 * len(table))
+    colours = loss_colours(table.network[1:])
     for place, row in enumerate(table.itertuples()):
-        colour = GREY if place == 0 else CYCLE[(place - 1) % len(CYCLE)]
+        colour = GREY if place == 0 else colours[row.network]
         low, high = wilson(row.accuracy, int(row.n))
         ax.plot([100 * low, 100 * high], [place] * 2, color=colour, linewidth=2.5)
         ax.plot(100 * row.accuracy, place, marker="o", markersize=7, color=colour)
@@ -129,7 +153,8 @@ def accuracy_of_networks(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     """One dot a loss and run: cosine to the first loss across, norm over that of the first upwards.
 
-    Colour is the run, the mark and the letters are the loss.
+    Of several runs the colour is the run, of one it is the loss, as on all figures; the mark is the
+    loss. A name is tied to the dot of the first run.
 
     Args:
         tables: of ``LossDirection`` by run.
@@ -138,22 +163,19 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     from matplotlib.ticker import LogLocator
 
     ax = ax or new_axes(5.2, 2.9)
-    first = ""
-    for place, (run, table) in enumerate(tables.items()):
-        rows = against_first(table)
+    first, places, names = "", [], []
+    colours = loss_colours(tables if len(tables) > 1 else rows_of(tables)[0].loss_b)
+    for run, rows in zip(tables, rows_of(tables), strict=True):
         rows, first = rows[rows.multiplier > 0], rows.loss_a.iloc[0]
         for number, row in enumerate(rows.itertuples()):
-            look = {"color": CYCLE[place % len(CYCLE)], "marker": MARKERS[number % len(MARKERS)]}
+            hue = colours[run if len(tables) > 1 else row.loss_b]
+            look = {"color": hue, "marker": MARKERS[number % len(MARKERS)]}
             label = short(run, 24) if number == 0 and run else None
             ax.plot(row.cosine, row.multiplier, linestyle="none", markersize=7, label=label, **look)
-            if place == 0:
-                across, up, side = BESIDE[number % len(BESIDE)]
-                ax.annotate(short(row.loss_b, 18), (row.cosine, row.multiplier), ha=side,
-                            xytext=(across, up), textcoords="offset points",
-                            parse_math=False)  # fmt: skip
+            if row.loss_b not in names:
+                names.append(row.loss_b)
+                places.append((row.cosine, row.multiplier))
     ax.plot(1, 1, marker="+", markersize=10, color=GREY)
-    ax.annotate(short(first, 18), (1, 1), xytext=(-7, 5), ha="right",
-                textcoords="offset points", parse_math=False)  # fmt: skip
     ax.axhline(1, color=GREY, linewidth=1, zorder=0)
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -163,9 +185,17 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     ax.set_xlim(min(-0.05, *ax.get_xlim()), 1.08)
     ax.set_xlabel(f"mean cosine to {first}", parse_math=False)
     ax.set_ylabel(f"mean norm over that of {first}", parse_math=False)
+    inks = [colours.get(name, INK) if len(tables) == 1 else INK for name in names]
+    texts = [short(name, 24) for name in (*names, first)]
+    names_beside(ax, texts, [*places, (1.0, 1.0)], [*inks, GREY])
     if len(tables) > 1:
-        side_legend(ax)
+        top_legend(ax, len(tables))
     return ax
+
+
+def rows_of(tables: Tables) -> list[pd.DataFrame]:
+    """Return the rows of the other losses against the first one, by run."""
+    return [against_first(table) for table in tables.values()]
 
 
 def weight_line(explorer: Explorer) -> str:
@@ -173,7 +203,7 @@ def weight_line(explorer: Explorer) -> str:
     told = []
     for weights in ((1.0, 1.0, 1.0), tuple(WEIGHTS.values())):
         found = [explorer.at(run, weights) for run in explorer.grams]
-        cosine, step = (pd.Series([one[i] for one in found]) for i in (0, 1))
+        cosine, step = ([Interval(one[i], nan) for one in found] for i in (0, 1))
         text = "/".join(f"{w:g}" for w in weights)
         told.append(f"{text} cosine {spread(cosine, 2)}, {spread(step, 1)} times as far")
     where = f"T = {explorer.temperature:g} and k = {explorer.k}"
@@ -202,7 +232,7 @@ def lead_of(
     table = "students" if accuracies is not None else "agreement"
     if accuracies is None and "agreement" in parts:
         accuracies = accuracies_at_the_end(parts["agreement"])
-        where = "over the captured samples of the last epoch"
+        where = where_of(parts["agreement"])
     verdict, figures = [], []
     if accuracies is not None and len(accuracies) > 1:
         verdict.append(accuracy_line(accuracies, where))

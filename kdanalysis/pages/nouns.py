@@ -98,10 +98,16 @@ def excerpt(
     try:
         if known.excerpt:
             parts = {run: known.excerpt(table) for run, table in tables.items()}
-            return f"Numbers of the table {noun}, which is too long for a page", joined(parts)
+            return f"Numbers of the table {noun}, too long for a page{about(known)}", joined(parts)
     except ValueError:  # nothing in it to sum up, as the section says
         pass
-    return f"Table {noun}", joined(tables)
+    return f"Table {noun}{about(known)}", joined(tables)
+
+
+def about(known: type[Noun] | None) -> str:
+    """Return what the rows of a table are, as the rest of its caption."""
+    first = (known.__doc__ or "").strip().partition("\n")[0] if known else ""
+    return f": {first.replace('`', '').replace('**', '')}" if first else ""
 
 
 def with_conflict(parts: Tables) -> dict[str, dict[str, pd.DataFrame]]:

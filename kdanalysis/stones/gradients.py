@@ -7,6 +7,8 @@ from torch import Tensor
 from kdanalysis.losses.blocks import Blockwise
 from kdanalysis.stones.ladder import Ladder, LadderLogits
 
+PIECE = 100  # samples walked together where batches do not matter
+
 
 class StoneGradients:
     """Sums of every side's gradient in the student's parameters, block by block, over batches.
@@ -16,7 +18,9 @@ class StoneGradients:
     there. Summed over batches and divided by the number of samples it is the gradient of the mean
     over all of them, whatever the batches. The parameters' own ``grad`` stays as it is.
 
-    The memory is that of one gradient of the student's blocks a side, in float64.
+    The memory is that of one gradient of the student's blocks a side, in float64. In evaluation
+    mode, in which batches do not matter, they are walked in pieces of 100 samples: what every side
+    makes of the step of a piece says how far chance moves it.
 
     Args:
         ladder: the ladder; in evaluation mode the batches do not matter, in training mode batch
@@ -43,8 +47,8 @@ class StoneGradients:
             if not parameters:
                 raise ValueError(f"the student's block {name!r} has no parameter that learns")
         self._sums: dict[str, Tensor] = {}
+        self._shares: dict[str, list[Tensor]] = {name: [] for name in self._blocks}
 
-    @torch.enable_grad()
     def add(
         self, *inputs: Tensor, target: Int[Tensor, " n"], ramp: float | int = 1.0
     ) -> LadderLogits:
@@ -53,6 +57,14 @@ class StoneGradients:
         Raises:
             ValueError: as the ladder, or a logit is NaN or infinite.
         """
+        size = len(target) if self.ladder.training else PIECE
+        pieces = zip(*(one.split(size) for one in (*inputs, target)), strict=True)
+        found = [self._add(*piece, ramp=ramp) for piece in pieces]
+        return LadderLogits(*(torch.cat(side) for side in zip(*found, strict=True)))
+
+    @torch.enable_grad()
+    def _add(self, *batch: Tensor, ramp: float | int) -> LadderLogits:
+        *inputs, target = batch
         logits, taught = self.ladder(*inputs)
         slopes = self.loss.gradients(logits.detach(), taught, target, ramp)
         total = sum(slopes.values()).to(logits.dtype)
@@ -71,8 +83,14 @@ class StoneGradients:
         rows = torch.stack([torch.cat([g.flatten().double() for g in walk]) for walk in walks])
         for name, found in zip(self._blocks, rows.split(sizes, dim=1), strict=True):
             self._sums[name] = self._sums[name] + found if name in self._sums else found
+            along, square = found @ found.sum(0), found.sum(0).square().sum()
+            self._shares[name].append((along / square.where(square > 0, torch.nan)).cpu())
         self.count += len(target)
         return LadderLogits(logits.detach(), taught)
+
+    def shares(self) -> dict[str, Float64[Tensor, "pieces sides"]]:
+        """What part of its step every side makes of each piece of samples, by block."""
+        return {name: torch.stack(shares) for name, shares in self._shares.items()}
 
     def grams(self) -> dict[str, Float64[Tensor, "sides sides"]]:
         """Inner products of the sides' mean gradients in each block; the student's side first.

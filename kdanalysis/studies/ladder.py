@@ -56,7 +56,9 @@ def ladder_tables(
     profile, alignment, fit = (analyzer.table() for analyzer in analyzers)
     return {
         "ladder": profile,
-        "ladder_gradient": gradient_table(gradients.grams(), gradients.sides, gradients.count),
+        "ladder_gradient": gradient_table(
+            gradients.grams(), gradients.sides, gradients.count, gradients.shares()
+        ),
         "alignment": alignment,
         "connector": fit.assign(
             student_block=[ladder.student_blocks[i - 1] for i in ladder.numbers],

@@ -99,11 +99,13 @@ class TrainedLadder:
     def measure(self) -> None:
         """Add what the present epoch's ladder says of the validation images to the tables.
 
-        Gradients are those of the first 500 images. Of several ranks the first one measures.
+        Divergences are at the T of the loss, gradients those of the first 500 images. Of several
+        ranks the first one measures.
         """
         if not RANKS.first:
             return
-        profile = LadderProfile(tuple(self.loss.sides), len(self.fit.data.classes))
+        classes, own = len(self.fit.data.classes), self.loss.base.temperature or 1.0
+        profile = LadderProfile(tuple(self.loss.sides), classes, temperature=own)
         gradients = StoneGradients(self.ladder, self.loss)
         with evaluating(self.ladder), torch.no_grad():
             for images, target in self.batches():
@@ -112,7 +114,8 @@ class TrainedLadder:
                 logits, taught = (side.float().cpu() for side in found)
                 profile.update(logits, taught, target.cpu())
         self._append(TRAINING, profile.table())
-        table = gradient_table(gradients.grams(), gradients.sides, gradients.count)
+        found = gradients.grams(), gradients.sides, gradients.count, gradients.shares()
+        table = gradient_table(*found)
         self._append(GRADIENT, table)
 
     def history(self) -> dict[str, pd.DataFrame]:

@@ -41,8 +41,8 @@ MADE = [
     ClassDiscrepancy(7, 2.0, 30),
     Embedding(**FEATURES),
     RegionAnatomy(DKD(), 7, SCALES, STEPS),
-    RegionAmbiguity(7, SCALES),
-    RegionCancellation(DKD(), 7, SCALES),
+    RegionAmbiguity(7, SCALES, STEPS),
+    RegionCancellation(DKD(), 7, SCALES, STEPS),
     RegionUptake(7, SCALES, STEPS),
 ]
 

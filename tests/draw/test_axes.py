@@ -1,9 +1,12 @@
 """Ticks stand at the k that are marked and at whole times."""
 
+from itertools import pairwise
+
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from kdanalysis.draw.axes import k_axis, time_axis
+from kdanalysis.draw.axes import k_axis, log_axis, time_axis
 from kdanalysis.draw.look import new_axes
 
 
@@ -22,3 +25,18 @@ def test_times_are_whole_and_a_single_one_has_its_tick(times, ticks):
     time_axis(ax, pd.Series(times))
     low, high = ax.get_xlim()
     assert [tick for tick in ax.get_xticks() if low <= tick <= high] == ticks
+
+
+def test_a_logarithmic_axis_keeps_as_many_ticks_as_stand_side_by_side():
+    wide, narrow = new_axes(8, 3), new_axes(1.5, 3)
+    places = [2**power for power in range(9)]
+    for ax in (wide, narrow):
+        log_axis(ax, places, "{x:.0f}")
+    assert list(wide.get_xticks()) == places
+    kept = list(narrow.get_xticks())
+    assert set(kept) < set(places)
+    assert kept[-1] == 256
+    canvas = FigureCanvasAgg(narrow.figure)
+    canvas.draw()
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in narrow.get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))

@@ -74,7 +74,10 @@ def test_the_sentence_spans_the_runs(direction):
     text = direction_line({"a": direction, "b": further})
     row = direction[(direction.teacher == "all") & (direction.loss_b == "gdkd")].iloc[0]
     span = f"gdkd cosine {row.cosine / 2:.2f} to {row.cosine:.2f}"
-    assert f"{span}, {row.multiplier:.1f} to {3 * row.multiplier:.1f} times as far" in text
+    assert f"{span} (± {1.96 * row.cosine_se:.2g} or less)" in text
+    assert f"{row.multiplier:.1f} to {3 * row.multiplier:.1f} (± " in text
+    alone = direction_line({"a": direction})
+    assert f"gdkd cosine {row.cosine:.2f} ± {1.96 * row.cosine_se:.2g}, " in alone
 
 
 def test_the_explorer_tells_the_split_from_the_weight(logits):

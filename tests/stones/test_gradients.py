@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from kdanalysis import DKD, Blockwise, Ladder
+from kdanalysis.analyzers.stones.gradient import gradient_table
+from kdanalysis.stones import gradients as gradients_module
 from kdanalysis.stones.gradients import StoneGradients
 from tests.stones.pairs import images, pair
 
@@ -45,6 +47,30 @@ def test_a_stone_sends_nothing_below_itself():
     assert (norms["layer1"] > 0).tolist() == [True, True, True, True]
     assert (norms["layer2"] > 0).tolist() == [True, False, True, True]
     assert (norms["layer3"] > 0).tolist() == [True, False, False, True]
+
+
+def test_shares_of_pieces_are_those_of_each_alone(monkeypatch):
+    """And the halves are the t interval over them; in pieces the sums stay what they are."""
+    ladder = ladder_of()
+    whole = StoneGradients(ladder, LOSS)
+    logits = whole.add(X, target=Y).student
+    monkeypatch.setattr(gradients_module, "PIECE", 2)
+    pieces = StoneGradients(ladder, LOSS)
+    torch.testing.assert_close(pieces.add(X, target=Y).student, logits)
+    alone = []
+    for start in (0, 2, 4):
+        one = StoneGradients(ladder, LOSS)
+        one.add(X[start : start + 2], target=Y[start : start + 2])
+        alone.append(one.grams())
+    table = gradient_table(pieces.grams(), pieces.sides, 6, pieces.shares())
+    for name, gram in whole.grams().items():
+        torch.testing.assert_close(pieces.grams()[name], gram, rtol=1e-4, atol=1e-9)
+        shares = torch.stack([found[name].sum(1) / found[name].sum() for found in alone])
+        torch.testing.assert_close(pieces.shares()[name], shares, rtol=1e-4, atol=1e-6)
+        half = 4.303 * shares.std(0) / 3**0.5  # Student's t of two degrees
+        rows = table[table.block == name]
+        assert rows.share_half.tolist() == pytest.approx(half.tolist(), rel=1e-3, abs=1e-6)
+    assert gradient_table(whole.grams(), whole.sides, 6, whole.shares()).share_half.isna().all()
 
 
 def test_what_cannot_be_measured_is_refused():

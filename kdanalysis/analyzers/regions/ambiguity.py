@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with_means
+from kdanalysis.analyzers.by_step import check_steps
 from kdanalysis.analyzers.evidence import difference_of_shares, spread_told
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.look import (
@@ -47,6 +48,8 @@ class RegionAmbiguity(Regional):
     Args:
         num_classes: of the logits.
         scales: of the regions; one beyond the whole image at least.
+        epochs: every epoch of a training, which captures an image once in each; a single one for
+            regions that come from no training.
 
     Raises:
         ValueError: there are no cells to compare.
@@ -54,10 +57,12 @@ class RegionAmbiguity(Regional):
 
     noun, title, of_cells = "ambiguity", "Ambiguity of the images", True
     needs = ("teacher_regions", "target")
-    made_for = ("num_classes", "scales")
+    made_for = ("num_classes", "scales", "steps")
 
-    def __init__(self, num_classes: int, scales: Sequence[int] = (1, 2, 4)) -> None:
-        super().__init__(num_classes, scales)
+    def __init__(
+        self, num_classes: int, scales: Sequence[int] = (1, 2, 4), epochs: Sequence[int] = (0,)
+    ) -> None:
+        super().__init__(num_classes, scales, epochs=check_steps(epochs))
         self.add_sum("sums", num_classes, 2, len(self.scales) - 1, 1 + len(MEANS))
 
     def add(self, teacher: Regions, target: Labels) -> None:
@@ -75,8 +80,9 @@ class RegionAmbiguity(Regional):
         """Columns part, teacher, class, scale, n, entropy, differing, divergence, clear, ...
 
         ``part`` is "teacher", over all classes by whether the teacher is right, wrong, or "all",
-        or "class", by true class over all images. Means over images, NaN where there is none; the
-        last column is non_finite.
+        or "class", by true class over all images. Means over images, NaN where there is none; n
+        counts an image in every epoch, of which there are ``epochs``; the last column is
+        non_finite.
         """
         sums = self.sums.cpu()
         scales = self.scales[1:]
@@ -86,7 +92,7 @@ class RegionAmbiguity(Regional):
         rows = torch.cat([of_teacher.flatten(0, 1), sums.sum(1).flatten(0, 1)])
         frame = pd.DataFrame(index, columns=["part", "teacher", "class", "scale"])
         frame = with_means(frame.astype({"class": "Int64"}), rows, MEANS)
-        return frame.assign(non_finite=int(self.non_finite))
+        return frame.assign(epochs=len(self.epochs), non_finite=int(self.non_finite))
 
 
 def measures(teacher: Float[Tensor, "n c r"], part: slice) -> Float[Tensor, "n q"]:
@@ -113,10 +119,11 @@ def ambiguity_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -
     """How much of a teacher's image is ambiguous, and where it is more so.
 
     Images that the teacher gets right and wrong are compared where there are 10 of either, and so
-    are classes; the cells of an image count as one. The number is the means over all images at
-    every scale.
+    are classes; the cells of an image, and its epochs, count as one. The number is the means over
+    all images at every scale.
     """
     require(table, "part", "teacher", "scale", "entropy", "differing", "clear", number="entropy")
+    table = by_image(table)
     of_teacher = table[table.part == "teacher"]
     whole = of_teacher[of_teacher.teacher == "all"]
     number = "; ".join(
@@ -142,11 +149,23 @@ def ambiguity_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -
         )
     ranked = _ranked(table)
     if len(ranked) < 2 or ranked.n.min() < IMAGES:
-        return Reading(told, number)
+        return Reading(told + epochs_told(table), number)
     labels = names_in(table, names)
     of = [short(labels[int(place)], 24) for place in ranked["class"]]
     classes = spread_told(of, ranked.differing, ranked.n)
-    return Reading(f"{told} Whether that share differs by class: {classes}.", number)
+    told = f"{told} Whether that share differs by class: {classes}."
+    return Reading(told + epochs_told(table), number)
+
+
+def epochs_told(table: pd.DataFrame) -> str:
+    """Say that an image of several epochs counts once, where there are several."""
+    epochs = int(table.epochs.max()) if "epochs" in table else 1
+    return f" An image of the {epochs} epochs counts once." if epochs > 1 else ""
+
+
+def by_image(table: pd.DataFrame) -> pd.DataFrame:
+    """Let n count images: those of several epochs once, as if every epoch had each."""
+    return table.assign(n=table.n / table.epochs) if "epochs" in table else table
 
 
 def _ranked(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,8 +16,10 @@ from kdanalysis.analyzers.by_region import (
     region_gradients,
     scale_slices,
 )
+from kdanalysis.analyzers.by_step import check_steps
 from kdanalysis.analyzers.evidence import SEEN, Interval, Z
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.regions.ambiguity import by_image, epochs_told
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.look import (
     BLUE,
@@ -55,6 +57,8 @@ class RegionCancellation(Regional):
         loss: of one region, such as the base of an SDD.
         num_classes: of the logits.
         scales: of the regions; one beyond the whole image at least.
+        epochs: every epoch of a training, which captures an image once in each; a single one for
+            regions that come from no training.
 
     Raises:
         ValueError: there are no cells to compare.
@@ -62,12 +66,16 @@ class RegionCancellation(Regional):
 
     noun, title, of_cells = "cancellation", "Cancellation of the cells' gradients", True
     needs = ("student_regions", "teacher_regions", "target")
-    made_for = ("loss_of_region", "num_classes", "scales")
+    made_for = ("loss_of_region", "num_classes", "scales", "steps")
 
     def __init__(
-        self, loss: RegionLoss, num_classes: int, scales: Sequence[int] = (1, 2, 4)
+        self,
+        loss: RegionLoss,
+        num_classes: int,
+        scales: Sequence[int] = (1, 2, 4),
+        epochs: Sequence[int] = (0,),
     ) -> None:
-        super().__init__(num_classes, scales, loss=loss)
+        super().__init__(num_classes, scales, loss=loss, epochs=check_steps(epochs))
         self.add_sum("sums", sum(m * m + 1 for m in self.scales[1:]), len(SUMS))
 
     def add(self, student: Regions, teacher: Regions, target: Labels) -> None:
@@ -83,24 +91,27 @@ class RegionCancellation(Regional):
         self.add_rows("sums", torch.cat(places), torch.cat(rows))
 
     def table(self) -> pd.DataFrame:
-        """Columns scale, differing, clear, n, ratio, ratio_se, norm, no_gradient, non_finite.
+        """Columns scale, differing, clear, n, ratio, ratio_se, norm, no_gradient, epochs, ...
 
         One row a scale and number of cells that differ from the whole image. ``ratio`` is the mean
-        over the n images with a gradient, ``ratio_se`` its standard error, NaN for fewer than two;
+        over the n images with a gradient, each in every epoch, ``ratio_se`` its standard error, the
+        epochs of an image taken as one, so that it is at most too large, NaN for fewer than two;
         ``norm`` the mean over images of the cells' mean norm. ``no_gradient`` counts images whose
-        cells all have none.
+        cells all have none. The last column is non_finite.
         """
         n, ratio, square, norm, none = self.sums.cpu().unbind(-1)
         mean = ratio / n
-        spread = ((square / n - mean**2).clamp(min=0) / (n - 1)).sqrt()
+        images = n / len(self.epochs)
+        spread = (square / n - mean**2).clamp(min=0) * n / (n - 1) / images
         index = [(m, d, d == 0) for m in self.scales[1:] for d in range(m * m + 1)]
         frame = pd.DataFrame(index, columns=["scale", "differing", "clear"])
         return frame.assign(
             n=n.long().tolist(),
             ratio=mean.tolist(),
-            ratio_se=spread.where(n > 1, torch.nan).tolist(),
+            ratio_se=spread.sqrt().where(images > 1, torch.nan).tolist(),
             norm=(norm / n).tolist(),
             no_gradient=none.long().tolist(),
+            epochs=len(self.epochs),
             non_finite=int(self.non_finite),
         )
 
@@ -123,12 +134,12 @@ def cancellation_reading(table: pd.DataFrame) -> Reading:
     """
     groups = by_ambiguity(table)
     number = "; ".join(
-        f"scale {row.scale}, {row.images}: {row.ratio:.3f} (n = {row.n:,})"
+        f"scale {row.scale}, {row.images}: {row.ratio:.3f} (n = {row.n:,.0f})"
         for row in groups[groups.n > 0].itertuples()
     )
     by_scale = groups.groupby("scale", sort=False)
     told = " ".join(_verdict(scale, rows.set_index("images")) for scale, rows in by_scale)
-    return Reading(told, number)
+    return Reading(told + epochs_told(table), number)
 
 
 def by_ambiguity(table: pd.DataFrame) -> pd.DataFrame:
@@ -166,16 +177,20 @@ def _verdict(scale: int, groups: pd.DataFrame) -> str:
     return f"{way} cancellation where images are ambiguous {told} at scale {scale}: {claim}."
 
 
-def _pooled(rows: pd.DataFrame) -> tuple[int, float, float]:
-    """Pool groups with their means and standard errors into one; NaN where there is nothing."""
-    n = int(rows.n.sum())
+def _pooled(rows: pd.DataFrame) -> tuple[float, float, float]:
+    """Pool groups with their means and standard errors into one; NaN where there is nothing.
+
+    What is counted are images; those of several epochs once.
+    """
+    n, epochs = int(rows.n.sum()), rows.epochs.max() if "epochs" in rows and len(rows) else 1
     if n == 0:
-        return 0, np.nan, np.nan
+        return 0.0, np.nan, np.nan
     mean = float((rows.n * rows.ratio).sum() / n)
-    within = (rows.ratio_se.fillna(0.0) ** 2 * rows.n * (rows.n - 1)).sum()
+    within = (rows.ratio_se.fillna(0.0) ** 2 * rows.n / epochs * (rows.n - 1)).sum()
     between = (rows.n * (rows.ratio - mean) ** 2).sum()
-    error = float(np.sqrt((within + between) / (n - 1) / n)) if n > 1 else np.nan
-    return n, mean, error
+    images = n / epochs
+    error = float(np.sqrt((within + between) / (n - 1) / images)) if images > 1 else np.nan
+    return images, mean, error
 
 
 @RegionCancellation.picture(
@@ -201,7 +216,7 @@ def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
     )
     for place, (scale, (top, bottom)) in enumerate(zip(scales, axes.T, strict=True)):
         rows = table[table.scale == scale]
-        _ratios(top, rows[rows.n >= FEW], scale)
+        _ratios(top, by_image(rows).query("n >= @FEW"), scale)
         colours = np.where(rows.clear, BLUE, VERMILION)
         bottom.bar(rows.differing, 100 * rows.n / rows.n.sum(), color=colours, width=0.8)
         top.set_title(f"{scale} x {scale} cells", loc="left")

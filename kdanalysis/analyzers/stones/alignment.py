@@ -1,18 +1,23 @@
 """Alignment of features: how alike a student's blocks and its teacher's arrange the samples."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite, nan
+from typing import Any
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.evidence import SEEN, UNKNOWN, UNTESTED, Interval, ended, jackknife
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.look import Axes, new_axes, require
 from kdanalysis.draw.marks import block_map
 
 BLOCKS = ["student_block", "teacher_block"]
+GROUPS, FEWER, WIDE = 8, 4, 512  # groups of the jackknife; of more channels fewer, for the memory
+MIX = -7046029254386353131  # an odd number of 64 bits, the golden ratio's
 
 
 class FeatureAlignment(Analyzer):
@@ -22,7 +27,11 @@ class FeatureAlignment(Analyzer):
 
     X (n, d) and Y (n, e) are the features of the samples less their means; from 0 to 1, and blind
     to rotations and to one scale of all channels. Maps and tokens count by their mean over the
-    positions. Streamed exactly: what is kept are sums of products of channels.
+    positions. Streamed exactly: what is kept are sums of products of channels, in groups of samples
+    told apart by their features, whatever the batches.
+
+    - ``cka_half``: half of the 95 % interval over samples, by the jackknife over the groups.
+    - ``lead``, ``lead_half``: CKA less the highest with another block of the teacher, likewise.
 
     Args:
         student: channels of each of its blocks, by name.
@@ -35,14 +44,16 @@ class FeatureAlignment(Analyzer):
 
     def __init__(self, student: Mapping[str, int], teacher: Mapping[str, int]) -> None:
         super().__init__(student=dict(student), teacher=dict(teacher))
-        self.add_sum("n")
+        widest = max((*self.student.values(), *self.teacher.values()))
+        self.groups = GROUPS if widest <= WIDE else FEWER
+        self.add_sum("n", self.groups)
         for side, blocks in (("x", self.student), ("y", self.teacher)):
             for place, width in enumerate(blocks.values()):
-                self.add_sum(f"{side}{place}", width)
-                self.add_sum(f"{side}{side}{place}", width, width)
+                self.add_sum(f"{side}{place}", self.groups, width)
+                self.add_sum(f"{side}{side}{place}", self.groups, width, width)
         for i, d in enumerate(self.student.values()):
             for j, e in enumerate(self.teacher.values()):
-                self.add_sum(f"xy{i}_{j}", d, e)
+                self.add_sum(f"xy{i}_{j}", self.groups, d, e)
 
     def update(
         self,
@@ -58,13 +69,21 @@ class FeatureAlignment(Analyzer):
         y = self._pooled(teacher_features, self.teacher, "teacher")
         kept = _finite([*x, *y])
         x, y = [side[kept] for side in x], [side[kept] for side in y]
-        self.accumulate(n=kept.sum(), non_finite=(~kept).sum())
+        self.accumulate(non_finite=(~kept).sum())
+        place = groups_of(x[0], self.groups)
+        for group in place.unique().tolist():
+            self._add(group, *([side[place == group] for side in sides] for sides in (x, y)))
+
+    def _add(self, group: int, x: Sequence[Tensor], y: Sequence[Tensor]) -> None:
+        """Add the samples of one group."""
+        sums = {"n": torch.tensor(len(x[0]))}
         for side, values in (("x", x), ("y", y)):
             for place, value in enumerate(values):
-                sums = {f"{side}{place}": value.sum(0), f"{side}{side}{place}": value.T @ value}
-                self.accumulate(**sums)
+                sums |= {f"{side}{place}": value.sum(0), f"{side}{side}{place}": value.T @ value}
         for i, a in enumerate(x):
-            self.accumulate(**{f"xy{i}_{j}": a.T @ b for j, b in enumerate(y)})
+            sums |= {f"xy{i}_{j}": a.T @ b for j, b in enumerate(y)}
+        for name, value in sums.items():
+            getattr(self, name)[group] += value.to(self.n)
 
     def _pooled(
         self, features: Sequence[Tensor], blocks: Mapping[str, int], side: str
@@ -78,36 +97,72 @@ class FeatureAlignment(Analyzer):
         return means
 
     def compute(self) -> dict[str, Tensor]:
-        """CKA (student blocks, teacher blocks), n and non_finite; NaN where a block is constant."""
+        """The measures (student blocks, teacher blocks), n and non_finite.
+
+        NaN where a block is constant, and an interval where fewer than three groups have samples.
+        """
+        there = [g for g in range(self.groups) if self.n[g] > 0]
+        whole = self._cka()
+        left = [self._cka(without=g) for g in there]
+        measures = {"cka": (whole, left), "lead": (_lead(whole), [_lead(one) for one in left])}
+        found = {}
+        for name, (of_all, others) in measures.items():
+            halves = [
+                jackknife(value, [one.flatten()[place] for one in others]).half
+                for place, value in enumerate(of_all.flatten().tolist())
+            ]
+            found |= {name: of_all, f"{name}_half": of_all.new_tensor(halves).view_as(of_all)}
+        return found | {"n": self.n.sum(), "non_finite": self.non_finite.clone()}
+
+    def _cka(self, without: int | None = None) -> Float[Tensor, "a b"]:
+        """CKA of every pair of blocks, of all samples or those outside a group."""
+        chosen = [g for g in range(self.groups) if g != without]
         own = {
-            f"{side}{i}": self._centred(f"{side}{side}{i}", f"{side}{i}", f"{side}{i}").norm()
+            f"{side}{i}": self._centred(
+                f"{side}{side}{i}", f"{side}{i}", f"{side}{i}", chosen
+            ).norm()
             for side, blocks in (("x", self.student), ("y", self.teacher))
             for i in range(len(blocks))
         }
         cka = [
             [
-                self._centred(f"xy{i}_{j}", f"x{i}", f"y{j}").square().sum()
+                self._centred(f"xy{i}_{j}", f"x{i}", f"y{j}", chosen).square().sum()
                 / (own[f"x{i}"] * own[f"y{j}"])
                 for j in range(len(self.teacher))
             ]
             for i in range(len(self.student))
         ]
-        return {
-            "cka": torch.stack([torch.stack(row) for row in cka]),
-            "n": self.n.clone(),
-            "non_finite": self.non_finite.clone(),
-        }
+        return torch.stack([torch.stack(row) for row in cka])
 
-    def _centred(self, products: str, left: str, right: str) -> Tensor:
+    def _centred(self, products: str, left: str, right: str, groups: Sequence[int]) -> Tensor:
         """Sum of products less that of the means; what is left of rounding alone is zero."""
-        raw = getattr(self, products)
-        centred = raw - torch.outer(getattr(self, left), getattr(self, right)) / self.n
+        names = (products, left, right, "n")
+        raw, a, b, n = (getattr(self, name)[list(groups)].sum(0) for name in names)
+        centred = raw - torch.outer(a, b) / n
         return centred if centred.norm() > 1e-12 * raw.norm() else torch.zeros_like(centred)
 
     def table(self) -> pd.DataFrame:
-        """Columns student_block, teacher_block, cka, n, non_finite; one row a pair of blocks."""
+        """Columns student_block, teacher_block, cka, cka_half, lead, lead_half, n, non_finite.
+
+        One row a pair of blocks.
+        """
         pairs = [(a, b) for a in self.student for b in self.teacher]
         return self.frame(pairs, BLOCKS)
+
+
+def groups_of(features: Float[Tensor, "n d"], count: int) -> Int[Tensor, " n"]:
+    """Tell samples apart into groups by the bits of their features, as chance would."""
+    bits = features.sum(-1).double().view(torch.int64) * MIX  # overflows, and may
+    return (bits >> 40).remainder(count)
+
+
+def _lead(cka: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
+    """CKA less the highest of the same row in another column; NaN where there is none."""
+    if cka.shape[1] < 2:
+        return torch.full_like(cka, torch.nan)
+    high, place = cka.nan_to_num(-1.0).topk(2, dim=1)
+    best = torch.arange(cka.shape[1]) == place[:, :1]
+    return cka - torch.where(best, high[:, 1:], high[:, :1])
 
 
 def pooled(values: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
@@ -125,25 +180,32 @@ def _finite(features: Sequence[Tensor]) -> Bool[Tensor, " n"]:
 def alignment_reading(table: pd.DataFrame) -> Reading:
     """Whether each block of the student is most alike the teacher's block of its own place.
 
-    The number is the CKA of every student block with its nearest teacher block.
+    With the 95 % interval over samples of how far its CKA leads. The number is the CKA of every
+    student block with its nearest teacher block.
     """
     require(table, *BLOCKS, "cka", number="cka")
     known = table[table.cka.notna()]
     best = known.loc[known.groupby("student_block", sort=False).cka.idxmax()]
     number = "; ".join(
-        f"{r.student_block} and {r.teacher_block} {r.cka:.2f}" for r in best.itertuples()
+        f"{r.student_block} and {r.teacher_block} {_half(r, 'cka').text('.2f')}"
+        for r in best.itertuples()
     )
     ours = list(dict.fromkeys(table.student_block))
     theirs = list(dict.fromkeys(table.teacher_block))
-    own = [ours.index(a) == theirs.index(b) for a, b in best[BLOCKS].to_numpy()]
-    if all(own):
-        told = "Every block of the student is most alike the teacher's block of its own place."
-        return Reading(told, number)
-    told = (
-        f"{sum(own)} of {len(own)} blocks of the student are most alike the teacher's block of "
-        f"their own place; the others are nearer to another."
-    )
-    return Reading(told, number)
+    own = known[[ours.index(a) == theirs.index(b) for a, b in known[BLOCKS].to_numpy()]]
+    leads = {row.student_block: _half(row, "lead") for row in own.itertuples()}
+    told = ", ".join(f"{block} {lead.text('+.2f')}" for block, lead in leads.items())
+    question = "That a block of the student is most alike the teacher's block of its own place"
+    if not any(isfinite(lead.half) for lead in leads.values()):
+        return Reading(f"{question} {ended(UNTESTED)}: CKA leads by {told or UNKNOWN}.", number)
+    seen = sum(lead.verdict == SEEN for lead in leads.values())
+    return Reading(f"{question} is seen for {seen} of {len(ours)}: CKA leads by {told}.", number)
+
+
+def _half(row: Any, name: str) -> Interval:
+    """A measure of a row with its interval; NaN in tables made before there was one."""
+    value, half = (float(getattr(row, n, nan)) for n in (name, f"{name}_half"))
+    return Interval(value, half)
 
 
 @FeatureAlignment.picture("Linear CKA of the blocks")

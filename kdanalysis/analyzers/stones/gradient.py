@@ -1,6 +1,7 @@
 """What the stones of a ladder send into the student's blocks (figure 18), from inner products."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kdanalysis.analyzers.evidence import Interval, mean_of
 from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.analyzers.stones.ladder import said
 from kdanalysis.analyzers.stones.ladder_pictures import side_lines
@@ -31,9 +33,12 @@ class LadderGradientTraining(Noun):
 
 
 def gradient_table(
-    grams: Mapping[str, Float[Tensor, "s s"]], sides: Sequence[str], count: int
+    grams: Mapping[str, Float[Tensor, "s s"]],
+    sides: Sequence[str],
+    count: int,
+    pieces: Mapping[str, Float[Tensor, "p s"]] | None = None,
 ) -> pd.DataFrame:
-    """Columns block, side, norm, cosine, cosine_student, share, n; one row a (block, side).
+    """Columns block, side, norm, cosine, cosine_student, share, share_half, n; a row a block, side.
 
     - ``norm``: L2 norm of the side's gradient in the block's parameters, of the mean over the n
       samples, weighted as the loss weighs it.
@@ -41,11 +46,14 @@ def gradient_table(
       student's own terms; NaN where one of the two is zero.
     - ``share``: <g_side, g_total> / ||g_total||^2, the part of the step along the total that the
       side makes; the shares of a block add up to 1, and a side that pulls back has one below 0.
+    - ``share_half``: half of the 95 % t interval over the shares in the steps of pieces of the
+      samples; NaN of fewer than two. A piece is noisier than all samples: it is at most too wide.
 
     Args:
         grams: inner products of the sides' gradients, by block.
         sides: names, the student's own first.
         count: n.
+        pieces: shares of the sides in the step of each of several pieces of the samples, by block.
 
     Raises:
         ValueError: a matrix of another size than there are sides.
@@ -64,6 +72,8 @@ def gradient_table(
             "cosine_student": _cosine(gram[0], norm * norm[0]),
             "share": along / total.where(total > 0, torch.nan),
         }
+        shares = (pieces or {}).get(block, gram.new_empty(0, len(sides)))
+        values["share_half"] = torch.tensor([mean_of(one.tolist()).half for one in shares.T])
         columns = {name: value.tolist() for name, value in values.items()}
         frames.append(pd.DataFrame({"block": block, "side": list(sides), **columns, "n": count}))
     return pd.concat(frames, ignore_index=True)
@@ -78,28 +88,41 @@ def _cosine(product: Tensor, norms: Tensor) -> Tensor:
 def gradient_reading(table: pd.DataFrame) -> Reading:
     """Whether shallow blocks are fed by many stones, and who pulls back.
 
-    In the last epoch, where there are several; the number is the share of the stones together in
-    every block.
+    In the last epoch, where there are several, with 95 % intervals over pieces of the samples; the
+    number is the share of the stones together in every block.
     """
     require(table, *COLUMNS, number="norm")
     table = last_epoch(table)
-    shares = table[table.side != "student"].groupby("block", sort=False).share.sum()
+    stones = together(table)
+    shares = {block: one.value for block, one in stones.items()}
     number = "share of the stones: " + "; ".join(f"{b} {s:.0%}" for b, s in shares.items())
-    first, last = shares.index[0], shares.index[-1]
-    word = "more" if shares[first] > shares[last] else "no more"
+    first, last = next(iter(shares)), list(shares)[-1]
+    more = stones[first].less(stones[last])
     claim = (
-        f"The stones make {shares[first]:.0%} of the step of the shallowest block {first} and "
-        f"{shares[last]:.0%} of that of the deepest, {last}: {word} in the shallow one"
+        f"The stones make {stones[first].percent()} of the step of the shallowest block {first} "
+        f"and {stones[last].percent()} of that of the deepest, {last}: that they make more in the "
+        f"shallow one {more.claim}, {more.points()}"
     )
     against = table[table.cosine < 0]
     if against.empty:
         return Reading(f"{claim}; no side pulls against the whole in any block.", number)
     worst = against.loc[against.cosine.idxmin()]
+    back = Interval(float(worst.share), float(worst.get("share_half", nan))).negated
     told = (
-        f"{claim}; {said(worst.side)} pulls against the whole in {worst.block} "
-        f"(cosine {worst.cosine:.2f})."
+        f"{claim}; that {said(worst.side)} pulls against the whole in {worst.block} {back.claim} "
+        f"(cosine {worst.cosine:.2f}, {back.negated.percent()} of the step)."
     )
     return Reading(told, number)
+
+
+def together(table: pd.DataFrame) -> dict[str, Interval]:
+    """Share of all stones together by block: what is left of the student's, and its interval."""
+    found = {}
+    for block, rows in table.groupby("block", sort=False):
+        own = rows[rows.side == "student"]
+        half = float(own.share_half.iloc[0]) if "share_half" in own and len(own) else nan
+        found[str(block)] = Interval(float(rows.share[rows.side != "student"].sum()), half)
+    return found
 
 
 @LadderGradient.picture("Gradient norm by side and block")
@@ -139,12 +162,14 @@ def gradient_over_training(table: pd.DataFrame) -> Figure:
     reached = table[(table.norm > 0) | (table.side == "student")]
     rows = ordered(reached.rename(columns={"block": "layer"}))
     figure, panels = layer_panels(rows)
+    stones = sorted({*rows.side} - {"student"}, key=lambda side: (len(side), side))
+    sides = [*stones, *(["student"] if "student" in set(rows.side) else [])]
     for block, ax in panels.items():
-        side_lines(ax, rows[rows.layer == block], "share", 100)
+        side_lines(ax, rows[rows.layer == block], "share", 100, sides)
         ax.axhline(0, color=FAINT, linewidth=1, zorder=0)
     figure.supxlabel("epoch", fontsize="medium")
     figure.supylabel("share of the step (%)", fontsize="medium")
-    terms_legend(figure)
+    terms_legend(figure, [said(side) for side in sides])
     return figure
 
 

@@ -1,5 +1,7 @@
 """A ladder drawn (figure 18): from the teacher over its stepping stones to the student."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from kdanalysis.analyzers.stones.ladder import LadderProfile, LadderTraining, said
@@ -90,9 +92,20 @@ def ladder_over_training(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def side_lines(ax: Axes, table: pd.DataFrame, name: str, factor: int) -> None:
-    """Draw a column against the epoch, a line a side; the teacher's is grey."""
-    sides = [side for side in dict.fromkeys(table.side) if side != "teacher"]
+def side_lines(
+    ax: Axes, table: pd.DataFrame, name: str, factor: int, sides: Sequence[str] = ()
+) -> None:
+    """Draw a column against the epoch, a line a side; the teacher's is grey.
+
+    Args:
+        ax: axes to draw on.
+        table: columns epoch, side, and the one to draw.
+        name: the column.
+        factor: on its values.
+        sides: of all axes of the figure, so that a side has one look on them; those of the table
+            if none.
+    """
+    sides = [side for side in dict.fromkeys(sides or table.side) if side != "teacher"]
     colours = ladder_colours(range(len(sides)))
     for side, rows in table.groupby("side", sort=False):
         look = {"color": GREY, "linestyle": "--"}

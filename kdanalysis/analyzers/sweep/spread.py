@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Logits
 from kdanalysis.analyzers.chunks import chunks
-from kdanalysis.analyzers.evidence import Interval, Z
+from kdanalysis.analyzers.evidence import median_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.sweep import EveryK, rows_at
 from kdanalysis.core.limits import refuse_memory
@@ -166,22 +166,12 @@ def spread_reading(table: pd.DataFrame) -> Reading:
         f"{weighted[1]:.0%}"
     )
     inside = of_k[of_k.quantity == SHARES[0]].set_index("confidence")
-    fall = _median(inside.loc[first]).less(_median(inside.loc[last]))
+    fall = median_of(inside.loc[first]).less(median_of(inside.loc[last]))
     return Reading(
         f"That the relation share inside KD falls with the teacher's confidence {fall.claim}: "
         f"{claim} ({fall.negated.points()}).",
         number,
     )
-
-
-def _median(row: pd.Series) -> Interval:
-    """A median with the interval that its quartiles and n give it (McGill, Tukey, Larsen 1978).
-
-    Its standard error where the middle is normal: 1.2533 standard deviations over root n, of which
-    the quartiles lie 1.349 apart.
-    """
-    error = 1.2533 / 1.349 * (row.q75 - row.q25) / row.n**0.5
-    return Interval(float(row["median"]), float(Z * error))
 
 
 def at_temperature(
@@ -195,6 +185,13 @@ def at_temperature(
     if rows.n[rows.confidence != "all"].max() < FEW:
         raise ValueError(f"no group of confidence has {FEW} samples")
     return rows, chosen
+
+
+def where_it_may_vary(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Leave out the k at which low_other is 0 by construction, as c - 1; and name them."""
+    most = rows[rows.quantity == "share_low_other"].groupby("k")["median"].max()
+    gone = most.index[~(most > 0)]
+    return rows[~rows.k.isin(gone)], ", ".join(map(str, gone))
 
 
 def samples(rows: pd.DataFrame, group: str) -> int:
@@ -214,6 +211,7 @@ def spread_over_k(table: pd.DataFrame, temperature: float | int | None = None) -
         temperature: which one to draw; 4 where the table has it, else its middle one.
     """
     rows, chosen = at_temperature(table, temperature)
+    rows, masked = where_it_may_vary(rows)
     groups = [g for g in rows.confidence.unique() if g != "all"]
     drawn = [g for g in groups if samples(rows, g) >= FEW]
     colours = dict(zip(groups, ladder_colours(range(len(groups))).values(), strict=True))
@@ -234,6 +232,7 @@ def spread_over_k(table: pd.DataFrame, temperature: float | int | None = None) -
     side_legend(axes[0], "teacher's max p at T = 1")
     small = ", ".join(group for group in groups if group not in drawn)
     said = f"\n(fewer than {FEW} samples, not drawn: {small})" if small else ""
+    said += f"\n(without k = {masked}, where low_other is always 0)" if masked else ""
     axes[-1].set_xlabel(f"k, the number of classes in the top group{said}{state_left_out(table)}")
     k_axis(axes[-1], rows.k.drop_duplicates())
     return figure

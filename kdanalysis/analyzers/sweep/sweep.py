@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks, in_parallel, keep_freed_memory
-from kdanalysis.analyzers.evidence import SEEN, UNSEEN
+from kdanalysis.analyzers.evidence import Interval, Z, difference_of_shares, share_of, weakest
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.checks import check_ks, check_weights
 from kdanalysis.core.streams import check_classes
@@ -162,6 +162,9 @@ def check_table(table: pd.DataFrame) -> None:
 def sweep_reading(table: pd.DataFrame) -> Reading:
     """Where k balances the relation terms, and whether T^2 keeps the gradient's scale.
 
+    With 95 % intervals over samples, at most too wide: a share's as if every sample had all or
+    nothing, a factor's as if the temperatures had their own samples.
+
     The number says where both relation terms speak best, by T.
     """
     check_table(table)
@@ -179,11 +182,18 @@ def sweep_reading(table: pd.DataFrame) -> Reading:
         kept = norm.iloc[-1] / norm.iloc[0]
         bare = kept * (norm.index[0] / norm.index[-1]) ** 2
         parts.append(f"norm of kd over T: factor {kept:.3g}, without T² {bare:.3g}")
-        steady = abs(np.log(kept)) < min(np.log(KEPT), abs(np.log(bare)))
+        change = Interval(float(np.log(kept)), _half_of_change(table))
+        grown = abs(change.value)
+        steady = weakest(
+            (
+                Interval(float(np.log(KEPT)) - grown, change.half),
+                Interval(float(abs(np.log(bare))) - grown, 2 * change.half),
+            )
+        )
         claims.append(
-            f"T² keeping the gradient's scale {SEEN if steady else UNSEEN}: from T = "
-            f"{norm.index[0]:g} to {norm.index[-1]:g} the norm of kd changes by a factor of "
-            f"{kept:.3g}, without T² by {bare:.3g}."
+            f"That T² keeps the gradient's scale {steady.claim}: from T = {norm.index[0]:g} to "
+            f"{norm.index[-1]:g} the norm of kd changes by a factor of {change.ratio()}, without "
+            f"T² by {bare:.3g}."
         )
     return Reading(" ".join(claims), "; ".join(parts))
 
@@ -199,12 +209,30 @@ def _claim_of_k(rows: pd.DataFrame, temperature: float) -> str:
     if len(rows) < 2:
         return f"{len(rows)} k with both relation terms cannot show how k changes them."
     best, smaller = balanced(rows), rows[list(SHARES)].min(axis=1)
-    near = rows.k[smaller >= 0.9 * smaller.max()]
+    n = rows.n if "n" in rows else pd.Series(0, rows.index)
+    most = float(smaller.max())
+    apart = [difference_of_shares(most, n.max(), one, n.max()).low > 0 for one in smaller]
+    near = rows.k[~np.array(apart)]
+    others = f"from k = {near.min():.0f} to {near.max():.0f} it is not seen to be smaller"
+    if len(near) < 2:
+        others = "at every other k it is seen to be smaller"
     return (
         f"At T = {temperature:g} the smaller of the weighted shares of low_top and low_other is "
-        f"largest at k = {best.k:.0f} ({smaller.max():.0%}), and at least nine tenths of that from "
-        f"k = {near.min():.0f} to {near.max():.0f}."
+        f"largest at k = {best.k:.0f} ({share_of(most, n.max())}); {others}."
     )
+
+
+def _half_of_change(table: pd.DataFrame) -> float:
+    """Half the interval of the logarithm of the norm of kd at the last T over that at the first.
+
+    As of independent samples: norms that rise together over them would make it narrower.
+    """
+    names = ["norm_kd", "rms_kd", "n"]
+    if any(name not in table for name in names):
+        return float("nan")
+    ends = table.groupby("temperature")[names].first().iloc[[0, -1]]
+    spread = (ends.rms_kd**2 / ends.norm_kd**2 - 1).clip(lower=0) / (ends.n - 1)
+    return float(Z * np.sqrt(spread.sum()))
 
 
 def balanced(rows: pd.DataFrame) -> pd.Series:

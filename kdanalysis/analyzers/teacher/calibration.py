@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
+from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.chunks import chunks
-from kdanalysis.analyzers.evidence import UNTESTED
-from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.reliability import (
     BINS,
     bin_edges,
@@ -25,6 +24,7 @@ from kdanalysis.draw.look import require
 # Quarter octaves from 0.25 to 16. Octaves share their mantissas, which makes them cheap to sum.
 LADDER = (*(2.0**octave * 2.0 ** (q / 4) for octave in range(-2, 4) for q in range(4)), 16.0)
 ENTRIES = 40_000  # of a chunk
+ABOVE = "nll_above_se"  # tables made before lack it
 SCORES = {"ece": "ECE", "nll": "NLL (nats)", "brier": "Brier score"}
 
 
@@ -62,6 +62,7 @@ class Calibration(Analyzer):
         self.needs = (f"{side}_logits", "target")
         for name in ("nll", "brier"):
             self.add_sum(name, len(ladder))
+        self.add_sum("products", len(ladder), len(ladder))
         for name in ("count", "confidence", "correct"):
             self.add_sum(name, len(ladder), BINS)
 
@@ -80,15 +81,24 @@ class Calibration(Analyzer):
             "ece": calibration_error(self.confidence, self.correct, n),
             "nll": self.nll / n,
             "brier": self.brier / n,
+            ABOVE: self._above(n),
             "n": n,
             "non_finite": self.non_finite.clone(),
         }
+
+    def _above(self, n: Tensor) -> Tensor:
+        """Standard error over samples of NLL at every T less that at the T of the least."""
+        best = int(self.nll.argmin())
+        own = self.products.diagonal()
+        squares = (own + own[best] - 2 * self.products[best]).clamp(min=0)
+        return deviation(self.nll - self.nll[best], squares, n) / n.sqrt()
 
     def table(self) -> pd.DataFrame:
         """One row a (temperature, bin), 15 bins each; what belongs to a temperature is repeated.
 
         Columns temperature, low, high (edges of the bin), count, confidence (mean max p), accuracy
-        (both NaN in an empty bin), ece, nll, brier, n, distilled, calibrated (the T of least NLL,
+        (both NaN in an empty bin), ece, nll, brier, nll_above_se (standard error of nll less that
+        of the T of the ladder where it is least), n, distilled, calibrated (the T of least NLL,
         refined as :func:`least` does), non_finite.
         """
         values = {name: value.cpu() for name, value in self.compute().items()}
@@ -184,49 +194,5 @@ def scores_by_temperature(rows: pd.DataFrame) -> pd.DataFrame:
 def _scores(rows: pd.DataFrame) -> pd.DataFrame:
     weighted = rows[["confidence", "accuracy"]].mul(rows["count"] / rows.n, axis=0)
     mean = weighted.groupby(rows.temperature).sum(min_count=1)
-    return mean.join(rows.groupby("temperature")[list(SCORES)].first()).sort_index()
-
-
-@Calibration.reads()
-def calibration_reading(table: pd.DataFrame) -> Reading:
-    """Where NLL and ECE are least, and what they are at the T of the losses."""
-    scores, distilled = one_network(table), float(table.distilled.iloc[0])
-    found = {score: least(scores, score) for score in ("nll", "ece")}
-    there = [t for t in dict.fromkeys((1.0, distilled)) if t in scores.index]
-    number = "; ".join(
-        f"{score.upper()} least at T = {one}: {one.value:.3f}"
-        + "".join(f", {scores[score][t]:.3f} at T = {t:g}" for t in there)
-        for score, one in found.items()
-    )
-    return Reading(
-        f"NLL is least at T = {found['nll']}, ECE at T = {found['ece']}; ECE is "
-        f"{found['ece'].value:.3f} there and {scores.ece[distilled]:.3f} at the losses' T = "
-        f"{distilled:g}, where the mean confidence is {scores.confidence[distilled]:.2f} and the "
-        f"accuracy {scores.accuracy[distilled]:.2f}.",
-        number,
-    )
-
-
-@Calibration.reads(of_all=True)
-def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
-    """The networks' ECE at T = 1 (or the nearest there is), least first, and the T of each."""
-    networks = by_network(join_networks(tables))
-    plain, errors, found = {}, {}, {}
-    for name, scores in networks.items():
-        ladder = scores.index.to_numpy(float)
-        plain[name] = float(ladder[np.abs(np.log(ladder)).argmin()])
-        errors[name], found[name] = float(scores.ece[plain[name]]), least(scores, "nll")
-    number = "; ".join(
-        f"{name}: ECE {errors[name]:.3f} at T = {plain[name]:g}, NLL least at T = {found[name]}"
-        for name in networks
-    )
-    listed = ", ".join(f"{name} {errors[name]:.3f}" for name in sorted(errors, key=errors.get))
-    wanted = ", ".join(f"{one} for {name}" for name, one in found.items())
-    silent = ", ".join(name for name in tables if name not in networks)
-    missing = f" Without a finite sample: {silent}." if silent else ""
-    first = next(iter(plain.values()))
-    return Reading(
-        f"Read at T = {first:g} the ECE is {listed}; whether other samples would put them in this "
-        f"order {UNTESTED}. NLL is least at T = {wanted}.{missing}",
-        number,
-    )
+    known = [*SCORES, *(name for name in (ABOVE, "n") if name in rows)]
+    return mean.join(rows.groupby("temperature")[known].first()).sort_index()

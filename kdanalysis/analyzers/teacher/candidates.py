@@ -22,12 +22,14 @@ from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.teacher.loudness import ALIKE, loudness, weigh
-from kdanalysis.analyzers.terms.direction import LossDirection, against_first
+from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.analyzers.terms.direction_reading import ERRORS, against_first, far_text, measured
 
 USUAL = 4.0  # the papers' temperature
 MOST = {"low_top": 2, "low_other": 8}  # their weights
 UNIFORM, OWN = "uniform", "of the file"
-COLUMNS = ("candidate", "loss", "why", "cosine", "cosine_batch", "multiplier", "n", "student")
+NUMBERS = ("cosine", "cosine_batch", "multiplier", *ERRORS, "n")
+COLUMNS = ("candidate", "loss", "why", *NUMBERS, "student")
 
 
 class Candidates(Noun):
@@ -111,9 +113,10 @@ def rule_weights(
 def candidate_table(
     chosen: Mapping[str, tuple[str, str]], direction: pd.DataFrame | None, student: str = UNIFORM
 ) -> pd.DataFrame:
-    """Return columns candidate, loss, why, cosine, cosine_batch, multiplier, n, student.
+    """Return columns candidate, loss, why, cosine, cosine_batch, multiplier, ..., n, student.
 
-    cosine, cosine_batch and multiplier are those of ``LossDirection`` against plain KD.
+    cosine, cosine_batch and multiplier, and their standard errors after them, are those of
+    ``LossDirection`` against plain KD.
 
     Args:
         chosen: what ``choose`` returns.
@@ -123,17 +126,18 @@ def candidate_table(
     frame = pd.DataFrame(
         [(name, loss, why) for name, (loss, why) in chosen.items()], columns=list(COLUMNS[:3])
     )
-    rows: list[dict[str, Any]] = [{"cosine": 1.0, "cosine_batch": 1.0, "multiplier": 1.0}]
+    itself = dict.fromkeys(NUMBERS[:3], 1.0) | dict.fromkeys(ERRORS, 0.0)
+    rows: list[dict[str, Any]] = [itself]
     if direction is not None:
-        found = against_first(direction)[["cosine", "cosine_batch", "multiplier", "n"]]
+        found = against_first(direction)[list(NUMBERS)]
         rows = [rows[0] | {"n": int(found.n.max())}, *found.to_dict("records")]
-    numbers = pd.DataFrame(rows, columns=list(COLUMNS[3:7])).iloc[: len(frame)]
+    numbers = pd.DataFrame(rows, columns=list(NUMBERS)).iloc[: len(frame)]
     return pd.concat([frame, numbers], axis=1).assign(student=student)
 
 
 @Candidates.reads()
 def candidates_reading(table: pd.DataFrame) -> Reading:
-    """How the candidates turn and step against KD; the losses to paste."""
+    """How the candidates turn and step against KD, with 95 % intervals; the losses to paste."""
     if table.empty:
         return Reading("No sample is finite, so there is nothing to try.")
     number = "\n".join(f"--loss {loss}" for loss in table.loss)
@@ -144,10 +148,7 @@ def candidates_reading(table: pd.DataFrame) -> Reading:
     whose = "the student of the file"
     if table.student.iloc[0] == UNIFORM:
         whose = "a student whose logits are all equal"
-    claims = ", ".join(
-        f"{row.candidate} cosine {row.cosine:.3f}, {row.multiplier:.3g} times as far"
-        for row in table.iloc[1:].itertuples()
-    )
+    claims = ", ".join(_claim(row) for row in table.iloc[1:].itertuples())
     return Reading(
         f"Against KD, all at one T, for {whose}: {claims}. No student was trained: which of them "
         f"teaches better cannot be tested here.",
@@ -155,7 +156,12 @@ def candidates_reading(table: pd.DataFrame) -> Reading:
     )
 
 
+def _claim(row: Any) -> str:
+    cosine, _, far = measured(row)
+    return f"{row.candidate} cosine {cosine.text()}, {far_text(far)} as far"
+
+
 @Candidates.shortens
 def without_reasons(table: pd.DataFrame) -> pd.DataFrame:
     """The losses and how they lie to KD; the reasons stand in the table itself."""
-    return table.drop(columns=["n", "student"])
+    return table.drop(columns=[*ERRORS, "n", "student"], errors="ignore")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import log10
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED, Z, ended
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.largest import ranked
 from kdanalysis.core.streams import Bins
@@ -92,17 +94,47 @@ def mass_ks(classes: int) -> tuple[int, ...]:
 
 @TopKMass.reads()
 def mass_reading(table: pd.DataFrame) -> Reading:
-    """Whether the knee moves to the right as T grows; knee k and its mean mass, by temperature."""
+    """Whether the knee moves to the right as T grows; knee k and its mean mass, by temperature.
+
+    Where other samples could put the knee elsewhere, its 95 % interval stands beside it. It moves
+    right where the interval of the last T lies beyond that of the first.
+    """
     found, mass = knee_by_temperature(table), table.set_index(["temperature", "k"])["mean"]
-    ladder = list(found.values())
     number = "; ".join(f"T = {t:g}: k = {k} holds {mass[(t, k)]:.2f}" for t, k in found.items())
-    listed = ", ".join(f"{k} at T = {t:g}" for t, k in found.items())
-    if len(ladder) < 2:
+    ends = {t: knee_ends(rows) for t, rows in table.groupby("temperature")}
+    listed = ", ".join(f"{k}{_ends_told(*ends[t])} at T = {t:g}" for t, k in found.items())
+    if len(found) < 2:
         return Reading(f"The knee of the top-k mass lies at k = {listed}.", number)
-    told = "These data do not show the knee moving right with the temperature"
-    if ladder == sorted(ladder) and ladder[0] < ladder[-1]:
-        told = "The knee of the top-k mass moves right with the temperature"
-    return Reading(f"{told}: k = {listed}.", number)
+    first, last = min(ends), max(ends)
+    verdict = SEEN if ends[last][0] > ends[first][1] else UNSEEN
+    verdict = UNTESTED if 0 in (*ends[first], *ends[last]) else verdict
+    return Reading(
+        f"That the knee of the top-k mass moves right with the temperature {ended(verdict)}: "
+        f"k = {listed}.",
+        number,
+    )
+
+
+def knee_ends(rows: pd.DataFrame) -> tuple[int, int]:
+    """Ends of the 95 % interval of the knee at one temperature; 0 and 0 where n is not known.
+
+    The knee is the last k whose ranks hold more than 1 / c each. The mass of rank j lies between 0
+    and 1 / j, so that its variance over samples is at most D (1 / j - D) at a mean of D: the
+    interval is at most too wide.
+    """
+    rows = rows.sort_values("k")
+    if "n" not in rows or not rows.n.min() > 0:
+        return 0, 0
+    ks, mean = rows.k.to_numpy(), rows["mean"].to_numpy()
+    held, wide = np.diff(mean, prepend=0.0), np.diff(ks, prepend=0)
+    most = np.minimum(1, wide / (ks - wide + 1))
+    half = Z * np.sqrt((held * (most - held)).clip(0) / rows.n.to_numpy())
+    sure, may = (int((held + x > wide / ks[-1]).cumprod().sum()) for x in (-half, half))
+    return int(ks[max(sure - 1, 0)]), int(ks[max(may - 1, 0)])
+
+
+def _ends_told(low: int, high: int) -> str:
+    return f" ({low} to {high})" if low < high else " (interval unknown)" if not high else ""
 
 
 def knee_by_temperature(table: pd.DataFrame) -> dict[float, int]:

@@ -162,8 +162,8 @@ def modality_reading(table: pd.DataFrame, names: Sequence[str] | None = None) ->
         f"{whole.auto_k_temperature:g}, cap {whole.auto_k_cap:.0f}"
     )
     told = (
-        f"At {at}, where NLL is least, {several} of the samples have two peaks or more (p of at "
-        f"least a tenth of the largest), and half of them weigh as much as "
+        f"At {at}, of the ladder that with the least NLL, {several} of the samples have two peaks "
+        f"or more (p of at least a tenth of the largest), and half of them weigh as much as "
         f"{whole.modes_q25:.2f} to {whole.modes_q75:.2f} equal classes."
     )
     seen, rest = chance_spread(rows.several.to_numpy(), rows.n.to_numpy())

@@ -45,7 +45,10 @@ def calibration_error(
 def calibration_sums(
     logits: Float[Tensor, "n c"], target: Int[Tensor, " n"], temperatures: Sequence[float]
 ) -> dict[str, Tensor]:
-    """Sums over the samples: nll and brier by T; count, confidence and correct by (T, bin)."""
+    """Sums over the samples: nll and brier by T; count, confidence and correct by (T, bin).
+
+    And ``products``, those of the nll at two T.
+    """
     top, predicted = logits.max(-1, keepdim=True)
     correct = (predicted == target.unsqueeze(-1)).squeeze(-1)
     below = logits - top
@@ -54,6 +57,7 @@ def calibration_sums(
     log_p = below.gather(-1, target.unsqueeze(-1)).squeeze(-1) / ladder - sums.log()
     return {
         "nll": -log_p.sum(-1),
+        "products": log_p @ log_p.T,
         "brier": (squares / sums**2 - 2 * log_p.exp() + 1).sum(-1),
         **sums_by_confidence(1 / sums, correct),
     }

@@ -186,8 +186,21 @@ def suppression_reading(table: pd.DataFrame) -> Reading:
 
 @Suppression.reads(of_all=True)
 def teachers_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
-    """Which of several teachers suppresses most, by name."""
-    return suppression_reading(join_teachers(tables))
+    """Which of several teachers suppresses most, by name; one that all share is read once."""
+    apart = distinct(tables)
+    if len(tables) == 1 or len(apart) > 1:
+        return suppression_reading(join_teachers(apart))
+    said = suppression_reading(next(iter(apart.values())))
+    return said._replace(sentence=f"{', '.join(tables)} have one teacher. {said.sentence}")
+
+
+def distinct(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Leave out the tables that are equal to one before: runs of one teacher."""
+    kept: dict[str, pd.DataFrame] = {}
+    for name, table in tables.items():
+        if not any(table.equals(one) for one in kept.values()):
+            kept[name] = table
+    return kept
 
 
 def _order_sentence(groups: Mapping[str, pd.DataFrame], temperature: float, what: str) -> str:

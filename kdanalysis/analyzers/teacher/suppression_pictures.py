@@ -9,6 +9,7 @@ from kdanalysis.analyzers.teacher.suppression import (
     Suppression,
     comparable,
     digits,
+    distinct,
     join_teachers,
     prefix,
 )
@@ -73,5 +74,8 @@ def suppression_by_teacher(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 @Suppression.picture(CAPTION, of_all=True)
 def suppression_of_teachers(tables: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
-    """The same figure for several teachers, by name."""
-    return suppression_by_teacher(join_teachers(tables), ax)
+    """The same figure for several teachers, by name; one that all share is drawn once."""
+    apart = distinct(tables)
+    if len(apart) == 1 < len(tables):
+        return suppression_by_teacher(next(iter(apart.values())), ax)
+    return suppression_by_teacher(join_teachers(apart), ax)

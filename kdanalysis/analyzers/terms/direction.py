@@ -3,42 +3,25 @@
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
-from kdanalysis.analyzers.by_step import ByStep
+from kdanalysis.analyzers.by_step import ByStep, deviation
 from kdanalysis.analyzers.by_term import gram_cosines, total_gradients
-from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.terms.conflict import TEACHER, judged
 from kdanalysis.core.gram import HasGradients, sample_grams
 from kdanalysis.core.streams import Bins
-from kdanalysis.draw.look import require
 
 BINS = Bins(-4.0, 4.0, 8 * 64)  # log10 of a ratio of norms; quantiles are good to 3.7 percent
 # by two losses, over the samples that both see; norm and square are the first one's
-MATRICES = ("cosine", "conflicts", "directed", "inner", "norm", "square", "samples")
-COLUMNS = (
-    *("step", "teacher", "loss_a", "loss_b", "cosine", "cosine_batch", "norm_a", "norm_b"),
-    *("multiplier", "ratio_q25", "ratio_q75", "n", "no_gradient"),
+MATRICES = (
+    *("cosine", "conflicts", "directed", "inner", "norm", "square", "samples"),
+    *("cosine_square", "norms", "inner_square", "fourth", "squares", "inner_by_square"),
 )
-SAME = 0.95  # a cosine from here on is the same direction: within 18 degrees
-SAYINGS = {
-    "scaled": (
-        f"Only the step differs from {{first}}: {{claims}}; cosines of at least {SAME:g}, by "
-        "sample and over the batch, are the same direction."
-    ),
-    "uneven": (
-        "By the mean over samples the direction of {first}, but not over the batch, where long "
-        "gradients count more and one factor must fit all samples: {claims}."
-    ),
-    "turned": "Not only the step, the direction differs from {first}: {claims}.",
-    "": "No sample has both a gradient of {first} and of these losses: {claims}.",
-}
 
 
 class LossDirection(ByStep):
@@ -62,6 +45,9 @@ class LossDirection(ByStep):
       the samples where a is next to zero, and would not be one over that of (b, a).
     - ``rms_a``, ``rms_b``: roots of the mean squared norms, that is the norm of the whole batch's
       gradients over sqrt(n); ``multiplier_batch`` = rms_b / rms_a.
+    - ``cosine_se``, ``cosine_batch_se``, ``multiplier_se``: standard errors over samples, by the
+      delta method where the number is a ratio of sums. Samples count as independent; an image that
+      a training captures several times counts each time.
     - ``ratio_q25``, ``ratio_median``, ``ratio_q75``: quartiles over samples of \|b_i\| / \|a_i\|,
       equal where b only scales a. From 64 bins a decade between 1e-4 and 1e4: within 3.7 percent;
       below they read 0, above inf.
@@ -107,8 +93,13 @@ class LossDirection(ByStep):
         if known is not None:
             both = (known.unsqueeze(1) & known.unsqueeze(2)).to(inner)
         sums = {"cosine": cosine, "conflicts": (cosine < 0) & directed, "directed": directed}
-        own = {"norm": norm, "square": inner.diagonal(dim1=1, dim2=2)}
+        square = inner.diagonal(dim1=1, dim2=2)
+        own = {"norm": norm, "square": square, "fourth": square.square()}
         own = {name: both * values.unsqueeze(-1) for name, values in own.items()}
+        for name, values in (("norms", norm), ("squares", square)):
+            sums[name] = both * values.unsqueeze(1) * values.unsqueeze(2)
+        sums |= {"cosine_square": cosine.square(), "inner_square": inner.square()}
+        sums["inner_by_square"] = inner * square.unsqueeze(-1)
         self.add_rows(row, **sums, **own, inner=inner, samples=both)
         a, b = torch.triu_indices(len(self.losses), len(self.losses), 1, device=norm.device)
         ratio = norm.log10()[:, b] - norm.log10()[:, a]  # NaN, and not counted, where both are zero
@@ -123,7 +114,10 @@ class LossDirection(ByStep):
         a, b = torch.triu_indices(len(self.losses), len(self.losses), 1)
         sums = {name: self._with_all(getattr(self, name)) for name in MATRICES}
         pair = {name: matrix[..., a, b] for name, matrix in sums.items()}
-        norm, square = ((sums[x][..., a, b], sums[x][..., b, a]) for x in ("norm", "square"))
+        norm, square, fourth, mixed = (
+            (sums[x][..., a, b], sums[x][..., b, a])
+            for x in ("norm", "square", "fourth", "inner_by_square")
+        )
         n, ratios = pair["samples"], self._with_all(self.ratios)
         quartiles = {f"ratio_{name}": 10**log for name, log in BINS.quartiles(ratios).items()}
         no_epoch = self.epoch.new_full((len(self.marks) - len(self.steps),), torch.nan)
@@ -138,6 +132,10 @@ class LossDirection(ByStep):
             "rms_b": (square[1] / n).sqrt(),
             "multiplier_batch": (square[1] / square[0]).sqrt(),
             **quartiles,
+            "cosine_se": deviation(pair["cosine"], pair["cosine_square"], pair["directed"])
+            / pair["directed"].sqrt(),
+            "cosine_batch_se": _batch_error(pair, square, fourth, mixed),
+            "multiplier_se": _ratio_error(norm, square, pair["norms"], n),
             "n": n,
             "no_gradient": n - pair["directed"],
             "epoch": torch.cat((self.epoch, no_epoch)),
@@ -166,53 +164,34 @@ class LossDirection(ByStep):
         return frame
 
 
-@LossDirection.reads()
-def direction_reading(table: pd.DataFrame) -> Reading:
-    """Which losses only step further than the first, and which turn; how far each one steps.
+def _batch_error(
+    pair: Mapping[str, Tensor],
+    square: tuple[Tensor, Tensor],
+    fourth: tuple[Tensor, Tensor],
+    mixed: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Standard error of I / sqrt(A B), sums over samples of <a, b>, |a|^2 and |b|^2."""
+    scale, own = (square[0] * square[1]).sqrt(), pair["inner_square"]
+    cosine = pair["inner"] / scale
+    parts = own / scale**2 + cosine**2 * pair["squares"] / (2 * scale**2)
+    for total, fourths, products in zip(square, fourth, mixed, strict=True):
+        parts = parts + cosine**2 * fourths / (4 * total**2) - cosine * products / (total * scale)
+    return _error(parts, own / scale**2, pair["samples"])
 
-    The number is the ratio of mean norms, how many times as far as the first a loss steps.
+
+def _ratio_error(
+    norm: tuple[Tensor, Tensor], square: tuple[Tensor, Tensor], norms: Tensor, n: Tensor
+) -> Tensor:
+    """Standard error of sum |b| / sum |a|."""
+    ratio = norm[1] / norm[0]
+    parts = square[1] - 2 * ratio * norms + ratio**2 * square[0]
+    return _error(parts / norm[0] ** 2, square[1] / norm[0] ** 2, n)
+
+
+def _error(squares: Tensor, largest: Tensor, n: Tensor) -> Tensor:
+    """Root of a sum of squared influences; of one sample NaN.
+
+    What is left of rounding, beside the largest part of the sum, is 0.
     """
-    rows = against_first(table)
-    first = rows.loss_a.iloc[0]
-    claims = {kind: [] for kind in SAYINGS}
-    for row in rows.itertuples():
-        cosines = f"cosine {row.cosine:.3f}, over the batch {row.cosine_batch:.3f}"
-        kind, more = kind_of(row), f" ({cosines}; {times(row.multiplier)} as far)"
-        claims[kind].append(row.loss_b + (more if kind else ""))
-    parts = [
-        saying.format(first=first, claims=", ".join(claims[kind]))
-        for kind, saying in SAYINGS.items()
-        if claims[kind]
-    ]
-    known = rows[rows.multiplier.notna()].itertuples()
-    steps = ", ".join(f"{row.loss_b} {row.multiplier:.3g}" for row in known)
-    return Reading(" ".join(parts), f"times as far as {first}: {steps}")
-
-
-def kind_of(row: object) -> str:
-    """Return the key of ``SAYINGS`` for a row against the first loss."""
-    if np.isnan(row.cosine):
-        return ""
-    if row.cosine < SAME:
-        return "turned"
-    return "scaled" if row.cosine_batch >= SAME else "uneven"
-
-
-def against_first(table: pd.DataFrame, teacher: str = "all") -> pd.DataFrame:
-    """Rows of the other losses against the first one, over the samples of all steps."""
-    rows = over_all_steps(table)
-    rows = rows[(rows.teacher == teacher) & (rows.loss_a == rows.loss_a.iloc[0])]
-    if rows.empty:
-        raise ValueError(f"teacher is one of {sorted(set(table.teacher))}, got {teacher!r}")
-    return rows.reset_index(drop=True)
-
-
-def over_all_steps(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of all steps together: those whose step is <NA>, or all where there is one step."""
-    require(table, *COLUMNS, number="cosine")
-    return table if table.step.nunique(dropna=False) == 1 else table[table.step.isna()]
-
-
-def times(factor: float) -> str:
-    """A factor as text, such as ``0.31 x``."""
-    return f"{factor:.3g} x"
+    known = squares.where(squares > 1e-12 * largest, 0 * squares)
+    return (known * n / (n - 1)).sqrt().where(n > 1, torch.nan)

@@ -1,20 +1,22 @@
 """Pictures of direction and step (figure 21): which losses pull elsewhere, which only further."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.terms.conflict_pictures import conflict_by_teacher
-from kdanalysis.analyzers.terms.direction import (
+from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.analyzers.terms.direction_reading import (
     SAME,
-    LossDirection,
     against_first,
     over_all_steps,
     times,
 )
 from kdanalysis.draw.axes import time_axis
+from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import (
-    COLUMN,
     DASHES,
     FAINT,
     GREY,
@@ -45,10 +47,10 @@ def direction_or_step(table: pd.DataFrame, teacher: str = "all") -> Figure:
     """
     rows = against_first(table, teacher)
     losses = list(dict.fromkeys([*table.loss_a, *table.loss_b]))
-    height = 1.0 + 0.46 * len(losses)
+    height, above_high = 1.6 + 0.46 * len(losses), max(3.4, 1.2 + 0.2 * len(losses))
     figure, (above, cells) = new_panels(
-        2, 1, figsize=(max(5.4, 2.2 + 0.72 * len(losses)), 3.4 + height),
-        height_ratios=(3.2, height),
+        2, 1, figsize=(max(PAGE, 2.6 + 0.72 * len(losses)), above_high + height),
+        height_ratios=(above_high - 0.2, height),
     )  # fmt: skip
     direction_scatter(table, above, teacher)
     _cells(cells, over_all_steps(table).query("teacher == @teacher"), losses)
@@ -59,7 +61,7 @@ def direction_or_step(table: pd.DataFrame, teacher: str = "all") -> Figure:
 
 @styled
 def direction_scatter(table: pd.DataFrame, ax: Axes | None = None, teacher: str = "all") -> Axes:
-    """Mean cosine to the first loss against the step, a dot a loss, its name beside it.
+    """Mean cosine to the first loss against the step, a dot a loss, its name tied to it.
 
     The step is the ratio of mean norms, the line across a dot the middle half of the samples' own
     ratios. Above the dotted line, a cosine of 0.95, losses point where the first one does.
@@ -67,22 +69,21 @@ def direction_scatter(table: pd.DataFrame, ax: Axes | None = None, teacher: str 
     rows = against_first(table, teacher)
     losses = list(dict.fromkeys([*table.loss_a, *table.loss_b]))
     colours, first = loss_colours(losses), rows.loss_a.iloc[0]
-    ax = ax or new_axes(COLUMN, 3.4)
-    ax.plot(1, 1, "o", markersize=8, color=colours[first])
-    _name(ax, (1.0, 1.0), first, colours[first])
+    ax = ax or new_axes(PAGE, max(3.4, 1.2 + 0.2 * len(losses)))
     drawn = rows[(rows.multiplier > 0) & np.isfinite(rows.multiplier) & rows.cosine.notna()]
-    ranks = drawn.cosine.rank(method="first").astype(int)
-    for row, rank in zip(drawn.itertuples(), ranks, strict=True):
-        colour = colours[row.loss_b]
-        ax.hlines(row.cosine, row.ratio_q25, row.ratio_q75, color=colour, linewidth=1.2)
-        ax.plot(row.multiplier, row.cosine, "o", markersize=8, color=colour)
-        text = f"{row.loss_b}  {times(row.multiplier)}"
-        _name(ax, (row.multiplier, row.cosine), text, colour, below=rank % 2 == 1)
+    places, names = [(1.0, 1.0)], [first]
+    for row in drawn.itertuples():
+        look = {"color": colours[row.loss_b], "linewidth": 1.2}
+        ax.hlines(row.cosine, row.ratio_q25, row.ratio_q75, **look)
+        places.append((row.multiplier, row.cosine))
+        names.append(row.loss_b)
+    for place, name in zip(places, names, strict=True):
+        ax.plot(*place, "o", markersize=8, color=colours[name])
     ax.axhline(SAME, color=GREY, linewidth=1, linestyle=DASHES[2], zorder=0)
     ax.axhline(0, color=FAINT, linewidth=1, zorder=0)
     ax.set_xscale("log")
     span = [x for x in (1, *drawn.multiplier, *drawn.ratio_q25, *drawn.ratio_q75) if 0 < x < np.inf]
-    ax.set_xlim(min(span) / 1.4, max(span) * 3)
+    ax.set_xlim(min(span) / 1.4, max(span) * 1.4)
     ax.set_ylim(min(-0.05, drawn.cosine.min() - 0.1) if len(drawn) else -0.05, 1.12)
     _ticks(ax)
     ax.set_ylabel(f"cosine to {short(first)}", parse_math=False)
@@ -90,16 +91,13 @@ def direction_scatter(table: pd.DataFrame, ax: Axes | None = None, teacher: str 
         f"step: norm over that of {short(first)} (line: middle half){state_left_out(table)}",
         parse_math=False,
     )
+    texts = [short(first, 24), *map(_labelled, drawn.itertuples())]
+    names_beside(ax, texts, places, [colours[name] for name in names])
     return ax
 
 
-def _name(
-    ax: Axes, place: tuple[float, float], text: str, colour: str, below: bool = False
-) -> None:
-    """Write a name beside its dot; neighbours in the order of cosines on either side of theirs."""
-    look = {"textcoords": "offset points", "color": colour, "weight": "bold"}
-    side = {"va": "top", "xytext": (6, -4)} if below else {"va": "bottom", "xytext": (6, 4)}
-    ax.annotate(short(text, 24), place, parse_math=False, **look, **side)
+def _labelled(row: Any) -> str:
+    return f"{short(row.loss_b, 24)}, {times(row.multiplier)}"
 
 
 @LossDirection.picture("Cosines where the teacher is right, and where it is wrong", panels=True)
@@ -148,8 +146,8 @@ def _cells(ax: Axes, rows: pd.DataFrame, losses: list[str]) -> None:
     texts = {place: text for place, text in texts.items() if not np.isnan(cells[place])}
     names = [short(loss) for loss in losses]
     image = cosine_map(ax, cells, texts, names, names, longest=8)
-    label = "cosine by sample\n(above the diagonal: over the batch)"
-    ax.figure.colorbar(image, ax=ax, label=label)
+    label = "cosine by sample, and share of negative ones\n(above the diagonal: over the batch)"
+    ax.figure.colorbar(image, ax=ax, label=label, location="bottom", aspect=40)
 
 
 def _ticks(ax: Axes) -> None:

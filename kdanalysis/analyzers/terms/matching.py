@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from kdanalysis.analyzers.terms.direction import against_first
+from kdanalysis.analyzers.terms.direction_reading import against_first
 from kdanalysis.losses import Loss
 
 Tables = Mapping[str, pd.DataFrame]

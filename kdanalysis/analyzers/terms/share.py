@@ -57,6 +57,9 @@ def seen_shares(
     return found[:-1].where(seen, 0.0), found[-1] == 1, seen
 
 
+LONGEST = 36  # letters of a loss's name, or of a loss and a run
+
+
 class TermShare(Analyzer):
     """Mean over samples of each term's share of its loss's gradient in the student logits.
 
@@ -159,7 +162,7 @@ def share_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             beyond[row.loss] += 8
         start[row.loss] += width
         named.add(row.term)
-    ax.set_yticks(range(len(losses)), labels=[short(x, 24) for x in losses], parse_math=False)
+    ax.set_yticks(range(len(losses)), labels=[short(x, LONGEST) for x in losses], parse_math=False)
     ax.invert_yaxis()
     ax.set_xlim(0, 100)
     ax.set_xlabel(
@@ -175,4 +178,5 @@ def share_by_run(table: pd.DataFrame) -> Axes:
     require(table, "run", "loss", "term", "share", number="share")
     order = {loss: place for place, loss in enumerate(dict.fromkeys(table.loss))}
     rows = table.assign(place=table.loss.map(order)).sort_values("place", kind="stable")
-    return share_of_terms(rows.assign(loss=rows.loss + ", " + rows.run))
+    short_run = rows.run.map(lambda run: short(run, LONGEST // 2))
+    return share_of_terms(rows.assign(loss=rows.loss + ", " + short_run))

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kdanalysis.analyzers.by_step import deviation
+from kdanalysis.analyzers.evidence import Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
 from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, groups_of, lost
@@ -29,6 +31,7 @@ DRAWS = 2  # sampled tokens in the bytes of a kept one: an id alone, against an 
 MOST = 3  # K of which a mean gradient is held: 4 vectors of the vocabulary each
 TOKENS = tuple(10**power for power in range(7))
 SAMPLED = "sampling"
+CROSSING = ("crossing", "crossing_low", "crossing_high")
 
 
 class TruncationBias(Truncation):
@@ -43,6 +46,7 @@ class TruncationBias(Truncation):
     - ``error``: root of that over the root of the same of full KD's gradient, for n = ``tokens``.
     - ``crossing``: n from which sampling has the smaller error; inf where it never has, 1 where it
       has at once. Beyond the rows looked at it is a guess.
+    - ``crossing_low``, ``crossing_high``: its 95 % interval over rows, at most too wide.
 
     At the first temperature, for at most 3 of the K, whose 4 mean gradients are held.
     """
@@ -58,6 +62,7 @@ class TruncationBias(Truncation):
         self.add_sum("means", len(CONVENTIONS), len(self.few), self.num_classes)
         self.add_sum("full_mean", self.num_classes)
         self.add_sum("squares", len(CONVENTIONS), len(self.few))
+        self.add_sum("gaps", len(CONVENTIONS), len(self.few))
         self.add_sum("full_squares")
         self.add_sum("noise")
 
@@ -71,10 +76,12 @@ class TruncationBias(Truncation):
         mean = (rows.q - rows.p).sum(0)
         mean.index_add_(0, rows.known.classes.flatten(), (q - p).flatten())
         at = [self.ks.index(k) for k in self.few]
+        one = found.noise[:, None] / (DRAWS * torch.tensor(self.few, device=found.noise.device))
         self.accumulate(
             n=torch.tensor(len(rows.p)),
             full_mean=temperature * mean,
             squares=(found.lost_l2[..., at] ** 2).sum(1),
+            gaps=(one - found.lost_l2[..., at] ** 2).square().sum(1),
             full_squares=(found.full_l2**2).sum(),
             noise=found.noise.sum(),
         )
@@ -90,17 +97,34 @@ class TruncationBias(Truncation):
         one = self.noise / self.n / (DRAWS * torch.tensor(self.few, device=bias.device))
         ways = torch.cat((errors[:-1], (one[:, None] / tokens)[None]))
         crossing = ((one - squares + bias) / bias)[:-1].clamp(min=1)
-        crossing = torch.cat((crossing, torch.full_like(crossing[:1], torch.nan)))
+        ends = self._ends(one - squares[:-1], bias[:-1], (squares - bias)[:-1])
+        nothing = torch.full_like(crossing[:1], torch.nan)
+        crossing, *ends = (torch.cat((one, nothing)) for one in (crossing, *ends))
         found = (ways / errors[-1:].where(errors[-1:] > 0, torch.nan)).sqrt()
         return {
             "error": found.transpose(0, 1),
-            "crossing": crossing.t()[..., None].expand(-1, -1, len(TOKENS)),
+            **{
+                name: values.t()[..., None].expand(-1, -1, len(TOKENS))
+                for name, values in zip(CROSSING, (crossing, *ends), strict=True)
+            },
             "n": self.n.clone(),
             "non_finite": self.non_finite.clone(),
         }
 
+    def _ends(self, gap: Tensor, bias: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+        """Ends of the interval of a crossing, 1 + gap / bias.
+
+        The squared length of a mean over n rows has at most the variance
+        4 bias spread / n + 2 spread^2 / n^2, all of the rows' spread lying along their mean.
+        """
+        far = Z * deviation(self.n * gap, self.gaps, self.n) / self.n.sqrt()
+        off = Z * (4 * bias * spread / self.n + 2 * (spread / self.n) ** 2).sqrt()
+        least = 1 + (gap - far).clamp(min=0) / (bias + off)
+        most = 1 + (gap + far).clamp(min=0) / (bias - off).clamp(min=0)
+        return least, most.where(gap + far > 0, torch.ones_like(most))
+
     def table(self) -> pd.DataFrame:
-        """Columns k, way (a convention or "sampling"), tokens, error, crossing, n, non_finite.
+        """Columns k, way (a convention or "sampling"), tokens, error, crossing, ..., non_finite.
 
         And temperature. More tokens than there are rows have no line: their mean is not known.
         """
@@ -142,14 +166,22 @@ def bias_reading(table: pd.DataFrame) -> Reading:
         for name, n in crossing.items()
     }
     best = min(crossing, key=lambda name: (-crossing[name], CONVENTIONS.index(name)))
+    where = told[best] + _ends_told(first.loc[best])
     sentence = (
         f"At K = {k} {DRAWS * k} tokens sampled from the teacher take the same bytes. Sampling is "
-        f"nearer to full KD's mean gradient than {named(best)} {told[best]}: of one token the "
-        f"errors are {first.error[SAMPLED]:.0%} and {first.error[best]:.1%} of it, of the mean "
-        f"over {rows.tokens.max():,} {last.error[SAMPLED]:.1%} and {last.error[best]:.1%}."
+        f"nearer to full KD's mean gradient than {named(best)} {where}: of one token the errors "
+        f"are {first.error[SAMPLED]:.0%} and {first.error[best]:.1%} of it, of the mean over "
+        f"{rows.tokens.max():,} {last.error[SAMPLED]:.1%} and {last.error[best]:.1%}."
     )
     number = "; ".join(f"{named(name)}: {when}" for name, when in told.items())
     return Reading(sentence, f"K = {k}, means of {count:,} rows, sampling is nearer than {number}")
+
+
+def _ends_told(row: pd.Series) -> str:
+    low, high = (float(row.get(name, np.nan)) for name in CROSSING[1:])
+    if np.isnan(low) or np.isnan(high):
+        return " (interval unknown)"
+    return f" (95 % interval {low:,.0f} to {high:,.0f})".replace("inf", "never")
 
 
 def middle(table: pd.DataFrame) -> int:

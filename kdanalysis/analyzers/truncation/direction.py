@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kdanalysis.analyzers.evidence import median_of
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, named
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, listed, named
 from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
@@ -104,19 +105,18 @@ def direction_reading(table: pd.DataFrame) -> Reading:
             f"{named(name)} cosine {cosine['median']:.3f} ({cosine.q25:.3f} to {cosine.q75:.3f}), "
             f"norm {ratio['median']:.3g} times ({ratio.q25:.3g} to {ratio.q75:.3g})"
         )
-        if cosine["median"] >= KEPT and abs(ratio["median"] - 1) <= STEP:
+        far = median_of(ratio)
+        if median_of(cosine).low >= KEPT and max(far.high - 1, 1 - far.low) <= STEP:
             kept.append(named(name))
     n = int(rows.n.max())
     number = f"T = {temperature:g}, K = {last}, median (middle half) of {n:,} rows: "
     keeps = "keeps" if len(kept) == 1 else "keep"
-    head = (
-        f"At K = {last} {' and '.join(kept)} {keeps}" if kept else f"Even K = {last} does not keep"
-    )
+    head = f"At K = {last} {listed(kept)} {keeps}" if kept else f"Even K = {last} does not keep"
     worst = at.loc["cosine"]["median"].idxmin()
     return Reading(
         f"{head} the direction and the length of full KD for the median row (cosine at least "
-        f"{KEPT:g}, length within {STEP:.0%}); {named(worst)} turns furthest away, to a cosine of "
-        f"{at.loc[('cosine', worst)]['median']:.3f}.",
+        f"{KEPT:g}, length within {STEP:.0%}, over their whole 95 % intervals); the lowest cosine "
+        f"has {named(worst)}, {median_of(at.loc[('cosine', worst)]).text()}.",
         number + "; ".join(told),
     )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.evidence import median_of, share_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.analyzers.truncation.direction import (
@@ -150,16 +151,25 @@ def losses_reading(table: pd.DataFrame) -> Reading:
     nearest, away = str(cosine.idxmax()), ratio.apply(lambda r: abs(r - 1)).idxmax()
     against = of["cosine"].opposed.idxmax()
     n = int(of["ratio"].n.max())
+    turned = {name: median_of(row) for name, row in of["cosine"].iterrows()}
+    far = median_of(of["ratio"].loc[away])
+    claim = f"{nearest} points where full KD does with a median cosine of {turned[nearest].text()}"
+    if others := [name for name in cosine.sort_values().index if name != nearest]:
+        lead = turned[nearest].less(turned[others[-1]])
+        claim = (
+            f"That {nearest} points most nearly where full KD does {lead.claim}, with a median "
+            f"cosine of {turned[nearest].text()} (next {others[-1]}, "
+            f"{turned[others[-1]].text()})"
+        )
+    often = share_of(of["cosine"].opposed[against], of["cosine"].n[against])
     number = "; ".join(
         f"{name}{f' at K = {row.k}' if row.k else ''} cosine {row['median']:.3f}, norm "
         f"{ratio[name]:.3g} times, {row.opposed:.1%} opposed, {row.silent:.1%} silent"
         for name, row in of["cosine"].iterrows()
     )
     return Reading(
-        f"Of these losses {nearest} points most nearly where full KD does, with a median cosine of "
-        f"{cosine[nearest]:.3f} over {n:,} rows; {away} differs most in length, {ratio[away]:.3g} "
-        f"times full KD's; {against} opposes it most often, in {of['cosine'].opposed[against]:.1%} "
-        f"of the rows.",
+        f"{claim} over {n:,} rows; {away} differs most in length, {far.value:.3g} ± {far.half:.2g} "
+        f"times full KD's; {against} opposes it most often, in {often} of the rows.",
         number,
     )
 

@@ -14,6 +14,7 @@ from kdanalysis.analyzers.truncation.part import (
     Truncation,
     at_first,
     named,
+    percent,
     share_of,
     share_with_ends,
 )
@@ -128,8 +129,8 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     )
     apart = Interval(float(l1.low - l2.high), 0.0)
     flatters = f"That L2 flatters the tail {apart.claim}"
-    others = at_last.loc["l1"].share.drop(best)
-    worse = ", ".join(f"{named(name)} {share:.0%}" for name, share in others.sort_values().items())
+    others = at_last.loc["l1"].share.drop(best).sort_values()
+    worse = ", ".join(f"{named(name)} {percent(share, 0)}" for name, share in others.items())
     off = ""
     if l1.unknown > 0:
         off = (

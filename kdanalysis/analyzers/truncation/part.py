@@ -128,8 +128,20 @@ def share_of(
 def share_with_ends(row: pd.Series) -> str:
     """Write the share of a table's row with the ends of its interval."""
     if not (isfinite(row.low) and isfinite(row.high)):
-        return f"{row.share:.1%} (interval unknown)"
-    return f"{row.share:.1%} ({row.low:.1%} to {row.high:.1%})"
+        return f"{percent(row.share)} (interval unknown)"
+    return f"{percent(row.share)} ({percent(row.low)} to {percent(row.high)})"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Write a share in percent with so many decimals, or two digits where they would all be 0."""
+    small = 0 < abs(share) < 0.5 * 10.0 ** -(digits + 2) * 10
+    return f"{100 * share:.2g}%" if small else f"{share:.{digits}%}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names as a sentence has them: a, b and c."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def named(convention: str) -> str:

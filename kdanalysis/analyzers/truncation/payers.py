@@ -224,7 +224,7 @@ def payers_by_group(table: pd.DataFrame, k: int | None = None) -> Figure:
             look = {"fmt": shown["marker"], "color": shown["color"], "elinewidth": 1.2}
             ax.errorbar(x, ends.share, error, label=convention, **look)
         ax.set_xticks(range(len(names)), labels=[f"{n}: {p:.0%}" for n, p in parts.items()])
-        ax.set_title({"entropy": "teacher's entropy (nats)"}.get(kind, kind), loc="left")
+        ax.set_title({"entropy": "teacher's entropy\n(nats)"}.get(kind, kind), loc="left")
         slant_ticks(ax)
         ax.grid(axis="y", color=FAINT, linewidth=0.6)
         ax.set_xlim(-0.6, len(names) - 0.4)

@@ -2,12 +2,15 @@
 
 from itertools import product
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from kdanalysis.analyzers.by_step import deviation
+from kdanalysis.analyzers.evidence import Interval, Z
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first
+from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first, percent
 from kdanalysis.core.streams import Bins
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.look import (
@@ -49,6 +52,7 @@ class TailMass(Truncation):
         super().__init__(*settings, **more)
         shape = len(self.temperatures), len(QUANTITIES), len(self.ks)
         self.add_sum("sums", *shape)
+        self.add_sum("squares", *shape)
         self.add_sum("counts", *shape, MASS_BINS.size)
 
     def add_rows(self, looked: Looked) -> None:
@@ -59,9 +63,10 @@ class TailMass(Truncation):
             counted = bins.counts(scaled.clamp(max=bins.high), ks.expand_as(values), len(ks))
             self.counts[looked.place, quantity] += counted.to(self.counts)
             self.sums[looked.place, quantity] += values.sum(0).to(self.sums)
+            self.squares[looked.place, quantity] += values.square().sum(0).to(self.squares)
 
     def compute(self) -> dict[str, Tensor]:
-        """``mean``, quantiles, ``n`` by (T, quantity, K); non_finite."""
+        """``mean``, ``std``, quantiles, ``n`` by (T, quantity, K); non_finite."""
         n = self.counts.sum(-1)
         quantiles = {
             name: torch.cat(
@@ -73,10 +78,12 @@ class TailMass(Truncation):
             )
             for name, q in QUANTILES.items()
         }
-        return {"mean": self.sums / n, **quantiles, "n": n, "non_finite": self.non_finite.clone()}
+        spread = {"std": deviation(self.sums, self.squares, n)}
+        counts = {"n": n, "non_finite": self.non_finite.clone()}
+        return {"mean": self.sums / n, **spread, **quantiles, **counts}
 
     def table(self) -> pd.DataFrame:
-        """Columns temperature, quantity, k, mean, q10, median, q90, n, non_finite."""
+        """Columns temperature, quantity, k, mean, std, q10, median, q90, n, non_finite."""
         index = list(product(self.temperatures, QUANTITIES, self.ks))
         return self.frame(index, ["temperature", "quantity", "k"])
 
@@ -92,25 +99,45 @@ def tail_reading(table: pd.DataFrame) -> Reading:
     median, most = (int(ks[0]) if len(ks) else None for ks in first.values())
     masses, held = teacher.loc[last], f"{1 - SMALL:.0%} of the teacher's mass"
     claim = (
-        f"Even K = {last} does not hold {held} in the median row, where {masses['median']:.1%} "
-        f"lies outside, and {masses.q90:.1%} or more in one row of ten"
+        f"Even K = {last} does not hold {held} in the median row, where "
+        f"{percent(masses['median'])} lies outside, and {percent(masses.q90)} or more in one row "
+        f"of ten"
     )
     if median:
         reach = f"K = {most}" if most else f"more than K = {last}"
         alike = "One K serves all rows" if median == most else "No K serves all rows alike"
         claim = f"{alike}: {held} takes K = {median} in the median row and {reach} in nine of ten"
-    times = student.loc[last]["mean"] / teacher.loc[last]["mean"]
-    side = "more" if times > 1 else "less"
+    times = times_as_much(student.loc[last], teacher.loc[last])
+    side = "less" if times.value < 0 else "more"
+    agrees = mean_over_rows(overlap.loc[last]).percent()
     sentence = (
-        f"{claim}. The student has {side} outside than its teacher, {times:.3g} times as much at "
-        f"K = {last}; there its own top K agrees in {overlap.loc[last]['mean']:.0%} of its classes."
+        f"{claim}. That the student has {side} outside than its teacher "
+        f"{(times.negated if side == 'less' else times).claim}: {times.ratio()} times as much at "
+        f"K = {last}; there its own top K agrees in {agrees} of its classes."
     )
     return Reading(
         sentence,
         f"T = {temperature:g}, K = {last}, {int(masses.n):,} rows: outside lies "
-        f"{masses['mean']:.2%} on average, {masses['median']:.2%} in the median row, "
-        f"{masses.q90:.2%} in one of ten",
+        f"{percent(masses['mean'])} on average, {percent(masses['median'])} in the median row, "
+        f"{percent(masses.q90)} in one of ten",
     )
+
+
+def mean_over_rows(row: pd.Series) -> Interval:
+    """The mean of a row of the table with its interval; half NaN in tables without ``std``."""
+    half = Z * float(row.get("std", np.nan)) / float(row.n) ** 0.5
+    return Interval(float(row["mean"]), half if row.n > 1 else np.nan)
+
+
+def times_as_much(student: pd.Series, teacher: pd.Series) -> Interval:
+    """The logarithm of the ratio of two means, by the delta method.
+
+    As of independent rows: where student and teacher rise together it is too wide.
+    """
+    both = [mean_over_rows(row) for row in (student, teacher)]
+    halves = [one.half / one.value for one in both]
+    value = float(np.log(both[0].value / both[1].value))
+    return Interval(value, float(np.hypot(*halves)))
 
 
 @TailMass.picture("Mass outside the top K, and overlap of both top K", panels=True)

@@ -2,12 +2,15 @@
 
 from itertools import product
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from kdanalysis.analyzers.by_step import deviation
+from kdanalysis.analyzers.evidence import Interval, Z, share_of
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named, percent
 from kdanalysis.core.sparse_tail import tail_bounds
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
@@ -24,6 +27,7 @@ from kdanalysis.draw.look import (
 )
 from kdanalysis.draw.marks import banded_line
 
+SQUARES = ("mass_square", "apart_square")
 OPPOSED = tuple(f"opposed_{name}" for name in CONVENTIONS)
 WIDE = 1.2  # an upper bound of more than this times the lower one does not tell a mass
 
@@ -47,7 +51,7 @@ class TruncatedTemperature(Truncation):
     def __init__(self, *settings: object, **more: object) -> None:
         super().__init__(*settings, **more)
         self.add_sum("n")
-        for name in ("mass", "least", "most", "clamped", *OPPOSED):
+        for name in ("mass", "least", "most", "clamped", *OPPOSED, *SQUARES):
             self.add_sum(name, len(self.temperatures), len(self.ks))
 
     def add_rows(self, looked: Looked) -> None:
@@ -64,6 +68,8 @@ class TruncatedTemperature(Truncation):
         sums = {"mass": found.tail, "least": least, "most": most}
         sums["clamped"] = (found.value[CONVENTIONS.index("none")] < 0).double()
         sums |= dict(zip(OPPOSED, (found.cosine < 0).double(), strict=True))
+        apart = most - WIDE * least
+        sums |= {"mass_square": found.tail.square(), "apart_square": apart.square()}
         for name, values in sums.items():
             getattr(self, name)[place] += values.sum(0).to(self.n)
         self.n += len(found.entropy) if place == 0 else 0
@@ -72,10 +78,18 @@ class TruncatedTemperature(Truncation):
         """Means and shares by (T, K); n, non_finite."""
         names = ("mass", "least", "most", *OPPOSED, "clamped")
         counts = {"n": self.n.clone(), "non_finite": self.non_finite.clone()}
-        return {name: getattr(self, name) / self.n for name in names} | counts
+        apart = self.most - WIDE * self.least
+        sums = (self.mass, self.mass_square), (apart, self.apart_square)
+        errors = [deviation(*pair, self.n) / self.n.sqrt() for pair in sums]
+        errors = dict(zip(("mass_se", "apart_se"), errors, strict=True))
+        return {name: getattr(self, name) / self.n for name in names} | errors | counts
 
     def table(self) -> pd.DataFrame:
-        """Columns temperature, k, mass, least, most, opposed_CONVENTION, clamped, n, non_finite."""
+        """Columns temperature, k, mass, least, most, opposed_CONVENTION, clamped, ..., n, ...
+
+        ``mass_se`` and ``apart_se`` are standard errors of mass and of most - 1.2 least; the last
+        column is non_finite.
+        """
         return self.frame(list(product(self.temperatures, self.ks)), ["temperature", "k"])
 
 
@@ -90,28 +104,32 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     against = {name: round(float(end[f"opposed_{name}"]) * n) for name in CONVENTIONS}
     worst = max(against, key=against.get)
     opposed = (
-        f"{named(worst)} opposes full KD in {against[worst]:,} of {n:,} rows"
+        f"{named(worst)} opposes full KD in {against[worst]:,} of {n:,} rows "
+        f"({share_of(against[worst] / n, n)})"
         if against[worst]
         else f"no convention opposes full KD in any of {n:,} rows"
     )
     clamped = round(float(end.clamped) * n)
     gone = (
-        f"the loss of {named('none')} is below 0 in {clamped:,}, which a clamp at 0 would silence"
+        f"the loss of {named('none')} is below 0 in {clamped:,} "
+        f"({share_of(clamped / n, n)}), which a clamp at 0 would silence"
     )
     number = "; ".join(
-        f"T = {row.temperature:g}: tail {row.mass:.2%}, known to be {row.least:.2%} to "
-        f"{row.most:.2%}"
+        f"T = {row.temperature:g}: tail {percent(row.mass)}, known to be "
+        f"{percent(row.least)} to {percent(row.most)}"
         for _, row in rows.iterrows()
     )
     where = f"At T = {end.temperature:g} and K = {last}"
     if len(rows) == 1:
         return Reading(f"{where} {opposed}; {gone}.", number)
-    vague = end.most > WIDE * end.least
-    known = "does not tell" if vague else "tells"
+    apart, error = (Z * float(end.get(name, np.nan)) for name in ("apart_se", "mass_se"))
+    tells = Interval(float(WIDE * end.least - end.most), apart)
+    mass = Interval(float(end.mass), error).percent()
     return Reading(
-        f"A cache of T = {first.temperature:g} {known} the tail at T = {end.temperature:g}: of "
-        f"K = {last} it bounds the mean mass outside between {end.least:.1%} and {end.most:.1%}, "
-        f"and it is {end.mass:.1%}. {where} {opposed}; {gone}.",
+        f"That a cache of T = {first.temperature:g} tells the tail at T = {end.temperature:g} "
+        f"{tells.claim}: of K = {last} it bounds the mean mass outside between "
+        f"{percent(end.least)} and {percent(end.most)}, and it is {mass}. {where} {opposed}; "
+        f"{gone}.",
         f"K = {last}: {number}",
     )
 

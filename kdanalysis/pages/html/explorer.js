@@ -81,15 +81,15 @@ function scatterAxes(svg) {
 /* A row of the table, a dot and a path of one student, each named for the picker. */
 function addRun(panel, index, run, columns) {
   const row = panel.body.insertRow();
-  const line = drawn("path", { class: `path colour-${index % 7}` }, panel.svg);
-  const dot = drawn("circle", { r: 6, class: `dot colour-${index % 7}` }, panel.svg);
+  const line = drawn("path", { class: `path colour-${run.colour}` }, panel.svg);
+  const dot = drawn("circle", { r: 6, class: `dot colour-${run.colour}` }, panel.svg);
   drawn("title", {}, dot, run.name);
   for (const part of [row, line, dot]) part.dataset.run = run.name;
   const name = document.createElement("th");
   name.scope = "row";
   name.className = "t";
   const mark = document.createElement("span");
-  mark.className = `mark colour-${index % 7}`;
+  mark.className = `mark colour-${run.colour}`;
   name.append(mark, run.name);
   row.append(name);
   const cells = columns.map(() => row.insertCell());

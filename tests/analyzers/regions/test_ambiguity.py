@@ -157,3 +157,13 @@ def test_the_number_names_every_scale():
         "scale 2: 45.0% of the cells differ, 10.0% of the images are clear, entropy 0.900 nats, "
         "divergence 0.200 nats; scale 4: 45.0%"
     )
+
+
+def test_an_image_of_three_epochs_counts_once():
+    once, thrice = RegionAmbiguity(5), RegionAmbiguity(5, epochs=(0, 1, 2))
+    once.update(TEACHER, TARGET)
+    for _ in range(3):
+        thrice.update(TEACHER, TARGET)
+    one, three = (ambiguity_reading(metric.table()).sentence for metric in (once, thrice))
+    assert "chi-square 0.194, by chance" in one  # of three times the images it would be .58
+    assert three == f"{one} An image of the 3 epochs counts once."

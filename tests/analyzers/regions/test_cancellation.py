@@ -179,3 +179,19 @@ def test_every_scale_has_its_sentence_and_numbers():
     number = cancellation_reading(frame).number
     assert f"scale 2, clear: {frame.ratio[0]:.3f} (n = 30)" in number
     assert "scale 4, more than half: " in number
+
+
+def test_an_image_of_three_epochs_counts_once():
+    thrice = RegionCancellation(LOSS, 5, epochs=(0, 1, 2))
+    for _ in range(3):
+        thrice.update(STUDENT, TEACHER, TARGET)
+    one, three = filled().table(), thrice.table()
+    assert three.n.tolist() == (3 * one.n).tolist()
+    several = one.n > 10
+    # (3n / (3n - 1)) for (n / (n - 1)): the rows' variance is of 3n
+    np.testing.assert_allclose(three.ratio_se[several], one.ratio_se[several], rtol=0.05)
+    told = [cancellation_reading(table) for table in (one, three)]
+    assert told[1].number == told[0].number  # with the images
+    assert told[1].sentence.endswith(" An image of the 3 epochs counts once.")
+    pooled = [by_ambiguity(table).ratio_se for table in (one, three)]
+    np.testing.assert_allclose(pooled[1], pooled[0], rtol=0.05)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kdanalysis.analyzers.stones.alignment import FeatureAlignment
+from kdanalysis.analyzers.stones.alignment import GROUPS, FeatureAlignment, groups_of
 
 G = torch.Generator().manual_seed(0)
 MAPS = torch.randn(40, 3, 4, 4, generator=G)
@@ -37,6 +37,29 @@ def test_cka_agrees_with_gram_matrices_of_the_samples():
     assert table.cka[1] == pytest.approx(by_samples(VECTORS, TOKENS.mean(1)))
     assert table.cka[0] > 0.2 > table.cka[1]
     assert (table.n == 40).all()
+
+
+def test_intervals_are_the_jackknife_over_groups_of_samples():
+    """Every group left out in turn, of CKA by Gram matrices of the samples."""
+    n = 160
+    x = torch.randn(n, 3, generator=G)
+    theirs = [x @ torch.randn(3, 6, generator=G) + torch.randn(n, 6, generator=G)]
+    theirs.append(torch.randn(n, 4, generator=G) + x[:, :1])
+    metric = FeatureAlignment({"a": 3}, {"c": 6, "d": 4})
+    metric.update([x], theirs)
+    table = metric.table()
+    place = groups_of(x.double(), GROUPS)
+    assert place.bincount(minlength=GROUPS).min() > 8  # as chance would fill them
+    left = np.array(
+        [[by_samples(x[place != g], y[place != g]) for y in theirs] for g in range(GROUPS)]
+    )
+    t = 2.365  # of Student's, seven degrees
+    spread = t * np.sqrt((GROUPS - 1) * left.var(0))
+    assert table.cka_half.tolist() == pytest.approx(spread, rel=1e-6)
+    apart = left[:, 0] - left[:, 1]
+    first = table.cka[0] - table.cka[1]
+    assert table.lead.tolist() == pytest.approx([first, -first])
+    assert table.lead_half.tolist() == pytest.approx([t * np.sqrt(7 * apart.var())] * 2, rel=1e-6)
 
 
 def test_a_rotation_and_a_scale_change_nothing_and_itself_is_one():

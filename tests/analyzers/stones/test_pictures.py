@@ -42,20 +42,23 @@ TABLE = pd.DataFrame(
 )
 GRADIENT = pd.DataFrame(
     [
-        ("layer1", "student", 3.0, 0.9, 0.3, 7),
-        ("layer1", "stone_1", 4.0, 0.8, 0.5, 7),
-        ("layer1", "stone_2", 1.0, 0.4, 0.2, 7),
-        ("layer2", "student", 2.0, 0.9, 1.1, 7),
-        ("layer2", "stone_1", 0.0, np.nan, 0.0, 7),
-        ("layer2", "stone_2", 0.5, -0.2, -0.1, 7),
+        ("layer1", "student", 3.0, 0.9, 0.3, 0.03, 7),
+        ("layer1", "stone_1", 4.0, 0.8, 0.5, 0.02, 7),
+        ("layer1", "stone_2", 1.0, 0.4, 0.2, 0.02, 7),
+        ("layer2", "student", 2.0, 0.9, 1.1, 0.04, 7),
+        ("layer2", "stone_1", 0.0, np.nan, 0.0, 0.0, 7),
+        ("layer2", "stone_2", 0.5, -0.2, -0.1, 0.04, 7),
     ],
-    columns=["block", "side", "norm", "cosine", "share", "n"],
+    columns=["block", "side", "norm", "cosine", "share", "share_half", "n"],
 )
 ALIGNMENT = pd.DataFrame(
     {
         "student_block": ["a", "a", "b", "b"],
         "teacher_block": ["c", "d", "c", "d"],
         "cka": [0.9, 0.2, 0.6, 0.4],
+        "cka_half": 0.05,
+        "lead": [0.7, -0.7, 0.2, -0.2],
+        "lead_half": 0.1,
         "n": 12,
     }
 )
@@ -177,12 +180,18 @@ def test_cells_are_norm_and_share_and_blocks_without_a_path_are_empty():
 def test_words_of_the_gradients():
     assert gradient_reading(GRADIENT).number == "share of the stones: layer1 70%; layer2 -10%"
     assert gradient_reading(GRADIENT).sentence == (
-        "The stones make 70% of the step of the shallowest block layer1 and -10% of that of the "
-        "deepest, layer2: more in the shallow one; stone 2 pulls against the whole in layer2 "
-        "(cosine -0.20)."
+        "The stones make 70.0 ± 3.0 % of the step of the shallowest block layer1 and "
+        "-10.0 ± 4.0 % of that of the deepest, layer2: that they make more in the shallow one is "
+        "seen, +80.0 ± 5.0 points; that stone 2 pulls against the whole in layer2 is seen (cosine "
+        "-0.20, -10.0 ± 4.0 % of the step)."
     )
-    even = GRADIENT.assign(cosine=0.5, share=0.3)
-    assert "no more in the shallow one; no side pulls" in gradient_reading(even).sentence
+    even = gradient_reading(GRADIENT.assign(cosine=0.5, share=0.3)).sentence
+    assert "shallow one is not seen, +0.0 ± 5.0 points; no side pulls" in even
+    wide = gradient_reading(GRADIENT.assign(share_half=0.2)).sentence
+    assert "that stone 2 pulls against the whole in layer2 is not seen" in wide
+    before = gradient_reading(GRADIENT.drop(columns="share_half")).sentence
+    assert "70.0 % (interval unknown)" in before
+    assert "more in the shallow one cannot be tested here" in before
 
 
 def test_shares_over_training_are_drawn_by_block():
@@ -201,10 +210,14 @@ def test_alignment_is_drawn_and_told():
     ax = alignment_by_block(ALIGNMENT)
     np.testing.assert_allclose(ax.images[0].get_array(), [[0.9, 0.2], [0.6, 0.4]])
     assert cells(ax)[1, 0] == "0.20"
-    assert alignment_reading(ALIGNMENT).number == "a and c 0.90; b and c 0.60"
-    assert alignment_reading(ALIGNMENT).sentence.startswith("1 of 2 blocks of the student are most")
-    own = ALIGNMENT.assign(cka=[0.9, 0.2, 0.3, 0.4])
-    assert alignment_reading(own).sentence.startswith("Every block of the student is most alike")
+    assert alignment_reading(ALIGNMENT).number == "a and c 0.90 ± 0.05; b and c 0.60 ± 0.05"
+    claim = "That a block of the student is most alike the teacher's block of its own place "
+    told = alignment_reading(ALIGNMENT).sentence
+    assert told == f"{claim}is seen for 1 of 2: CKA leads by a +0.70 ± 0.10, b -0.20 ± 0.10."
+    near = ALIGNMENT.assign(lead=[0.05, -0.05, -0.3, 0.3])
+    assert alignment_reading(near).sentence.startswith(f"{claim}is seen for 1 of 2")
+    before = alignment_reading(ALIGNMENT.drop(columns=["lead_half", "cka_half"])).sentence
+    assert before.startswith(f"{claim}cannot be tested here: CKA leads by a +0.70 (interval unk")
 
 
 def test_tables_that_cannot_be_drawn_are_refused():

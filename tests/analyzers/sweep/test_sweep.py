@@ -152,7 +152,8 @@ def example(classes: int = 10, temperatures=(1.0, 4.0), growth: float = 1.1) -> 
             part |= {f"norm_{term}": 0.1 + share, f"cosine_{term}_kd": share - 0.5}
         part |= {"norm_kd": 2 * growth**place, "cosine_total_kd": 0.25 * x}
         frames.append(pd.DataFrame(part))
-    return pd.concat(frames, ignore_index=True).assign(non_finite=0)
+    frame = pd.concat(frames, ignore_index=True).assign(n=900, non_finite=0)
+    return frame.assign(rms_kd=1.25 * frame.norm_kd)
 
 
 @pytest.mark.parametrize("classes", [10, 101, 1001])
@@ -232,14 +233,33 @@ def test_the_temperature_that_calibrates_is_marked():
 def test_the_sentence_follows_the_table():
     claim = sweep_reading(example(12)).sentence
     assert claim.startswith("At T = 4 the smaller of the weighted shares of low_top and low_other")
-    assert "is largest at k = 6 (50%), and at least nine tenths of that from k = 6 to 6" in claim
-    assert "T² keeping the gradient's scale seen: from T = 1 to 4" in claim
-    assert "factor of 1.1, without T² by 0.0688" in claim
+    assert "is largest at k = 6 (50.0 ± 3.3 %); at every other k it is seen to be smaller" in claim
+    assert "That T² keeps the gradient's scale is seen: from T = 1 to 4" in claim
+    assert "factor of 1.1 (95 % 1.03 to 1.18), without T² by 0.0688" in claim
+    fewer = sweep_reading(example(12).assign(n=100)).sentence
+    assert "from k = 5 to 7 it is not seen to be smaller" in fewer
+    close = example(growth=2.9)  # within a factor of 3, but not with its whole interval
+    assert "scale is not seen: from" in sweep_reading(close).sentence
+    unknown = sweep_reading(example().drop(columns="rms_kd")).sentence
+    assert "T² keeps the gradient's scale cannot be tested here" in unknown
     ends = example(12)
     ends.loc[ends.k == 6, "norm_low_top"] = 0.0  # as if by construction: it is passed over
     assert "largest at k = 6" not in sweep_reading(ends).sentence
-    assert "scale not seen: from" in sweep_reading(example(growth=10.0)).sentence
+    assert "scale is not seen: from" in sweep_reading(example(growth=10.0)).sentence
     assert "T²" not in sweep_reading(example(temperatures=(4.0,))).sentence
+
+
+def test_the_interval_of_the_scale_is_that_of_the_bootstrap():
+    """Of temperatures with samples of their own, as the interval takes them."""
+    frame = table(temperatures=(1, 4), ks=(3,))
+    norms = [
+        np.linalg.norm(autograd_gradients(STUDENT, TEACHER, TEACHER.argmax(1), 3, t)["kd"], axis=1)
+        for t in (1, 4)
+    ]
+    draw = np.random.default_rng(0)
+    means = [x[draw.integers(N, size=(3000, N))].mean(1) for x in norms]
+    spread = np.log(means[1] / means[0]).std()
+    assert module._half_of_change(frame) == pytest.approx(1.96 * spread, rel=0.1)
 
 
 def test_the_number_names_the_balanced_k():

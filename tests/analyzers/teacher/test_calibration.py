@@ -15,9 +15,7 @@ from kdanalysis.analyzers.teacher.calibration import (
     LADDER,
     Calibration,
     by_network,
-    calibration_reading,
     least,
-    networks_reading,
     scores_by_temperature,
 )
 from kdanalysis.analyzers.teacher.calibration_pictures import (
@@ -25,6 +23,11 @@ from kdanalysis.analyzers.teacher.calibration_pictures import (
     calibration_over_temperature,
     reliability_by_confidence,
     reliability_of_networks,
+)
+from kdanalysis.analyzers.teacher.calibration_reading import (
+    bin_intervals,
+    calibration_reading,
+    networks_reading,
 )
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
 from kdanalysis.analyzers.teacher.reliability import power_sums
@@ -217,6 +220,7 @@ def test_scores_by_temperature_are_means_over_samples():
     assert listed.columns.tolist() == [
         *("temperature", "ece", "nll", "brier", "confidence", "accuracy")
     ]
+    row = row.drop(["nll_above_se", "n"])
     assert listed.set_index("temperature").loc[4.0].to_dict() == row.to_dict()
 
 
@@ -329,6 +333,31 @@ def test_the_temperatures_drawn_are_one_the_calibrating_and_the_distilling():
     ]
     with pytest.raises(ValueError, match="the table has no temperature 5"):
         reliability_by_confidence(example(1.5), (5,))
+
+
+def test_standard_errors_of_nll_are_numpys(table):
+    scores = by_network(table)[""]
+    nll = np.stack(
+        [-log_softmax(TEACHER.numpy() / t, axis=-1)[range(400), HALF_RIGHT] for t in scores.index]
+    )
+    more = nll - nll[nll.mean(1).argmin()]
+    assert scores.nll_above_se.to_numpy() == pytest.approx(
+        more.std(1, ddof=1) / 20, rel=1e-6, abs=1e-9
+    )
+
+
+def test_intervals_of_the_error_and_of_the_gap_are_those_of_the_bootstrap(table):
+    """The error with the bins' signs as they are, which the bootstrap is given too."""
+    rows = table[(table.temperature == 1) & (table["count"] > 0)]
+    error, gap = bin_intervals(rows)
+    p = TEACHER.softmax(-1).numpy()
+    off = p.max(1) - (p.argmax(1) == HALF_RIGHT.numpy())
+    sign = np.sign((rows.confidence - rows.accuracy).to_numpy())
+    place = np.searchsorted(rows.high.to_numpy(), p.max(1) - 1e-12)
+    draw = np.random.default_rng(0).integers(400, size=(3000, 400))
+    assert error.value == pytest.approx(rows.ece.iloc[0])
+    assert gap.half == pytest.approx(1.96 * off[draw].mean(1).std(), rel=0.06)
+    assert error.half == pytest.approx(1.96 * (sign[place] * off)[draw].mean(1).std(), rel=0.06)
 
 
 def test_sentence_follows_the_table():

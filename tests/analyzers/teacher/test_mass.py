@@ -9,6 +9,7 @@ from kdanalysis.analyzers.teacher.mass import (
     BINS,
     TopKMass,
     knee_by_temperature,
+    knee_ends,
     mass_by_k,
     mass_reading,
 )
@@ -70,7 +71,7 @@ def example(classes: int = 10, powers=(3.0, 1.0)) -> pd.DataFrame:
                 }
             )
         )
-    return pd.concat(frames, ignore_index=True).assign(non_finite=0)
+    return pd.concat(frames, ignore_index=True).assign(n=400, non_finite=0)
 
 
 def knee(rows: pd.DataFrame) -> int:
@@ -97,11 +98,29 @@ def test_curves_bands_and_knees_are_the_tables(classes):
     assert legend_is_beside(ax)
 
 
+def test_the_interval_of_a_knee_holds_those_of_the_bootstrap():
+    """Of 300 draws of the samples; and it is no wider than a few ranks."""
+    teacher = logits(4, 300, 12)
+    ranks = np.sort((teacher / 2).softmax(-1).numpy(), axis=1)[:, ::-1]
+    analyzer = TopKMass(12, (2.0,))
+    analyzer.update(teacher)
+    low, high = knee_ends(analyzer.table())
+    draw = np.random.default_rng(0).integers(300, size=(300, 300))
+    knees = (ranks[draw].mean(1) > 1 / 12).sum(1)
+    assert low <= np.quantile(knees, 0.025) <= np.quantile(knees, 0.975) <= high
+    assert high - low <= 2 + np.ptp(knees)
+
+
 def test_sentence_follows_the_table():
-    assert (
-        "moves right with the temperature: k = 2 at T = 1, 3 at T = 4"
-        in mass_reading(example()).sentence
-    )
-    assert mass_reading(example(powers=(1.0, 3.0))).sentence.startswith("These data do not show")
-    assert mass_reading(example().query("temperature == 1")).sentence.endswith("k = 2 at T = 1.")
+    few, many = example(), example().assign(n=10_000)
+    told = mass_reading(many).sentence
+    assert told.endswith("moves right with the temperature is seen: k = 2 at T = 1, 3 at T = 4.")
+    told = mass_reading(few).sentence
+    assert "is not seen: k = 2 (1 to 2) at T = 1, 3 (2 to 3) at T = 4" in told
+    back = mass_reading(example(powers=(1.0, 3.0)).assign(n=10_000)).sentence
+    assert "with the temperature is not seen: k = 3 at T = 1, 2 at T = 4" in back
+    unknown = mass_reading(example().drop(columns="n")).sentence
+    assert "cannot be tested here: k = 2 (interval unknown)" in unknown
+    alone = mass_reading(few.query("temperature == 1")).sentence
+    assert alone.endswith("lies at k = 2 (1 to 2) at T = 1.")
     assert mass_reading(example()).number == "T = 1: k = 2 holds 0.94; T = 4: k = 3 holds 0.63"

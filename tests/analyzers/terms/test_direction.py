@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
-from kdanalysis.analyzers.terms.direction import LossDirection, direction_reading, kind_of
+from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.analyzers.terms.direction_pictures import (
     direction_by_teacher,
     direction_or_step,
     direction_over_training,
     direction_scatter,
 )
+from kdanalysis.analyzers.terms.direction_reading import direction_reading, kind_of
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.partition import TopK
@@ -28,6 +29,7 @@ STUDENT, TEACHER = logits(0), logits(1)
 TARGET = torch.where(torch.arange(60) % 2 == 0, TEACHER.argmax(-1), targets(2))
 STEP, EPOCH = torch.arange(60) // 30 * 10, torch.arange(60) // 30
 ALL_STEPS = -1
+SEEDS = [torch.Generator().manual_seed(seed) for seed in (5, 6)]
 LOSSES = {
     "kd": KD(2.0, weight=0.5),
     "gdkd": GDKD(3, (1, 2, 8), 2.0),
@@ -86,6 +88,27 @@ def test_every_column_agrees_with_a_loop():
                     exact = np.percentile(ratios, q, method="inverted_cdf")
                     assert found == pytest.approx(exact, rel=0.038)
                 assert (row.n, row.no_gradient) == (len(chosen), 0)
+
+
+def test_standard_errors_are_those_of_the_jackknife():
+    """Every sample left out in turn, by sums in numpy: exact for a mean, near for a ratio."""
+    n = 400
+    student, teacher = (3 * torch.randn(n, 7, dtype=torch.float64, generator=g) for g in SEEDS)
+    losses = {"kd": KD(2.0), "gdkd": GDKD(3, temperature=2.0)}
+    metric = LossDirection(losses)
+    metric.update(student, teacher)
+    row = metric.table().iloc[0]
+    labels = teacher.argmax(-1)
+    a, b = (sum(x.gradients(student, teacher, labels).values()).numpy() for x in losses.values())
+    inner, long = (a * b).sum(-1), [np.sqrt((x * x).sum(-1)) for x in (a, b)]
+    left = lambda values: values.sum() - values  # noqa: E731
+    found = {
+        "cosine_se": left(inner / long[0] / long[1]) / (n - 1),
+        "cosine_batch_se": left(inner) / np.sqrt(left(long[0] ** 2) * left(long[1] ** 2)),
+        "multiplier_se": left(long[1]) / left(long[0]),
+    }
+    for name, values in found.items():
+        assert row[name] == pytest.approx(np.sqrt((n - 1) * np.var(values)), rel=0.02), name
 
 
 def test_a_scaled_loss_only_steps_further():
@@ -189,7 +212,8 @@ def example(steps=(0,), losses=EXAMPLE_LOSSES) -> pd.DataFrame:
     names = "step teacher loss_a loss_b cosine conflict cosine_batch norm_a norm_b multiplier"
     names += " ratio_q25 ratio_median ratio_q75 n no_gradient"
     frame = pd.DataFrame(rows, columns=names.split())
-    return frame.astype({"step": "Int64"}).assign(non_finite=0)
+    errors = dict.fromkeys(("cosine_se", "cosine_batch_se", "multiplier_se"), 0.005)
+    return frame.astype({"step": "Int64"}).assign(**errors, non_finite=0)
 
 
 SHIFTS = {"right": 0.01, "wrong": -0.01, "all": 0.0}
@@ -222,7 +246,7 @@ def test_dots_are_cosine_and_step_with_a_line_over_the_middle_half():
     assert [span[:, 0].tolist() for span in spans] == [[0.8 * t, 1.5 * t] for t in STEPS.values()]
     assert len({dot.get_color() for dot in dots}) == 4
     names = [text.get_text() for text in scatter.texts]
-    assert names == ["kd", "more 8 x", "uneven 0.5 x", "turned 1 x"]
+    assert names == ["kd", "more, 8 x", "uneven, 0.5 x", "turned, 1 x"]
     assert dots[0].get_color() == LOSSES_COLOURS["kd"]
     assert smallest_font(figure) >= 9
 
@@ -278,25 +302,32 @@ def test_a_loss_has_its_colour_over_training_too():
 def test_the_sentence_sorts_the_losses_by_the_threshold():
     claim = direction_reading(example()).sentence
     scaled, rest = claim.split("By the mean over samples the direction of kd")
-    assert scaled.startswith("Only the step differs from kd: more (cosine 0.990, over the batch")
-    assert "8 x as far" in scaled
+    assert scaled.startswith("Only the step differs from kd: more (cosine 0.990 ± 0.010, over")
+    assert "8 ± 0.0098 x as far" in scaled
     assert "cosines of at least 0.95" in scaled
     uneven, turned = rest.split("Not only the step, the direction differs from kd: ")
-    assert "uneven (cosine 0.970, over the batch 0.900; 0.5 x as far)" in uneven
-    assert turned == "turned (cosine -0.300, over the batch -0.250; 1 x as far)."
+    assert "uneven (cosine 0.970 ± 0.010, over the batch 0.900 ± 0.010; 0.5 ±" in uneven
+    told = "turned (cosine -0.300 ± 0.010, over the batch -0.250 ± 0.010; 1 ± 0.0098 x as far)."
+    assert turned == told
 
 
 @pytest.mark.parametrize(
-    ("cosine", "batch", "kind"),
+    ("cosine", "batch", "error", "kind"),
     [
-        (0.95, 0.95, "scaled"),
-        (0.9499, 0.99, "turned"),
-        (0.96, 0.9499, "uneven"),
-        (np.nan, np.nan, ""),
+        (0.95, 0.95, 0.0, "scaled"),
+        (0.9499, 0.99, 0.0, "turned"),
+        (0.96, 0.9499, 0.0, "uneven"),
+        (0.97, 0.97, 0.011, "open"),  # 0.948 to 0.992
+        (0.93, 0.93, 0.011, "open"),
+        (0.93, 0.93, 0.010, "turned"),
+        (0.99, 0.96, 0.006, "open"),
+        (0.99, 0.99, np.nan, "open"),
+        (np.nan, np.nan, np.nan, ""),
     ],
 )
-def test_the_threshold_is_the_stated_one(cosine, batch, kind):
-    row = pd.DataFrame({"cosine": [cosine], "cosine_batch": [batch]}).iloc[0]
+def test_the_threshold_is_the_stated_one_for_the_whole_interval(cosine, batch, error, kind):
+    errors = {"cosine_se": error, "cosine_batch_se": error}
+    row = pd.Series({"cosine": cosine, "cosine_batch": batch, "multiplier": 1.0} | errors)
     assert kind_of(row) == kind
 
 

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from kdanalysis.analyzers.truncation.bias import TruncationBias, bias_reading, error_over_tokens
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from tests.analyzers.readback import lines, smallest_font
-from tests.analyzers.truncation.rows import KS, N, fed, pair, plain
+from tests.analyzers.truncation.rows import KS, N, V, fed, pair, plain
 
 STUDENT, TEACHER = pair()
 WAYS = (*CONVENTIONS, "sampling")
@@ -59,6 +60,26 @@ def test_at_the_crossing_both_errors_are_equal():
             assert crossing == np.inf
 
 
+def test_the_interval_of_a_crossing_holds_that_of_all_rows_nine_times_of_ten_and_more():
+    """20 draws of 200 rows from a population whose own crossing is known."""
+    generator = torch.Generator().manual_seed(3)
+    teacher = 3 * torch.randn(4000, V, generator=generator, dtype=torch.float64)
+    student = teacher + torch.randn(4000, V, generator=generator, dtype=torch.float64)
+    student[:, 0] += 5  # an error that all rows share
+    whole = fed(TruncationBias, student, teacher, (4,), splits=()).table()
+    truth = whole[(whole.way == "none")].crossing.iloc[0]
+    assert 1 < truth < np.inf
+    held, short = [], []
+    for rows in torch.randperm(4000, generator=generator).view(20, 200):
+        frame = fed(TruncationBias, student[rows], teacher[rows], (4,), splits=()).table()
+        row = frame[frame.way == "none"].iloc[0]
+        assert 1 <= row.crossing_low <= row.crossing <= row.crossing_high
+        held.append(row.crossing_low <= truth <= row.crossing_high)
+        short.append(row.crossing_high < np.inf)
+    assert np.mean(held) >= 0.9
+    assert any(short)
+
+
 def test_more_tokens_than_rows_have_no_line_and_three_k_are_looked_at():
     frame = fed(TruncationBias, STUDENT, TEACHER, (1, 2, 4, 8, 16, 32)).table()
     assert sorted(frame.tokens.unique()) == [1, 10]
@@ -75,13 +96,14 @@ def example(crossing: float = 90.0) -> pd.DataFrame:
         for at in [np.nan if way == "sampling" else crossing * (1 + (way == "bucket"))]
     ]
     names = ["k", "way", "tokens", "error", "crossing", "n"]
-    return pd.DataFrame(rows, columns=names).assign(temperature=1.0, non_finite=0)
+    frame = pd.DataFrame(rows, columns=names).assign(temperature=1.0, non_finite=0)
+    return frame.assign(crossing_low=frame.crossing / 2, crossing_high=np.inf)
 
 
 @pytest.mark.parametrize(
     ("crossing", "words"),
     [
-        (90.0, 'mean gradient than "bucket" from 180 tokens on: of one token the errors are 100%'),
+        (90.0, 'than "bucket" from 180 tokens on (95 % interval 90 to never): of one token the'),
         (900.0, '"bucket" nowhere up to 1,000 tokens'),
         (np.inf, '"renormalise" nowhere up to 1,000 tokens'),
         (0.5, '"bucket" at once'),

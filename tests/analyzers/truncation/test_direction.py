@@ -6,12 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kdanalysis.analyzers.evidence import median_of
 from kdanalysis.analyzers.truncation.direction import (
     TruncatedDirection,
     direction_over_k,
     direction_reading,
 )
-from kdanalysis.analyzers.truncation.tail import TailMass, tail_over_k, tail_reading
+from kdanalysis.analyzers.truncation.tail import (
+    TailMass,
+    tail_over_k,
+    tail_reading,
+    times_as_much,
+)
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from tests.analyzers.readback import lines, smallest_font
 from tests.analyzers.truncation.rows import KS, N, fed, pair, plain
@@ -66,8 +72,8 @@ def directions(cosine: float = 0.999) -> pd.DataFrame:
 
 def test_the_sentence_says_who_keeps_the_direction():
     sentence = direction_reading(directions()).sentence
-    assert sentence.startswith('At K = 64 "renormalise" and "bucket" and "none" keep the direction')
-    assert '"teacher" turns furthest away, to a cosine of 0.799' in sentence
+    assert sentence.startswith('At K = 64 "renormalise", "bucket" and "none" keep the direction')
+    assert 'the lowest cosine has "teacher", 0.799 ± 0.002' in sentence
     assert direction_reading(directions(0.9)).sentence.startswith("Even K = 64 does not keep")
     assert "of 300 rows" in direction_reading(directions()).number
 
@@ -96,11 +102,39 @@ def test_masses_and_overlap_are_numpys():
         for name, values in each.items():
             row = frame.loc[(name, k)]
             assert row["mean"] == pytest.approx(values.mean(), rel=1e-12)
+            assert row["std"] == pytest.approx(values.std(ddof=1), rel=1e-9)
             close = {"abs": 0.0015} if name == "overlap" else {"rel": 0.038}
             for column, level in (("q10", 0.1), ("median", 0.5), ("q90", 0.9)):
                 expected = np.quantile(values, level, method="inverted_cdf")
                 assert row[column] == pytest.approx(expected, **close), (name, k, column)
     assert (frame.n == N).all()
+
+
+def bootstrap(*samples: np.ndarray, times: int = 2000) -> list[np.ndarray]:
+    """Each sample drawn anew with replacement, (times, n), apart from the others."""
+    draw = np.random.default_rng(0)
+    return [x[draw.integers(len(x), size=(times, len(x)))] for x in samples]
+
+
+def test_the_interval_of_the_ratio_of_tails_is_that_of_the_bootstrap():
+    frame = fed(TailMass, STUDENT, TEACHER, KS).table().set_index(["quantity", "k"])
+    p, q = (side.softmax(-1).numpy() for side in (TEACHER, STUDENT))
+    best = (-p).argsort(1)[:, 4:]
+    tail = [np.take_along_axis(x, best, 1).sum(1) for x in (q, p)]
+    found = times_as_much(frame.loc[("student", 4)], frame.loc[("teacher", 4)])
+    drawn = bootstrap(*tail)
+    logs = np.log(drawn[0].mean(1) / drawn[1].mean(1))
+    assert found.half == pytest.approx(1.96 * logs.std(), rel=0.1)
+
+
+def test_the_interval_of_a_median_is_near_that_of_the_bootstrap():
+    frame = fed(TruncatedDirection, STUDENT, TEACHER, KS).table()
+    row = frame.set_index(["quantity", "convention", "k"]).loc[("cosine", "none", 4)]
+    gradients, _ = plain(STUDENT, TEACHER, 4)
+    kept, full = gradients["none"], gradients["full"]
+    each = (kept * full).sum(1) / np.linalg.norm(kept, axis=1) / np.linalg.norm(full, axis=1)
+    spread = np.median(bootstrap(each)[0], axis=1).std()
+    assert 0.6 < median_of(row).half / (1.96 * spread) < 1.6
 
 
 def tails(median: float = 0.2, q90: float = 0.4, student: float = 2.0) -> pd.DataFrame:
@@ -111,7 +145,8 @@ def tails(median: float = 0.2, q90: float = 0.4, student: float = 2.0) -> pd.Dat
         for place, k in enumerate((8, 16, 32))
     ]
     names = ["temperature", "quantity", "k", "mean", "q10", "median", "q90", "n"]
-    return pd.DataFrame(rows, columns=names).assign(non_finite=0)
+    frame = pd.DataFrame(rows, columns=names).assign(non_finite=0)
+    return frame.assign(std=0.2 * frame["mean"])
 
 
 @pytest.mark.parametrize(
@@ -121,8 +156,10 @@ def tails(median: float = 0.2, q90: float = 0.4, student: float = 2.0) -> pd.Dat
         (tails(0.04), "No K serves all rows alike: 95% of the teacher's mass takes K = 8"),
         (tails(0.4, 6.0), "K = 16 in the median row and more than K = 32 in nine of ten"),
         (tails(20.0, 40.0), "Even K = 32 does not hold 95% of the teacher's mass"),
-        (tails(), "The student has more outside than its teacher, 2 times as much at K = 32"),
-        (tails(student=0.5), "The student has less outside than its teacher, 0.5 times"),
+        (tails(), "That the student has more outside than its teacher is seen: 2 (95 % 1.92 to"),
+        (tails(student=0.5), "has less outside than its teacher is seen: 0.5 (95 % 0.481 to 0.52)"),
+        (tails(student=1.02), "more outside than its teacher is not seen: 1.02 (95 % 0.981 to"),
+        (tails().drop(columns="std"), "than its teacher cannot be tested here: 2 times"),
     ],
 )
 def test_the_sentence_about_the_tail_follows_the_table(frame, words):

@@ -47,7 +47,21 @@ def test_a_cache_knows_the_tail_at_its_own_temperature_and_bounds_others():
     assert (frame.mass < frame.most)[~own].all()
 
 
-def example(most: float = 0.9, opposed: float = 0.2) -> pd.DataFrame:
+def test_standard_errors_are_those_of_the_rows_one_by_one():
+    """A row alone has its own mass and bounds for means."""
+    frame = fed(TruncatedTemperature, STUDENT, TEACHER, (4,), (1.0, 2.0)).table().iloc[1]
+    each = [
+        fed(TruncatedTemperature, STUDENT[[i]], TEACHER[[i]], (4,), (1.0, 2.0), splits=()).table()
+        for i in range(N)
+    ]
+    mass, least, most = (np.array([t[x].iloc[1] for t in each]) for x in ("mass", "least", "most"))
+    assert frame.mass_se == pytest.approx(mass.std(ddof=1) / N**0.5, rel=1e-9)
+    apart = most - 1.2 * least
+    assert frame.apart_se == pytest.approx(apart.std(ddof=1) / N**0.5, rel=1e-9)
+    assert np.isnan(each[0].mass_se).all()
+
+
+def example(most: float = 0.9, opposed: float = 0.2, error: float = 0.01) -> pd.DataFrame:
     rows = pd.DataFrame(
         {
             "temperature": [1.0, 1.0, 4.0, 4.0],
@@ -59,7 +73,7 @@ def example(most: float = 0.9, opposed: float = 0.2) -> pd.DataFrame:
         }
     )
     shares = {f"opposed_{name}": opposed * (name == "none") for name in CONVENTIONS}
-    return rows.assign(**shares, n=200, non_finite=0)
+    return rows.assign(**shares, mass_se=0.01, apart_se=error, n=200, non_finite=0)
 
 
 @pytest.mark.parametrize(
@@ -67,20 +81,23 @@ def example(most: float = 0.9, opposed: float = 0.2) -> pd.DataFrame:
     [
         (
             example(),
-            "A cache of T = 1 does not tell the tail at T = 4: of K = 64 it bounds the mean",
+            "That a cache of T = 1 tells the tail at T = 4 is not seen: of K = 64 it bounds the",
         ),
-        (example(0.55), "A cache of T = 1 tells the tail at T = 4"),
+        (example(), "between 50.0% and 90.0%, and it is 60.0 ± 2.0 %"),
+        (example(0.55), "That a cache of T = 1 tells the tail at T = 4 is seen"),
+        (example(0.55, error=0.03), "That a cache of T = 1 tells the tail at T = 4 is not seen"),
+        (example(0.55, error=np.nan), "tells the tail at T = 4 cannot be tested here"),
         (
             example(),
-            'At T = 4 and K = 64 "none" opposes full KD in 40 of 200 rows; the loss of "no',
+            'At T = 4 and K = 64 "none" opposes full KD in 40 of 200 rows (20.0 ± 6.1',
         ),
         (example(opposed=0.0), "no convention opposes full KD in any of 200 rows"),
-        (example(), "is below 0 in 10, which a clamp at 0 would silence"),
+        (example(), "is below 0 in 10 (5.0 ± 4.1 %), which a clamp at 0 would silence"),
     ],
 )
 def test_the_sentence_follows_the_table(table, words):
     assert words in temperature_reading(table).sentence
-    assert "T = 4: tail 60.00%, known to be 50.00% to" in temperature_reading(table).number
+    assert "T = 4: tail 60.0%, known to be 50.0% to" in temperature_reading(table).number
 
 
 def test_one_temperature_has_no_sentence_about_the_cache():

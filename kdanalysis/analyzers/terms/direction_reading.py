@@ -1,0 +1,103 @@
+"""Direction or step in words: which losses only step further, with 95 % intervals."""
+
+import numpy as np
+import pandas as pd
+
+from kdanalysis.analyzers.evidence import Interval, Z
+from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.draw.look import require
+
+COLUMNS = (
+    *("step", "teacher", "loss_a", "loss_b", "cosine", "cosine_batch", "norm_a", "norm_b"),
+    *("multiplier", "ratio_q25", "ratio_q75", "n", "no_gradient"),
+)
+ERRORS = ("cosine_se", "cosine_batch_se", "multiplier_se")  # tables made before lack them
+SAME = 0.95  # a cosine from here on is the same direction: within 18 degrees
+SAYINGS = {
+    "scaled": (
+        f"Only the step differs from {{first}}: {{claims}}; cosines of at least {SAME:g}, by "
+        "sample and over the batch, are the same direction."
+    ),
+    "uneven": (
+        "By the mean over samples the direction of {first}, but not over the batch, where long "
+        "gradients count more and one factor must fit all samples: {claims}."
+    ),
+    "turned": "Not only the step, the direction differs from {first}: {claims}.",
+    "open": (
+        f"Whether they point where {{first}} does these samples do not tell, an interval holding "
+        f"{SAME:g} or being unknown: {{claims}}."
+    ),
+    "": "No sample has both a gradient of {first} and of these losses: {claims}.",
+}
+
+
+@LossDirection.reads()
+def direction_reading(table: pd.DataFrame) -> Reading:
+    """Which losses only step further than the first, and which turn; how far each one steps.
+
+    Each with its 95 % interval over samples; a direction is the same, or another, where the whole
+    interval lies on that side of 0.95. The number is the ratio of mean norms, how many times as far
+    as the first a loss steps.
+    """
+    rows = against_first(table)
+    first = rows.loss_a.iloc[0]
+    claims = {kind: [] for kind in SAYINGS}
+    for row in rows.itertuples():
+        cosine, batch, far = measured(row)
+        cosines = f"cosine {cosine.text()}, over the batch {batch.text()}"
+        kind, more = kind_of(row), f" ({cosines}; {far_text(far)} as far)"
+        claims[kind].append(row.loss_b + (more if kind else ""))
+    parts = [
+        saying.format(first=first, claims=", ".join(claims[kind]))
+        for kind, saying in SAYINGS.items()
+        if claims[kind]
+    ]
+    known = rows[rows.multiplier.notna()].itertuples()
+    steps = ", ".join(f"{row.loss_b} {row.multiplier:.3g}" for row in known)
+    return Reading(" ".join(parts), f"times as far as {first}: {steps}")
+
+
+def kind_of(row: object) -> str:
+    """Return the key of ``SAYINGS`` for a row against the first loss."""
+    if np.isnan(row.cosine):
+        return ""
+    cosine, batch, _ = measured(row)
+    if cosine.high < SAME:
+        return "turned"
+    if cosine.low >= SAME and batch.high < SAME:
+        return "uneven"
+    return "scaled" if min(cosine.low, batch.low) >= SAME else "open"
+
+
+def measured(row: object) -> tuple[Interval, Interval, Interval]:
+    """Return cosine, that over the batch, and multiplier of a row; half NaN where not known."""
+    errors = (Z * float(getattr(row, name, np.nan)) for name in ERRORS)
+    values = (row.cosine, row.cosine_batch, row.multiplier)
+    return tuple(Interval(float(v), e) for v, e in zip(values, errors, strict=True))
+
+
+def far_text(factor: Interval) -> str:
+    """Write how many times as far, with half of its interval: ``8.03 ± 0.081 x``."""
+    half = f" ± {factor.half:.2g}" if np.isfinite(factor.half) else ""
+    return f"{factor.value:.3g}{half} x"
+
+
+def against_first(table: pd.DataFrame, teacher: str = "all") -> pd.DataFrame:
+    """Rows of the other losses against the first one, over the samples of all steps."""
+    rows = over_all_steps(table)
+    rows = rows[(rows.teacher == teacher) & (rows.loss_a == rows.loss_a.iloc[0])]
+    if rows.empty:
+        raise ValueError(f"teacher is one of {sorted(set(table.teacher))}, got {teacher!r}")
+    return rows.reset_index(drop=True)
+
+
+def over_all_steps(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of all steps together: those whose step is <NA>, or all where there is one step."""
+    require(table, *COLUMNS, number="cosine")
+    return table if table.step.nunique(dropna=False) == 1 else table[table.step.isna()]
+
+
+def times(factor: float) -> str:
+    """A factor as text, such as ``0.31 x``."""
+    return f"{factor:.3g} x"
