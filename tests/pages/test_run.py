@@ -136,5 +136,5 @@ def test_a_table_with_nothing_to_sum_up_is_shown_as_it_is():
     section = noun_section("layer_conflict", {"": table})
     assert section.text.startswith("Not to be drawn from these data: ")
     ((caption, shown),) = section.tables
-    assert caption .startswith("Table layer_conflict: Cosines of")
+    assert caption.startswith("Table layer_conflict: Cosines of")
     assert shown is table
