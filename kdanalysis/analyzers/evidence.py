@@ -79,8 +79,13 @@ class Interval(NamedTuple):
         """Write the logarithm of a ratio as the ratio with the ends of its interval."""
         if not isfinite(self.half):
             return written(exp(self.value), ".3g")
-        ends = f"95 % {exp(self.low):.3g} to {exp(self.high):.3g}"
-        return f"{exp(self.value):.3g} ({ends})"
+        value, low, high = (three(exp(x)) for x in (self.value, self.low, self.high))
+        return f"{value} (95 % {low} to {high})"
+
+
+def three(value: float) -> str:
+    """Write a number with three digits, a large one in full: 0.0613, 720, 1,091."""
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def written(value: Real, spec: str) -> str:

@@ -58,6 +58,7 @@ def test_the_ladder_is_kept_by_epoch(whole, data):
     trained = outcome.ladders["dkd"]
     table, gradient = trained.history().values()
     assert table.epoch.tolist() == [1] * 5 + [2] * 5
+    assert (table.temperature == 4).all()  # DKD's own
     assert table.side[:5].tolist() == ["teacher", "stone_1", "stone_2", "stone_3", "student"]
     last = table[table.epoch == 2].set_index("side")
     assert last.accuracy["student"] == pytest.approx(outcome.students.accuracy[1])

@@ -200,6 +200,14 @@ def test_shares_over_training_are_drawn_by_block():
     first, second = gradient_over_training(both).axes
     assert lines(first)["stone 1"] == ([1, 2], [50, 50])
     assert lines(first)["student"] == ([1, 2], [50, 30])
+    looks = [
+        {line.get_label(): (line.get_color(), line.get_marker()) for line in ax.lines}
+        for ax in (first, second)
+    ]
+    for side in ("stone 2", "student"):  # though stone 1 is missing in the second panel
+        assert looks[0][side] == looks[1][side]
+    told = [text.get_text() for text in first.figure.legends[0].get_texts()]
+    assert told == ["stone 1", "stone 2", "student"]
     assert list(lines(second)) == ["stone 2", "student"]  # stone 1 has no path to layer2
     assert [ax.get_title(loc="left") for ax in (first, second)] == ["layer1", "layer2"]
     assert gradient_reading(both).sentence == gradient_reading(GRADIENT).sentence

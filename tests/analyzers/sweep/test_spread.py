@@ -111,6 +111,14 @@ def test_curves_are_the_medians_of_the_groups():
     assert smallest_font(figure) >= 9
 
 
+def test_a_k_whose_share_is_always_0_is_named_not_drawn():
+    frame = example()
+    gone = (frame.k == 10) & (frame.quantity == "share_low_other")
+    figure = spread_over_k(frame.assign(median=frame["median"].where(~gone, 0.0)))
+    assert all(lines(ax)["below 0.5 (n = 40)"][0] == [1, 2, 5] for ax in figure.axes)
+    assert "without k = 10, where low_other is always 0" in figure.axes[-1].get_xlabel()
+
+
 def test_a_small_group_is_named_not_drawn():
     ax = spread_over_k(example(sizes={"below 0.5": 40, "0.5 and above": 19, "all": 59})).axes[-1]
     assert len(ax.lines) == 1

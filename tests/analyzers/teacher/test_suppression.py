@@ -187,3 +187,15 @@ def test_the_sentence_leads_with_the_trainings_temperature():
     assert below == pytest.approx(100 * (expit(-1 + 2 * NORMAL) < 0.1).mean(), abs=0.2)
     number = suppression_reading(example(-1.0)).number
     assert number.startswith(f"T = 1: mean {expit(-1 + 2 * NORMAL).mean():.2g}")
+
+
+def test_a_teacher_that_runs_share_is_read_and_drawn_once():
+    found = table()
+    shared = {"kd": found, "dkd": found.copy()}
+    told = teachers_reading(shared)
+    assert told.sentence == f"kd, dkd have one teacher. {suppression_reading(found).sentence}"
+    assert told.number == suppression_reading(found).number
+    alone = suppression_by_teacher(found)
+    assert len(suppression_of_teachers(shared).lines) == len(alone.lines)
+    other = {"kd": found, "dkd": found.assign(mean=found["mean"] / 2)}
+    assert "with dkd as teacher than with kd" in teachers_reading(other).sentence

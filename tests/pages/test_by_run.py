@@ -1,0 +1,60 @@
+"""Pictures of several runs say what they leave out; runs have one colour on all of a page."""
+
+import pandas as pd
+import pytest
+
+from kdanalysis.analyzers.sweep.gram import CE
+from kdanalysis.draw.look import CYCLE, OLIVE, WINE
+from kdanalysis.pages.by_run import snr_by_run
+from kdanalysis.pages.explorer import HUES, Explorer
+from kdanalysis.pages.html.page import read
+from kdanalysis.pages.lead import accuracy_of_networks, where_of
+
+
+def ratios(signal) -> pd.DataFrame:
+    rows = [(run, "fc", term, n) for run in ("kd", "dkd") for term in ("ce", "kd") for n in (4, 8)]
+    frame = pd.DataFrame(rows, columns=["run", "layer", "term", "n"])
+    return frame.assign(signal=signal, noise=2.0, snr=1.0)
+
+
+def test_ratios_of_0_and_below_are_counted_where_they_are_not_drawn():
+    assert "not drawn" not in snr_by_run(ratios(1.0)).get_supxlabel()
+    below = [1.0, 1.0, -1.0, 1.0, 1.0, 1.0, 0.0, 0.0]  # in one the records' mean is above 0
+    told = snr_by_run(ratios(below)).get_supxlabel()
+    assert "(not drawn: 1 of 4 that are 0 or below, all noise)" in told
+    below[2] = -3.0
+    told = snr_by_run(ratios(below)).get_supxlabel()
+    assert "(not drawn: 2 of 4 that are 0 or below, all noise)" in told
+
+
+def test_a_run_has_its_colour_in_the_explorer_and_on_the_first_screen():
+    gram = pd.DataFrame({"temperature": [1.0], "k": [1], "square_kd": [1.0]})
+    gram = gram.assign(**dict.fromkeys(CE, float("nan")))
+    runs = {"ours": gram, "gdkd.npz": gram, "dkd.npz": gram}
+    found = {run["name"]: HUES[run["colour"]] for run in Explorer(runs, 1.0, 1).payload["runs"]}
+    table = pd.DataFrame({"network": ["teacher", *runs], "accuracy": 0.5, "n": 100})
+    dots = [line for line in accuracy_of_networks(table).lines if line.get_marker() == "o"]
+    assert [dot.get_color() for dot in dots[1:]] == list(found.values())
+    assert len(set(found.values())) == 3
+
+
+def test_the_colours_of_the_explorer_are_those_of_its_style():
+    style = read("explorer.css")
+    assert (*CYCLE, OLIVE, WINE) == HUES
+    for place, colour in enumerate(HUES):
+        assert f".colour-{place} {{ --hue: {colour}; }}" in style
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "where"),
+    [
+        ([pd.NA], [0], "over all samples"),
+        ([1, 2], [0, 10], "over the captured samples of epoch 2"),
+        ([pd.NA, pd.NA], [0, 10], "at the last captured step"),
+    ],
+)
+def test_the_first_screen_says_over_which_samples_accuracies_are(epochs, steps, where):
+    shares = dict.fromkeys(("agreement", "student_accuracy", "teacher_accuracy"), 0.5)
+    table = pd.DataFrame({"step": steps, "epoch": epochs, "n": 10}).assign(**shares)
+    table = table.astype({"epoch": "Int64"})
+    assert where_of({"": table}) == where
