@@ -37,6 +37,11 @@ class Targets:
         self.label = nothing if label is None else label.long()
         self._soft = soft
 
+    def of_rows(self, rows: Int[Tensor, " m"]) -> "Targets":
+        """Return the targets of some rows."""
+        soft = None if self._soft is None else self._soft[rows]
+        return Targets(self.label[rows], soft, rows)
+
     @cached_property
     def labelled(self) -> Bool[Tensor, " n"]:
         """Rows with a class index."""

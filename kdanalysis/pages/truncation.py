@@ -139,6 +139,7 @@ def truncation_study(
     if found := read_losses(losses, analyzer.temperatures[0]):
         analyzers["truncation_losses"] = TruncatedLosses(classes, found, ks)
     found_tables = compute(source, analyzers, device, watch, size)
+    check_labels(found, source)
     own = with_names(analyzer.tables(), token_classes)
     tables = own | {n: t for n, t in found_tables.items() if n != "truncation"}
     return _finished(source, analyzer, tables)
@@ -197,9 +198,19 @@ def kept_study(
         beside = TruncatedLosses(info.num_classes, left, ks)
         analyzers["truncation_losses"] = bind(beside, info)
     tables = compute(source, analyzers, watch=watch)
+    check_labels(left, source)
     lacking += [f"{name}: {why}" for name, why in lost.items()]
     own = analyzer.tables() | {n: t for n, t in tables.items() if n != "truncation"}
     return _finished(source, analyzer, own, "; ".join(lacking))
+
+
+def check_labels(losses: dict[str, Loss], source: Source) -> None:
+    """Refuse losses that need labels where a source, which has been read, holds none."""
+    without = source.unlabelled if source.has_target else source.num_rows
+    for name, loss in losses.items():
+        served = source.num_rows - without + (0 if loss.needs_index else source.soft)
+        if loss.needs_target and not served:
+            raise ValueError(f"{name} needs labels (target), and no row of {source.path} has one")
 
 
 def with_names(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> dict[str, pd.DataFrame]:

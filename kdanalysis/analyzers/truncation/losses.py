@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, Labels, Logits
+from kdanalysis.analyzers.base import Analyzer, Logits
+from kdanalysis.analyzers.by_term import total_gradients
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.evidence import median_of, share_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.checks import check_ks
+from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.truncation.direction import (
     COSINE_BINS,
     QUANTITIES,
@@ -48,13 +50,13 @@ class TruncatedLosses(Analyzer):
 
     Args:
         num_classes: c.
-        losses: by name; those that need labels need them in the data.
+        losses: by name; each is looked at in the rows whose targets serve it.
         ks: each from 1 to c - 1.
     """
 
     noun, title, of_runs = "truncation_losses", "Losses beside full KD", False
     needs = ("student_logits", "teacher_logits")
-    takes = ("target",)
+    takes, mixed = ("target", "soft_target"), True
 
     def __init__(
         self, num_classes: int, losses: Mapping[str, Loss], ks: Sequence[int] = KS
@@ -64,33 +66,23 @@ class TruncatedLosses(Analyzer):
         looked = {(name, k): one for name, ones in each.items() for k, one in ones}
         self.entries = list(looked)
         self.full = [one.temperature or 1.0 for one in looked.values()]
-        self.losses = looked | {temperature: KD(temperature) for temperature in self.full}
+        self.looked = {str(entry): loss for entry, loss in looked.items()}
         self.add_sum("sums", 1, len(QUANTITIES), len(self.entries), 1)
         self.add_sum("counts", 1, len(QUANTITIES), len(self.entries), 1, COSINE_BINS.size)
         for name in ("opposed", "silent", "there"):
             self.add_sum(name, len(self.entries))
 
     @torch.no_grad()
-    def add(self, student: Logits, teacher: Logits, target: Labels | None) -> None:
-        """Add the finite rows of a batch.
-
-        Raises:
-            ValueError: a loss needs labels, and there are none.
-        """
-        if target is None:
-            if lacking := [one[0] for one in self.entries if self.losses[one].needs_target]:
-                raise ValueError(
-                    f"{lacking[0]} needs labels, and there are rows without: give them"
-                )
-            target = teacher.argmax(-1)
+    def add(self, student: Logits, teacher: Logits, targets: Targets) -> None:
+        """Add the finite rows of a batch."""
         together = student.numel() if getattr(self, "of_kept", False) else ENTRIES
-        for side, other, labels in chunks(student, teacher, target, entries=together):
-            side, other = side.double(), other.double()
-            full = {t: self.losses[t].gradients(side, other, labels)["kd"] for t in set(self.full)}
-            slopes = (self.losses[one].gradients(side, other, labels) for one in self.entries)
+        every = torch.arange(len(student), device=student.device)
+        for side, other, rows in chunks(student, teacher, every, entries=together):
+            side, other, known = side.double(), other.double(), targets.of_rows(rows)
+            full = {t: KD(t).gradients(side, other, known.indices)["kd"] for t in set(self.full)}
+            slopes = total_gradients(self.looked, side, other, known)
             pairs = [
-                beside_kd(sum(slope.values()), full[t])
-                for slope, t in zip(slopes, self.full, strict=True)
+                beside_kd(slope, full[t]) for slope, t in zip(slopes, self.full, strict=True)
             ]
             cosine, ratio = (torch.stack(x)[..., None] for x in zip(*pairs, strict=True))
             sums, counts = tally(cosine, ratio)

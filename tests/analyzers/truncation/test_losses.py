@@ -54,10 +54,18 @@ def test_a_loss_without_a_number_of_tokens_has_one_row():
 
 
 def test_a_loss_that_needs_labels_is_refused_without():
-    with pytest.raises(ValueError, match="dkd needs labels, and there are rows without"):
-        kd.truncation(STUDENT, TEACHER, KS, losses="dkd")
+    for none in (None, np.full(N, -100)):
+        with pytest.raises(ValueError, match=r"dkd needs labels \(target\), and no row of"):
+            kd.truncation(STUDENT, TEACHER, KS, losses="dkd", target=none)
     labels = TEACHER.argmax(1)
     study = kd.truncation(STUDENT, TEACHER, KS, losses="dkd", target=labels)
+    some = np.where(np.arange(N) < 20, labels, -100)  # as padding has it
+    found = kd.truncation(STUDENT, TEACHER, KS, losses=["dkd", "kd"], target=some)
+    found = found.tables["truncation_losses"].set_index("loss")
+    assert (set(found.n["kd"]), set(found.n["dkd"])) == ({N}, {20})
+    first = kd.truncation(STUDENT[:20], TEACHER[:20], KS, losses="dkd", target=labels[:20])
+    first = first.tables["truncation_losses"].set_index("loss")
+    pd.testing.assert_series_equal(found["mean"]["dkd"], first["mean"]["dkd"])
     assert list(study.tables)[-1] == "truncation_losses"
     assert study.readings["truncation_losses"].number.startswith("dkd cosine")
 
