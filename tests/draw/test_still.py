@@ -79,7 +79,7 @@ def test_inside_the_block_ticks_follow_limits_and_size():
         ax.set_position((0.1, 0.1, 0.8, 0.06))
         assert len(ax.yaxis.get_majorticklabels()) < wide
         ax.set_ylim(0, 1)
-        assert ax.yaxis.get_majorticklabels()[-1].get_text() == "1.0"
+        assert ax.yaxis.get_majorticklabels()[-1].get_text() == "1"
 
 
 def test_a_copied_tick_is_a_tick_of_its_own():
