@@ -70,13 +70,15 @@ def folder(tmp_path_factory):
 def test_a_command_loads_nothing_that_it_does_not_use(command, folder, monkeypatch):
     monkeypatch.chdir(folder)
     asked = COMMANDS[command] | NEVER
-    code = f"""import sys
+    code = f"""import gc, sys
 sys.argv = ["kdanalysis", *{command.split()!r}]
 from kdanalysis.cli.main import main
 try:
     main()
 except SystemExit as end:
     assert not end.code, end.code
+assert gc.isenabled()
+assert "torch" not in sys.modules or gc.get_freeze_count() > 100_000  # not gone through again
 print("loaded:", *({asked!r} & set(sys.modules)))"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
