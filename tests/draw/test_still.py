@@ -64,9 +64,8 @@ def test_control_ticks_are_worked_out_over_and_over(updates, monkeypatch):
 def test_after_the_block_ticks_follow_the_axes_again():
     figure = panels()
     ax = figure.axes[3]
-    with pytest.raises(RuntimeError), still(figure):
-        ax.yaxis.get_majorticklabels()
-        raise RuntimeError
+    with pytest.raises(ZeroDivisionError), still(figure):
+        1 / len(ax.yaxis.get_majorticklabels()[:0])
     ax.set_ylim(0, 1)
     assert ax.yaxis.get_majorticklabels()[-1].get_text() == "1.0"
 
