@@ -74,9 +74,9 @@ def test_inside_the_block_ticks_follow_limits_and_size():
     figure = panels()
     ax = figure.axes[3]
     with still(figure):
-        wide = len(ax.yaxis.get_majorticklabels())
+        tall = len(ax.yaxis._update_ticks())
         ax.set_position((0.1, 0.1, 0.8, 0.06))
-        assert len(ax.yaxis.get_majorticklabels()) < wide
+        assert len(ax.yaxis._update_ticks()) < tall
         ax.set_ylim(0, 1)
         assert ax.yaxis.get_majorticklabels()[-1].get_text() == "1"
 
