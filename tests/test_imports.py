@@ -67,7 +67,7 @@ def folder(tmp_path_factory):
 
 
 ONE_AFTER_THE_OTHER = """
-import sys
+import gc, sys
 from kdanalysis.cli.main import main
 for command, unused in {commands!r}:
     sys.argv = ["kdanalysis", *command.split()]
@@ -75,6 +75,8 @@ for command, unused in {commands!r}:
         main()
     except SystemExit as end:
         assert not end.code, (command, end.code)
+    assert gc.isenabled()
+    assert "torch" not in sys.modules or gc.get_freeze_count() > 100_000  # not gone through again
     print("loaded:", command, *(unused & set(sys.modules)))"""
 
 

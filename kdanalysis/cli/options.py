@@ -1,7 +1,11 @@
 """Options that several commands share, each described once."""
 
+import gc
 import os
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,6 +118,26 @@ def parse_keys(texts: list[str] | None) -> dict[str, str]:
     return {column.strip(): name.strip() for column, _, name in pairs}
 
 
+@contextmanager
+def all_kept() -> Iterator[None]:
+    """Look for no garbage in what is imported here, now and later: there is none.
+
+    Python would go through hundreds of thousands of objects again and again, a seventh of the time
+    that the imports take. Where torch is there already nothing is done.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if collecting:
+            gc.enable()
+
+
 def device_of(seed: int, device: str) -> "torch.device":
     """Meet the other ranks, seed torch and return the device of this one.
 
@@ -123,7 +147,9 @@ def device_of(seed: int, device: str) -> "torch.device":
     Raises:
         ValueError: this machine has no such device, or not one for every rank.
     """
-    import torch
+    with all_kept():
+        import pandas  # noqa: F401, every command makes tables
+        import torch
 
     RANKS.connect()
     torch.manual_seed(seed)

@@ -34,13 +34,13 @@ def table(
     """
     if out is not None and out.suffix not in (".csv", ".parquet", ".tex"):
         raise ValueError(f"--out {out}: need a name that ends in .csv, .parquet or .tex")
+    machine.prepare()
     from kdanalysis.cli.terminal import open_file, print_frame, warn_of_skipped
     from kdanalysis.studies.compute import without_label
     from kdanalysis.studies.run import open_run, tables_of
     from kdanalysis.studies.setting import compared_fact
     from kdanalysis.studies.source import Source
 
-    machine.prepare()
     if run.is_file():
         source = open_file(run, {})
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kdanalysis.draw.look import Axes, Figure
+from kdanalysis.draw.still import still
 
 if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
@@ -46,12 +47,13 @@ class Drawn:
 
         renderer = FigureCanvasAgg(self.figure).get_renderer()
         engine = self.figure.get_layout_engine()
-        if engine is not None:
-            engine.execute(self.figure)
-            plain = {"figure.autolayout": False, "figure.constrained_layout.use": False}
-            with mpl.rc_context(plain):
-                self.figure.set_layout_engine(None)
-        return self.figure.get_tightbbox(renderer).padded(EDGE)
+        with still(self.figure):
+            if engine is not None:
+                engine.execute(self.figure)
+                plain = {"figure.autolayout": False, "figure.constrained_layout.use": False}
+                with mpl.rc_context(plain):
+                    self.figure.set_layout_engine(None)
+            return self.figure.get_tightbbox(renderer).padded(EDGE)
 
     def as_bytes(self, kind: str) -> bytes:
         """Return the figure as "svg", "png" or "pdf", on white paper."""
@@ -61,7 +63,7 @@ class Drawn:
             buffer = io.BytesIO()
             nothing = dict.fromkeys(UNDATED.get(kind, ("CreationDate", "Creator", "Producer")))
             look = {"dpi": DOTS_PER_INCH, "bbox_inches": self.box, "facecolor": "white"}
-            with mpl.rc_context(SETTINGS):
+            with mpl.rc_context(SETTINGS), still(self.figure):
                 self.figure.savefig(buffer, format=kind, metadata=nothing, **look)
             self._bytes[kind] = buffer.getvalue()
         return self._bytes[kind]

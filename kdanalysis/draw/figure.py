@@ -1,18 +1,69 @@
 """What the figures are made of that matplotlib does not have; loaded when something is drawn."""
 
 import io
+from copy import copy
+from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.axis import Tick, XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
+
+PARTS = ("tick1line", "tick2line", "gridline", "label1", "label2")  # of a tick
 
 
 class Drawing(Figure):
     """A figure beside pyplot: it goes when nobody holds it, and a notebook shows it by itself."""
 
+    def add_subplot(self, *args: Any, **kwargs: Any) -> Axes:
+        """Add axes, as ``Figure.add_subplot`` does; ``subplots`` adds its own by it too."""
+        return super().add_subplot(*args, **({"axes_class": QuickAxes} | kwargs))
+
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white")
         return buffer.getvalue()
+
+
+class CopiedTicks:
+    """Makes the first tick of an axis; the others are copies of it.
+
+    matplotlib makes every tick from its settings and then sets all of it to what the first one has,
+    which takes seventeen times as long.
+    """
+
+    def _get_tick(self, major: bool) -> Tick:
+        made = vars(self).get("majorTicks" if major else "minorTicks")
+        return copied(made[0]) if made else super()._get_tick(major)
+
+    def _copy_tick_props(self, src: Tick, dest: Tick) -> None:
+        """Do nothing: a copy has them."""
+
+
+class QuickXAxis(CopiedTicks, XAxis):
+    """A horizontal axis with copied ticks."""
+
+
+class QuickYAxis(CopiedTicks, YAxis):
+    """A vertical axis with copied ticks."""
+
+
+class QuickAxes(Axes):
+    """Axes with copied ticks."""
+
+    def _init_axis(self) -> None:
+        super()._init_axis()
+        self.xaxis.__class__, self.yaxis.__class__ = QuickXAxis, QuickYAxis
+
+
+def copied(tick: Tick) -> Tick:
+    """Return a tick like this one, which shares nothing with it that is ever changed."""
+    new = copy(tick)
+    for name in PARTS:
+        setattr(new, name, copy(getattr(tick, name)))
+    for label in (new.label1, new.label2):
+        label.set_fontproperties(label.get_fontproperties().copy())
+    return new
 
 
 class PlainFormatter(LogFormatter):

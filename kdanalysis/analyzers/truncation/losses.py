@@ -81,9 +81,7 @@ class TruncatedLosses(Analyzer):
             side, other, known = side.double(), other.double(), targets.of_rows(rows)
             full = {t: KD(t).gradients(side, other, known.indices)["kd"] for t in set(self.full)}
             slopes = total_gradients(self.looked, side, other, known)
-            pairs = [
-                beside_kd(slope, full[t]) for slope, t in zip(slopes, self.full, strict=True)
-            ]
+            pairs = [beside_kd(slope, full[t]) for slope, t in zip(slopes, self.full, strict=True)]
             cosine, ratio = (torch.stack(x)[..., None] for x in zip(*pairs, strict=True))
             sums, counts = tally(cosine, ratio)
             self.accumulate(
