@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -110,15 +111,16 @@ def teachers(matrix: Matrix, paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
     """Accuracy and confidence of every teacher, and its card on the validation images."""
     data, rows, parts = matrix.data, [], {}
     for path in paths:
+        network = re.sub(r"-[0-9a-f]{8}$", "", path.stem)  # as torch.hub ends the names of its files
         model = load_network(path, data).to(matrix.device).eval()
         for name, images in (("training", data.train), ("validation", data.valid)):
             how = matrix.device, matrix.out / "cache", (), 0, images is data.train
             logits = CachedTeacher(model, images, *how).logits[0]
             right = (logits.argmax(-1) == images.labels).mean()
-            rows.append((path.stem, name, right, confidence(logits), len(logits)))
+            rows.append((network, name, right, confidence(logits), len(logits)))
         found = kd.diagnose({"teacher_logits": logits, "target": data.valid.labels}).tables
         for noun, table in found.items():
-            parts.setdefault(noun, []).append(table.assign(network=path.stem))
+            parts.setdefault(noun, []).append(table.assign(network=network))
     columns = ["network", "images", "accuracy", "confidence", "n"]
     cards = {f"teacher_{noun}": pd.concat(tables) for noun, tables in parts.items()}
     return {"teachers": pd.DataFrame(rows, columns=columns), **cards}

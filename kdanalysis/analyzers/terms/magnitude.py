@@ -102,14 +102,15 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
             a, b = of_loss.loc[term], others.loc[rival]
             one = difference_of_means(*a[list(SPREAD)], *b[list(SPREAD)])
             claims.append(
-                f"{term} in {loss} {one.verdict} ({a['mean']:.3g} against {rival} "
+                f"{term} in {loss}: {one.verdict} ({a['mean']:.3g} against {rival} "
                 f"{b['mean']:.3g}, {one.text('+.2g')})"
             )
     if not claims:
         told = "No loss here has a non-top term (low_other or nckd) beside others to compare."
         return Reading(told, number)
     where = "with every weight 1" if plain else "as the loss weighs it"
-    return Reading(f"The non-top term longest, {where}: {'; '.join(claims)}.", number)
+    asked = f"Is the non-top term the longest of its loss, {where}?"
+    return Reading(f"{asked} {'; '.join(claims)}.", number)
 
 
 def _means(table: pd.DataFrame) -> pd.DataFrame:
