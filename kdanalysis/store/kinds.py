@@ -156,6 +156,7 @@ KINDS: dict[str, Kind] = {
             "cosine": Column(REAL),
             "cosine_student": Column(REAL),
             "share": Column(REAL),
+            "share_half": Column(REAL, required=False),
             "n": Column(INTEGER),
         },
         key=("block", "side"),

@@ -111,7 +111,9 @@ def teachers(matrix: Matrix, paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
     """Accuracy and confidence of every teacher, and its card on the validation images."""
     data, rows, parts = matrix.data, [], {}
     for path in paths:
-        network = re.sub(r"-[0-9a-f]{8}$", "", path.stem)  # as torch.hub ends the names of its files
+        network = re.sub(
+            r"-[0-9a-f]{8}$", "", path.stem
+        )  # as torch.hub ends the names of its files
         model = load_network(path, data).to(matrix.device).eval()
         for name, images in (("training", data.train), ("validation", data.valid)):
             how = matrix.device, matrix.out / "cache", (), 0, images is data.train

@@ -460,7 +460,7 @@ def test_text_gives_the_loss(text, loss):
         ("skew:alpha=1", "alpha of SkewKL must lie between 0 and 1"),
         ("ab:alpha=0", "alpha and beta of AlphaBeta must be above 0, got 0.0 and 0.7"),
         ("rs:n=0", "n must be a whole number from 1, got 0"),
-        ("rs:seed=-1", "seed must be a whole number from 0, got -1"),
+        ("rs:seed=-1", r"seed must be a whole number from 0 to 2\^63 - 1, got -1"),
         ("sample:estimator=k4", r"estimator is one of .* got 'k4'"),
     ],
 )

@@ -66,7 +66,8 @@ class TruncatedLosses(Analyzer):
         looked = {(name, k): one for name, ones in each.items() for k, one in ones}
         self.entries = list(looked)
         self.full = [one.temperature or 1.0 for one in looked.values()]
-        self.looked = {str(entry): loss for entry, loss in looked.items()}
+        self.losses = {str(entry): loss for entry, loss in looked.items()}
+        self.losses |= {str(t): KD(t) for t in self.full}  # what they are held against
         self.add_sum("sums", 1, len(QUANTITIES), len(self.entries), 1)
         self.add_sum("counts", 1, len(QUANTITIES), len(self.entries), 1, COSINE_BINS.size)
         for name in ("opposed", "silent", "there"):
@@ -79,9 +80,12 @@ class TruncatedLosses(Analyzer):
         every = torch.arange(len(student), device=student.device)
         for side, other, rows in chunks(student, teacher, every, entries=together):
             side, other, known = side.double(), other.double(), targets.of_rows(rows)
-            full = {t: KD(t).gradients(side, other, known.indices)["kd"] for t in set(self.full)}
-            slopes = total_gradients(self.looked, side, other, known)
-            pairs = [beside_kd(slope, full[t]) for slope, t in zip(slopes, self.full, strict=True)]
+            slopes = total_gradients(self.losses, side, other, known)
+            slopes = dict(zip(self.losses, slopes, strict=True))
+            pairs = [
+                beside_kd(slopes[str(entry)], slopes[str(t)])
+                for entry, t in zip(self.entries, self.full, strict=True)
+            ]
             cosine, ratio = (torch.stack(x)[..., None] for x in zip(*pairs, strict=True))
             sums, counts = tally(cosine, ratio)
             self.accumulate(
