@@ -52,7 +52,9 @@ def main() -> None:
     """Measure, print a table of the figures beside their goals, and write them where asked."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--json", type=Path, help="write the figures and the rows to this file")
-    parser.add_argument("--markdown", type=Path, help="write the table as a page to this file")
+    parser.add_argument(
+        "--markdown", type=Path, help="write the tables into this page; other measures stay there"
+    )
     parser.add_argument("--only", choices=MEASURES, nargs="+", help="some measures, not all")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--repetitions", type=int, default=5, help="at least 5 for a median")
@@ -63,7 +65,6 @@ def main() -> None:
     device = torch.device(arguments.device)
     chosen, figures = arguments.only or list(MEASURES), {}
     machine = describe(device) | {"repetitions": arguments.repetitions}
-    machine["measures"] = ", ".join(chosen)
     for name in chosen:
         print(f"measuring {name} ...", file=sys.stderr)
         options = {"full": True} if name == "sweep" and arguments.full else {}
@@ -75,18 +76,24 @@ def main() -> None:
         text = json.dumps({"machine": machine, "rows": rows, **figures}, indent=2)
         arguments.json.write_text(text + "\n", encoding="utf-8")
     if arguments.markdown:
-        arguments.markdown.write_text(page(machine, as_text(rows_of(figures))), encoding="utf-8")
+        old = arguments.markdown.read_text("utf-8") if arguments.markdown.exists() else ""
+        arguments.markdown.write_text(page(machine, figures, old), encoding="utf-8")
 
 
-def page(machine: dict[str, object], table: str) -> str:
-    """Return the page of the last run."""
-    facts = "\n".join(f"- {name}: {value}" for name, value in machine.items())
-    return (
-        "# Benchmarks\n\nWritten by `python scripts/benchmark.py --markdown docs/benchmarks.md`; "
-        "what each row is says the docstring\nof its measure in `scripts/measures/`. Medians; "
-        "`plain` is the same done the plain way, of commands the\nimports alone: "
-        f"`import torch, pandas, matplotlib.figure`.\n\n{facts}\n\n{table}\n"
+def page(machine: dict[str, object], figures: dict[str, dict], old: str = "") -> str:
+    """Return the page with a section a measure, those of an old page that were not measured now."""
+    facts = ", ".join(f"{name} {value}" for name, value in machine.items())
+    sections = dict(part.split("\n", 1) for part in old.split("\n## ")[1:])
+    for name, found in figures.items():
+        sections[name] = f"\n{facts}\n\n{as_text(rows_of({name: found}))}\n"
+    head = (
+        "# Benchmarks\n\nWritten by `python scripts/benchmark.py --markdown docs/benchmarks.md`, each "
+        "section by the last run that\nmeasured it; what a row is says the docstring of its measure "
+        "in `scripts/measures/`. Medians; `plain` is the\nsame done the plain way, of commands the "
+        "imports alone: `import torch, pandas, matplotlib.figure`.\n"
     )
+    known = [name for name in MEASURES if name in sections]
+    return head + "".join(f"\n## {name}\n{sections[name]}" for name in known)
 
 
 def describe(device: torch.device) -> dict[str, object]:

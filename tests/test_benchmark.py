@@ -60,7 +60,12 @@ def test_every_goal_is_of_a_measure_that_there_is():
     assert {goal.measure for goal in GOALS} <= benchmark.MEASURES.keys()
 
 
-def test_the_page_says_where_it_was_measured():
-    page = benchmark.page({"cores": 3}, as_text(rows_of(FIGURES)))
-    assert "- cores: 3\n" in page
-    assert "| quickstart: size" in page
+def test_the_page_says_where_each_measure_was_made_and_keeps_the_others():
+    old = benchmark.page({"cores": 3}, FIGURES)
+    page = benchmark.page({"cores": 4}, {"sweep": FIGURES["sweep"]}, old)
+    assert page.count("\n## ") == len(FIGURES)
+    parts = dict(part.split("\n", 1) for part in page.split("\n## ")[1:])
+    assert parts["sweep"].startswith("\ncores 4\n")
+    assert parts["quickstart"].startswith("\ncores 3\n")
+    assert "| quickstart: size" in parts["quickstart"]
+    assert benchmark.page({}, {}, page) == page
