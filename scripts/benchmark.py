@@ -87,10 +87,10 @@ def page(machine: dict[str, object], figures: dict[str, dict], old: str = "") ->
     for name, found in figures.items():
         sections[name] = f"\n{facts}\n\n{as_text(rows_of({name: found}))}\n"
     head = (
-        "# Benchmarks\n\nWritten by `python scripts/benchmark.py --markdown docs/benchmarks.md`, each "
-        "section by the last run that\nmeasured it; what a row is says the docstring of its measure "
-        "in `scripts/measures/`. Medians; `plain` is the\nsame done the plain way, of commands the "
-        "imports alone: `import torch, pandas, matplotlib.figure`.\n"
+        "# Benchmarks\n\nWritten by `python scripts/benchmark.py --markdown docs/benchmarks.md`, "
+        "each section by the last run that\nmeasured it; what a row is says the docstring of its "
+        "measure in `scripts/measures/`. Medians; `plain` is the\nsame done the plain way, of "
+        "commands the imports alone: `import torch, pandas, matplotlib.figure`.\n"
     )
     known = [name for name in MEASURES if name in sections]
     return head + "".join(f"\n## {name}\n{sections[name]}" for name in known)
