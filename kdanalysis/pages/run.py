@@ -88,16 +88,28 @@ def run_tables(
 
 
 def run_sections(parts: Tables, classes: Sequence[str] | None = None) -> list[Section]:
-    """Return the teacher cards, then one section a noun that holds all runs.
+    """Return the teacher cards, equal ones once, then one section a noun that holds all runs.
 
     Args:
         parts: by noun, then by run.
         classes: a name for every class.
     """
     cards = [
-        card_section(card, run, place)
-        for place, (run, card) in enumerate(parts.get("teacher", {}).items(), start=1)
+        card_section(card, ", ".join(runs), place)
+        for place, (runs, card) in enumerate(of_equal(parts.get("teacher", {})), start=1)
     ]
     rest = {noun: tables for noun, tables in parts.items() if noun != "teacher"}
     found = [section_of_runs(n, t, classes) for n, t in with_conflict(rest).items()]
     return arranged([*cards, *found])
+
+
+def of_equal(tables: Mapping[str, pd.DataFrame]) -> list[tuple[list[str], pd.DataFrame]]:
+    """Return every table once, with the runs whose table it is."""
+    found: list[tuple[list[str], pd.DataFrame]] = []
+    for run, table in tables.items():
+        same = [runs for runs, one in found if one.equals(table)]
+        if same:
+            same[0].append(run)
+        else:
+            found.append(([run], table))
+    return found
