@@ -16,6 +16,7 @@ from kdanalysis.training import CachedTeacher, load_network
 from measures.claims import verdicts
 from measures.matrix import Matrix, confidence, fewer, shortened, slug
 
+HASH = re.compile(r"-[0-9a-f]{8}$")  # as torch.hub ends the names of its files
 RUN_TABLES = (
     "magnitude",
     "share",
@@ -111,9 +112,7 @@ def teachers(matrix: Matrix, paths: Iterable[Path]) -> dict[str, pd.DataFrame]:
     """Accuracy and confidence of every teacher, and its card on the validation images."""
     data, rows, parts = matrix.data, [], {}
     for path in paths:
-        network = re.sub(
-            r"-[0-9a-f]{8}$", "", path.stem
-        )  # as torch.hub ends the names of its files
+        network = HASH.sub("", path.stem)
         model = load_network(path, data).to(matrix.device).eval()
         for name, images in (("training", data.train), ("validation", data.valid)):
             how = matrix.device, matrix.out / "cache", (), 0, images is data.train
