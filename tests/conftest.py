@@ -1,13 +1,55 @@
 """Shared settings of the tests."""
 
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import matplotlib
 import pytest
+from beartype import BeartypeConf
+from beartype.claw import beartype_packages
+from filelock import FileLock
 from hypothesis import settings
+from jaxtyping import install_import_hook
 
+ROOT = Path(__file__).parents[1]
+
+
+def check_types() -> None:
+    """Check arguments against annotations; shapes, at forty times the cost, where there are any."""
+    files = [path for path in ROOT.glob("kdanalysis/**/*.py") if "jaxtyping" in path.read_text()]
+    shaped = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
+    beartype_packages("kdanalysis", conf=BeartypeConf(claw_is_pep526=False))
+    install_import_hook(shaped, "beartype.beartype")
+
+
+check_types()
 matplotlib.use("Agg")
 collect_ignore = ["typing"]  # read by a type checker, never run
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Make in a folder of its own what is dear, once for all processes that test.
+
+    Gives the folder and what was made of it.
+    """
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+    def made(name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
+        folder, kept = root / name, root / f"{name}.pickle"
+        with FileLock(root / f"{name}.lock"):
+            if not kept.exists():
+                folder.mkdir()
+                kept.write_bytes(pickle.dumps(make(folder)))
+        return folder, pickle.loads(kept.read_bytes())
+
+    return made
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -19,9 +19,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory) -> Path:
+def together(once) -> Path:
     """Every case, recorded in two ranks."""
-    folder = tmp_path_factory.mktemp("together")
+    return once("recorded-together", record_together)[0]
+
+
+def record_together(folder: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
@@ -32,7 +35,6 @@ def together(tmp_path_factory) -> Path:
         env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    return folder
 
 
 def left(together: Path, name: str, rank: int = 0) -> dict:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,11 @@ def arrays(rows: int = ROWS) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
+def inputs(once) -> Path:
+    return once("inputs-of-ranks", write_inputs)[0]
+
+
+def write_inputs(folder: Path) -> None:
     np.savez(folder / "both.npz", **arrays())
     np.savez(folder / "two.npz", **{name: values[:2] for name, values in arrays().items()})
     bad_label, last_third = arrays(), arrays()
@@ -62,7 +66,6 @@ def inputs(tmp_path_factory) -> Path:
     write_run(folder / "other", steps=3)
     (folder / "taken").mkdir()
     (folder / "taken" / "file").touch()
-    return folder
 
 
 def write_run(root: Path, steps: int = 5) -> None:
@@ -108,9 +111,12 @@ def arguments(inputs: Path, command: tuple[str, ...]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def together(inputs, tmp_path_factory) -> dict:
-    """Run everything in three ranks; return the exit codes by name, and what was printed."""
-    folder = tmp_path_factory.mktemp("together")
+def together(once, inputs) -> dict:
+    """Everything run in three ranks: the exit codes by name, and what was printed."""
+    return once("commands-together", partial(run_together, inputs))[1]
+
+
+def run_together(inputs: Path, folder: Path) -> dict:
     sweep_into = [*arguments(inputs, FINE["sweep"]), "--out"]
     commands = {name: arguments(inputs, command) for name, command in FINE.items()}
     for name, (command, _) in REFUSED.items():

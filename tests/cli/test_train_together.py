@@ -46,12 +46,15 @@ def torchrun(*program: object, ranks: int = 2) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory):
+def together(once):
     """Trainings in two ranks, one after the other in one torchrun; their folder, what was printed.
 
     ``broken`` fails in one rank, and is resumed; ``full`` finds a full disk.
     """
-    folder = tmp_path_factory.mktemp("together")
+    return once("trained-together", train_together)
+
+
+def train_together(folder: Path) -> subprocess.CompletedProcess:
     norm = ("--teacher", "resnet14", "--student", "resnet14")  # those with batch normalisation
     trainings = (
         ("plain", "", ()),
@@ -72,7 +75,7 @@ def together(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     codes = [json.loads((folder / f"codes-{rank}.json").read_text()) for rank in range(2)]
     assert list(zip(*codes, strict=True)) == CODES, done.stderr
-    return folder, done
+    return done
 
 
 @pytest.fixture(scope="module")
