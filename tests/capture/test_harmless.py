@@ -241,7 +241,7 @@ with Recorder({path!r}, schedule=every(1)) as recorder:
     ("classes", "steps", "leak"),
     [
         (100, 4000, False),  # many, because a slow disk fills the bounded queue late
-        (100, 1200, True),
+        (100, 400, True),
         pytest.param(1000, 2000, False, marks=pytest.mark.long),
     ],
 )
