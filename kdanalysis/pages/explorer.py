@@ -9,8 +9,7 @@ import pandas as pd
 import torch
 from markupsafe import Markup
 
-from kdanalysis.analyzers.sweep.gram import CE, TermGram, page_ks
-from kdanalysis.analyzers.sweep.gram_pictures import explored_over_k
+from kdanalysis.analyzers.sweep.gram import CE, TermGram, explored_over_k, page_ks
 from kdanalysis.core.sweep.stacked import stacked
 from kdanalysis.draw.colours import loss_colours
 from kdanalysis.draw.look import CYCLE, OLIVE, WINE

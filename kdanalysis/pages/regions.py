@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kdanalysis.analyzers.noun import Picture
-from kdanalysis.analyzers.regions.sight_pictures import drawn_scales, sight_of_image
+from kdanalysis.analyzers.regions.sight import drawn_scales, sight_of_image
 from kdanalysis.core.arguments import typed
 from kdanalysis.data import DataSplits, load_data
 from kdanalysis.draw.look import class_names, short

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with_means
-from kdanalysis.analyzers.by_step import check_steps
 from kdanalysis.analyzers.evidence import difference_of_shares, spread_told
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.look import (
@@ -45,25 +44,15 @@ class RegionAmbiguity(Regional):
     - ``divergence``: mean over cells of KL(cell || whole image) at T = 1, in nats;
     - ``clear``: whether no cell names another class.
 
-    Args:
-        num_classes: of the logits.
-        scales: of the regions; one beyond the whole image at least.
-        epochs: every epoch of a training, which captures an image once in each; a single one for
-            regions that come from no training.
-
-    Raises:
-        ValueError: there are no cells to compare.
+    Arguments and errors as for ``Regional``.
     """
 
     noun, title, of_cells = "ambiguity", "Ambiguity of the images", True
     needs = ("teacher_regions", "target")
-    made_for = ("num_classes", "scales", "steps")
 
-    def __init__(
-        self, num_classes: int, scales: Sequence[int] = (1, 2, 4), epochs: Sequence[int] = (0,)
-    ) -> None:
-        super().__init__(num_classes, scales, epochs=check_steps(epochs))
-        self.add_sum("sums", num_classes, 2, len(self.scales) - 1, 1 + len(MEANS))
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """One row a class, whether the teacher is wrong, and a scale."""
+        return {"sums": (self.num_classes, 2, len(self.scales) - 1, 1 + len(MEANS))}
 
     def add(self, teacher: Regions, target: Labels) -> None:
         """Add the finite samples of a batch."""

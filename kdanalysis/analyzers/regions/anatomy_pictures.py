@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.by_region import inner_scales
-from kdanalysis.analyzers.regions.anatomy import RegionAnatomy
-from kdanalysis.analyzers.regions.anatomy_reading import cell_rows, scale_sums
+from kdanalysis.analyzers.regions.anatomy import RegionAnatomy, cell_rows, scale_sums
 from kdanalysis.draw.look import (
     BLUE,
     ORANGE,

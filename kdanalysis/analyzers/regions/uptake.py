@@ -1,6 +1,6 @@
 """Uptake: whether the student's region says what its teacher's region says, by case."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 import torch
@@ -43,22 +43,15 @@ class RegionUptake(ByCase):
     - ``own``: the student's own class of the whole image;
     - ``label``: the label.
 
-    Args:
-        num_classes: of the logits.
-        scales: of the regions.
-        epochs: every epoch.
+    Arguments as for ``Regional``.
     """
 
     noun, title = "uptake", "Uptake of the cells' classes"
-    made_for = ("num_classes", "scales", "steps")
 
-    def __init__(
-        self, num_classes: int, scales: Sequence[int] = (1, 2, 4), epochs: Sequence[int] = (0,)
-    ) -> None:
-        super().__init__(num_classes, scales, epochs)
-        places = len(self.epochs), len(self.scales), len(KINDS)
-        self.add_sum("sums", *places, 1 + len(SHARES))
-        self.add_sum("leads", *places[:2], len(LEADS))
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """By epoch and scale: sums of every case, and of the images."""
+        places = len(self.epochs), len(self.scales)
+        return {"sums": (*places, len(KINDS), 1 + len(SHARES)), "leads": (*places, len(LEADS))}
 
     def add(self, student: Regions, teacher: Regions, target: Labels, place: Labels) -> None:
         """Add the finite samples of a batch, with the places of their epochs."""

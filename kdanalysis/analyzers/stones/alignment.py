@@ -96,8 +96,8 @@ class FeatureAlignment(Analyzer):
             )
         return means
 
-    def compute(self) -> dict[str, Tensor]:
-        """The measures (student blocks, teacher blocks), n and non_finite.
+    def measures(self) -> dict[str, Tensor]:
+        """The measures (student blocks, teacher blocks), and n.
 
         NaN where a block is constant, and an interval where fewer than three groups have samples.
         """
@@ -112,7 +112,7 @@ class FeatureAlignment(Analyzer):
                 for place, value in enumerate(of_all.flatten().tolist())
             ]
             found |= {name: of_all, f"{name}_half": of_all.new_tensor(halves).view_as(of_all)}
-        return found | {"n": self.n.sum(), "non_finite": self.non_finite.clone()}
+        return found | {"n": self.n.sum()}
 
     def _cka(self, without: int | None = None) -> Float[Tensor, "a b"]:
         """CKA of every pair of blocks, of all samples or those outside a group."""

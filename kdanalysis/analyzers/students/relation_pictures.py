@@ -6,8 +6,13 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.evidence import mean_of
-from kdanalysis.analyzers.students.relation import NonTopRelation
-from kdanalysis.analyzers.students.relation_reading import at_end, pooled, shared_notions, time_of
+from kdanalysis.analyzers.students.relation import (
+    NonTopRelation,
+    at_end,
+    pooled,
+    shared_notions,
+    time_of,
+)
 from kdanalysis.analyzers.students.seeds import by_seed
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import loss_colours

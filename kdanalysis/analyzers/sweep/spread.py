@@ -101,8 +101,8 @@ class SweepSpread(EveryK):
             self.counts[row, quantity] += counts.view(*sizes, -1).to(self.counts)
             self.sums[row, quantity] += sums.view(sizes).to(self.sums)
 
-    def compute(self) -> dict[str, Tensor]:
-        """``mean``, quartiles, ``n`` by (T, quantity, k, group), all samples last; non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """``mean``, quartiles, ``n`` by (T, quantity, k, group), all samples last."""
         sums, counts = (
             torch.cat((state, state.sum(3, keepdim=True)), 3) for state in (self.sums, self.counts)
         )
@@ -110,7 +110,7 @@ class SweepSpread(EveryK):
         norms = LOG_BINS.quartiles(counts[:, : len(NORMS)])
         parts = BINS.quartiles(counts[:, len(NORMS) :])
         quartiles = {name: torch.cat((10 ** norms[name], parts[name]), 1) for name in norms}
-        return {"mean": sums / n, **quartiles, "n": n, "non_finite": self.non_finite.clone()}
+        return {"mean": sums / n, **quartiles, "n": n}
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, quantity, k, confidence, mean, q25, median, q75, n, non_finite.

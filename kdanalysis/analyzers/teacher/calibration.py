@@ -71,8 +71,8 @@ class Calibration(Analyzer):
         for part, labels in chunks(logits, target.long(), entries=ENTRIES):
             self.accumulate(**calibration_sums(part.double(), labels, self.temperatures))
 
-    def compute(self) -> dict[str, Tensor]:
-        """``ece``, ``nll`` and ``brier`` by T, and by (T, bin) what the table says; non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """``ece``, ``nll`` and ``brier`` by T, and by (T, bin) what the table says."""
         n = self.count.sum(-1)
         return {
             "count": self.count.clone(),
@@ -83,7 +83,6 @@ class Calibration(Analyzer):
             "brier": self.brier / n,
             ABOVE: self._above(n),
             "n": n,
-            "non_finite": self.non_finite.clone(),
         }
 
     def _above(self, n: Tensor) -> Tensor:

@@ -72,10 +72,10 @@ class TopKMass(Analyzer):
         sums = [(below / t).exp_().cumsum(-1) for t in self.temperatures]
         return torch.stack([of_t[:, place] / of_t[:, -1:] for of_t in sums])
 
-    def compute(self) -> dict[str, Tensor]:
-        """Mean and quartiles of the mass, and the samples n, by (temperature, k); non_finite."""
-        n, facts = self.counts.sum(-1), {"non_finite": self.non_finite.clone()}
-        return {"mean": self.mass / n, **BINS.quartiles(self.counts), "n": n, **facts}
+    def measures(self) -> dict[str, Tensor]:
+        """Mean and quartiles of the mass, and the samples n, by (temperature, k)."""
+        n = self.counts.sum(-1)
+        return {"mean": self.mass / n, **BINS.quartiles(self.counts), "n": n}
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, k, mean, q25, median, q75 (masses in [0, 1]), n, non_finite."""

@@ -60,12 +60,11 @@ class ClassProfile(Analyzer):
             count=label.bincount(minlength=self.num_classes),
         )
 
-    def compute(self) -> dict[str, Tensor]:
+    def measures(self) -> dict[str, Tensor]:
         """``probability`` (true class, class), NaN for a class without samples; ``n`` of each."""
         return {
             "probability": self.probability / self.count.unsqueeze(-1),
             "n": self.count.clone(),
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:

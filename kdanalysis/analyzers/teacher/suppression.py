@@ -76,14 +76,13 @@ class Suppression(Analyzer):
             self.sum[place] += odds.sigmoid().sum(-1).to(self.sum)
             self.counts[place] += BINS.counts(odds, rows, len(odds)).to(self.counts)
 
-    def compute(self) -> dict[str, Tensor]:
-        """``mean``, ``count`` by bin and ``n``, each by (label or top, temperature); non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """``mean``, ``count`` by bin and ``n``, each by (label or top, temperature)."""
         n = self.counts.sum(-1)
         return {
             "mean": self.sum / n,
             "count": self.counts.clone(),
             "n": n,
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:

@@ -92,13 +92,12 @@ class Amplification(Analyzer):
                 counts = BINS.counts(log10(weight) - log_mass / log(10), place, 1)
                 self.counts[row, column] += counts.squeeze(0).to(self.counts)
 
-    def compute(self) -> dict[str, Tensor]:
+    def measures(self) -> dict[str, Tensor]:
         """``count`` (term, temperature, bin), ``median`` of the factor w_g / P_g, ``n`` samples."""
         return {
             "count": self.counts.clone(),
             "median": 10 ** BINS.quantile(self.counts, 0.5),
             "n": self.counts.sum(-1),
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:

@@ -79,7 +79,7 @@ class ShareByConfidence(Analyzer):
             count=torch.cat(sums[4::3]),
         )
 
-    def compute(self) -> dict[str, Tensor]:
+    def measures(self) -> dict[str, Tensor]:
         """``share`` and ``n`` (term, decile); ``confidence`` (decile), mean max p; NaN if empty."""
         share, squares, count, confidence, samples = (
             sum_by_part(state, self.samples, DECILES)
@@ -90,7 +90,6 @@ class ShareByConfidence(Analyzer):
             "share": share / count,
             "std": deviation(share, squares, count),
             "n": count,
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:
@@ -99,9 +98,7 @@ class ShareByConfidence(Analyzer):
         ``confidence`` is the mean max p of the decile's samples at ``temperature``.
         """
         index = [(*name, decile) for name in self.names for decile in range(1, DECILES + 1)]
-        frame = self.frame(index, ["loss", "term", "decile"])
-        frame.insert(len(frame.columns) - 1, "temperature", self.temperature)
-        return frame
+        return self.frame(index, ["loss", "term", "decile"], temperature=self.temperature)
 
 
 def log_odds(logits: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:

@@ -59,13 +59,12 @@ class TermMagnitude(TermsByStep):
         self.add_rows(place, norm=summed, squares=summed.square())
         self.count_rows("counts", BINS, place, norms.log10())
 
-    def compute(self) -> dict[str, Tensor]:
-        """Mean and quartiles of the norm and n by (step, term); epoch by step; non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """Mean and quartiles of the norm and n by (step, term)."""
         n = self.counts.sum(-1)
         quartiles = {name: 10**log for name, log in BINS.quartiles(self.counts).items()}
-        facts = {"epoch": self.epoch, "non_finite": self.non_finite.clone()}
         std = deviation(self.norm, self.squares, n)
-        return {"mean": self.norm / n, "std": std, **quartiles, "n": n, **facts}
+        return {"mean": self.norm / n, "std": std, **quartiles, "n": n}
 
     def table(self) -> pd.DataFrame:
         """Columns loss, term, step, epoch, weighted, mean, std, q25, median, q75, n, non_finite.

@@ -97,14 +97,13 @@ class TermShare(Analyzer):
         squares = torch.cat([share.square().sum(-1) for share, _, _ in found])
         self.accumulate(share=share, squares=squares, count=count, zero=seen - count)
 
-    def compute(self) -> dict[str, Tensor]:
-        """``share`` in [0, 1], NaN without samples; the counts n, no_gradient, non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """``share`` in [0, 1], NaN without samples; the counts n, no_gradient."""
         return {
             "share": self.share / self.count,
             "std": deviation(self.share, self.squares, self.count),
             "n": self.count.clone(),
             "no_gradient": self.zero.clone(),
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:

@@ -73,8 +73,8 @@ class TermValue(TermsByStep):
 
         return targets.apply(loss, work, student, teacher, (len(loss.terms), len(student)))
 
-    def compute(self) -> dict[str, Tensor]:
-        """Value, std and n by (step, term), the student's numbers and epoch by step; non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """Value, std and n by (step, term), and the student's numbers by step."""
         entropy, mean, scale = (self.student / self.samples.unsqueeze(-1)).unbind(-1)
         return {
             "value": self.total / self.n,
@@ -83,8 +83,6 @@ class TermValue(TermsByStep):
             "logit_mean": mean,
             "logit_scale": scale,
             "n": self.n.clone(),
-            "epoch": self.epoch,
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:
