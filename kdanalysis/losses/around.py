@@ -1,7 +1,7 @@
 """Losses made of losses: a sum, and standardised logits around any loss."""
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -115,40 +115,21 @@ def merged(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:
     return found
 
 
+def of_inner(name: str) -> Any:
+    """Return a property that is the inner loss's own."""
+    return property(lambda around: getattr(around.loss, name))
+
+
 class Around(Loss):
-    """A loss around another: its terms, their weights and its temperature are the inner loss's."""
+    """A loss around another: what is not computed, weights above all, is the inner loss's."""
 
     loss: Loss
-
-    @property
-    def term_weights(self) -> dict[str, float]:
-        """Weights of the inner loss's terms."""
-        return self.loss.term_weights
-
-    @property
-    def temperature(self) -> float | None:
-        """The inner loss's temperature."""
-        return self.loss.temperature
-
-    @property
-    def needs_target(self) -> bool:
-        """Whether the inner loss uses the labels."""
-        return self.loss.needs_target
-
-    @property
-    def needs_index(self) -> str:
-        """Name of what in the inner loss needs a class index; "" if nothing."""
-        return self.loss.needs_index
-
-    @property
-    def ignore_index(self) -> int | None:
-        """The label that the inner loss takes for none."""
-        return self.loss.ignore_index
-
-    @property
-    def distributions(self) -> bool:
-        """Whether the inner loss needs targets that add up to 1."""
-        return self.loss.distributions
+    term_weights = of_inner("term_weights")
+    temperature = of_inner("temperature")
+    needs_target = of_inner("needs_target")
+    needs_index = of_inner("needs_index")
+    ignore_index = of_inner("ignore_index")
+    distributions = of_inner("distributions")
 
 
 class LogitStandardized(Around, prefixes={"ls-": {}}):
