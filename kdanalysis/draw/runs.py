@@ -2,24 +2,12 @@
 
 import pandas as pd
 
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import (
-    CYCLE,
-    DASHES,
-    FAINT,
-    MARKERS,
-    PAGE,
-    Axes,
-    Figure,
-    plain_log,
-    require,
-    shared_legend,
-    short,
-    state_left_out,
-    styled,
-)
+from kdanalysis.draw.colours import CYCLE, DASHES, FAINT, MARKERS, loss_colours
+from kdanalysis.draw.look import PAGE, Axes, Figure, plain_log, shared_legend, styled
+from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid
 from kdanalysis.draw.settings import fine
+from kdanalysis.draw.tables import require, state_left_out
 
 ACROSS = 3  # panels beside each other
 POINTS = 30  # of a line; more steps are put together, as a single batch is noisy

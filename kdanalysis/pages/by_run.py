@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.noun import Names, Picture
-from kdanalysis.draw.look import Figure, require
+from kdanalysis.draw.look import Figure
 from kdanalysis.draw.overlay import curves_over, dots_by_name
+from kdanalysis.draw.tables import require
 from kdanalysis.losses import non_top_terms
 from kdanalysis.pages.compare_runs import BY_RUN
 from kdanalysis.pages.html import Section

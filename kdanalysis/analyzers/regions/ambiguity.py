@@ -12,20 +12,11 @@ from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with_means
 from kdanalysis.analyzers.evidence import difference_of_shares, spread_told
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.draw.look import (
-    BLUE,
-    GREY,
-    PAGE,
-    VERMILION,
-    Axes,
-    Figure,
-    names_in,
-    new_panels,
-    require,
-    short,
-    state_left_out,
-)
+from kdanalysis.draw.colours import BLUE, GREY, VERMILION
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels
+from kdanalysis.draw.names import names_in, short
 from kdanalysis.draw.settings import fine
+from kdanalysis.draw.tables import require, state_left_out
 
 MEANS = ("entropy", "differing", "divergence", "clear")
 TEACHER = {"right": BLUE, "wrong": VERMILION}

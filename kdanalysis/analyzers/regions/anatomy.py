@@ -24,7 +24,8 @@ from kdanalysis.analyzers.evidence import SEEN, Interval, jackknife, spread_told
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.core.regions import count_regions
-from kdanalysis.draw.look import names_in, require, short
+from kdanalysis.draw.names import names_in, short
+from kdanalysis.draw.tables import require
 
 QUANTITIES = ("n", "value", "norm")
 SPLITS = ("by_class", "by_correctness")
@@ -198,8 +199,7 @@ def over_classes(rows: pd.DataFrame, split: str) -> dict[str, Interval]:
         split: "by_class" or "by_correctness".
     """
     sums = rows.groupby("class")[list(QUANTITIES)].sum().to_numpy()
-    parts = rows[rows[split]].groupby("class")[list(QUANTITIES)].sum()
-    parts = parts.reindex(rows["class"].unique(), fill_value=0.0).sort_index().to_numpy()
+    parts = rows[list(QUANTITIES)].where(rows[split], 0).groupby(rows["class"]).sum().to_numpy()
     whole, part = sums.sum(0), parts.sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = (part / whole, *((part - parts) / (whole - sums)))

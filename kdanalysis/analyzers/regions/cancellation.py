@@ -20,19 +20,10 @@ from kdanalysis.analyzers.evidence import SEEN, Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.regions.ambiguity import by_image, epochs_told
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import (
-    BLUE,
-    GREY,
-    PAGE,
-    VERMILION,
-    Axes,
-    Figure,
-    new_panels,
-    require,
-    shared_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import BLUE, GREY, VERMILION
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, shared_legend
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.tables import require, state_left_out
 
 SUMS = ("n", "ratio", "square", "norm", "no_gradient")
 FEW = 10  # fewer images make no point of the line

@@ -12,21 +12,11 @@ from kdanalysis.analyzers.by_region import cells, check_cells, scale_slices
 from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.regions.ambiguity import measures
 from kdanalysis.core.regions import check_scales
-from kdanalysis.draw.look import (
-    FAINT,
-    INK,
-    ORANGE,
-    PAGE,
-    VERMILION,
-    Axes,
-    Figure,
-    class_names,
-    new_figure,
-    require,
-    short,
-    styled,
-)
+from kdanalysis.draw.colours import FAINT, INK, ORANGE, VERMILION
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_figure, styled
+from kdanalysis.draw.names import class_names, short
 from kdanalysis.draw.settings import fine
+from kdanalysis.draw.tables import require
 
 COLUMNS = ("sample_id", "label", "scale", "row", "column", "class", "confidence", "differs")
 WIDTH, HEIGHT = PAGE + 0.6, 5.3  # inches, as all below

@@ -24,7 +24,7 @@ from kdanalysis.analyzers.students.seeds import (
     what_intervals_are_over,
 )
 from kdanalysis.core.cases import KINDS, region_kinds
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 SHARES = ("local", "whole", "own", "label")
 SAID = ("local", "whole")  # what is read and drawn

@@ -14,21 +14,11 @@ from kdanalysis.analyzers.regions.uptake import (
     pooled,
     run_shares,
 )
-from kdanalysis.draw.look import (
-    BLUE,
-    DASHES,
-    GREY,
-    PAGE,
-    VERMILION,
-    Axes,
-    Figure,
-    new_panels,
-    require,
-    shared_legend,
-    short,
-    state_left_out,
-)
+from kdanalysis.draw.colours import BLUE, DASHES, GREY, VERMILION
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, shared_legend
+from kdanalysis.draw.names import short
 from kdanalysis.draw.settings import fine
+from kdanalysis.draw.tables import require, state_left_out
 
 SAYS = {  # what a student says, how it is filled and told
     "local": ("full", "the teacher's class of the cell"),

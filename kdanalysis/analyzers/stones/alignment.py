@@ -12,8 +12,9 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.evidence import SEEN, UNKNOWN, UNTESTED, Interval, ended, jackknife
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.draw.look import Axes, new_axes, require
+from kdanalysis.draw.look import Axes, new_axes
 from kdanalysis.draw.marks import block_map
+from kdanalysis.draw.tables import require
 
 BLOCKS = ["student_block", "teacher_block"]
 GROUPS, FEWER, WIDE = 8, 4, 512  # groups of the jackknife; of more channels fewer, for the memory

@@ -15,7 +15,7 @@ from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.core.association import associations
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.streams import check_batch, check_classes, finite_rows
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 TEACHER = "teacher"
 SQUARES = ("step_squares", "nearer_squares")

@@ -10,20 +10,10 @@ from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import (
-    BLUE,
-    DASHES,
-    GREY,
-    ORANGE,
-    PAGE,
-    Axes,
-    Figure,
-    new_axes,
-    require,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import BLUE, DASHES, GREY, ORANGE
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, side_legend
 from kdanalysis.draw.runs import coarse, lines_by_run, step_label
+from kdanalysis.draw.tables import require, state_left_out
 
 QUANTITIES = {
     "agreement": ("agrees with its teacher", ORANGE, DASHES[0]),

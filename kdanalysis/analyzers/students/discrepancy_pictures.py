@@ -7,21 +7,13 @@ import pandas as pd
 
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.discrepancy_reading import check_students, matrix, size
-from kdanalysis.draw.look import (
-    FAINT,
-    GREY,
-    PAGE,
-    Axes,
-    Figure,
-    class_names,
-    even_columns,
-    new_panels,
-    short,
-    state_left_out,
-)
+from kdanalysis.draw.colours import FAINT, GREY
+from kdanalysis.draw.look import PAGE, Axes, Figure, even_columns, new_panels
+from kdanalysis.draw.names import class_names, short
 from kdanalysis.draw.order import group_names, like_together
 from kdanalysis.draw.panels import panel_grid
 from kdanalysis.draw.settings import fine
+from kdanalysis.draw.tables import state_left_out
 
 KINDS = {
     "logits": "student less teacher:\ncentred logits",

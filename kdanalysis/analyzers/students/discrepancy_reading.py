@@ -26,7 +26,8 @@ from kdanalysis.analyzers.students.seeds import (
     by_seed,
     what_intervals_are_over,
 )
-from kdanalysis.draw.look import names_in, require, short
+from kdanalysis.draw.names import names_in, short
+from kdanalysis.draw.tables import require
 
 CALLED = {"logits": "centred logits", "probability": "softmax", "correlation": "correlation"}
 SAMPLES = 10  # of a class: in fewer no widest gap is looked for

@@ -23,7 +23,7 @@ from kdanalysis.analyzers.students.seeds import (
 from kdanalysis.core.association import MEASURES, associations
 from kdanalysis.core.partition import Partition, Target, Top1, TopK
 from kdanalysis.core.streams import Bins
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 BINS = Bins(-1.0, 1.0, 200)  # quartiles are good to 0.01
 ENTRIES = 100_000  # logits of a chunk: its arrays stay in the cache

@@ -15,27 +15,22 @@ from kdanalysis.analyzers.students.relation import (
 )
 from kdanalysis.analyzers.students.seeds import by_seed
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import (
+from kdanalysis.draw.colours import (
     BLUE,
     DASHES,
     GREY,
     INK,
     MARKERS,
     ORANGE,
-    PAGE,
     VERMILION,
-    Axes,
-    Figure,
-    new_axes,
-    new_panels,
-    require,
-    short,
-    state_left_out,
+    loss_colours,
 )
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, new_panels
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.names import short
 from kdanalysis.draw.runs import lines_by_run
 from kdanalysis.draw.settings import fine
+from kdanalysis.draw.tables import require, state_left_out
 
 TITLES = {
     "spearman": "Spearman's rank correlation",

@@ -15,17 +15,9 @@ from kdanalysis.analyzers.sweep.sweep import TermSweep, rows_at
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.sweep.stacked import INNER, SQUARES, WITH_KD, stacked, with_cross_entropy
 from kdanalysis.draw.axes import k_axis
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import (
-    GREY,
-    PAGE,
-    Figure,
-    new_panels,
-    plain_log,
-    shared_legend,
-    short,
-    styled,
-)
+from kdanalysis.draw.colours import GREY, loss_colours
+from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend, styled
+from kdanalysis.draw.names import short
 from kdanalysis.losses import CrossEntropy
 
 MOST_KS = 100  # of a page

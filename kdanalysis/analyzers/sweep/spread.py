@@ -19,17 +19,10 @@ from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
 from kdanalysis.draw.axes import k_axis
-from kdanalysis.draw.look import (
-    DASHES,
-    PAGE,
-    Figure,
-    ladder_colours,
-    new_panels,
-    require,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import DASHES, ladder_colours
+from kdanalysis.draw.look import PAGE, Figure, new_panels, side_legend
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.tables import require, state_left_out
 
 NORMS = ("norm_high", "norm_low_top", "norm_low_other", "norm_kd", "norm_total")
 PARTS = ("cosine_total_kd", "share_low_other", "kd_share_low_other")

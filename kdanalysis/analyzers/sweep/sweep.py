@@ -17,7 +17,7 @@ from kdanalysis.core.streams import check_classes
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.stacked import stacked
 from kdanalysis.core.sweep.sums import sums_over_samples
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 COLUMNS = (
     *("mass_top", "value_high", "value_low_top", "value_low_other", "value_kd"),

@@ -19,7 +19,7 @@ from kdanalysis.analyzers.teacher.reliability import (
     calibration_sums,
 )
 from kdanalysis.core.streams import check_temperature, check_temperatures
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 # Quarter octaves from 0.25 to 16. Octaves share their mantissas, which makes them cheap to sum.
 LADDER = (*(2.0**octave * 2.0 ** (q / 4) for octave in range(-2, 4) for q in range(4)), 16.0)

@@ -14,21 +14,10 @@ from kdanalysis.analyzers.teacher.calibration import (
     one_network,
 )
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import (
-    BLUE,
-    DASHES,
-    FAINT,
-    GREY,
-    PAGE,
-    VERMILION,
-    Axes,
-    Figure,
-    new_panels,
-    short,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import BLUE, DASHES, FAINT, GREY, VERMILION, loss_colours
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, side_legend
+from kdanalysis.draw.names import short
+from kdanalysis.draw.tables import state_left_out
 
 FEW = 20  # samples of a bin: the accuracy of fewer is chance to .1 and more
 DIAGRAMS = "Accuracy against confidence"

@@ -17,17 +17,10 @@ from kdanalysis.core.largest import ranked
 from kdanalysis.core.streams import Bins
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis
-from kdanalysis.draw.look import (
-    GREY,
-    PAGE,
-    Axes,
-    ladder_colours,
-    new_axes,
-    require,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import GREY, ladder_colours
+from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.tables import require, state_left_out
 
 BINS = Bins(0.0, 1.0, 500)  # quantiles of a mass are good to 0.002
 EACH, A_DECADE = 100, 24  # of a vocabulary every k up to here, then so many

@@ -15,21 +15,11 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.partition import AutoK
 from kdanalysis.core.streams import Bins
-from kdanalysis.draw.look import (
-    BLUE,
-    FAINT,
-    GREY,
-    PAGE,
-    SKY,
-    Figure,
-    names_in,
-    new_panels,
-    require,
-    shared_legend,
-    short,
-    state_left_out,
-)
+from kdanalysis.draw.colours import BLUE, FAINT, GREY, SKY
+from kdanalysis.draw.look import PAGE, Figure, new_panels, shared_legend
 from kdanalysis.draw.marks import stacked_bars
+from kdanalysis.draw.names import names_in, short
+from kdanalysis.draw.tables import require, state_left_out
 
 LADDER = tuple(2.0 ** (step / 2) for step in range(-2, 9))  # half octaves from 0.5 to 16
 PEAK = 0.1  # of the largest probability: a class at least so likely is a peak

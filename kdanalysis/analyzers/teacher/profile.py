@@ -11,22 +11,13 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits, flat_columns
 from kdanalysis.analyzers.evidence import share_interval
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.draw.look import (
-    BLUE,
-    FAINT,
-    PAGE,
-    VERMILION,
-    Axes,
-    Figure,
-    few_ticks,
-    names_in,
-    require,
-    short,
-    state_left_out,
-)
+from kdanalysis.draw.colours import BLUE, FAINT, VERMILION
+from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks
+from kdanalysis.draw.names import names_in, short
 from kdanalysis.draw.order import like_together
 from kdanalysis.draw.panels import panel_grid
 from kdanalysis.draw.settings import fine
+from kdanalysis.draw.tables import require, state_left_out
 
 PANELS = 12  # of more classes only so many are drawn
 BARS = 8  # and of each only the most probable classes

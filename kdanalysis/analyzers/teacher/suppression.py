@@ -17,7 +17,7 @@ from kdanalysis.analyzers.evidence import difference_of_means, share_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import Bins, check_temperature
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 BINS = Bins(-50.0, 50.0, 1000)  # log odds of 1 - p: steps of 0.1, from 2e-22 to 1 - 2e-22
 CLASSES = ("label", "top")

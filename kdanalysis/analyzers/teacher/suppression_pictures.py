@@ -13,17 +13,10 @@ from kdanalysis.analyzers.teacher.suppression import (
     join_teachers,
     prefix,
 )
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import (
-    DASHES,
-    FAINT,
-    PAGE,
-    Axes,
-    new_axes,
-    short,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import DASHES, FAINT, loss_colours
+from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend
+from kdanalysis.draw.names import short
+from kdanalysis.draw.tables import state_left_out
 
 CAPTION = "1 - p, KD's factor on the non-target term"
 LOW, HIGH = -13.8, 9.2  # log odds of 1e-6 and .9999, the same on all figures

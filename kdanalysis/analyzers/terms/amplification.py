@@ -13,18 +13,9 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.streams import Bins, check_temperature
-from kdanalysis.draw.look import (
-    FAINT,
-    GREY,
-    PAGE,
-    Axes,
-    ladder_colours,
-    new_axes,
-    require,
-    side_legend,
-    state_left_out,
-    styled,
-)
+from kdanalysis.draw.colours import FAINT, GREY, ladder_colours
+from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend, styled
+from kdanalysis.draw.tables import require, state_left_out
 from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-4.0, 36.0, 800)  # log10 of the factor, 20 bins a decade

@@ -18,9 +18,10 @@ from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.terms.share import seen_shares
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.streams import Bins, sum_by_part
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import DASHES, PAGE, Figure, require, state_left_out, top_legend
+from kdanalysis.draw.colours import DASHES, loss_colours
+from kdanalysis.draw.look import PAGE, Figure, top_legend
 from kdanalysis.draw.panels import panel_grid
+from kdanalysis.draw.tables import require, state_left_out
 from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-14.0, 50.0, 3200)  # log odds of max p: steps of 0.02, from 1e-6 to 1 - 2e-22

@@ -22,7 +22,7 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.gram import HasGradients
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 TEACHER = ("right", "wrong", "all")
 PARTS_OF_KD = {"high", "low_top", "low_other", "tckd", "nckd"}

@@ -14,7 +14,7 @@ from kdanalysis.analyzers.by_term import gram_cosines
 from kdanalysis.analyzers.evidence import Interval, jackknife
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import Figure, require
+from kdanalysis.draw.look import Figure
 from kdanalysis.draw.panels import (
     LOGITS,
     draw_term,
@@ -22,6 +22,7 @@ from kdanalysis.draw.panels import (
     records_left_out,
     terms_legend,
 )
+from kdanalysis.draw.tables import require
 
 
 class LayerGradients(LayerAnalyzer):

@@ -13,23 +13,13 @@ from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.streams import Bins
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import (
-    COLUMN,
-    DASHES,
-    FAINT,
-    PAGE,
-    Axes,
-    Figure,
-    new_axes,
-    require,
-    short,
-    state_left_out,
-    styled,
-    term_colour,
-)
+from kdanalysis.draw.colours import DASHES, FAINT, term_colour
+from kdanalysis.draw.look import COLUMN, PAGE, Axes, Figure, new_axes, styled
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid, terms_legend
 from kdanalysis.draw.runs import lines_by_run
+from kdanalysis.draw.tables import require, state_left_out
 from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-12.0, 6.0, 18 * 64)  # log10 of a norm; quantiles are good to 3.7 percent

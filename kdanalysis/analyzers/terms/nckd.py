@@ -17,21 +17,10 @@ from kdanalysis.analyzers.terms.confidence import short_confidence
 from kdanalysis.core.divergence import decompose, slopes
 from kdanalysis.core.partition import Target
 from kdanalysis.core.streams import Bins, sum_by_part
-from kdanalysis.draw.look import (
-    DASHES,
-    FAINT,
-    GREY,
-    PAGE,
-    Axes,
-    Figure,
-    few_ticks,
-    new_panels,
-    require,
-    short,
-    side_legend,
-    state_left_out,
-    term_colour,
-)
+from kdanalysis.draw.colours import DASHES, FAINT, GREY, term_colour
+from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, new_panels, side_legend
+from kdanalysis.draw.names import short
+from kdanalysis.draw.tables import require, state_left_out
 
 BINS = Bins(-50.0, 50.0, 5000)  # log odds of p_label: steps of 0.02, from 2e-22 to 1 - 2e-22
 PARTS = {"tenth": 10, "half": 2}

@@ -15,17 +15,11 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.gram import HasGradients, term_gradients
-from kdanalysis.draw.look import (
-    PAGE,
-    Axes,
-    new_axes,
-    require,
-    short,
-    state_left_out,
-    term_colour,
-    top_legend,
-)
+from kdanalysis.draw.colours import term_colour
+from kdanalysis.draw.look import PAGE, Axes, new_axes, top_legend
 from kdanalysis.draw.marks import WRITTEN, stacked_bars
+from kdanalysis.draw.names import short
+from kdanalysis.draw.tables import require, state_left_out
 from kdanalysis.losses import non_top_terms
 
 

@@ -11,7 +11,8 @@ from kdanalysis.analyzers.by_layer import ONLY_TERM, LayerAnalyzer, largest_by_l
 from kdanalysis.analyzers.evidence import UNTESTED, Interval, jackknife
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import GREY, Axes, Figure, require
+from kdanalysis.draw.colours import GREY
+from kdanalysis.draw.look import Axes, Figure
 from kdanalysis.draw.panels import (
     by_epoch,
     draw_term,
@@ -19,6 +20,7 @@ from kdanalysis.draw.panels import (
     records_left_out,
     terms_legend,
 )
+from kdanalysis.draw.tables import require
 
 BANDED = 4  # more bands over each other show nothing
 

@@ -17,18 +17,11 @@ from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.truncation.kept import shape_of
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import (
-    GREY,
-    INK,
-    PAGE,
-    Figure,
-    plain_log,
-    require,
-    short,
-    state_left_out,
-    term_colour,
-)
+from kdanalysis.draw.colours import GREY, INK, term_colour
+from kdanalysis.draw.look import PAGE, Figure, plain_log
+from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid, terms_legend
+from kdanalysis.draw.tables import require, state_left_out
 
 STUDENT = {
     "student_entropy": ("entropy (nats)", INK),

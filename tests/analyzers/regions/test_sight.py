@@ -15,7 +15,8 @@ from kdanalysis.analyzers.regions.sight import (
     sight_table,
     spread_places,
 )
-from kdanalysis.draw.look import FAINT, VERMILION, short
+from kdanalysis.draw.colours import FAINT, VERMILION
+from kdanalysis.draw.names import short
 from tests.analyzers.readback import smallest_font
 from tests.analyzers.reference import regions, targets
 
