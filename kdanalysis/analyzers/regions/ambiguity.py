@@ -1,7 +1,5 @@
 """Ambiguity: how many things a teacher sees in the cells of one image."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with_means
 from kdanalysis.analyzers.evidence import difference_of_shares, spread_told
-from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.draw.colours import BLUE, GREY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels
 from kdanalysis.draw.names import names_in, short
@@ -95,7 +93,7 @@ def measures(teacher: Float[Tensor, "n c r"], part: slice) -> Float[Tensor, "n q
 
 
 @RegionAmbiguity.reads(names=True)
-def ambiguity_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -> Reading:
+def ambiguity_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     """How much of a teacher's image is ambiguous, and where it is more so.
 
     Images that the teacher gets right and wrong are compared where there are 10 of either, and so
@@ -161,7 +159,7 @@ def _ranked(table: pd.DataFrame) -> pd.DataFrame:
     names=True,
     panels=True,
 )
-def ambiguity_by_class(table: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
+def ambiguity_by_class(table: pd.DataFrame, names: Names = None) -> Figure:
     """Share of differing cells where the teacher is right and wrong; entropy of the classes.
 
     Left, the mean share of cells that name another class than the whole image, with the share of
@@ -191,7 +189,7 @@ def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
     ax.legend(loc="upper left", frameon=False)
 
 
-def _classes(ax: Axes, table: pd.DataFrame, names: Sequence[str] | None) -> None:
+def _classes(ax: Axes, table: pd.DataFrame, names: Names) -> None:
     ranked = _ranked(table)
     some = ranked if len(ranked) <= 2 * MOST else pd.concat([ranked[:MOST], ranked[-MOST:]])
     labels = names_in(table, names)

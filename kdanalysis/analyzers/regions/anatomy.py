@@ -21,7 +21,7 @@ from kdanalysis.analyzers.by_region import (
     with_means,
 )
 from kdanalysis.analyzers.evidence import SEEN, Interval, jackknife, spread_told, weakest
-from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.core.regions import count_regions
 from kdanalysis.draw.names import names_in, short
@@ -109,7 +109,7 @@ def _rows(sums: Tensor, places: list[tuple], names: list[str]) -> pd.DataFrame:
 
 
 @RegionAnatomy.reads(names=True)
-def anatomy_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -> Reading:
+def anatomy_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     """Whether complementary cells are few and large, and where the definitions differ.
 
     Few are less than half of the pairs; large are a loss and a gradient norm both above the mean
@@ -234,7 +234,7 @@ def _verdict(sums: pd.DataFrame, of_classes: pd.DataFrame, split: str, scale: in
     )
 
 
-def _classes(table: pd.DataFrame, scale: int, names: Sequence[str] | None) -> str:
+def _classes(table: pd.DataFrame, scale: int, names: Names) -> str:
     """Say whether the share of complementary cells differs by class, of 10 images or more.
 
     An image of several epochs counts once, and its cells as one.

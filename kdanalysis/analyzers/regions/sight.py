@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from kdanalysis.analyzers.by_region import cells, check_cells, scale_slices
-from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.analyzers.noun import Names, Noun, Reading
 from kdanalysis.analyzers.regions.ambiguity import measures
 from kdanalysis.core.regions import check_scales
 from kdanalysis.draw.colours import FAINT, INK, ORANGE, VERMILION
@@ -110,7 +110,7 @@ def sight_of_image(
     table: pd.DataFrame,
     image: UInt8[np.ndarray, "h w 3"],
     sample_id: int,
-    names: Sequence[str] | None = None,
+    names: Names = None,
 ) -> Figure:
     """One image, then its cells at two scales, each with the teacher's class in a bar below it.
 

@@ -16,7 +16,7 @@ from kdanalysis.analyzers.by_region import (
     with_means,
 )
 from kdanalysis.analyzers.evidence import SEEN, Interval, Z, share_interval
-from kdanalysis.analyzers.noun import Reading, last_epoch
+from kdanalysis.analyzers.noun import Reading, Tables, last_epoch
 from kdanalysis.analyzers.students.seeds import (
     above_base,
     base_of,
@@ -160,7 +160,7 @@ def pooled(rows: pd.DataFrame) -> dict[str, int | float]:
 
 
 @RegionUptake.reads(of_all=True)
-def runs_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+def runs_reading(tables: Tables) -> Reading:
     """Whether students take up more than plain KD's of what the teacher says in cells of their own.
 
     Than the first one's where there is no plain KD. The interval takes the cells of an image as
@@ -194,7 +194,7 @@ def _of_scale(table: pd.DataFrame, scale: int) -> pd.Series:
     return rows[rows.scale == scale].iloc[0]
 
 
-def run_shares(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def run_shares(tables: Tables) -> pd.DataFrame:
     """Return run, scale, kind ("same" or "other"), n, local, whole, at the finest common scale."""
     found = {run: by_scale(table) for run, table in tables.items()}
     common = set.intersection(*(set(scales) for scales in found.values()))

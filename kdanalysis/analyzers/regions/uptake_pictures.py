@@ -1,12 +1,10 @@
 """Uptake drawn: whether the student says in a cell what its teacher says there."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.by_region import inner_scales
-from kdanalysis.analyzers.noun import last_epoch
+from kdanalysis.analyzers.noun import Tables, last_epoch
 from kdanalysis.analyzers.regions.anatomy_pictures import CASE_COLOURS
 from kdanalysis.analyzers.regions.uptake import (
     COLUMNS,
@@ -67,7 +65,7 @@ def uptake_by_case(table: pd.DataFrame) -> Figure:
 @RegionUptake.picture(
     "Cells in which each student names its teacher's class", of_all=True, panels=True
 )
-def uptake_of_runs(tables: Mapping[str, pd.DataFrame]) -> Figure:
+def uptake_of_runs(tables: Tables) -> Figure:
     """A line a student: how often it names the teacher's class, at its last epoch.
 
     At the finest scale that all have. Filled marks are the teacher's class of the cell, hollow

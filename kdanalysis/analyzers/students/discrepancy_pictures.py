@@ -1,10 +1,11 @@
 """Class-mean discrepancy drawn (figure 13): where students depart from their teacher."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.noun import Names, Tables
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.discrepancy_reading import check_students, matrix, size
 from kdanalysis.draw.colours import FAINT, GREY
@@ -34,9 +35,7 @@ SCALE = "RdBu"  # blue is more in the student
 
 
 @ClassDiscrepancy.picture(BY_CLASS, of_all=True, names=True, panels=True)
-def discrepancy_maps(
-    tables: Mapping[str, pd.DataFrame], names: Sequence[str] | None = None
-) -> Figure:
+def discrepancy_maps(tables: Tables, names: Names = None) -> Figure:
     """One row a student: mean difference of the logits, of the softmax, and of correlations.
 
     All maps of a column share one colour scale, symmetric about 0 and wide enough for 99.5 % of
@@ -76,15 +75,13 @@ def discrepancy_maps(
 
 
 @ClassDiscrepancy.picture(BY_CLASS, names=True, panels=True)
-def discrepancy_map(table: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
+def discrepancy_map(table: pd.DataFrame, names: Names = None) -> Figure:
     """Maps of a single student."""
     return discrepancy_maps({"": table}, names)
 
 
 @ClassDiscrepancy.picture(OF_CLASSES, of_all=True, names=True, panels=True)
-def correlation_maps(
-    tables: Mapping[str, pd.DataFrame], names: Sequence[str] | None = None
-) -> Figure:
+def correlation_maps(tables: Tables, names: Names = None) -> Figure:
     """Correlation of the classes' centred logits: the teacher's, then every student's.
 
     One colour scale from -1 to 1. The matrices are symmetric: names stand on the left alone.
@@ -108,12 +105,12 @@ def correlation_maps(
 
 
 @ClassDiscrepancy.picture(OF_CLASSES, names=True, panels=True)
-def correlation_map(table: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
+def correlation_map(table: pd.DataFrame, names: Names = None) -> Figure:
     """Correlations of a single student."""
     return correlation_maps({"": table}, names)
 
 
-def correlations(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, np.ndarray]]:
+def correlations(tables: Tables) -> list[tuple[str, np.ndarray]]:
     """Titles and matrices: a teacher where it is another than the one before, then the student."""
     panels, before = [], None
     for name, table in tables.items():
@@ -125,9 +122,7 @@ def correlations(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, np.ndarr
     return panels
 
 
-def class_order(
-    tables: Mapping[str, pd.DataFrame], names: Sequence[str] | None
-) -> tuple[list[list[int]], list[str]]:
+def class_order(tables: Tables, names: Names) -> tuple[list[list[int]], list[str]]:
     """Classes that rise together in the first table's teacher side by side, in groups with names.
 
     Up to 12 classes are a group each; of more there are at most 8, named by their most typical one.

@@ -12,7 +12,7 @@ from kdanalysis.analyzers.evidence import (
     share_of,
     written,
 )
-from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.noun import Names, Reading, Tables
 from kdanalysis.analyzers.students.embedding import Embedding
 from kdanalysis.draw.colours import FAINT, MARKERS, PALETTE
 from kdanalysis.draw.look import PAGE, Axes, Figure, shared_legend
@@ -39,7 +39,7 @@ def embedding_reading(table: pd.DataFrame) -> Reading:
 
 
 @Embedding.reads(of_all=True)
-def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+def networks_reading(tables: Tables) -> Reading:
     """The same of every network: the teacher less each student, and students beside plain KD's.
 
     Differences are of k-NN accuracies, with intervals as of independent samples: those of the same
@@ -77,7 +77,7 @@ def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
     return Reading(" ".join(told), f"{where}: {number}")
 
 
-def networks(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def networks(tables: Tables) -> dict[str, pd.DataFrame]:
     """Return the rows of every network by its name; the first of each is that over all rows.
 
     A student is called by its run, the teacher "teacher"; one that several runs share is there
@@ -139,7 +139,7 @@ def numbers_of_networks(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @Embedding.picture(CAPTION, of_all=True, names=True, panels=True)
-def embeddings(tables: Mapping[str, pd.DataFrame], names: Sequence[str] | None = None) -> Figure:
+def embeddings(tables: Tables, names: Names = None) -> Figure:
     """One panel a network: the rows drawn, a colour a class, beyond nine classes a mark too.
 
     Above each stand k-NN accuracy with its 95 % interval, silhouette and Fisher ratio of the
@@ -176,7 +176,7 @@ def embeddings(tables: Mapping[str, pd.DataFrame], names: Sequence[str] | None =
 
 
 @Embedding.picture(CAPTION, names=True, panels=True)
-def embedding(table: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
+def embedding(table: pd.DataFrame, names: Names = None) -> Figure:
     """The sides of a single table."""
     return embeddings({"": table}, names)
 

@@ -1,6 +1,6 @@
 """Relations (figure 12): how alike student and teacher relate the non-top classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -10,7 +10,7 @@ from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep, deviation, spread_over_samples
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.evidence import Interval, Z
-from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.noun import Reading, Tables
 from kdanalysis.analyzers.students.seeds import (
     ALONE,
     EFFECTS,
@@ -199,7 +199,7 @@ def _named(time: str, row: pd.Series) -> str:
 
 
 @NonTopRelation.reads(of_all=True)
-def methods_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+def methods_reading(tables: Tables) -> Reading:
     """How far the students' tau-b outside the last shared notion's classes lies from plain KD's.
 
     Tau-b alone, as the share of pairs in the same order is (tau-b + 1) / 2 where nothing ties.
@@ -229,7 +229,7 @@ def methods_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
     return Reading(f"{told} {what_intervals_are_over(tables)}", number)
 
 
-def shared_notions(tables: Mapping[str, pd.DataFrame]) -> list[str]:
+def shared_notions(tables: Tables) -> list[str]:
     """Notions that every table has numbers of, in the order of the first.
 
     Raises:

@@ -1,11 +1,12 @@
 """Relations among the non-top logits drawn (figure 12): over training, and by method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.evidence import mean_of
+from kdanalysis.analyzers.noun import Tables
 from kdanalysis.analyzers.students.relation import (
     NonTopRelation,
     at_end,
@@ -75,7 +76,7 @@ def relation_over_training(table: pd.DataFrame) -> Figure:
     "How alike every student and its teacher relate the classes outside the top ones, at the end",
     of_all=True,
 )
-def relation_by_method(tables: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
+def relation_by_method(tables: Tables, ax: Axes | None = None) -> Axes:
     """Kendall's tau-b outside the classes of the last notion that all have: loss by seed.
 
     A row a loss, a dot a student with the 95 % interval over its samples; of several seeds a bar

@@ -1,6 +1,6 @@
 """Gram matrices of the terms' gradients for every k and T: all that an explorer needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Logits
 from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.noun import Tables
 from kdanalysis.analyzers.sweep.sweep import TermSweep, rows_at
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.sweep.stacked import INNER, SQUARES, WITH_KD, stacked, with_cross_entropy
@@ -88,7 +89,7 @@ def page_ks(num_classes: int) -> tuple[int, ...]:
 
 @styled
 def explored_over_k(
-    grams: Mapping[str, pd.DataFrame],
+    grams: Tables,
     temperature: float | int,
     weights: Sequence[float | int] = (1.0, 1.0, 8.0),
 ) -> Figure:

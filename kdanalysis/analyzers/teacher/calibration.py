@@ -1,6 +1,6 @@
 """Calibration (figure 22): is a network that says .8 right 8 times of 10, and at which T?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import nan
 from typing import Literal, NamedTuple
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.noun import Tables
 from kdanalysis.analyzers.teacher.reliability import (
     BINS,
     bin_edges,
@@ -154,7 +155,7 @@ def least(scores: pd.DataFrame, score: str) -> Least:
     return Least(float(point[0] * np.exp(vertex)), float(value + slope * vertex / 2), end)
 
 
-def join_networks(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def join_networks(tables: Tables) -> pd.DataFrame:
     """Return the tables of several networks as one, their names in a column ``network``.
 
     A network without a finite sample is left out.

@@ -1,10 +1,11 @@
 """Pictures of calibration (figure 22): reliability diagrams, and the scores over temperature."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.noun import Tables
 from kdanalysis.analyzers.teacher.calibration import (
     SCORES,
     Calibration,
@@ -54,9 +55,7 @@ def reliability_by_confidence(
 
 
 @Calibration.picture(DIAGRAMS, of_all=True, panels=True)
-def reliability_of_networks(
-    tables: Mapping[str, pd.DataFrame], temperature: float | int = 1.0
-) -> Figure:
+def reliability_of_networks(tables: Tables, temperature: float | int = 1.0) -> Figure:
     """The same for several networks at one temperature, two or three in a row.
 
     Args:
@@ -162,6 +161,6 @@ def calibration_over_temperature(table: pd.DataFrame) -> Figure:
 
 
 @Calibration.picture(CURVES, of_all=True, panels=True)
-def calibration_of_networks(tables: Mapping[str, pd.DataFrame]) -> Figure:
+def calibration_of_networks(tables: Tables) -> Figure:
     """The same figure for several networks, by name, a line each."""
     return calibration_over_temperature(join_networks(tables))

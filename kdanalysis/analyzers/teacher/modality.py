@@ -1,6 +1,5 @@
 """Modality (figure 9): how many classes a teacher holds likely at once, by true class."""
 
-from collections.abc import Sequence
 from math import log
 
 import numpy as np
@@ -11,7 +10,7 @@ from torch.special import entr
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.evidence import chance_spread, share_of
-from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.partition import AutoK
 from kdanalysis.core.streams import Bins
@@ -151,7 +150,7 @@ def by_class(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @Modality.reads(names=True)
-def modality_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -> Reading:
+def modality_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     """How many samples have several peaks, whether that differs by class; auto-k beside it.
 
     It differs where the chi-square statistic of the classes' shares is above what 95 of 100 sets
@@ -193,7 +192,7 @@ def rounded(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @Modality.picture("Peaks and effective classes, by true class", names=True, panels=True)
-def modality_by_class(table: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
+def modality_by_class(table: pd.DataFrame, names: Names = None) -> Figure:
     """Left the samples by their number of peaks, right the quartiles of exp(entropy); by class.
 
     Sorted by the samples with several peaks. Of more than 30 classes only the 12 with the fewest

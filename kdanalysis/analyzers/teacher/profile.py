@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits, flat_columns
 from kdanalysis.analyzers.evidence import share_interval
-from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.draw.colours import BLUE, FAINT, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks
 from kdanalysis.draw.names import names_in, short
@@ -117,7 +117,7 @@ def profile_reading(table: pd.DataFrame) -> Reading:
 )
 def class_profiles(
     table: pd.DataFrame,
-    names: Sequence[str] | None = None,
+    names: Names = None,
     classes: Sequence[int] | None = None,
     k: int = 5,
 ) -> Figure:

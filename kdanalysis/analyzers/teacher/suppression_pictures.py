@@ -1,10 +1,9 @@
 """Pictures of suppression (figure 5): how near to 0 a teacher's 1 - p is."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.noun import Tables
 from kdanalysis.analyzers.teacher.suppression import (
     Suppression,
     comparable,
@@ -66,7 +65,7 @@ def suppression_by_teacher(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 @Suppression.picture(CAPTION, of_all=True)
-def suppression_of_teachers(tables: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
+def suppression_of_teachers(tables: Tables, ax: Axes | None = None) -> Axes:
     """The same figure for several teachers, by name; one that all share is drawn once."""
     apart = distinct(tables)
     if len(apart) == 1 < len(tables):
