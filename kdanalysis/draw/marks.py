@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.draw.colours import CYCLE, DASHES, INK, ink_on
-from kdanalysis.draw.look import Axes, slant_ticks
+from kdanalysis.draw.look import Axes, fine, slant_ticks
 from kdanalysis.draw.names import short
-from kdanalysis.draw.settings import fine
 
 Values = Sequence[float | int] | np.ndarray | pd.Series
 

@@ -88,7 +88,8 @@ class Sum(Loss):
             seen = self._seen_by(loss, student, teacher)
             part = loss.slopes(*seen, loss.used_of(target), ramp)
             if self._is_global(loss):
-                part = {k: _in_region_0(slope, student.shape[-1]) for k, slope in part.items()}
+                others = (0, student.shape[-1] - 1)  # regions whose gradient is 0
+                part = {k: F.pad(slope.unsqueeze(-1), others) for k, slope in part.items()}
             found.append(part)
         return merged(found)
 
@@ -100,10 +101,6 @@ class Sum(Loss):
 
     def __repr__(self) -> str:
         return f"Sum({', '.join(map(repr, self.losses))})"
-
-
-def _in_region_0(gradient: Float[Tensor, "n c"], regions: int) -> Float[Tensor, "n c r"]:
-    return F.pad(gradient.unsqueeze(-1), (0, regions - 1))
 
 
 def merged(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:

@@ -11,9 +11,8 @@ from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with
 from kdanalysis.analyzers.evidence import difference_of_shares, spread_told
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.draw.colours import BLUE, GREY, VERMILION
-from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels
+from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels
 from kdanalysis.draw.names import names_in, short
-from kdanalysis.draw.settings import fine
 from kdanalysis.draw.tables import require, state_left_out
 
 MEANS = ("entropy", "differing", "divergence", "clear")

@@ -13,9 +13,8 @@ from kdanalysis.analyzers.noun import Names, Noun, Reading
 from kdanalysis.analyzers.regions.ambiguity import measures
 from kdanalysis.core.regions import check_scales
 from kdanalysis.draw.colours import FAINT, INK, ORANGE, VERMILION
-from kdanalysis.draw.look import PAGE, Axes, Figure, new_figure, styled
+from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_figure, styled
 from kdanalysis.draw.names import class_names, short
-from kdanalysis.draw.settings import fine
 from kdanalysis.draw.tables import require
 
 COLUMNS = ("sample_id", "label", "scale", "row", "column", "class", "confidence", "differs")

@@ -13,9 +13,8 @@ from kdanalysis.analyzers.regions.uptake import (
     run_shares,
 )
 from kdanalysis.draw.colours import BLUE, DASHES, GREY, VERMILION
-from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, shared_legend
+from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels, shared_legend
 from kdanalysis.draw.names import short
-from kdanalysis.draw.settings import fine
 from kdanalysis.draw.tables import require, state_left_out
 
 SAYS = {  # what a student says, how it is filled and told

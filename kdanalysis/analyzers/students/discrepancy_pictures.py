@@ -9,11 +9,10 @@ from kdanalysis.analyzers.noun import Names, Tables
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.discrepancy_reading import check_students, matrix, size
 from kdanalysis.draw.colours import FAINT, GREY
-from kdanalysis.draw.look import PAGE, Axes, Figure, even_columns, new_panels
+from kdanalysis.draw.look import PAGE, Axes, Figure, even_columns, fine, new_panels
 from kdanalysis.draw.names import class_names, short
 from kdanalysis.draw.order import group_names, like_together
 from kdanalysis.draw.panels import panel_grid
-from kdanalysis.draw.settings import fine
 from kdanalysis.draw.tables import state_left_out
 
 KINDS = {
@@ -70,7 +69,8 @@ def discrepancy_maps(tables: Tables, names: Names = None) -> Figure:
         )  # fmt: skip
     _label(grid.flatten().tolist(), len(KINDS), (groups, labels), next(iter(tables.values())))
     for row, name in zip(grid, tables, strict=True):
-        _name_row(row[0], name)
+        if name:
+            row[0].set_ylabel(f"{short(name)}\n{row[0].get_ylabel()}", parse_math=False)
     return figure
 
 
@@ -199,8 +199,3 @@ def _mark_classes(ax: Axes, groups: list[list[int]], labels: list[str]) -> None:
     else:
         turned = 90 if max(map(len, texts)) > 2 else 0
         ax.set_xticks(middles, labels=texts, parse_math=False, rotation=turned)
-
-
-def _name_row(ax: Axes, name: str) -> None:
-    if name:
-        ax.set_ylabel(f"{short(name)}\n{ax.get_ylabel()}", parse_math=False)

@@ -15,10 +15,9 @@ from kdanalysis.analyzers.evidence import (
 from kdanalysis.analyzers.noun import Names, Reading, Tables
 from kdanalysis.analyzers.students.embedding import Embedding
 from kdanalysis.draw.colours import FAINT, MARKERS, PALETTE
-from kdanalysis.draw.look import PAGE, Axes, Figure, shared_legend
+from kdanalysis.draw.look import PAGE, Axes, Figure, fine, shared_legend
 from kdanalysis.draw.names import class_names, short
 from kdanalysis.draw.panels import panel_grid
-from kdanalysis.draw.settings import fine
 from kdanalysis.draw.tables import require, state_left_out
 
 SAME = ["side", "n", "knn", "silhouette", "fisher", "width"]  # of one that several runs share

@@ -26,11 +26,10 @@ from kdanalysis.draw.colours import (
     VERMILION,
     loss_colours,
 )
-from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, new_panels
+from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_axes, new_panels
 from kdanalysis.draw.marks import banded_line
 from kdanalysis.draw.names import short
 from kdanalysis.draw.runs import lines_by_run
-from kdanalysis.draw.settings import fine
 from kdanalysis.draw.tables import require, state_left_out
 
 TITLES = {

@@ -212,9 +212,4 @@ def weigh(loudest: float | int, norm: float | int, most: int) -> tuple[int, str]
     if norm <= ALIKE:
         return 1, "the teacher tells no class there from another, so there is nothing to amplify"
     ratio = loudest / norm
-    return int(np.clip(half_up(ratio), 1, most)), f"ratio {ratio:.3g}"
-
-
-def half_up(value: float | int) -> int:
-    """Round to the nearest whole number, halves up."""
-    return floor(value + 0.5)
+    return int(np.clip(floor(ratio + 0.5), 1, most)), f"ratio {ratio:.3g}"  # halves up

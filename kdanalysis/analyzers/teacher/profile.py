@@ -12,11 +12,10 @@ from kdanalysis.analyzers.base import Analyzer, Labels, Logits, flat_columns
 from kdanalysis.analyzers.evidence import share_interval
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.draw.colours import BLUE, FAINT, VERMILION
-from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks
+from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, fine
 from kdanalysis.draw.names import names_in, short
 from kdanalysis.draw.order import like_together
 from kdanalysis.draw.panels import panel_grid
-from kdanalysis.draw.settings import fine
 from kdanalysis.draw.tables import require, state_left_out
 
 PANELS = 12  # of more classes only so many are drawn

@@ -193,7 +193,9 @@ def nckd_by_confidence(
             text = name if np.isnan(share) else f"{name}: {share:.0%}"
             look = {"color": colour, "linestyle": dash, "marker": marker}
             ax.plot(rows.place, rows[prefix + quantity], label=text, **look)
-        _shade(ax)
+        ax.axvspan(5.5, 10.4, color=FAINT, alpha=0.25, linewidth=0, zorder=0)
+        ax.axvline(5.5, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+        ax.set_xlim(0.6, 10.4)
         ax.set_ylabel(f"mean {label}")
         ax.set_ylim(0, 1.08 * ax.get_ylim()[1])
         side_legend(ax, "in the surer half (grey)")
@@ -208,12 +210,6 @@ def nckd_by_confidence(
         f"{state_left_out(table)}"
     )
     return figure
-
-
-def _shade(ax: Axes) -> None:
-    ax.axvspan(5.5, 10.4, color=FAINT, alpha=0.25, linewidth=0, zorder=0)
-    ax.axvline(5.5, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-    ax.set_xlim(0.6, 10.4)
 
 
 def draw_accuracies(ax: Axes, accuracy: Mapping[str, Sequence[float]], colour: str) -> None:
