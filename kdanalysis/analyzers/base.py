@@ -31,7 +31,7 @@ CHECKS = {
     "temperatures": check_temperatures,
 }
 NO_LABEL = -1
-COUNTS = ("n", "rows", "no_gradient", "no_relation", "non_finite")
+COUNTS = ("n", "rows", "related", "no_gradient", "no_relation", "non_finite")
 
 
 class Analyzer(Noun):
@@ -73,6 +73,8 @@ class Analyzer(Noun):
             self.needs = (*self.needs, *label_columns(settings.get("losses", {})))
         self.state_names: tuple[str, ...] = ()
         self.add_sum("non_finite")
+        for name, shape in self.shapes().items():
+            self.add_sum(name, *shape)
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "Analyzer | None":
@@ -118,8 +120,16 @@ class Analyzer(Noun):
         raise NotImplementedError(f"{type(self).__name__} lacks add, or an update of its own")
 
     def compute(self) -> dict[str, Tensor]:
-        """Return what the table is made from, by name; the sums if not said otherwise."""
+        """Return what the table is made from, by name: the measures, then the facts."""
+        return self.measures() | self.facts()
+
+    def measures(self) -> dict[str, Tensor]:
+        """Return what follows from the sums; the sums themselves if not said otherwise."""
         return {name: state.clone() for name, state in self.states.items()}
+
+    def facts(self) -> dict[str, Tensor]:
+        """Return what every table of this kind repeats beside its measures."""
+        return {"non_finite": self.non_finite.clone()}
 
     def table(self) -> pd.DataFrame:
         """One observation a row, one variable a column; units in the column's docstring."""
@@ -129,6 +139,10 @@ class Analyzer(Noun):
         """Add a float64 state of this name, starting at zero."""
         setattr(self, name, torch.zeros(shape, dtype=torch.float64))
         self.state_names = (*self.state_names, name)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the sums' shapes by name, of those that follow from the settings."""
+        return {}
 
     @property
     def states(self) -> dict[str, Tensor]:
@@ -177,9 +191,16 @@ class Analyzer(Noun):
         self.accumulate(non_finite=(~kept).sum())
         return kept
 
-    def frame(self, places: Sequence[tuple], columns: Sequence[str]) -> pd.DataFrame:
-        """Table of what :meth:`compute` returns: a row for every place, named by its parts."""
-        return pd.DataFrame(places, columns=list(columns)).assign(**flat_columns(self.compute()))
+    def frame(
+        self, places: Sequence[tuple], columns: Sequence[str], **settings: Any
+    ) -> pd.DataFrame:
+        """Table of what :meth:`compute` returns: a row for every place, named by its parts.
+
+        The settings are columns too, before the last.
+        """
+        values = flat_columns(self.compute())
+        last = {name: values.pop(name) for name in list(values)[-1:]}
+        return pd.DataFrame(places, columns=list(columns)).assign(**values, **settings, **last)
 
 
 def flat_columns(values: dict[str, Tensor]) -> dict[str, list]:

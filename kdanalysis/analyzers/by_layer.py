@@ -34,17 +34,17 @@ class LayerAnalyzer(ByStep):
         if not layers or not terms:
             raise ValueError(f"need at least one layer and one term, got {layers} and {terms}")
         super().__init__(steps, layers=layers, terms=terms)
-        for state in ("n", "bad"):
-            self.add_layer_sum(state)
+        for name, shape in (self.of_layers() | {"n": (), "bad": ()}).items():
+            self.add_sum(name, len(self.steps), len(self.layers), *shape)
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "Analyzer | None":
         """Return the analyzer for the layers recorded; None where there are none."""
         return super().for_setting(setting) if setting.layers and setting.terms else None
 
-    def add_layer_sum(self, name: str, *shape: int) -> None:
-        """Add a state of this name and shape for every step and layer."""
-        self.add_sum(name, len(self.steps), len(self.layers), *shape)
+    def of_layers(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the sums of every step and layer, by name."""
+        raise NotImplementedError(f"{type(self).__name__} lacks of_layers")
 
     def analysed(self, given: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
         """Count the records, and return the finite ones, last their rows of (step, layer)."""

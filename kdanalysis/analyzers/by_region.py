@@ -1,7 +1,7 @@
 """What the analyzers of regions share: checked batches of region logits, scales and cells."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
@@ -35,6 +35,8 @@ class Regional(Analyzer):
     Args:
         num_classes: of the logits.
         scales: of the regions, rising from 1.
+        epochs: every epoch of a training, which captures an image once in each; a single one for
+            regions that come from no training.
         settings: what else tells it from another of its class, by name.
 
     Raises:
@@ -44,11 +46,19 @@ class Regional(Analyzer):
 
     kind: ClassVar[str] = "regions"
     of_cells: ClassVar[bool] = False
+    made_for = ("num_classes", "scales", "steps")
 
-    def __init__(self, num_classes: int, scales: Any, **settings: object) -> None:
-        super().__init__(num_classes=num_classes, scales=check_scales(scales), **settings)
+    def __init__(
+        self,
+        num_classes: int,
+        scales: Sequence[int] = (1, 2, 4),
+        epochs: Sequence[int] = (0,),
+        **settings: object,
+    ) -> None:
+        given = {"scales": check_scales(scales), "epochs": check_steps(epochs)}
         if self.of_cells:
-            check_cells(self.scales)
+            check_cells(given["scales"])
+        super().__init__(num_classes=num_classes, **given, **settings)
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "Analyzer | None":
@@ -87,19 +97,10 @@ class Regional(Analyzer):
 
 
 class ByCase(Regional):
-    """An analyzer of region logits by epoch and the teacher's case.
-
-    Args:
-        epochs: every epoch; a single one for regions that come from no training.
-    """
+    """An analyzer of region logits by epoch and the teacher's case."""
 
     needs = ("student_regions", "teacher_regions", "target")
     takes = ("epoch",)
-
-    def __init__(
-        self, num_classes: int, scales: Any, epochs: Sequence[int], **settings: object
-    ) -> None:
-        super().__init__(num_classes, scales, epochs=check_steps(epochs), **settings)
 
     def analysed(self, given: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
         """Return the finite samples, last the places of their epochs, all of which are known."""

@@ -16,7 +16,7 @@ class ByStep(Analyzer):
 
     Args:
         steps: every captured step; a single one for logits that come from no training.
-        configuration: what else tells it from another of its class; ``settings`` by name.
+        settings: what else tells it from another of its class, by name.
 
     Raises:
         ValueError: there is no step, or one is given twice.
@@ -24,8 +24,8 @@ class ByStep(Analyzer):
 
     takes = ("step", "epoch")
 
-    def __init__(self, steps: Sequence[int], *configuration: object, **settings: object) -> None:
-        super().__init__(*configuration, steps=check_steps(steps), **settings)
+    def __init__(self, steps: Sequence[int] = (0,), **settings: object) -> None:
+        super().__init__(steps=check_steps(steps), **settings)
         self.add_sum("epochs", 2, len(self.steps))
 
     def analysed(self, given: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
@@ -78,6 +78,10 @@ class ByStep(Analyzer):
     def epoch(self) -> Float[Tensor, " s"]:
         """Epoch of every step; NaN where none was given."""
         return self.epochs[0] / self.epochs[1]
+
+    def facts(self) -> dict[str, Tensor]:
+        """Epoch by step, and non_finite."""
+        return {"epoch": self.epoch} | super().facts()
 
     def step_frame(
         self, names: Sequence[tuple], columns: Sequence[str], steps: Sequence | None = None

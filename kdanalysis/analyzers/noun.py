@@ -13,8 +13,9 @@ from typing import Any, ClassVar, NamedTuple
 import pandas as pd
 
 from kdanalysis.core.arguments import typed
+from kdanalysis.draw.colours import let_name_colours
 from kdanalysis.draw.labels import relabel
-from kdanalysis.draw.look import Axes, Figure, let_name_colours, styled
+from kdanalysis.draw.look import Axes, Figure, styled
 from kdanalysis.draw.place import check_place, drawing_on, place_for
 from kdanalysis.losses import term_colour_of
 

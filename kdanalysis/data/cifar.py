@@ -171,8 +171,4 @@ def read_batch(file: Path) -> dict[str, Any]:
         raise ValueError(f"{file} cannot be read as a CIFAR batch: {said:.200}") from error
     if not isinstance(batch, dict):
         raise ValueError(f"{file} holds a {type(batch).__name__}, but a CIFAR batch is a dict")
-    return {_text(key): value for key, value in batch.items()}
-
-
-def _text(key: Any) -> Any:
-    return key.decode("latin1") if isinstance(key, bytes) else key
+    return {k.decode("latin1") if isinstance(k, bytes) else k: one for k, one in batch.items()}

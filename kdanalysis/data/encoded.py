@@ -40,7 +40,9 @@ class Encoded:
         self.sources, self.names, self.image_size = sources, names, image_size
         first = decode(sources[0], names[0], image_size)
         self.shape = (len(sources), *first.shape)
-        self.threaded = _encoded_bytes(sources[0]) > BYTES_ALONE
+        one = sources[0]
+        size = len(one) if isinstance(one, bytes) else one.stat().st_size
+        self.threaded = size > BYTES_ALONE
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -105,7 +107,3 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _size(pixels: UInt8[np.ndarray, "3 h w"]) -> str:
     return f"{pixels.shape[2]}x{pixels.shape[1]}"
-
-
-def _encoded_bytes(source: Path | bytes) -> int:
-    return len(source) if isinstance(source, bytes) else source.stat().st_size

@@ -106,7 +106,8 @@ class Images(Dataset):
 
     def _draw(self, seed: int, epoch: int, shuffle: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return an epoch's order, and by sample id how it shifts images and which it mirrors."""
-        count, generator = len(self), _generator(seed, epoch)
+        state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
+        count, generator = len(self), torch.Generator().manual_seed(int(state[0]))
         order = torch.randperm(count, generator=generator) if shuffle else torch.arange(count)
         reach = torch.tensor([round(side / 8) for side in self.image_shape[1:]])
         draws = torch.rand(count, 3, generator=generator)  # rows, columns, mirror; by sample id
@@ -121,8 +122,3 @@ class Images(Dataset):
             if augmentation is not None:
                 pixels = crop_and_flip(pixels, *(drawn[ids] for drawn in augmentation))
             yield self.normalise(pixels), torch.from_numpy(self.labels[ids.numpy()]), ids
-
-
-def _generator(seed: int, epoch: int) -> torch.Generator:
-    state = np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0]))

@@ -5,8 +5,7 @@ from math import log
 
 import pandas as pd
 
-from kdanalysis.draw.look import Axes, few_ticks
-from kdanalysis.draw.settings import fine
+from kdanalysis.draw.look import Axes, few_ticks, fine
 
 LOGARITHMIC = 20  # more k than this are laid out on a logarithmic axis
 NEAR = 0.3  # of the logarithms of two k whose numbers would overlap

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kdanalysis.draw.look import FAINT, Axes
-from kdanalysis.draw.settings import fine
+from kdanalysis.draw.colours import FAINT
+from kdanalysis.draw.look import Axes, fine
 
 GAP = 1.45  # heights of the letters from one name to the next
 

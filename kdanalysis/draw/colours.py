@@ -1,25 +1,63 @@
-"""One colour a loss, on all figures."""
+"""Colours, dashes and marks: one colour a term and a loss, on all figures."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from kdanalysis.draw.look import (
-    BLUE,
-    CYCLE,
-    GREEN,
-    GREY,
-    OLIVE,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    WINE,
-)
+GREY = "#7f7f7f"
+FAINT = "#bdbdbd"
+INK = "#14213d"  # on coloured cells; not black, which a dark page turns into white
+ORANGE, SKY, GREEN, BLUE = "#e69f00", "#56b4e9", "#009e73", "#0072b2"
+VERMILION, PURPLE = "#d55e00", "#cc79a7"
+OLIVE, WINE = "#999933", "#882255"
 
+# Okabe and Ito's colours, which the colour-blind tell apart; its yellow and black are left out,
+# as they vanish on white and on dark pages. Olive and wine are from Paul Tol's muted scheme.
+PALETTE = {
+    "grey": GREY,
+    "orange": ORANGE,
+    "blue": BLUE,
+    "green": GREEN,
+    "vermilion": VERMILION,
+    "sky": SKY,
+    "purple": PURPLE,
+    "olive": OLIVE,
+    "wine": WINE,
+}
+CYCLE = (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY, GREY)
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LOSSES = {"ce": GREY, "kd": ORANGE, "dkd": PURPLE, "gdkd": VERMILION, "trained": BLUE}
-
-
 LOSSES |= {"gdkd3": WINE, "nkd": OLIVE, "sdd": GREEN, "blocks": SKY}
+STONE_PARTS = ("task", "distill", "cross")
+STONE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, OLIVE)  # the student's first
+
+_asked: list[Callable[[str], str | None]] = []  # who knows the colours of terms
+
+
+def let_name_colours(of_term: Callable[[str], str | None]) -> None:
+    """Let a function say which colour a term has: a name of the palette or any of matplotlib's."""
+    _asked[:] = [of_term]
+
+
+def term_colour(term: str) -> str:
+    """Colour of a term; terms of other names (``low_3``, ``gdkd:high``) take one by their name."""
+    bare = term.rsplit(":", 1)[-1]
+    named = next((colour for ask in _asked if (colour := ask(bare))), None)
+    return PALETTE.get(named, named) or CYCLE[sum(bare.encode()) % len(CYCLE)]
+
+
+def ink_on(colour: str) -> str:
+    """Colour of a number written on ``colour``: white on the dark ones."""
+    return INK if colour in (ORANGE, SKY, PURPLE, OLIVE, FAINT) else "white"
+
+
+def ladder_colours(values: Iterable[float | int]) -> dict[float | int, tuple]:
+    """Colours of an ordered series such as temperatures, dark to light."""
+    import matplotlib as mpl
+
+    ordered = sorted(set(values))
+    scale = mpl.colormaps["viridis"]
+    return {v: scale(0.05 + 0.75 * i / max(len(ordered) - 1, 1)) for i, v in enumerate(ordered)}
 
 
 def loss_colours(names: Iterable[str]) -> dict[str, str]:
@@ -41,3 +79,12 @@ def loss_colours(names: Iterable[str]) -> dict[str, str]:
     cycle = free or list(CYCLE)
     found |= {name: cycle[place % len(cycle)] for place, name in enumerate(rest)}
     return {name: found[name] for name in names}
+
+
+def side_look(term: str) -> tuple[str, object] | None:
+    """Colour and dashes of a term of a student with stones (stone_1/distill); None for others."""
+    side, _, part = term.partition("/")
+    if part not in STONE_PARTS or not (side == "student" or side.startswith("stone_")):
+        return None
+    number = 0 if side == "student" else int(side.removeprefix("stone_"))
+    return STONE_COLOURS[number % len(STONE_COLOURS)], DASHES[STONE_PARTS.index(part)]

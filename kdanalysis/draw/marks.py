@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdanalysis.draw.look import CYCLE, DASHES, INK, Axes, ink_on, short, slant_ticks
-from kdanalysis.draw.settings import fine
+from kdanalysis.draw.colours import CYCLE, DASHES, INK, ink_on
+from kdanalysis.draw.look import Axes, fine, slant_ticks
+from kdanalysis.draw.names import short
 
 Values = Sequence[float | int] | np.ndarray | pd.Series
 

@@ -2,22 +2,11 @@
 
 import pandas as pd
 
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import (
-    FAINT,
-    MARKERS,
-    PAGE,
-    Axes,
-    Figure,
-    few_ticks,
-    plain_log,
-    require,
-    shared_legend,
-    short,
-    state_left_out,
-    styled,
-)
+from kdanalysis.draw.colours import FAINT, MARKERS, loss_colours
+from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, plain_log, shared_legend, styled
+from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid
+from kdanalysis.draw.tables import require, state_left_out
 
 ACROSS = 3  # panels beside each other
 MOST = 9  # panels

@@ -5,16 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from kdanalysis.draw.look import (
-    PAGE,
-    Axes,
-    Figure,
-    even_columns,
-    new_panels,
-    short,
-    term_colour,
-)
-from kdanalysis.draw.sides import side_look
+from kdanalysis.draw.colours import side_look, term_colour
+from kdanalysis.draw.look import PAGE, Axes, Figure, even_columns, new_panels
+from kdanalysis.draw.names import short
 
 MOST_LAYERS = 6
 LOGITS = "logits"  # stands first among the layers, where it was recorded

@@ -2,24 +2,11 @@
 
 import pandas as pd
 
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import (
-    CYCLE,
-    DASHES,
-    FAINT,
-    MARKERS,
-    PAGE,
-    Axes,
-    Figure,
-    plain_log,
-    require,
-    shared_legend,
-    short,
-    state_left_out,
-    styled,
-)
+from kdanalysis.draw.colours import CYCLE, DASHES, FAINT, MARKERS, loss_colours
+from kdanalysis.draw.look import PAGE, Axes, Figure, fine, plain_log, shared_legend, styled
+from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid
-from kdanalysis.draw.settings import fine
+from kdanalysis.draw.tables import require, state_left_out
 
 ACROSS = 3  # panels beside each other
 POINTS = 30  # of a line; more steps are put together, as a single batch is noisy
@@ -65,7 +52,8 @@ def lines_by_run(
     axis = step_label(together) if over_steps else ""
     figure.supxlabel(axis + state_left_out(table), fontsize="medium")
     figure.supylabel(label, fontsize="medium", parse_math=False)
-    _legend(figure, first, over_steps, runs)
+    look = {"ncols": min(len(runs), 4), "handlelength": 3 if over_steps else 1}
+    shared_legend(figure, first, "upper left", **look)
     return figure
 
 
@@ -118,9 +106,3 @@ def _write_values(ax: Axes, x: int, values: pd.Series) -> None:
     for value in values.dropna():
         ax.annotate(f"{value:.3g}", (x, value), xytext=(0, 5), textcoords="offset points",
                     ha="center", fontsize=fine())  # fmt: skip
-
-
-def _legend(figure: Figure, ax: Axes, over_steps: bool, runs: list[str]) -> None:
-    """One legend for all panels, above them."""
-    columns, length = min(len(runs), 4), 3 if over_steps else 1
-    shared_legend(figure, ax, "upper left", ncols=columns, handlelength=length)

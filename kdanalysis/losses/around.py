@@ -1,7 +1,7 @@
 """Losses made of losses: a sum, and standardised logits around any loss."""
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -88,7 +88,8 @@ class Sum(Loss):
             seen = self._seen_by(loss, student, teacher)
             part = loss.slopes(*seen, loss.used_of(target), ramp)
             if self._is_global(loss):
-                part = {k: _in_region_0(slope, student.shape[-1]) for k, slope in part.items()}
+                others = (0, student.shape[-1] - 1)  # regions whose gradient is 0
+                part = {k: F.pad(slope.unsqueeze(-1), others) for k, slope in part.items()}
             found.append(part)
         return merged(found)
 
@@ -102,10 +103,6 @@ class Sum(Loss):
         return f"Sum({', '.join(map(repr, self.losses))})"
 
 
-def _in_region_0(gradient: Float[Tensor, "n c"], regions: int) -> Float[Tensor, "n c r"]:
-    return F.pad(gradient.unsqueeze(-1), (0, regions - 1))
-
-
 def merged(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:
     """Return the terms of several losses, those of equal name added up."""
     found: dict[str, Value] = {}
@@ -115,40 +112,21 @@ def merged(parts: Iterable[dict[str, Value]]) -> dict[str, Value]:
     return found
 
 
+def of_inner(name: str) -> Any:
+    """Return a property that is the inner loss's own."""
+    return property(lambda around: getattr(around.loss, name))
+
+
 class Around(Loss):
-    """A loss around another: its terms, their weights and its temperature are the inner loss's."""
+    """A loss around another: what is not computed, weights above all, is the inner loss's."""
 
     loss: Loss
-
-    @property
-    def term_weights(self) -> dict[str, float]:
-        """Weights of the inner loss's terms."""
-        return self.loss.term_weights
-
-    @property
-    def temperature(self) -> float | None:
-        """The inner loss's temperature."""
-        return self.loss.temperature
-
-    @property
-    def needs_target(self) -> bool:
-        """Whether the inner loss uses the labels."""
-        return self.loss.needs_target
-
-    @property
-    def needs_index(self) -> str:
-        """Name of what in the inner loss needs a class index; "" if nothing."""
-        return self.loss.needs_index
-
-    @property
-    def ignore_index(self) -> int | None:
-        """The label that the inner loss takes for none."""
-        return self.loss.ignore_index
-
-    @property
-    def distributions(self) -> bool:
-        """Whether the inner loss needs targets that add up to 1."""
-        return self.loss.distributions
+    term_weights = of_inner("term_weights")
+    temperature = of_inner("temperature")
+    needs_target = of_inner("needs_target")
+    needs_index = of_inner("needs_index")
+    ignore_index = of_inner("ignore_index")
+    distributions = of_inner("distributions")
 
 
 class LogitStandardized(Around, prefixes={"ls-": {}}):

@@ -20,15 +20,28 @@ WHOLE = ("bucket", "renormalise")  # what makes two distributions of the K token
 class OverTokens(Loss):
     """T^2 times a divergence in nats; over all tokens, or over the teacher's k largest.
 
-    A subclass names its ``measure``. With k the others become one more class (tail "bucket") or
-    are left out of both sides (tail "renormalise"), and a SparseTeacher of k tokens will do.
+    A subclass names its ``measure``. With k the others become one more class (tail
+    "bucket") or are left out of both sides (tail "renormalise"), and a SparseTeacher of k tokens
+    will do.
+
+    Args:
+        k: number of the teacher's largest tokens to compare on; all if None.
+        tail: of the others where k is given, "bucket" or "renormalise".
+        temperature: T > 0.
+        weight: factor on the term.
     """
 
     needs_target = False
     tails: ClassVar[tuple[str, ...]] = WHOLE
     outside: float = -100.0
 
-    def __init__(self, k: int | None, tail: str, temperature: Real, weight: Real) -> None:
+    def __init__(
+        self,
+        k: int | None = None,
+        tail: str = "bucket",
+        temperature: Real = 1.0,
+        weight: Real = 1.0,
+    ) -> None:
         super().__init__()
         if tail not in self.tails:
             raise ValueError(f"tail of {type(self).__name__} is one of {self.tails}, got {tail!r}")
@@ -37,14 +50,14 @@ class OverTokens(Loss):
         self.weight = float(weight)
 
     @property
-    @abstractmethod
-    def measure(self) -> Measure:
-        """The divergence."""
-
-    @property
     def term_weights(self) -> dict[str, float]:
         """Weight of the term."""
         return {self.name: self.weight}
+
+    @property
+    @abstractmethod
+    def measure(self) -> Measure:
+        """The divergence."""
 
     def check_known(self, teacher: SparseTeacher) -> None:
         """Refuse a sparse teacher where the divergence runs over all tokens."""

@@ -32,10 +32,7 @@ class JSD(
     Args:
         beta: b, from 0 to 1.
         scale: whether to divide by b (1 - b) between the ends.
-        k: number of the teacher's largest tokens to compare on; all if None.
-        tail: of the others where k is given, "bucket" or "renormalise".
-        temperature: T > 0.
-        weight: factor on the term.
+        k: this and what follows as for ``OverTokens``.
     """
 
     def __init__(
@@ -69,10 +66,7 @@ class SkewKL(OverTokens, name="skew"):
     Args:
         alpha: a, from 0 (plain KL) to below 1; .1 in the paper.
         divergence: "forward" or "reverse".
-        k: number of the teacher's largest tokens to compare on; all if None.
-        tail: of the others where k is given, "bucket" or "renormalise".
-        temperature: T > 0.
-        weight: factor on the term.
+        k: this and what follows as for ``OverTokens``.
     """
 
     def __init__(
@@ -102,26 +96,10 @@ class SkewKL(OverTokens, name="skew"):
 class TVD(OverTokens, name="tvd"):
     """Total variation distance: L = T^2 sum |p - q| / 2 (f-distill, arXiv 2307.15190).
 
-    Args:
-        k: number of the teacher's largest tokens to compare on; all if None.
-        tail: of the others where k is given, "bucket" or "renormalise".
-        temperature: T > 0.
-        weight: factor on the term.
+    Arguments as for ``OverTokens``.
     """
 
-    def __init__(
-        self,
-        k: int | None = None,
-        tail: str = "bucket",
-        temperature: Real = 1.0,
-        weight: Real = 1.0,
-    ) -> None:
-        super().__init__(k, tail, temperature, weight)
-
-    @property
-    def measure(self) -> Measure:
-        """Total variation."""
-        return TotalVariation()
+    measure = TotalVariation()
 
 
 class AlphaBeta(OverTokens, name="ab"):
@@ -132,10 +110,7 @@ class AlphaBeta(OverTokens, name="ab"):
     Args:
         alpha: a > 0.
         beta: b > 0.
-        k: number of the teacher's largest tokens to compare on; all if None.
-        tail: of the others where k is given, "bucket" or "renormalise".
-        temperature: T > 0.
-        weight: factor on the term.
+        k: this and what follows as for ``OverTokens``.
     """
 
     def __init__(

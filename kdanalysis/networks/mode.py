@@ -38,12 +38,9 @@ class Before(NamedTuple):
         pairs = zip(self.generators, now.generators, strict=True)
         if not all(torch.equal(a, b) for a, b in pairs):
             return "draws random numbers, as DropPath, F.dropout or RReLU do"
-        kept = self.buffers.keys() & now.buffers.keys()
-        changed = [n for n in self.buffers if n in kept and self._differs(n, now)]
+        kept = [n for n in self.buffers if n in now.buffers]
+        changed = [n for n in kept if not torch.equal(self.buffers[n], now.buffers[n])]
         return f"changes its buffer {changed[0]!r}" if changed else None
-
-    def _differs(self, name: str, now: "Before") -> bool:
-        return not torch.equal(self.buffers[name], now.buffers[name])
 
 
 def unsettled(model: nn.Module) -> list[str]:

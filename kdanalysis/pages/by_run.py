@@ -6,9 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.by_step import over_samples
 from kdanalysis.analyzers.noun import Names, Picture
-from kdanalysis.draw.look import Figure, require
+from kdanalysis.draw.look import Figure
 from kdanalysis.draw.overlay import curves_over, dots_by_name
+from kdanalysis.draw.tables import require
 from kdanalysis.losses import non_top_terms
 from kdanalysis.pages.compare_runs import BY_RUN
 from kdanalysis.pages.html import Section
@@ -85,10 +87,8 @@ def cancellation_by_run(table: pd.DataFrame) -> Figure:
 def _means(rows: pd.DataFrame, names: list[str], value: str) -> pd.DataFrame:
     """Mean of a value over records or samples, by run and the names in their order."""
     known = rows[rows[value].notna() & (rows.n > 0)]
-    sums = known.assign(total=known[value] * known.n)
-    sums = sums.groupby(["run", *names], sort=False)[["total", "n"]].sum()
-    means = (sums.total / sums.n).replace([np.inf, -np.inf], np.nan)
-    return means.rename(value).reset_index()
+    means = over_samples(known, ["run", *names], [value])[value]
+    return means.replace([np.inf, -np.inf], np.nan).reset_index()
 
 
 def _last(rows: pd.DataFrame) -> pd.DataFrame:

@@ -72,7 +72,10 @@ def experiment_study(
     settings = common_settings([run.info for run in opened.values()])
     explorer = explorer_of(valid, settings, device, watch, f"Over {images:,} validation images.")
     calibration = {"teacher": card.tables["calibration"]} | of_students["calibration"]
-    of_ladders = by_noun({name: trained_tables(one) for name, one in (ladders or {}).items()})
+    of_ladders = by_noun({
+        name: one.history() | ladder_tables(one.ladder, one.loss, one.batches())
+        for name, one in (ladders or {}).items()
+    })  # fmt: skip
     further = [noun for noun in of_runs if noun not in ORDER]
     training = {noun: of_runs[noun] for noun in (*TRAINING, *further) if noun in of_runs}
     validation = {noun: of_students[noun] for noun in VALIDATION if noun in of_students}
@@ -104,11 +107,6 @@ def experiment_sections(
     found = [section_of_runs(noun, tables, named.get(noun)) for noun, tables in shown.items()]
     teacher = [of_teacher[noun] for noun in TEACHER if noun in of_teacher]
     return arranged([students_section(students), *teacher, *found])
-
-
-def trained_tables(trained: TrainedLadder) -> dict[str, pd.DataFrame]:
-    """Return the tables of a trained ladder over the validation images, and of its epochs."""
-    return trained.history() | ladder_tables(trained.ladder, trained.loss, trained.batches())
 
 
 def student_tables(

@@ -9,11 +9,9 @@ import pandas as pd
 import torch
 from markupsafe import Markup
 
-from kdanalysis.analyzers.sweep.gram import CE, TermGram, page_ks
-from kdanalysis.analyzers.sweep.gram_pictures import explored_over_k
+from kdanalysis.analyzers.sweep.gram import CE, TermGram, explored_over_k, page_ks
 from kdanalysis.core.sweep.stacked import stacked
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import CYCLE, OLIVE, WINE
+from kdanalysis.draw.colours import CYCLE, OLIVE, WINE, loss_colours
 from kdanalysis.pages.html import Shown
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.setting import common_settings

@@ -76,7 +76,9 @@ def ladder(
         shuffled = splits.train.batches(batch_size, shuffle=True, seed=seed)
         fit = watch(_first(shuffled, fitted, device), "Fitting", fitted)
         blocks, example = (student_blocks, teacher_blocks), next(splits.valid.batches(2))[0]
-        made, r2 = _fitted(networks, fit, blocks, strength, example.to(device))
+        found = fit_connectors(*networks, (x for x, _ in fit), *blocks, strength=strength)
+        made = Ladder(*networks, example.to(device), *blocks, connectors=found.connectors)
+        r2 = found.r2
     whole, count = Blockwise(base, made.blocks), len(splits.valid)
     look = watch(_first(splits.valid.batches(batch_size), count, device), "Climbing", count)
     told = _facts(student, teacher, made, splits, whole)
@@ -95,18 +97,6 @@ def _facts(
         "validation images": f"{len(data.valid):,}",
         "loss of the gradients": repr(loss),
     }
-
-
-def _fitted(
-    networks: Sequence[nn.Module],
-    fit: Iterable[tuple],
-    blocks: tuple[Sequence[str] | None, Sequence[str] | None],
-    strength: float,
-    example: Tensor,
-) -> tuple[Ladder, Any]:
-    """Return a ladder whose connectors are fitted, and how much each explains."""
-    found = fit_connectors(*networks, (x for x, _ in fit), *blocks, strength=strength)
-    return Ladder(*networks, example, *blocks, connectors=found.connectors), found.r2
 
 
 def ladder_study(facts: Mapping[str, object], tables: Mapping[str, pd.DataFrame]) -> Study:

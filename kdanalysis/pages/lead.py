@@ -10,20 +10,10 @@ from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.students.agreement import at_the_end
 from kdanalysis.analyzers.terms.direction_reading import against_first, measured
 from kdanalysis.draw.beside import names_beside
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import (
-    FAINT,
-    GREY,
-    INK,
-    MARKERS,
-    Axes,
-    Figure,
-    new_axes,
-    require,
-    short,
-    styled,
-    top_legend,
-)
+from kdanalysis.draw.colours import FAINT, GREY, INK, MARKERS, loss_colours
+from kdanalysis.draw.look import Axes, Figure, new_axes, styled, top_legend
+from kdanalysis.draw.names import short
+from kdanalysis.draw.tables import require
 from kdanalysis.pages.explorer import WEIGHTS, Explorer
 from kdanalysis.pages.html import Shown
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from kdanalysis.analyzers.noun import Picture
-from kdanalysis.analyzers.regions.sight_pictures import drawn_scales, sight_of_image
+from kdanalysis.analyzers.regions.sight import drawn_scales, sight_of_image
 from kdanalysis.core.arguments import typed
 from kdanalysis.data import DataSplits, load_data
-from kdanalysis.draw.look import class_names, short
+from kdanalysis.draw.names import class_names, short
 from kdanalysis.losses import Loss, parse_loss
 from kdanalysis.pages.given import called, is_network, network_of
 from kdanalysis.pages.html import Section

@@ -43,8 +43,10 @@ class RankLock:
                 "close that writer first, or give this one a run folder of its own"
             ) from None
         try:
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            me = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
             with whole_file(self._holder) as file:
-                file.write(json.dumps(_me()).encode())
+                file.write(json.dumps(me).encode())
         except BaseException:
             self._lock.release()
             raise
@@ -62,8 +64,3 @@ class RankLock:
             return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
         except (OSError, ValueError, KeyError, TypeError):
             return "a process that did not leave its name"
-
-
-def _me() -> dict[str, object]:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}

@@ -51,10 +51,7 @@ def serialise(table: pa.Table) -> Serialised:
     ) as writer:
         row = max(1, table.nbytes // max(1, len(table)))
         writer.write_table(table, row_group_size=max(1, _GROUP_BYTES // row))
-    return _with_checksum(memoryview(sink.getvalue()))
-
-
-def _with_checksum(data: memoryview) -> Serialised:
+    data = memoryview(sink.getvalue())
     split = len(data) - _END - int.from_bytes(data[-8:-4], "little")
     crc = zlib.crc32(data[split:], zlib.crc32(data[:split]))
     return Serialised((data[:split], _MAGIC + crc.to_bytes(4, "little"), data[split:]), crc)
@@ -79,15 +76,11 @@ def checksum(path: Path) -> int:
         if not trailer.startswith(_MAGIC):
             raise ValueError("altered: its checksum is not where its footer says")
         file.seek(0)
-        crc = _crc_of(file, size - split - _TRAILER, _crc_of_first(file, split))
+        crc = _crc_of(file, split, 0)
+        file.seek(split + _TRAILER)
+        crc = _crc_of(file, size - split - _TRAILER, crc)
     if crc != int.from_bytes(trailer[4:], "little"):
         raise ValueError("altered: its bytes do not fit its checksum")
-    return crc
-
-
-def _crc_of_first(file, split: int) -> int:
-    crc = _crc_of(file, split, 0)
-    file.seek(split + _TRAILER)
     return crc
 
 

@@ -124,8 +124,9 @@ def open_source(
         logits, run = None, path
     else:
         logits = path if isinstance(path, Logits) else open_logits(path, keys, vocabulary)
-        run = _run_of(logits)
-    source = Source(name or _name_of(logits or run), logits, run, most_steps=most_steps)
+        run = logits.table.run if isinstance(logits.table, RunFolder) else None
+    called = name or Path((logits or run).path).resolve().name
+    source = Source(called, logits, run, most_steps=most_steps)
     if student and "student_logits" not in source.columns():
         raise ValueError(
             f"{source.path} holds teacher logits alone: the losses' gradients are in the student's "
@@ -189,12 +190,3 @@ def _kept_run(path: Path) -> StoredRun | None:
     """Return a run of which a few classes of every row were kept; None where it is none."""
     run = StoredRun(path) if path.is_dir() else None
     return run if run is not None and run.kind == "tokens" else None
-
-
-def _run_of(logits: Logits) -> StoredRun | None:
-    table = logits.table
-    return table.run if isinstance(table, RunFolder) else None
-
-
-def _name_of(held: Any) -> str:
-    return Path(held.path).resolve().name

@@ -13,7 +13,7 @@ from problems import batch
 import kdanalysis as kd
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
-from kdanalysis.draw.look import term_colour
+from kdanalysis.draw.colours import term_colour
 from kdanalysis.losses import non_top_terms, restore_loss, term_colour_of
 from kdanalysis.losses.registry import KINDS
 from tests.losses.claims import CLAIMS

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdanalysis.analyzers.teacher.modality import Modality
-from kdanalysis.analyzers.teacher.modality_pictures import modality_by_class
+from kdanalysis.analyzers.teacher.modality import Modality, modality_by_class
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.draw.colours import LOSSES, loss_colours

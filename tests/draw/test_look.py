@@ -9,18 +9,10 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from kdanalysis.draw.look import (
-    PALETTE,
-    class_names,
-    ladder_colours,
-    plain_log,
-    require,
-    short,
-    state_left_out,
-    styled,
-    term_colour,
-)
-from kdanalysis.draw.sides import side_look
+from kdanalysis.draw.colours import PALETTE, ladder_colours, side_look, term_colour
+from kdanalysis.draw.look import plain_log, styled
+from kdanalysis.draw.names import class_names, short
+from kdanalysis.draw.tables import require, state_left_out
 
 
 def luminance(colour: str) -> float:

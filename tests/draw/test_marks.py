@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from kdanalysis.draw.look import CYCLE, INK, new_axes
+from kdanalysis.draw.colours import CYCLE, INK
+from kdanalysis.draw.look import new_axes
 from kdanalysis.draw.marks import banded_line, cosine_map, heat_map, line_look
 
 CELLS = np.array([[0.2, 0.9], [np.nan, 0.4]])

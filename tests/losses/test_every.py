@@ -7,7 +7,7 @@ from problems import EVERY
 
 from kdanalysis import Loss, parse_loss
 from kdanalysis.analyzers import load_nouns
-from kdanalysis.draw import look
+from kdanalysis.draw import colours as palette
 from kdanalysis.losses import non_top_terms, term_colour_of
 from kdanalysis.losses.registry import KINDS, named, prefixed
 from tests.losses.claims import CLAIMS
@@ -48,7 +48,7 @@ def test_terms_have_the_colours_and_roles_that_their_losses_give():
     colours = [term_colour_of(term) for term in terms]
     assert len(set(colours)) == len(terms)
     load_nouns()  # from then on figures ask the losses
-    assert [look.term_colour(term) for term in terms] == [look.PALETTE[c] for c in colours]
+    assert [palette.term_colour(term) for term in terms] == [palette.PALETTE[c] for c in colours]
     assert term_colour_of("gdkd:low_other") == term_colour_of("low_other") == "vermilion"
     assert term_colour_of("low_7") is None
 

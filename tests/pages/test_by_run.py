@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from kdanalysis.analyzers.sweep.gram import CE
-from kdanalysis.draw.look import CYCLE, OLIVE, WINE
+from kdanalysis.draw.colours import CYCLE, OLIVE, WINE
 from kdanalysis.pages.by_run import snr_by_run
 from kdanalysis.pages.explorer import HUES, Explorer
 from kdanalysis.pages.html.page import read

@@ -1,7 +1,5 @@
 """Ambiguity: how many things a teacher sees in the cells of one image."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import torch
@@ -10,23 +8,12 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with_means
-from kdanalysis.analyzers.by_step import check_steps
 from kdanalysis.analyzers.evidence import difference_of_shares, spread_told
-from kdanalysis.analyzers.noun import Reading
-from kdanalysis.draw.look import (
-    BLUE,
-    GREY,
-    PAGE,
-    VERMILION,
-    Axes,
-    Figure,
-    names_in,
-    new_panels,
-    require,
-    short,
-    state_left_out,
-)
-from kdanalysis.draw.settings import fine
+from kdanalysis.analyzers.noun import Names, Reading
+from kdanalysis.draw.colours import BLUE, GREY, VERMILION
+from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels
+from kdanalysis.draw.names import names_in, short
+from kdanalysis.draw.tables import require, state_left_out
 
 MEANS = ("entropy", "differing", "divergence", "clear")
 TEACHER = {"right": BLUE, "wrong": VERMILION}
@@ -45,25 +32,15 @@ class RegionAmbiguity(Regional):
     - ``divergence``: mean over cells of KL(cell || whole image) at T = 1, in nats;
     - ``clear``: whether no cell names another class.
 
-    Args:
-        num_classes: of the logits.
-        scales: of the regions; one beyond the whole image at least.
-        epochs: every epoch of a training, which captures an image once in each; a single one for
-            regions that come from no training.
-
-    Raises:
-        ValueError: there are no cells to compare.
+    Arguments and errors as for ``Regional``.
     """
 
     noun, title, of_cells = "ambiguity", "Ambiguity of the images", True
     needs = ("teacher_regions", "target")
-    made_for = ("num_classes", "scales", "steps")
 
-    def __init__(
-        self, num_classes: int, scales: Sequence[int] = (1, 2, 4), epochs: Sequence[int] = (0,)
-    ) -> None:
-        super().__init__(num_classes, scales, epochs=check_steps(epochs))
-        self.add_sum("sums", num_classes, 2, len(self.scales) - 1, 1 + len(MEANS))
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """One row a class, whether the teacher is wrong, and a scale."""
+        return {"sums": (self.num_classes, 2, len(self.scales) - 1, 1 + len(MEANS))}
 
     def add(self, teacher: Regions, target: Labels) -> None:
         """Add the finite samples of a batch."""
@@ -115,7 +92,7 @@ def measures(teacher: Float[Tensor, "n c r"], part: slice) -> Float[Tensor, "n q
 
 
 @RegionAmbiguity.reads(names=True)
-def ambiguity_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -> Reading:
+def ambiguity_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     """How much of a teacher's image is ambiguous, and where it is more so.
 
     Images that the teacher gets right and wrong are compared where there are 10 of either, and so
@@ -181,7 +158,7 @@ def _ranked(table: pd.DataFrame) -> pd.DataFrame:
     names=True,
     panels=True,
 )
-def ambiguity_by_class(table: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
+def ambiguity_by_class(table: pd.DataFrame, names: Names = None) -> Figure:
     """Share of differing cells where the teacher is right and wrong; entropy of the classes.
 
     Left, the mean share of cells that name another class than the whole image, with the share of
@@ -211,7 +188,7 @@ def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
     ax.legend(loc="upper left", frameon=False)
 
 
-def _classes(ax: Axes, table: pd.DataFrame, names: Sequence[str] | None) -> None:
+def _classes(ax: Axes, table: pd.DataFrame, names: Names) -> None:
     ranked = _ranked(table)
     some = ranked if len(ranked) <= 2 * MOST else pd.concat([ranked[:MOST], ranked[-MOST:]])
     labels = names_in(table, names)

@@ -1,7 +1,9 @@
 """Anatomy of scale decoupling: what the cases of the regions are, weigh and pull (SDD)."""
 
 from collections.abc import Sequence
+from math import isnan
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -12,16 +14,23 @@ from kdanalysis.analyzers.by_region import (
     RegionLoss,
     Regions,
     cells,
+    inner_scales,
     region_gradients,
     region_loss,
     tell_complementary,
     with_means,
 )
+from kdanalysis.analyzers.evidence import SEEN, Interval, jackknife, spread_told, weakest
+from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.core.regions import count_regions
+from kdanalysis.draw.names import names_in, short
+from kdanalysis.draw.tables import require
 
 QUANTITIES = ("n", "value", "norm")
 SPLITS = ("by_class", "by_correctness")
+HALF = 0.5  # of the pairs: fewer are few
+IMAGES = 10  # of fewer no class is compared
 
 
 class RegionAnatomy(ByCase):
@@ -36,10 +45,7 @@ class RegionAnatomy(ByCase):
     SDD's weight of complementary regions and its mean over regions.
 
     Args:
-        loss: of one region, such as the base of an SDD.
-        num_classes: of the logits.
-        scales: of the regions.
-        epochs: every epoch.
+        loss: of one region, such as the base of an SDD; the others as for ``Regional``.
     """
 
     noun, title = "anatomy", "Anatomy of the regions"
@@ -100,3 +106,145 @@ def _rows(sums: Tensor, places: list[tuple], names: list[str]) -> pd.DataFrame:
     for name, total in zip(QUANTITIES, sums.unbind(-1), strict=True):
         frame[f"share_{name}"] = (total / total.sum(-1, keepdim=True)).flatten().tolist()
     return frame
+
+
+@RegionAnatomy.reads(names=True)
+def anatomy_reading(table: pd.DataFrame, names: Names = None) -> Reading:
+    """Whether complementary cells are few and large, and where the definitions differ.
+
+    Few are less than half of the pairs; large are a loss and a gradient norm both above the mean
+    of all pairs, small both below; at the finest scale, each with its 95 % interval by the
+    jackknife over classes, in which the cells of a class go together. The number is their part of
+    pairs, loss and gradient at every scale, under both definitions.
+    """
+    sums = scale_sums(table)
+    number = "; ".join(
+        f"scale {scale} {split.replace('_', ' ')}: {_parts(*shares(some, split))}"
+        for scale, some in sums.groupby("scale", sort=False)
+        for split in SPLITS
+    )
+    finest = int(sums.index.get_level_values("scale").max())
+    if finest == 1:
+        return Reading("There is only the whole image, which is consistent with itself.", number)
+    fine = sums.loc[[finest]]
+    of_classes = class_sums(table, finest)
+    told = " ".join(_verdict(fine, of_classes, split, finest) for split in SPLITS)
+    between = fine[fine.by_class != fine.by_correctness].n.sum() / fine.n.sum()
+    told += (
+        f" The definitions disagree about {between:.1%} of these pairs, where cell and image are "
+        f"both wrong in two ways (GW-LW other)."
+    )
+    return Reading(told + _classes(table, finest, names), number)
+
+
+def scale_sums(table: pd.DataFrame) -> pd.DataFrame:
+    """Sums over epochs and cells by (scale, case), scales beyond the whole image where any.
+
+    Columns n, value and norm are sums over pairs, ``by_class`` and ``by_correctness`` as in the
+    table.
+    """
+    rows = cell_rows(table)
+    rows = rows[rows.scale.isin(inner_scales(rows))]
+    rows = rows.assign(**{name: (rows[name] * rows.n).fillna(0.0) for name in ("value", "norm")})
+    each = rows.groupby(["scale", "case"], sort=False)
+    told = each[list(SPLITS)].first()
+    return each[["n", "value", "norm"]].sum().join(told)
+
+
+@RegionAnatomy.shortens
+def scale_means(table: pd.DataFrame) -> pd.DataFrame:
+    """Return ``scale_sums`` as a table, value and norm being means over pairs."""
+    sums = scale_sums(table)
+    return sums.assign(value=sums.value / sums.n, norm=sums.norm / sums.n).reset_index()
+
+
+def cell_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows by cell.
+
+    Raises:
+        ValueError: as ``require``.
+    """
+    places = ("part", "epoch", "scale", "row", "column", "case")
+    require(table, *places, *QUANTITIES, *SPLITS, number="value")
+    return table[table.part == "cell"]
+
+
+def shares(sums: pd.DataFrame, split: str) -> tuple[float, float, float]:
+    """Complementary part of the pairs, of the loss and of the gradient norms; NaN where none."""
+    total = sums[list(QUANTITIES)].sum()
+    part = sums[sums[split]][list(QUANTITIES)].sum()
+    return tuple((part / total.where(total != 0)).tolist())
+
+
+def _parts(n: float, value: float, norm: float) -> str:
+    told = f"{value:.1%} of the loss, {norm:.1%} of the gradient"
+    return f"{n:.1%} of the pairs, {'no pair has a gradient' if isnan(norm) else told}"
+
+
+def class_sums(table: pd.DataFrame, scale: int) -> pd.DataFrame:
+    """Sums of n, value and norm over all pairs of a class and scale, by (class, case)."""
+    require(table, "class")
+    rows = table[(table.part == "class") & (table.scale == scale)]
+    rows = rows.assign(**{name: (rows[name] * rows.n).fillna(0.0) for name in ("value", "norm")})
+    return rows[rows.groupby("class").n.transform("sum") > 0]
+
+
+def over_classes(rows: pd.DataFrame, split: str) -> dict[str, Interval]:
+    """Share of complementary pairs, and the logarithms of their loss and gradient over the means.
+
+    Each with its interval by the jackknife over classes.
+
+    Args:
+        rows: as :func:`class_sums` gives them.
+        split: "by_class" or "by_correctness".
+    """
+    sums = rows.groupby("class")[list(QUANTITIES)].sum().to_numpy()
+    parts = rows[list(QUANTITIES)].where(rows[split], 0).groupby(rows["class"]).sum().to_numpy()
+    whole, part = sums.sum(0), parts.sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (part / whole, *((part - parts) / (whole - sums)))
+        logs = {
+            name: [np.log(one[place] / one[0]) for one in found]
+            for place, name in enumerate(QUANTITIES[1:], 1)
+        }
+    few = jackknife(found[0][0], [one[0] for one in found[1:]])
+    return {"n": few} | {name: jackknife(first, left) for name, (first, *left) in logs.items()}
+
+
+def _verdict(sums: pd.DataFrame, of_classes: pd.DataFrame, split: str, scale: int) -> str:
+    n, _, norm = shares(sums, split)
+    name = split.removeprefix("by_")
+    if n == 0:
+        return f"By {name} no cell of scale {scale} is complementary."
+    found = over_classes(of_classes, split)
+    few = found["n"].above(HALF).negated
+    many = few.negated.verdict == SEEN
+    start = f"By {name}, that the complementary cells of scale {scale} are "
+    start += f"{'many' if many else 'few'} {(few.negated if many else few).claim}: "
+    start += f"{found['n'].percent()} of the pairs"
+    if isnan(norm):
+        return f"{start}; no pair has a gradient."
+    sizes = [found[quantity] for quantity in QUANTITIES[1:]]
+    small = weakest(size.negated for size in sizes)
+    large = weakest(sizes)
+    told = f"small {small.claim}" if small.verdict == SEEN else f"large {large.claim}"
+    return (
+        f"{start}; that they are {told}: {sizes[0].ratio()} times the mean loss and "
+        f"{sizes[1].ratio()} times the mean gradient norm."
+    )
+
+
+def _classes(table: pd.DataFrame, scale: int, names: Names) -> str:
+    """Say whether the share of complementary cells differs by class, of 10 images or more.
+
+    An image of several epochs counts once, and its cells as one.
+    """
+    rows = class_sums(table, scale)
+    rows = rows.assign(found=rows.n * rows.by_class).groupby("class")[["found", "n"]].sum()
+    images = rows.n / scale**2 / cell_rows(table).epoch.nunique()
+    rows, images = rows[images >= IMAGES], images[images >= IMAGES]
+    if len(rows) < 2:
+        return ""
+    labels = names_in(table, names)
+    of = [short(labels[int(place)], 24) for place in rows.index]
+    return f" Whether that share differs by class: {spread_told(of, rows.found / rows.n, images)}."

@@ -6,23 +6,12 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.by_region import inner_scales
-from kdanalysis.analyzers.regions.anatomy import RegionAnatomy
-from kdanalysis.analyzers.regions.anatomy_reading import cell_rows, scale_sums
-from kdanalysis.draw.look import (
-    BLUE,
-    ORANGE,
-    PAGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    Axes,
-    Figure,
-    new_panels,
-    shared_legend,
-    state_left_out,
-)
+from kdanalysis.analyzers.regions.anatomy import RegionAnatomy, cell_rows, scale_sums
+from kdanalysis.draw.colours import BLUE, ORANGE, PURPLE, SKY, VERMILION
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, shared_legend
 from kdanalysis.draw.marks import heat_map, stacked_bars
 from kdanalysis.draw.panels import panel_grid
+from kdanalysis.draw.tables import state_left_out
 
 CASE_COLOURS = {
     "GT-LT": BLUE,

@@ -16,24 +16,14 @@ from kdanalysis.analyzers.by_region import (
     region_gradients,
     scale_slices,
 )
-from kdanalysis.analyzers.by_step import check_steps
 from kdanalysis.analyzers.evidence import SEEN, Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.regions.ambiguity import by_image, epochs_told
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import (
-    BLUE,
-    GREY,
-    PAGE,
-    VERMILION,
-    Axes,
-    Figure,
-    new_panels,
-    require,
-    shared_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import BLUE, GREY, VERMILION
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, shared_legend
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.tables import require, state_left_out
 
 SUMS = ("n", "ratio", "square", "norm", "no_gradient")
 FEW = 10  # fewer images make no point of the line
@@ -54,14 +44,8 @@ class RegionCancellation(Regional):
     image: none for a clear image, more for an ambiguous one.
 
     Args:
-        loss: of one region, such as the base of an SDD.
-        num_classes: of the logits.
-        scales: of the regions; one beyond the whole image at least.
-        epochs: every epoch of a training, which captures an image once in each; a single one for
-            regions that come from no training.
-
-    Raises:
-        ValueError: there are no cells to compare.
+        loss: of one region, such as the base of an SDD; the others, and errors, as for
+            ``Regional``.
     """
 
     noun, title, of_cells = "cancellation", "Cancellation of the cells' gradients", True
@@ -75,7 +59,7 @@ class RegionCancellation(Regional):
         scales: Sequence[int] = (1, 2, 4),
         epochs: Sequence[int] = (0,),
     ) -> None:
-        super().__init__(num_classes, scales, loss=loss, epochs=check_steps(epochs))
+        super().__init__(num_classes, scales, epochs, loss=loss)
         self.add_sum("sums", sum(m * m + 1 for m in self.scales[1:]), len(SUMS))
 
     def add(self, student: Regions, teacher: Regions, target: Labels) -> None:

@@ -2,18 +2,27 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from kdanalysis.analyzers.by_region import cells, check_cells, scale_slices
-from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.analyzers.noun import Names, Noun, Reading
 from kdanalysis.analyzers.regions.ambiguity import measures
 from kdanalysis.core.regions import check_scales
-from kdanalysis.draw.look import require
+from kdanalysis.draw.colours import FAINT, INK, ORANGE, VERMILION
+from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_figure, styled
+from kdanalysis.draw.names import class_names, short
+from kdanalysis.draw.tables import require
 
 COLUMNS = ("sample_id", "label", "scale", "row", "column", "class", "confidence", "differs")
+WIDTH, HEIGHT = PAGE + 0.6, 5.3  # inches, as all below
+PLACES = ((1.75, 1.9), (3.8, 3.7))  # left edge and width of the coarser and of the finer cells
+BAR = 0.34  # height of the bar below a cell
+GAP = 0.03  # of a cell, between two of them
+WRITTEN = 4  # at finer scales no name fits below a cell
 
 
 class Sight(Noun):
@@ -93,3 +102,113 @@ def sight_reading(table: pd.DataFrame) -> Reading:
     if alone:
         told += f" In {alone} of them a cell names the label and the whole image is read otherwise."
     return Reading(told, number)
+
+
+@styled
+def sight_of_image(
+    table: pd.DataFrame,
+    image: UInt8[np.ndarray, "h w 3"],
+    sample_id: int,
+    names: Names = None,
+) -> Figure:
+    """One image, then its cells at two scales, each with the teacher's class in a bar below it.
+
+    The first picture is the image, its label above and the teacher's class below. The others are
+    the cells as they are, apart from each other; the bar holds the class and the teacher's
+    probability of it. Cells that name another class than the whole image have a coloured outline
+    and bar. Two scales are drawn, the finest of up to 4 x 4 cells and the one before.
+
+    Args:
+        table: as ``sight_table`` gives it.
+        image: its pixels, height by width.
+        sample_id: of the image.
+        names: a name for every class.
+
+    Raises:
+        ValueError: the table has no row of this image, or no scale in whose cells a name fits.
+    """
+    require(table, *COLUMNS)
+    rows = table[table.sample_id == sample_id]
+    if rows.empty:
+        raise ValueError(f"the table has no sample {sample_id}")
+    labels = class_names(int(max(table["class"].max(), table.label.max())) + 1, names)
+    scales = drawn_scales(rows.scale.unique().tolist())
+    if not scales:
+        raise ValueError(f"there is no scale from 2 to {WRITTEN}, below whose cells a name fits")
+    figure = new_figure(WIDTH, HEIGHT, layout=None)
+    _plain(_axes(figure, 0.1, 1.5, 1.5), image, rows, labels)
+    for scale, (left, side) in zip(scales, PLACES[-len(scales) :], strict=True):
+        of_scale = rows[rows.scale == scale]
+        high = side + scale * BAR
+        _cells(_axes(figure, left, side, high), image, of_scale, BAR * scale / side, labels)
+    return figure
+
+
+def drawn_scales(scales: Sequence[int]) -> list[int]:
+    """Return the two finest scales below whose cells a name fits; none where there is no such."""
+    return [scale for scale in scales if 1 < scale <= WRITTEN][-2:]
+
+
+def _axes(figure: Figure, left: float, width: float, height: float) -> Axes:
+    """Add axes, in inches, all with one upper edge."""
+    bottom = HEIGHT - 0.48 - height
+    return figure.add_axes((left / WIDTH, bottom / HEIGHT, width / WIDTH, height / HEIGHT))
+
+
+def _plain(
+    ax: Axes, image: UInt8[np.ndarray, "h w 3"], rows: pd.DataFrame, labels: list[str]
+) -> None:
+    whole = rows[rows.scale == 1].iloc[0]
+    ax.imshow(image, interpolation="nearest")
+    ax.set_title(f"label:\n{short(labels[whole.label], 20)}", loc="left", parse_math=False)
+    ax.set_xlabel(
+        f"the teacher reads:\n{short(labels[whole['class']], 22)}\n{whole.confidence:.0%}",
+        parse_math=False,
+        loc="left",
+    )
+    _bare(ax)
+
+
+def _cells(
+    ax: Axes,
+    image: UInt8[np.ndarray, "h w 3"],
+    rows: pd.DataFrame,
+    bar: float,
+    labels: list[str],
+) -> None:
+    """Draw the cells of one scale; ``bar`` is the height of a bar, where a cell's side is 1."""
+    from matplotlib.patches import Rectangle
+
+    scale, step = int(rows.scale.iloc[0]), 1 + bar
+    edges = [np.linspace(0, size, scale + 1).round().astype(int) for size in image.shape[:2]]
+    for (_, row), differs in zip(rows.iterrows(), rows.differs, strict=True):
+        i, j = int(row["row"]), int(row["column"])
+        crop = image[edges[0][i] : edges[0][i + 1], edges[1][j] : edges[1][j + 1]]
+        left, top, side = j + GAP, i * step + GAP, 1 - 2 * GAP
+        ax.imshow(crop, interpolation="nearest", extent=(left, left + side, top + side, top))
+        colour, width = (VERMILION, 2.2) if differs else (FAINT, 1.0)
+        frame = {"edgecolor": colour, "linewidth": width}
+        ax.add_patch(Rectangle((left, top), side, side, fill=False, **frame))
+        ground = ORANGE if differs else FAINT
+        ax.add_patch(Rectangle((left, top + side), side, bar - GAP, facecolor=ground, **frame))
+        ax.text(
+            j + 0.5,
+            top + side + (bar - GAP) / 2,
+            f"{short(labels[row['class']], 11)}\n{row.confidence:.0%}",
+            ha="center",
+            va="center",
+            fontsize=fine(),
+            color=INK,
+            linespacing=0.95,
+            parse_math=False,
+        )
+    ax.set_xlim(0, scale)
+    ax.set_ylim(scale * step, 0)
+    ax.set_title(f"{scale} x {scale} cells", loc="left")
+    _bare(ax)
+
+
+def _bare(ax: Axes) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)

@@ -1,6 +1,6 @@
 """Uptake: whether the student's region says what its teacher's region says, by case."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 import torch
@@ -16,7 +16,7 @@ from kdanalysis.analyzers.by_region import (
     with_means,
 )
 from kdanalysis.analyzers.evidence import SEEN, Interval, Z, share_interval
-from kdanalysis.analyzers.noun import Reading, last_epoch
+from kdanalysis.analyzers.noun import Reading, Tables, last_epoch
 from kdanalysis.analyzers.students.seeds import (
     above_base,
     base_of,
@@ -24,7 +24,7 @@ from kdanalysis.analyzers.students.seeds import (
     what_intervals_are_over,
 )
 from kdanalysis.core.cases import KINDS, region_kinds
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 SHARES = ("local", "whole", "own", "label")
 SAID = ("local", "whole")  # what is read and drawn
@@ -43,22 +43,15 @@ class RegionUptake(ByCase):
     - ``own``: the student's own class of the whole image;
     - ``label``: the label.
 
-    Args:
-        num_classes: of the logits.
-        scales: of the regions.
-        epochs: every epoch.
+    Arguments as for ``Regional``.
     """
 
     noun, title = "uptake", "Uptake of the cells' classes"
-    made_for = ("num_classes", "scales", "steps")
 
-    def __init__(
-        self, num_classes: int, scales: Sequence[int] = (1, 2, 4), epochs: Sequence[int] = (0,)
-    ) -> None:
-        super().__init__(num_classes, scales, epochs)
-        places = len(self.epochs), len(self.scales), len(KINDS)
-        self.add_sum("sums", *places, 1 + len(SHARES))
-        self.add_sum("leads", *places[:2], len(LEADS))
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """By epoch and scale: sums of every case, and of the images."""
+        places = len(self.epochs), len(self.scales)
+        return {"sums": (*places, len(KINDS), 1 + len(SHARES)), "leads": (*places, len(LEADS))}
 
     def add(self, student: Regions, teacher: Regions, target: Labels, place: Labels) -> None:
         """Add the finite samples of a batch, with the places of their epochs."""
@@ -167,7 +160,7 @@ def pooled(rows: pd.DataFrame) -> dict[str, int | float]:
 
 
 @RegionUptake.reads(of_all=True)
-def runs_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+def runs_reading(tables: Tables) -> Reading:
     """Whether students take up more than plain KD's of what the teacher says in cells of their own.
 
     Than the first one's where there is no plain KD. The interval takes the cells of an image as
@@ -201,7 +194,7 @@ def _of_scale(table: pd.DataFrame, scale: int) -> pd.Series:
     return rows[rows.scale == scale].iloc[0]
 
 
-def run_shares(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def run_shares(tables: Tables) -> pd.DataFrame:
     """Return run, scale, kind ("same" or "other"), n, local, whole, at the finest common scale."""
     found = {run: by_scale(table) for run, table in tables.items()}
     common = set.intersection(*(set(scales) for scales in found.values()))

@@ -1,12 +1,10 @@
 """Uptake drawn: whether the student says in a cell what its teacher says there."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.by_region import inner_scales
-from kdanalysis.analyzers.noun import last_epoch
+from kdanalysis.analyzers.noun import Tables, last_epoch
 from kdanalysis.analyzers.regions.anatomy_pictures import CASE_COLOURS
 from kdanalysis.analyzers.regions.uptake import (
     COLUMNS,
@@ -14,21 +12,10 @@ from kdanalysis.analyzers.regions.uptake import (
     pooled,
     run_shares,
 )
-from kdanalysis.draw.look import (
-    BLUE,
-    DASHES,
-    GREY,
-    PAGE,
-    VERMILION,
-    Axes,
-    Figure,
-    new_panels,
-    require,
-    shared_legend,
-    short,
-    state_left_out,
-)
-from kdanalysis.draw.settings import fine
+from kdanalysis.draw.colours import BLUE, DASHES, GREY, VERMILION
+from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels, shared_legend
+from kdanalysis.draw.names import short
+from kdanalysis.draw.tables import require, state_left_out
 
 SAYS = {  # what a student says, how it is filled and told
     "local": ("full", "the teacher's class of the cell"),
@@ -77,7 +64,7 @@ def uptake_by_case(table: pd.DataFrame) -> Figure:
 @RegionUptake.picture(
     "Cells in which each student names its teacher's class", of_all=True, panels=True
 )
-def uptake_of_runs(tables: Mapping[str, pd.DataFrame]) -> Figure:
+def uptake_of_runs(tables: Tables) -> Figure:
     """A line a student: how often it names the teacher's class, at its last epoch.
 
     At the finest scale that all have. Filled marks are the teacher's class of the cell, hollow

@@ -12,8 +12,9 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.evidence import SEEN, UNKNOWN, UNTESTED, Interval, ended, jackknife
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.draw.look import Axes, new_axes, require
+from kdanalysis.draw.look import Axes, new_axes
 from kdanalysis.draw.marks import block_map
+from kdanalysis.draw.tables import require
 
 BLOCKS = ["student_block", "teacher_block"]
 GROUPS, FEWER, WIDE = 8, 4, 512  # groups of the jackknife; of more channels fewer, for the memory
@@ -96,8 +97,8 @@ class FeatureAlignment(Analyzer):
             )
         return means
 
-    def compute(self) -> dict[str, Tensor]:
-        """The measures (student blocks, teacher blocks), n and non_finite.
+    def measures(self) -> dict[str, Tensor]:
+        """The measures (student blocks, teacher blocks), and n.
 
         NaN where a block is constant, and an interval where fewer than three groups have samples.
         """
@@ -112,7 +113,7 @@ class FeatureAlignment(Analyzer):
                 for place, value in enumerate(of_all.flatten().tolist())
             ]
             found |= {name: of_all, f"{name}_half": of_all.new_tensor(halves).view_as(of_all)}
-        return found | {"n": self.n.sum(), "non_finite": self.non_finite.clone()}
+        return found | {"n": self.n.sum()}
 
     def _cka(self, without: int | None = None) -> Float[Tensor, "a b"]:
         """CKA of every pair of blocks, of all samples or those outside a group."""

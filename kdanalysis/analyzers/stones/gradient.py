@@ -13,9 +13,11 @@ from kdanalysis.analyzers.evidence import Interval, mean_of
 from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.analyzers.stones.ladder import said
 from kdanalysis.analyzers.stones.ladder_pictures import side_lines
-from kdanalysis.draw.look import FAINT, Axes, Figure, new_axes, require
+from kdanalysis.draw.colours import FAINT
+from kdanalysis.draw.look import Axes, Figure, new_axes
 from kdanalysis.draw.marks import block_map
 from kdanalysis.draw.panels import layer_panels, terms_legend
+from kdanalysis.draw.tables import require
 
 COLUMNS = ("block", "side", "norm", "cosine", "share")
 

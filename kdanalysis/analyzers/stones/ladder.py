@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -9,21 +10,19 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, flat_columns
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.noun import Noun
+from kdanalysis.analyzers.evidence import SEEN, UNSEEN, Interval, Z, difference_of_shares, weakest
+from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.core.association import associations
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.streams import check_batch, check_classes, finite_rows
+from kdanalysis.draw.tables import require
 
 TEACHER = "teacher"
-SUMS = ("right", "same_teacher", "same_student", "kl_teacher", "kl_student", "overlap")
 SQUARES = ("step_squares", "nearer_squares")
-SHARES = {
-    "agreement_teacher": "same_teacher",
-    "agreement_student": "same_student",
-    "divergence_teacher": "kl_teacher",
-    "divergence_student": "kl_student",
-    "overlap": "overlap",
-}
+MEANS = (
+    *("agreement_teacher", "agreement_student", "divergence_teacher", "divergence_student"),
+    "overlap",
+)
 
 
 class LadderProfile(Analyzer):
@@ -69,7 +68,7 @@ class LadderProfile(Analyzer):
             raise ValueError("a ladder has the student's side at least, got none")
         classes = {"num_classes": check_classes(num_classes), "k": k}
         super().__init__(sides=(*sides, TEACHER), temperature=temperature, **classes)
-        for state in (*SUMS, *SQUARES, "relation", "related"):
+        for state in ("right", *MEANS, *SQUARES, "relation", "related"):
             self.add_sum(state, len(self.sides))
         self.add_sum("labelled")
         self.add_sum("n")
@@ -92,14 +91,13 @@ class LadderProfile(Analyzer):
                 f"{stacked_logits.shape[-1]}"
             )
         kept = finite_rows(teacher_logits, *stacked_logits.unbind(-1))
-        self.accumulate(non_finite=(~kept).sum(), n=kept.sum())
+        labelled = kept.sum() * (target is not None)
+        self.accumulate(non_finite=(~kept).sum(), n=kept.sum(), labelled=labelled)
         teacher, stacked = teacher_logits[kept].double(), stacked_logits[kept].double()
-        if target is not None:
-            self.accumulate(labelled=kept.sum())
         from_teacher = []
         for place, side in enumerate((*stacked.unbind(-1), teacher)):
             found = self._measure(side, teacher, stacked[..., 0])
-            from_teacher.append(found["kl_teacher"])
+            from_teacher.append(found["divergence_teacher"])
             if target is not None:
                 found["right"] = side.argmax(-1) == target[kept]
             for name, value in found.items():
@@ -120,35 +118,33 @@ class LadderProfile(Analyzer):
         )
         top = torch.zeros_like(teacher, dtype=torch.bool)
         top.scatter_(-1, teacher.topk(self.k).indices, True)
-        rest = [x[~top].view(len(x), -1) for x in (side, teacher)]
-        measures, defined = associations(*rest)
+        measures, defined = associations(*(x[~top].view(len(x), -1) for x in (side, teacher)))
         return {
-            "same_teacher": side.argmax(-1) == teacher.argmax(-1),
-            "same_student": side.argmax(-1) == student.argmax(-1),
-            "kl_teacher": divergence_terms(log_p, log_q).sum(-1),
-            "kl_student": divergence_terms(log_s, log_q).sum(-1),
+            "agreement_teacher": side.argmax(-1) == teacher.argmax(-1),
+            "agreement_student": side.argmax(-1) == student.argmax(-1),
+            "divergence_teacher": divergence_terms(log_p, log_q).sum(-1),
+            "divergence_student": divergence_terms(log_s, log_q).sum(-1),
             "overlap": top.gather(-1, side.topk(self.k).indices).double().mean(-1),
             "relation": measures[defined, 0],
             "related": defined,
         }
 
-    def compute(self) -> dict[str, Tensor]:
+    def measures(self) -> dict[str, Tensor]:
         """The measures by side, the teacher last; counts. NaN where no sample counts."""
         errors = {}
         for name, others in zip(SQUARES, self._beside(), strict=True):
-            more = self.kl_teacher[others] - self.kl_teacher
+            more = self.divergence_teacher[others] - self.divergence_teacher
             error = deviation(more, getattr(self, name), self.n) / self.n.sqrt()
             error[0] = torch.nan  # the student against itself
             errors[name.replace("squares", "se")] = error
         return {
             "accuracy": self.right / self.labelled,
-            **{name: getattr(self, state) / self.n for name, state in SHARES.items()},
+            **{name: getattr(self, name) / self.n for name in MEANS},
             "relation": self.relation / self.related,
             "related": self.related.clone(),
             **errors,
             "labelled": self.labelled.clone(),
             "n": self.n.clone(),
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:
@@ -159,7 +155,6 @@ class LadderProfile(Analyzer):
         """
         values = self.compute()
         counts = {name: int(values.pop(name)) for name in ("labelled", "n", "non_finite")}
-        values["related"] = values["related"].long()
         frame = pd.DataFrame({"side": self.sides, **flat_columns(values)})
         order = [len(frame) - 1, *range(1, len(frame) - 1), 0]
         frame = frame.iloc[order].reset_index(drop=True)
@@ -175,3 +170,80 @@ class LadderTraining(Noun):
 def said(side: str) -> str:
     """A side's name as it is read: stone 1."""
     return side.replace("_", " ")
+
+
+@LadderProfile.reads()
+@LadderTraining.reads()
+def ladder_reading(table: pd.DataFrame) -> Reading:
+    """Whether the stones lie between teacher and student, one after the other.
+
+    In the last epoch, where there are several, with 95 % intervals: those of divergences from
+    differences sample by sample, that of accuracies as of independent samples. The number is
+    accuracy and divergence from the teacher, side by side.
+    """
+    columns = ("side", "accuracy", "divergence_teacher", "temperature", "n")
+    require(table, *columns, number="divergence_teacher")
+    rows = last_epoch(table)
+    number = "; ".join(
+        f"{said(row.side)} "
+        + ("" if pd.isna(row.accuracy) else f"{row.accuracy:.1%} right, ")
+        + f"{row.divergence_teacher:.3g} nats from the teacher"
+        for row in rows.itertuples()
+    )
+    stones = rows[rows.side.str.startswith("stone")]
+    student = rows[rows.side == "student"].iloc[0]
+    if stones.empty:
+        return Reading("There are no stones between teacher and student.", number)
+    claim = _order(rows[rows.side.isin([*stones.side, "student"])])
+    if stones.accuracy.isna().all():
+        return Reading(f"{claim}.", number)
+    best = stones.loc[stones.accuracy.idxmax()]
+    ahead = difference_of_shares(
+        best.accuracy,
+        best.get("labelled", best.n),
+        student.accuracy,
+        student.get("labelled", student.n),
+    )
+    told = (
+        f"{claim}; that {said(best.side)}, the most accurate stone, is right more often than the "
+        f"student {ahead.claim}: {best.accuracy:.0%} against {student.accuracy:.0%}, "
+        f"{ahead.points()}."
+    )
+    return Reading(told, number)
+
+
+def _order(path: pd.DataFrame) -> str:
+    """Say whether every side of the path is nearer to the teacher than the next one."""
+    away = path.divergence_teacher.to_numpy()
+    steps = intervals(path, away[1:] - away[:-1], "step_se")
+    nearer = intervals(path, away[-1] - away[:-1], "nearer_se")
+    least, names = weakest(steps), [said(side) for side in path.side[:-1]]
+    at = f"at T = {path.temperature.iloc[0]:g}"
+    if len(names) == 1:
+        return (
+            f"That the one stone, {names[0]}, is nearer to the teacher than the student "
+            f"{least.claim}: by {least.text('.3g', unit=' nats')} {at}"
+        )
+    following = [*names[1:], "the student"]
+    told = ", ".join(
+        f"{one.text('+.3g')} from {here} to {there}"
+        for one, here, there in zip(steps, names, following, strict=True)
+    )
+    claim = (
+        f"That every stone is nearer to the teacher than the next side {least.claim}: the "
+        f"divergence changes by {told} (nats {at})"
+    )
+    if least.verdict != UNSEEN:
+        return claim
+    found = [n for n, one in zip(names, nearer, strict=True) if one.verdict == SEEN]
+    those = f" ({', '.join(found)})" if found else ""
+    return f"{claim}; nearer than the student are {len(found)} of {len(names)}{those}"
+
+
+def intervals(path: pd.DataFrame, more: np.ndarray, error: str) -> list[Interval]:
+    """Differences of divergences along a path with their intervals; half NaN where none is known.
+
+    Tables of earlier trainings have no standard errors.
+    """
+    known = path[error] if error in path else pd.Series(np.nan, path.index)
+    return [Interval(float(m), Z * float(e)) for m, e in zip(more, known[:-1], strict=True)]

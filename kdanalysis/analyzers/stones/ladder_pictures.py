@@ -5,27 +5,28 @@ from collections.abc import Sequence
 import pandas as pd
 
 from kdanalysis.analyzers.stones.ladder import LadderProfile, LadderTraining, said
-from kdanalysis.draw.look import (
+from kdanalysis.draw.colours import (
     BLUE,
     GREEN,
     GREY,
     INK,
     MARKERS,
     ORANGE,
-    PAGE,
     VERMILION,
+    ladder_colours,
+)
+from kdanalysis.draw.look import (
+    PAGE,
     Axes,
     Figure,
     few_ticks,
-    ladder_colours,
     new_panels,
     plain_log,
-    require,
     shared_legend,
     slant_ticks,
-    state_left_out,
     top_legend,
 )
+from kdanalysis.draw.tables import require, state_left_out
 
 SHARES = {
     "agreement_teacher": ("says what the teacher says", ORANGE),

@@ -1,7 +1,5 @@
 """How good a student is, and how often it says what its teacher says, over training."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import torch
@@ -12,20 +10,10 @@ from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import (
-    BLUE,
-    DASHES,
-    GREY,
-    ORANGE,
-    PAGE,
-    Axes,
-    Figure,
-    new_axes,
-    require,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import BLUE, DASHES, GREY, ORANGE
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, side_legend
 from kdanalysis.draw.runs import coarse, lines_by_run, step_label
+from kdanalysis.draw.tables import require, state_left_out
 
 QUANTITIES = {
     "agreement": ("agrees with its teacher", ORANGE, DASHES[0]),
@@ -43,9 +31,6 @@ class Agreement(ByStep):
 
     Equal largest logits count as the one of the smallest index. A training's captured batches are
     training images, possibly augmented: these are not validation accuracies.
-
-    Args:
-        steps: every captured step; a single one for logits that come from no training.
     """
 
     noun, title = "agreement", "Agreement with the teacher"
@@ -53,10 +38,10 @@ class Agreement(ByStep):
     takes = ("target", "step", "epoch")
     made_for = ("steps",)
 
-    def __init__(self, steps: Sequence[int] = (0,)) -> None:
-        super().__init__(steps)
-        for state in ("agreed", "student_right", "teacher_right", "labelled", "n"):
-            self.add_sum(state, len(self.steps))
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Counts by step."""
+        names = ("agreed", "student_right", "teacher_right", "labelled", "n")
+        return dict.fromkeys(names, (len(self.steps),))
 
     def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
         """Add the finite samples of a batch, with the places of their steps."""
@@ -67,15 +52,13 @@ class Agreement(ByStep):
             found |= {"labelled": found["n"], **right}
         self.add_rows(place, **found)
 
-    def compute(self) -> dict[str, Tensor]:
-        """The three shares, n and the epoch by step; non_finite. NaN where no sample counts."""
+    def measures(self) -> dict[str, Tensor]:
+        """The three shares, and n by step. NaN where no sample counts."""
         return {
             "agreement": self.agreed / self.n,
             "student_accuracy": self.student_right / self.labelled,
             "teacher_accuracy": self.teacher_right / self.labelled,
             "n": self.n.clone(),
-            "epoch": self.epoch,
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:

@@ -1,27 +1,19 @@
 """Class-mean discrepancy drawn (figure 13): where students depart from their teacher."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.noun import Names, Tables
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.discrepancy_reading import check_students, matrix, size
-from kdanalysis.draw.look import (
-    FAINT,
-    GREY,
-    PAGE,
-    Axes,
-    Figure,
-    class_names,
-    even_columns,
-    new_panels,
-    short,
-    state_left_out,
-)
+from kdanalysis.draw.colours import FAINT, GREY
+from kdanalysis.draw.look import PAGE, Axes, Figure, even_columns, fine, new_panels
+from kdanalysis.draw.names import class_names, short
 from kdanalysis.draw.order import group_names, like_together
 from kdanalysis.draw.panels import panel_grid
-from kdanalysis.draw.settings import fine
+from kdanalysis.draw.tables import state_left_out
 
 KINDS = {
     "logits": "student less teacher:\ncentred logits",
@@ -42,9 +34,7 @@ SCALE = "RdBu"  # blue is more in the student
 
 
 @ClassDiscrepancy.picture(BY_CLASS, of_all=True, names=True, panels=True)
-def discrepancy_maps(
-    tables: Mapping[str, pd.DataFrame], names: Sequence[str] | None = None
-) -> Figure:
+def discrepancy_maps(tables: Tables, names: Names = None) -> Figure:
     """One row a student: mean difference of the logits, of the softmax, and of correlations.
 
     All maps of a column share one colour scale, symmetric about 0 and wide enough for 99.5 % of
@@ -79,20 +69,19 @@ def discrepancy_maps(
         )  # fmt: skip
     _label(grid.flatten().tolist(), len(KINDS), (groups, labels), next(iter(tables.values())))
     for row, name in zip(grid, tables, strict=True):
-        _name_row(row[0], name)
+        if name:
+            row[0].set_ylabel(f"{short(name)}\n{row[0].get_ylabel()}", parse_math=False)
     return figure
 
 
 @ClassDiscrepancy.picture(BY_CLASS, names=True, panels=True)
-def discrepancy_map(table: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
+def discrepancy_map(table: pd.DataFrame, names: Names = None) -> Figure:
     """Maps of a single student."""
     return discrepancy_maps({"": table}, names)
 
 
 @ClassDiscrepancy.picture(OF_CLASSES, of_all=True, names=True, panels=True)
-def correlation_maps(
-    tables: Mapping[str, pd.DataFrame], names: Sequence[str] | None = None
-) -> Figure:
+def correlation_maps(tables: Tables, names: Names = None) -> Figure:
     """Correlation of the classes' centred logits: the teacher's, then every student's.
 
     One colour scale from -1 to 1. The matrices are symmetric: names stand on the left alone.
@@ -116,12 +105,12 @@ def correlation_maps(
 
 
 @ClassDiscrepancy.picture(OF_CLASSES, names=True, panels=True)
-def correlation_map(table: pd.DataFrame, names: Sequence[str] | None = None) -> Figure:
+def correlation_map(table: pd.DataFrame, names: Names = None) -> Figure:
     """Correlations of a single student."""
     return correlation_maps({"": table}, names)
 
 
-def correlations(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, np.ndarray]]:
+def correlations(tables: Tables) -> list[tuple[str, np.ndarray]]:
     """Titles and matrices: a teacher where it is another than the one before, then the student."""
     panels, before = [], None
     for name, table in tables.items():
@@ -133,9 +122,7 @@ def correlations(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, np.ndarr
     return panels
 
 
-def class_order(
-    tables: Mapping[str, pd.DataFrame], names: Sequence[str] | None
-) -> tuple[list[list[int]], list[str]]:
+def class_order(tables: Tables, names: Names) -> tuple[list[list[int]], list[str]]:
     """Classes that rise together in the first table's teacher side by side, in groups with names.
 
     Up to 12 classes are a group each; of more there are at most 8, named by their most typical one.
@@ -212,8 +199,3 @@ def _mark_classes(ax: Axes, groups: list[list[int]], labels: list[str]) -> None:
     else:
         turned = 90 if max(map(len, texts)) > 2 else 0
         ax.set_xticks(middles, labels=texts, parse_math=False, rotation=turned)
-
-
-def _name_row(ax: Axes, name: str) -> None:
-    if name:
-        ax.set_ylabel(f"{short(name)}\n{ax.get_ylabel()}", parse_math=False)

@@ -1,6 +1,6 @@
 """Class-mean discrepancy in words: one number a map, and which student is closer to its teacher."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from kdanalysis.analyzers.evidence import (
     mean_of,
     mean_square_bound,
 )
-from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.noun import Names, Reading, Tables
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.seeds import (
     ALONE,
@@ -26,7 +26,8 @@ from kdanalysis.analyzers.students.seeds import (
     by_seed,
     what_intervals_are_over,
 )
-from kdanalysis.draw.look import names_in, require, short
+from kdanalysis.draw.names import names_in, short
+from kdanalysis.draw.tables import require
 
 CALLED = {"logits": "centred logits", "probability": "softmax", "correlation": "correlation"}
 SAMPLES = 10  # of a class: in fewer no widest gap is looked for
@@ -112,7 +113,7 @@ def map_numbers(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @ClassDiscrepancy.reads(names=True)
-def discrepancy_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -> Reading:
+def discrepancy_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     """Whether the class means differ beyond chance, on the class itself, and where.
 
     The number is that of every map.
@@ -146,7 +147,7 @@ def _itself(table: pd.DataFrame) -> str:
     )
 
 
-def _widest(table: pd.DataFrame, names: Sequence[str] | None) -> str:
+def _widest(table: pd.DataFrame, names: Names) -> str:
     """Say where the gap is widest, of classes with 10 samples, at a level that holds for all."""
     rows = table[table.logits_se.notna() & (table.n >= SAMPLES)]
     if rows.empty:
@@ -163,7 +164,7 @@ def _widest(table: pd.DataFrame, names: Sequence[str] | None) -> str:
 
 
 @ClassDiscrepancy.reads(of_all=True)
-def students_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+def students_reading(tables: Tables) -> Reading:
     """In which maps students are closer to their teacher than plain KD's is; sizes by map.
 
     Than the first where there is no plain KD. What chance makes of a map is taken off; a map
@@ -206,7 +207,7 @@ def _closer(sizes: Mapping[str, Mapping[str, Size]], loss: str) -> str:
     return ", ".join(f"{verdict} in {', '.join(texts)}" for verdict, texts in told.items())
 
 
-def check_students(tables: Mapping[str, pd.DataFrame]) -> int:
+def check_students(tables: Tables) -> int:
     """Return the number of classes that all tables share.
 
     Raises:

@@ -1,36 +1,36 @@
 """Relations among the non-top logits drawn (figure 12): over training, and by method."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.evidence import mean_of
-from kdanalysis.analyzers.students.relation import NonTopRelation
-from kdanalysis.analyzers.students.relation_reading import at_end, pooled, shared_notions, time_of
+from kdanalysis.analyzers.noun import Tables
+from kdanalysis.analyzers.students.relation import (
+    NonTopRelation,
+    at_end,
+    pooled,
+    shared_notions,
+    time_of,
+)
 from kdanalysis.analyzers.students.seeds import by_seed
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import (
+from kdanalysis.draw.colours import (
     BLUE,
     DASHES,
     GREY,
     INK,
     MARKERS,
     ORANGE,
-    PAGE,
     VERMILION,
-    Axes,
-    Figure,
-    new_axes,
-    new_panels,
-    require,
-    short,
-    state_left_out,
+    loss_colours,
 )
+from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_axes, new_panels
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.names import short
 from kdanalysis.draw.runs import lines_by_run
-from kdanalysis.draw.settings import fine
+from kdanalysis.draw.tables import require, state_left_out
 
 TITLES = {
     "spearman": "Spearman's rank correlation",
@@ -75,7 +75,7 @@ def relation_over_training(table: pd.DataFrame) -> Figure:
     "How alike every student and its teacher relate the classes outside the top ones, at the end",
     of_all=True,
 )
-def relation_by_method(tables: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
+def relation_by_method(tables: Tables, ax: Axes | None = None) -> Axes:
     """Kendall's tau-b outside the classes of the last notion that all have: loss by seed.
 
     A row a loss, a dot a student with the 95 % interval over its samples; of several seeds a bar

@@ -19,17 +19,10 @@ from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
 from kdanalysis.draw.axes import k_axis
-from kdanalysis.draw.look import (
-    DASHES,
-    PAGE,
-    Figure,
-    ladder_colours,
-    new_panels,
-    require,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import DASHES, ladder_colours
+from kdanalysis.draw.look import PAGE, Figure, new_panels, side_legend
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.tables import require, state_left_out
 
 NORMS = ("norm_high", "norm_low_top", "norm_low_other", "norm_kd", "norm_total")
 PARTS = ("cosine_total_kd", "share_low_other", "kd_share_low_other")
@@ -101,8 +94,8 @@ class SweepSpread(EveryK):
             self.counts[row, quantity] += counts.view(*sizes, -1).to(self.counts)
             self.sums[row, quantity] += sums.view(sizes).to(self.sums)
 
-    def compute(self) -> dict[str, Tensor]:
-        """``mean``, quartiles, ``n`` by (T, quantity, k, group), all samples last; non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """``mean``, quartiles, ``n`` by (T, quantity, k, group), all samples last."""
         sums, counts = (
             torch.cat((state, state.sum(3, keepdim=True)), 3) for state in (self.sums, self.counts)
         )
@@ -110,7 +103,7 @@ class SweepSpread(EveryK):
         norms = LOG_BINS.quartiles(counts[:, : len(NORMS)])
         parts = BINS.quartiles(counts[:, len(NORMS) :])
         quartiles = {name: torch.cat((10 ** norms[name], parts[name]), 1) for name in norms}
-        return {"mean": sums / n, **quartiles, "n": n, "non_finite": self.non_finite.clone()}
+        return {"mean": sums / n, **quartiles, "n": n}
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, quantity, k, confidence, mean, q25, median, q75, n, non_finite.

@@ -17,7 +17,7 @@ from kdanalysis.core.streams import check_classes
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.stacked import stacked
 from kdanalysis.core.sweep.sums import sums_over_samples
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 COLUMNS = (
     *("mass_top", "value_high", "value_low_top", "value_low_other", "value_kd"),
@@ -118,11 +118,11 @@ class TermSweep(EveryK):
         settings = self.temperatures, self.ks, self.weights, self.precision
         return sums_over_samples(*pair, *settings)
 
-    def compute(self) -> dict[str, Tensor]:
-        """Every column of the table, shape (temperatures, ks); the counts n and non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """Every column of the table, shape (temperatures, ks); the count n."""
         means = self.means()
         columns = {name: means[name] for name in COLUMNS} | stacked(means, self.weights)
-        return columns | {"n": self.n.clone(), "non_finite": self.non_finite.clone()}
+        return columns | {"n": self.n.clone()}
 
     def means(self) -> dict[str, Tensor]:
         """Means over samples of all that is summed, by name."""

@@ -18,19 +18,9 @@ from kdanalysis.analyzers.sweep.sweep import (
 )
 from kdanalysis.analyzers.teacher.mass import knees
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis, log_axis
-from kdanalysis.draw.look import (
-    DASHES,
-    GREY,
-    INK,
-    PAGE,
-    Axes,
-    Figure,
-    new_panels,
-    plain_log,
-    side_legend,
-    state_left_out,
-    term_colour,
-)
+from kdanalysis.draw.colours import DASHES, GREY, INK, term_colour
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, plain_log, side_legend
+from kdanalysis.draw.tables import state_left_out
 
 
 @TermSweep.picture("Norms, shares and cosines of the terms over k", panels=True)

@@ -1,6 +1,6 @@
 """Calibration (figure 22): is a network that says .8 right 8 times of 10, and at which T?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import nan
 from typing import Literal, NamedTuple
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.noun import Tables
 from kdanalysis.analyzers.teacher.reliability import (
     BINS,
     bin_edges,
@@ -19,7 +20,7 @@ from kdanalysis.analyzers.teacher.reliability import (
     calibration_sums,
 )
 from kdanalysis.core.streams import check_temperature, check_temperatures
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 # Quarter octaves from 0.25 to 16. Octaves share their mantissas, which makes them cheap to sum.
 LADDER = (*(2.0**octave * 2.0 ** (q / 4) for octave in range(-2, 4) for q in range(4)), 16.0)
@@ -71,8 +72,8 @@ class Calibration(Analyzer):
         for part, labels in chunks(logits, target.long(), entries=ENTRIES):
             self.accumulate(**calibration_sums(part.double(), labels, self.temperatures))
 
-    def compute(self) -> dict[str, Tensor]:
-        """``ece``, ``nll`` and ``brier`` by T, and by (T, bin) what the table says; non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """``ece``, ``nll`` and ``brier`` by T, and by (T, bin) what the table says."""
         n = self.count.sum(-1)
         return {
             "count": self.count.clone(),
@@ -83,7 +84,6 @@ class Calibration(Analyzer):
             "brier": self.brier / n,
             ABOVE: self._above(n),
             "n": n,
-            "non_finite": self.non_finite.clone(),
         }
 
     def _above(self, n: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ def least(scores: pd.DataFrame, score: str) -> Least:
     return Least(float(point[0] * np.exp(vertex)), float(value + slope * vertex / 2), end)
 
 
-def join_networks(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def join_networks(tables: Tables) -> pd.DataFrame:
     """Return the tables of several networks as one, their names in a column ``network``.
 
     A network without a finite sample is left out.

@@ -1,10 +1,11 @@
 """Pictures of calibration (figure 22): reliability diagrams, and the scores over temperature."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.noun import Tables
 from kdanalysis.analyzers.teacher.calibration import (
     SCORES,
     Calibration,
@@ -14,21 +15,10 @@ from kdanalysis.analyzers.teacher.calibration import (
     one_network,
 )
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import (
-    BLUE,
-    DASHES,
-    FAINT,
-    GREY,
-    PAGE,
-    VERMILION,
-    Axes,
-    Figure,
-    new_panels,
-    short,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import BLUE, DASHES, FAINT, GREY, VERMILION, loss_colours
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, side_legend
+from kdanalysis.draw.names import short
+from kdanalysis.draw.tables import state_left_out
 
 FEW = 20  # samples of a bin: the accuracy of fewer is chance to .1 and more
 DIAGRAMS = "Accuracy against confidence"
@@ -65,9 +55,7 @@ def reliability_by_confidence(
 
 
 @Calibration.picture(DIAGRAMS, of_all=True, panels=True)
-def reliability_of_networks(
-    tables: Mapping[str, pd.DataFrame], temperature: float | int = 1.0
-) -> Figure:
+def reliability_of_networks(tables: Tables, temperature: float | int = 1.0) -> Figure:
     """The same for several networks at one temperature, two or three in a row.
 
     Args:
@@ -173,6 +161,6 @@ def calibration_over_temperature(table: pd.DataFrame) -> Figure:
 
 
 @Calibration.picture(CURVES, of_all=True, panels=True)
-def calibration_of_networks(tables: Mapping[str, pd.DataFrame]) -> Figure:
+def calibration_of_networks(tables: Tables) -> Figure:
     """The same figure for several networks, by name, a line each."""
     return calibration_over_temperature(join_networks(tables))

@@ -1,12 +1,10 @@
 """Calibration in words: at which T a network is calibrated, with 95 % intervals."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.evidence import UNTESTED, Interval, Z
-from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.noun import Reading, Tables
 from kdanalysis.analyzers.teacher.calibration import (
     ABOVE,
     Calibration,
@@ -86,7 +84,7 @@ def bin_intervals(rows: pd.DataFrame) -> tuple[Interval, Interval]:
 
 
 @Calibration.reads(of_all=True)
-def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+def networks_reading(tables: Tables) -> Reading:
     """The networks' ECE at T = 1 (or the nearest there is), least first, and the T of each."""
     networks = by_network(join_networks(tables))
     plain, errors, found = {}, {}, {}

@@ -10,6 +10,7 @@ of DKD (arXiv 2203.08679) and GDKD (2512.04625) on CIFAR-100. The rule's follow 
 """
 
 from collections.abc import Mapping
+from math import floor, isnan
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.targets import Targets
-from kdanalysis.analyzers.teacher.loudness import ALIKE, loudness, weigh
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.analyzers.terms.direction_reading import ERRORS, against_first, far_text, measured
 
@@ -30,6 +30,8 @@ MOST = {"low_top": 2, "low_other": 8}  # their weights
 UNIFORM, OWN = "uniform", "of the file"
 NUMBERS = ("cosine", "cosine_batch", "multiplier", *ERRORS, "n")
 COLUMNS = ("candidate", "loss", "why", *NUMBERS, "student")
+ALIKE = 1e-6  # a norm below it is rounding
+UNSEEN = 1e-9  # a mass below it has lost its digits in the cumulative mass
 
 
 class Candidates(Noun):
@@ -165,3 +167,49 @@ def _claim(row: Any) -> str:
 def without_reasons(table: pd.DataFrame) -> pd.DataFrame:
     """The losses and how they lie to KD; the reasons stand in the table itself."""
     return table.drop(columns=[*ERRORS, "n", "student"], errors="ignore")
+
+
+def loudness(
+    ranks: Float[np.ndarray, " c"], k: int, temperature: float | int
+) -> dict[str, float | int]:
+    """Return the norms of high, low_top and low_other for a student that knows nothing, q = 1/c.
+
+    In the student's logits, T^2 included; with r_i the mean mass of rank i and P that of the top k
+    the closed forms of the gradients give
+
+        high = T |P - k/c| sqrt(1/k + 1/(c - k))
+        low_top = T ||r_top / P - 1/k||
+        low_other = T ||r_other / (1 - P) - 1/(c - k)||
+
+    These are norms of the mean teacher. The mean norm over samples is another number: it follows
+    from ``TermSweep`` with a student of zeros.
+
+    Args:
+        ranks: teacher mass of every rank as softened by T, largest first.
+        k: size of the top group, 0 < k < c.
+        temperature: T.
+
+    Returns:
+        The norms by term; NaN for a group that holds no mass.
+    """
+    classes, top = len(ranks), ranks[:k].sum()
+    high = abs(top - k / classes) * np.sqrt(1 / k + 1 / (classes - k))
+    low_top, low_other = (
+        np.linalg.norm(group / group.sum() - 1 / len(group)) if group.sum() > UNSEEN else np.nan
+        for group in (ranks[:k], ranks[k:])
+    )
+    norms = {"high": high, "low_top": low_top, "low_other": low_other}
+    return {term: float(temperature * norm) for term, norm in norms.items()}
+
+
+def weigh(loudest: float | int, norm: float | int, most: int) -> tuple[int, str]:
+    """Return the weight that makes ``norm`` as loud as ``loudest``, from 1 to ``most``, and why.
+
+    A group without mass gets the largest weight, one whose classes are alike the smallest.
+    """
+    if isnan(norm):
+        return most, "the mass there is too small to be told from 0, so the largest weight"
+    if norm <= ALIKE:
+        return 1, "the teacher tells no class there from another, so there is nothing to amplify"
+    ratio = loudest / norm
+    return int(np.clip(floor(ratio + 0.5), 1, most)), f"ratio {ratio:.3g}"  # halves up

@@ -19,8 +19,10 @@ from kdanalysis.analyzers.teacher.reliability import calibration_error, sums_by_
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import QUARTILES
 from kdanalysis.draw.axes import k_axis
-from kdanalysis.draw.look import PAGE, Axes, ladder_colours, new_axes, require, side_legend
+from kdanalysis.draw.colours import ladder_colours
+from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.tables import require
 
 MOST_K = 100  # rows of the table a temperature
 

@@ -17,17 +17,10 @@ from kdanalysis.core.largest import ranked
 from kdanalysis.core.streams import Bins
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis
-from kdanalysis.draw.look import (
-    GREY,
-    PAGE,
-    Axes,
-    ladder_colours,
-    new_axes,
-    require,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import GREY, ladder_colours
+from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.tables import require, state_left_out
 
 BINS = Bins(0.0, 1.0, 500)  # quantiles of a mass are good to 0.002
 EACH, A_DECADE = 100, 24  # of a vocabulary every k up to here, then so many
@@ -72,10 +65,10 @@ class TopKMass(Analyzer):
         sums = [(below / t).exp_().cumsum(-1) for t in self.temperatures]
         return torch.stack([of_t[:, place] / of_t[:, -1:] for of_t in sums])
 
-    def compute(self) -> dict[str, Tensor]:
-        """Mean and quartiles of the mass, and the samples n, by (temperature, k); non_finite."""
-        n, facts = self.counts.sum(-1), {"non_finite": self.non_finite.clone()}
-        return {"mean": self.mass / n, **BINS.quartiles(self.counts), "n": n, **facts}
+    def measures(self) -> dict[str, Tensor]:
+        """Mean and quartiles of the mass, and the samples n, by (temperature, k)."""
+        n = self.counts.sum(-1)
+        return {"mean": self.mass / n, **BINS.quartiles(self.counts), "n": n}
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, k, mean, q25, median, q75 (masses in [0, 1]), n, non_finite."""

@@ -1,6 +1,5 @@
 """Modality (figure 9): how many classes a teacher holds likely at once, by true class."""
 
-from collections.abc import Sequence
 from math import log
 
 import numpy as np
@@ -11,16 +10,23 @@ from torch.special import entr
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.evidence import chance_spread, share_of
-from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.partition import AutoK
 from kdanalysis.core.streams import Bins
-from kdanalysis.draw.look import names_in, require, short
+from kdanalysis.draw.colours import BLUE, FAINT, GREY, SKY
+from kdanalysis.draw.look import PAGE, Figure, new_panels, shared_legend
+from kdanalysis.draw.marks import stacked_bars
+from kdanalysis.draw.names import names_in, short
+from kdanalysis.draw.tables import require, state_left_out
 
 LADDER = tuple(2.0 ** (step / 2) for step in range(-2, 9))  # half octaves from 0.5 to 16
 PEAK = 0.1  # of the largest probability: a class at least so likely is a peak
 COUNTED = ("peaks_1", "peaks_2", "peaks_more")
 SUMS = ("peaks", "modes")
+ROWS = 30  # more classes than this are cut to the ends
+ENDS = 12  # so many with the fewest and so many with the most samples of several peaks
+LOOKS = {"peaks_1": (FAINT, "1"), "peaks_2": (SKY, "2"), "peaks_more": (BLUE, "3 or more")}
 
 
 class Modality(Analyzer):
@@ -86,7 +92,7 @@ class Modality(Analyzer):
         self.counts[place] += pairs.view_as(self.counts[place]).to(self.nll)
         self.entropies[place] += self.bins.counts(entropy, label, self.num_classes).to(self.nll)
 
-    def compute(self) -> dict[str, Tensor]:
+    def measures(self) -> dict[str, Tensor]:
         """Every column of the table but its index: all classes together, then each."""
         best = int(self.nll.argmin())
         counts, entropies = _with_all(self.counts[best]), _with_all(self.entropies[best])
@@ -105,7 +111,6 @@ class Modality(Analyzer):
             **quartiles,
             "temperature": torch.full_like(n, LADDER[best]),
             "auto_k": _with_all(self.auto_k) / n,
-            "non_finite": self.non_finite.expand_as(n).clone(),
         }
 
     def table(self) -> pd.DataFrame:
@@ -117,13 +122,12 @@ class Modality(Analyzer):
         last columns are auto_k (mean of what GDKD-auto would choose), auto_k_temperature,
         auto_k_cap and non_finite.
         """
-        frame = self.frame([(pd.NA,), *((c,) for c in range(self.num_classes))], ["target"])
-        frame = frame[frame.n > 0].reset_index(drop=True).astype({"target": "Int64"})
         cap = self.num_classes - 1
         cap = cap if self.rule.max_k is None else min(cap, int(self.rule.max_k))
-        frame.insert(len(frame.columns) - 1, "auto_k_temperature", float(self.rule.temperature))
-        frame.insert(len(frame.columns) - 1, "auto_k_cap", cap)
-        return frame
+        told = {"auto_k_temperature": float(self.rule.temperature), "auto_k_cap": cap}
+        rows = [(pd.NA,), *((c,) for c in range(self.num_classes))]
+        frame = self.frame(rows, ["target"], **told)
+        return frame[frame.n > 0].reset_index(drop=True).astype({"target": "Int64"})
 
 
 def _with_all(state: Tensor) -> Tensor:
@@ -146,7 +150,7 @@ def by_class(table: pd.DataFrame) -> pd.DataFrame:
 
 
 @Modality.reads(names=True)
-def modality_reading(table: pd.DataFrame, names: Sequence[str] | None = None) -> Reading:
+def modality_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     """How many samples have several peaks, whether that differs by class; auto-k beside it.
 
     It differs where the chi-square statistic of the classes' shares is above what 95 of 100 sets
@@ -185,3 +189,40 @@ def rounded(table: pd.DataFrame) -> pd.DataFrame:
     same = ("temperature", "auto_k_temperature", "auto_k_cap", "non_finite")
     label = np.where(table.target.isna(), "all", table.target.astype(str))
     return table.drop(columns=list(same)).assign(target=label)
+
+
+@Modality.picture("Peaks and effective classes, by true class", names=True, panels=True)
+def modality_by_class(table: pd.DataFrame, names: Names = None) -> Figure:
+    """Left the samples by their number of peaks, right the quartiles of exp(entropy); by class.
+
+    Sorted by the samples with several peaks. Of more than 30 classes only the 12 with the fewest
+    and the 12 with the most are drawn; the title says so.
+    """
+    whole, rows = check_table(table), by_class(table)
+    shown = rows if len(rows) <= ROWS else pd.concat([rows.iloc[:ENDS], rows.iloc[-ENDS:]])
+    size = (PAGE, 1.5 + 0.24 * len(shown))
+    figure, (left, right) = new_panels(1, 2, figsize=size, sharey=True, width_ratios=(1.5, 1))
+    start, places = np.zeros(len(shown)), range(len(shown))
+    for name in COUNTED:
+        width = 100 * shown[name].to_numpy()
+        colour, label = LOOKS[name]
+        stacked_bars(left, places, width, start, 0.78, colour, label=label)
+        start = start + width
+    right.hlines(places, shown.modes_q25, shown.modes_q75, color=GREY, linewidth=2.5)
+    right.plot(shown.modes_median, places, "o", color=BLUE, markersize=5)
+    right.axvline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
+    labels = names_in(table.dropna(subset="target"), names, "target")
+    left.set_yticks(places, labels=[short(labels[int(c)]) for c in shown.target], parse_math=False)
+    left.set_ylim(len(shown) - 0.5, -0.5)
+    left.set_xlim(0, 100)
+    left.set_xlabel(f"samples (%) by number of peaks\n(p ≥ {PEAK:g} max p){state_left_out(table)}")
+    right.set_xlabel("exp(entropy): median,\nline: middle half")
+    shared_legend(figure, left, "upper left", ncols=3, title="peaks")
+    title = f"T = {whole.temperature:.3g}, of least NLL"
+    if len(shown) < len(rows):
+        left.axhline(ENDS - 0.5, color="0.3", linewidth=1, linestyle=(0, (4, 3)))
+        title += f"\n{ENDS} classes at either end, of {len(rows)}"
+    right.set_title(title, loc="left")
+    for ax in (left, right):
+        ax.tick_params(axis="y", length=0)
+    return figure

@@ -10,23 +10,13 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits, flat_columns
 from kdanalysis.analyzers.evidence import share_interval
-from kdanalysis.analyzers.noun import Reading
-from kdanalysis.draw.look import (
-    BLUE,
-    FAINT,
-    PAGE,
-    VERMILION,
-    Axes,
-    Figure,
-    few_ticks,
-    names_in,
-    require,
-    short,
-    state_left_out,
-)
+from kdanalysis.analyzers.noun import Names, Reading
+from kdanalysis.draw.colours import BLUE, FAINT, VERMILION
+from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, fine
+from kdanalysis.draw.names import names_in, short
 from kdanalysis.draw.order import like_together
 from kdanalysis.draw.panels import panel_grid
-from kdanalysis.draw.settings import fine
+from kdanalysis.draw.tables import require, state_left_out
 
 PANELS = 12  # of more classes only so many are drawn
 BARS = 8  # and of each only the most probable classes
@@ -60,12 +50,11 @@ class ClassProfile(Analyzer):
             count=label.bincount(minlength=self.num_classes),
         )
 
-    def compute(self) -> dict[str, Tensor]:
+    def measures(self) -> dict[str, Tensor]:
         """``probability`` (true class, class), NaN for a class without samples; ``n`` of each."""
         return {
             "probability": self.probability / self.count.unsqueeze(-1),
             "n": self.count.clone(),
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:
@@ -127,7 +116,7 @@ def profile_reading(table: pd.DataFrame) -> Reading:
 )
 def class_profiles(
     table: pd.DataFrame,
-    names: Sequence[str] | None = None,
+    names: Names = None,
     classes: Sequence[int] | None = None,
     k: int = 5,
 ) -> Figure:

@@ -3,7 +3,7 @@
 DKD, equation 6, arXiv 2203.08679; by teacher in its tables 11 and 12.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,10 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits, histogram
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.evidence import difference_of_means, share_of
-from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.noun import Reading, Tables
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import Bins, check_temperature
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 BINS = Bins(-50.0, 50.0, 1000)  # log odds of 1 - p: steps of 0.1, from 2e-22 to 1 - 2e-22
 CLASSES = ("label", "top")
@@ -76,14 +76,13 @@ class Suppression(Analyzer):
             self.sum[place] += odds.sigmoid().sum(-1).to(self.sum)
             self.counts[place] += BINS.counts(odds, rows, len(odds)).to(self.counts)
 
-    def compute(self) -> dict[str, Tensor]:
-        """``mean``, ``count`` by bin and ``n``, each by (label or top, temperature); non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """``mean``, ``count`` by bin and ``n``, each by (label or top, temperature)."""
         n = self.counts.sum(-1)
         return {
             "mean": self.sum / n,
             "count": self.counts.clone(),
             "n": n,
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:
@@ -122,7 +121,7 @@ def odds_ladder(
     return torch.stack([(below / t).exp_().sum(-1).log() + apart / t for t in temperatures])
 
 
-def join_teachers(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def join_teachers(tables: Tables) -> pd.DataFrame:
     """Return the tables of several teachers as one, their names in a column ``name``.
 
     Raises:
@@ -185,7 +184,7 @@ def suppression_reading(table: pd.DataFrame) -> Reading:
 
 
 @Suppression.reads(of_all=True)
-def teachers_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+def teachers_reading(tables: Tables) -> Reading:
     """Which of several teachers suppresses most, by name; one that all share is read once."""
     apart = distinct(tables)
     if len(tables) == 1 or len(apart) > 1:
@@ -194,7 +193,7 @@ def teachers_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
     return said._replace(sentence=f"{', '.join(tables)} have one teacher. {said.sentence}")
 
 
-def distinct(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def distinct(tables: Tables) -> dict[str, pd.DataFrame]:
     """Leave out the tables that are equal to one before: runs of one teacher."""
     kept: dict[str, pd.DataFrame] = {}
     for name, table in tables.items():
@@ -203,7 +202,7 @@ def distinct(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     return kept
 
 
-def _order_sentence(groups: Mapping[str, pd.DataFrame], temperature: float, what: str) -> str:
+def _order_sentence(groups: Tables, temperature: float, what: str) -> str:
     means = {name: float(part["mean"].iloc[0]) for name, part in groups.items()}
     ordered = sorted(means, key=means.get)
     listed = ", ".join(f"{name} {digits(means[name])}" for name in ordered)

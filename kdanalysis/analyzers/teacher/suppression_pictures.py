@@ -1,10 +1,9 @@
 """Pictures of suppression (figure 5): how near to 0 a teacher's 1 - p is."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.noun import Tables
 from kdanalysis.analyzers.teacher.suppression import (
     Suppression,
     comparable,
@@ -13,17 +12,10 @@ from kdanalysis.analyzers.teacher.suppression import (
     join_teachers,
     prefix,
 )
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import (
-    DASHES,
-    FAINT,
-    PAGE,
-    Axes,
-    new_axes,
-    short,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import DASHES, FAINT, loss_colours
+from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend
+from kdanalysis.draw.names import short
+from kdanalysis.draw.tables import state_left_out
 
 CAPTION = "1 - p, KD's factor on the non-target term"
 LOW, HIGH = -13.8, 9.2  # log odds of 1e-6 and .9999, the same on all figures
@@ -73,7 +65,7 @@ def suppression_by_teacher(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 @Suppression.picture(CAPTION, of_all=True)
-def suppression_of_teachers(tables: Mapping[str, pd.DataFrame], ax: Axes | None = None) -> Axes:
+def suppression_of_teachers(tables: Tables, ax: Axes | None = None) -> Axes:
     """The same figure for several teachers, by name; one that all share is drawn once."""
     apart = distinct(tables)
     if len(apart) == 1 < len(tables):

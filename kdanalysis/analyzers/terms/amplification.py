@@ -13,18 +13,9 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.streams import Bins, check_temperature
-from kdanalysis.draw.look import (
-    FAINT,
-    GREY,
-    PAGE,
-    Axes,
-    ladder_colours,
-    new_axes,
-    require,
-    side_legend,
-    state_left_out,
-    styled,
-)
+from kdanalysis.draw.colours import FAINT, GREY, ladder_colours
+from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend, styled
+from kdanalysis.draw.tables import require, state_left_out
 from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-4.0, 36.0, 800)  # log10 of the factor, 20 bins a decade
@@ -92,13 +83,12 @@ class Amplification(Analyzer):
                 counts = BINS.counts(log10(weight) - log_mass / log(10), place, 1)
                 self.counts[row, column] += counts.squeeze(0).to(self.counts)
 
-    def compute(self) -> dict[str, Tensor]:
+    def measures(self) -> dict[str, Tensor]:
         """``count`` (term, temperature, bin), ``median`` of the factor w_g / P_g, ``n`` samples."""
         return {
             "count": self.counts.clone(),
             "median": 10 ** BINS.quantile(self.counts, 0.5),
             "n": self.counts.sum(-1),
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:

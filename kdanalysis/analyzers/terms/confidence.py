@@ -18,9 +18,10 @@ from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.terms.share import seen_shares
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.streams import Bins, sum_by_part
-from kdanalysis.draw.colours import loss_colours
-from kdanalysis.draw.look import DASHES, PAGE, Figure, require, state_left_out, top_legend
+from kdanalysis.draw.colours import DASHES, loss_colours
+from kdanalysis.draw.look import PAGE, Figure, top_legend
 from kdanalysis.draw.panels import panel_grid
+from kdanalysis.draw.tables import require, state_left_out
 from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-14.0, 50.0, 3200)  # log odds of max p: steps of 0.02, from 1e-6 to 1 - 2e-22
@@ -79,7 +80,7 @@ class ShareByConfidence(Analyzer):
             count=torch.cat(sums[4::3]),
         )
 
-    def compute(self) -> dict[str, Tensor]:
+    def measures(self) -> dict[str, Tensor]:
         """``share`` and ``n`` (term, decile); ``confidence`` (decile), mean max p; NaN if empty."""
         share, squares, count, confidence, samples = (
             sum_by_part(state, self.samples, DECILES)
@@ -90,7 +91,6 @@ class ShareByConfidence(Analyzer):
             "share": share / count,
             "std": deviation(share, squares, count),
             "n": count,
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:
@@ -99,9 +99,7 @@ class ShareByConfidence(Analyzer):
         ``confidence`` is the mean max p of the decile's samples at ``temperature``.
         """
         index = [(*name, decile) for name in self.names for decile in range(1, DECILES + 1)]
-        frame = self.frame(index, ["loss", "term", "decile"])
-        frame.insert(len(frame.columns) - 1, "temperature", self.temperature)
-        return frame
+        return self.frame(index, ["loss", "term", "decile"], temperature=self.temperature)
 
 
 def log_odds(logits: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:

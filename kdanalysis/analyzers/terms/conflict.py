@@ -22,7 +22,7 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.gram import HasGradients
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 TEACHER = ("right", "wrong", "all")
 PARTS_OF_KD = {"high", "low_top", "low_other", "tckd", "nckd"}
@@ -79,18 +79,17 @@ class GradientConflict(ByStep):
         row = len(TEACHER) * place + judged(teacher, targets)
         self.add_rows(row, cosine=cosine, conflicts=conflicts, count=directed)
 
-    def compute(self) -> dict[str, Tensor]:
+    def measures(self) -> dict[str, Tensor]:
         """Mean cosine, share of conflicts and n by (step, teacher right/wrong/all, pair of terms).
 
-        NaN where no sample counts. Beside them epoch by step, and non_finite.
+        NaN where no sample counts.
         """
         a, b = torch.triu_indices(len(self.labels), len(self.labels), 1)
         cosine, conflicts, count = (
             torch.cat((state[:, :2], state.sum(1, keepdim=True)), 1)[..., a, b]
             for state in (self.cosine, self.conflicts, self.count)
         )
-        facts = {"epoch": self.epoch, "non_finite": self.non_finite.clone()}
-        return {"cosine": cosine / count, "conflict": conflicts / count, "n": count, **facts}
+        return {"cosine": cosine / count, "conflict": conflicts / count, "n": count}
 
     def table(self) -> pd.DataFrame:
         """Columns step, epoch, teacher, term_a, term_b, cosine, conflict, n, trained, non_finite.

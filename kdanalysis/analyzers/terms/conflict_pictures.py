@@ -5,20 +5,11 @@ import pandas as pd
 
 from kdanalysis.analyzers.terms.conflict import GradientConflict, over_steps, with_ce
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import (
-    GREY,
-    PAGE,
-    Axes,
-    Figure,
-    new_axes,
-    new_panels,
-    require,
-    side_legend,
-    state_left_out,
-    styled,
-)
+from kdanalysis.draw.colours import GREY
+from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, new_panels, side_legend, styled
 from kdanalysis.draw.marks import cosine_map, line_look
 from kdanalysis.draw.runs import lines_by_run
+from kdanalysis.draw.tables import require, state_left_out
 
 BESIDE = 8  # matrices of more terms stand above each other
 

@@ -15,25 +15,21 @@ from kdanalysis.analyzers.terms.direction_reading import (
 )
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.beside import names_beside
-from kdanalysis.draw.colours import loss_colours
+from kdanalysis.draw.colours import DASHES, FAINT, GREY, loss_colours
 from kdanalysis.draw.look import (
-    DASHES,
-    FAINT,
-    GREY,
     PAGE,
     Axes,
     Figure,
     new_axes,
     new_panels,
     plain_log,
-    require,
-    short,
     side_legend,
-    state_left_out,
     styled,
 )
 from kdanalysis.draw.marks import cosine_map, line_look
+from kdanalysis.draw.names import short
 from kdanalysis.draw.runs import lines_by_run
+from kdanalysis.draw.tables import require, state_left_out
 
 
 @LossDirection.picture("Where the losses' gradients point, and how far each steps", panels=True)

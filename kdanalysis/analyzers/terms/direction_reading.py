@@ -6,7 +6,7 @@ import pandas as pd
 from kdanalysis.analyzers.evidence import Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.terms.direction import LossDirection
-from kdanalysis.draw.look import require
+from kdanalysis.draw.tables import require
 
 COLUMNS = (
     *("step", "teacher", "loss_a", "loss_b", "cosine", "cosine_batch", "norm_a", "norm_b"),

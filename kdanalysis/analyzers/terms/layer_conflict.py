@@ -8,9 +8,10 @@ from kdanalysis.analyzers.evidence import Interval, mean_of
 from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.terms.conflict import over_steps
 from kdanalysis.analyzers.terms.conflict_pictures import BAR, cosine_matrix
-from kdanalysis.draw.look import PAGE, Axes, Figure, require
+from kdanalysis.draw.look import PAGE, Axes, Figure
 from kdanalysis.draw.marks import cosine_map
 from kdanalysis.draw.panels import LOGITS, by_epoch, drawn_layers, layer_panels, records_left_out
+from kdanalysis.draw.tables import require
 
 MOST_PERIODS = 6
 PAIR = ["term_a", "term_b"]

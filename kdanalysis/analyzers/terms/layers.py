@@ -1,6 +1,5 @@
 """Gradients at layers (figure 1): how strong every term's is there, and where terms fight."""
 
-from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -15,7 +14,7 @@ from kdanalysis.analyzers.by_term import gram_cosines
 from kdanalysis.analyzers.evidence import Interval, jackknife
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import Figure, require
+from kdanalysis.draw.look import Figure
 from kdanalysis.draw.panels import (
     LOGITS,
     draw_term,
@@ -23,6 +22,7 @@ from kdanalysis.draw.panels import (
     records_left_out,
     terms_legend,
 )
+from kdanalysis.draw.tables import require
 
 
 class LayerGradients(LayerAnalyzer):
@@ -38,12 +38,11 @@ class LayerGradients(LayerAnalyzer):
     noun, title = "layers", "Gradient norms at the layers"
     needs = ("gram", "layer", "step")
 
-    def __init__(self, layers: Sequence[str], terms: Sequence[str], steps: Sequence[int]) -> None:
-        super().__init__(layers, terms, steps)
+    def of_layers(self) -> dict[str, tuple[int, ...]]:
+        """One number a pair of terms, and the norm of each."""
         count = len(self.terms)
-        for state in ("dot", "cosine", "conflicts", "directed"):
-            self.add_layer_sum(state, count, count)
-        self.add_layer_sum("norm", count)
+        pairs = dict.fromkeys(("dot", "cosine", "conflicts", "directed"), (count, count))
+        return pairs | {"norm": (count,)}
 
     def add(self, gram: Float[Tensor, "m t t"], row: Int[Tensor, " m"]) -> None:
         """Add dot products to the rows of their step and layer."""
@@ -51,8 +50,8 @@ class LayerGradients(LayerAnalyzer):
         pairs = {"cosine": cosine, "conflicts": cosine < 0, "directed": directed}
         self.add_rows(row, norm=norm, dot=gram.double(), **pairs)
 
-    def compute(self) -> dict[str, Tensor]:
-        """Means of dot, norms and cosine, and conflict, by (step, layer, pair a <= b); facts."""
+    def measures(self) -> dict[str, Tensor]:
+        """Means of dot, norms and cosine, and conflict, by (step, layer, pair a <= b)."""
         a, b = torch.triu_indices(len(self.terms), len(self.terms), device=self.dot.device)
         count = self.n.unsqueeze(-1)
         norm, directed = self.norm / count, self.directed[..., a, b]
@@ -62,7 +61,6 @@ class LayerGradients(LayerAnalyzer):
             "norm_b": norm[..., b],
             "cosine": self.cosine[..., a, b] / directed,
             "conflict": self.conflicts[..., a, b] / directed,
-            **self.facts(),
         }
 
     def table(self) -> pd.DataFrame:

@@ -13,23 +13,13 @@ from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.streams import Bins
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import (
-    COLUMN,
-    DASHES,
-    FAINT,
-    PAGE,
-    Axes,
-    Figure,
-    new_axes,
-    require,
-    short,
-    state_left_out,
-    styled,
-    term_colour,
-)
+from kdanalysis.draw.colours import DASHES, FAINT, term_colour
+from kdanalysis.draw.look import COLUMN, PAGE, Axes, Figure, new_axes, styled
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid, terms_legend
 from kdanalysis.draw.runs import lines_by_run
+from kdanalysis.draw.tables import require, state_left_out
 from kdanalysis.losses import non_top_terms
 
 BINS = Bins(-12.0, 6.0, 18 * 64)  # log10 of a norm; quantiles are good to 3.7 percent
@@ -59,13 +49,12 @@ class TermMagnitude(TermsByStep):
         self.add_rows(place, norm=summed, squares=summed.square())
         self.count_rows("counts", BINS, place, norms.log10())
 
-    def compute(self) -> dict[str, Tensor]:
-        """Mean and quartiles of the norm and n by (step, term); epoch by step; non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """Mean and quartiles of the norm and n by (step, term)."""
         n = self.counts.sum(-1)
         quartiles = {name: 10**log for name, log in BINS.quartiles(self.counts).items()}
-        facts = {"epoch": self.epoch, "non_finite": self.non_finite.clone()}
         std = deviation(self.norm, self.squares, n)
-        return {"mean": self.norm / n, "std": std, **quartiles, "n": n, **facts}
+        return {"mean": self.norm / n, "std": std, **quartiles, "n": n}
 
     def table(self) -> pd.DataFrame:
         """Columns loss, term, step, epoch, weighted, mean, std, q25, median, q75, n, non_finite.

@@ -15,17 +15,11 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.gram import HasGradients, term_gradients
-from kdanalysis.draw.look import (
-    PAGE,
-    Axes,
-    new_axes,
-    require,
-    short,
-    state_left_out,
-    term_colour,
-    top_legend,
-)
+from kdanalysis.draw.colours import term_colour
+from kdanalysis.draw.look import PAGE, Axes, new_axes, top_legend
 from kdanalysis.draw.marks import WRITTEN, stacked_bars
+from kdanalysis.draw.names import short
+from kdanalysis.draw.tables import require, state_left_out
 from kdanalysis.losses import non_top_terms
 
 
@@ -97,14 +91,13 @@ class TermShare(Analyzer):
         squares = torch.cat([share.square().sum(-1) for share, _, _ in found])
         self.accumulate(share=share, squares=squares, count=count, zero=seen - count)
 
-    def compute(self) -> dict[str, Tensor]:
-        """``share`` in [0, 1], NaN without samples; the counts n, no_gradient, non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """``share`` in [0, 1], NaN without samples; the counts n, no_gradient."""
         return {
             "share": self.share / self.count,
             "std": deviation(self.share, self.squares, self.count),
             "n": self.count.clone(),
             "no_gradient": self.zero.clone(),
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Signal-to-noise ratio of the gradients (figure 20): which terms carry signal, at which layer."""
 
-from collections.abc import Sequence
 from math import exp, isnan, log
 
 import numpy as np
@@ -12,7 +11,8 @@ from kdanalysis.analyzers.by_layer import ONLY_TERM, LayerAnalyzer, largest_by_l
 from kdanalysis.analyzers.evidence import UNTESTED, Interval, jackknife
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import GREY, Axes, Figure, require
+from kdanalysis.draw.colours import GREY
+from kdanalysis.draw.look import Axes, Figure
 from kdanalysis.draw.panels import (
     by_epoch,
     draw_term,
@@ -20,6 +20,7 @@ from kdanalysis.draw.panels import (
     records_left_out,
     terms_legend,
 )
+from kdanalysis.draw.tables import require
 
 BANDED = 4  # more bands over each other show nothing
 
@@ -49,11 +50,9 @@ class SignalToNoise(LayerAnalyzer):
     noun, title = "snr", "Signal and noise of the terms"
     needs = ("gram", "covariance", "count", "layer", "step")
 
-    def __init__(self, layers: Sequence[str], terms: Sequence[str], steps: Sequence[int]) -> None:
-        super().__init__(layers, terms, steps)
-        for state in ("signal", "noise"):
-            self.add_layer_sum(state, len(self.terms))
-        self.add_layer_sum("samples")
+    def of_layers(self) -> dict[str, tuple[int, ...]]:
+        """Signal and noise of every term."""
+        return dict.fromkeys(("signal", "noise"), (len(self.terms),)) | {"samples": ()}
 
     def add(
         self,
@@ -67,15 +66,14 @@ class SignalToNoise(LayerAnalyzer):
         signal = square - noise / count.double().unsqueeze(-1)
         self.add_rows(row, signal=signal, noise=noise, samples=count)
 
-    def compute(self) -> dict[str, Tensor]:
-        """Mean signal and noise, and their ratio, by (step, layer, term); batch; facts."""
+    def measures(self) -> dict[str, Tensor]:
+        """Mean signal and noise, and their ratio, by (step, layer, term); batch."""
         count = self.n.unsqueeze(-1)
         return {
             "signal": self.signal / count,
             "noise": self.noise / count,
             "snr": self.signal / self.noise,
             "batch": self.samples / self.n,
-            **self.facts(),
         }
 
     def table(self) -> pd.DataFrame:

@@ -17,18 +17,11 @@ from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.truncation.kept import shape_of
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.look import (
-    GREY,
-    INK,
-    PAGE,
-    Figure,
-    plain_log,
-    require,
-    short,
-    state_left_out,
-    term_colour,
-)
+from kdanalysis.draw.colours import GREY, INK, term_colour
+from kdanalysis.draw.look import PAGE, Figure, plain_log
+from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid, terms_legend
+from kdanalysis.draw.tables import require, state_left_out
 
 STUDENT = {
     "student_entropy": ("entropy (nats)", INK),
@@ -73,8 +66,8 @@ class TermValue(TermsByStep):
 
         return targets.apply(loss, work, student, teacher, (len(loss.terms), len(student)))
 
-    def compute(self) -> dict[str, Tensor]:
-        """Value, std and n by (step, term), the student's numbers and epoch by step; non_finite."""
+    def measures(self) -> dict[str, Tensor]:
+        """Value, std and n by (step, term), and the student's numbers by step."""
         entropy, mean, scale = (self.student / self.samples.unsqueeze(-1)).unbind(-1)
         return {
             "value": self.total / self.n,
@@ -83,8 +76,6 @@ class TermValue(TermsByStep):
             "logit_mean": mean,
             "logit_scale": scale,
             "n": self.n.clone(),
-            "epoch": self.epoch,
-            "non_finite": self.non_finite.clone(),
         }
 
     def table(self) -> pd.DataFrame:

@@ -15,17 +15,10 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
 from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, groups_of, lost
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.look import (
-    DASHES,
-    INK,
-    PAGE,
-    Figure,
-    plain_log,
-    require,
-    shared_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import DASHES, INK
+from kdanalysis.draw.look import PAGE, Figure, plain_log, shared_legend
 from kdanalysis.draw.panels import panel_grid
+from kdanalysis.draw.tables import require, state_left_out
 
 DRAWS = 2  # sampled tokens in the bytes of a kept one: an id alone, against an id and its value
 MOST = 3  # K of which a mean gradient is held: 4 vectors of the vocabulary each

@@ -13,16 +13,10 @@ from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_f
 from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.look import (
-    GREY,
-    PAGE,
-    Figure,
-    new_panels,
-    plain_log,
-    shared_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import GREY
+from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.tables import state_left_out
 
 QUANTITIES = {"cosine": "cosine to full KD", "ratio": "norm over full KD's"}
 RATIO_BINS = Bins(-6.0, 6.0, 12 * 64)  # log10; quartiles are good to 3.7 percent

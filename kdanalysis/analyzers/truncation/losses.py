@@ -24,17 +24,10 @@ from kdanalysis.analyzers.truncation.direction import (
 from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.core.streams import QUARTILES
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.look import (
-    GREY,
-    PAGE,
-    Figure,
-    new_panels,
-    plain_log,
-    require,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import GREY
+from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, side_legend
 from kdanalysis.draw.marks import banded_line, line_look
+from kdanalysis.draw.tables import require, state_left_out
 from kdanalysis.losses import KD, Loss
 
 ENTRIES = 2**18  # rows x classes of a chunk: some float64 copies of it are alive at a time

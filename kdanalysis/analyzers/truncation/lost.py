@@ -20,17 +20,10 @@ from kdanalysis.analyzers.truncation.part import (
 )
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.look import (
-    FAINT,
-    GREY,
-    PAGE,
-    Figure,
-    new_panels,
-    plain_log,
-    shared_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import FAINT, GREY
+from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.tables import state_left_out
 
 MEASURES = {"l2": "L2 norm", "l1": "L1 norm", "value": "KL value"}
 WANTED = 0.05  # of the gradient that may be lost

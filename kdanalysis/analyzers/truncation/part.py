@@ -15,7 +15,8 @@ from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.truncation.algebra import Rows, known_of, on_processor, rows_of
 from kdanalysis.core.truncation.statistics import Statistics, of_rows
-from kdanalysis.draw.look import BLUE, DASHES, GREEN, ORANGE, VERMILION, require
+from kdanalysis.draw.colours import BLUE, DASHES, GREEN, ORANGE, VERMILION
+from kdanalysis.draw.tables import require
 
 KS = (1, 8, 32, 64, 128)
 ENTRIES = 2**19  # rows x classes of a chunk where its distributions are kept

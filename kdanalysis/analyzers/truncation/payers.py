@@ -18,16 +18,9 @@ from kdanalysis.analyzers.truncation.part import (
     share_with_ends,
 )
 from kdanalysis.core.truncation.algebra import CONVENTIONS
-from kdanalysis.draw.look import (
-    FAINT,
-    PAGE,
-    Figure,
-    new_panels,
-    plain_log,
-    shared_legend,
-    slant_ticks,
-    state_left_out,
-)
+from kdanalysis.draw.colours import FAINT
+from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend, slant_ticks
+from kdanalysis.draw.tables import state_left_out
 
 ENTROPIES = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0)  # nats; the last group is open
 POSITIONS = (0, 1, 4, 16, 64, 256, 1024, 4096)

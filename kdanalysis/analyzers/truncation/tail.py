@@ -13,19 +13,10 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first, percent
 from kdanalysis.core.streams import Bins
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.look import (
-    BLUE,
-    DASHES,
-    INK,
-    ORANGE,
-    PAGE,
-    Figure,
-    new_panels,
-    plain_log,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import BLUE, DASHES, INK, ORANGE
+from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, side_legend
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.tables import state_left_out
 
 QUANTITIES = {
     "teacher": "mass outside the teacher's top K",

@@ -14,18 +14,10 @@ from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, name
 from kdanalysis.core.sparse_tail import tail_bounds
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.look import (
-    BLUE,
-    DASHES,
-    INK,
-    PAGE,
-    Figure,
-    new_panels,
-    require,
-    side_legend,
-    state_left_out,
-)
+from kdanalysis.draw.colours import BLUE, DASHES, INK
+from kdanalysis.draw.look import PAGE, Figure, new_panels, side_legend
 from kdanalysis.draw.marks import banded_line
+from kdanalysis.draw.tables import require, state_left_out
 
 SQUARES = ("mass_square", "apart_square")
 OPPOSED = tuple(f"opposed_{name}" for name in CONVENTIONS)

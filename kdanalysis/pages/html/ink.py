@@ -4,7 +4,7 @@ import re
 from functools import partial
 from xml.etree import ElementTree
 
-from kdanalysis.draw.look import FAINT
+from kdanalysis.draw.colours import FAINT
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 TRANSLATE = re.compile(r"translate\((-?[\d.]+)[ ,]+(-?[\d.]+)\)")

@@ -57,6 +57,8 @@ def build(
     tabled = [one for one in here if one["tables"]]
     groups = grouped(here)
     drawn = [make_picture(x, f"_lead-{i}") for i, x in enumerate(lead.figures)] if lead else []
+    static = make_picture(explorer.picture(), "_explorer") if explorer else None
+    sliders = explorer.html(not runs, static) if explorer else None
     words = WORDS if lead else {}
     return (
         make_environment()
@@ -65,14 +67,19 @@ def build(
             title=title,
             facts={label: fact_text(value) for label, value in facts.items()},
             lead={"verdict": lead.verdict, "pictures": drawn} if lead else None,
-            explorer=explorer_markup(explorer, not runs) if explorer else None,
+            explorer=sliders,
             groups=groups,
             shown=here,
             aside=aside,
             tabled=tabled,
             collected=bool(aside or tabled or lead),
             words=words,
-            places=[*first_places(lead, explorer), *group_places(groups), *last_places(tabled)],
+            places=[
+                *[("verdict", "Verdict")] * bool(lead),
+                *[("explorer", "Explorer")] * bool(explorer),
+                *group_places(groups),
+                *[("collected", "Tables and words")] * bool(tabled),
+            ],
             runs=runs,
             style=Markup(style),
             script=Markup(script),
@@ -80,11 +87,6 @@ def build(
         )
         .lstrip()
     )
-
-
-def explorer_markup(explorer: Any, picker: bool) -> Markup:
-    """Return the explorer with its static picture."""
-    return explorer.html(picker, make_picture(explorer.picture(), "_explorer"))
 
 
 def grouped(sections: Sequence[dict]) -> list[dict]:
@@ -100,11 +102,6 @@ def anchor(title: str) -> str:
     return f"group-{re.sub('[^a-z0-9]+', '-', title.lower())}"
 
 
-def first_places(lead: Any, explorer: Any) -> list[tuple[str, str]]:
-    """Return what stands first, as (anchor, heading) of the navigation."""
-    return [("verdict", "Verdict")] * bool(lead) + [("explorer", "Explorer")] * bool(explorer)
-
-
 def group_places(groups: Sequence[dict]) -> list[tuple[str, str]]:
     """Return the groups, and the sections of those without a heading."""
     found = []
@@ -112,11 +109,6 @@ def group_places(groups: Sequence[dict]) -> list[tuple[str, str]]:
         of_group = [(one["name"], one["title"]) for one in group["sections"]]
         found += [(group["name"], group["title"])] if group["title"] else of_group
     return found
-
-
-def last_places(tabled: Sequence[dict]) -> list[tuple[str, str]]:
-    """Return the collapsed end."""
-    return [("collected", "Tables and words")] if tabled else []
 
 
 def make_environment() -> Environment:

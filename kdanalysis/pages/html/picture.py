@@ -37,10 +37,6 @@ def as_png(shown: Shown) -> Picture:
     """Draw the figure as an embedded PNG."""
     png = shown.drawn.as_bytes("png")
     address = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-    width = png_width(png) * 96 // DOTS_PER_INCH
+    dots = int.from_bytes(png[16:20], "big")  # the width in the file's header
+    width = dots * 96 // DOTS_PER_INCH
     return Picture(shown.caption, None, address, width, shown.name, shown.table)
-
-
-def png_width(png: bytes) -> int:
-    """Read the width in dots from the file's header."""
-    return int.from_bytes(png[16:20], "big")

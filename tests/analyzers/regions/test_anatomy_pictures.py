@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdanalysis.analyzers.regions.anatomy_pictures import anatomy_by_scale, anatomy_of_cells
-from kdanalysis.analyzers.regions.anatomy_reading import (
+from kdanalysis.analyzers.regions.anatomy import (
     anatomy_reading,
     class_sums,
     over_classes,
@@ -13,6 +12,7 @@ from kdanalysis.analyzers.regions.anatomy_reading import (
     scale_sums,
     shares,
 )
+from kdanalysis.analyzers.regions.anatomy_pictures import anatomy_by_scale, anatomy_of_cells
 from tests.analyzers.readback import smallest_font
 
 KINDS = ("GT-LT", "GW-LW same", "GW-LW other", "GT-LW", "GW-LT")

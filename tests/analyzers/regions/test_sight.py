@@ -10,12 +10,13 @@ from scipy.stats import entropy
 
 from kdanalysis.analyzers.regions.sight import (
     image_entropy,
+    sight_of_image,
     sight_reading,
     sight_table,
     spread_places,
 )
-from kdanalysis.analyzers.regions.sight_pictures import sight_of_image
-from kdanalysis.draw.look import FAINT, VERMILION, short
+from kdanalysis.draw.colours import FAINT, VERMILION
+from kdanalysis.draw.names import short
 from tests.analyzers.readback import smallest_font
 from tests.analyzers.reference import regions, targets
 

@@ -10,8 +10,8 @@ from kdanalysis.analyzers.stones.gradient import (
     gradient_over_training,
     gradient_reading,
 )
+from kdanalysis.analyzers.stones.ladder import ladder_reading
 from kdanalysis.analyzers.stones.ladder_pictures import ladder_by_stone, ladder_over_training
-from kdanalysis.analyzers.stones.ladder_reading import ladder_reading
 from tests.analyzers.readback import (
     legend_is_above,
     legend_texts,

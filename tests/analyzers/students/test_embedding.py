@@ -10,9 +10,10 @@ from sklearn.neighbors import NearestNeighbors
 
 from kdanalysis.analyzers.evidence import difference_of_shares, share_of
 from kdanalysis.analyzers.students.embedding import Embedding
-from kdanalysis.analyzers.students.embedding_pictures import embedding, embeddings
-from kdanalysis.analyzers.students.embedding_reading import (
+from kdanalysis.analyzers.students.embedding_shown import (
+    embedding,
     embedding_reading,
+    embeddings,
     networks,
     networks_reading,
     numbers_of_networks,

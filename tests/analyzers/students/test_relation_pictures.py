@@ -6,16 +6,16 @@ import pytest
 from scipy import stats
 
 from kdanalysis.analyzers.evidence import mean_of
-from kdanalysis.analyzers.students.relation_pictures import (
-    TITLES,
-    relation_by_method,
-    relation_over_training,
-)
-from kdanalysis.analyzers.students.relation_reading import (
+from kdanalysis.analyzers.students.relation import (
     at_end,
     methods_reading,
     pooled,
     relation_reading,
+)
+from kdanalysis.analyzers.students.relation_pictures import (
+    TITLES,
+    relation_by_method,
+    relation_over_training,
 )
 from kdanalysis.analyzers.students.seeds import by_seed
 from kdanalysis.draw.colours import LOSSES

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdanalysis.analyzers.sweep.sweep import TermSweep
-from kdanalysis.analyzers.teacher.candidates import rule_weights
-from kdanalysis.analyzers.teacher.loudness import loudness, weigh
+from kdanalysis.analyzers.teacher.candidates import loudness, rule_weights, weigh
 from tests.analyzers.reference import logits, probabilities
 
 

@@ -10,8 +10,13 @@ from scipy.stats import chi2, chi2_contingency, entropy
 from sklearn.metrics import log_loss
 
 from kdanalysis.analyzers.evidence import chance_spread, difference_of_shares
-from kdanalysis.analyzers.teacher.modality import LADDER, Modality, by_class, modality_reading
-from kdanalysis.analyzers.teacher.modality_pictures import modality_by_class
+from kdanalysis.analyzers.teacher.modality import (
+    LADDER,
+    Modality,
+    by_class,
+    modality_by_class,
+    modality_reading,
+)
 from kdanalysis.core.partition import AutoK
 from tests.analyzers.readback import smallest_font
 from tests.analyzers.reference import auto_k, logits, probabilities, targets

@@ -12,7 +12,7 @@ from kdanalysis.analyzers.teacher.profile import (
     profile_reading,
     spread_classes,
 )
-from kdanalysis.draw.look import BLUE, FAINT, VERMILION
+from kdanalysis.draw.colours import BLUE, FAINT, VERMILION
 from tests.analyzers.readback import smallest_font
 from tests.analyzers.reference import logits, probabilities, targets
 

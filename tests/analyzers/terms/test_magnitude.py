@@ -11,7 +11,7 @@ from kdanalysis.analyzers.terms.magnitude import (
     magnitude_over_training,
     magnitude_reading,
 )
-from kdanalysis.draw.look import term_colour
+from kdanalysis.draw.colours import term_colour
 from kdanalysis.losses import DKD, GDKD, KD
 from tests.analyzers.readback import lines, smallest_font
 from tests.analyzers.reference import autograd_gradients, logits, targets

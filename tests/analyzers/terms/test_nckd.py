@@ -8,8 +8,12 @@ from scipy.special import softmax
 
 from kdanalysis import DKD
 from kdanalysis.analyzers.terms.confidence import short_confidence
-from kdanalysis.analyzers.terms.nckd import NCKDByConfidence, half_shares, nckd_reading
-from kdanalysis.analyzers.terms.nckd_pictures import nckd_by_confidence
+from kdanalysis.analyzers.terms.nckd import (
+    NCKDByConfidence,
+    half_shares,
+    nckd_by_confidence,
+    nckd_reading,
+)
 from tests.analyzers.readback import legend_is_beside, legend_texts, lines, smallest_font
 from tests.analyzers.reference import autograd_gradients, logits, probabilities, targets
 

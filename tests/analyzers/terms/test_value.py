@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, kl_div
 
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.terms.value import TermValue, value_over_training, value_reading
-from kdanalysis.draw.look import term_colour
+from kdanalysis.draw.colours import term_colour
 from kdanalysis.losses import DKD, KD, NKD, CrossEntropy
 from tests.analyzers.readback import lines, smallest_font
 from tests.analyzers.reference import logits, probabilities, targets

@@ -1,6 +1,7 @@
-"""The embedding in words: which network's features tell the classes apart, and by how much."""
+"""The embedding read and drawn (figure 14): which network's features tell the classes apart."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 import pandas as pd
 
@@ -11,11 +12,23 @@ from kdanalysis.analyzers.evidence import (
     share_of,
     written,
 )
-from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.noun import Names, Reading, Tables
 from kdanalysis.analyzers.students.embedding import Embedding
-from kdanalysis.draw.look import require
+from kdanalysis.draw.colours import FAINT, MARKERS, PALETTE
+from kdanalysis.draw.look import PAGE, Axes, Figure, fine, shared_legend
+from kdanalysis.draw.names import class_names, short
+from kdanalysis.draw.panels import panel_grid
+from kdanalysis.draw.tables import require, state_left_out
 
 SAME = ["side", "n", "knn", "silhouette", "fisher", "width"]  # of one that several runs share
+CAPTION = (
+    "t-SNE of the features before the head, numbers of the features themselves; hollow: the "
+    "nearest others in feature space vote for another class"
+)
+ACROSS, PANEL = 2, 2.9  # panels beside each other, and the height of one, inches
+NAMED = 20  # more classes have no legend
+COLOURS = [colour for name, colour in PALETTE.items() if name != "grey"] + [PALETTE["grey"]]
+LOOKS = [(colour, marker) for marker, colour in product(MARKERS, COLOURS)]
 
 
 @Embedding.reads()
@@ -25,7 +38,7 @@ def embedding_reading(table: pd.DataFrame) -> Reading:
 
 
 @Embedding.reads(of_all=True)
-def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
+def networks_reading(tables: Tables) -> Reading:
     """The same of every network: the teacher less each student, and students beside plain KD's.
 
     Differences are of k-NN accuracies, with intervals as of independent samples: those of the same
@@ -63,7 +76,7 @@ def networks_reading(tables: Mapping[str, pd.DataFrame]) -> Reading:
     return Reading(" ".join(told), f"{where}: {number}")
 
 
-def networks(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def networks(tables: Tables) -> dict[str, pd.DataFrame]:
     """Return the rows of every network by its name; the first of each is that over all rows.
 
     A student is called by its run, the teacher "teacher"; one that several runs share is there
@@ -122,3 +135,59 @@ def numbers_of_networks(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows over all samples, without what belongs to a class or a sample."""
     rows = table[table.part == "all"]
     return rows.drop(columns=["part", "class", "row", "x", "y"])
+
+
+@Embedding.picture(CAPTION, of_all=True, names=True, panels=True)
+def embeddings(tables: Tables, names: Names = None) -> Figure:
+    """One panel a network: the rows drawn, a colour a class, beyond nine classes a mark too.
+
+    Above each stand k-NN accuracy with its 95 % interval, silhouette and Fisher ratio of the
+    features. The axes have no unit, and no two panels share one.
+    """
+    found = networks(tables)
+    points = {name: rows[rows.part == "sample"] for name, rows in found.items()}
+    classes = sorted({int(c) for rows in points.values() for c in rows["class"]})
+    figure, axes = panel_grid(len(found), ACROSS, PAGE, PANEL, 1.2, sharex=False, sharey=False)
+    labels = class_names(classes[-1] + 1, names)
+    for ax, (name, rows) in zip(axes, found.items(), strict=True):
+        _draw(ax, points[name], labels)
+        whole = rows.iloc[0]
+        ax.set_title(
+            f"{short(name, 24)}: {whole.k}-NN {share_of(whole.knn, whole.n)}\n"
+            f"silhouette {whole.silhouette:.2f}, Fisher ratio {whole.fisher:.2g}",
+            loc="left",
+            fontsize=fine(),
+            parse_math=False,
+        )
+    if len(classes) <= NAMED:
+        shared_legend(figure, axes[0], "right upper", title="class", handlelength=1)
+    first, table = next(iter(found.values())).iloc[0], next(iter(tables.values()))
+    more = "" if len(classes) <= NAMED else f"; {len(classes)} classes, colours and marks repeat"
+    all_drawn = first.drawn == first.n
+    shown = "all" if all_drawn else f"{first.drawn:,} of {first.n:,}, every class in proportion"
+    figure.supxlabel(
+        f"samples: {shown}{more}\n"
+        f"one picture of many: perplexity {first.perplexity:.3g}, seed {first.seed}"
+        f"{state_left_out(table)}",
+        fontsize=fine(),
+    )
+    return figure
+
+
+@Embedding.picture(CAPTION, names=True, panels=True)
+def embedding(table: pd.DataFrame, names: Names = None) -> Figure:
+    """The sides of a single table."""
+    return embeddings({"": table}, names)
+
+
+def _draw(ax: Axes, points: pd.DataFrame, labels: Sequence[str]) -> None:
+    for (number, right), rows in points.groupby(["class", "knn"]):
+        colour, marker = LOOKS[int(number) % len(LOOKS)]
+        fill = {"markerfacecolor": colour if right else "none", "markeredgecolor": colour}
+        ax.plot(rows.x, rows.y, marker, markersize=3.2, markeredgewidth=0.8, **fill)
+    for number in sorted(points["class"].unique()):
+        colour, marker = LOOKS[int(number) % len(LOOKS)]
+        name = short(labels[int(number)], 16)
+        ax.plot([], [], marker, color=colour, markersize=4, label=name)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color=FAINT)
