@@ -94,7 +94,8 @@ def look(
     logs = torch.where(logs > -torch.inf, logs, log_q - log_rest + tail.unsqueeze(-1))
     order = inside.sort(dim=-1, descending=True, stable=True).indices[:, : ks[-1]]
     classes = ids.gather(-1, order)
-    known = Known(classes, overlap_of(classes, largest(student, ks[-1]), student.shape[1]))
+    theirs = largest(student, ks[-1])
+    known = Known(classes, overlap_of(classes, theirs, student.shape[1]), theirs[:, 0])
     rows = rows_of(student, temperature * logs.clamp(min=-1e5), temperature, known, ks)
     found = of_rows(rows, ks, temperature)
     mass = tail.exp()

@@ -72,6 +72,7 @@ class Known(NamedTuple):
 
     classes: Int[Tensor, "n m"]  # in that order, m the largest K
     overlap: Float[Tensor, "n m"]  # share of the student's K largest classes that the teacher has
+    best: Int[Tensor, " n"]  # the student's largest class
 
 
 class Rows(NamedTuple):
@@ -99,8 +100,8 @@ def is_near(group: Group) -> Tensor:
 
 def known_of(student: Float[Tensor, "n c"], teacher: Float[Tensor, "n c"], most: int) -> Known:
     """Return the top ``most`` < c classes of finite logits on the processor."""
-    classes = largest(teacher, most)
-    return Known(classes, overlap_of(classes, largest(student, most), teacher.shape[1]))
+    classes, theirs = largest(teacher, most), largest(student, most)
+    return Known(classes, overlap_of(classes, theirs, teacher.shape[1]), theirs[:, 0])
 
 
 def overlap_of(
@@ -133,7 +134,7 @@ def rows_of(
     p, q = np.empty((2, samples if whole else 1, classes))
     top, tail = np.empty((3, samples, most)), np.empty((samples, loops.SUMS + 1))
     entropy, (factors, apart) = np.empty(samples), np.empty((2, samples, 2 * len(ks)))
-    arrays = (x.numpy() for x in (student, teacher, known.classes))
+    arrays = (x.numpy() for x in (student, teacher, known.best, known.classes))
     loops.collect(*arrays, np.array(ks), 1 / temperature, p, q, top, tail, entropy, factors, apart)
     sides = (torch.from_numpy(x) if whole else None for x in (p, q))
     found = (torch.from_numpy(x) for x in (top, tail, entropy, factors, apart))
