@@ -59,8 +59,8 @@ class TruncationBias(Truncation):
         places = np.linspace(0, len(self.ks) - 1, min(MOST, len(self.ks))).round().astype(int)
         self.few = tuple(self.ks[place] for place in places)
         self.add_sum("n")
-        self.add_sum("means", len(CONVENTIONS), len(self.few), self.num_classes)
-        self.add_sum("full_mean", self.num_classes)
+        self.add_sum("at_known", 1 + len(CONVENTIONS) * len(self.few), self.num_classes)
+        self.add_sum("at_others", 2 + 2 * len(self.few), self.num_classes)
         self.add_sum("squares", len(CONVENTIONS), len(self.few))
         self.add_sum("gaps", len(CONVENTIONS), len(self.few))
         self.add_sum("full_squares")
@@ -70,16 +70,13 @@ class TruncationBias(Truncation):
         """Add rows at the first temperature."""
         if looked.place:
             return
-        rows, found, temperature = looked.rows, looked.found, self.temperatures[0]
-        self.means += temperature * sums_of(rows, self.few).to(self.n)
-        p, q, _ = rows.top
-        mean = (rows.q - rows.p).sum(0)
-        mean.index_add_(0, rows.known.classes.flatten(), (q - p).flatten())
+        rows, found = looked.rows, looked.found
+        add_at_known(self.at_known, rows, self.few)
+        add_at_others(self.at_others, rows, self.few)
         at = [self.ks.index(k) for k in self.few]
         one = found.noise[:, None] / (DRAWS * torch.tensor(self.few, device=found.noise.device))
         self.accumulate(
             n=torch.tensor(len(rows.p)),
-            full_mean=temperature * mean,
             squares=(found.lost_l2[..., at] ** 2).sum(1),
             gaps=(one - found.lost_l2[..., at] ** 2).square().sum(1),
             full_squares=(found.full_l2**2).sum(),
@@ -89,7 +86,7 @@ class TruncationBias(Truncation):
     def compute(self) -> dict[str, Tensor]:
         """``error`` and ``crossing`` by (K, way, tokens), sampling last; n, non_finite."""
         squares = torch.cat((self.squares, self.full_squares.expand(1, len(self.few)))) / self.n
-        sums = torch.cat((self.means, self.full_mean.expand(1, len(self.few), -1)))
+        sums = self.temperatures[0] * lost_sums(self.at_known, self.at_others)
         bias = (sums**2).sum(-1) / self.n**2
         bias = ((self.n * bias - squares) / (self.n - 1)).clamp(min=0)  # of the mean, unbiased
         tokens = torch.tensor(TOKENS, dtype=torch.float64, device=bias.device)
@@ -134,17 +131,45 @@ class TruncationBias(Truncation):
         return known.assign(temperature=self.temperatures[0])
 
 
-def sums_of(rows: Rows, ks: Sequence[int]) -> Float[Tensor, "v k c"]:
-    """Return the sums over rows of the lost gradients, over T."""
+def add_at_known(sums: Float[Tensor, "g c"], rows: Rows, ks: Sequence[int]) -> None:
+    """Add what lies at the known classes of full KD's gradients and of those that are lost, over T.
+
+    The first of the sums is full KD's, then comes every K of every convention.
+    """
     on_top, on_other = lost(*groups_of(rows, ks))
-    of_q, of_p = (x.transpose(1, 2).flatten(0, 1) for x in (on_other.q, on_other.p))  # (v k, n)
-    total = of_q @ rows.q + of_p @ rows.p
-    inside = torch.arange(rows.top.shape[-1]) < torch.tensor(ks)[:, None, None]  # (k, 1, m)
-    for side, a, b in ((rows.top[1], on_top.q, on_other.q), (rows.top[0], on_top.p, on_other.p)):
-        a, b = (x.transpose(1, 2)[..., None] for x in (a, b))  # (v, k, n, 1)
-        at_top = (torch.where(inside, a, b) * side).flatten(2).flatten(0, 1)
-        total.index_add_(1, rows.known.classes.flatten(), at_top)
-    return total.view(len(CONVENTIONS), len(ks), -1)
+    p, q, _ = rows.top
+    inside = torch.arange(p.shape[-1]) < torch.tensor(ks)[:, None, None]  # (k, 1, m)
+    gone = torch.zeros(())
+    for side, *factors in ((q, on_top.q, on_other.q), (p, on_top.p, on_other.p)):
+        a, b = (x.transpose(1, 2)[..., None] for x in factors)  # (v, k, n, 1)
+        gone = gone + torch.where(inside, a, b) * side
+    found = torch.cat(((q - p).flatten()[None], gone.flatten(2).flatten(0, 1))).to(sums)
+    sums.index_add_(1, rows.known.classes.flatten().to(sums.device), found)
+
+
+def add_at_others(sums: Float[Tensor, "g c"], rows: Rows, ks: Sequence[int]) -> None:
+    """Add what all of these are made of at the other classes: q - p, p, and q by its factors.
+
+    The factors are those of "bucket" for every K, then those of "none"; see ``lost``.
+    """
+    _, on_other = lost(*groups_of(rows, ks))
+    factors = torch.cat([on_other.q[CONVENTIONS.index(name)] for name in ("bucket", "none")], 1)
+    for p, q in zip(rows.p, rows.q, strict=True):
+        sums[0] += (q - p).to(sums)
+    sums[1] += rows.p.sum(0).to(sums)
+    sums[2:].addmm_(factors.t().to(sums), rows.q.to(sums))
+
+
+def lost_sums(
+    at_known: Float[Tensor, "_ c"], at_others: Float[Tensor, "_ c"]
+) -> Float[Tensor, "v k c"]:
+    """Return the sums over rows of the lost gradients, over T, full KD's own last."""
+    full, known = at_known[:1], at_known[1:].unflatten(0, (len(CONVENTIONS), -1))
+    difference, p, of_q = at_others[:1], at_others[1:2], at_others[2:]
+    bucket, none = (one - p for one in of_q.chunk(2))
+    others = {"renormalise": difference, "bucket": bucket, "none": none, "teacher": -p}
+    gone = [one + others[name] for one, name in zip(known, CONVENTIONS, strict=True)]
+    return torch.stack([*gone, (full + difference).expand_as(bucket)])
 
 
 @TruncationBias.reads()

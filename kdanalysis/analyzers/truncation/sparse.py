@@ -13,12 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analyzers.truncation.part import ENTRIES, Looked, Truncation
+from kdanalysis.analyzers.truncation.part import Looked, Truncation
 from kdanalysis.core.largest import largest
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import finite_rows
 from kdanalysis.core.truncation.algebra import Known, overlap_of, rows_of
 from kdanalysis.core.truncation.statistics import of_rows
+
+ENTRIES = 2**19  # rows x classes that are laid out together
 
 
 def add_sparse(

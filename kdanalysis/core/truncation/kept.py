@@ -119,7 +119,11 @@ def _keep(student: Tensor, teacher: Tensor, target: Tensor, k: int, temperatures
     theirs = largest(student, k)
     known = Known(ids, overlap_of(first[:, :k], theirs, student.shape[1]), theirs[:, 0])
     ks = known_ks(k)
-    laid = [rows_of(student, teacher, t, known, ks, whole=True) for t in temperatures]
+    sides = [tuple(torch.empty_like(x) for x in (teacher, student)) for _ in temperatures]
+    laid = [
+        rows_of(student, teacher, t, known, ks, into)
+        for t, into in zip(temperatures, sides, strict=True)
+    ]
     ends = [torch.stack([(x / t).logsumexp(-1) for x in (teacher, student)], -1)
             for t in temperatures]  # fmt: skip
     facts = [
