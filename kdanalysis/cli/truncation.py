@@ -105,7 +105,5 @@ def _studied(
     options = {"keys": names, "vocabulary": vocabulary}
     given = file if student is None else load_logits(file, student=student, **options)
     source = open_file(given, names, vocabulary, kept=True)
-    if source.kept and vocabulary is not None:
-        raise ValueError(f"{file} keeps sums over the other classes: no vocabulary can be cut")
     study = truncation_study(source, *settings, losses, device, watching("Truncating"))
     return study, heading(source, file, left_out(study.tables["truncation"]))
