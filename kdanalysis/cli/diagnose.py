@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.groups import Machine, Output, grouped
+from kdanalysis.cli.groups import Known, Machine, Output, grouped
 from kdanalysis.cli.options import Keys, Temperatures, Vocabulary, parse_keys, parse_temperatures
 from kdanalysis.core.ranks import RANKS
 
@@ -26,6 +26,7 @@ def diagnose(
     temperatures: Temperatures = "1,2,4,8",
     keys: Keys = None,
     vocabulary: Vocabulary = None,
+    known: Known,
     output: Output,
     machine: Machine,
 ) -> None:
@@ -51,11 +52,12 @@ def diagnose(
         from kdanalysis.studies.sparse import is_sparse
 
         if is_sparse(file, names):
-            study = known_study(file, ladder, vocabulary, names)
+            study = known_study(file, ladder, vocabulary, names, **known.given)
             if RANKS.first:
                 print_known(study)
                 write(study)
             return
+        known.refuse(file)
         source = open_file(file, names, vocabulary, kept=True)
         study = study_teacher(source, ladder, device, watching("Reading"))
         if not RANKS.first:

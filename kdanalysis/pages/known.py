@@ -26,6 +26,8 @@ def known_study(
     temperatures: Sequence[float | int] = (1.0,),
     vocabulary: int | None = None,
     keys: Mapping[str, str] | None = None,
+    kind: str = "logprobs",
+    config: str | Path | None = None,
 ) -> Study:
     """Diagnose a truncated teacher, a file as ``read_sparse`` reads it.
 
@@ -35,12 +37,14 @@ def known_study(
             it is known at none.
         vocabulary: number of tokens, where the file does not say it.
         keys: names in the file, where they are unusual.
+        kind: "logprobs", or "logits" with their logsumexp in the file.
+        config: DistillKit's compression_config.yaml; the one beside the file if not given.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: as ``read_sparse``; or it holds draws, or logits without their logsumexp.
     """
-    teacher, target = read_known(path, vocabulary, keys)
+    teacher, target = read_known(path, vocabulary, keys, kind, config)
     ladder, missing = known_at(teacher, temperatures, path)
     left = {
         "left out": missing,

@@ -58,10 +58,10 @@ def check_sparse(student: Tensor, teacher: SparseTeacher, ks: Sequence[int]) -> 
             f"the student has {len(student)} rows of logits and the teacher {len(teacher)} of "
             f"tokens: need the same ones"
         )
-    if teacher.kind != "logprobs":
+    if teacher.kind == "sampled":
         raise ValueError(
-            f"{teacher} holds {teacher.kind}: what is lost needs log-probabilities, with the mass "
-            f"of the tokens that are left out"
+            f"{teacher} holds draws: what is lost needs log-probabilities, with the mass of the "
+            f"tokens that are left out"
         )
     if int(teacher.ids.max()) >= student.shape[1]:
         raise ValueError(
