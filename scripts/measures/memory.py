@@ -11,7 +11,7 @@ import torch
 SIZES = {  # samples of both files, and their classes
     "diagnose": (100_000, 1_000_000, 100),
     "sweep": (100_000, 1_000_000, 100),
-    "truncation": (256, 2048, 32_000),
+    "truncation": (1024, 4096, 32_000),
 }
 PART = 10_000_000  # numbers written together
 
@@ -19,8 +19,8 @@ PART = 10_000_000  # numbers written together
 def memory(device: torch.device, repetitions: int) -> dict[str, dict]:
     """Peak resident memory of the commands on 1 000 000 x 100 over that on 100 000 x 100.
 
-    Of ``truncation`` on 2048 x 32 000 over 256 x 32 000. Each command is a process of its own, on a
-    file of float32 logits; one run each.
+    Of ``truncation`` on 4096 x 32 000 over 1024 x 32 000. Each command is a process of its own, on
+    a file of float32 logits; one run each.
     """
     results = {}
     for command, (small, large, classes) in SIZES.items():
