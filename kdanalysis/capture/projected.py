@@ -36,7 +36,8 @@ class Projected:
 
     ``observe`` makes the logits of the recorded rows alone and measures the residual in the hidden
     states: ``hidden`` must be the very tensor that your loss is made of. ``loss`` makes them all.
-    Until a captured step is finished a copy of the student's weight is held.
+    Until a captured step is finished a copy of the student's weight is held. Of a head that is
+    sharded over ranks give the whole weight, on every rank.
 
     Args:
         hidden: (m, d), what goes into the head, every position a row.
@@ -47,7 +48,7 @@ class Projected:
         cap: bound that squeezes them, as of Gemma.
 
     Raises:
-        ValueError: shapes that do not fit, or a cap that is not above 0.
+        ValueError: shapes that do not fit, a cap that is not above 0, or a sharded head.
     """
 
     hidden: Tensor
@@ -63,6 +64,11 @@ class Projected:
             raise ValueError(
                 f"need hidden states (m, d) and the head's weight (c, d), got {shapes[0]} and "
                 f"{shapes[1]}: flatten batch and positions, and give your loss what you flattened"
+            )
+        if any(hasattr(side, "full_tensor") for side in (self.hidden, self.weight, self.bias)):
+            raise ValueError(
+                "the head is sharded over ranks (FSDP2, DTensor), and logits need all of it: give "
+                "kd.Projected weight.full_tensor() and bias.full_tensor(), made on every rank"
             )
         if self.cap is not None and self.cap <= 0:
             raise ValueError(f"cap squeezes the logits between -cap and cap, got {self.cap}")

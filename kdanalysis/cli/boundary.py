@@ -18,6 +18,7 @@ from kdanalysis.core.ranks import RANKS, Ended
 TYPED = {
     r"(?<=[:;] )vocabulary=(?=\d)": "--vocabulary ",
     r"\bby keys which": "by --keys which",
+    r"\bas config of kd\.read_sparse": "by --config",
     r"(^|: )keys (?=name |cannot name )": r"\1--keys ",
 }
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kdanalysis.cli.groups import Machine, Output, grouped
+from kdanalysis.cli.groups import Known, Machine, Output, grouped
 from kdanalysis.cli.options import Keys, Temperatures, Vocabulary, parse_keys, parse_temperatures
 from kdanalysis.core.ranks import RANKS
 
@@ -26,6 +26,7 @@ def diagnose(
     temperatures: Temperatures = "1,2,4,8",
     keys: Keys = None,
     vocabulary: Vocabulary = None,
+    known: Known,
     output: Output,
     machine: Machine,
 ) -> None:
@@ -34,7 +35,7 @@ def diagnose(
     The teacher's logits are enough; labels in the file add accuracy and calibration. The losses
     are KD, the papers' and a rule's, each held against KD; no student is trained. Of a vocabulary
     it tells how many tokens to keep. Of a file with a few tokens a row (kdanalysis sparsify, vLLM,
-    DistillKit, ...) it prints what they say.
+    DistillKit, ...) it prints what they say; of a run recorded with TopK what truncation costs too.
 
     Example: kdanalysis diagnose teacher.npz --out card --temperatures 1,4
     """
@@ -51,14 +52,19 @@ def diagnose(
         from kdanalysis.studies.sparse import is_sparse
 
         if is_sparse(file, names):
-            study = known_study(file, ladder, vocabulary, names)
+            study = known_study(file, ladder, vocabulary, names, **known.given)
             if RANKS.first:
                 print_known(study)
                 write(study)
             return
-        source = open_file(file, names, vocabulary)
+        known.refuse(file)
+        source = open_file(file, names, vocabulary, kept=True)
         study = study_teacher(source, ladder, device, watching("Reading"))
         if not RANKS.first:
+            return
+        if source.kept:
+            print_known(study)
+            write(study)
             return
         title = heading(source, file, without_label(source))
         print_frame(wide_card(study.tables["teacher"]), title=title)
@@ -76,7 +82,9 @@ def print_known(study: "Study") -> None:
     title = "{truncated teacher}: {rows} rows, {tokens a row}".format(**study.facts)
     print_frame(wide_card(study.tables["known"]), title=title)
     typer.echo("\n" + "\n".join(reading.sentence for reading in study.readings.values()))
-    print_facts({n: study.facts[n] for n in ("left out", "of all tokens") if n in study.facts})
+    print_facts(
+        {n: study.facts[n] for n in ("left out", "of all tokens", "truncation") if n in study.facts}
+    )
 
 
 def print_candidates(study: "Study") -> None:

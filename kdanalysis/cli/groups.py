@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -83,6 +84,40 @@ class Output:
 
         with card_folder(self.out, self.overwrite, self.figures) as folder:
             yield lambda study: None if folder is None else study.write(folder, self.figures)
+
+
+@dataclass(frozen=True)
+class Known:
+    """How a truncated teacher's file is to be read, where it does not say so itself."""
+
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="A truncated teacher's numbers: logprobs, or logits with a logsumexp.",
+        ),
+    ] = None
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="DistillKit's compression_config.yaml, if elsewhere."),
+    ] = None
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was said, by its name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def refuse(self, file: Path) -> None:
+        """Refuse what was said of a file that holds no truncated teacher.
+
+        Raises:
+            ValueError: something was.
+        """
+        if self.given:
+            raise ValueError(
+                f"--{next(iter(self.given))} says how a truncated teacher is read, and {file} is "
+                f"none: it has no token ids beside log-probabilities"
+            )
 
 
 @dataclass(frozen=True)

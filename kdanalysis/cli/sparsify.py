@@ -18,7 +18,9 @@ from kdanalysis.cli.options import (
 def sparsify(
     file: Annotated[
         Path,
-        typer.Argument(metavar="DENSE", help="Logits: .npz, .npy, .pt, .safetensors, .parquet."),
+        typer.Argument(
+            metavar="DENSE", help="Logits: .npz, .npy, .pt, .safetensors, .parquet; a run."
+        ),
     ],
     *,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Write FILE.parquet.")],
@@ -31,7 +33,7 @@ def sparsify(
     """Keep the teacher's k most probable tokens of every row, and the mass of all others.
 
     The log-probabilities are at the first temperature. At the others the file is as exact: it
-    holds their logsumexp.
+    holds their logsumexp. A run recorded with TopK serves as well, for the k and T that it keeps.
 
     Example: kdanalysis sparsify teacher.safetensors -k 64 --temperatures 1,2 --out top64.parquet
     """
@@ -41,7 +43,7 @@ def sparsify(
     from kdanalysis.pages.publish import output_file
     from kdanalysis.studies.sparsify import sparsify as write
 
-    source = open_file(file, names, vocabulary)
+    source = open_file(file, names, vocabulary, kept=True)
     with output_file(out, overwrite) as building:
         write(source, building, k, ladder, watching("Reading"))
     typer.echo(f"{heading(source, file)}: {k} tokens a row")

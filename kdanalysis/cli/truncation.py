@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kdanalysis.cli.groups import Machine, Output, grouped
+from kdanalysis.cli.groups import Known, Machine, Output, grouped
 from kdanalysis.cli.options import (
     Keys,
     Temperatures,
@@ -48,6 +48,7 @@ def truncation(
     ] = None,
     keys: Keys = None,
     vocabulary: Vocabulary = None,
+    known: Known,
     output: Output,
     machine: Machine,
 ) -> None:
@@ -60,14 +61,14 @@ def truncation(
 
     Example: kdanalysis truncation logits.npz --ks 8,32,64 --temperatures 1,2 --out truncation
     """
-    known = None if ks is None else parse_ks(ks)
-    settings, names = (known, parse_temperatures(temperatures)), parse_keys(keys)
+    wanted = None if ks is None else parse_ks(ks)
+    settings, names = (wanted, parse_temperatures(temperatures)), parse_keys(keys)
     with output.page() as write:
         device = machine.prepare()
         from kdanalysis.cli.terminal import print_facts, print_frame
         from kdanalysis.pages.truncation import excerpt
 
-        study, title = _studied(file, student, settings, losses, names, vocabulary, device)
+        study, title = _studied(file, student, settings, losses, names, vocabulary, known, device)
         if not RANKS.first:
             return
         print_frame(excerpt(study.tables["truncation"]), title=title)
@@ -84,6 +85,7 @@ def _studied(
     losses: list[str] | None,
     names: dict[str, str],
     vocabulary: int | None,
+    known: Known,
     device: Any,
 ) -> tuple[Any, str]:
     """Return the study of a file, whether its teacher is truncated or not, and its title."""
@@ -100,12 +102,11 @@ def _studied(
             raise ValueError(
                 f"--losses needs all of the teacher's logits, and {file} holds a few tokens a row"
             )
-        study = sparse_file_study(file, student, *settings, vocabulary, names)
+        study = sparse_file_study(file, student, *settings, vocabulary, names, **known.given)
         return study, "{teacher}; {rows} rows".format(**study.facts)
+    known.refuse(file)
     options = {"keys": names, "vocabulary": vocabulary}
     given = file if student is None else load_logits(file, student=student, **options)
     source = open_file(given, names, vocabulary, kept=True)
-    if source.kept and vocabulary is not None:
-        raise ValueError(f"{file} keeps sums over the other classes: no vocabulary can be cut")
     study = truncation_study(source, *settings, losses, device, watching("Truncating"))
     return study, heading(source, file, left_out(study.tables["truncation"]))

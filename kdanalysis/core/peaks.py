@@ -32,17 +32,17 @@ def _largest(logits, found):
     best, peaks = np.empty(k, logits.dtype), np.empty(blocks, logits.dtype)
     for i in range(samples):
         if blocks <= k:
-            _keep(logits[i], 0, best, found[i], 0)
+            _keep(logits[i], 0, -np.inf, best, found[i], 0)
             continue
         for block in range(blocks):
             peaks[block] = peak_of(logits[i, block * BLOCK : (block + 1) * BLOCK])
-        _keep(peaks, 0, best, found[i], 0)
-        least, size = best[k - 1], 0  # k classes reach it, each in a block of its own
+        # k classes reach the least of the k largest peaks, each in a block of its own
+        least, size = np.partition(peaks, blocks - k)[blocks - k], 0
         for block in range(blocks):
             if peaks[block] >= least:
                 start = block * BLOCK
-                size = _keep(logits[i, start : start + BLOCK], start, best, found[i], size)
-        _keep(logits[i, blocks * BLOCK :], blocks * BLOCK, best, found[i], size)
+                size = _keep(logits[i, start : start + BLOCK], start, least, best, found[i], size)
+        _keep(logits[i, blocks * BLOCK :], blocks * BLOCK, least, best, found[i], size)
 
 
 @no_type_check
@@ -57,12 +57,12 @@ def peak_of(logits):
 
 @no_type_check
 @exact
-def _keep(logits, start, best, found, size):
-    """Put logits, the first of class ``start``, among the best, of which there are ``size``."""
+def _keep(logits, start, least, best, found, size):
+    """Put logits from ``least`` on, the first of class ``start``, among the ``size`` best."""
     k = len(best)
     for j in range(len(logits)):
         one = logits[j]
-        if size < k or one > best[k - 1]:
+        if one >= least and (size < k or one > best[k - 1]):
             place = min(size, k - 1)
             while place > 0 and one > best[place - 1]:
                 best[place], found[place] = best[place - 1], found[place - 1]

@@ -11,7 +11,7 @@ GROUPS = {
     "Losses": ("suppression", "amplification", "share", "nckd", "confidence", "direction"),
     "Training": (
         *("relation", "agreement", "magnitude", "value", "conflict", "discrepancy", "embedding"),
-        *("losses", "layers", "layer_conflict", "snr"),
+        *("losses", "truncation", "truncation_payers", "layers", "layer_conflict", "snr"),
         *("ladder", "gradient", "alignment", "connector"),
     ),
     "Regions": ("anatomy", "ambiguity", "cancellation", "uptake"),

@@ -3,11 +3,21 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+import torch
+from torch import Tensor
+
 from kdanalysis.analyzers.teacher.known import known_card, known_mass
+from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
-from kdanalysis.studies.facts import stated
+from kdanalysis.studies.compute import Watch, unwatched
+from kdanalysis.studies.facts import kept_facts, stated
+from kdanalysis.studies.kept import SHOWN
+from kdanalysis.studies.kept_teacher import read_kept_teacher
+from kdanalysis.studies.run import tables_of
+from kdanalysis.studies.source import Source
 from kdanalysis.studies.sparse import known_at, read_known
 
 
@@ -16,6 +26,8 @@ def known_study(
     temperatures: Sequence[float | int] = (1.0,),
     vocabulary: int | None = None,
     keys: Mapping[str, str] | None = None,
+    kind: str = "logprobs",
+    config: str | Path | None = None,
 ) -> Study:
     """Diagnose a truncated teacher, a file as ``read_sparse`` reads it.
 
@@ -25,27 +37,72 @@ def known_study(
             it is known at none.
         vocabulary: number of tokens, where the file does not say it.
         keys: names in the file, where they are unusual.
+        kind: "logprobs", or "logits" with their logsumexp in the file.
+        config: DistillKit's compression_config.yaml; the one beside the file if not given.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: as ``read_sparse``; or it holds draws, or logits without their logsumexp.
     """
-    teacher, target = read_known(path, vocabulary, keys)
+    teacher, target = read_known(path, vocabulary, keys, kind, config)
     ladder, missing = known_at(teacher, temperatures, path)
-    tables = {"known": known_card(ladder, target), "known_mass": known_mass(ladder)}
+    left = {
+        "left out": missing,
+        "of all tokens": "nothing: their logits are not in the file; kdanalysis truncation "
+        "--student FILE shows what K tokens lose",
+    }
+    return _study_of(Path(path).name, teacher, known_tables(ladder, target), left)
+
+
+def kept_known_study(
+    source: Source,
+    temperatures: Sequence[float | int] = (1.0,),
+    device: torch.device | str = "cpu",
+    watch: Watch = unwatched,
+) -> Study:
+    """Diagnose the teacher of a run that keeps a few classes of every row; what truncation costs.
+
+    Args:
+        source: the run, whose rows are read twice.
+        temperatures: those of them that were kept are shown; the first kept where none was.
+        device: where the sums of truncation are.
+        watch: wraps the batches, for a progress bar.
+
+    Raises:
+        ValueError: no row of the run is finite.
+    """
+    teacher, target = read_kept_teacher(source, watch)
+    ladder, missing = known_at(teacher, temperatures, source.path)
+    tables = known_tables(ladder, target) | tables_of(source, SHOWN, device, watch)
+    left = {
+        "rows left out (NaN or inf)": source.num_rows - len(teacher) or None,
+        "left out": missing,
+        **kept_facts(source.info),
+    }
+    return _study_of(source.name, teacher, tables, left)
+
+
+def known_tables(ladder: Sequence[SparseTeacher], target: Tensor | None) -> dict[str, pd.DataFrame]:
+    """Return the tables of what a truncated teacher's tokens say, by noun."""
+    return {"known": known_card(ladder, target), "known_mass": known_mass(ladder)}
+
+
+def _study_of(
+    name: str,
+    teacher: SparseTeacher,
+    tables: dict[str, pd.DataFrame],
+    left: dict[str, object],
+) -> Study:
     facts = {
-        "truncated teacher": Path(path).name,
+        "truncated teacher": name,
         "rows": f"{len(teacher):,}",
         "tokens a row": f"{teacher.ids.shape[1]:,} at most",
         "vocabulary": "unknown" if teacher.vocabulary is None else f"{teacher.vocabulary:,}",
         "places with fillers": teacher.found["sentinel"] or None,
-        "left out": missing,
-        "of all tokens": "nothing: their logits are not in the file; kdanalysis truncation "
-        "--student FILE shows what K tokens lose",
     }
 
     def sections() -> list[Section]:
         return [noun_section(noun, {"": table}) for noun, table in tables.items()]
 
     parts = {noun: {"": table} for noun, table in tables.items()}
-    return Study(f"Truncated teacher: {Path(path).name}", stated(facts), parts, sections)
+    return Study(f"Truncated teacher: {name}", stated(facts | left), parts, sections)

@@ -27,7 +27,7 @@ from kdanalysis.core.arguments import typed
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.losses import DKD, GDKD, parse_loss
 from kdanalysis.pages.html import ASIDE, Section, Tile
-from kdanalysis.pages.known import known_study
+from kdanalysis.pages.known import kept_known_study, known_study
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
@@ -50,8 +50,9 @@ def diagnose(
     Args:
         source: a file of logits, a run folder, or arrays by name (teacher_logits, and target where
             there are labels); labels are used where there are some, and so are pooled features,
-            teacher_features (n, d). Of a truncated teacher, as
-            ``read_sparse`` reads it, what its tokens say: their mass, the tail, and bounds.
+            teacher_features (n, d). Of a truncated teacher, as ``read_sparse`` reads it, what its
+            tokens say: their mass, the tail, and bounds. Of a run recorded with ``TopK`` that, and
+            what truncation costs its student.
         temperatures: every T > 0 of the card.
         device: where to compute.
         watch: wraps the batches, for a progress bar.
@@ -63,7 +64,9 @@ def diagnose(
     """
     if is_sparse(source):
         return known_study(source, temperatures)
-    source = open_source(source)
+    source = open_source(source, kept=True)
+    if source.kept:
+        return kept_known_study(source, temperatures, device, watch)
     tables = teacher_tables(source, temperatures, device, watch)
     facts = {
         "logits": source.name,

@@ -26,6 +26,8 @@ def sparse_file_study(
     temperatures: Sequence[float | int] = (1.0,),
     vocabulary: int | None = None,
     keys: Mapping[str, str] | None = None,
+    kind: str = "logprobs",
+    config: str | Path | None = None,
 ) -> Study:
     """Study the truncation of a teacher in a file as ``read_sparse`` reads it.
 
@@ -36,6 +38,8 @@ def sparse_file_study(
         temperatures: at each the file must say the mass of its tail.
         vocabulary: number of tokens; logits of the student beyond them are cut off.
         keys: names in the teacher's file, where they are unusual; student_logits in the student's.
+        kind: "logprobs", or "logits" with their logsumexp in the file.
+        config: DistillKit's compression_config.yaml; the one beside the file if not given.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -49,7 +53,7 @@ def sparse_file_study(
         )
     keys = dict(keys or {})
     own = keys.pop("student_logits", None)
-    teacher, _ = read_known(path, vocabulary, keys)
+    teacher, _ = read_known(path, vocabulary, keys, kind, config)
     ours = read_student(student, vocabulary or teacher.vocabulary, own)
     return sparse_study(ours, teacher, ks, temperatures, Path(path).name)
 

@@ -129,8 +129,10 @@ def kept_facts(info: Any) -> dict[str, object]:
     temperatures = ", ".join(f"{t:g}" for t in info.kept_temperatures)
     return {
         "kept": f"the teacher's {info.kept} largest classes of every row, one more, and sums over "
-        f"the others at T = {temperatures}; nothing can be said of any other class by itself; what "
-        f"fewer classes lose is in the table truncation",
+        f"the others at T = {temperatures}; nothing can be said of any other class by itself",
+        "truncation": f"for K = {', '.join(map(str, info.kept_ks))} at these T as with all logits; "
+        f"direction, tail and losses of your own by kdanalysis truncation RUN; other K, T and the "
+        f"bias of the mean gradient need all logits",
         "losses compared": compared_fact(info),
         "loss in tables": of_samples(info),
     }

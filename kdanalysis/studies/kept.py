@@ -13,10 +13,11 @@ from kdanalysis.studies.setting import refusals
 from kdanalysis.studies.source import Source
 
 TABLES = ("magnitude", "value", "share", "confidence", "conflict", "direction", "agreement")
+SHOWN = ("truncation", "truncation_payers")  # on a run's page; the command has all of truncation
 LACKS = (
     "{path} keeps the teacher's {k} largest classes of every row and sums over the others at T = "
-    "{temperatures}: it has the tables {tables}, and serves kdanalysis truncation; {what} looks at "
-    "every class and needs a run of all logits"
+    "{temperatures}: it has the tables {tables}, and serves kdanalysis truncation, diagnose and "
+    "sparsify; {what} looks at every class and needs a run of all logits"
 )
 
 

@@ -119,6 +119,8 @@ def open_source(
     if isinstance(path, str | Path) and (run := _kept_run(Path(path).expanduser())) is not None:
         if not kept:
             raise ValueError(lacks(run.info, path, "this command"))
+        if vocabulary is not None:
+            raise ValueError(f"{path} keeps sums over the other classes: no vocabulary can be cut")
         path = run
     if isinstance(path, StoredRun):
         logits, run = None, path

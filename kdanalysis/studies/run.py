@@ -18,7 +18,7 @@ from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.losses.kept import temperatures_of
 from kdanalysis.store.run import StoredRun
 from kdanalysis.studies.compute import Watch, compute, unwatched
-from kdanalysis.studies.kept import kept_analyzer
+from kdanalysis.studies.kept import SHOWN, kept_analyzer
 from kdanalysis.studies.setting import trained_loss
 from kdanalysis.studies.source import Source
 
@@ -76,7 +76,8 @@ class Run(StoredRun):
 
         Args:
             names: which tables; if not given all that the recorded columns allow, but those with a
-                row for every pair of classes where there are more than 200.
+                row for every pair of classes where there are more than 200. Of a run of kept
+                classes what truncation loses and who pays are among them.
             device: where to compute.
             watch: wraps the batches, for a progress bar.
 
@@ -104,6 +105,7 @@ def tables_of(
     """
     if names is None:
         names = [name for name in table_names() if possible(source, name)]
+        names += SHOWN if source.kept else ()
     analyzers = {name: analyzer(source, name, compared) for name in names}
     frames = compute(source, analyzers, device, watch)
     return {name: frames[name] for name in names}

@@ -78,15 +78,19 @@ def is_sparse(given: Any, keys: Mapping[str, str] | None = None) -> bool:
 
 
 def read_known(
-    path: str | Path, vocabulary: int | None, keys: Mapping[str, str] | None = None
+    path: str | Path,
+    vocabulary: int | None,
+    keys: Mapping[str, str] | None = None,
+    kind: str = "logprobs",
+    config: str | Path | None = None,
 ) -> tuple[SparseTeacher, Tensor | None]:
     """Read a truncated teacher and its labels (n,), None where there are none; see ``read_sparse``.
 
     Raises:
         ValueError: as ``read_sparse``, or a file of draws.
     """
-    columns = load_sparse(path, vocabulary=vocabulary, keys=keys)
-    if columns["counts"] is not None:
+    columns = load_sparse(path, vocabulary=vocabulary, keys=keys, kind=kind, config=config)
+    if columns["counts"] is not None or kind == "sampled":
         raise ValueError(
             f"{path} holds draws with their counts, of which only an estimate of the teacher can "
             "be made: kd.read_sparse(kind='sampled') reads it, for the losses rs and sample"

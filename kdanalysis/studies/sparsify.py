@@ -12,6 +12,8 @@ from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import check_temperatures
 from kdanalysis.store.sparse_writer import writing_sparse
 from kdanalysis.studies.compute import Watch, look_at, unwatched
+from kdanalysis.studies.kept_rows import COLUMNS
+from kdanalysis.studies.kept_teacher import kept_teacher
 from kdanalysis.studies.opening import Given, open_source
 from kdanalysis.studies.source import Source
 
@@ -34,6 +36,9 @@ def sparsify(
     the labels and ids of rows of the dense file. With them the teacher is exact at every T given.
     Memory is bounded by a batch.
 
+    A run recorded with ``TopK`` serves too, for k and T that it keeps: its sums over the other
+    classes hold the mass of all that are left out.
+
     Args:
         source: a file of logits, a run folder, what ``load_logits`` returned, or arrays by name.
         out: the file, which must not exist yet and ends in .parquet; it appears whole or not at
@@ -48,19 +53,25 @@ def sparsify(
     Raises:
         FileExistsError: ``out`` exists.
         FileNotFoundError: there is no such file of logits.
-        ValueError: another suffix, a k or T out of range, or a logit that is NaN or inf.
+        ValueError: another suffix, a k or T out of range or not kept, or a logit that is NaN or
+            inf.
     """
-    out, source, ladder = Path(out), open_source(source), check_temperatures(temperatures)
+    out, ladder = Path(out), check_temperatures(temperatures)
+    source = open_source(source, kept=True)
     classes = source.info.num_classes
     check_request(out, k, classes, source)
+    if source.kept:
+        check_kept(k, ladder, source)
     stated = {"vocabulary": classes, "T": ladder[0], "k": k}
-    columns = [n for n in ("teacher_logits", *BESIDE) if n in source.columns()]
+    read = COLUMNS if source.kept else ("teacher_logits",)
+    columns = [n for n in (*read, *BESIDE) if n in source.columns()]
     rows = max(1, WIDE // classes)
     with writing_sparse(out, stated) as writer:
         done = 0
         for batch in watch(source.batches("samples", columns, rows), source):
-            writer.write(dict(_kept(look_at(batch), k, ladder, done, source)))
-            done += len(batch["teacher_logits"])
+            teacher = _teacher(batch, k, ladder, done, source)
+            writer.write(dict(_columns(teacher, ladder, batch)))
+            done += len(teacher)
     return out
 
 
@@ -81,23 +92,51 @@ def check_request(out: Path, k: int, classes: int, source: Source) -> None:
         )
 
 
-def _kept(
+def check_kept(k: int, temperatures: Sequence[float], source: Source) -> None:
+    """Refuse what a run of kept classes does not know exactly.
+
+    Raises:
+        ValueError: more classes than were kept, or a T at which no sums over the others were.
+    """
+    info = source.info
+    if k > info.kept:
+        raise ValueError(
+            f"k = {k} is more than {source.path} keeps: the teacher's {info.kept} largest classes "
+            f"of every row; take k up to {info.kept}"
+        )
+    if unknown := [t for t in temperatures if t not in info.kept_temperatures]:
+        known = ", ".join(f"{t:g}" for t in info.kept_temperatures)
+        raise ValueError(
+            f"T = {unknown[0]:g} is not known of {source.path}: sums over the classes that are not "
+            f"kept were made at T = {known}"
+        )
+
+
+def _teacher(
     batch: Any, k: int, temperatures: Sequence[float], done: int, source: Source
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Columns of one batch, by name."""
-    logits = torch.from_numpy(batch["teacher_logits"])
-    if not (finite := logits.isfinite().all(-1)).all():
-        row = done + int((~finite).nonzero()[0])
+) -> SparseTeacher:
+    """The k largest of a batch, whether all logits are there or a few classes of every row."""
+    values = batch["shape"] if source.kept else look_at(batch)["teacher_logits"]
+    if not (finite := np.isfinite(values).all(-1)).all():
+        row = done + int((~finite).nonzero()[0][0])
         raise ValueError(
             f"{source.path} has NaN or inf in the logits of row {row:,}: a truncated teacher needs "
             "the mass of every token; leave such rows out"
         )
-    teacher = SparseTeacher.from_logits(logits, k, temperatures)
-    yield "ids", teacher.ids.numpy()
-    yield "logprobs", teacher.logprobs.numpy()
+    if source.kept:
+        return kept_teacher(batch, source.info, temperatures[0]).top(k)
+    return SparseTeacher.from_logits(torch.from_numpy(values), k, temperatures)
+
+
+def _columns(
+    teacher: SparseTeacher, temperatures: Sequence[float], batch: Any
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Columns of one batch, by name."""
+    yield "ids", teacher.ids.int().numpy()
+    yield "logprobs", teacher.logprobs.double().numpy()
     yield "log_other", teacher.log_other.numpy()
-    for t, sums in (teacher.logsumexp or {}).items():
-        yield f"logsumexp_{t:g}", sums.numpy()
+    for t in temperatures:
+        yield f"logsumexp_{t:g}", teacher.logsumexp[t].numpy()
     for name in BESIDE:
         if name in batch:
             yield name, batch[name].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Peak memory of ``sweep`` and ``diagnose`` on ten times the samples."""
+"""Peak memory of ``sweep``, ``diagnose`` and ``truncation`` on many times the samples."""
 
 import subprocess
 import sys
@@ -8,35 +8,43 @@ from pathlib import Path
 import numpy as np
 import torch
 
-SMALL, LARGE, CLASSES = 100_000, 1_000_000, 100
+SIZES = {  # samples of both files, and their classes
+    "diagnose": (100_000, 1_000_000, 100),
+    "sweep": (100_000, 1_000_000, 100),
+    "truncation": (1024, 4096, 32_000),
+}
+PART = 10_000_000  # numbers written together
 
 
 def memory(device: torch.device, repetitions: int) -> dict[str, dict]:
     """Peak resident memory of the commands on 1 000 000 x 100 over that on 100 000 x 100.
 
-    Each command is a process of its own, on a file of float32 logits; one run each.
+    Of ``truncation`` on 4096 x 32 000 over 1024 x 32 000. Each command is a process of its own, on
+    a file of float32 logits; one run each.
     """
     results = {}
-    with tempfile.TemporaryDirectory() as folder:
-        files = {rows: write(Path(folder), rows) for rows in (SMALL, LARGE)}
-        for command in ("diagnose", "sweep"):
-            peaks = {rows: peak(command, file, device) for rows, file in files.items()}
-            results[command] = {
-                **{f"{rows}_mb": megabytes for rows, megabytes in peaks.items()},
-                "large_over_small": peaks[LARGE] / peaks[SMALL],
-            }
+    for command, (small, large, classes) in SIZES.items():
+        peaks = {}
+        for rows in (small, large):
+            with tempfile.TemporaryDirectory() as folder:
+                peaks[rows] = peak(command, write(Path(folder), rows, classes), device)
+        results[command] = {
+            **{f"{rows}_mb": megabytes for rows, megabytes in peaks.items()},
+            "large_over_small": peaks[large] / peaks[small],
+        }
     return results
 
 
-def write(folder: Path, rows: int) -> Path:
+def write(folder: Path, rows: int, classes: int) -> Path:
     """Write a file of teacher and student logits, a part at a time."""
     rng, path = np.random.default_rng(0), folder / f"{rows}.npz"
-    shape = (rows, CLASSES)
     columns = {name: folder / f"{name}.npy" for name in ("teacher_logits", "student_logits")}
+    part = PART // classes
     for column in columns.values():
-        array = np.lib.format.open_memmap(column, "w+", np.float32, shape)
-        for start in range(0, rows, SMALL):
-            array[start : start + SMALL] = 3 * rng.standard_normal((SMALL, CLASSES), np.float32)
+        array = np.lib.format.open_memmap(column, "w+", np.float32, (rows, classes))
+        for start in range(0, rows, part):
+            some = array[start : start + part]
+            some[:] = 3 * rng.standard_normal(some.shape, np.float32)
         array.flush()
     np.savez(path, **{name: np.load(file, mmap_mode="r") for name, file in columns.items()})
     return path

@@ -110,3 +110,17 @@ def test_what_cannot_be_made_of_hidden_states_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no regions and no layers can be made"):
         regions.observe(target, student=side, teacher=side)
     regions.close()
+
+
+class Sharded(torch.Tensor):
+    """What tells a DTensor."""
+
+    def full_tensor(self):
+        return torch.Tensor(self)
+
+
+def test_a_head_that_is_sharded_over_ranks_is_refused():
+    weight = torch.ones(5, 3).as_subclass(Sharded)
+    with pytest.raises(ValueError, match=r"sharded over ranks .* weight.full_tensor\(\)"):
+        kd.Projected(torch.ones(2, 3), weight)
+    assert len(kd.Projected(torch.ones(2, 3), weight.full_tensor().as_subclass(torch.Tensor))) == 2

@@ -76,7 +76,7 @@ def test_lists_and_answers_that_cannot_be_true_are_refused(refused, here):
     (here / "cut.json").write_text(json.dumps(vllm(([1], [-1.0])))[:20])
     refused("is no JSON, or was cut off", "diagnose", "cut.json")
     path = distillkit(here, "")
-    refused("there is no .*compression_config.yaml: .* is needed there", "diagnose", path)
+    refused("there is no .*compression_config.yaml: .* there, or by --config", "diagnose", path)
     distillkit(here, YAML.replace("exact_k: 2", "exact_k: 1"))
     refused("24 bytes a token and .* says 22", "diagnose", path)
 
@@ -104,6 +104,17 @@ TRUNCATE = ("truncation", "good.npz", "--ks", "1", "--student")
         ("has 3 tokens: a K of 9 needs", (*TRUNCATE[:3], "9", "--student", "student.npz")),
         ("has no x: it has gold, tok", ("diagnose", "odd.npz", "--keys", "ids=tok,logprobs=x")),
         ("--keys name .* need some of ids", ("diagnose", "good.npz", "--keys", "step=x")),
+        (
+            "--kind says how a truncated teacher is read, and teacher.npz is none",
+            ("diagnose", "teacher.npz", "--kind", "logits"),
+        ),
+        (
+            "--config says how a truncated teacher is read, and both.npz is none",
+            ("truncation", "both.npz", "--config", "x.yaml"),
+        ),
+        ("kind of a SparseTeacher is one of", ("diagnose", "good.npz", "--kind", "probs")),
+        ("holds draws", ("diagnose", "good.npz", "--kind", "sampled")),
+        ("needs the logsumexp of all logits", (*TRUNCATE, "student.npz", "--kind", "logits")),
         ("k must lie within 1 and 10", ("sparsify", "teacher.npz", "-k", "11", "-o", "a.parquet")),
     ],
 )
@@ -128,3 +139,28 @@ def test_unusual_names_are_given_by_keys(run_command, here):
 def test_an_answer_of_a_server_has_its_own_names(refused, here):
     (here / "a.json").write_text(json.dumps(vllm(([1], [-1.0]))))
     refused(": --keys cannot name", "diagnose", "a.json", "--keys", "ids=x,logprobs=y")
+
+
+def test_logits_with_their_logsumexp_are_those_of_log_probabilities(run_command, here):
+    sums = np.log(np.exp(TEACHER.astype(float)).sum(-1))
+    raw = np.take_along_axis(TEACHER, GOOD["ids"].astype(int), 1)
+    np.savez("raw.npz", ids=GOOD["ids"], logprobs=raw, logsumexp_1=sums)
+    shown = {}
+    for name, *more in (("good.npz",), ("raw.npz", "--kind", "logits")):
+        ran = run_command("truncation", name, "--ks", "1", "--student", "student.npz", *more)
+        assert ran.exit_code == 0, ran.stderr
+        card = run_command("diagnose", name, "--temperatures", "1", *more)
+        lines = [line for line in ran.stdout.splitlines() if " l1 " in line]
+        shown[name] = lines, [line for line in card.stdout.splitlines() if "tail" in line]
+    assert shown["raw.npz"] == shown["good.npz"]
+    assert len(shown["good.npz"][0]) == 4
+
+
+def test_settings_of_distillkit_may_lie_elsewhere(run_command, here):
+    settings = "d: 8\nk: 1\nexact_k: 1\nresidual_bins: []\ndelta_encoding: false\n"
+    path = distillkit(here, settings, list(np.float32(-1.0).tobytes()), [[5]], 3)
+    beside = run_command("diagnose", path)
+    (here / "compression_config.yaml").rename("moved.yaml")
+    moved = run_command("diagnose", path, "--config", "moved.yaml")
+    assert moved.exit_code == 0, moved.stderr
+    assert moved.stdout == beside.stdout

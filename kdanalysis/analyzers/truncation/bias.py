@@ -1,19 +1,18 @@
 """Bias against noise (the fifth figure of truncation): top-K beside sampling, at equal bytes."""
 
-from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
-from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, groups_of, lost
+from kdanalysis.core.truncation.algebra import CONVENTIONS
+from kdanalysis.core.truncation.means import add_at_known, add_at_others, lost_sums
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import DASHES, INK
 from kdanalysis.draw.look import PAGE, Figure, plain_log, shared_legend
@@ -52,8 +51,8 @@ class TruncationBias(Truncation):
         places = np.linspace(0, len(self.ks) - 1, min(MOST, len(self.ks))).round().astype(int)
         self.few = tuple(self.ks[place] for place in places)
         self.add_sum("n")
-        self.add_sum("means", len(CONVENTIONS), len(self.few), self.num_classes)
-        self.add_sum("full_mean", self.num_classes)
+        self.add_sum("at_known", 1 + len(CONVENTIONS) * len(self.few), self.num_classes)
+        self.add_sum("at_others", 2 + 2 * len(self.few), self.num_classes)
         self.add_sum("squares", len(CONVENTIONS), len(self.few))
         self.add_sum("gaps", len(CONVENTIONS), len(self.few))
         self.add_sum("full_squares")
@@ -63,16 +62,13 @@ class TruncationBias(Truncation):
         """Add rows at the first temperature."""
         if looked.place:
             return
-        rows, found, temperature = looked.rows, looked.found, self.temperatures[0]
-        self.means += temperature * sums_of(rows, self.few).to(self.n)
-        p, q, _ = rows.top
-        mean = (rows.q - rows.p).sum(0)
-        mean.index_add_(0, rows.known.classes.flatten(), (q - p).flatten())
+        rows, found = looked.rows, looked.found
+        add_at_known(self.at_known, rows, self.few)
+        add_at_others(self.at_others, rows, self.few)
         at = [self.ks.index(k) for k in self.few]
         one = found.noise[:, None] / (DRAWS * torch.tensor(self.few, device=found.noise.device))
         self.accumulate(
             n=torch.tensor(len(rows.p)),
-            full_mean=temperature * mean,
             squares=(found.lost_l2[..., at] ** 2).sum(1),
             gaps=(one - found.lost_l2[..., at] ** 2).square().sum(1),
             full_squares=(found.full_l2**2).sum(),
@@ -82,7 +78,7 @@ class TruncationBias(Truncation):
     def compute(self) -> dict[str, Tensor]:
         """``error`` and ``crossing`` by (K, way, tokens), sampling last; n, non_finite."""
         squares = torch.cat((self.squares, self.full_squares.expand(1, len(self.few)))) / self.n
-        sums = torch.cat((self.means, self.full_mean.expand(1, len(self.few), -1)))
+        sums = self.temperatures[0] * lost_sums(self.at_known, self.at_others)
         bias = (sums**2).sum(-1) / self.n**2
         bias = ((self.n * bias - squares) / (self.n - 1)).clamp(min=0)  # of the mean, unbiased
         tokens = torch.tensor(TOKENS, dtype=torch.float64, device=bias.device)
@@ -125,19 +121,6 @@ class TruncationBias(Truncation):
         frame = self.frame(index, ["k", "way", "tokens"])
         known = frame[frame.tokens <= frame.n.clip(lower=1)].reset_index(drop=True)
         return known.assign(temperature=self.temperatures[0])
-
-
-def sums_of(rows: Rows, ks: Sequence[int]) -> Float[Tensor, "v k c"]:
-    """Return the sums over rows of the lost gradients, over T."""
-    on_top, on_other = lost(*groups_of(rows, ks))
-    of_q, of_p = (x.transpose(1, 2).flatten(0, 1) for x in (on_other.q, on_other.p))  # (v k, n)
-    total = of_q @ rows.q + of_p @ rows.p
-    inside = torch.arange(rows.top.shape[-1]) < torch.tensor(ks)[:, None, None]  # (k, 1, m)
-    for side, a, b in ((rows.top[1], on_top.q, on_other.q), (rows.top[0], on_top.p, on_other.p)):
-        a, b = (x.transpose(1, 2)[..., None] for x in (a, b))  # (v, k, n, 1)
-        at_top = (torch.where(inside, a, b) * side).flatten(2).flatten(0, 1)
-        total.index_add_(1, rows.known.classes.flatten(), at_top)
-    return total.view(len(CONVENTIONS), len(ks), -1)
 
 
 @TruncationBias.reads()

@@ -13,14 +13,15 @@ from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks, in_parallel, keep_freed_memory
 from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.core.streams import check_classes
-from kdanalysis.core.truncation.algebra import Rows, known_of, on_processor, rows_of
+from kdanalysis.core.truncation.algebra import Rows, joined, known_of, on_processor, rows_of
 from kdanalysis.core.truncation.statistics import Statistics, of_rows
 from kdanalysis.draw.colours import BLUE, DASHES, GREEN, ORANGE, VERMILION
 from kdanalysis.draw.tables import require
 
 KS = (1, 8, 32, 64, 128)
-ENTRIES = 2**19  # rows x classes of a chunk where its distributions are kept
-ROWS = 64  # of a chunk otherwise
+ROWS = 64  # whose numbers are worked out together
+WHOLE = 2**21  # rows x classes of these, where all their distributions are kept
+ENTRIES = 2**19  # rows x classes that one thread lays out at a time; they stay in the cache
 NORMAL = 1.96  # standard errors of an interval of 95 percent
 LOOKS = {  # of a convention, in every picture; teacher lets none be seen where they agree
     "renormalise": {"color": ORANGE, "marker": "s"},
@@ -71,28 +72,40 @@ class Truncation(Analyzer):
         keep_freed_memory()
         known = dict(zip(self.takes, about, strict=True))
         there = {name: column.cpu() for name, column in known.items() if column is not None}
-        entries = ENTRIES if self.whole else ROWS * self.num_classes
+        entries = ROWS * self.num_classes
+        entries = min(entries, WHOLE) if self.whole else entries
         split = chunks(student, teacher, *there.values(), entries=entries)
-        parts = [
-            (s, t, dict.fromkeys(self.takes) | dict(zip(there, more, strict=True)))
-            for s, t, *more in split
-        ]
-        for looked in in_parallel(self._look, parts, torch.device("cpu")):
-            for one in looked:
-                self.add_rows(one)
+        kept = ()
+        if self.whole:
+            kept = torch.empty(2, len(split[0][0]), self.num_classes, dtype=torch.float64).unbind()
+        for one, other, *columns in split:
+            more = dict.fromkeys(self.takes) | dict(zip(there, columns, strict=True))
+            self._add_chunk(one, other, more, *(side[: len(one)] for side in kept))
+
+    def _add_chunk(
+        self, student: Tensor, teacher: Tensor, about: dict[str, Tensor | None], *kept: Tensor
+    ) -> None:
+        """Add rows whose numbers are worked out together; ``kept`` gets their distributions."""
+        parts = chunks(student, teacher, *kept, entries=ENTRIES)
+        laid = in_parallel(self._lay_out, parts, torch.device("cpu"))
+        first: tuple[Rows, Statistics] | None = None
+        for place, some in enumerate(zip(*laid, strict=True)):
+            rows = joined(some)
+            if kept and place == 0:
+                rows = rows._replace(p=kept[0], q=kept[1])
+            found = of_rows(rows, self.ks, self.temperatures[place])
+            first = first or (rows, found)
+            self.add_rows(Looked(place, rows, found, about, first))
 
     @torch.no_grad()
-    def _look(self, part: tuple[Tensor, Tensor, dict]) -> list[Looked]:
-        """Lay out the rows of a chunk at every temperature."""
-        sides, about = on_processor(*part[:2]), part[2]
+    def _lay_out(self, part: tuple[Tensor, ...]) -> list[Rows]:
+        """Lay out some rows at every temperature."""
+        student, teacher, *kept = part
+        sides = on_processor(student, teacher)
         known = known_of(*sides, self.ks[-1])
-        looked: list[Looked] = []
-        for place, temperature in enumerate(self.temperatures):
-            rows = rows_of(*sides, temperature, known, self.ks, self.whole and place == 0)
-            found = of_rows(rows, self.ks, temperature)
-            first = looked[0].first if looked else (rows, found)
-            looked.append(Looked(place, rows, found, about, first))
-        return looked
+        into = [(kept[0], kept[1]) if kept else None, *[None] * (len(self.temperatures) - 1)]
+        each = zip(self.temperatures, into, strict=True)
+        return [rows_of(*sides, t, known, self.ks, one) for t, one in each]
 
     def add_rows(self, looked: Looked) -> None:
         """Add rows at one temperature."""

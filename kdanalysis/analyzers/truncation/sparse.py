@@ -13,12 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analyzers.truncation.part import ENTRIES, Looked, Truncation
+from kdanalysis.analyzers.truncation.part import Looked, Truncation
 from kdanalysis.core.largest import largest
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import finite_rows
 from kdanalysis.core.truncation.algebra import Known, overlap_of, rows_of
 from kdanalysis.core.truncation.statistics import of_rows
+
+ENTRIES = 2**19  # rows x classes that are laid out together
 
 
 def add_sparse(
@@ -56,10 +58,10 @@ def check_sparse(student: Tensor, teacher: SparseTeacher, ks: Sequence[int]) -> 
             f"the student has {len(student)} rows of logits and the teacher {len(teacher)} of "
             f"tokens: need the same ones"
         )
-    if teacher.kind != "logprobs":
+    if teacher.kind == "sampled":
         raise ValueError(
-            f"{teacher} holds {teacher.kind}: what is lost needs log-probabilities, with the mass "
-            f"of the tokens that are left out"
+            f"{teacher} holds draws: what is lost needs log-probabilities, with the mass of the "
+            f"tokens that are left out"
         )
     if int(teacher.ids.max()) >= student.shape[1]:
         raise ValueError(
@@ -94,7 +96,8 @@ def look(
     logs = torch.where(logs > -torch.inf, logs, log_q - log_rest + tail.unsqueeze(-1))
     order = inside.sort(dim=-1, descending=True, stable=True).indices[:, : ks[-1]]
     classes = ids.gather(-1, order)
-    known = Known(classes, overlap_of(classes, largest(student, ks[-1]), student.shape[1]))
+    theirs = largest(student, ks[-1])
+    known = Known(classes, overlap_of(classes, theirs, student.shape[1]), theirs[:, 0])
     rows = rows_of(student, temperature * logs.clamp(min=-1e5), temperature, known, ks)
     found = of_rows(rows, ks, temperature)
     mass = tail.exp()

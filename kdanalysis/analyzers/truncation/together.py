@@ -46,7 +46,7 @@ class EveryTruncation(Truncation):
         self.parts: Mapping[str, Truncation] = {
             kind.noun: kind(num_classes, ks, temperatures) for kind in kinds
         }
-        self.whole = any(kind.whole for kind in PARTS)
+        self.whole = any(kind.whole for kind in kinds)
 
     @property
     def states(self) -> dict[str, Tensor]:

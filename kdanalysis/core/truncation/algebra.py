@@ -72,6 +72,7 @@ class Known(NamedTuple):
 
     classes: Int[Tensor, "n m"]  # in that order, m the largest K
     overlap: Float[Tensor, "n m"]  # share of the student's K largest classes that the teacher has
+    best: Int[Tensor, " n"]  # the student's largest class
 
 
 class Rows(NamedTuple):
@@ -99,8 +100,8 @@ def is_near(group: Group) -> Tensor:
 
 def known_of(student: Float[Tensor, "n c"], teacher: Float[Tensor, "n c"], most: int) -> Known:
     """Return the top ``most`` < c classes of finite logits on the processor."""
-    classes = largest(teacher, most)
-    return Known(classes, overlap_of(classes, largest(student, most), teacher.shape[1]))
+    classes, theirs = largest(teacher, most), largest(student, most)
+    return Known(classes, overlap_of(classes, theirs, teacher.shape[1]), theirs[:, 0])
 
 
 def overlap_of(
@@ -110,7 +111,7 @@ def overlap_of(
     from kdanalysis.core.truncation import loops  # numba takes a while to load
 
     found = np.empty(ours.shape)
-    loops.overlaps(ours.numpy(), theirs.numpy(), np.full(classes, -1), found)
+    loops.overlaps(ours.numpy(), theirs.numpy(), np.full(classes, -1, np.int32), found)
     return torch.from_numpy(found / np.arange(1, ours.shape[1] + 1))
 
 
@@ -120,24 +121,38 @@ def rows_of(
     temperature: float | int,
     known: Known,
     ks: Sequence[int],
-    whole: bool = False,
+    into: tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]] | None = None,
 ) -> Rows:
     """Return what is to be known of some rows of finite logits on the processor.
 
     One exponential a logit, and no sort of the vocabulary. Memory is that of two rows in float64,
-    or with ``whole`` of all, whose distributions are then kept.
+    unless the distributions of all are to be kept.
+
+    Args:
+        student: logits.
+        teacher: logits.
+        temperature: T.
+        known: the teacher's largest classes.
+        ks: every K.
+        into: float64 tensors that get the distributions, p and q.
     """
     from kdanalysis.core.truncation import loops
 
     (samples, classes), most = teacher.shape, known.classes.shape[1]
-    p, q = np.empty((2, samples if whole else 1, classes))
+    p, q = np.empty((2, 1, classes)) if into is None else (x.numpy() for x in into)
     top, tail = np.empty((3, samples, most)), np.empty((samples, loops.SUMS + 1))
     entropy, (factors, apart) = np.empty(samples), np.empty((2, samples, 2 * len(ks)))
-    arrays = (x.numpy() for x in (student, teacher, known.classes))
+    arrays = (x.numpy() for x in (student, teacher, known.best, known.classes))
     loops.collect(*arrays, np.array(ks), 1 / temperature, p, q, top, tail, entropy, factors, apart)
-    sides = (torch.from_numpy(x) if whole else None for x in (p, q))
     found = (torch.from_numpy(x) for x in (top, tail, entropy, factors, apart))
-    return Rows(*sides, known, *found)
+    return Rows(*(into or (None, None)), known, *found)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Return the rows of all parts as one, without the distributions."""
+    known = Known(*map(torch.cat, zip(*(part.known for part in parts), strict=True)))
+    top, *more = zip(*(part[3:] for part in parts), strict=True)
+    return Rows(None, None, known, torch.cat(top, 1), *map(torch.cat, more))
 
 
 def on_processor(*sides: Float[Tensor, "n c"]) -> list[Float[Tensor, "n c"]]:

@@ -1,7 +1,8 @@
 """Sums over the classes of a row of |factor q - p|, for the factors of every K.
 
-A class is looked at once, whatever their number: the sign of factor q - p is that of q / p less
-the limit 1 / factor, and between two limits sums of p and of q are enough.
+Of few factors every term is added up. Of many a class is looked at once, whatever their number: the
+sign of factor q - p is that of q / p less the limit 1 / factor, and between two limits sums of p
+and of q are enough.
 """
 
 from typing import no_type_check
@@ -13,6 +14,44 @@ from kdanalysis.core.sweep.elementary import bits_of, exact
 
 BLOCK = 1024  # classes whose probabilities stay in the first cache
 CELLS = 1024  # of a table of ratios, which stays there too
+FEW = 12  # factors whose terms are added up sooner than the classes are sorted
+TOGETHER = 4  # factors whose sums stay in registers
+
+
+@no_type_check
+@reordered
+def add_terms(p, q, factors, found):
+    """Add the sums of |factor q - p| for TOGETHER factors."""
+    a, b, c, d = factors
+    of_a, of_b, of_c, of_d = 0.0, 0.0, 0.0, 0.0
+    for j in range(len(p)):
+        of_a += abs(a * q[j] - p[j])
+        of_b += abs(b * q[j] - p[j])
+        of_c += abs(c * q[j] - p[j])
+        of_d += abs(d * q[j] - p[j])
+    found[0] += of_a
+    found[1] += of_b
+    found[2] += of_c
+    found[3] += of_d
+
+
+@no_type_check
+@exact
+def term_by_term(p, q, factors, found):
+    """Fill in the sums of |factor q - p| for few factors."""
+    most = len(factors) - 1
+    sums = np.zeros(most + TOGETHER)
+    for start in range(0, len(p), BLOCK):
+        one, other = p[start : start + BLOCK], q[start : start + BLOCK]
+        for at in range(0, most + 1, TOGETHER):
+            some = (
+                factors[at],
+                factors[min(at + 1, most)],
+                factors[min(at + 2, most)],
+                factors[min(at + 3, most)],
+            )
+            add_terms(one, other, some, sums[at : at + TOGETHER])
+    found[:] = sums[: most + 1]
 
 
 @no_type_check
@@ -34,12 +73,20 @@ def beyond(p, q, low, high, sums):
 
 @no_type_check
 @exact
-def between(p, q, low, high, found):
-    """List the classes that ``beyond`` leaves, and return how many they are."""
-    count = 0
+def between(p, q, low, high, flags, found):
+    """List the classes that ``beyond`` leaves, and return how many they are.
+
+    Eight flags are one word: where none of them is set the classes are passed over together.
+    """
     for j in range(len(p)):
-        found[count] = j
-        count += (q[j] > low * p[j]) & (q[j] <= high * p[j])
+        flags[j] = (q[j] > low * p[j]) & (q[j] <= high * p[j])
+    flags[len(p) :] = 0
+    count, words = 0, flags.view(np.uint64)
+    for word in range(len(words)):
+        if words[word]:
+            for j in range(8 * word, 8 * word + 8):
+                found[count] = j
+                count += flags[j]
     return count
 
 
@@ -78,8 +125,11 @@ def sort_in(p, q, listed, limits, cells, first, count, sums):
 
 @no_type_check
 @exact
-def distances(p, q, factors, sums, cells, listed, found):
+def distances(p, q, factors, sums, cells, flags, listed, found):
     """Fill in the sum over a row's classes of |factor q - p|, for each of many factors above 0."""
+    if len(factors) <= FEW:
+        term_by_term(p, q, factors, found)
+        return
     order = np.argsort(-factors)
     limits = 1.0 / factors[order]
     first, count = guide(limits, cells)
@@ -87,7 +137,7 @@ def distances(p, q, factors, sums, cells, listed, found):
     for start in range(0, len(p), BLOCK):
         one, other = p[start : start + BLOCK], q[start : start + BLOCK]
         beyond(one, other, limits[0], limits[-1], sums)
-        there = listed[: between(one, other, limits[0], limits[-1], listed)]
+        there = listed[: between(one, other, limits[0], limits[-1], flags, listed)]
         sort_in(one, other, there, limits, cells, first, count, sums)
     below_p, below_q, above_p, above_q = 0.0, 0.0, 0.0, 0.0
     for rank in range(len(order)):

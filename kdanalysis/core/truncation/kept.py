@@ -117,9 +117,13 @@ def _keep(student: Tensor, teacher: Tensor, target: Tensor, k: int, temperatures
     has = (target >= 0) & (first[:, :k] != target.unsqueeze(-1)).all(-1)
     ids = torch.cat((first[:, :k], torch.where(has, target, first[:, k]).unsqueeze(-1)), 1)
     theirs = largest(student, k)
-    known = Known(ids, overlap_of(first[:, :k], theirs, student.shape[1]))
+    known = Known(ids, overlap_of(first[:, :k], theirs, student.shape[1]), theirs[:, 0])
     ks = known_ks(k)
-    laid = [rows_of(student, teacher, t, known, ks, whole=True) for t in temperatures]
+    sides = [tuple(torch.empty_like(x) for x in (teacher, student)) for _ in temperatures]
+    laid = [
+        rows_of(student, teacher, t, known, ks, into)
+        for t, into in zip(temperatures, sides, strict=True)
+    ]
     ends = [torch.stack([(x / t).logsumexp(-1) for x in (teacher, student)], -1)
             for t in temperatures]  # fmt: skip
     facts = [
@@ -167,7 +171,7 @@ def rows_at(kept: Kept, place: int, temperature: float, ks: Sequence[int]) -> Ro
     top = torch.stack((log_p.exp(), log_q.exp(), log_q - log_p))
     overlap = torch.full((len(kept), k), torch.nan, dtype=torch.float64)
     overlap[:, torch.tensor(known_ks(k)) - 1] = kept.overlap
-    known = Known(kept.ids, overlap)
+    known = Known(kept.ids, overlap, kept.best)
     tail, entropy, none = facts[:, : SUMS + 1], facts[:, SUMS + 1].contiguous(), facts[:, :0]
     rows = Rows(None, None, known, top, tail, entropy, none, none)
     _, other = groups_of(rows, ks)

@@ -8,7 +8,6 @@ from typing import no_type_check
 import numpy as np
 
 from kdanalysis.core.loops import LEAST, reordered
-from kdanalysis.core.peaks import peak_of
 from kdanalysis.core.sweep.elementary import exact, exp
 from kdanalysis.core.truncation.distances import BLOCK, CELLS, distances
 
@@ -71,12 +70,13 @@ def factors_of(p, q, of_p, of_q, ks, found):
 
 @no_type_check
 @exact
-def collect(student, teacher, chosen, ks, inverse, p, q, top, tail, entropy, factors, apart):
+def collect(student, teacher, best, chosen, ks, inverse, p, q, top, tail, entropy, factors, apart):
     """Fill in what is to be known of every row, while both of its distributions are in cache.
 
     Args:
         student: logits (n, c).
         teacher: logits (n, c).
+        best: the student's largest class (n,).
         chosen: the teacher's largest classes, in that order (n, k).
         ks: every K, ascending, the last one k.
         inverse: 1 / T.
@@ -90,10 +90,11 @@ def collect(student, teacher, chosen, ks, inverse, p, q, top, tail, entropy, fac
             in.
     """
     sums = np.empty((factors.shape[1] + 1, 4, 2))  # by four: no addition waits for the last one
-    cells, listed = np.empty(CELLS, np.int64), np.empty(BLOCK, np.int64)
+    cells, flags = np.empty(CELLS, np.int64), np.empty(BLOCK, np.uint8)
+    listed = np.empty(BLOCK + 1, np.int64)
     for i in range(len(student)):
         one, other = p[i % len(p)], q[i % len(q)]
-        peak_s, peak_t = np.float64(peak_of(student[i])), np.float64(teacher[i, chosen[i, 0]])
+        peak_s, peak_t = np.float64(student[i, best[i]]), np.float64(teacher[i, chosen[i, 0]])
         norm_p = exponentials(teacher[i], peak_t, inverse, one)
         norm_q = exponentials(student[i], peak_s, inverse, other)
         of_p, of_q = 1.0 / norm_p, 1.0 / norm_q
@@ -111,7 +112,7 @@ def collect(student, teacher, chosen, ks, inverse, p, q, top, tail, entropy, fac
         )
         entropy[i] = np.log(norm_p) - along
         factors_of(top[0, i], top[1, i], tail[i, 0], tail[i, 2], ks, factors[i])
-        distances(one, other, factors[i], sums, cells, listed, apart[i])
+        distances(one, other, factors[i], sums, cells, flags, listed, apart[i])
 
 
 @no_type_check

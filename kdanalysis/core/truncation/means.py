@@ -1,0 +1,54 @@
+"""Sums over rows of the gradients that are lost, class by class, for a few K and all conventions.
+
+On a row's other classes each of them is a q + b p, of which few sums are different; the many are
+made of them at the end. At the known classes, which are few, each has entries of its own.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, groups_of, lost
+
+
+def add_at_known(sums: Float[Tensor, "g c"], rows: Rows, ks: Sequence[int]) -> None:
+    """Add what lies at the known classes of full KD's gradients and of those that are lost, over T.
+
+    The first of the sums is full KD's, then comes every K of every convention.
+    """
+    on_top, on_other = lost(*groups_of(rows, ks))
+    p, q, _ = rows.top
+    inside = torch.arange(p.shape[-1]) < torch.tensor(ks)[:, None, None]  # (k, 1, m)
+    gone = torch.zeros(())
+    for side, *factors in ((q, on_top.q, on_other.q), (p, on_top.p, on_other.p)):
+        a, b = (x.transpose(1, 2)[..., None] for x in factors)  # (v, k, n, 1)
+        gone = gone + torch.where(inside, a, b) * side
+    found = torch.cat(((q - p).flatten()[None], gone.flatten(2).flatten(0, 1))).to(sums)
+    sums.index_add_(1, rows.known.classes.flatten().to(sums.device), found)
+
+
+def add_at_others(sums: Float[Tensor, "g c"], rows: Rows, ks: Sequence[int]) -> None:
+    """Add what all of these are made of at the other classes: q - p, p, and q by its factors.
+
+    The factors are those of "bucket" for every K, then those of "none"; see ``lost``.
+    """
+    _, on_other = lost(*groups_of(rows, ks))
+    factors = torch.cat([on_other.q[CONVENTIONS.index(name)] for name in ("bucket", "none")], 1)
+    for p, q in zip(rows.p, rows.q, strict=True):
+        sums[0] += (q - p).to(sums)
+    sums[1] += rows.p.sum(0).to(sums)
+    sums[2:].addmm_(factors.t().to(sums), rows.q.to(sums))
+
+
+def lost_sums(
+    at_known: Float[Tensor, "_ c"], at_others: Float[Tensor, "_ c"]
+) -> Float[Tensor, "v k c"]:
+    """Return the sums over rows of the lost gradients, over T, full KD's own last."""
+    full, known = at_known[:1], at_known[1:].unflatten(0, (len(CONVENTIONS), -1))
+    difference, p, of_q = at_others[:1], at_others[1:2], at_others[2:]
+    bucket, none = (one - p for one in of_q.chunk(2))
+    others = {"renormalise": difference, "bucket": bucket, "none": none, "teacher": -p}
+    gone = [one + others[name] for one, name in zip(known, CONVENTIONS, strict=True)]
+    return torch.stack([*gone, (full + difference).expand_as(bucket)])

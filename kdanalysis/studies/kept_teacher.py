@@ -1,0 +1,70 @@
+"""The teacher of a run of kept classes, as a truncated one: exact at the temperatures kept."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.core.truncation.kept import SUMS, logs
+from kdanalysis.store.info import RunInfo
+from kdanalysis.studies.compute import Watch, unwatched
+from kdanalysis.studies.kept_rows import COLUMNS, read_kept
+from kdanalysis.studies.source import Source
+
+LOGSUMEXP = SUMS + 2  # where the facts of a temperature have the teacher's
+
+
+def kept_teacher(
+    batch: Mapping[str, np.ndarray], info: RunInfo, temperature: float = 1.0
+) -> SparseTeacher:
+    """Return the K largest of the teacher's classes, and the mass of all others, of some rows.
+
+    The class that is kept beside the K largest is one of the others here. Every temperature kept
+    has its logsumexp.
+
+    Args:
+        batch: columns of the kind "tokens", of finite rows.
+        info: of the run.
+        temperature: that of the log-probabilities, one of those kept.
+    """
+    kept, k = read_kept(batch, info), info.kept
+    place = info.kept_temperatures.index(temperature)
+    log_p, _ = logs(kept, place, temperature)
+    outside = kept.facts[:, place, 0].log().logaddexp(log_p[:, k])
+    sums = {t: kept.facts[:, i, LOGSUMEXP] for i, t in enumerate(info.kept_temperatures)}
+    classes = info.num_classes
+    made = SparseTeacher(kept.ids[:, :k], log_p[:, :k], outside, temperature, classes, sums)
+    return made.replaced(_ranked=True)
+
+
+def read_kept_teacher(source: Source, watch: Watch = unwatched) -> tuple[SparseTeacher, Tensor]:
+    """Read the teacher of all finite rows at T = 1 or the first kept, and their labels (n,).
+
+    Raises:
+        ValueError: every row holds NaN or inf, or there is none.
+    """
+    info, parts, targets = source.info, [], []
+    first = info.kept_temperatures[0]
+    columns = [*COLUMNS, "target"]
+    batches = source.batches("samples", columns, source.batch_size("samples"))
+    for batch in watch(batches, source):
+        finite = np.isfinite(batch["shape"]).all(-1)
+        rows = {name: np.asarray(batch[name])[finite] for name in columns}
+        if finite.any():
+            parts.append(kept_teacher(rows, info, first))
+            targets.append(torch.from_numpy(rows["target"]))
+    if not parts:
+        raise ValueError(
+            f"{source.path} has no row whose logits are all numbers: there is no teacher to look at"
+        )
+    return _joined(parts), torch.cat(targets)
+
+
+def _joined(parts: Sequence[SparseTeacher]) -> SparseTeacher:
+    """Return the rows of all parts as one; of the same columns, which were checked."""
+    first, tensors = parts[0], ("ids", "logprobs", "log_other")
+    whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in tensors}
+    sums = {t: torch.cat([part.logsumexp[t] for part in parts]) for t in first.logsumexp}
+    return first.replaced(**whole, logsumexp=sums)
