@@ -1,5 +1,6 @@
 """The one place where an error becomes a sentence and an exit code."""
 
+import logging
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from typing import Any, NoReturn
 
 from typer.core import TyperCommand, TyperGroup
 
+from kdanalysis.core.limits import LOGGER
 from kdanalysis.core.ranks import RANKS, Ended
 
 TYPED = {
@@ -48,7 +50,7 @@ class Boundary(TyperGroup):
         rest = [arg for arg in given if arg != "--debug"] or ["--help"]
         debug = "--debug" in given or os.environ.get("KDANALYSIS_DEBUG", "0") not in ("", "0")
         try:
-            with ended_by_signals():
+            with ended_by_signals(), announcing():
                 code = super().main(rest, "kdanalysis", standalone_mode=False, **extra) or 0
             sys.stdout.flush()
             if code != INTERRUPTED:
@@ -94,6 +96,20 @@ def ended_by_signals() -> Iterator[None]:
 
 def _terminate(number: int, frame: object) -> NoReturn:
     raise Terminated(128 + number)
+
+
+@contextmanager
+def announcing() -> Iterator[None]:
+    """Show on stderr what is announced beforehand: rows and bytes of what is to come."""
+    handler, level = logging.Handler(), LOGGER.level
+    handler.emit = lambda record: say(record.getMessage())
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
 
 
 class Command(TyperCommand):

@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from kdanalysis.cli.boundary import Boundary
+from kdanalysis.core.limits import LOGGER
 
 
 def run(error: BaseException | None, *args: str, **env: str):
@@ -95,3 +96,12 @@ def test_no_command_shows_the_help():
     result = run(None, "--debug")
     assert result.exit_code == 0
     assert "Usage: kdanalysis" in result.stdout
+
+
+def test_what_is_announced_is_a_line_on_stderr_and_nothing_more_once_the_command_ended():
+    app = typer.Typer(cls=Boundary)
+    app.callback()(lambda: None)
+    app.command("work")(lambda: LOGGER.info("100 rows"))
+    result = CliRunner().invoke(app, ["work"])
+    assert (result.exit_code, result.stderr) == (0, "kdanalysis: 100 rows\n")
+    assert (LOGGER.handlers, LOGGER.level) == ([], 0)
