@@ -122,7 +122,7 @@ def test_rows_and_memory_of_a_big_source_are_said_before_it_is_read(study, monke
 
 def test_a_batch_that_exceeds_the_memory_is_refused_before_it_is_read(monkeypatch):
     monkeypatch.setattr(limits, "memory", lambda: 16 * 41 * 4)
-    with pytest.raises(ValueError, match="41 rows .* this machine has 3 kB: cut the classes with"):
+    with pytest.raises(ValueError, match=r"41 rows .* this machine has 3 kB: cut the classes with"):
         kd.open(rows(41)).table("agreement")
 
 
