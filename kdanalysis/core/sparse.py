@@ -11,7 +11,6 @@ from kdanalysis.core import sparse_checks as check
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.device import as_device
 from kdanalysis.core.sparse_tail import Bounds, kept, tail_bounds
-from kdanalysis.core.streams import check_temperatures
 
 ROWS = 8  # of logits that are held in float64 at once
 
@@ -140,7 +139,9 @@ class SparseTeacher:
             ValueError: k is not within 1 and the number of classes, or a logit is not finite.
         """
         logits, k = check.logits(logits, k)
-        temperatures = check_temperatures(temperatures)
+        temperatures = [check.temperature(t) for t in temperatures]
+        if not temperatures:
+            raise ValueError("from_logits needs at least one temperature, got none")
         parts = [kept(chunk, k, temperatures) for chunk in logits.split(ROWS)]
         ids, logprobs, other, *whole = map(torch.cat, zip(*parts, strict=True))
         sums = dict(zip(temperatures, whole, strict=True))

@@ -152,9 +152,7 @@ def test_images_that_a_damaged_page_hides_are_missed(tmp_path):
     write(path, [1, 1], [0, 1], row_group_size=2)  # one page: its dictionary ends with the image
     data = path.read_bytes()
     path.write_bytes(data.replace(b"IEND\xaeB`\x82\x15\x00", b"IEND\xaeB`\x82\x15\x01"))
-    with pytest.raises(
-        ValueError, match=r"0\.parquet is damaged: it has 0 images and"
-    ):
+    with pytest.raises(ValueError, match=r"0\.parquet is damaged: it has 0 images and"):
         load_parquet(path)
 
 
