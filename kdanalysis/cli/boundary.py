@@ -20,8 +20,10 @@ from kdanalysis.core.ranks import RANKS, Ended
 TYPED = {
     r"(?<=[:;] )vocabulary=(?=\d)": "--vocabulary ",
     r"\bby keys which": "by --keys which",
+    r"\b(student|teacher)_blocks\b": r"--\1-blocks",
     r"(^|: )keys (?=name |cannot name )": r"\1--keys ",
 }
+LONGEST = 400  # letters of a line on stderr
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
 AS_TYPED = ("keys", "vocabulary")  # options that functions below take by the same names
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -137,8 +139,10 @@ class Together(Command):
 
 
 def say(sentence: str) -> None:
-    """Write one line on stderr, in one rank of several."""
+    """Write one line on stderr, in one rank of several; of a long one its beginning and end."""
     if RANKS.speaks:
+        if len(sentence) > LONGEST:
+            sentence = f"{sentence[: LONGEST // 2]} ... {sentence[5 - LONGEST // 2 :]}"
         print(f"kdanalysis: {sentence}", file=sys.stderr)
 
 
