@@ -13,13 +13,14 @@ from types import UnionType
 from typing import Any, SupportsFloat, SupportsIndex, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from jaxtyping import AbstractArray
 from torch import Tensor, nn
 
 import kdanalysis as kd
-from kdanalysis.analyzers.teacher.suppression import Suppression
+from kdanalysis.analyzers.students.agreement import Agreement
 from kdanalysis.core.partition import Partition
 from kdanalysis.pages.opened import Opened
 from kdanalysis.pages.study import Study
@@ -37,7 +38,7 @@ MADE: dict[Any, Callable[[], Any]] = {  # what fits
     **dict.fromkeys(REAL, lambda: 1.0),
     **{str: lambda: "kd", Any: object, Callable: lambda: bool, Path: lambda: Path("none.npz")},
     **{Tensor: lambda: torch.ones(4, 3), nn.Module: lambda: nn.Linear(3, 3)},
-    **{kd.Loss: kd.KD, Partition: kd.Top1},
+    **{kd.Loss: kd.KD, Partition: kd.Top1, pd.DataFrame: pd.DataFrame},
 }
 
 
@@ -125,16 +126,28 @@ def test_an_argument_is_taken_or_refused_in_a_sentence(name, argument, tmp_path,
         assert fits(value, hint) or argument in said, f"{value!r}: {said or 'taken'}"
 
 
+INSIDE = {  # what subclasses call, or functions that return a decorator
+    *("accumulate", "add", "add_sum", "analysed", "frame", "keep", "place", "add_rows"),
+    *("count_rows", "step_frame", "picture", "reads", "shortens", "update"),
+    *("reading", "reading_of_all"),
+}
+
+
+def takes_anything(called: Any) -> bool:
+    """Whether it is a method with an argument that is named."""
+    if not callable(called) or isinstance(called, type):
+        return False
+    known = list(signature(called).parameters.values())
+    return any(p.kind not in MANY and p.name != "self" for p in known)
+
+
 LOGITS = {"teacher_logits": 3 * torch.eye(3) - 1, "student_logits": torch.zeros(3, 3)}
+GIVEN = (Opened, Study, Run, Logits, kd.SparseTeacher, Agreement)
 METHODS = [
-    *((Opened, name) for name in ("table", "tables", "figure", "report")),
-    *((Study, name) for name in ("figure", "save", "write")),
-    *(
-        (Run, name)
-        for name in ("table", "tables", "batches", "columns_of", "count", "steps", "dtype")
-    ),
-    (Logits, "batches"),
-    (Suppression, "draw"),
+    (kind, name)
+    for kind in GIVEN
+    for name in dir(kind)
+    if name[0] != "_" and name not in INSIDE and takes_anything(getattr(kind, name))
 ]
 
 
@@ -147,7 +160,8 @@ def objects(tmp_path_factory) -> dict[type, Any]:
     opened, study = kd.open(LOGITS), kd.diagnose(LOGITS)
     loaded = kd.load_logits(folder / "logits.npz")
     made = opened, study, kd.open_run(folder / "run"), loaded
-    return {type(one): one for one in made} | {Suppression: Suppression}
+    made += (kd.SparseTeacher.from_logits(LOGITS["teacher_logits"], 2),)
+    return {type(one): one for one in made} | {Agreement: Agreement()}
 
 
 @pytest.mark.parametrize(("kind", "name"), METHODS)
@@ -188,8 +202,24 @@ def observed(path: Path, ramp: float = 1.0, **options: Any) -> None:
         (lambda *_: kd.RandomSampling(seed=2**63), "seed must be .* got 9223372036854775808"),
         (lambda *_: kd.analyzers["embedding"]({}, (8, 8), 16, seed=-1), "seed must be .* got -1"),
         (lambda of, _: of[Study].figure("mass", picture=-1), "there is no picture -1 of 'mass'"),
-        (lambda *_: Suppression.draw(None, picture=-1), "has no picture -1"),
+        (lambda *_: Agreement.draw(pd.DataFrame(), picture=-1), "has no picture -1"),
+        (lambda *_: Agreement.reading("x"), "agreement: table must be .* DataFrame, got 'x'"),
         (lambda of, _: of[Opened].figure("mass", [None]), r"ax must be axes, .* got \[None\]"),
+        (lambda *_: kd.Setting(6, used=("x",)), "used must name losses among ce, kd, .*; got 'x'"),
+        (
+            lambda *_: kd.Setting(6, ramps={"kd": (1.0, 0.5)}),
+            r"ramps\['kd'\] must be 1 factors ",
+        ),
+        (
+            lambda *_: kd.Setting(6, (0, 1), ramps={"kd": (1.0, -1)}),
+            "must be 2 factors from 0,",
+        ),
+        (lambda of, _: of[Run].dtype("x"), "there is no column 'x' of samples: need step, epoch,"),
+        (lambda of, _: of[Logits].width("target"), "has no features 'target'; it has: none"),
+        (lambda of, path: of[Study].write_figures(path, "x"), "figures"),
+        (lambda of, _: of[Study].figure("mass", k=3), "k is no option of this picture: it has lab"),
+        (lambda of, _: of[Study].figure("mass", names="x"), "names is no option of this picture"),
+        (lambda of, _: of[Study].figure("mass", labels=3), "labels must be a dict, .* got 3"),
         (lambda of, _: next(of[Run].batches(batch_size=0)), "at least one row, got batch_size=0"),
     ],
 )
@@ -197,3 +227,43 @@ def test_a_number_out_of_its_range_is_told(call, says, objects, tmp_path):
     with pytest.raises(ValueError, match=says):
         call(objects, tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_batch_size_beyond_any_number_of_rows_is_all_of_them(objects):
+    assert [len(batch["step"]) for batch in objects[Run].batches(batch_size=10**30)] == [3]
+
+
+@pytest.mark.parametrize("name", ["step", "epoch"])
+def test_what_a_recorder_counts_is_checked_where_it_is_set(name, tmp_path):
+    with kd.Recorder(tmp_path / "run") as recorder:
+        setattr(recorder, name, torch.tensor(7))
+        for value in (*(one for one in WRONG if not fits(one, int)), -1, 2**31):
+            with pytest.raises(ValueError, match=f"Recorder: {name} must "):
+                setattr(recorder, name, value)
+        assert getattr(recorder, name) == 7
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("column", ["student_logits", "teacher_logits", "target", "step"])
+def test_an_analyzer_refuses_what_is_no_column(column, tmp_path):
+    whole = {**LOGITS, "target": torch.arange(3), "step": torch.zeros(3, dtype=torch.long)}
+    for value in WRONG:
+        if value is None and column in Agreement.takes:
+            continue
+        said, ours = answer(Agreement().update, (), whole | {column: value})
+        assert ours, f"{value!r} ends in {said!r}"
+        assert f"Agreement: {column} must be a torch Tensor" in said
+
+
+@pytest.mark.parametrize("noun", ["suppression", "mass", "share", "sweep"])
+def test_an_analyzer_refuses_what_its_annotations_do_not_say(noun):
+    kind = kd.analyzers[noun]
+    _, *known = signature(kind.__init__).parameters.values()
+    hints = get_type_hints(kind.__init__)
+    for one in known:
+        others = [p for p in known if p is not one and p.default is p.empty]
+        needed = {p.name: made(hints[p.name]) for p in others}
+        for value in (value for value in WRONG if not fits(value, hints[one.name])):
+            said, ours = answer(kind, (), needed | {one.name: value})
+            assert ours, f"{one.name}={value!r} ends in {said!r}"
+            assert one.name in said, f"{value!r}: {said or 'taken'}"

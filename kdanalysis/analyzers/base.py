@@ -12,6 +12,8 @@ from torch import Tensor
 from kdanalysis.analyzers.noun import Noun
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import label_columns, targets_for
+from kdanalysis.core.arguments import fitted, typed
+from kdanalysis.core.device import as_device
 from kdanalysis.core.draws import check_seed
 from kdanalysis.core.streams import (
     Bins,
@@ -76,7 +78,16 @@ class Analyzer(Noun):
         for name, shape in self.shapes().items():
             self.add_sum(name, *shape)
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        own = vars(cls)
+        if "__init__" in own:
+            typed(cls)
+        if "for_setting" in own:
+            cls.for_setting = classmethod(typed(own["for_setting"].__func__))
+
     @classmethod
+    @typed
     def for_setting(cls, setting: Setting) -> "Analyzer | None":
         """Return the analyzer for these data; None where they have no such table."""
         return cls(*(getattr(setting, name) for name in cls.made_for)) if cls.of_runs else None
@@ -93,6 +104,9 @@ class Analyzer(Noun):
             for name in dict.fromkeys((*self.needs, *self.takes))
         ]
         given = Signature(parameters).bind(*columns, **more)
+        for name, column in given.arguments.items():
+            hint = Tensor if name in needed else Tensor | None
+            fitted(f"{type(self).__name__}: {name}", column, hint)
         given.apply_defaults()
         self.add(*self.analysed(given.arguments).values())
 
@@ -155,12 +169,19 @@ class Analyzer(Noun):
             state = getattr(self, name)
             state += value.to(state)
 
-    def to(self, device: Any) -> "Analyzer":
-        """Move the sums to a device, and return the analyzer."""
+    @typed
+    def to(self, device: torch.device | str) -> "Analyzer":
+        """Move the sums to a device, and return the analyzer.
+
+        Raises:
+            ValueError: torch finds no such device.
+        """
+        device = as_device(device)
         for name, state in self.states.items():
             setattr(self, name, state.to(device))
         return self
 
+    @typed
     def merge_state(self, other: "Analyzer") -> None:
         """Add another analyzer's sums to this one's.
 

@@ -7,12 +7,13 @@ table that something else makes.
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from inspect import signature
 from textwrap import shorten
 from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 
-from kdanalysis.core.arguments import typed
+from kdanalysis.core.arguments import fitted, typed
 from kdanalysis.draw.colours import let_name_colours
 from kdanalysis.draw.labels import relabel
 from kdanalysis.draw.look import Axes, Figure, styled
@@ -48,10 +49,12 @@ class Picture(NamedTuple):
     panels: bool = False
     name: str = ""
 
+    @typed
     def of(
         self,
         table: Any,
         names: Names = None,
+        /,
         ax: Any = None,
         labels: Mapping[str, str] | None = None,
         **options: Any,
@@ -71,9 +74,14 @@ class Picture(NamedTuple):
             to a drawing of several.
 
         Raises:
-            ValueError: the table holds nothing to draw, or the axes of a drawing of several stand
-                in no grid.
+            ValueError: the table holds nothing to draw, the drawing has no such option, or the
+                axes of a drawing of several stand in no grid.
         """
+        _, *known = signature(self.draw).parameters
+        own = [name for name in known if name not in ("ax", "names")]
+        if unknown := [name for name in options if name not in own]:
+            there = ", ".join(["labels", *own])
+            raise ValueError(f"{unknown[0]} is no option of this picture: it has {there}")
         options |= {"names": names} if self.names and names else {}
         if ax is not None:
             check_place(ax)
@@ -166,6 +174,7 @@ class Noun:
 
         def attach(read: Callable) -> Callable:
             def reading(table: Any, classes: Names = None) -> Reading:
+                fitted(f"{cls.noun}: table", table, Mapping if of_all else pd.DataFrame)
                 return read(table, names=classes) if names and classes else read(table)
 
             setattr(cls, "reading_of_all" if of_all else "reading", staticmethod(reading))
@@ -182,7 +191,12 @@ class Noun:
     @classmethod
     @typed
     def draw(
-        cls, table: Any, ax: Axes | None = None, names: Names = None, *, picture: int = 0
+        cls,
+        table: pd.DataFrame,
+        ax: Axes | None = None,
+        names: Names = None,
+        *,
+        picture: int = 0,
     ) -> Any:
         """Draw a picture of a table, the first if not said, on axes or in a figure of its own.
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.partition import Target, TopK
 from kdanalysis.core.regions import check_scales
+from kdanalysis.core.wording import told
 from kdanalysis.losses import DKD, GDKD, KD, CrossEntropy, Loss
 from kdanalysis.losses.base import check_temperature
 from kdanalysis.losses.parts import KDParts
@@ -48,7 +49,8 @@ class Setting:
         rows: how many of them are looked at.
 
     Raises:
-        ValueError: a number out of its range, or scales that do not rise from 1.
+        ValueError: a number out of its range, scales that do not rise from 1, a name of ``used``
+            that no loss has, or another number of factors than steps in ``ramps``.
     """
 
     num_classes: int
@@ -75,6 +77,15 @@ class Setting:
             of = given.values() if isinstance(given, Mapping) else given
             if any(one < least for one in (of if isinstance(of, Iterable) else (of,))):
                 raise ValueError(f"Setting: {name} must be from {least}, as {why}; got {given!r}")
+        if unknown := [name for name in self.used if name not in {*self.bare, *self.trained}]:
+            known = ", ".join((*self.bare, *self.trained))
+            raise ValueError(f"Setting: used must name losses among {known}; got {unknown[0]!r}")
+        for term, factors in self.ramps.items():
+            if len(factors) != len(self.steps) or min(factors, default=0) < 0:
+                raise ValueError(
+                    f"Setting: ramps[{term!r}] must be {len(self.steps)} factors from 0, one for "
+                    f"every step; got {told(factors)}"
+                )
 
     @cached_property
     def bare(self) -> dict[str, Loss]:

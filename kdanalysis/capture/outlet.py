@@ -14,7 +14,7 @@ from kdanalysis.capture.options import Options, place
 from kdanalysis.capture.record import Record, measure
 from kdanalysis.capture.schedule import never
 from kdanalysis.capture.top import check_classes_kept, kept_columns, kept_facts
-from kdanalysis.core.limits import free_bytes, written
+from kdanalysis.core.limits import LOGGER, MUCH, free_bytes, written
 from kdanalysis.core.warn import warn
 from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.info import RunInfo
@@ -105,7 +105,7 @@ class Outlet:
             yield _stamped(record, record.layers.columns()), None, "layers"
 
     def _warn_of_little_room(self, columns: dict[str, Any]) -> None:
-        """Warn at the first captured batch where the disk has room for few more like it.
+        """Say at the first captured batch what it takes; warn where there is room for few more.
 
         So at the first one whose targets are distributions, which are kept as they come.
         """
@@ -119,7 +119,13 @@ class Outlet:
             for name, values in columns.items()
         }
         size, free = sum(sizes.values()), free_bytes(self._options.path)
-        if free < BATCHES * size:
+        if free >= BATCHES * size:
+            if BATCHES * size >= MUCH:
+                path = self._options.path
+                LOGGER.info(
+                    f"a captured batch takes {written(size)} in {path}, {written(free)} are free"
+                )
+        else:
             narrow = "" if store.dtype == "float16" else ', or store=kd.Store("float16")'
             soft = sizes.get("soft_target")
             part = f", {written(soft)} of it targets over the classes" if soft else ""

@@ -17,7 +17,7 @@ from kdanalysis.capture.passes import Seen, see
 from kdanalysis.capture.projected import Projected, observe_projected, whole
 from kdanalysis.capture.record import Captured, begin
 from kdanalysis.capture.samples import check_batch, check_sides
-from kdanalysis.capture.schedule import Schedule, every
+from kdanalysis.capture.schedule import Count, Schedule, every
 from kdanalysis.capture.sent import watch
 from kdanalysis.capture.side import ADVICE, Side, as_side, warn_of_mixture
 from kdanalysis.capture.taps import Taps
@@ -71,6 +71,8 @@ class Recorder:
         ValueError: an argument that cannot be used.
         FileExistsError: the folder holds a run, or other files.
     """
+
+    step, epoch = Count(), Count()
 
     def __init__(
         self,

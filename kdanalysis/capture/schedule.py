@@ -3,10 +3,29 @@
 from collections.abc import Callable, Iterable
 from functools import partial
 from math import log10
+from typing import Any
 
-from kdanalysis.core.arguments import typed
+from kdanalysis.core.arguments import fitted, typed
 
+MOST = 2**31 - 1  # what an epoch is stored as
 Schedule = Callable[[int], bool]
+
+
+class Count:
+    """An attribute that counts from 0; a ValueError where it is set to anything else."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._named = owner.__name__, name
+
+    def __get__(self, holder: object, owner: type | None = None) -> int:
+        return vars(holder)[self._named[1]]
+
+    def __set__(self, holder: object, value: Any) -> None:
+        owner, name = self._named
+        count = fitted(f"{owner}: {name}", value, int)
+        if not 0 <= count <= MOST:
+            raise ValueError(f"{owner}: {name} must lie from 0 to {MOST:,}, got {count}")
+        vars(holder)[name] = count
 
 
 @typed

@@ -1,5 +1,6 @@
 """The one place where an error becomes a sentence and an exit code."""
 
+import logging
 import os
 import re
 import signal
@@ -13,14 +14,17 @@ from typing import Any, NoReturn
 
 from typer.core import TyperCommand, TyperGroup
 
+from kdanalysis.core.limits import LOGGER
 from kdanalysis.core.ranks import RANKS, Ended
 
 TYPED = {
     r"(?<=[:;] )vocabulary=(?=\d)": "--vocabulary ",
     r"\bby keys which": "by --keys which",
     r"\bas config of kd\.read_sparse": "by --config",
+    r"\b(student|teacher)_blocks\b": r"--\1-blocks",
     r"(^|: )keys (?=name |cannot name )": r"\1--keys ",
 }
+LONGEST = 400  # letters of a line on stderr
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
 AS_TYPED = ("keys", "vocabulary")  # options that functions below take by the same names
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -49,7 +53,7 @@ class Boundary(TyperGroup):
         rest = [arg for arg in given if arg != "--debug"] or ["--help"]
         debug = "--debug" in given or os.environ.get("KDANALYSIS_DEBUG", "0") not in ("", "0")
         try:
-            with ended_by_signals():
+            with ended_by_signals(), announcing():
                 code = super().main(rest, "kdanalysis", standalone_mode=False, **extra) or 0
             sys.stdout.flush()
             if code != INTERRUPTED:
@@ -97,6 +101,20 @@ def _terminate(number: int, frame: object) -> NoReturn:
     raise Terminated(128 + number)
 
 
+@contextmanager
+def announcing() -> Iterator[None]:
+    """Show on stderr what is announced beforehand: rows and bytes of what is to come."""
+    handler, level = logging.Handler(), LOGGER.level
+    handler.emit = lambda record: say(record.getMessage())
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+
+
 class Command(TyperCommand):
     """A command; sentences speak of its options as they are typed."""
 
@@ -122,8 +140,10 @@ class Together(Command):
 
 
 def say(sentence: str) -> None:
-    """Write one line on stderr, in one rank of several."""
+    """Write one line on stderr, in one rank of several; of a long one its beginning and end."""
     if RANKS.speaks:
+        if len(sentence) > LONGEST:
+            sentence = f"{sentence[: LONGEST // 2]} ... {sentence[5 - LONGEST // 2 :]}"
         print(f"kdanalysis: {sentence}", file=sys.stderr)
 
 

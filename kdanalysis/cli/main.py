@@ -63,6 +63,8 @@ def import_own(module: str) -> None:
     Raises:
         ValueError: there is no such module.
     """
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError(f"--import {module}: need the name of a module, such as my.losses")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:

@@ -1,11 +1,18 @@
-"""What fits: bytes in memory and on the disk, said or refused before they are needed."""
+"""What fits: rows and bytes in memory and on the disk, said or refused before they are needed.
 
+What is to come and is much is said at the level INFO of the logger ``kdanalysis``, which commands
+show on stderr; Python shows it where ``logging.basicConfig(level="INFO")`` was called.
+"""
+
+import logging
 import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 CONTAINER = Path("/sys/fs/cgroup/memory.max")
+LOGGER = logging.getLogger("kdanalysis")
+MUCH = 1e8  # bytes from which on they are announced
 
 
 def written(size: int | float) -> str:
@@ -21,24 +28,32 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(next(p for p in (path, *path.parents) if p.exists())).free
 
 
-def refuse_disk(path: Path, size: int, what: str, way: str) -> None:
-    """Raise a ValueError that names the way out, where a disk has no room for what is to come."""
+def announce_disk(path: Path, size: int, what: str, way: str) -> None:
+    """Say what will be written to a path and what is free there, where it is much.
+
+    Raises:
+        ValueError: it has no room; ``way`` says how it would.
+    """
     free = free_bytes(path)
+    said = f"{what} would write about {written(size)} to {path}, where {written(free)} are free"
     if size > free:
-        raise ValueError(
-            f"{what} would write about {written(size)} to {path}, where {written(free)} are free: "
-            f"{way}"
-        )
+        raise ValueError(f"{said}: {way}")
+    if size >= MUCH:
+        LOGGER.info(said.replace(" would write ", " will write ", 1))
 
 
-def refuse_memory(size: int, what: str, way: str) -> None:
-    """Raise a ValueError that names the way out, where numbers exceed this machine's memory."""
+def announce_memory(size: int, what: str, way: str, much: bool = False) -> None:
+    """Say what numbers will take, where it is much, or where the caller knows it to be.
+
+    Raises:
+        ValueError: it is more than this machine has; ``way`` says how it would fit.
+    """
     have = memory()
+    said = f"{what} would take about {written(size)} of memory"
     if size > have:
-        raise ValueError(
-            f"{what} would take {written(size)} of memory, and this machine has {written(have)}: "
-            f"{way}"
-        )
+        raise ValueError(f"{said}, and this machine has {written(have)}: {way}")
+    if much or size >= MUCH:
+        LOGGER.info(said.replace(" would take ", " will take ", 1))
 
 
 def memory() -> float:

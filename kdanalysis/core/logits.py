@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.core.warn import warn
+from kdanalysis.core.wording import told
 
 TOTALS = {1: "", 100: " (in percent)", 255: " (in 255ths)"}  # what rows of probabilities add up to
 ROUNDING = 0.25  # of a total: what rounding to two digits may move the sum of a hundred classes
@@ -44,6 +45,13 @@ def check_logits(name: str, values: Float[Tensor, "n c"], instead: str) -> None:
             f"{name} lie between 0 and 1 in all of {len(rows)} rows, as outputs of sigmoids do: a "
             f"softmax over them is nearly flat; if they are no logits, {instead}"
         )
+
+
+def check_tensor(name: str, value: object, dims: int | None = None) -> None:
+    """Raise a ValueError that names what is no tensor, or one of other dimensions."""
+    if not isinstance(value, Tensor) or dims not in (None, value.dim()):
+        of = "" if dims is None else f" of {dims} dimensions"
+        raise ValueError(f"{name} must be a torch tensor{of}, got {told(value)}")
 
 
 def _telling(values: Float[Tensor, "n c"]) -> Float[Tensor, "m c"]:

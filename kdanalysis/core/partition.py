@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.largest import largest
+from kdanalysis.core.logits import check_tensor
 
 Logits, Labels, Ids = Float[Tensor, "n c"], Int[Tensor, " n"], Int[Tensor, "n c"]
 # What every group holds: truth values (n, c); or class indices (n, k), and None for the others.
@@ -60,6 +61,7 @@ class Chosen(Partition):
 
     def __call__(self, teacher: Logits, target: Labels) -> Ids:
         """Return the id of every class's group."""
+        check_tensor("teacher", teacher, 2)
         *chosen, _ = self.members(teacher, target)
         groups = torch.full_like(teacher, len(chosen), dtype=torch.long)
         for group, classes in enumerate(chosen):
@@ -75,8 +77,8 @@ def _refuse_none(rule: Partition, smallest: int, k: int) -> None:
 def _refuse_empty(rule: Partition, smallest: int, k: int, classes: int) -> None:
     if not smallest <= k < classes:
         raise ValueError(
-            f"{rule} leaves a group empty: need {smallest - 1} < k < {classes}, "
-            f"the number of classes"
+            f"{rule} leaves a group empty: need {smallest - 1} < k < {classes}, the number of "
+            f"classes"
         )
 
 
@@ -196,6 +198,7 @@ class AutoK(Partition):
 
     def __call__(self, teacher: Logits, target: Labels) -> Ids:
         """Rank by the teacher and cut each sample at its own k; ``target`` is not used."""
+        check_tensor("teacher", teacher, 2)
         k = self.sizes(teacher)
         order = teacher.argsort(dim=-1, descending=True, stable=True)
         outside = torch.arange(teacher.shape[-1], device=teacher.device) >= k.unsqueeze(-1)
@@ -236,9 +239,8 @@ class Groups(Chosen):
 
 def check_target(target: Int[Tensor, " n"], classes: int) -> None:
     """Raise a ValueError that names the first sample whose target is no class index."""
-    if not target.numel():
-        return
-    smallest, largest = target.aminmax()
+    check_tensor("target", target)
+    smallest, largest = target.aminmax() if target.numel() else (0, 0)
     if smallest < 0 or largest >= classes:
         sample = int(((target < 0) | (target >= classes)).nonzero()[0])
         raise ValueError(

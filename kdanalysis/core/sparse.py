@@ -9,8 +9,8 @@ from torch import Tensor
 
 from kdanalysis.core import sparse_checks as check
 from kdanalysis.core.arguments import typed
-from kdanalysis.core.largest import largest
-from kdanalysis.core.sparse_tail import Bounds, tail_bounds
+from kdanalysis.core.device import as_device
+from kdanalysis.core.sparse_tail import Bounds, kept, tail_bounds
 
 ROWS = 8  # of logits that are held in float64 at once
 
@@ -127,6 +127,7 @@ class SparseTeacher:
         return f" (between {low:.1%} and {high:.1%} in the mean over rows)"
 
     @classmethod
+    @typed
     def from_logits(
         cls, logits: Any, k: int, temperatures: Sequence[int | float] = (1,)
     ) -> "SparseTeacher":
@@ -141,12 +142,13 @@ class SparseTeacher:
         temperatures = [check.temperature(t) for t in temperatures]
         if not temperatures:
             raise ValueError("from_logits needs at least one temperature, got none")
-        parts = [_kept(chunk, k, temperatures) for chunk in logits.split(ROWS)]
-        ids, logprobs, other, *whole = (torch.cat(part) for part in zip(*parts, strict=True))
+        parts = [kept(chunk, k, temperatures) for chunk in logits.split(ROWS)]
+        ids, logprobs, other, *whole = map(torch.cat, zip(*parts, strict=True))
         sums = dict(zip(temperatures, whole, strict=True))
         made = cls(ids, logprobs, other, temperatures[0], logits.shape[-1], sums)
         return made.replaced(_ranked=True)
 
+    @typed
     def at(self, temperature: int | float) -> "SparseTeacher":
         """Return the teacher at another temperature.
 
@@ -177,6 +179,7 @@ class SparseTeacher:
         changed |= {"logsumexp": known if raw else None, "bounds": bounds}
         return self.replaced(logprobs=logits, kind="logits", **changed)
 
+    @typed
     def tail_bounds(self, temperature: int | float) -> Bounds:
         """Bound the log of the others' mass at another temperature, without their logits.
 
@@ -197,6 +200,7 @@ class SparseTeacher:
             raise ValueError(f"{self} needs its vocabulary: it bounds how far the tail spreads")
         return tail_bounds(self.inside(), self.tail(), ratio, self.vocabulary, self._ranked)
 
+    @typed
     def top(self, k: int) -> "SparseTeacher":
         """Return the k largest tokens of every row; the mass of the others joins the tail."""
         if self.kind == "sampled":
@@ -216,9 +220,11 @@ class SparseTeacher:
         """Return some rows."""
         return self._each(lambda values: values[rows])
 
+    @typed
     def to(self, device: torch.device | str) -> "SparseTeacher":
-        """Return it on a device."""
-        return self._each(lambda values: values.to(device))
+        """Return it on a device; a ValueError where torch finds none of that name."""
+        found = as_device(device)
+        return self._each(lambda values: values.to(found))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "SparseTeacher":
         """Change every tensor, one row of it belonging to one row of the ids."""
@@ -234,17 +240,3 @@ class SparseTeacher:
         other = object.__new__(type(self))
         vars(other).update(vars(self) | changed)
         return other
-
-
-def _kept(logits: Tensor, k: int, temperatures: Sequence[float]) -> tuple[Tensor, ...]:
-    """Ids, log-probabilities and log rest at the first temperature, logsumexp at each."""
-    ids = largest(logits, k) if k < logits.shape[-1] else logits.argsort(-1, descending=True)
-    logits = logits.double()
-    top, others = logits.gather(-1, ids), logits.scatter(-1, ids, -torch.inf)
-    peak = others.amax(-1, keepdim=True).clamp(min=torch.finfo(torch.double).min)
-    others -= peak  # less their own largest, so that none that matters underflows
-    rest = [(others / t).exp_().sum(-1).log() + peak.squeeze(-1) / t for t in temperatures]
-    known = [(top / t).logsumexp(-1) for t in temperatures]
-    whole = [one.logaddexp(two) for one, two in zip(known, rest, strict=True)]
-    logprobs = top / temperatures[0] - whole[0].unsqueeze(-1)
-    return ids.int(), logprobs, rest[0] - whole[0], *whole

@@ -1,10 +1,13 @@
-"""How much mass unknown tokens can have at another temperature."""
+"""The largest tokens of a row and the mass of its others, also at another temperature."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from kdanalysis.core.largest import largest
 
 
 class Bounds(NamedTuple):
@@ -43,3 +46,17 @@ def tail_bounds(
     empty = (tail == -torch.inf) | (left == 0)
     low, high = (x.masked_fill(empty, -torch.inf) for x in bounds)
     return Bounds(low - low.logaddexp(rest), high - high.logaddexp(rest))
+
+
+def kept(logits: Tensor, k: int, temperatures: Sequence[float]) -> tuple[Tensor, ...]:
+    """Ids, log-probabilities and log rest at the first temperature, logsumexp at each."""
+    ids = largest(logits, k) if k < logits.shape[-1] else logits.argsort(-1, descending=True)
+    logits = logits.double()
+    top, others = logits.gather(-1, ids), logits.scatter(-1, ids, -torch.inf)
+    peak = others.amax(-1, keepdim=True).clamp(min=torch.finfo(torch.double).min)
+    others -= peak  # less their own largest, so that none that matters underflows
+    rest = [(others / t).exp_().sum(-1).log() + peak.squeeze(-1) / t for t in temperatures]
+    known = [(top / t).logsumexp(-1) for t in temperatures]
+    whole = [one.logaddexp(two) for one, two in zip(known, rest, strict=True)]
+    logprobs = top / temperatures[0] - whole[0].unsqueeze(-1)
+    return ids.int(), logprobs, rest[0] - whole[0], *whole

@@ -22,9 +22,11 @@ def check_batch(
     """Refuse a batch that no analyzer can read.
 
     Raises:
-        ValueError: no samples, fewer than two classes, another class count than ``num_classes``,
-            student and teacher of different shapes, or targets that are no class indices.
+        ValueError: other dimensions, no samples, fewer than two classes, another class count than
+            ``num_classes``, sides of different shapes, or targets that are no class indices.
     """
+    if teacher.dim() != 2:
+        raise ValueError(f"logits have shape {tuple(teacher.shape)}, need (samples, classes)")
     samples, classes = teacher.shape
     check_classes(classes)
     if num_classes is not None and classes != num_classes:
@@ -37,8 +39,10 @@ def check_batch(
             f"must have the same shape"
         )
     if target is not None:
-        if len(target) != samples:
-            raise ValueError(f"got {len(target)} targets for {samples} samples, need one each")
+        if target.shape != (samples,):
+            raise ValueError(
+                f"target has shape {tuple(target.shape)} for {samples} samples: need one each"
+            )
         check_target(target, classes)
 
 

@@ -127,6 +127,11 @@ def _read(
         encoded += column.take(pa.array(rows)).to_pylist()
         names += [f"row {row} of {file}" for row in rows]
         start += len(column)
+    if start != len(source.labels):
+        raise ValueError(
+            f"{source.files[0].parent if len(source.files) > 1 else source.files[0]} is damaged: "
+            f"it has {start:,} images and {len(source.labels):,} labels"
+        )
     missing = [name for name, data in zip(names, encoded, strict=True) if data is None]
     if missing:
         raise ValueError(f"{missing[0]} holds no image bytes in its column {source.column!r}")

@@ -155,7 +155,9 @@ def place_beside(path: Path) -> Iterator[Path]:
     """Give a hidden folder on the same disk as ``path``, gone afterwards.
 
     One that a killed process left is taken away first: nobody holds the lock that lies in it.
+    Folders above that were not there are made, and go where nothing came into them.
     """
+    made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{escape(path.name)}.????????.tmp"):
         _take_away(left, path)
@@ -165,6 +167,9 @@ def place_beside(path: Path) -> Iterator[Path]:
             yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
+        with suppress(OSError):  # what is not empty stays
+            for folder in made:
+                folder.rmdir()
 
 
 def _take_away(left: Path, path: Path) -> None:

@@ -158,13 +158,14 @@ class Study:
             (folder / "figures").mkdir()
             self.write_figures(folder / "figures", kinds)
 
-    def write_figures(self, folder: Path, kinds: Sequence[str]) -> None:
+    @typed
+    def write_figures(self, folder: Path, kinds: str | Sequence[str]) -> None:
         """Write the page's figures; one has the name of its table, and of its run or its drawing.
 
         As ``share``, ``magnitude-kd``, ``direction_by_teacher-kd``. Names that differ only in
         letters no file should have are numbered.
         """
-        names: Counter[str] = Counter()
+        names, kinds = Counter[str](), figure_kinds(kinds)
         first = self.lead.figures if self.lead else ()
         for shown in (*first, *(one for section in self.sections for one in section.figures)):
             names[shown.name] += 1

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.targets import check_labelled
 from kdanalysis.analyzers.truncation.losses import TruncatedLosses, with_each_k
 from kdanalysis.analyzers.truncation.lost import lost_by_k
 from kdanalysis.analyzers.truncation.part import KS
@@ -206,11 +207,8 @@ def kept_study(
 
 def check_labels(losses: dict[str, Loss], source: Source) -> None:
     """Refuse losses that need labels where a source, which has been read, holds none."""
-    without = source.unlabelled if source.has_target else source.num_rows
-    for name, loss in losses.items():
-        served = source.num_rows - without + (0 if loss.needs_index else source.soft)
-        if loss.needs_target and not served:
-            raise ValueError(f"{name} needs labels (target), and no row of {source.path} has one")
+    labelled = source.num_rows - source.unlabelled if source.has_target else 0
+    check_labelled(losses, labelled, source.soft, f"in {source.path}")
 
 
 def with_names(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> dict[str, pd.DataFrame]:

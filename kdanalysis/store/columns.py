@@ -164,8 +164,16 @@ class Columns:
             )
         return whole
 
+    @typed
     def width(self, name: str) -> int:
-        """Return how many features a row has in a column of them."""
+        """Return how many features a row has in a column of them.
+
+        Raises:
+            ValueError: there is no such column, or it is none of features.
+        """
+        if name not in self._places or name not in self.features:
+            there = ", ".join(n for n in self.features if n in self._places) or "none"
+            raise ValueError(f"{self.path} has no features {name!r}; it has: {there}")
         return self._check_floats(name, ("features",))[0][1]
 
     def _check_floats(self, name: str, axes: tuple[str, ...]) -> tuple[tuple[int, ...], str]:

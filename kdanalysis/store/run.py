@@ -110,8 +110,14 @@ class StoredRun:
 
     @typed
     def dtype(self, column: str, kind: str | None = None) -> np.dtype:
-        """Return the dtype in which ``batches`` gives a column, whatever the part."""
+        """Return the dtype in which ``batches`` gives a column, whatever the part.
+
+        Raises:
+            ValueError: no such column, or no such kind.
+        """
         kind = kind or self.kind
+        if column not in (known := (*find_kind(kind).columns, "rank")):
+            raise ValueError(f"there is no column {column!r} of {kind}: need {', '.join(known)}")
         if column == "rank":
             return np.dtype(np.int32)
         parts = self._whole(kind)
@@ -156,6 +162,7 @@ class StoredRun:
             )
         if batch_size < 1:
             raise ValueError(f"batches need at least one row, got batch_size={batch_size}")
+        batch_size = min(batch_size, self.count(kind) or 1)
         for batch in rebatch(self._blocks(kind, tuple(columns), batch_size, rows), batch_size):
             yield {name: batch[name] for name in columns}
 

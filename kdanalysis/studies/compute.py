@@ -10,10 +10,14 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.core.compiled import expecting
 from kdanalysis.core.device import as_device
+from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.studies.kept_rows import FED, feed_kept
 from kdanalysis.studies.source import Source
+
+MANY = 1e7  # logits, which take more than a second to look at
+COPIES = 16  # bytes of a logit of a batch that are alive at a time
 
 Batches = Iterable[Mapping[str, np.ndarray]]
 Watch = Callable[[Batches, Source], Batches]
@@ -46,8 +50,8 @@ def compute(
         batch_size: rows in a batch; some copies of it are alive at a time.
 
     Raises:
-        ValueError: a side holds probabilities instead of logits, there is no such device, or as an
-            analyzer.
+        ValueError: a side holds probabilities instead of logits, there is no such device, sums and
+            a batch exceed this machine's memory, or as an analyzer.
     """
     device = as_device(device)
     able = {name: one for name, one in analyzers.items() if can(source, one)}
@@ -59,6 +63,8 @@ def compute(
         columns = [name for name in source.columns(kind) if name in wanted]
         size = batch_size or source.batch_size(kind, device.type)
         unlabelled, share = Unlabelled(), source.share(kind)
+        if kind == "samples":
+            announce(source, group, size, share)
         there = source.batches(kind, columns, size, share) if share or RANKS.first else ()
         batches = unlabelled.counting(there)
         if kept:
@@ -70,6 +76,26 @@ def compute(
         if kind == "samples":
             source.unlabelled, source.soft = map(int, unlabelled.rows)
     return {name: one.table() for name, one in able.items()}
+
+
+def announce(source: Source, analyzers: Iterable[Analyzer], size: int, share: range | None) -> None:
+    """Say how many rows of samples will be read, and with how much memory, where either is much.
+
+    Args:
+        source: of the rows.
+        analyzers: whose sums stay.
+        size: rows of a batch.
+        share: which rows this process reads; all if None.
+
+    Raises:
+        ValueError: sums and a batch exceed this machine's memory.
+    """
+    rows, classes = source.num_rows if share is None else len(share), source.info.num_classes
+    batch = COPIES * min(size, rows) * classes
+    sums = sum(state.nbytes for one in analyzers for state in one.states.values())
+    what = f"{source.name}: {rows:,} rows of {classes:,} classes, read {size:,} at a time,"
+    much = rows * classes >= MANY
+    announce_memory(batch + sums, what, "cut the classes with vocabulary=", much)
 
 
 def can(source: Source, analyzer: Analyzer) -> bool:

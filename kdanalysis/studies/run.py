@@ -14,6 +14,7 @@ from kdanalysis.analyzers.noun import find_noun
 from kdanalysis.analyzers.truncation.part import KS, Truncation
 from kdanalysis.analyzers.truncation.together import KEPT, PARTS
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.losses.kept import temperatures_of
 from kdanalysis.store.run import StoredRun
@@ -23,7 +24,7 @@ from kdanalysis.studies.setting import trained_loss
 from kdanalysis.studies.source import Source
 
 MOST_CLASSES = 200  # of tables with a row for every pair of classes
-BY_PAIR = ("profile", "modality", "discrepancy")
+BY_PAIR = {"profile": 260, "modality": 60, "discrepancy": 260}  # bytes a pair, as measured
 OF_IMAGES = ("relation", "amplification")  # left out of a vocabulary unless asked for
 ORDER = (  # in which tables stand on pages and in lists; others follow
     *("teacher", "mass", "profile", "modality", "calibration", "suppression", "magnitude", "value"),
@@ -159,19 +160,23 @@ def left_out_of(classes: int) -> tuple[str, ...]:
     return (*BY_PAIR, *OF_IMAGES) if classes > VOCABULARY else ()
 
 
-def refuse_pairs(name: str, source: Source) -> None:
-    """Refuse a table with a number for every pair of tokens, before anything is allocated.
+def announce_pairs(name: str, source: Source) -> None:
+    """Say what a table with a number for every pair of classes takes, before it is allocated.
 
     Raises:
-        ValueError: it is one, and there are too many classes for it.
+        ValueError: there are too many classes for it.
     """
     classes = source.info.num_classes
-    if name in BY_PAIR and classes > VOCABULARY:
+    if name not in BY_PAIR:
+        return
+    if classes > VOCABULARY:
         raise ValueError(
             f"table {name!r} of {source.path} would hold {classes:,} x {classes:,} numbers, "
             f"{classes**2 * 8 / 1e9:.3g} GB or more: beyond {VOCABULARY:,} classes ask for "
             f"'teacher' or 'mass', or cut the logits with kd.load_logits(..., vocabulary=)"
         )
+    what = f"table {name!r} of {source.path} with {classes:,} x {classes:,} pairs of classes"
+    announce_memory(BY_PAIR[name] * classes**2, what, "cut the classes with vocabulary=")
 
 
 def analyzer(source: Source, name: str, compared: tuple[float, int] | None = None) -> Analyzer:
@@ -188,7 +193,7 @@ def analyzer(source: Source, name: str, compared: tuple[float, int] | None = Non
         raise ValueError(f"table {name!r} needs {LACKS[kind.kind].format(path=source.path)}")
     if source.kept and kind.kind == "samples":
         return kept_analyzer(source, kind, compared)
-    refuse_pairs(name, source)
+    announce_pairs(name, source)
     made = _made(source, kind, compared)
     if made is None:
         raise ValueError(

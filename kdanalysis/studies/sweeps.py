@@ -11,7 +11,7 @@ from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.sweep.checks import check_ks, check_weights
 from kdanalysis.analyzers.sweep.sweep import COLUMNS, TermSweep
 from kdanalysis.core.arguments import typed
-from kdanalysis.core.limits import refuse_memory
+from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.streams import check_batch, check_temperatures, finite_rows
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
@@ -87,7 +87,7 @@ def sweep_samples(
     chosen, weights = check_ks(ks, teacher.shape[1]), check_weights(weights)
     size = 8 * len(PLAIN + DEFINED) * len(teacher) * len(chosen)
     what = f"{len(teacher):,} samples at {len(chosen):,} k"
-    refuse_memory(size, what, "give a batch of the samples, or fewer ks")
+    announce_memory(size, what, "give a batch of the samples, or fewer ks")
     found = [
         of_every_sample(*pair, temperature, chosen, weights) for pair in chunks(student, teacher)
     ]

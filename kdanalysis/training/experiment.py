@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from kdanalysis.capture import region_bytes
 from kdanalysis.capture.layers import chosen_layers
-from kdanalysis.core.limits import refuse_disk, written
+from kdanalysis.core.limits import announce_disk, written
 from kdanalysis.core.regions import region_logits
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import CrossEntropy, Loss, Sum, parse_loss
@@ -196,7 +196,7 @@ def refuse_full_disk(experiment: Experiment, out: Path) -> None:
             some = min(rows, settings.record_regions)
             size += region_bytes(captured * some, classes, scales)
     way = "capture fewer steps with --record-every or fewer rows with --record-rows"
-    refuse_disk(out, size, f"{captured:,} captured steps of {rows} rows a loss", way)
+    announce_disk(out, size, f"{captured:,} captured steps of {rows} rows a loss", way)
 
 
 def _captured_steps(experiment: Experiment) -> int:

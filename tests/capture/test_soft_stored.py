@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -100,6 +101,31 @@ def test_ranks_with_other_targets_are_one_run(tmp_path, monkeypatch):
                 recorder.observe(target, ids, student=student, teacher=teacher)
     (rows,) = kd.open_run(tmp_path / "run").batches(["rank", "soft_target"], 100)
     np.testing.assert_array_equal(np.isnan(rows["soft_target"]).all(1), rows["rank"] == 1)
+
+
+def test_tables_of_two_ranks_are_those_of_one_process_where_some_rows_have_distributions(
+    tmp_path, monkeypatch
+):
+    targets = [LABELS[0], SOFT[1], torch.cat((HOT[2][:3], SOFT[2][3:])), LABELS[3]]
+    loss = kd.Sum(kd.CrossEntropy(), kd.DKD(partition="top1"))
+    shares = {"one": [slice(None)], "two": [slice(3), slice(3, None)]}
+    for name, cuts in shares.items():
+        monkeypatch.setenv("WORLD_SIZE", str(len(cuts)))
+        for rank, share in enumerate(cuts):
+            monkeypatch.setenv("RANK", str(rank))
+            with kd.Recorder(tmp_path / name, loss, schedule=kd.every(1)) as recorder:
+                for step, target in enumerate(targets):
+                    student, teacher = (side[share] for side in LOGITS[step])
+                    ids = BATCHES[step][2][share]
+                    recorder.observe(target[share], ids, student=student, teacher=teacher)
+    one, two = (kd.open_run(tmp_path / name) for name in shares)
+    assert one.columns == two.columns
+    names = ["value", "magnitude", "direction", "agreement"]
+    for found, right in zip(two.tables(names).values(), one.tables(names).values(), strict=True):
+        loose = [column for column in right if column.endswith("_se")]  # roots of small differences
+        pd.testing.assert_frame_equal(found[loose], right[loose], atol=1e-7)
+        exact = right.columns.drop(loose)
+        pd.testing.assert_frame_equal(found[exact], right[exact], rtol=1e-12, atol=0)
 
 
 def test_only_the_sampled_rows_are_kept(tmp_path):

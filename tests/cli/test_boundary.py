@@ -8,6 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from kdanalysis.cli.boundary import Boundary
+from kdanalysis.cli.main import import_own
+from kdanalysis.core.limits import LOGGER
 
 
 def run(error: BaseException | None, *args: str, **env: str):
@@ -95,3 +97,26 @@ def test_no_command_shows_the_help():
     result = run(None, "--debug")
     assert result.exit_code == 0
     assert "Usage: kdanalysis" in result.stdout
+
+
+def test_what_is_announced_is_a_line_on_stderr_and_nothing_more_once_the_command_ended():
+    app = typer.Typer(cls=Boundary)
+    app.callback()(lambda: None)
+    app.command("work")(lambda: LOGGER.info("100 rows"))
+    result = CliRunner().invoke(app, ["work"])
+    assert (result.exit_code, result.stderr) == (0, "kdanalysis: 100 rows\n")
+    assert (LOGGER.handlers, LOGGER.level) == ([], 0)
+
+
+def test_a_long_sentence_is_shown_with_its_beginning_and_its_end():
+    (line,) = run(ValueError("begin" + 500 * "x" + "end")).stderr.splitlines()
+    assert line.startswith("kdanalysis: error: begin")
+    assert " ... " in line
+    assert line.endswith("xend")
+    assert len(line) == 400 + len("kdanalysis: ")
+
+
+@pytest.mark.parametrize("module", ["..", ".x", "", "a b"])
+def test_what_names_no_module_is_told(module):
+    with pytest.raises(ValueError, match="need the name of a module, such as my"):
+        import_own(module)

@@ -42,6 +42,17 @@ def test_nothing_is_left_after_an_error(tmp_path, error):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("output", [output_folder, output_file])
+def test_folders_above_go_where_nothing_came_into_them(tmp_path, output):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ValueError, match="fails"), output(tmp_path / "a" / "b" / "c" / "out"):
+        raise ValueError("fails")
+    assert names(tmp_path / "a") == []
+    with output(tmp_path / "a" / "b" / "out") as building:
+        building.mkdir(exist_ok=True)
+    assert names(tmp_path / "a" / "b") == ["out"]
+
+
 def test_a_folder_in_use_is_refused_and_kept(tmp_path):
     fill(tmp_path / "out", "old")
     with pytest.raises(FileExistsError, match="exists already: give another folder, or --overwr"):

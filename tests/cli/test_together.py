@@ -44,6 +44,14 @@ def arrays(rows: int = ROWS) -> dict[str, np.ndarray]:
     return {"teacher_logits": teacher, "student_logits": student, "target": target}
 
 
+def soft() -> dict[str, np.ndarray]:
+    """Labels in the first third, which is the first rank's, and distributions in the others."""
+    found = arrays()
+    hot = np.eye(CLASSES)[found["target"]]
+    mixed = 0.75 * hot + 0.25 * np.roll(hot, 1, 1)
+    return found | {"target": np.where(np.arange(ROWS)[:, None] < ROWS // 3, hot, mixed)}
+
+
 @pytest.fixture(scope="module")
 def inputs(once) -> Path:
     return once("inputs-of-ranks", write_inputs)[0]
@@ -62,6 +70,7 @@ def write_inputs(folder: Path) -> None:
         np.savez(folder / f"differs-{rank}.npz", **arrays(100 + rank // 2))
     for rank in (0, 2):
         np.savez(folder / f"lacks-{rank}.npz", **arrays())
+    np.savez(folder / "soft.npz", **soft())
     write_run(folder / "run")
     write_run(folder / "other", steps=3)
     (folder / "taken").mkdir()
@@ -88,6 +97,11 @@ FINE = {
     "sweep of a run": ("sweep", "run", "--ks", "1,3"),
     "compare": ("compare", "both.npz", "--losses", "kd,gdkd:k=2,nkd", "--match-norm"),
     "compare of two rows": ("compare", "two.npz", "--losses", "kd,gdkd:k=2"),
+    "diagnose of soft targets": ("diagnose", "soft.npz"),
+    "compare of soft targets": ("compare", "soft.npz", "--losses", "ce,kd,dkd"),
+    "truncation of soft targets": (
+        *("truncation", "soft.npz", "--ks", "2", "--losses", "ce,kd,dkd"),
+    ),
     "compare of a run": ("compare", "run", "--losses", "kd,gdkd:k=2"),
     "compare of runs": ("compare", "run", "other"),
 }

@@ -67,6 +67,80 @@ def test_a_training_whose_logits_have_no_room_is_refused_beforehand(tmp_path, mo
     assert list(Path(tmp_path).iterdir()) == []
 
 
+def said(caplog):
+    return [one.getMessage() for one in caplog.records if one.name == "kdanalysis"]
+
+
+def test_what_a_capture_writes_is_said_once_beside_what_is_free(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "kdanalysis")
+    size = 10 * (2 * 6 * 2 + 3 * 8 + 2 * 4)
+    monkeypatch.setattr("kdanalysis.capture.outlet.free_bytes", lambda path: 1e9)
+    record(tmp_path / "few")
+    assert said(caplog) == []
+    monkeypatch.setattr("kdanalysis.capture.outlet.MUCH", 1000 * size)
+    record(tmp_path / "run")
+    assert said(caplog) == [f"a captured batch takes 1 kB in {tmp_path / 'run'}, 1.0 GB are free"]
+
+
+def test_what_is_much_is_said_beforehand_and_what_is_little_not(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", "kdanalysis")
+    monkeypatch.setattr(limits, "free_bytes", lambda path: 3e9)
+    for size in (99_999_999, 100_000_000):
+        limits.announce_disk(tmp_path, size, "the capture", "no way")
+        limits.announce_memory(size, "the table", "no way")
+    written = f"about 100.0 MB to {tmp_path}, where 3.0 GB are free"
+    memory = "the table will take about 100.0 MB of memory"
+    assert said(caplog) == [f"the capture will write {written}", memory]
+
+
+def rows(count, classes=4):
+    logits = torch.randn(2, count, classes, generator=torch.Generator().manual_seed(0))
+    return {"teacher_logits": logits[0], "student_logits": logits[1]}
+
+
+STUDIES = {
+    "diagnose": (kd.diagnose, 4096),
+    "sweep": (kd.sweep_study, 16_384),
+    "truncation": (lambda given: kd.truncation_study(given, (1,)), 16_384),
+    "compare": (lambda given: kd.compare({"arrays": given}, losses="kd,dkd:partition=top1"), 4096),
+    "table": (lambda given: kd.open(given).table("mass"), 4096),
+}
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_rows_and_memory_of_a_big_source_are_said_before_it_is_read(study, monkeypatch, caplog):
+    read, size = STUDIES[study]
+    caplog.set_level("INFO", "kdanalysis")
+    read(rows(40))
+    assert said(caplog) == []
+    monkeypatch.setattr("kdanalysis.studies.compute.MANY", 41 * 4)
+    read(rows(41))
+    first = f"arrays: 41 rows of 4 classes, read {size:,} at a time, will take about "
+    assert all(one.startswith(first) for one in said(caplog))
+    assert said(caplog)
+
+
+def test_a_batch_that_exceeds_the_memory_is_refused_before_it_is_read(monkeypatch):
+    monkeypatch.setattr(limits, "memory", lambda: 16 * 41 * 4)
+    with pytest.raises(ValueError, match=r"41 rows .* this machine has 3 kB: cut the classes with"):
+        kd.open(rows(41)).table("agreement")
+
+
+@pytest.mark.parametrize("name", ["profile", "modality", "discrepancy"])
+def test_a_table_of_pairs_says_what_it_takes_and_takes_no_less(name, monkeypatch, caplog):
+    caplog.set_level("INFO", "kdanalysis")
+    monkeypatch.setattr(limits, "MUCH", 0)
+    given = rows(400, 60) | {"target": torch.arange(400) % 60}
+    table = kd.open(given).table(name)
+    pairs = {"profile": 260, "discrepancy": 260, "modality": 60}[name] * 60**2
+    (line,) = [one for one in said(caplog) if name in one]
+    assert line == (
+        f"table {name!r} of arrays with 60 x 60 pairs of classes will take about "
+        f"{limits.written(pairs)} of memory"
+    )
+    assert table.memory_usage(index=False).sum() < pairs
+
+
 def test_numbers_that_exceed_the_memory_are_refused_before_they_are_allocated(monkeypatch):
     monkeypatch.setattr(limits, "memory", lambda: 1e6)
     with pytest.raises(ValueError, match=r"spread at 999 k and 4 .* of memory, .*: name fewer ks"):

@@ -5,7 +5,7 @@ import warnings
 import pytest
 import torch
 
-from kdanalysis.core.logits import check_logits
+from kdanalysis.core.logits import check_logits, check_tensor
 
 torch.manual_seed(0)
 LOGITS = 3 * torch.randn(40, 10)
@@ -61,3 +61,11 @@ def test_logits_pass(values):
 def test_sigmoids_are_warned_of():
     with pytest.warns(RuntimeWarning, match="z lie between 0 and 1 in all of 40 rows"):
         check_logits("z", LOGITS.sigmoid(), "give z")
+
+
+def test_a_tensor_of_other_dimensions_and_what_is_none_are_named():
+    check_tensor("teacher", torch.ones(3, 2), 2)
+    with pytest.raises(ValueError, match="teacher must be a torch tensor of 2 dimensions, got a "):
+        check_tensor("teacher", torch.ones(3), 2)
+    with pytest.raises(ValueError, match="target must be a torch tensor, got None"):
+        check_tensor("target", None)

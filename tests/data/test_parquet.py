@@ -147,6 +147,15 @@ def test_a_damaged_file_is_named(tmp_path):
         load_parquet(tmp_path)
 
 
+def test_images_that_a_damaged_page_hides_are_missed(tmp_path):
+    path = tmp_path / "train-0.parquet"
+    write(path, [1, 1], [0, 1], row_group_size=2)  # one page: its dictionary ends with the image
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"IEND\xaeB`\x82\x15\x00", b"IEND\xaeB`\x82\x15\x01"))
+    with pytest.raises(ValueError, match=r"0\.parquet is damaged: it has 0 images and"):
+        load_parquet(path)
+
+
 def test_files_of_other_names_are_refused(tmp_path):
     write(tmp_path / "part-0.parquet", [1, 2], [0, 1])
     with pytest.raises(ValueError, match=r"has Parquet files, but none named train-\*\.parquet"):

@@ -14,7 +14,7 @@ from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.evidence import median_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.sweep import EveryK, rows_at
-from kdanalysis.core.limits import refuse_memory
+from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
@@ -66,7 +66,9 @@ class SweepSpread(EveryK):
         super().__init__(num_classes, temperatures, ks, weights, edges=check_edges(edges))
         shape = len(self.temperatures), len(NORMS) + len(PARTS), len(self.ks), len(self.edges) + 1
         what = f"the spread at {len(self.ks):,} k and {shape[0]} temperatures"
-        refuse_memory(8 * prod(shape) * BINS.size, what, "name fewer ks, such as ks=(1, 2, 5, 10)")
+        announce_memory(
+            8 * prod(shape) * BINS.size, what, "name fewer ks, such as ks=(1, 2, 5, 10)"
+        )
         self.add_sum("sums", *shape)
         self.add_sum("counts", *shape, BINS.size)
 

@@ -55,7 +55,7 @@ def test_a_loss_without_a_number_of_tokens_has_one_row():
 
 def test_a_loss_that_needs_labels_is_refused_without():
     for none in (None, np.full(N, -100)):
-        with pytest.raises(ValueError, match=r"dkd needs labels \(target\), and no row of"):
+        with pytest.raises(ValueError, match=r"'dkd' needs labels \(target\), and there are none"):
             kd.truncation(STUDENT, TEACHER, KS, losses="dkd", target=none)
     labels = TEACHER.argmax(1)
     study = kd.truncation(STUDENT, TEACHER, KS, losses="dkd", target=labels)
