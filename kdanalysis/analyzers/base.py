@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kdanalysis.analyzers.frames import flat_columns
 from kdanalysis.analyzers.noun import Noun
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import label_columns, targets_for
@@ -16,7 +17,6 @@ from kdanalysis.core.arguments import fitted, typed
 from kdanalysis.core.device import as_device
 from kdanalysis.core.draws import check_seed
 from kdanalysis.core.streams import (
-    Bins,
     check_batch,
     check_classes,
     check_temperature,
@@ -33,7 +33,6 @@ CHECKS = {
     "temperatures": check_temperatures,
 }
 NO_LABEL = -1
-COUNTS = ("n", "rows", "related", "no_gradient", "no_relation", "non_finite")
 
 
 class Analyzer(Noun):
@@ -222,48 +221,3 @@ class Analyzer(Noun):
         values = flat_columns(self.compute())
         last = {name: values.pop(name) for name in list(values)[-1:]}
         return pd.DataFrame(places, columns=list(columns)).assign(**values, **settings, **last)
-
-
-def flat_columns(values: dict[str, Tensor]) -> dict[str, list]:
-    """Tensors as columns of a table, flattened; counts as integers.
-
-    A value of fewer dimensions than another one is the same along the last ones.
-    """
-    whole = max(values.values(), key=Tensor.dim).shape
-    return {
-        name: (value.long() if name in COUNTS else value)
-        .reshape(*value.shape, *[1] * (len(whole) - value.dim()))
-        .expand(whole)
-        .flatten()
-        .tolist()
-        for name, value in values.items()
-    }
-
-
-def histogram(
-    bins: Bins, counts: Tensor, names: tuple[Sequence, Sequence], columns: Sequence[str]
-) -> pd.DataFrame:
-    """Table of counts (a, b, bin): the edges of a bin, count and share, and n of its (a, b).
-
-    The outermost bins reach to -inf and inf; those without a sample have no row.
-
-    Args:
-        bins: of the counts.
-        counts: how many values are in each.
-        names: of the first two dimensions, texts or tuples of texts, and numbers.
-        columns: what the parts of a name are called.
-    """
-    counts = counts.cpu()
-    first, second, place = counts.nonzero().unbind(-1)
-    inside = torch.linspace(bins.low, bins.high, bins.count + 1, dtype=torch.float64)
-    edges = torch.tensor([-torch.inf, *inside, torch.inf], dtype=torch.float64)
-    found, n = counts[first, second, place], counts.sum(-1)[first, second]
-    named = [((a,) if isinstance(a, str) else a) for a in names[0]]
-    index = [(*named[i], names[1][j]) for i, j in zip(first, second, strict=True)]
-    return pd.DataFrame(index, columns=list(columns)).assign(
-        low=edges[place].numpy(),
-        high=edges[place + 1].numpy(),
-        count=found.long().numpy(),
-        share=(found / n).numpy(),
-        n=n.long().numpy(),
-    )

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, flat_columns
+from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import SEEN, UNSEEN, Interval, Z, difference_of_shares, weakest
+from kdanalysis.analyzers.frames import flat_columns
 from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.core.association import associations
 from kdanalysis.core.divergence import divergence_terms

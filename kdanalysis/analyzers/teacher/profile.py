@@ -8,8 +8,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, Labels, Logits, flat_columns
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.evidence import share_interval
+from kdanalysis.analyzers.frames import flat_columns
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.draw.colours import BLUE, FAINT, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, fine

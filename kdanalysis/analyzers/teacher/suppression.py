@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, Labels, Logits, histogram
+from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.evidence import difference_of_means, share_of
+from kdanalysis.analyzers.frames import histogram
 from kdanalysis.analyzers.noun import Reading, Tables
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import Bins, check_temperature

@@ -8,7 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Analyzer, Logits, histogram
+from kdanalysis.analyzers.base import Analyzer, Logits
+from kdanalysis.analyzers.frames import histogram
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
