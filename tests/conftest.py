@@ -22,7 +22,7 @@ def check_types() -> None:
     files = [path for path in ROOT.glob("kdanalysis/**/*.py") if "jaxtyping" in path.read_text()]
     shaped = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
     beartype_packages("kdanalysis", conf=BeartypeConf(claw_is_pep526=False))
-    install_import_hook(shaped, "beartype.beartype")
+    install_import_hook(shaped, "shapes.check")
 
 
 check_types()

@@ -233,11 +233,11 @@ def test_a_batch_size_beyond_any_number_of_rows_is_all_of_them(objects):
     assert [len(batch["step"]) for batch in objects[Run].batches(batch_size=10**30)] == [3]
 
 
-@pytest.mark.parametrize("name", ["step", "epoch"])
-def test_what_a_recorder_counts_is_checked_where_it_is_set(name, tmp_path):
+@pytest.mark.parametrize(("name", "bits"), [("step", 63), ("epoch", 31)])
+def test_what_a_recorder_counts_is_checked_where_it_is_set(name, bits, tmp_path):
     with kd.Recorder(tmp_path / "run") as recorder:
         setattr(recorder, name, torch.tensor(7))
-        for value in (*(one for one in WRONG if not fits(one, int)), -1, 2**31):
+        for value in (*(one for one in WRONG if not fits(one, int)), -1, 2**bits):
             with pytest.raises(ValueError, match=f"Recorder: {name} must "):
                 setattr(recorder, name, value)
         assert getattr(recorder, name) == 7

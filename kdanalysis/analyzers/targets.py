@@ -125,24 +125,23 @@ def targets_for(
     Raises:
         ValueError: there are none, and a loss needs them.
     """
-    labelled, wide = (0 if given is None else len(samples) for given in (target, soft))
-    check_labelled(losses, labelled, wide, "in this batch")
+    check_labelled(losses, target is not None, soft is not None, "in this batch")
     return Targets(target, soft, samples)
 
 
-def check_labelled(losses: Mapping[str, Any], labelled: int, soft: int, where: str) -> None:
+def check_labelled(losses: Mapping[str, Any], labelled: bool, soft: bool, where: str) -> None:
     """Refuse losses that need labels where there are none for them.
 
     Args:
         losses: by name.
-        labelled: rows with a class index.
-        soft: rows with a distribution over the classes alone.
+        labelled: whether there are rows with a class index.
+        soft: whether there are rows with a distribution over the classes alone.
         where: the rows are, for the message.
 
     Raises:
         ValueError: a loss needs labels, and no row has one that it takes.
     """
     for name, loss in losses.items():
-        served = labelled + (0 if getattr(loss, "needs_index", "a label") else soft)
+        served = labelled or (soft and not getattr(loss, "needs_index", "a label"))
         if getattr(loss, "needs_target", True) and not served:
             raise ValueError(f"the loss {name!r} needs labels (target), and there are none {where}")

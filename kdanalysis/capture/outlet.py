@@ -3,7 +3,6 @@
 import platform
 import sys
 from collections.abc import Iterator
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -193,17 +192,7 @@ class Outlet:
 def _stamped(record: Record, columns: dict[str, Any]) -> dict[str, Any]:
     """Return columns with those that say when they were captured."""
     count = len(next(iter(columns.values())))
-    try:
-        whole = index(record.step), index(record.epoch)
-        fits = min(whole) >= 0 and whole[0] < 2**63 and whole[1] < 2**31
-    except TypeError:
-        fits = False
-    if not fits:
-        raise ValueError(
-            f"step and epoch of a recorder are whole numbers from 0, below 2^63 and 2^31: got "
-            f"{record.step!r:.40} and {record.epoch!r:.40}"
-        )
-    step, epoch = (np.full(count, *one) for one in zip(whole, (np.int64, np.int32), strict=True))
+    step, epoch = np.full(count, record.step, np.int64), np.full(count, record.epoch, np.int32)
     return {"step": step, "epoch": epoch, **columns}
 
 

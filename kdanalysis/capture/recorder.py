@@ -72,7 +72,7 @@ class Recorder:
         FileExistsError: the folder holds a run, or other files.
     """
 
-    step, epoch = Count(), Count()
+    step, epoch = Count(64), Count(32)
 
     def __init__(
         self,

@@ -7,12 +7,18 @@ from typing import Any
 
 from kdanalysis.core.arguments import fitted, typed
 
-MOST = 2**31 - 1  # what an epoch is stored as
 Schedule = Callable[[int], bool]
 
 
 class Count:
-    """An attribute that counts from 0; a ValueError where it is set to anything else."""
+    """An attribute that counts from 0; a ValueError where it is set to anything else.
+
+    Args:
+        bits: of the whole number that it is stored as.
+    """
+
+    def __init__(self, bits: int) -> None:
+        self._most = 2 ** (bits - 1) - 1
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._named = owner.__name__, name
@@ -23,8 +29,8 @@ class Count:
     def __set__(self, holder: object, value: Any) -> None:
         owner, name = self._named
         count = fitted(f"{owner}: {name}", value, int)
-        if not 0 <= count <= MOST:
-            raise ValueError(f"{owner}: {name} must lie from 0 to {MOST:,}, got {count}")
+        if not 0 <= count <= self._most:
+            raise ValueError(f"{owner}: {name} must lie from 0 to {self._most:,}, got {count}")
         vars(holder)[name] = count
 
 

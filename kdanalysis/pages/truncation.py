@@ -207,8 +207,8 @@ def kept_study(
 
 def check_labels(losses: dict[str, Loss], source: Source) -> None:
     """Refuse losses that need labels where a source, which has been read, holds none."""
-    labelled = source.num_rows - source.unlabelled if source.has_target else 0
-    check_labelled(losses, labelled, source.soft, f"in {source.path}")
+    labelled = source.has_target and source.unlabelled < source.num_rows
+    check_labelled(losses, labelled, source.soft > 0, f"in {source.path}")
 
 
 def with_names(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> dict[str, pd.DataFrame]:

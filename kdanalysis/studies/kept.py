@@ -46,7 +46,8 @@ def kept_analyzer(
     setting = source.setting("samples", compared)
     lost = refusals(setting.trained, info)
     trained = {name: one for name, one in setting.trained.items() if name not in lost}
-    return bind(kind.for_setting(replace(setting, trained=trained)), info)
+    used = tuple(name for name in setting.used if name not in lost)
+    return bind(kind.for_setting(replace(setting, trained=trained, used=used)), info)
 
 
 def ks_of(info: RunInfo) -> list[int]:

@@ -272,13 +272,6 @@ def boom(captured):
     [
         ({"student": torch.full((5, 6), 1e6)}, {}, "student_logits reach 1e.06, beyond 65504"),
         ({}, {"listener": boom}, "boom"),
-        (
-            {"epoch": 2**31},
-            {},
-            "step and epoch of a recorder are whole numbers from 0, .* 2147483648",
-        ),
-        ({"step": 2**70}, {}, "step and epoch of a recorder are whole numbers"),
-        ({"step": -3}, {}, "whole numbers from 0, .* got -3 and 0"),
         ({}, {"store": Store(classes=["one"])}, "got 1 class names for 6 classes"),
     ],
     ids=lambda x: ",".join(x) if isinstance(x, dict) else None,
@@ -286,10 +279,7 @@ def boom(captured):
 def test_nothing_is_left_of_a_first_step_that_fails(tmp_path, keep, what, options, says):
     sides = dict(zip(("student", "teacher"), torch.randn(2, 5, 6), strict=True))
     recorder = Recorder(tmp_path / "run", KD(1.0), keep=keep, schedule=every(1), **options)
-    for name in what.keys() & {"step", "epoch"}:
-        setattr(recorder, name, what[name])
-    sides |= {name: logits for name, logits in what.items() if name in sides}
-    recorder.observe(torch.zeros(5, dtype=torch.long), **sides)
+    recorder.observe(torch.zeros(5, dtype=torch.long), **(sides | what))
     with pytest.raises((ValueError, RuntimeError), match=says):
         recorder.close()
     assert not (tmp_path / "run").exists()

@@ -78,7 +78,7 @@ def test_a_bad_row_is_named_and_leaves_nothing(run_command, tmp_path, value):
     result = run_command("sparsify", tmp_path / "bad.npy", "--out", out, "-k", 5)
     assert result.exit_code == 2
     assert "NaN or inf in the logits of row 7" in result.stderr
-    assert [path.name for path in out.parent.iterdir()] == []
+    assert not out.parent.exists()
 
 
 @pytest.mark.parametrize(
