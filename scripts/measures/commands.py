@@ -1,5 +1,6 @@
 """Whole commands, each a process of its own, against the imports that the heaviest needs anyway."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from measures.timing import alternate
 
 LOGITS = Path(__file__).parents[2] / "notebooks" / "logits"
 FLOOR = "import torch, pandas, matplotlib.figure"
+UNWRITTEN = "PYTHONDONTWRITEBYTECODE"  # where it is set, every process compiles all it imports
+COMPILED = {name: value for name, value in os.environ.items() if name != UNWRITTEN}
 TRAINED = (  # two small runs, as a user would capture them
     *("--data", "glyphs", "--image-size", "16", "--limit", "1000", "--epochs", "2"),
     *("--teacher", "resnet8", "--student", "resnet8", "--loss", "kd", "--loss", "gdkd"),
@@ -71,7 +74,7 @@ def python(*arguments: object) -> Callable[[], None]:
 
     def run() -> None:
         call = [sys.executable, *map(str, arguments)]
-        done = subprocess.run(call, capture_output=True, text=True)
+        done = subprocess.run(call, capture_output=True, text=True, env=COMPILED)
         if done.returncode:
             raise RuntimeError(f"{' '.join(call)} ended with {done.returncode}: {done.stderr}")
 
