@@ -4,6 +4,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import matplotlib
@@ -45,6 +46,7 @@ def once(tmp_path_factory):
         folder, kept = root / name, root / f"{name}.pickle"
         with FileLock(root / f"{name}.lock"):
             if not kept.exists():
+                rmtree(folder, ignore_errors=True)  # of one that failed
                 folder.mkdir()
                 kept.write_bytes(pickle.dumps(make(folder)))
         return folder, pickle.loads(kept.read_bytes())

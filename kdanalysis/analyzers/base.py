@@ -169,7 +169,7 @@ class Analyzer(Noun):
             state += value.to(state)
 
     @typed
-    def to(self, device: torch.device | str) -> "Analyzer":
+    def to(self, device: torch.device | str | int) -> "Analyzer":
         """Move the sums to a device, and return the analyzer.
 
         Raises:

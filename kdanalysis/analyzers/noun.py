@@ -7,7 +7,7 @@ table that something else makes.
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from inspect import signature
+from inspect import Parameter, signature
 from textwrap import shorten
 from typing import Any, ClassVar, NamedTuple
 
@@ -77,9 +77,10 @@ class Picture(NamedTuple):
             ValueError: the table holds nothing to draw, the drawing has no such option, or the
                 axes of a drawing of several stand in no grid.
         """
-        _, *known = signature(self.draw).parameters
-        own = [name for name in known if name not in ("ax", "names")]
-        if unknown := [name for name in options if name not in own]:
+        _, *known = signature(self.draw).parameters.values()
+        own = [one.name for one in known if one.name not in ("ax", "names")]
+        unknown = [name for name in options if name not in own]
+        if unknown and all(one.kind is not Parameter.VAR_KEYWORD for one in known):
             there = ", ".join(["labels", *own])
             raise ValueError(f"{unknown[0]} is no option of this picture: it has {there}")
         options |= {"names": names} if self.names and names else {}

@@ -23,8 +23,13 @@ class Count:
     def __set_name__(self, owner: type, name: str) -> None:
         self._named = owner.__name__, name
 
-    def __get__(self, holder: object, owner: type | None = None) -> int:
-        return vars(holder)[self._named[1]]
+    def __get__(self, holder: object, owner: type | None = None) -> Any:
+        if holder is None:
+            return self
+        try:
+            return vars(holder)[self._named[1]]
+        except KeyError:
+            raise AttributeError(f"{self._named[1]} is not set yet") from None
 
     def __set__(self, holder: object, value: Any) -> None:
         owner, name = self._named

@@ -21,7 +21,8 @@ TYPED = {
     r"(?<=[:;] )vocabulary=(?=\d)": "--vocabulary ",
     r"\bby keys which": "by --keys which",
     r"\bas config of kd\.read_sparse": "by --config",
-    r"\b(student|teacher)_blocks\b": r"--\1-blocks",
+    r"name them with student_blocks and teacher_blocks": "name them with --student-blocks and "
+    "--teacher-blocks",
     r"(^|: )keys (?=name |cannot name )": r"\1--keys ",
 }
 LONGEST = 400  # letters of a line on stderr

@@ -55,15 +55,16 @@ def typed(made: Any = None, *, advice: Mapping[str, str] | None = None) -> Any:
         return partial(typed, advice=advice)
     advice = advice or {}
     if not isinstance(made, type):
-        return _checked(made, made.__name__, advice)
+        return _checked(made, advice)
     how = "__new__" if issubclass(made, tuple) else "__init__"
-    setattr(made, how, _checked(getattr(made, how), made.__name__, advice))
+    setattr(made, how, _checked(getattr(made, how), advice, of_class=True))
     return made
 
 
 def _checked(
-    function: Callable[..., Any], name: str, advice: Mapping[str, str]
+    function: Callable[..., Any], advice: Mapping[str, str], of_class: bool = False
 ) -> Callable[..., Any]:
+    """Return the function with its check; of a class errors name the one that is made."""
     form = signature(function)
 
     @cache
@@ -78,6 +79,8 @@ def _checked(
             bound = form.bind(*given, **named)
         except TypeError:
             return function(*given, **named)  # for Python's own words
+        made = given[0] if of_class else function
+        name = getattr(made, "__name__", type(made).__name__)
         _fit_all(name, bound, hints(), advice)
         return function(*bound.args, **bound.kwargs)
 
@@ -129,10 +132,17 @@ def fit(value: Any, hint: Any) -> Any:
         return bool(_scalar(value, hint))
     else:
         kind = PathLike if origin is Path else origin
-        fits = hint is Any or not isinstance(kind, type) or isinstance(value, kind)
+        fits = hint is Any or not isinstance(kind, type) or _is_one(value, kind)
     if not fits:
         raise Unfit(value, hint)
     return value
+
+
+def _is_one(value: Any, kind: type) -> bool:
+    try:
+        return isinstance(value, kind)
+    except TypeError:  # of what can only be told from reading the code, such as a Protocol
+        return True
 
 
 def _says_truth(value: Any) -> bool:

@@ -5,7 +5,7 @@ from contextlib import suppress
 import torch
 
 
-def as_device(device: torch.device | str) -> torch.device:
+def as_device(device: torch.device | str | int) -> torch.device:
     """Return the device of a name.
 
     Raises:

@@ -39,7 +39,7 @@ def _largest(logits, found):
         # k classes reach the least of the k largest peaks, each in a block of its own
         least, size = np.partition(peaks, blocks - k)[blocks - k], 0
         for block in range(blocks):
-            if peaks[block] >= least:
+            if not peaks[block] < least:  # NaN is not below either
                 start = block * BLOCK
                 size = _keep(logits[i, start : start + BLOCK], start, least, best, found[i], size)
         _keep(logits[i, blocks * BLOCK :], blocks * BLOCK, least, best, found[i], size)
@@ -62,7 +62,7 @@ def _keep(logits, start, least, best, found, size):
     k = len(best)
     for j in range(len(logits)):
         one = logits[j]
-        if one >= least and (size < k or one > best[k - 1]):
+        if not one < least and (size < k or one > best[k - 1]):
             place = min(size, k - 1)
             while place > 0 and one > best[place - 1]:
                 best[place], found[place] = best[place - 1], found[place - 1]

@@ -221,7 +221,7 @@ class SparseTeacher:
         return self._each(lambda values: values[rows])
 
     @typed
-    def to(self, device: torch.device | str) -> "SparseTeacher":
+    def to(self, device: torch.device | str | int) -> "SparseTeacher":
         """Return it on a device; a ValueError where torch finds none of that name."""
         found = as_device(device)
         return self._each(lambda values: values.to(found))

@@ -64,7 +64,7 @@ def kept_known_study(
 
     Args:
         source: the run, whose rows are read twice.
-        temperatures: those of them that were kept are shown; the first kept where none was.
+        temperatures: those of them that were kept are shown; T = 1 where none was.
         device: where the sums of truncation are.
         watch: wraps the batches, for a progress bar.
 

@@ -14,6 +14,7 @@ from kdanalysis.store.inventory import Block, Part, Start, list_starts
 from kdanalysis.store.kinds import KINDS, find_kind
 from kdanalysis.store.merge import Key, Stream, check_rows, cut, merge, rebatch
 
+_MANY = 2**16  # rows of a block at most, where no one asks for more
 _FEWEST = 256  # rows of a block: fewer cost more in calls than they save in memory
 
 
@@ -162,7 +163,8 @@ class StoredRun:
             )
         if batch_size < 1:
             raise ValueError(f"batches need at least one row, got batch_size={batch_size}")
-        batch_size = min(batch_size, self.count(kind) or 1)
+        if batch_size > _MANY:
+            batch_size = min(batch_size, self.count(kind) or 1)
         for batch in rebatch(self._blocks(kind, tuple(columns), batch_size, rows), batch_size):
             yield {name: batch[name] for name in columns}
 
@@ -173,7 +175,7 @@ class StoredRun:
     def _scan(self, kind: str) -> _Scan:
         if kind not in self._scans:
             duplicates, found = 0, [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
-            for block, removed in self._merged(kind, (), 65536):
+            for block, removed in self._merged(kind, (), _MANY):
                 duplicates += removed
                 found.append(np.unique(block["step"], return_counts=True))
             each, counts = (np.concatenate(part) for part in zip(*found, strict=True))

@@ -18,6 +18,7 @@ from kdanalysis.studies.source import Source
 
 MANY = 1e7  # logits, which take more than a second to look at
 COPIES = 16  # bytes of a logit of a batch that are alive at a time
+FEWER = "cut the classes with kd.load_logits(..., vocabulary=)"
 
 Batches = Iterable[Mapping[str, np.ndarray]]
 Watch = Callable[[Batches, Source], Batches]
@@ -70,7 +71,7 @@ def compute(
         if kept:
             feed_kept(watch(batches, source), group, source.info)
         else:
-            with expecting(source.num_rows * source.info.num_classes):
+            with expecting(source.num_rows * source.width):
                 feed(watch(batches, source), group, device)
         RANKS.unite([*group, unlabelled.to(device)], source.num_rows)
         if kind == "samples":
@@ -90,12 +91,13 @@ def announce(source: Source, analyzers: Iterable[Analyzer], size: int, share: ra
     Raises:
         ValueError: sums and a batch exceed this machine's memory.
     """
-    rows, classes = source.num_rows if share is None else len(share), source.info.num_classes
+    rows, classes = source.num_rows if share is None else len(share), source.width
     batch = COPIES * min(size, rows) * classes
     sums = sum(state.nbytes for one in analyzers for state in one.states.values())
-    what = f"{source.name}: {rows:,} rows of {classes:,} classes, read {size:,} at a time,"
+    kept = "kept " if source.kept else ""
+    what = f"{source.name}: {rows:,} rows of {classes:,} {kept}classes, read {size:,} at a time,"
     much = rows * classes >= MANY
-    announce_memory(batch + sums, what, "cut the classes with vocabulary=", much)
+    announce_memory(batch + sums, what, FEWER, much)
 
 
 def can(source: Source, analyzer: Analyzer) -> bool:

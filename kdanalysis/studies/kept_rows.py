@@ -96,10 +96,10 @@ def feed_kept(
                     some = {name: column[rows] for name, column in about.items()}
                     _add_truncated(one, kept[rows], some, info)
             else:
-                _add(one, kept, about)
+                _add(one, kept, about, info.kept_temperatures.index(1.0))
 
 
-def _add(one: Analyzer, kept: Kept, about: Mapping[str, Tensor]) -> None:
+def _add(one: Analyzer, kept: Kept, about: Mapping[str, Tensor], plain: int) -> None:
     """Add the rows with a label, then the others, as they are fed with all logits."""
     labelled = about["target"] >= 0
     asks = "target" in (*one.needs, *one.takes)
@@ -111,30 +111,39 @@ def _add(one: Analyzer, kept: Kept, about: Mapping[str, Tensor]) -> None:
         some = part & kept.finite
         if some.any():
             places = {n: about[n][some] for n in ("step", "epoch") if n in one.takes}
-            _add_rows(one, kept[some], about["target"][some] if has_label else None, places)
+            label = about["target"][some] if has_label else None
+            _add_rows(one, kept[some], teacher_view(kept[some], plain), label, places)
 
 
-def _add_rows(one: Analyzer, rows: Kept, label: Tensor | None, places: dict[str, Tensor]) -> None:
+def _add_rows(
+    one: Analyzer,
+    rows: Kept,
+    teacher: Tensor,
+    label: Tensor | None,
+    places: dict[str, Tensor],
+) -> None:
     """Add finite rows; the losses look at them, the rest at what stands for them."""
     slot = None if label is None else rows.slot(label)
     for loss in getattr(one, "losses", {}).values():
         loss.rows = rows, torch.zeros(len(rows), dtype=torch.long) if slot is None else slot
-    teacher = teacher_view(rows)
     student = torch.zeros_like(teacher).scatter(-1, rows.slot(rows.best).unsqueeze(-1), 1.0)
     slot = torch.full((len(rows),), NO_LABEL) if slot is None and one.mixed else slot
     target = {} if slot is None else {"target": slot}
     one.update(student_logits=student, teacher_logits=teacher, **target, **places)
 
 
-def teacher_view(rows: Kept) -> Float[Tensor, "n c"]:
+def teacher_view(rows: Kept, plain: int) -> Float[Tensor, "n c"]:
     """Return the teacher's logits at T = 1, the others' mass shared by so many that none is first.
 
     The kept classes stand at their slots; ``Kept.slot`` of another class is that of an other one.
     There are as many columns as gradients have coordinates, or more.
+
+    Args:
+        rows: finite.
+        plain: place of T = 1 among the temperatures kept.
     """
-    place, temperature = 0, 1.0
-    log_p, _ = logs(rows, place, temperature)
-    rest = rows.facts[:, place, 0].log()
+    log_p, _ = logs(rows, plain, 1.0)
+    rest = rows.facts[:, plain, 0].log()
     count = max(int((rest - log_p[:, 0]).max().exp()) + 1, rows.products.shape[-1])
     others = (rest - log(count)).unsqueeze(-1).expand(-1, count)
     return torch.cat((log_p, others), -1)

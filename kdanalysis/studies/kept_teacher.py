@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.truncation.kept import SUMS, logs
 from kdanalysis.store.info import RunInfo
@@ -14,6 +15,7 @@ from kdanalysis.studies.kept_rows import COLUMNS, read_kept
 from kdanalysis.studies.source import Source
 
 LOGSUMEXP = SUMS + 2  # where the facts of a temperature have the teacher's
+PLACE = 16  # bytes of a kept class: its id and its log-probability
 
 
 def kept_teacher(
@@ -40,20 +42,25 @@ def kept_teacher(
 
 
 def read_kept_teacher(source: Source, watch: Watch = unwatched) -> tuple[SparseTeacher, Tensor]:
-    """Read the teacher of all finite rows at T = 1 or the first kept, and their labels (n,).
+    """Read the teacher of all finite rows at T = 1, and their labels (n,).
 
     Raises:
-        ValueError: every row holds NaN or inf, or there is none.
+        ValueError: every row holds NaN or inf, there is none, or memory cannot hold them.
     """
     info, parts, targets = source.info, [], []
-    first = info.kept_temperatures[0]
+    what = f"the teacher of {source.path}, {source.num_rows:,} rows of {info.kept:,} classes,"
+    announce_memory(
+        2 * PLACE * source.num_rows * info.kept,  # the batches and the whole of them
+        what,
+        "kdanalysis truncation reads the run in batches",
+    )
     columns = [*COLUMNS, "target"]
     batches = source.batches("samples", columns, source.batch_size("samples"))
     for batch in watch(batches, source):
         finite = np.isfinite(batch["shape"]).all(-1)
         rows = {name: np.asarray(batch[name])[finite] for name in columns}
         if finite.any():
-            parts.append(kept_teacher(rows, info, first))
+            parts.append(kept_teacher(rows, info))
             targets.append(torch.from_numpy(rows["target"]))
     if not parts:
         raise ValueError(
@@ -67,4 +74,6 @@ def _joined(parts: Sequence[SparseTeacher]) -> SparseTeacher:
     first, tensors = parts[0], ("ids", "logprobs", "log_other")
     whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in tensors}
     sums = {t: torch.cat([part.logsumexp[t] for part in parts]) for t in first.logsumexp}
-    return first.replaced(**whole, logsumexp=sums)
+    made = first.replaced(**whole, logsumexp=sums)
+    made.found = {name: sum(part.found[name] for part in parts) for name in first.found}
+    return made

@@ -18,7 +18,7 @@ from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.losses.kept import temperatures_of
 from kdanalysis.store.run import StoredRun
-from kdanalysis.studies.compute import Watch, compute, unwatched
+from kdanalysis.studies.compute import FEWER, Watch, compute, unwatched
 from kdanalysis.studies.kept import SHOWN, kept_analyzer
 from kdanalysis.studies.setting import trained_loss
 from kdanalysis.studies.source import Source
@@ -176,7 +176,7 @@ def announce_pairs(name: str, source: Source) -> None:
             f"'teacher' or 'mass', or cut the logits with kd.load_logits(..., vocabulary=)"
         )
     what = f"table {name!r} of {source.path} with {classes:,} x {classes:,} pairs of classes"
-    announce_memory(BY_PAIR[name] * classes**2, what, "cut the classes with vocabulary=")
+    announce_memory(BY_PAIR[name] * classes**2, what, FEWER)
 
 
 def analyzer(source: Source, name: str, compared: tuple[float, int] | None = None) -> Analyzer:

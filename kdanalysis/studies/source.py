@@ -77,6 +77,11 @@ class Source:
         return self.logits is None and self.run is not None and self.run.kind == "tokens"
 
     @property
+    def width(self) -> int:
+        """Numbers of a side in a row of samples: its classes, or those that were kept."""
+        return self.info.kept + 1 if self.kept else self.info.num_classes
+
+    @property
     def label(self) -> str:
         """The name for readers: a run may be named like a loss."""
         return f"run {self.name}" if self.over_steps else self.name
@@ -210,8 +215,8 @@ class Source:
         if kind == "features":
             return max(1, REGION_ENTRIES // sum(self.features.widths.values()))
         entries = ENTRIES.get(device, MANY)
-        fewest = np.clip(WIDE // self.info.num_classes, 1, FEWEST)
-        return int(np.clip(entries // self.info.num_classes, fewest, 4096))
+        fewest = np.clip(WIDE // self.width, 1, FEWEST)
+        return int(np.clip(entries // self.width, fewest, 4096))
 
     def setting(self, kind: str = "samples", compared: tuple[float, int] | None = None) -> Setting:
         """Return what the analyzers of a kind are made for.

@@ -70,6 +70,20 @@ def test_without_labels_tables_are_those_of_a_run_of_all_logits(tmp_path):
     assert "trained" in set(kd.open(runs[1]).table("magnitude").loss)
 
 
+def test_a_loss_below_t_of_one_has_the_tables_of_a_run_of_all_logits(tmp_path):
+    loss = kd.Sum(kd.CrossEntropy(), kd.KD(0.5))  # T = 1 is the second that is kept
+    runs = train(tmp_path / "dense", (), loss), train(tmp_path / "top", kd.TopK(16), loss)
+    for name in TABLES:
+        dense, top = (kd.open(run).table(name) for run in runs)
+        pd.testing.assert_frame_equal(top, dense, **OPTIONS)
+    known = kd.diagnose(runs[1]).tables["known"].set_index("quantity")
+    whole = torch.from_numpy(np.concatenate([
+        batch["teacher_logits"] for batch in open_run(runs[0]).batches(["teacher_logits"], 1000)
+    ]))  # fmt: skip
+    top = whole.double().softmax(-1).amax(-1).mean()
+    assert float(known.loc["confidence", "value"]) == pytest.approx(float(top), rel=1e-3)
+
+
 def test_truncation_is_that_of_a_run_of_all_logits(runs):
     dense, top = (kd.truncation_study(run, (1, 2, 8, 16), (1, 2)).tables for run in runs)
     assert list(top) == [name for name in dense if name != "truncation_bias"]

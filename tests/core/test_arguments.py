@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple, Protocol, SupportsIndex
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from kdanalysis.core.arguments import fitted, typed
+from kdanalysis.core.arguments import fit, fitted, typed
 
 Real = int | float
 FITS = [
@@ -108,3 +108,24 @@ def test_functions_classes_and_named_tuples_are_checked_as_they_are_called():
             call()
     with pytest.raises(TypeError, match=r"missing 1 required positional argument: 'n'"):
         every()
+
+
+class Reads(Protocol):
+    def read(self) -> str: ...
+
+
+def test_what_can_only_be_told_by_reading_the_code_passes():
+    assert fit(3, Reads) == 3
+
+
+class Base:
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+def test_the_class_that_is_made_is_named():
+    class Made(typed(Base)):
+        pass
+
+    with pytest.raises(ValueError, match=r"^Made: size must be a whole number"):
+        Made("x")

@@ -120,6 +120,16 @@ def test_rows_and_memory_of_a_big_source_are_said_before_it_is_read(study, monke
     assert said(caplog)
 
 
+def test_of_a_run_of_kept_classes_those_are_counted(tmp_path, monkeypatch, caplog):
+    student, teacher = torch.randn(2, 30, 400)
+    with kd.Recorder(tmp_path / "run", kd.KD(1.0), keep=kd.TopK(4), schedule=kd.every(1)) as top:
+        top.observe(torch.zeros(30, dtype=torch.long), student=student, teacher=teacher)
+    caplog.set_level("INFO", "kdanalysis")
+    monkeypatch.setattr("kdanalysis.studies.compute.MANY", 30 * 5)
+    kd.open(tmp_path / "run").table("agreement")
+    assert any("run: 30 rows of 5 kept classes" in one for one in said(caplog))
+
+
 def test_a_batch_that_exceeds_the_memory_is_refused_before_it_is_read(monkeypatch):
     monkeypatch.setattr(limits, "memory", lambda: 16 * 41 * 4)
     with pytest.raises(ValueError, match=r"41 rows .* this machine has 3 kB: cut the classes with"):

@@ -102,3 +102,11 @@ def test_one_class_has_no_rest(rule):
 def test_bad_rules_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(("k", "classes"), [(5, 100), (3, 3000)])
+def test_logits_that_are_no_numbers_still_leave_k_classes_in_the_top_group(k, classes):
+    teacher = torch.randn(4, classes)
+    teacher[0], teacher[1, ::32] = torch.nan, torch.nan
+    groups = TopK(k)(teacher, torch.zeros(4, dtype=torch.long))
+    assert (groups == 0).sum(1).tolist() == [k] * 4

@@ -20,7 +20,7 @@ from kdanalysis.draw.panels import panel_grid
 from kdanalysis.draw.tables import require, state_left_out
 
 DRAWS = 2  # sampled tokens in the bytes of a kept one: an id alone, against an id and its value
-MOST = 3  # K of which a mean gradient is held: 4 vectors of the vocabulary each
+MOST = 3  # K of which mean gradients are held: 6 vectors of the vocabulary each, and 3 more
 TOKENS = tuple(10**power for power in range(7))
 SAMPLED = "sampling"
 CROSSING = ("crossing", "crossing_low", "crossing_high")
@@ -40,7 +40,7 @@ class TruncationBias(Truncation):
       has at once. Beyond the rows looked at it is a guess.
     - ``crossing_low``, ``crossing_high``: its 95 % interval over rows, at most too wide.
 
-    At the first temperature, for at most 3 of the K, whose 4 mean gradients are held.
+    At the first temperature, for at most 3 of the K, whose mean gradients are held.
     """
 
     whole = True
