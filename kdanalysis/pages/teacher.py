@@ -123,6 +123,8 @@ def candidates_of(
 ) -> pd.DataFrame:
     """Return the losses to try, held against KD at the file's student, else at a uniform one.
 
+    At a uniform one too where KD has no gradient at the file's: its logits are the teacher's.
+
     Args:
         source: the logits, read once more.
         mass: the table of ``TopKMass``.
@@ -134,9 +136,12 @@ def candidates_of(
         return candidate_table(chosen, None)
     losses = {name: parse_loss(loss) for name, (loss, _) in chosen.items()}
     own = source.run is None and "student_logits" in source.columns()
-    held = LossDirection(losses, source.marks()) if own else FromUniform(losses)
-    direction = compute(source, {"direction": held}, device, watch)["direction"]
-    return candidate_table(chosen, direction, OWN if own else UNIFORM)
+    students = {OWN: LossDirection(losses, source.marks())} if own else {}
+    for student, held in (students | {UNIFORM: FromUniform(losses)}).items():
+        direction = compute(source, {"direction": held}, device, watch)["direction"]
+        if direction.cosine.notna().any():  # a student that is its teacher has no gradient
+            return candidate_table(chosen, direction, student)
+    return candidate_table(chosen, None)
 
 
 def card_section(card: pd.DataFrame, run: str = "", place: int = 1) -> Section:

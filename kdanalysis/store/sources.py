@@ -197,10 +197,10 @@ def open_table(path: Path, kind: str = "samples") -> Table:
         with reading(path):
             return RunFolder(path, kind)
     kinds = f"a run folder or one of {', '.join(OPENERS)}"
-    if path.suffix.lower() not in OPENERS:
-        raise ValueError(f"{path} is of a kind we do not read: need {kinds}")
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is no file: need {kinds}")
+    if path.suffix.lower() not in OPENERS:
+        raise ValueError(f"{path} is of a kind we do not read: need {kinds}")
     with reading(path):
         return OPENERS[path.suffix.lower()](path)
 

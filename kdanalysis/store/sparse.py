@@ -94,14 +94,19 @@ def load_sparse(
 
 def _read(path: Path, keys: Mapping[str, str], config: str | Path | None) -> Rows:
     suffix = path.suffix.lower()
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist or is no file")
     if suffix not in (*SERVED, ARCHIVE, *OPENERS):
         kinds = ", ".join((*OPENERS, *SERVED, ARCHIVE))
         raise ValueError(f"{path} is of a kind we do not read: need one of {kinds}")
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist or is no file")
     with reading(path):
         table = None if suffix in (*SERVED, ARCHIVE) else open_table(path)
         packed = isinstance(table, ParquetTable) and {*PACKED} <= {*table.keys}
+        if config is not None and not packed:
+            raise ValueError(
+                f"{path} holds no packed numbers of DistillKit's, and needs no settings: leave out "
+                f"what is given as config of kd.read_sparse"
+            )
         if table is not None and not packed:
             return read_arrays(table, keys)
         if keys:

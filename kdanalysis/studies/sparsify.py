@@ -59,9 +59,9 @@ def sparsify(
     out, ladder = Path(out), check_temperatures(temperatures)
     source = open_source(source, kept=True)
     classes = source.info.num_classes
-    check_request(out, k, classes, source)
     if source.kept:
         check_kept(k, ladder, source)
+    check_request(out, k, classes, source)
     stated = {"vocabulary": classes, "T": ladder[0], "k": k}
     read = COLUMNS if source.kept else ("teacher_logits",)
     columns = [n for n in (*read, *BESIDE) if n in source.columns()]

@@ -112,6 +112,10 @@ TRUNCATE = ("truncation", "good.npz", "--ks", "1", "--student")
             "--config says how a truncated teacher is read, and both.npz is none",
             ("truncation", "both.npz", "--config", "x.yaml"),
         ),
+        (
+            "holds no packed numbers of DistillKit's, and needs no settings: .* by --config",
+            ("diagnose", "good.npz", "--config", "x.yaml"),
+        ),
         ("kind of a SparseTeacher is one of", ("diagnose", "good.npz", "--kind", "probs")),
         ("holds draws", ("diagnose", "good.npz", "--kind", "sampled")),
         ("needs the logsumexp of all logits", (*TRUNCATE, "student.npz", "--kind", "logits")),

@@ -147,6 +147,12 @@ def candidates_reading(table: pd.DataFrame) -> Reading:
         return Reading(
             "With two classes DKD's and GDKD's low terms are 0: plain KD is left.", number
         )
+    if table.cosine.iloc[1:].isna().all():
+        return Reading(
+            "KD has no gradient here, as the teacher's logits are all equal: no loss can be held "
+            "against it.",
+            number,
+        )
     whose = "the student of the file"
     if table.student.iloc[0] == UNIFORM:
         whose = "a student whose logits are all equal"

@@ -94,3 +94,14 @@ def test_rows_with_nan_change_nothing():
         metrics[-1].update(rows)
     one, other = (m.table().drop(columns="non_finite") for m in metrics)
     pd.testing.assert_frame_equal(one, other)
+
+
+def test_a_student_that_is_its_teacher_leaves_the_card_and_a_uniform_student():
+    teacher = logits(0, 30, 6)
+    alone = diagnose({"teacher_logits": teacher}).tables["candidates"]
+    same = diagnose({"teacher_logits": teacher, "student_logits": teacher}).tables["candidates"]
+    pd.testing.assert_frame_equal(same, alone)
+    assert set(same.student) == {"uniform"}
+    flat = diagnose({"teacher_logits": torch.zeros(30, 6)})
+    assert "KD has no gradient here" in flat.readings["candidates"].sentence
+    assert flat.tables["candidates"].cosine[1:].isna().all()
