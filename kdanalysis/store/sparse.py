@@ -77,6 +77,11 @@ def load_sparse(
             f"{path} was made at T = {rows.temperature:g}, and temperature={temperature:g} is "
             "given: leave it out, or T would be taken twice"
         )
+    if rows.temperature is not None and kind == "logits":
+        raise ValueError(
+            f"{path} says of itself that it holds log-probabilities at T = {rows.temperature:g}, "
+            f"and kind {kind!r} is given: leave it out"
+        )
     ids, fillers = without_fillers(rows)
     if ids.max(initial=0) >= 2**31:
         raise ValueError(f"{path} has the token {ids.max()}, which no vocabulary has")

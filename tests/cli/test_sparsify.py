@@ -56,6 +56,9 @@ def test_what_is_written_is_read_back(run_command, dense, tmp_path):
         np.testing.assert_allclose(tail, 1 - np.exp(known).sum(1), rtol=1e-9)
     with pytest.raises(ValueError, match="made at T = 1, and temperature=2 is given"):
         kd.read_sparse(out, temperature=2)
+    result = run_command("diagnose", out, "--kind", "logits")
+    assert result.exit_code == 2
+    assert "log-probabilities at T = 1, and kind 'logits' is given: leave it out" in result.stderr
 
 
 def test_a_file_that_exists_is_not_replaced_unasked(run_command, dense, tmp_path):
