@@ -33,11 +33,11 @@ def refuse_foreign(root: Path) -> None:
         return
     if not root.is_dir():
         raise FileExistsError(f"{root} is a file: a run needs a folder of its own")
+    names = [path.name for path in root.iterdir()]
     if (root / RUN_JSON).exists():
         read_info(root)
         return
-    ours = {*KINDS, LOCKS}
-    names = (path.name for path in root.iterdir())
+    ours = {*KINDS, LOCKS, RUN_JSON}  # which another rank may write or replace just now
     if any(n not in ours and not n.startswith((f".{RUN_JSON}", f"..{RUN_JSON}")) for n in names):
         raise FileExistsError(
             f"{root} holds files but no {RUN_JSON}, so it is not a run folder: "

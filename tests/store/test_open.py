@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,6 +126,12 @@ def test_a_folder_that_is_no_run_is_left_as_it_is(tmp_path, existing, inside):
     with pytest.raises(FileExistsError):
         PartWriter(root, 0, RunInfo(6), existing=existing)
     assert file.read_text() == "precious"
+
+
+def test_a_run_json_that_another_rank_writes_just_now_is_no_foreign_file(stored, monkeypatch):
+    run, exists = stored(), Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: path.name != "run.json" and exists(path))
+    refuse_existing(run, "error", rank=1)
 
 
 def test_a_foreign_run_json_is_no_licence_to_delete(tmp_path):
