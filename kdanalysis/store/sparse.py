@@ -72,16 +72,7 @@ def load_sparse(
     """
     path = Path(path).expanduser()
     rows = _read(path, keys or {}, config)
-    if rows.temperature is not None and temperature not in (None, rows.temperature):
-        raise ValueError(
-            f"{path} was made at T = {rows.temperature:g}, and temperature={temperature:g} is "
-            "given: leave it out, or T would be taken twice"
-        )
-    if rows.temperature is not None and kind == "logits":
-        raise ValueError(
-            f"{path} says of itself that it holds log-probabilities at T = {rows.temperature:g}, "
-            f"and kind {kind!r} is given: leave it out"
-        )
+    _refuse_contradiction(path, rows.temperature, temperature, kind)
     ids, fillers = without_fillers(rows)
     if ids.max(initial=0) >= 2**31:
         raise ValueError(f"{path} has the token {ids.max()}, which no vocabulary has")
@@ -95,6 +86,22 @@ def load_sparse(
         "kind": kind,
         "fillers": fillers,
     }
+
+
+def _refuse_contradiction(
+    path: Path, stated: float | None, temperature: float | int | None, kind: str
+) -> None:
+    """Refuse another temperature or kind than a file says of itself."""
+    if stated is not None and temperature not in (None, stated):
+        raise ValueError(
+            f"{path} was made at T = {stated:g}, and temperature={temperature:g} is given: leave "
+            "it out, or T would be taken twice"
+        )
+    if stated is not None and kind == "logits":
+        raise ValueError(
+            f"{path} says of itself that it holds log-probabilities at T = {stated:g}, and kind "
+            f"{kind!r} is given: leave it out"
+        )
 
 
 def _read(path: Path, keys: Mapping[str, str], config: str | Path | None) -> Rows:

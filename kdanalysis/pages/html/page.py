@@ -60,6 +60,8 @@ def build(
     static = make_picture(explorer.picture(), "_explorer") if explorer else None
     sliders = explorer.html(not runs, static) if explorer else None
     words = WORDS if lead else {}
+    first = [("verdict", "Verdict")] * bool(lead) + [("explorer", "Explorer")] * bool(explorer)
+    last = [("collected", "Tables and words")] * bool(tabled)
     return (
         make_environment()
         .from_string(read("page.html.j2"))
@@ -74,12 +76,7 @@ def build(
             tabled=tabled,
             collected=bool(aside or tabled or lead),
             words=words,
-            places=[
-                *[("verdict", "Verdict")] * bool(lead),
-                *[("explorer", "Explorer")] * bool(explorer),
-                *group_places(groups),
-                *[("collected", "Tables and words")] * bool(tabled),
-            ],
+            places=[*first, *group_places(groups), *last],
             runs=runs,
             style=Markup(style),
             script=Markup(script),
