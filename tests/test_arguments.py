@@ -164,20 +164,25 @@ def objects(tmp_path_factory) -> dict[type, Any]:
     return {type(one): one for one in made} | {Agreement: Agreement()}
 
 
-@pytest.mark.parametrize(("kind", "name"), METHODS)
-def test_a_method_refuses_what_its_annotations_do_not_say(kind, name, objects):
-    called, hints = getattr(objects[kind], name), get_type_hints(getattr(kind, name))
-    known = [p for p in signature(called).parameters.values() if p.kind not in MANY]
+def refuses(called: Callable, known: Sequence[Parameter], hints: Mapping[str, Any]) -> None:
+    """Hold that every argument refuses all that its annotation does not say."""
     refused = 0
     for one in known:
         others = [p for p in known if p is not one and p.default is p.empty]
         needed = {p.name: made(hints[p.name]) for p in others}
         for value in (value for value in WRONG if not fits(value, hints[one.name])):
             said, ours = answer(called, (), needed | {one.name: value})
-            assert ours, f"{value!r} ends in {said!r}"
+            assert ours, f"{one.name}={value!r} ends in {said!r}"
             assert one.name in said, f"{value!r}: {said or 'taken'}"
             refused += 1
     assert refused
+
+
+@pytest.mark.parametrize(("kind", "name"), METHODS)
+def test_a_method_refuses_what_its_annotations_do_not_say(kind, name, objects):
+    called = getattr(objects[kind], name)
+    known = [p for p in signature(called).parameters.values() if p.kind not in MANY]
+    refuses(called, known, get_type_hints(getattr(kind, name)))
 
 
 def observed(path: Path, ramp: float = 1.0, **options: Any) -> None:
@@ -259,11 +264,4 @@ def test_an_analyzer_refuses_what_is_no_column(column, tmp_path):
 def test_an_analyzer_refuses_what_its_annotations_do_not_say(noun):
     kind = kd.analyzers[noun]
     _, *known = signature(kind.__init__).parameters.values()
-    hints = get_type_hints(kind.__init__)
-    for one in known:
-        others = [p for p in known if p is not one and p.default is p.empty]
-        needed = {p.name: made(hints[p.name]) for p in others}
-        for value in (value for value in WRONG if not fits(value, hints[one.name])):
-            said, ours = answer(kind, (), needed | {one.name: value})
-            assert ours, f"{one.name}={value!r} ends in {said!r}"
-            assert one.name in said, f"{value!r}: {said or 'taken'}"
+    refuses(kind, known, get_type_hints(kind.__init__))

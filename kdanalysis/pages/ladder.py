@@ -74,11 +74,10 @@ def ladder(
         networks = [network_of(x, splits, device).eval() for x in (student, teacher)]
         fitted = min(fit_images, len(splits.train))
         shuffled = splits.train.batches(batch_size, shuffle=True, seed=seed)
-        fit = watch(_first(shuffled, fitted, device), "Fitting", fitted)
+        images = watch(_first(shuffled, fitted, device), "Fitting", fitted)
         blocks, example = (student_blocks, teacher_blocks), next(splits.valid.batches(2))[0]
-        found = fit_connectors(*networks, (x for x, _ in fit), *blocks, strength=strength)
-        made = Ladder(*networks, example.to(device), *blocks, connectors=found.connectors)
-        r2 = found.r2
+        fit = fit_connectors(*networks, (x for x, _ in images), *blocks, strength=strength)
+        made, r2 = Ladder(*networks, example.to(device), *blocks, connectors=fit.connectors), fit.r2
     whole, count = Blockwise(base, made.blocks), len(splits.valid)
     look = watch(_first(splits.valid.batches(batch_size), count, device), "Climbing", count)
     told = _facts(student, teacher, made, splits, whole)

@@ -59,7 +59,6 @@ def build(
     drawn = [make_picture(x, f"_lead-{i}") for i, x in enumerate(lead.figures)] if lead else []
     static = make_picture(explorer.picture(), "_explorer") if explorer else None
     sliders = explorer.html(not runs, static) if explorer else None
-    words = WORDS if lead else {}
     first = [("verdict", "Verdict")] * bool(lead) + [("explorer", "Explorer")] * bool(explorer)
     last = [("collected", "Tables and words")] * bool(tabled)
     return (
@@ -75,7 +74,7 @@ def build(
             aside=aside,
             tabled=tabled,
             collected=bool(aside or tabled or lead),
-            words=words,
+            words=WORDS if lead else {},
             places=[*first, *group_places(groups), *last],
             runs=runs,
             style=Markup(style),
