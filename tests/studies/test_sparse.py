@@ -41,6 +41,10 @@ def cut(path, share=0.6):
     return path
 
 
+def renamed(path, name):
+    return path.rename(path.with_name(name))
+
+
 def tar_of(path, name, data):
     return megatron(path / "a.tar", {name: data})
 
@@ -197,7 +201,10 @@ HOSTILE = {
         lambda p: tar_of(p, "a.txt", b"x"),
         "has no iteration: it has _meta.json, a.txt, need members named ITERATION.pt.zst",
     ),
-    "a kind that nobody writes": (lambda p: p / "a.csv", "is of a kind we do not read"),
+    "a kind that nobody writes": (
+        lambda p: renamed(arrays(p, **GOOD), "a.csv"),
+        "is of a kind we do not read",
+    ),
 }  # fmt: skip
 
 
