@@ -164,11 +164,10 @@ def soft_of(target: Labels, label: Int[Tensor, " n"]) -> Float[Tensor, "n c"] | 
 
 def warn_of_repeated(sample_id: Tensor) -> None:
     """Warn where a sample id comes twice in a captured batch."""
-    repeated = len(sample_id) - len(sample_id.unique())
-    if repeated:
+    if len(sample_id.unique()) < len(sample_id):
         warn(
-            f"{repeated} sample ids come twice in a batch: a row is known by its step and sample "
-            f"id, so only the first of each is read back"
+            "sample ids come twice in a batch: a row is known by its step and sample id, so only "
+            "the first of each is read back; the run says how many are left out"
         )
 
 

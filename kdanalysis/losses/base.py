@@ -198,18 +198,6 @@ def check_loss(loss: Loss) -> Loss:
     return loss
 
 
-def check_temperature(temperature: Real) -> float:
-    """Return it as a float; a ValueError where it is no number from 0.001 to 10 000.
-
-    Beyond that float32 holds no digit of logits / T that matters; from about 100 upwards float64
-    logits are the better input, since the terms are differences that shrink as T grows.
-    """
-    number = float(temperature)
-    if not 1e-3 <= number <= 1e4:
-        raise ValueError(f"temperature must lie between 0.001 and 10000, got {temperature!r}")
-    return number
-
-
 def check_ramp(ramp: Real) -> Real:
     """Return it; a ValueError where it is no finite number from 0."""
     number = ramp if isinstance(ramp, float) else fitted("ramp", ramp, float)

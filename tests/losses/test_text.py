@@ -91,7 +91,7 @@ def test_a_mass_is_a_factor_of_its_low_term(weights):
         ("gdkd:weights=1//0", "weights are numbers or 'mass', .* got '1//0'"),
         ("gdkd:weights=mass/1/1", "the high term has no mass of a group"),
         ("nkd:official=maybe", "nkd:official=maybe is not of the kind of its default False"),
-        ("kd:temperature=0", "temperature must lie between 0.001 and 10000, got 0.0"),
+        ("kd:temperature=0", "temperature must lie between 0.001 and 10000, got 0"),
         ("dkd:partition=top2", "partition of DKD is 'target' or 'top1', got 'top2'"),
         ("sure-gdk", "unknown loss 'sure-gdk'; did you mean 'sure-gdkd'"),
         ("sure-kd:treshold=0.9", "loss 'kd' has no option 'treshold'; did you mean 'threshold'"),
