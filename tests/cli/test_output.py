@@ -55,7 +55,9 @@ def test_folders_above_go_where_nothing_came_into_them(tmp_path, output):
 
 def test_a_folder_in_use_is_refused_and_kept(tmp_path):
     fill(tmp_path / "out", "old")
-    with pytest.raises(FileExistsError, match="exists already: give another folder, or overwrite=True"):
+    with pytest.raises(
+        FileExistsError, match="exists already: give another folder, or overwrite=True"
+    ):
         fill(tmp_path / "out")
     assert (tmp_path / "out" / "report.html").read_text() == "old"
 

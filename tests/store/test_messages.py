@@ -67,3 +67,13 @@ def test_what_is_neither_a_class_nor_says_that_there_is_none_is_refused(tmp_path
     np.savez(tmp_path / "x.npz", logits=Z, y=[0, 1, wrong, 2])
     with pytest.raises(ValueError, match=f"has target {wrong} in row 2, need 0 to 2"):
         list(load_logits(tmp_path / "x.npz").batches(4))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [([1, 2, 3], True), ([0, 2, 3], False), ([2, 1, 4], False)]
+)
+def test_labels_that_count_from_1_are_told_so(tmp_path, given, said):
+    np.savez(tmp_path / "x.npz", logits=Z[:3], y=given)
+    with pytest.raises(ValueError, match="need 0 to 2, the 3 classes") as caught:
+        list(load_logits(tmp_path / "x.npz").batches(4))
+    assert ("count from 1: lower them by 1" in str(caught.value)) == said
