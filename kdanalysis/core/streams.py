@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdanalysis.core.arguments import fitted
+from kdanalysis.core.logits import check_dense
 from kdanalysis.core.partition import check_target
 
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
@@ -22,9 +23,11 @@ def check_batch(
     """Refuse a batch that no analyzer can read.
 
     Raises:
-        ValueError: other dimensions, no samples, fewer than two classes, another class count than
-            ``num_classes``, sides of different shapes, or targets that are no class indices.
+        ValueError: no dense floating numbers, other dimensions, no samples, fewer than two classes,
+            another class count than ``num_classes``, sides of different shapes, or targets that are
+            no class indices.
     """
+    check_dense(teacher=teacher, **({} if student is None else {"student": student}))
     if teacher.dim() != 2:
         raise ValueError(f"logits have shape {tuple(teacher.shape)}, need (samples, classes)")
     samples, classes = teacher.shape
