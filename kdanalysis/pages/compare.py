@@ -76,5 +76,7 @@ def open_all(
         sources = [sources]
     if isinstance(sources, Mapping) and "teacher_logits" in sources:
         sources = {"arrays": sources}
+    if not (sources := sources if isinstance(sources, Mapping) else list(sources)):
+        raise ValueError("nothing to compare: give a file of logits, a run folder or arrays")
     most = MOST["samples"] if losses is None else MOST_STEPS
     return open_sources(sources, most, keys, vocabulary)

@@ -104,6 +104,9 @@ def test_losses_are_compared_by_text_or_by_name(arrays, losses):
 def test_nothing_to_compare_is_said(arrays):
     with pytest.raises(ValueError, match="arrays alone has nothing to be compared with"):
         kd.compare(arrays)
+    for none in ({}, [], iter(())):
+        with pytest.raises(ValueError, match="nothing to compare: give a file of logits, a run"):
+            kd.compare(none)
     with pytest.raises(ValueError, match="kd alone cannot be compared"):
         kd.compare(arrays, losses="kd")
     with pytest.raises(ValueError, match="matching norms is for losses"):
