@@ -162,9 +162,11 @@ OPTION = re.compile(r"[^:=]*=|[\d./ ]*$")
 
 @typed
 def parse_losses(
-    texts: str | Iterable[str], temperature: float | int | None = None
+    texts: str | Iterable[str | Loss], temperature: float | int | None = None
 ) -> dict[str, Loss]:
     """Read lists of losses; the label of each is its name, or all of its text where names repeat.
+
+    A loss that is made already stands for its repr.
 
     A comma separates losses as well as the options of one. A piece that begins with ``key=`` or is
     a bare number belongs to the loss before it, everything else begins another loss.
@@ -176,14 +178,15 @@ def parse_losses(
 
     Args:
         texts: one list or several, read as one.
-        temperature: of every loss that has one and names none; each loss's own default if None.
+        temperature: of every written loss that has one and names none; its own default if None.
 
     Raises:
         ValueError: as :func:`parse_loss`, an option before any loss, or a loss given twice.
     """
     texts = [texts] if isinstance(texts, str) else list(texts)
-    written = [loss for text in texts for loss in split_list(text)]
-    losses = [parse_loss(text, temperature) for text in written]
+    given = [one for t in texts for one in (split_list(t) if isinstance(t, str) else [t])]
+    losses = [parse_loss(one, temperature) if isinstance(one, str) else one for one in given]
+    written = [str(one) for one in given]
     for place, loss in enumerate(losses):
         earlier = [repr(other) for other in losses[:place]]
         if repr(loss) in earlier:
@@ -210,7 +213,7 @@ def split_list(text: str) -> list[str]:
 def labels(written: Iterable[str]) -> list[str]:
     """Return every loss's name without options, or its whole text where names are shared."""
     whole = ["".join(text.lower().split()) for text in written]
-    names = [re.sub(r":[^+]*", "", text) for text in whole]
+    names = [re.sub(r":[^+]*|[(].*", "", text) for text in whole]
     return [
         name if names.count(name) == 1 else text for name, text in zip(names, whole, strict=True)
     ]

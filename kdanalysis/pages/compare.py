@@ -19,7 +19,7 @@ from kdanalysis.studies.source import MOST, Source
 @typed
 def compare(
     sources: str | Path | Mapping[str, Any] | Iterable[str | Path],
-    losses: str | Iterable[str] | Mapping[str, Loss] | None = None,
+    losses: str | Iterable[str | Loss] | Mapping[str, Loss] | None = None,
     match_norm: bool = False,
     temperature: float | None = None,
     device: torch.device | str = "cpu",
@@ -33,7 +33,7 @@ def compare(
 
     Args:
         sources: a file of logits, a run folder or arrays, or several of them, by name or not.
-        losses: at least two, as ``kd,dkd,gdkd:k=5`` or by labels of your own.
+        losses: at least two, as ``kd,dkd,gdkd:k=5``, as made already, or by labels of your own.
         match_norm: show the terms with the factors that make every loss step as far as the first.
         temperature: of every loss that names none of its own, or of the losses that runs are looked
             at with.

@@ -148,8 +148,8 @@ def open_source(
     source = Source(called, logits, run, most_steps=most_steps)
     if student and "student_logits" not in source.columns():
         raise ValueError(
-            f"{source.path} holds teacher logits alone: the losses' gradients are in the student's "
-            f"logits, so student_logits are needed beside them"
+            f"{name or source.path} holds teacher logits alone: the losses' gradients are in the "
+            f"student's logits, so student_logits are needed beside them"
         )
     return source
 

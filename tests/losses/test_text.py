@@ -140,6 +140,18 @@ def test_several_lists_are_read_as_one():
     assert list(parse_losses(["kd,dkd", "gdkd:k=2"])) == ["kd", "dkd", "gdkd"]
 
 
+def test_losses_that_are_made_already_stand_beside_texts():
+    mine = [KD(2.0), "dkd", GDKD(k=2), GDKD(k=3), Sum(CrossEntropy(), KD())]
+    found = parse_losses(mine, temperature=8)
+    assert found["kd"] is mine[0]
+    assert found["dkd"].temperature == 8
+    names = [*found]
+    assert names[:2] + names[4:] == ["kd", "dkd", "sum"]
+    assert [name.partition(",")[0] for name in names[2:4]] == ["gdkd(k=2", "gdkd(k=3"]
+    with pytest.raises(ValueError, match=r"'kd' and 'KD\(.*' are both KD"):
+        parse_losses(["kd", KD()])
+
+
 def test_a_temperature_goes_to_the_losses_that_name_none():
     found = parse_losses("kd,gdkd:temperature=2,ce,ce+nkd", temperature=3)
     assert [loss.temperature for loss in found.values()] == [3, 2, None, 3]
