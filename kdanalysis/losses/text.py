@@ -166,7 +166,7 @@ def parse_losses(
 ) -> dict[str, Loss]:
     """Read lists of losses; the label of each is its name, or all of its text where names repeat.
 
-    A loss that is made already stands for its repr.
+    A loss that is made already is called by the options that are not its usual ones.
 
     A comma separates losses as well as the options of one. A piece that begins with ``key=`` or is
     a bare number belongs to the loss before it, everything else begins another loss.
@@ -186,7 +186,7 @@ def parse_losses(
     texts = [texts] if isinstance(texts, str) else list(texts)
     given = [one for t in texts for one in (split_list(t) if isinstance(t, str) else [t])]
     losses = [parse_loss(one, temperature) if isinstance(one, str) else one for one in given]
-    written = [str(one) for one in given]
+    written = [one if isinstance(one, str) else called(one) for one in given]
     for place, loss in enumerate(losses):
         earlier = [repr(other) for other in losses[:place]]
         if repr(loss) in earlier:
@@ -210,10 +210,26 @@ def split_list(text: str) -> list[str]:
     return losses
 
 
+def called(loss: Loss) -> str:
+    """Return what to call a loss: its name, and those of its options that are not the usual ones.
+
+    >>> called(parse_loss("gdkd:k=3,weights=1/2/.5,temperature=4"))
+    'gdkd:k=3,weights=1/2/0.5'
+    """
+    options = []
+    for name, parameter in signature(type(loss)).parameters.items():
+        value = getattr(loss, name)
+        if value != parameter.default:
+            several = value if isinstance(value, tuple) else (value,)
+            parts = (f"{one:g}" if isinstance(one, float) else str(one) for one in several)
+            options.append(f"{name}={'/'.join(parts)}")
+    return ":".join([loss.name or type(loss).__name__, ",".join(options)]).removesuffix(":")
+
+
 def labels(written: Iterable[str]) -> list[str]:
     """Return every loss's name without options, or its whole text where names are shared."""
     whole = ["".join(text.lower().split()) for text in written]
-    names = [re.sub(r":[^+]*|[(].*", "", text) for text in whole]
+    names = [re.sub(r":[^+]*", "", text) for text in whole]
     return [
         name if names.count(name) == 1 else text for name, text in zip(names, whole, strict=True)
     ]
