@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import SequenceMatcher
@@ -105,14 +106,22 @@ def _terminate(number: int, frame: object) -> NoReturn:
 
 @contextmanager
 def announcing() -> Iterator[None]:
-    """Show on stderr what is announced beforehand: rows and bytes of what is to come."""
-    handler, level = logging.Handler(), LOGGER.level
+    """Show on stderr what is announced beforehand, rows and bytes, and what is warned of."""
+    handler, level, show = logging.Handler(), LOGGER.level, warnings.showwarning
     handler.emit = lambda record: say(record.getMessage())
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
+
+    def warned(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if category is RuntimeWarning:
+            return say(f"warning: {message}")
+        return show(message, category, *where)
+
+    warnings.showwarning = warned
     try:
         yield
     finally:
+        warnings.showwarning = show
         LOGGER.removeHandler(handler)
         LOGGER.setLevel(level)
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 
 GREY = "#7f7f7f"
 FAINT = "#bdbdbd"
-INK = "#14213d"  # on coloured cells; not black, which a dark page turns into white
+INK = "#14213d"  # on what is coloured
+BLACK = "#000000"  # on paper: a dark page turns it into white
 ORANGE, SKY, GREEN, BLUE = "#e69f00", "#56b4e9", "#009e73", "#0072b2"
 VERMILION, PURPLE = "#d55e00", "#cc79a7"
 OLIVE, WINE = "#999933", "#882255"
@@ -52,12 +53,12 @@ def ink_on(colour: str) -> str:
 
 
 def ladder_colours(values: Iterable[float | int]) -> dict[float | int, tuple]:
-    """Colours of an ordered series such as temperatures, dark to light."""
+    """Colours of an ordered series such as temperatures, dark to light, seen on any paper."""
     import matplotlib as mpl
 
     ordered = sorted(set(values))
     scale = mpl.colormaps["viridis"]
-    return {v: scale(0.05 + 0.75 * i / max(len(ordered) - 1, 1)) for i, v in enumerate(ordered)}
+    return {v: scale(0.3 + 0.5 * i / max(len(ordered) - 1, 1)) for i, v in enumerate(ordered)}
 
 
 def loss_colours(names: Iterable[str]) -> dict[str, str]:

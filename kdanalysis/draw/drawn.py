@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdanalysis.draw.glyphs import noted
 from kdanalysis.draw.look import Axes, Figure
 from kdanalysis.draw.still import still
 
@@ -29,7 +30,8 @@ class Drawn:
     """A figure that is laid out once and drawn at most once as SVG, as PNG and as PDF.
 
     No date and a fixed salt: equal figures are equal bytes. The texts of an SVG are texts, which
-    can be found and edited; a PDF brings its fonts.
+    can be found and edited; a PDF brings its fonts. ``lacking`` are letters that no font has, as
+    :func:`noted` when it is laid out.
 
     Args:
         figure: to be changed no more.
@@ -38,6 +40,7 @@ class Drawn:
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
         self._bytes: dict[str, bytes] = {}
+        self.lacking: dict[str, str] = {}
 
     @cached_property
     def box(self) -> Bbox:
@@ -47,7 +50,7 @@ class Drawn:
 
         renderer = FigureCanvasAgg(self.figure).get_renderer()
         engine = self.figure.get_layout_engine()
-        with still(self.figure):
+        with still(self.figure), noted(self.lacking):
             if engine is not None:
                 engine.execute(self.figure)
                 plain = {"figure.autolayout": False, "figure.constrained_layout.use": False}
@@ -63,7 +66,7 @@ class Drawn:
             buffer = io.BytesIO()
             nothing = dict.fromkeys(UNDATED.get(kind, ("CreationDate", "Creator", "Producer")))
             look = {"dpi": DOTS_PER_INCH, "bbox_inches": self.box, "facecolor": "white"}
-            with mpl.rc_context(SETTINGS), still(self.figure):
+            with mpl.rc_context(SETTINGS), still(self.figure), noted({}):
                 self.figure.savefig(buffer, format=kind, metadata=nothing, **look)
             self._bytes[kind] = buffer.getvalue()
         return self._bytes[kind]

@@ -9,6 +9,8 @@ from matplotlib.axis import Tick, XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
+from kdanalysis.draw.glyphs import noted, tell_lacking
+
 PARTS = ("tick1line", "tick2line", "gridline", "label1", "label2")  # of a tick
 
 
@@ -20,8 +22,10 @@ class Drawing(Figure):
         return super().add_subplot(*args, **({"axes_class": QuickAxes} | kwargs))
 
     def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white")
+        buffer, lacking = io.BytesIO(), {}
+        with noted(lacking):
+            self.savefig(buffer, format="png", dpi=110, bbox_inches="tight", facecolor="white")
+        tell_lacking([(self, lacking)])
         return buffer.getvalue()
 
 

@@ -5,6 +5,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from kdanalysis.core.arguments import typed
+from kdanalysis.draw.glyphs import noted
 from kdanalysis.draw.place import host
 
 if TYPE_CHECKING:
@@ -52,13 +53,16 @@ def fine() -> float:
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Run a drawing function under the shared settings that the caller has not set otherwise."""
+    """Run a drawing function under the shared settings that the caller has not set otherwise.
+
+    Letters that the font lacks are told when the figure is shown, not when it is measured.
+    """
 
     @wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         import matplotlib as mpl
 
-        with mpl.rc_context(settings()):
+        with mpl.rc_context(settings()), noted({}):
             return draw(*args, **kwargs)
 
     return wrapped

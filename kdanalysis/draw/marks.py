@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kdanalysis.draw.colours import CYCLE, DASHES, INK, ink_on
+from kdanalysis.draw.colours import CYCLE, DASHES, GREY, INK, ink_on
 from kdanalysis.draw.look import Axes, fine, slant_ticks
 from kdanalysis.draw.names import short
 
@@ -32,7 +32,7 @@ def heat_map(
     Args:
         ax: axes to draw on.
         cells: a value by row and column, NaN for an empty cell.
-        texts: by (row, column).
+        texts: by (row, column); grey in empty cells, where any paper shines through.
         dark: whether a value's colour is so dark that its text is white.
         rows: names beside the axes, up to 24 letters of each; no ticks where there are none.
         columns: names below them; turned where one is longer than ``longest``.
@@ -41,7 +41,8 @@ def heat_map(
         look: of the cells, as ``imshow`` takes it; their aspect is "auto" unless given.
     """
     for (row, column), text in texts.items():
-        colour = "white" if dark(cells[row, column]) else ink
+        empty = np.isnan(cells[row, column])
+        colour = GREY if empty else "white" if dark(cells[row, column]) else ink
         ax.text(column, row, text, ha="center", va="center", fontsize=fine(), color=colour)
     image = ax.imshow(cells, **({"aspect": "auto"} | look))
     rows, columns = ([short(name, 24) for name in names] for names in (rows, columns))

@@ -39,7 +39,7 @@ def lines_by_run(
     runs, panels = list(dict.fromkeys(rows.run)), list(dict.fromkeys(rows[panel]))
     over_steps = bool(rows.groupby("run").step.nunique().max() > 1)
     rows, together = coarse(rows, value, panel) if over_steps else (rows, 1)
-    width = PAGE * min(ACROSS, len(panels)) / ACROSS + 1.0
+    width = min(PAGE, PAGE * len(panels) / ACROSS + 1.0)
     figure, grid = panel_grid(len(panels), ACROSS, width, 1.6, 0.9)
     for ax, name in zip(grid, panels, strict=True):
         _draw_panel(ax, rows[rows[panel] == name], value, runs, over_steps)

@@ -45,8 +45,9 @@ WORDS = (
     "squares over samples, T² and weights included, the cosine is that of the whole, as rms_*, "
     "share_batch_* and cosine_batch_* in kd.sweep and rms_*, multiplier_batch and cosine_batch in "
     "kd.compare. They follow exactly from the mean inner products of the terms, which this page "
-    "holds. Other figures show means of the samples' own norms and cosines, which are other "
-    "numbers. What shared parameters make of the gradients, logits do not tell."
+    "holds; means alone give no interval, which kd.compare gives of chosen losses. Other figures "
+    "show means of the samples' own norms and cosines, which are other numbers. What shared "
+    "parameters make of the gradients, logits do not tell."
 )
 
 

@@ -10,7 +10,7 @@ from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.students.agreement import at_the_end
 from kdanalysis.analyzers.terms.direction_reading import against_first, measured
 from kdanalysis.draw.beside import names_beside
-from kdanalysis.draw.colours import FAINT, GREY, INK, MARKERS, loss_colours
+from kdanalysis.draw.colours import BLACK, FAINT, GREY, MARKERS, loss_colours
 from kdanalysis.draw.look import Axes, Figure, new_axes, styled, top_legend
 from kdanalysis.draw.names import short
 from kdanalysis.draw.tables import require
@@ -66,7 +66,7 @@ def accuracy_line(frame: pd.DataFrame, where: str) -> str:
     told = []
     for row in frame.itertuples():
         low, high = wilson(row.accuracy, int(row.n))
-        told.append(f"{row.network} {row.accuracy:.1%} ({100 * low:.1f} to {100 * high:.1f})")
+        told.append(f"{row.network} {row.accuracy:.1%} ({100 * low:z.1f} to {100 * high:.1f})")
     line = f"Accuracy {where} (95 % intervals): {', '.join(told)}."
     students = frame.iloc[1:]
     if len(students) < 2:
@@ -175,7 +175,7 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     ax.set_xlim(min(-0.05, *ax.get_xlim()), 1.08)
     ax.set_xlabel(f"mean cosine to {first}", parse_math=False)
     ax.set_ylabel(f"mean norm over that of {first}", parse_math=False)
-    inks = [colours.get(name, INK) if len(tables) == 1 else INK for name in names]
+    inks = [colours.get(name, BLACK) if len(tables) == 1 else BLACK for name in names]
     texts = [short(name, 24) for name in (*names, first)]
     names_beside(ax, texts, [*places, (1.0, 1.0)], [*inks, GREY])
     if len(tables) > 1:

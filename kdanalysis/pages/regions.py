@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kdanalysis.analyzers.noun import Picture
+from kdanalysis.analyzers.noun import Names, Picture
 from kdanalysis.analyzers.regions.sight import drawn_scales, sight_of_image
 from kdanalysis.core.arguments import typed
 from kdanalysis.data import DataSplits, load_data
@@ -112,11 +112,13 @@ def _of_file(
         "scales": ", ".join(map(str, scales)),
         "loss of a region": repr(loss) if "student_regions" in found.columns else None,
     }
-    return _study(facts, tables, None)
+    return _study(facts, tables, None, found.classes)
 
 
-def _study(facts: dict, tables: dict[str, pd.DataFrame], data: DataSplits | None) -> Study:
-    classes = None if data is None else data.classes
+def _study(
+    facts: dict, tables: dict[str, pd.DataFrame], data: DataSplits | None, names: Names = None
+) -> Study:
+    classes = names if data is None else data.classes
     sight = sight_pictures(tables["sight"], data) if "sight" in tables else []
 
     def sections() -> list[Section]:

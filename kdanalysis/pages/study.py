@@ -13,6 +13,7 @@ from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Noun, Picture, Reading, figure_of
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.wording import Named
+from kdanalysis.draw.glyphs import tell_lacking
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import Lead
@@ -168,10 +169,12 @@ class Study:
         """
         names, kinds = Counter[str](), figure_kinds(kinds)
         first = self.lead.figures if self.lead else ()
-        for shown in (*first, *(one for section in self.sections for one in section.figures)):
+        figures = [*first, *(one for section in self.sections for one in section.figures)]
+        for shown in figures:
             names[shown.name] += 1
             number = f"-{names[shown.name]}" if names[shown.name] > 1 else ""
             shown.drawn.write(folder / f"{shown.name}{number}", kinds)
+        tell_lacking((shown.drawn.figure, shown.drawn.lacking) for shown in figures)
 
     def _pictures_of(self, noun: str) -> Sequence[Picture]:
         return self._pictures.get(noun, getattr(load_nouns().get(noun), "pictures", ()))

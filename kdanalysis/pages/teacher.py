@@ -50,9 +50,10 @@ def diagnose(
     Args:
         source: a file of logits, a run folder, or arrays by name (teacher_logits, and target where
             there are labels); labels are used where there are some, and so are pooled features,
-            teacher_features (n, d). Of a truncated teacher, as ``read_sparse`` reads it, what its
-            tokens say: their mass, the tail, and bounds. Of a run recorded with ``TopK`` that, and
-            what truncation costs its student.
+            teacher_features (n, d), and names of the classes, ``classes``, one text each. Of a
+            truncated teacher, as ``read_sparse`` reads it, what its tokens say: their mass, the
+            tail, and bounds. Of a run recorded with ``TopK`` that, and what truncation costs its
+            student.
         temperatures: every T > 0 of the card.
         device: where to compute.
         watch: wraps the batches, for a progress bar.

@@ -72,12 +72,16 @@ class Columns:
         self._axes = self.kind.columns[self.columns[0]].axes
         self.shape = self._check_cells(self.columns[0])
         self.num_rows, self.num_classes = self.shape[:2]
+        stored = self._padding[self.columns[0]].classes if self._padding else self.num_classes
+        if self.table.classes is not None and len(self.table.classes) != stored:
+            told = f"{self.table.path} names {len(self.table.classes)} classes"
+            raise ValueError(f"{told}, need a name for each of {stored}")
         for name in self.columns[1:]:
             self._check(name)
 
     @property
     def classes(self) -> list[str] | None:
-        """Class names, of a run folder that has them."""
+        """Class names, where the run folder or the file has them."""
         names = self.table.classes
         return names if names is None else names[: self.num_classes]
 

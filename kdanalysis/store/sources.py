@@ -44,9 +44,9 @@ class Logits(Columns):
     ``columns`` names what there is: teacher_logits always, student_logits, target, sample_id,
     position (in a text), token_class, step and epoch where the file has them; so teacher_features
     and student_features (n, d), the pooled features before a network's head, d of either side its
-    own. ``classes`` are the class names of a run folder. A target of -1, which also -100 and 255
-    become, says that a row has no label. Targets (n, c) that are distributions are soft_target too,
-    and labels where they are over one class alone.
+    own. ``classes`` are the class names, where the run or the file has them (texts, in .npz and
+    .pt). A target of -1, which also -100 and 255 become, says that a row has no label. Targets
+    (n, c) that are distributions are soft_target too, and labels where they are over one class.
     ``order`` says how the rows of several files were brought together; it is empty for one file.
     """
 

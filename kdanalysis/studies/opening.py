@@ -10,7 +10,7 @@ import torch
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.logits import check_dense
 from kdanalysis.store.floats import widen
-from kdanalysis.store.formats.table import ArrayInfo, RunFolder, Sliced
+from kdanalysis.store.formats.table import CLASSES, ArrayInfo, RunFolder, Sliced, texts
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.sources import KEYS, REGIONS, Logits, Regions, load_logits, load_regions
 from kdanalysis.store.sparse import holds_sparse
@@ -22,13 +22,18 @@ Given = str | Path | Mapping[str, Any] | Logits | StoredRun | Source
 
 
 class Arrays(Sliced):
-    """Arrays or tensors in memory, seen as a file."""
+    """Arrays or tensors in memory, seen as a file; ``classes`` are names, one each.
 
-    classes = None
+    Raises:
+        ValueError: the names are no texts.
+    """
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         self.path = Path("arrays")
-        self._arrays = {name: as_array(name, values) for name, values in arrays.items()}
+        self.classes = texts(arrays.get(CLASSES))
+        if self.classes is None and arrays.get(CLASSES) is not None:
+            raise ValueError(f"classes of arrays are {arrays[CLASSES]!r:.60}, need texts, one each")
+        self._arrays = {n: as_array(n, values) for n, values in arrays.items() if n != CLASSES}
         self.keys = tuple(self._arrays)
 
     def info(self, key: str) -> ArrayInfo:
@@ -99,9 +104,10 @@ def open_regions(path: Any) -> Regions:
 def _arrays(arrays: Mapping[str, Any], known: Iterable[str]) -> Arrays:
     """Return them as a file; a ValueError where the first is missing, or one is unknown."""
     known = list(known)
-    if known[0] not in arrays or {*arrays} - {*known}:
+    if known[0] not in arrays or {*arrays} - {*known, CLASSES}:
         given = ", ".join(map(str, arrays)) or "nothing"
-        raise ValueError(f"need {known[0]} among arrays of {', '.join(known)}; got {given}")
+        there = ", ".join([*known, CLASSES])
+        raise ValueError(f"need {known[0]} among arrays of {there}; got {given}")
     return Arrays(arrays)
 
 
@@ -119,7 +125,7 @@ def open_source(
 
     Args:
         path: a path, what ``load_logits`` or ``open_run`` returned, or arrays (or tensors) by the
-            names of their columns: teacher_logits, student_logits, target.
+            names of their columns: teacher_logits, student_logits, target; ``classes`` are names.
         name: for readers; of the file if not given.
         most_steps: captured steps beyond this number are put together.
         student: whether student logits are needed.

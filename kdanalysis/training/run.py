@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,7 @@ def run_experiment(
     else:
         said, pooled = said_once(teacher, data.valid, device, experiment.cache)
     seen = {"teacher_logits": said, "target": data.valid.labels, "teacher_features": pooled}
+    seen["classes"] = np.array(data.classes)
     save_logits(folder / "logits" / "teacher.npz", **seen)
     taught(folder / "logits" / "teacher.npz")
     rows, ladders = [("teacher", accuracy(said, data.valid.labels), 1.0)], {}

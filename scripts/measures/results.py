@@ -138,6 +138,7 @@ def examples(matrix: Matrix, folder: Path) -> None:
         with np.load(path, allow_pickle=False) as file:
             known = {k: v for k, v in file.items() if not k.endswith("_features")}
             kept = {k: v.astype(np.float16) if v.dtype.kind == "f" else v for k, v in known.items()}
+        kept["classes"] = np.array(matrix.data.classes)
         np.savez_compressed(folder / "logits" / f"{slug(name)}.npz", **kept)
     if known.get("kd") is None:
         return
@@ -148,7 +149,7 @@ def examples(matrix: Matrix, folder: Path) -> None:
     rows = list(kd.read_regions(some.batches(100), *models, scales=scales))
     arrays = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     halves = {k: v.astype(np.float16) if v.dtype.kind == "f" else v for k, v in arrays.items()}
-    np.savez_compressed(folder / "regions.npz", **halves)
+    np.savez_compressed(folder / "regions.npz", **halves, classes=np.array(matrix.data.classes))
 
 
 def write(matrix: Matrix, plan: dict, paths: Iterable[Path]) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import warnings
 
 import pytest
 import typer
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 from kdanalysis.cli.boundary import Boundary
 from kdanalysis.cli.main import import_own
 from kdanalysis.core.limits import LOGGER
+from kdanalysis.core.warn import warn
 
 
 def run(error: BaseException | None, *args: str, **env: str):
@@ -106,6 +108,27 @@ def test_what_is_announced_is_a_line_on_stderr_and_nothing_more_once_the_command
     result = CliRunner().invoke(app, ["work"])
     assert (result.exit_code, result.stderr) == (0, "kdanalysis: 100 rows\n")
     assert (LOGGER.handlers, LOGGER.level) == ([], 0)
+
+
+def test_what_is_warned_of_is_a_line_on_stderr_and_others_warn_as_ever():
+    def work() -> None:
+        warn("a font lacks letters")
+        warnings.warn("of another kind", UserWarning, stacklevel=1)
+
+    app = typer.Typer(cls=Boundary)
+    app.callback()(lambda: None)
+    app.command("work")(work)
+
+    def invoked():
+        show = warnings.showwarning
+        result = CliRunner().invoke(app, ["work"])
+        assert warnings.showwarning is show
+        return result
+
+    with pytest.warns(UserWarning, match="of another kind") as caught:
+        result = invoked()
+    assert (result.exit_code, result.stderr) == (0, "kdanalysis: warning: a font lacks letters\n")
+    assert len(caught) == 1
 
 
 def test_a_long_sentence_is_shown_with_its_beginning_and_its_end():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from kdanalysis.draw.colours import CYCLE, INK
+from kdanalysis.draw.colours import CYCLE, GREY, INK
 from kdanalysis.draw.look import new_axes
 from kdanalysis.draw.marks import banded_line, cosine_map, heat_map, line_look
 
@@ -31,7 +31,7 @@ def test_texts_stand_in_their_cells_and_are_white_on_dark_ones():
     texts = {(0, 0): "low", (0, 1): "high", (1, 0): "none"}
     image = heat_map(ax, CELLS, texts, dark, cmap="viridis_r", vmin=0)
     found = {t.get_text(): (*t.get_position(), t.get_color()) for t in ax.texts}
-    assert found == {"low": (0, 0, INK), "high": (1, 0, "white"), "none": (0, 1, INK)}
+    assert found == {"low": (0, 0, INK), "high": (1, 0, "white"), "none": (0, 1, GREY)}
     np.testing.assert_array_equal(image.get_array().filled(np.nan), CELLS)
     assert image.get_clim() == (0, 0.9)
     assert ax.get_aspect() == "auto"

@@ -139,7 +139,7 @@ def gradient_by_block(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     norms.index = [said(side) for side in norms.index]
     ax = ax or new_axes(2.6 + 1.0 * norms.shape[1], 1.3 + 0.62 * len(norms))
     texts = [
-        [f"{norm:.2g}\n{100 * share:.0f} %" if norm > 0 else "no path" for norm, share in row]
+        [f"{norm:.2g}\n{100 * share:z.0f} %" if norm > 0 else "no path" for norm, share in row]
         for row in np.dstack([norms, shares])
     ]
     block_map(ax, norms.where(norms > 0), texts, "norm of the gradient (nats)", None)

@@ -6,10 +6,10 @@ import pandas as pd
 
 from kdanalysis.analyzers.stones.ladder import LadderProfile, LadderTraining, said
 from kdanalysis.draw.colours import (
+    BLACK,
     BLUE,
     GREEN,
     GREY,
-    INK,
     MARKERS,
     ORANGE,
     VERMILION,
@@ -58,7 +58,7 @@ def ladder_by_stone(table: pd.DataFrame) -> Figure:
         label = label.replace("top-k", f"top {table.k.iloc[0]}")
         shares.plot(table.side, 100 * table[name], color=colour, label=label, marker=marker)
     shares.set_ylabel("share (%)")
-    relation.plot(table.side, table.relation, color=INK, marker="D")
+    relation.plot(table.side, table.relation, color=BLACK, marker="D")
     relation.axhline(0, color=GREY, linewidth=1, zorder=0)
     relation.set_ylabel("rank correlation\nof the other logits")
     for (name, (label, colour)), marker in zip(DISTANCES.items(), MARKERS, strict=False):

@@ -17,10 +17,10 @@ from kdanalysis.analyzers.students.relation import (
 from kdanalysis.analyzers.students.seeds import by_seed
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import (
+    BLACK,
     BLUE,
     DASHES,
     GREY,
-    INK,
     MARKERS,
     ORANGE,
     VERMILION,
@@ -96,8 +96,8 @@ def relation_by_method(tables: Tables, ax: Axes | None = None) -> Axes:
         ax.errorbar(means, place + spread, xerr=half, fmt="o", **look)
         whole = mean_of(means)
         if len(rows) > 1:
-            ax.plot([whole.value] * 2, [place - 0.36, place + 0.36], color=INK, linewidth=2)
-            ax.hlines(place, whole.low, whole.high, color=INK, linewidth=3.5, alpha=0.35)
+            ax.plot([whole.value] * 2, [place - 0.36, place + 0.36], color=BLACK, linewidth=2)
+            ax.hlines(place, whole.low, whole.high, color=BLACK, linewidth=3.5, alpha=0.35)
     ax.set_yticks(range(len(students)), labels=[short(x, 24) for x in students], parse_math=False)
     ax.set_ylim(len(students) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)

@@ -18,7 +18,7 @@ from kdanalysis.analyzers.sweep.sweep import (
 )
 from kdanalysis.analyzers.teacher.mass import knees
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis, log_axis
-from kdanalysis.draw.colours import DASHES, GREY, INK, term_colour
+from kdanalysis.draw.colours import BLACK, DASHES, GREY, term_colour
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, plain_log, side_legend
 from kdanalysis.draw.tables import state_left_out
 
@@ -51,7 +51,7 @@ def sweep_over_k(table: pd.DataFrame, temperature: float | int | None = None) ->
     shares.set_ylabel("mass, share (%)")
     shares.set_ylim(-2, 102)
     _lines(cosines, rows, rows.k, {term: f"cosine_{term}_kd" for term in TERMS[:-1]})
-    _line(cosines, rows.k, rows.cosine_total_kd, "weighted total", INK, DASHES[1])
+    _line(cosines, rows.k, rows.cosine_total_kd, "weighted total", BLACK, DASHES[1])
     cosines.set_ylabel("cosine to KD")
     out = " and ".join(str(k) for k in whole.k if k not in set(rows.k))
     ends = f"\n(without k = {out}, where a term is always 0)" if out else ""

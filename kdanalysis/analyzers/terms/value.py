@@ -17,14 +17,14 @@ from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.truncation.kept import shape_of
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.colours import GREY, INK, term_colour
+from kdanalysis.draw.colours import BLACK, GREY, term_colour
 from kdanalysis.draw.look import PAGE, Figure, plain_log
 from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid, terms_legend
 from kdanalysis.draw.tables import require, state_left_out
 
 STUDENT = {
-    "student_entropy": ("entropy (nats)", INK),
+    "student_entropy": ("entropy (nats)", BLACK),
     "logit_scale": ("scale of the logits", GREY),
 }
 

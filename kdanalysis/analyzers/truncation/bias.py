@@ -14,7 +14,7 @@ from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, name
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.core.truncation.means import add_at_known, add_at_others, lost_sums
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.colours import DASHES, INK
+from kdanalysis.draw.colours import BLACK, DASHES
 from kdanalysis.draw.look import PAGE, Figure, plain_log, shared_legend
 from kdanalysis.draw.panels import panel_grid
 from kdanalysis.draw.tables import require, state_left_out
@@ -184,7 +184,7 @@ def error_over_tokens(table: pd.DataFrame) -> Figure:
             line = rows[rows.way == name]
             ax.plot(line.tokens, _drawn(line.error), label=name, **look)
         line = rows[rows.way == SAMPLED]
-        look = {"color": INK, "linestyle": DASHES[1], "label": f"{SAMPLED} {DRAWS} K tokens"}
+        look = {"color": BLACK, "linestyle": DASHES[1], "label": f"{SAMPLED} {DRAWS} K tokens"}
         ax.plot(line.tokens, _drawn(line.error), **look)
         ax.set_title(f"K = {k}", loc="left")
         places = sorted(rows.tokens.unique().tolist())

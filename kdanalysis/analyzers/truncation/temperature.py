@@ -14,7 +14,7 @@ from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, name
 from kdanalysis.core.sparse_tail import tail_bounds
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.colours import BLUE, DASHES, INK
+from kdanalysis.draw.colours import BLACK, BLUE, DASHES
 from kdanalysis.draw.look import PAGE, Figure, new_panels, side_legend
 from kdanalysis.draw.marks import banded_line
 from kdanalysis.draw.tables import require, state_left_out
@@ -156,7 +156,7 @@ def tail_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
     for name, look in LOOKS.items():
         share = 100 * rows[f"opposed_{name}"]
         against.plot(rows.temperature, share, label=f"{name} opposes", **look)
-    look = {"color": INK, "marker": ".", "linestyle": DASHES[2], "label": "loss of none below 0"}
+    look = {"color": BLACK, "marker": ".", "linestyle": DASHES[2], "label": "loss of none below 0"}
     against.plot(rows.temperature, 100 * rows.clamped, **look)
     tail.set_ylabel("mass outside the\ntop K (%)")
     against.set_ylabel("rows (%)")

@@ -95,6 +95,17 @@ function followScrolling() {
   }
 }
 
+/* What lies beyond an edge fades towards it, where no bar may say that it can be scrolled to. */
+function fadeEdges(box) {
+  const look = () => {
+    const beyond = box.scrollWidth - box.clientWidth - box.scrollLeft;
+    box.classList.toggle("before", box.scrollLeft > 1);
+    box.classList.toggle("beyond", beyond > 1);
+  };
+  box.addEventListener("scroll", look, { passive: true });
+  new ResizeObserver(look).observe(box);
+}
+
 /* A link to what lies in something collapsed opens it. */
 function openTarget() {
   const target = document.getElementById(location.hash.slice(1));
@@ -210,6 +221,7 @@ document.addEventListener("DOMContentLoaded", () => {
     foldable(table);
   }
   followScrolling();
+  document.querySelectorAll(".scroll, .picture, nav ol, nav .picker").forEach(fadeEdges);
   addEventListener("hashchange", openTarget);
   openTarget();
 });

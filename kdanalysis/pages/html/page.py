@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from kdanalysis.draw.glyphs import tell_lacking
 from kdanalysis.pages.html.picture import make_picture
 from kdanalysis.pages.html.section import ASIDE, Section
 from kdanalysis.pages.html.table import make_table
@@ -57,6 +58,8 @@ def build(
     tabled = [one for one in here if one["tables"]]
     groups = grouped(here)
     drawn = [make_picture(x, f"_lead-{i}") for i, x in enumerate(lead.figures)] if lead else []
+    figures = [x.drawn for one in (*sections, *([lead] * bool(lead))) for x in one.figures]
+    tell_lacking((drawn.figure, drawn.lacking) for drawn in figures)
     static = make_picture(explorer.picture(), "_explorer") if explorer else None
     sliders = explorer.html(not runs, static) if explorer else None
     first = [("verdict", "Verdict")] * bool(lead) + [("explorer", "Explorer")] * bool(explorer)
@@ -127,11 +130,11 @@ def data_text(value: object) -> Markup:
 
 def show(place: int, section: Section, runs: Sequence[str] = ()) -> dict[str, Any]:
     """Return what the template writes of the section at a place of the page."""
-    figures = [replace(x, table=x.table or section.name) for x in section.figures]
-    pictures = [
+    drawn = [
         make_picture(shown, f"_{place}-{i}")  # no section's name starts so
-        for i, shown in enumerate(figures)
+        for i, shown in enumerate(section.figures)
     ]
+    pictures = [replace(one, table=one.table or section.name) for one in drawn]
     widest = max((one.width for one in pictures), default=WIDE * bool(section.tiles))
     return {
         "name": section.name,

@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kdanalysis.store.formats.table import UNNAMED, ArrayInfo, Sliced, Table
+from kdanalysis.store.formats.table import CLASSES, UNNAMED, ArrayInfo, Sliced, Table
 from kdanalysis.store.reading import cause
 
 _LONGEST_HEADER = 10_000
 _LARGEST_RATIO = 1100  # deflate cannot pack more tightly than 1032 to 1
 _SUFFIX = ".npy"
 _LOCAL_HEADER = 30  # bytes before a member's name
+NUMBERS, TEXTS = "fiub", "U"  # kinds of dtypes
 _PASSED = 1 << 20  # bytes read at a time and passed over
 
 
@@ -33,8 +34,10 @@ class Header(NamedTuple):
     offset: int  # bytes before the values
 
 
-def read_header(stream: io.BufferedIOBase, size: int, what: str) -> Header:
+def read_header(stream: io.BufferedIOBase, size: int, what: str, kinds: str = NUMBERS) -> Header:
     """Read a header and hold its claim against the ``size`` of the file or member.
+
+    ``kinds`` are the letters of the dtypes that will do.
 
     Raises:
         ValueError: for another format, arrays of objects (which need pickle), or false sizes.
@@ -46,14 +49,16 @@ def read_header(stream: io.BufferedIOBase, size: int, what: str) -> Header:
     if start[:6] != b"\x93NUMPY" or not width or len(length) < width or count > _LONGEST_HEADER:
         raise ValueError(f"{what} is not a NumPy array of numbers")
     shape, fortran, dtype = _parse(length + stream.read(count), width, what)
+    need = "plain numbers" if kinds == NUMBERS else "texts, as np.array(names) makes them"
     if dtype.hasobject:
         raise ValueError(
-            f"{what} holds Python objects, need plain numbers: objects would have to be unpickled, "
+            f"{what} holds Python objects, need {need}: objects would have to be unpickled, "
             "which can run code"
         )
-    if dtype.kind not in "fiub":
+    if dtype.kind not in kinds:
         held = "text" if dtype.kind in "US" else f"{dtype}"[:80]
-        raise ValueError(f"{what} holds {held}, need plain numbers; of labels those of the classes")
+        more = "; of labels those of the classes" if kinds == NUMBERS else ""
+        raise ValueError(f"{what} holds {held}, need {need}{more}")
     offset = 8 + width + count
     claimed = math.prod(shape) * dtype.itemsize
     if min(shape, default=0) < 0 or claimed != size - offset:
@@ -106,7 +111,9 @@ class NpzFile(Table):
                 names = [name for name in archive.namelist() if name.endswith(_SUFFIX)]
         except (zipfile.BadZipFile, OSError, ValueError) as error:
             raise ValueError(f"{path} is not an .npz archive: {cause(error)}") from error
-        self.keys = tuple(name.removesuffix(_SUFFIX) for name in names)
+        keys = [name.removesuffix(_SUFFIX) for name in names]
+        self.classes = self._names() if CLASSES in keys else None
+        self.keys = tuple(key for key in keys if key != CLASSES or self.classes is None)
 
     def info(self, key: str) -> ArrayInfo:
         """Shape and dtype from the member's header, which alone is read."""
@@ -133,7 +140,20 @@ class NpzFile(Table):
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise ValueError(f"{self.path} is damaged: {cause(error)}") from error
 
-    def _header(self, archive: zipfile.ZipFile, key: str) -> Header:
+    def _names(self) -> list[str] | None:
+        """Return the names of the classes; None where the array holds numbers."""
+        with zipfile.ZipFile(self.path) as archive:
+            header = self._header(archive, CLASSES, NUMBERS + TEXTS)
+            if header.dtype.kind != TEXTS:
+                return None
+            try:
+                with archive.open(CLASSES + _SUFFIX) as stream:
+                    data = stream.read()[header.offset :]
+                return np.frombuffer(data, header.dtype).tolist()
+            except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+                raise ValueError(f"{self.path} ({CLASSES}) is damaged: {cause(error)}") from error
+
+    def _header(self, archive: zipfile.ZipFile, key: str, kinds: str = NUMBERS) -> Header:
         member = archive.getinfo(key + _SUFFIX)
         what = f"{self.path} ({key})"
         size, packed = member.file_size, member.compress_size
@@ -141,7 +161,7 @@ class NpzFile(Table):
             raise ValueError(f"{what} claims {size} bytes from {packed}: it is truncated or forged")
         try:
             with archive.open(member) as stream:
-                return read_header(stream, size, what)
+                return read_header(stream, size, what, kinds)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise ValueError(f"{what} is damaged: {cause(error)}") from error
 

@@ -12,6 +12,14 @@ from kdanalysis.store.kinds import KINDS
 from kdanalysis.store.run import StoredRun
 
 UNNAMED = ""  # the key of a file that holds one array without a name
+CLASSES = "classes"  # the key of the names of the classes, one text each
+
+
+def texts(found: object) -> list[str] | None:
+    """Return names of classes as a list; None where it is no series of texts."""
+    found = found.tolist() if isinstance(found, np.ndarray) else found
+    named = isinstance(found, list | tuple) and all(isinstance(one, str) for one in found)
+    return list(found) if named and found else None
 
 
 class ArrayInfo(NamedTuple):

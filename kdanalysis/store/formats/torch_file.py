@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from kdanalysis.core.wording import printable
-from kdanalysis.store.formats.table import UNNAMED, ArrayInfo, Sliced
+from kdanalysis.store.formats.table import CLASSES, UNNAMED, ArrayInfo, Sliced, texts
 from kdanalysis.store.reading import cause
 
 _LARGEST_PICKLE = 64 << 20
 
 
 class TorchFile(Sliced):
-    """A tensor, or a dictionary of which the tensors are read.
+    """A tensor, or a dictionary of which the tensors are read, and the names of the classes.
 
     Raises:
         ValueError: where the file would run code, is damaged, or is in the format from before
@@ -26,7 +26,7 @@ class TorchFile(Sliced):
     def __init__(self, path: Path) -> None:
         self.path = path
         check_archive(path, path)
-        self._tensors, self.unread = _tensors(path)
+        self._tensors, self.unread, self.classes = _tensors(path)
         self.keys = tuple(self._tensors)
 
     def info(self, key: str) -> ArrayInfo:
@@ -75,8 +75,8 @@ def check_archive(source: Path | BytesIO, path: Path | str) -> None:
         raise ValueError(f"{path} is packed or describes too much: torch.save does not write that")
 
 
-def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the tensors by name, and the types of what is no tensor: lists, numbers, dicts."""
+def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str], list[str] | None]:
+    """Return the tensors by name, the types of what is no tensor, and the names of the classes."""
     import torch
 
     content = load_content(path, path)
@@ -85,7 +85,8 @@ def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise ValueError(f"{path} holds a {type(content).__name__}, need a tensor or a dict")
     tensors = {str(key): v for key, v in named.items() if isinstance(v, torch.Tensor)}
     others = {str(key): type(v).__name__ for key, v in named.items() if str(key) not in tensors}
-    return tensors, {key: f"a {kind}, no tensor" for key, kind in others.items()}
+    unread = {key: f"a {kind}, no tensor" for key, kind in others.items()}
+    return tensors, unread, texts(named.get(CLASSES))
 
 
 def load_content(source: Path | BytesIO, path: Path | str) -> Any:

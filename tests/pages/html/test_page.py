@@ -126,3 +126,11 @@ def test_two_sections_of_one_name_are_refused():
 def test_a_name_that_is_no_anchor_is_refused():
     with pytest.raises(ValueError, match="section name 'a b' cannot be an anchor"):
         Section("a b", "A")
+
+
+def test_a_page_tells_once_of_letters_that_no_font_has_and_lays_out_once_for_its_files():
+    figures = [Shown(name, draw(label="猫"), name) for name in "ab"]
+    with pytest.warns(RuntimeWarning, match="lacks letters of 猫: PNG and PDF") as caught:
+        build([Section("s", "S", figures=figures)], "T", {})
+    assert len(caught) == 1
+    assert all("box" in vars(shown.drawn) for shown in figures)
