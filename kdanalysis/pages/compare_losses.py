@@ -32,7 +32,8 @@ from kdanalysis.pages.nouns import about, find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, joined, unwatched, without_label
 from kdanalysis.studies.facts import class_fact, cut_fact, stated
-from kdanalysis.studies.setting import DEFAULTS
+from kdanalysis.studies.kept import bind
+from kdanalysis.studies.setting import DEFAULTS, refusals
 from kdanalysis.studies.source import Source
 
 MOST_STEPS = 100  # beyond, steps are put together: the memory of a table grows with them
@@ -114,6 +115,8 @@ def loss_tables(
         ),
         "conflict": GradientConflict(losses, steps),
     }
+    if source.kept:
+        analyzers = {noun: bind(one, source.info) for noun, one in analyzers.items()}
     tables = compute(source, analyzers, device, watch)
     for name, loss in losses.items():
         lacking = source.unlabelled - (0 if loss.needs_index else source.soft)
@@ -129,9 +132,12 @@ def check_losses(source: Source, losses: Mapping[str, Loss]) -> None:
     """Refuse a loss that these logits cannot serve.
 
     Raises:
-        ValueError: the loss works on regions, or needs labels that are not there.
+        ValueError: the loss works on regions, or needs labels or classes that are not there.
     """
+    lost = refusals(losses, source.info) if source.kept else {}
     for name, loss in losses.items():
+        if name in lost:
+            raise ValueError(f"the loss {name!r} on {source.name}: {lost[name]}")
         if loss.scales is not None:
             raise ValueError(
                 f"the loss {name!r} works on the logits of regions, and {source.name} holds those "
