@@ -12,6 +12,7 @@ from kdanalysis.analyzers.students.agreement import QUANTITIES, agreement_by_run
 from kdanalysis.analyzers.students.relation_pictures import relation_by_run
 from kdanalysis.analyzers.terms.conflict_pictures import conflict_by_run
 from kdanalysis.analyzers.terms.direction_pictures import direction_by_run, multiplier_by_run
+from kdanalysis.analyzers.terms.direction_reading import NO_GRADIENT, is_silent
 from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
 from kdanalysis.analyzers.terms.matching import Tables
 from kdanalysis.analyzers.terms.share import share_by_run
@@ -72,8 +73,9 @@ def runs_study(
         for name, one in sources.items()
     }
     frame = overview(sources, tables)
-    one = next(iter(sources.values()))
+    first = next(iter(sources.values()))
     parts = by_noun(tables, list(BY_RUN))
+    silent = [name for name, one in parts.get("direction", {}).items() if is_silent(one)]
 
     def sections() -> list[Section]:
         caption = f"Of every run, {frame.of.iloc[0]}"
@@ -88,9 +90,10 @@ def runs_study(
     at = "KD, DKD and GDKD at temperature {:g} and k {}".format(*settings)
     facts = {name: run_fact(source) for name, source in sources.items()}
     facts |= {
-        "classes": class_fact(one.info.num_classes, one.info.classes),
+        "classes": class_fact(first.info.num_classes, first.info.classes),
         "losses compared": at if temperature else compared_fact(infos) or at,
         "left out": "; ".join(left_out(sources)),
+        "no gradient": f"of {', '.join(silent)}: {NO_GRADIENT}" if silent else None,
     }
     title = f"Compared: {', '.join(sources)}"
     whole = {"runs": {"": frame}, **parts}
@@ -100,7 +103,7 @@ def runs_study(
         stated(facts),
         whole,
         lambda: arranged(sections()),
-        one.info.classes,
+        first.info.classes,
         ("csv", "parquet"),
         lead=lambda: lead_of(parts, explorer, runs=list(sources)),
         explorer=explorer,

@@ -12,7 +12,6 @@ import kdanalysis as kd
 from kdanalysis.studies.kept import SHOWN
 from kdanalysis.studies.run import open_run
 
-
 LABELS = {"all": LOSS, "some": kd.Truncated(8, temperature=2.0)}  # which rows have a label
 
 
