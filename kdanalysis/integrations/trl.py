@@ -109,9 +109,21 @@ class RecordsDistillation(_Records):
 
     Its logits are never made: hidden states and heads are, and the recorder makes the logits of the
     recorded rows alone. The rows are the completions' tokens that count in the loss.
+
+    Raises:
+        ValueError: the teacher is on a server, as that of ``ServerDistillationTrainer``.
     """
 
     _states: dict[str, Tensor] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.teacher_model is None:
+            raise ValueError(
+                f"{type(self).__name__} has no teacher here: a server gives a few of its "
+                f"log-probabilities, and a run needs a logit of every class; hold kd.SparseTeacher "
+                f"of them against the student's logits with kd.truncation"
+            )
 
     def own_loss(self) -> Loss:
         """Return the generalised JSD with the trainer's beta and temperature."""
