@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import pandas as pd
 
 from kdanalysis.core.arguments import fitted, typed
+from kdanalysis.core.wording import Named
 from kdanalysis.draw.colours import let_name_colours
 from kdanalysis.draw.labels import relabel
 from kdanalysis.draw.look import Axes, Figure, styled
@@ -23,7 +24,7 @@ from kdanalysis.losses import term_colour_of
 let_name_colours(term_colour_of)  # a term has the colour that its loss gives it
 
 MOST_LISTED = 320  # letters of the names of tables in an error
-NOUNS: dict[str, type["Noun"]] = {}
+NOUNS: dict[str, type["Noun"]] = Named()
 Names = Sequence[str] | None
 Tables = Mapping[str, pd.DataFrame]
 

@@ -13,9 +13,9 @@ from functools import cached_property
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.partition import Target, TopK
 from kdanalysis.core.regions import check_scales
+from kdanalysis.core.streams import check_temperature
 from kdanalysis.core.wording import told
 from kdanalysis.losses import DKD, GDKD, KD, CrossEntropy, Loss
-from kdanalysis.losses.base import check_temperature
 from kdanalysis.losses.parts import KDParts
 
 LEAST = {

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdanalysis.core.arguments import fitted
 from kdanalysis.core.gram import HasGradients
-from kdanalysis.core.logits import check_logits
+from kdanalysis.core.logits import check_dense, check_logits
 from kdanalysis.core.warn import warn
 from kdanalysis.losses import Loss
 from kdanalysis.losses.sides import Labels, is_soft, refuse_wide
@@ -97,6 +97,7 @@ def check_batch(student: Any, teacher: Any, target: Any, sample_id: Any) -> None
     for name, values in given.items():
         if not isinstance(values, Tensor) and not (name == "sample_id" and values is None):
             raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
+    check_dense(student=student, teacher=teacher)
     if student.shape != teacher.shape:
         raise ValueError(
             f"the student gives logits of shape {tuple(student.shape)}, the teacher of "
@@ -164,11 +165,10 @@ def soft_of(target: Labels, label: Int[Tensor, " n"]) -> Float[Tensor, "n c"] | 
 
 def warn_of_repeated(sample_id: Tensor) -> None:
     """Warn where a sample id comes twice in a captured batch."""
-    repeated = len(sample_id) - len(sample_id.unique())
-    if repeated:
+    if len(sample_id.unique()) < len(sample_id):
         warn(
-            f"{repeated} sample ids come twice in a batch: a row is known by its step and sample "
-            f"id, so only the first of each is read back"
+            "sample ids come twice in a batch: a row is known by its step and sample id, so only "
+            "the first of each is read back; the run says how many are left out"
         )
 
 

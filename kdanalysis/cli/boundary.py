@@ -23,6 +23,7 @@ TYPED = {
     r"\bas config of kd\.read_sparse": "by --config",
     r"name them with student_blocks and teacher_blocks": "name them with --student-blocks and "
     "--teacher-blocks",
+    r"\boverwrite=True": "--overwrite",
     r"(^|: )keys (?=name |cannot name )": r"\1--keys ",
 }
 LONGEST = 400  # letters of a line on stderr

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from kdanalysis.core.wording import printable
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -103,14 +105,6 @@ def literal(value: object, style: str = "") -> "Text":
     from rich.text import Text
 
     return Text(printable(value), style=style)
-
-
-def printable(value: object) -> str:
-    """Return a name as it is written; no control character reaches the terminal."""
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def show(lines: Iterable[object], table: object) -> None:

@@ -35,7 +35,9 @@ def announce_disk(path: Path, size: int, what: str, way: str) -> None:
         ValueError: it has no room; ``way`` says how it would.
     """
     free = free_bytes(path)
-    said = f"{what} would write about {written(size)} to {path}, where {written(free)} are free"
+    said = (
+        f"{what} would write about {written(size)} to {path.name}, where {written(free)} are free"
+    )
     if size > free:
         raise ValueError(f"{said}: {way}")
     if size >= MUCH:

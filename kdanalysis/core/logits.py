@@ -1,5 +1,6 @@
 """Is it logits? One look for every door: files, tables, the recorder's first captured step."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -9,6 +10,7 @@ from kdanalysis.core.wording import told
 TOTALS = {1: "", 100: " (in percent)", 255: " (in 255ths)"}  # what rows of probabilities add up to
 ROUNDING = 0.25  # of a total: what rounding to two digits may move the sum of a hundred classes
 EXACT = 1e-3  # of a total, where there is a single row to go by
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ROWS_TO_LOOK = 16  # one number below 0 among them is enough
 ROWS_TO_WARN = 16  # so many rows between 0 and 1, one entry above a half, are hardly logits
 
@@ -52,6 +54,22 @@ def check_tensor(name: str, value: object, dims: int | None = None) -> None:
     if not isinstance(value, Tensor) or dims not in (None, value.dim()):
         of = "" if dims is None else f" of {dims} dimensions"
         raise ValueError(f"{name} must be a torch tensor{of}, got {told(value)}")
+
+
+def check_dense(**sides: Tensor) -> None:
+    """Raise a ValueError that names logits of a kind that cannot be computed with.
+
+    Sparse, nested and quantized tensors, those without data, and numbers that are not of float16,
+    bfloat16, float32 or float64: whole numbers, complex ones, eight bits.
+    """
+    for name, logits in sides.items():
+        strange = logits.layout != torch.strided or logits.is_nested or logits.is_meta
+        if strange or logits.dtype not in FLOATS:
+            kind = "nested" if logits.is_nested else f"{logits.layout}".removeprefix("torch.")
+            raise ValueError(
+                f"{name} logits are {logits.dtype} in a {kind} tensor on {logits.device.type}, "
+                f"need a dense one of float16, bfloat16, float32 or float64"
+            )
 
 
 def _telling(values: Float[Tensor, "n c"]) -> Float[Tensor, "m c"]:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.streams import check_temperature
 
 Real = int | float
 OF = ("probabilities", "logits")
@@ -55,12 +56,11 @@ def check_mixture(
     """Return the weights as parts of 1.
 
     Raises:
-        ValueError: one a teacher is needed, above 0; ``of`` is unknown; T is not above 0.
+        ValueError: one a teacher is needed, above 0; ``of`` is unknown; T is none of the losses.
     """
     if of not in OF:
         raise ValueError(f"of is one of {OF}, got {of!r}")
-    if temperature <= 0:
-        raise ValueError(f"temperature must be a finite number above 0, got {temperature!r}")
+    check_temperature(temperature)
     given = (1.0,) * count if weights is None else tuple(float(w) for w in weights)
     if len(given) != count or any(w <= 0 for w in given):
         raise ValueError(f"need a weight above 0 for each of {count} teachers, got {given}")

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdanalysis.core.arguments import fitted
+from kdanalysis.core.logits import check_dense
 from kdanalysis.core.partition import check_target
 
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
@@ -22,9 +23,11 @@ def check_batch(
     """Refuse a batch that no analyzer can read.
 
     Raises:
-        ValueError: other dimensions, no samples, fewer than two classes, another class count than
-            ``num_classes``, sides of different shapes, or targets that are no class indices.
+        ValueError: no dense floating numbers, other dimensions, no samples, fewer than two classes,
+            another class count than ``num_classes``, sides of different shapes, or targets that are
+            no class indices.
     """
+    check_dense(teacher=teacher, **({} if student is None else {"student": student}))
     if teacher.dim() != 2:
         raise ValueError(f"logits have shape {tuple(teacher.shape)}, need (samples, classes)")
     samples, classes = teacher.shape
@@ -57,22 +60,27 @@ def check_temperatures(temperatures: Sequence[float | int]) -> tuple[float, ...]
     """Return the temperatures as floats.
 
     Raises:
-        ValueError: there is none, one appears twice, or one is not a finite number above 0.
+        ValueError: there is none, one appears twice, or one is no number from 0.001 to 10 000.
     """
-    values = tuple(fitted("temperatures", temperatures, Sequence[float]))
+    given = fitted("temperatures", temperatures, Sequence[float])
+    values = tuple(check_temperature(t) for t in given)
     if not values:
         raise ValueError("need at least one temperature, got none")
-    for t in values:
-        if t <= 0:
-            raise ValueError(f"temperature must be a finite number above 0, got {t:g}")
     if len(set(values)) != len(values):
         raise ValueError(f"temperatures must differ from each other, got {values}")
     return values
 
 
 def check_temperature(temperature: float | int) -> float:
-    """Return one temperature as :func:`check_temperatures` does."""
-    return check_temperatures((temperature,))[0]
+    """Return it as a float; a ValueError where it is no number from 0.001 to 10 000.
+
+    Beyond that float32 holds no digit of logits / T that matters; from about 100 upwards float64
+    logits are the better input, since the terms are differences that shrink as T grows.
+    """
+    number = fitted("temperature", temperature, float)
+    if not 1e-3 <= number <= 1e4:
+        raise ValueError(f"temperature must lie between 0.001 and 10000, got {number:g}")
+    return number
 
 
 def finite_rows(*logits: Float[Tensor, "n c"] | None) -> Bool[Tensor, " n"]:

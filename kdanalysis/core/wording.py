@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from types import NoneType, UnionType
-from typing import Any, SupportsFloat, SupportsIndex, Union, get_args, get_origin
+from typing import Any, SupportsFloat, SupportsIndex, TypeVar, Union, get_args, get_origin
 
 from jaxtyping import AbstractArray
 
+Value = TypeVar("Value")
 MOST = 80  # letters of a value
 WORDS: dict[Any, str] = {
     **dict.fromkeys((int, SupportsIndex), "a whole number"),
@@ -15,6 +17,14 @@ WORDS: dict[Any, str] = {
     Callable: "a function",
 }
 ENTRIES = {"Float": "floating numbers", "Int": "whole numbers", "Bool": "truth values"}
+
+
+class Named(dict[str, Value]):
+    """A dict that says which names it has where one is asked for that it has not."""
+
+    def __missing__(self, name: Any) -> Value:
+        there = shorten(", ".join(self) or "none", 4 * MOST, placeholder=" ...")
+        raise KeyError(f"there is no {told(name)}; there are: {there}")
 
 
 def words(hint: Any) -> str:
@@ -45,6 +55,14 @@ def _one_of(kinds: list[str]) -> str:
             known.pop(narrow, None)
     between = ", or " if any("each" in kind for kind in known) else " or "
     return between.join(sorted(known, key=lambda kind: kind == "None"))
+
+
+def printable(value: object) -> str:
+    """Return a name as it is written; no control character reaches a message or the terminal."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def told(value: Any) -> str:

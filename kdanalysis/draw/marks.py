@@ -34,7 +34,7 @@ def heat_map(
         cells: a value by row and column, NaN for an empty cell.
         texts: by (row, column).
         dark: whether a value's colour is so dark that its text is white.
-        rows: names beside the axes, shown as they are; no ticks where there are none.
+        rows: names beside the axes, up to 24 letters of each; no ticks where there are none.
         columns: names below them; turned where one is longer than ``longest``.
         longest: most letters of names that stand side by side.
         ink: colour of the texts on light cells.
@@ -44,6 +44,7 @@ def heat_map(
         colour = "white" if dark(cells[row, column]) else ink
         ax.text(column, row, text, ha="center", va="center", fontsize=fine(), color=colour)
     image = ax.imshow(cells, **({"aspect": "auto"} | look))
+    rows, columns = ([short(name, 24) for name in names] for names in (rows, columns))
     ax.set_yticks(range(len(rows)), labels=rows, parse_math=False)
     ax.set_xticks(range(len(columns)), labels=columns, parse_math=False)
     if max(map(len, columns), default=0) > longest:

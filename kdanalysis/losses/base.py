@@ -84,7 +84,7 @@ class Loss(nn.Module, ABC):
         self,
         student: Float[Tensor, "n c *r"],
         teacher: Float[Tensor, "n c *t"] | SparseTeacher,
-        target: Labels,
+        target: Labels | None = None,
         ramp: Real = 1.0,
     ) -> dict[str, Float[Tensor, " n"]]:
         """Return the value of every term for every sample, in nats.
@@ -92,15 +92,17 @@ class Loss(nn.Module, ABC):
         Args:
             student: the student's logits.
             teacher: the teacher's logits, or what is known of them.
-            target: class indices, or a distribution over the classes for every sample, (n, c).
+            target: class indices, or a distribution over the classes for every sample, (n, c);
+                None will do where the loss needs no labels.
             ramp: factor on the distillation terms (cross-entropy keeps its weight 1), for the
                 linear warm-up of DKD and GDKD; see ``linear_ramp``.
 
         Raises:
             ValueError: shapes differ, a logit is NaN or infinite, a target that the loss uses is
-                no class index, or a distribution where it needs one, or the loss needs what a
-                SparseTeacher does not know.
+                missing, no class index, or a distribution where it needs one, or the loss needs
+                what a SparseTeacher does not know.
         """
+        target = self._given(student, target)
         student, teacher = self._checked(student, teacher, target)
         return self.values(student, teacher, self.used_of(target), check_ramp(ramp))
 
@@ -112,7 +114,7 @@ class Loss(nn.Module, ABC):
         self,
         student: Float[Tensor, "n c *r"],
         teacher: Float[Tensor, "n c *t"] | SparseTeacher,
-        target: Labels,
+        target: Labels | None = None,
         ramp: Real = 1.0,
     ) -> dict[str, Float[Tensor, "n c *r"]]:
         """Return the gradient of every term in the student's logits, one row a sample.
@@ -123,6 +125,7 @@ class Loss(nn.Module, ABC):
         sides are confident of the same class the gradient is small, and float64 logits keep more
         of its digits.
         """
+        target = self._given(student, target)
         seen, teacher = self._checked(student, teacher, target)
         slopes = self.slopes(seen, teacher, self.used_of(target), check_ramp(ramp))
         left = student.shape[1] - seen.shape[1]
@@ -146,6 +149,16 @@ class Loss(nn.Module, ABC):
                 f"distributions of shape {tuple(target.shape)}; CrossEntropy takes them, KD and "
                 f"GDKD need no label"
             )
+
+    def _given(self, student: Any, target: Any) -> Any:
+        if target is not None or not isinstance(student, Tensor):
+            return target
+        if self.needs_target:
+            raise ValueError(
+                f"{self.needs_index or type(self).__name__} needs the label of every sample, got "
+                f"None: give class indices (n,) as target"
+            )
+        return torch.zeros(len(student), dtype=torch.long, device=student.device)
 
     def _checked(self, student: Any, teacher: Any, target: Any) -> tuple[Tensor, Side]:
         self.check_targets(target)
@@ -196,18 +209,6 @@ def check_loss(loss: Loss) -> Loss:
             f"of another loss: give it the other loss as its base"
         )
     return loss
-
-
-def check_temperature(temperature: Real) -> float:
-    """Return it as a float; a ValueError where it is no number from 0.001 to 10 000.
-
-    Beyond that float32 holds no digit of logits / T that matters; from about 100 upwards float64
-    logits are the better input, since the terms are differences that shrink as T grows.
-    """
-    number = float(temperature)
-    if not 1e-3 <= number <= 1e4:
-        raise ValueError(f"temperature must lie between 0.001 and 10000, got {temperature!r}")
-    return number
 
 
 def check_ramp(ramp: Real) -> Real:

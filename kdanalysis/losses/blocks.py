@@ -6,7 +6,8 @@ from typing import SupportsIndex
 import torch
 from torch import Tensor
 
-from kdanalysis.losses.base import Loss, Real, check_loss, check_temperature
+from kdanalysis.core.streams import check_temperature
+from kdanalysis.losses.base import Loss, Real, check_loss
 from kdanalysis.losses.plain import KD, CrossEntropy
 
 STUDENT, PARTS = "student", ("task", "distill", "cross")

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import SupportsFloat, SupportsIndex
 
 from kdanalysis.core.partition import AutoK, Target, Top1, Top1TopK, TopK
-from kdanalysis.losses.base import Real, check_temperature
+from kdanalysis.core.streams import check_temperature
+from kdanalysis.losses.base import Real
 from kdanalysis.losses.parts import Decoupled
 
 

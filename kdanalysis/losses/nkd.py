@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from kdanalysis.core.partition import check_target
-from kdanalysis.losses.base import Loss, Real, check_temperature
+from kdanalysis.core.streams import check_temperature
+from kdanalysis.losses.base import Loss, Real
 
 
 class NKD(Loss, name="nkd"):

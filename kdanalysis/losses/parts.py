@@ -10,8 +10,9 @@ from kdanalysis.core.divergence import DIVERGENCES, decompose, slopes
 from kdanalysis.core.partition import Chosen, Members, Partition
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_rows import filled, refuse_unknown
+from kdanalysis.core.streams import check_temperature
 from kdanalysis.core.support import Support
-from kdanalysis.losses.base import Loss, Real, check_temperature
+from kdanalysis.losses.base import Loss, Real
 from kdanalysis.losses.sides import Side
 
 MASS = "mass"  # the weight of a low term in KD: the teacher's mass of its group

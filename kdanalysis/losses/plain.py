@@ -8,7 +8,8 @@ from torch.nn.functional import one_hot
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.partition import check_target
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.losses.base import Loss, Real, check_temperature
+from kdanalysis.core.streams import check_temperature
+from kdanalysis.losses.base import Loss, Real
 from kdanalysis.losses.sides import Side, distributions, is_soft
 
 NO_LABEL = -1  # what a run keeps for a sample without a label

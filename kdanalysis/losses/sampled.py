@@ -9,7 +9,8 @@ from kdanalysis.core.partition import check_target
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_checks import number
 from kdanalysis.core.sparse_rows import log_of
-from kdanalysis.losses.base import Loss, Real, check_temperature
+from kdanalysis.core.streams import check_temperature
+from kdanalysis.losses.base import Loss, Real
 from kdanalysis.losses.sides import Side
 
 ESTIMATORS = ("k1", "k2", "k3", "pg")

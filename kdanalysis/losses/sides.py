@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from kdanalysis.core.logits import check_dense
 from kdanalysis.core.partition import check_target
 from kdanalysis.core.regions import count_regions
 from kdanalysis.core.sparse import SparseTeacher
@@ -196,6 +197,7 @@ def _check_kinds(target: Any, **sides: Any) -> None:
     for name, values in (sides | {"target": target}).items():
         if not isinstance(values, Tensor):
             raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
+    check_dense(**sides)
     refuse_wide(target)
     wrong = target.is_floating_point() or target.is_complex() or target.dtype == torch.bool
     if wrong and not is_soft(target):

@@ -4,7 +4,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from kdanalysis.core.divergence import divergence_terms
-from kdanalysis.losses.base import Loss, Real, check_temperature
+from kdanalysis.core.streams import check_temperature
+from kdanalysis.losses.base import Loss, Real
 from kdanalysis.losses.sides import memberships
 
 

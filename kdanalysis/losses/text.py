@@ -162,9 +162,11 @@ OPTION = re.compile(r"[^:=]*=|[\d./ ]*$")
 
 @typed
 def parse_losses(
-    texts: str | Iterable[str], temperature: float | int | None = None
+    texts: str | Iterable[str | Loss], temperature: float | int | None = None
 ) -> dict[str, Loss]:
     """Read lists of losses; the label of each is its name, or all of its text where names repeat.
+
+    A loss that is made already is called by the options that are not its usual ones.
 
     A comma separates losses as well as the options of one. A piece that begins with ``key=`` or is
     a bare number belongs to the loss before it, everything else begins another loss.
@@ -176,14 +178,15 @@ def parse_losses(
 
     Args:
         texts: one list or several, read as one.
-        temperature: of every loss that has one and names none; each loss's own default if None.
+        temperature: of every written loss that has one and names none; its own default if None.
 
     Raises:
         ValueError: as :func:`parse_loss`, an option before any loss, or a loss given twice.
     """
     texts = [texts] if isinstance(texts, str) else list(texts)
-    written = [loss for text in texts for loss in split_list(text)]
-    losses = [parse_loss(text, temperature) for text in written]
+    given = [one for t in texts for one in (split_list(t) if isinstance(t, str) else [t])]
+    losses = [parse_loss(one, temperature) if isinstance(one, str) else one for one in given]
+    written = [one if isinstance(one, str) else called(one) for one in given]
     for place, loss in enumerate(losses):
         earlier = [repr(other) for other in losses[:place]]
         if repr(loss) in earlier:
@@ -205,6 +208,22 @@ def split_list(text: str) -> list[str]:
         else:
             raise ValueError(f"the list of losses {text!r} begins with an option: need a name")
     return losses
+
+
+def called(loss: Loss) -> str:
+    """Return what to call a loss: its name, and those of its options that are not the usual ones.
+
+    >>> called(parse_loss("gdkd:k=3,weights=1/2/.5,temperature=4"))
+    'gdkd:k=3,weights=1/2/0.5'
+    """
+    options = []
+    for name, parameter in signature(type(loss)).parameters.items():
+        value = getattr(loss, name)
+        if value != parameter.default:
+            several = value if isinstance(value, tuple) else (value,)
+            parts = (f"{one:g}" if isinstance(one, float) else str(one) for one in several)
+            options.append(f"{name}={'/'.join(parts)}")
+    return ":".join([loss.name or type(loss).__name__, ",".join(options)]).removesuffix(":")
 
 
 def labels(written: Iterable[str]) -> list[str]:

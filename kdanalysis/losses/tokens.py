@@ -10,8 +10,9 @@ from kdanalysis.core.measures import Measure, Reverse
 from kdanalysis.core.partition import TopK
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_checks import number
+from kdanalysis.core.streams import check_temperature
 from kdanalysis.core.truncated import Known, dense_known, slope, sparse_known, value
-from kdanalysis.losses.base import Loss, Real, check_temperature
+from kdanalysis.losses.base import Loss, Real
 from kdanalysis.losses.sides import Side
 
 WHOLE = ("bucket", "renormalise")  # what makes two distributions of the K tokens

@@ -19,7 +19,7 @@ from kdanalysis.studies.source import MOST, Source
 @typed
 def compare(
     sources: str | Path | Mapping[str, Any] | Iterable[str | Path],
-    losses: str | Iterable[str] | Mapping[str, Loss] | None = None,
+    losses: str | Iterable[str | Loss] | Mapping[str, Loss] | None = None,
     match_norm: bool = False,
     temperature: float | None = None,
     device: torch.device | str = "cpu",
@@ -35,7 +35,7 @@ def compare(
         sources: a file of logits, a run folder or arrays, or several of them, by name or not. Runs
             recorded with ``TopK`` have the tables that their classes give, at T and k that all of
             them kept; the facts say which are left out.
-        losses: at least two, as ``kd,dkd,gdkd:k=5`` or by labels of your own.
+        losses: at least two, as ``kd,dkd,gdkd:k=5``, as made already, or by labels of your own.
         match_norm: show the terms with the factors that make every loss step as far as the first.
         temperature: of every loss that names none of its own, or of the losses that runs are looked
             at with.
@@ -79,5 +79,7 @@ def open_all(
         sources = [sources]
     if isinstance(sources, Mapping) and "teacher_logits" in sources:
         sources = {"arrays": sources}
+    if not (sources := sources if isinstance(sources, Mapping) else list(sources)):
+        raise ValueError("nothing to compare: give a file of logits, a run folder or arrays")
     most = MOST["samples"] if losses is None else MOST_STEPS
     return open_sources(sources, most, keys, vocabulary)

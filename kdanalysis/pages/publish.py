@@ -88,14 +88,14 @@ def check_folder(path: Path, overwrite: bool, ours: Collection[str], mark: str) 
         raise FileExistsError(f"{path} is a file: give a folder that does not exist yet")
     if not overwrite:
         raise FileExistsError(
-            f"{path} exists already: give another folder, or --overwrite to replace it"
+            f"{path} exists already: give another folder, or overwrite=True to replace it"
         )
     found = {entry.name for entry in path.iterdir()}
     others = sorted(name for name in found - set(ours) if not name.startswith(LEFTOVERS))
     if mark not in found or others:
         what = f"it holds {others[0]!r}" if others else f"it has no {mark}"
         raise FileExistsError(
-            f"{path} was not written by this command alone ({what}), so --overwrite does not "
+            f"{path} was not written by this command alone ({what}), so overwrite=True does not "
             "replace it"
         )
 
@@ -124,7 +124,7 @@ def output_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
         raise FileExistsError(f"{path} is a folder: give the name of a file")
     if path.exists() and not overwrite:
         raise FileExistsError(
-            f"{path} exists already: give another name, or --overwrite to replace it"
+            f"{path} exists already: give another name, or overwrite=True to replace it"
         )
     with place_beside(path) as place:
         (place / _NEW).mkdir()
@@ -156,12 +156,20 @@ def place_beside(path: Path) -> Iterator[Path]:
 
     One that a killed process left is taken away first: nobody holds the lock that lies in it.
     Folders above that were not there are made, and go where nothing came into them.
+
+    Raises:
+        OSError: nothing can be written there.
     """
     made = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{escape(path.name)}.????????.tmp"):
-        _take_away(left, path)
-    place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{escape(path.name)}.????????.tmp"):
+            _take_away(left, path)
+        place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    except OSError as error:
+        above = next(folder for folder in path.parents if folder.exists())
+        why = error.strerror if above.is_dir() else "it is a file"
+        raise type(error)(f"{path} cannot be made in {above}: {why}") from error
     try:
         with filelock.FileLock(place / _LOCK, timeout=0):
             yield place

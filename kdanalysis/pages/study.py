@@ -12,6 +12,7 @@ import pandas as pd
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Noun, Picture, Reading, figure_of
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.wording import Named
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import Lead
@@ -59,12 +60,12 @@ class Study:
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
         """The tables by name, with a first column ``run`` where they are of several."""
-        return {noun: joined(of_noun) for noun, of_noun in self.parts.items()}
+        return Named((noun, joined(of_noun)) for noun, of_noun in self.parts.items())
 
     @cached_property
     def readings(self) -> dict[str, Reading]:
         """Sentence and number of every table that has them; of several runs those of each."""
-        found = {}
+        found = Named()
         for noun, of_noun in self.parts.items():
             known = load_nouns().get(noun)
             if known is not None and known.reading is not None:

@@ -28,7 +28,7 @@ from kdanalysis.studies.source import Source
 
 BATCH = 2**23  # rows x classes read together
 POSITION = "of the sample ids, taken for those of kd.tokens: text times 2^20, plus position"
-Losses = str | Iterable[str] | Mapping[str, Loss] | None
+Losses = str | Iterable[str | Loss] | Mapping[str, Loss] | None
 
 
 @typed

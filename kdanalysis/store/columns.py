@@ -155,6 +155,8 @@ class Columns:
             whole, wrong = labels(whole, self.num_classes)
             noun = self.columns[0].split("_")[1]
             need = f"0 to {self.num_classes - 1}, the {self.num_classes} classes of its {noun}"
+            if values.min() == 1 and values.max() == self.num_classes:
+                need += "; these labels seem to count from 1: lower them by 1"
         else:
             wrong, need = whole != values, "a number that int64 holds"  # of uint64
         if wrong.any():

@@ -1,6 +1,7 @@
 """The samples of a run for other tools: Parquet lists, .npz or .safetensors."""
 
 import json
+import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kdanalysis.core.limits import announce_disk
 from kdanalysis.store.files import whole_file
 from kdanalysis.store.formats.safetensors import DTYPES
 from kdanalysis.store.kinds import KINDS
@@ -34,7 +36,8 @@ def export(path: str | Path, out: str | Path, fmt: Format = "list") -> Path:
     Raises:
         FileExistsError: where ``out`` exists.
         FileNotFoundError: where ``path`` is no run folder.
-        ValueError: for an unknown format, another suffix, or a run without samples.
+        ValueError: for an unknown format, another suffix, a run without samples, or a disk
+            without room.
     """
     run, out = StoredRun(path), Path(out)
     if fmt not in SUFFIX or out.suffix != SUFFIX[fmt]:
@@ -49,6 +52,8 @@ def export(path: str | Path, out: str | Path, fmt: Format = "list") -> Path:
             f"{path} keeps {run.info.kept} classes a row and sums over the others: its rows are no "
             f"logits to export; kd.open(path) has its tables"
         )
+    what, way = f"{path}: {run.num_rows:,} rows", "give a path on another disk"
+    announce_disk(out, sum(_bytes(run, name, fmt) for name in _names(run)), what, way)
     with whole_file(out) as file:
         _WRITERS[fmt](run, file)
     return out
@@ -63,6 +68,15 @@ def _shape(run: StoredRun, name: str) -> tuple[int, ...]:
     return (run.num_rows, *(run.info.sizes[axis] for axis in axes))
 
 
+def _dtype(run: StoredRun, name: str, fmt: Format) -> np.dtype:
+    dtype = run.dtype(name)
+    return np.promote_types(dtype, np.float32) if fmt == "list" and name in _KIND.cells else dtype
+
+
+def _bytes(run: StoredRun, name: str, fmt: Format) -> int:
+    return math.prod(_shape(run, name)) * _dtype(run, name, fmt).itemsize
+
+
 def _column(run: StoredRun, name: str) -> Iterator[memoryview]:
     dtype = run.dtype(name)
     for batch in run.batches([name], _BATCH):
@@ -71,7 +85,7 @@ def _column(run: StoredRun, name: str) -> Iterator[memoryview]:
 
 def _write_list(run: StoredRun, file: BinaryIO) -> None:
     names, c = _names(run), run.info.num_classes
-    wide = {n: np.promote_types(run.dtype(n), np.float32) for n in names if n in _KIND.cells}
+    wide = {n: _dtype(run, n, "list") for n in names if n in _KIND.cells}
     types = {
         n: pa.list_(pa.from_numpy_dtype(wide[n])) if n in wide else _KIND.columns[n].type
         for n in names
@@ -113,7 +127,7 @@ def _write_safetensors(run: StoredRun, file: BinaryIO) -> None:
     header, end = {}, 0
     for name in sorted(_names(run), key=lambda n: -run.dtype(n).itemsize):  # keeps alignment
         dtype, shape = run.dtype(name), _shape(run, name)
-        begin, end = end, end + dtype.itemsize * int(np.prod(shape))
+        begin, end = end, end + _bytes(run, name, "safetensors")
         header[name] = {"dtype": codes[dtype.name], "shape": shape, "data_offsets": (begin, end)}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)

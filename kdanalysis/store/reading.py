@@ -4,13 +4,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from kdanalysis.core.wording import printable
+
 _LONGEST = 200  # letters of what a library says
 _MOST, _NAME = 6, 30  # names in a sentence, and letters of each
 
 
 def listed(names: Iterable[object]) -> str:
     """Return names as a list that stays short, however many and however long they are."""
-    names = [str(name) for name in names]
+    names = [printable(name) for name in names]
     shown = [n if len(n) <= _NAME else f"{n[:_NAME]}..." for n in names[:_MOST]]
     more = [f"and {len(names) - _MOST:,} more"] if len(names) > _MOST else []
     return ", ".join([*shown, *more]) or "nothing"

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.logits import check_dense
+from kdanalysis.store.floats import widen
 from kdanalysis.store.formats.table import ArrayInfo, RunFolder, Sliced
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.sources import KEYS, REGIONS, Logits, Regions, load_logits, load_regions
@@ -25,10 +28,7 @@ class Arrays(Sliced):
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         self.path = Path("arrays")
-        self._arrays = {
-            name: np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
-            for name, values in arrays.items()
-        }
+        self._arrays = {name: as_array(name, values) for name, values in arrays.items()}
         self.keys = tuple(self._arrays)
 
     def info(self, key: str) -> ArrayInfo:
@@ -38,6 +38,23 @@ class Arrays(Sliced):
     def rows(self, key: str, start: int, stop: int) -> np.ndarray:
         """Return some rows."""
         return self._arrays[key][start:stop]
+
+
+def as_array(name: str, values: Any) -> np.ndarray:
+    """Return what was given as an array; bfloat16 comes as float32, exactly.
+
+    Raises:
+        ValueError: logits in a tensor that is none of dense floating numbers, or an array of which
+            a part is masked.
+    """
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} are masked in part: leave such rows out, or fill them")
+    if not hasattr(values, "detach"):
+        return widen(np.asarray(values))
+    if name.endswith("_logits"):
+        check_dense(**{name.removesuffix("_logits"): values})
+    held = values.detach().cpu()
+    return (held.float() if held.dtype == torch.bfloat16 else held).numpy()
 
 
 def open_logits(
@@ -131,8 +148,8 @@ def open_source(
     source = Source(called, logits, run, most_steps=most_steps)
     if student and not source.kept and "student_logits" not in source.columns():
         raise ValueError(
-            f"{source.path} holds teacher logits alone: the losses' gradients are in the student's "
-            f"logits, so student_logits are needed beside them"
+            f"{name or source.path} holds teacher logits alone: the losses' gradients are in the "
+            f"student's logits, so student_logits are needed beside them"
         )
     return source
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.limits import announce_disk
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import check_temperatures
 from kdanalysis.store.sparse_writer import writing_sparse
@@ -53,8 +54,8 @@ def sparsify(
     Raises:
         FileExistsError: ``out`` exists.
         FileNotFoundError: there is no such file of logits.
-        ValueError: another suffix, a k or T out of range or not kept, or a logit that is NaN or
-            inf.
+        ValueError: another suffix, a k or T out of range or not kept, a logit that is NaN or inf,
+            or a disk without room.
     """
     out, ladder = Path(out), check_temperatures(temperatures)
     source = open_source(source, kept=True)
@@ -65,6 +66,8 @@ def sparsify(
     stated = {"vocabulary": classes, "T": ladder[0], "k": k}
     read = COLUMNS if source.kept else ("teacher_logits",)
     columns = [n for n in (*read, *BESIDE) if n in source.columns()]
+    size = source.num_rows * (12 * k + 8 * (1 + len(ladder) + len({*BESIDE} & {*columns})))
+    announce_disk(out, size, f"{source.name}: {source.num_rows:,} rows", "take a smaller k")
     rows = max(1, WIDE // classes)
     with writing_sparse(out, stated) as writer:
         done = 0

@@ -12,9 +12,11 @@ from kdanalysis.analyzers.sweep.checks import check_ks, check_weights
 from kdanalysis.analyzers.sweep.sweep import COLUMNS, TermSweep
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.limits import announce_memory
+from kdanalysis.core.logits import check_dense
 from kdanalysis.core.streams import check_batch, check_temperatures, finite_rows
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
+from kdanalysis.studies.opening import as_array
 
 ROWS = 65_536  # looked at together; a batch of the analyzer
 
@@ -122,16 +124,15 @@ def as_logits(logits: Tensor | np.ndarray, side: str) -> Tensor:
         ValueError: it has other dimensions, or holds no floats.
     """
     if not isinstance(logits, Tensor):
-        logits = np.asarray(logits)
+        logits = as_array(f"{side} logits", logits)
         if logits.dtype.kind != "f":
             raise ValueError(f"{side} logits are {logits.dtype}, need floats")
         native = logits.dtype.newbyteorder("=")
         logits = torch.from_numpy(np.require(logits, native, requirements=["C", "W"]))
-    if logits.dim() != 2 or not logits.is_floating_point():
-        raise ValueError(
-            f"{side} logits have shape {tuple(logits.shape)} and type {logits.dtype}, "
-            f"need floats (samples, classes)"
-        )
+    check_dense(**{side: logits})
+    if logits.dim() != 2:
+        shape = tuple(logits.shape)
+        raise ValueError(f"{side} logits have shape {shape}, need (samples, classes)")
     return logits.detach()
 
 

@@ -18,7 +18,7 @@ from language.network import Network
 from language.text import CLASSES, Document, Rows, held_out_rows
 from language.training import Plan, logits_of
 
-KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+KS = tuple(2**power for power in range(12))  # those below the vocabulary
 DOCUMENTS = 40  # held-out files, a window of each
 LOSSES = "kd,trl-server,verl,axolotl,nemo"  # at their own K
 FEW = 1024  # rows for what looks at every class many times
@@ -60,6 +60,11 @@ def write(
     print(f"wrote {out / 'results'}", flush=True)
 
 
+def ks_of(logits: Tensor) -> tuple[int, ...]:
+    """Return how many tokens are kept, of logits (n, c)."""
+    return tuple(k for k in KS if k < logits.shape[-1])
+
+
 def snapshots(plan: Plan, out: Path) -> Iterator[tuple[int, Network]]:
     """Yield the steps that were kept, in their order, with the student of each."""
     numbers = [int(path.stem.split("-")[1]) for path in out.glob("student-*.pt")]
@@ -77,7 +82,7 @@ def by_step(ours: Tensor, theirs: Tensor, target: Tensor, rows: Rows) -> dict[st
         "position": np.tile(np.arange(length), documents),
         "token_class": np.array(CLASSES)[rows.classes.ravel()],
     }
-    study = kd.truncation(ours, theirs, KS, **about)
+    study = kd.truncation(ours, theirs, ks_of(theirs), **about)
     tables = {name: study.tables[name] for name in EVERY_STEP}
     lost = study.tables["truncation"]
     of_documents = over_documents(ours, theirs, length)
@@ -96,7 +101,7 @@ def over_documents(ours: Tensor, theirs: Tensor, length: int) -> pd.DataFrame:
     """
     lost, full, index = [], [], None
     for student, teacher in zip(ours.split(length), theirs.split(length), strict=True):
-        analyzer = kd.analyzers["truncation"](theirs.shape[1], KS)
+        analyzer = kd.analyzers["truncation"](theirs.shape[1], ks_of(theirs))
         analyzer.update(student, teacher)
         index = analyzer.table()[["measure", "convention", "k"]]
         lost.append(analyzer.lost[0].flatten())
@@ -138,7 +143,7 @@ def quality(ours: Tensor, theirs: Tensor, target: Tensor, length: int) -> pd.Dat
 
 def at_the_end(ours: Tensor, theirs: Tensor, target: Tensor) -> dict[str, pd.DataFrame]:
     """Return tables of the last student alone: sampling, T, the field's losses, the card."""
-    study = kd.truncation(ours[:FEW], theirs[:FEW], KS, (1, 2))
+    study = kd.truncation(ours[:FEW], theirs[:FEW], ks_of(theirs), (1, 2))
     named = {"teacher_logits": theirs[:FEW], "student_logits": ours[:FEW], "target": target[:FEW]}
     card, held = kd.diagnose(named, (1.0, 2.0)), kd.compare(named, losses=LOSSES, temperature=1.0)
     return {
@@ -163,6 +168,6 @@ def manifest(
         "student's loss": trained,
         **asdict(plan),
         "student's steps looked at": steps,
-        "K": list(KS),
+        "K": [k for k in KS if k < plan.vocabulary],
         "documents": rows.names,
     }

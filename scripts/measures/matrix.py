@@ -93,8 +93,7 @@ class Matrix:
         outcome = run_experiment(experiment, folder, self.device, resume=True)
         (run,) = outcome.runs
         accuracy, agreement = outcome.students.iloc[1][["accuracy", "agreement"]]
-        if seed == 0:
-            self.look_at_regions(experiment, run, folder)
+        self.look_at_regions(experiment, run, folder)
         result = {"student": name, "loss": self.losses[name], "seed": seed, "name": run}
         result |= {"accuracy": accuracy, "agreement": agreement}
         result |= {"cpu_seconds": round(time.process_time() - start, 1)}

@@ -137,7 +137,8 @@ def test_a_bad_file_is_one_sentence_and_leaves_nothing(run_command, tmp_path, ki
     ("option", "value", "words"),
     [
         ("--temperatures", "1;4", "cannot be read: need numbers above 0 between commas"),
-        ("--temperatures", "0,1", "temperature must be a finite number above 0, got 0"),
+        ("--temperatures", "0,1", "temperature must lie between 0.001 and 10000, got 0"),
+        ("--temperatures", "1e9", "temperature must lie between 0.001 and 10000, got 1e+09"),
         ("--temperatures", "2,2", "temperatures must differ"),
         ("--device", "gpu", "unknown device 'gpu'"),
         ("--figures", "gif", "figures cannot be written as 'gif': need svg, png, pdf"),
@@ -150,6 +151,23 @@ def test_a_bad_option_is_one_sentence(run_command, file, option, value, words):
     assert result.exit_code == 2
     (sentence,) = result.stderr.splitlines()
     assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("a.npy/card", "a.npy/card cannot be made in {0}/a.npy: it is a file"),
+        ("held", "held exists already: give another folder, or --overwrite to replace it"),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_named(run_command, file, tmp_path, out, words):
+    (tmp_path / "held").mkdir()
+    (tmp_path / "held" / "report.html").touch()
+    np.save(tmp_path / "a.npy", LOGITS)
+    result = run_command("diagnose", file, "--out", tmp_path / out)
+    assert result.exit_code == 2
+    assert words.format(tmp_path) in result.stderr
+    assert "=True" not in result.stderr
 
 
 def test_a_folder_that_is_no_run_is_refused(run_command, tmp_path):

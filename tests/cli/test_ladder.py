@@ -69,7 +69,7 @@ def test_blocks_are_chosen_and_the_fit_takes_so_many_images(run_command, network
         (("--student-blocks", "layer1"), "the student has 1 blocks and the teacher 3"),
         (("--loss", "kdd"), "unknown loss 'kdd'"),
         (("--strength", "-1"), "strength must be a finite number from 0"),
-        (("--temperature", "0"), "temperature must be a finite number above 0"),
+        (("--temperature", "0"), "temperature must lie between 0.001 and 10000"),
         (("--fit-images", "0"), "--fit-images 0: need 1 or more"),
         (("--fit-images", "-5"), "--fit-images -5: need 1 or more"),
     ],

@@ -55,7 +55,9 @@ def test_folders_above_go_where_nothing_came_into_them(tmp_path, output):
 
 def test_a_folder_in_use_is_refused_and_kept(tmp_path):
     fill(tmp_path / "out", "old")
-    with pytest.raises(FileExistsError, match="exists already: give another folder, or --overwr"):
+    with pytest.raises(
+        FileExistsError, match="exists already: give another folder, or overwrite=True"
+    ):
         fill(tmp_path / "out")
     assert (tmp_path / "out" / "report.html").read_text() == "old"
 
@@ -120,7 +122,7 @@ def test_a_file_appears_when_complete_and_only_then(tmp_path):
 
 def test_an_existing_file_is_replaced_only_when_asked(tmp_path):
     write(tmp_path / "out.csv", "old")
-    with pytest.raises(FileExistsError, match="give another name, or --overwrite"):
+    with pytest.raises(FileExistsError, match="give another name, or overwrite=True to"):
         write(tmp_path / "out.csv", "new")
     assert (tmp_path / "out.csv").read_text() == "old"
     write(tmp_path / "out.csv", "new", overwrite=True)

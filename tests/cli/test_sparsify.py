@@ -89,7 +89,7 @@ def test_a_bad_row_is_named_and_leaves_nothing(run_command, tmp_path, value):
     [
         (("-k", 41), "k must lie within 1 and 40, the classes"),
         (("-k", 0), "k must lie within 1 and 40, the classes"),
-        (("-k", 5, "--temperatures", "0"), "temperature must be a finite number above 0"),
+        (("-k", 5, "--temperatures", "0"), "temperature must lie between 0.001 and 10000"),
         (("-k", 5, "--temperatures", "1,1"), "temperatures must differ"),
     ],
 )

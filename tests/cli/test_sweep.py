@@ -94,7 +94,7 @@ def test_a_file_without_a_student_is_refused(run_command, tmp_path):
         ("--ks", "0", "got 0: a group would be empty"),
         ("--weights", "1/1", "--weights '1/1' cannot be read"),
         ("--weights", "1/-1/8", "need three weights of at least 0"),
-        ("--temperatures", "0,1", "temperature must be a finite number above 0, got 0"),
+        ("--temperatures", "0,1", "temperature must lie between 0.001 and 10000, got 0"),
     ],
 )
 def test_a_bad_option_is_one_sentence(run_command, file, option, value, words):

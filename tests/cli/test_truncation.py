@@ -66,7 +66,7 @@ def test_the_student_may_stand_in_a_file_of_its_own(run_command, file, tmp_path)
             ("--ks", "30"),
             "k must be a whole number from 1 to 29 where there are 30 classes, got 30",
         ),
-        (("--temperatures", "0"), "temperature must be a finite number above 0, got 0"),
+        (("--temperatures", "0"), "temperature must lie between 0.001 and 10000, got 0"),
         (("--student", "nowhere.npy"), "nowhere.npy does not exist"),
     ],
 )

@@ -9,6 +9,7 @@ from toy import Training, batches
 import kdanalysis as kd
 from kdanalysis.core import limits
 from kdanalysis.data import load_data
+from kdanalysis.store.export import export
 from kdanalysis.training import Experiment, refuse_full_disk
 from kdanalysis.training.settings import Settings
 
@@ -88,9 +89,47 @@ def test_what_is_much_is_said_beforehand_and_what_is_little_not(tmp_path, monkey
     for size in (99_999_999, 100_000_000):
         limits.announce_disk(tmp_path, size, "the capture", "no way")
         limits.announce_memory(size, "the table", "no way")
-    written = f"about 100.0 MB to {tmp_path}, where 3.0 GB are free"
+    written = f"about 100.0 MB to {tmp_path.name}, where 3.0 GB are free"
     memory = "the table will take about 100.0 MB of memory"
     assert said(caplog) == [f"the capture will write {written}", memory]
+
+
+def exporting(fmt):
+    def write(folder):
+        record(folder / "run")
+        out = folder / f"out.{ {'list': 'parquet'}.get(fmt, fmt) }"
+        return lambda: export(folder / "run", out, fmt)
+
+    return write
+
+
+def sparsifying(folder):
+    return lambda: kd.sparsify(rows(30, 50), folder / "out.parquet", 5)
+
+
+WRITTEN = {  # 30 rows; bytes
+    "export": (exporting("npz"), 30 * (2 * 6 * 2 + 3 * 8 + 2 * 4)),
+    "export as lists": (exporting("list"), 30 * (2 * 6 * 4 + 3 * 8 + 2 * 4)),
+    "sparsify": (sparsifying, 30 * (5 * (4 + 8) + 2 * 8)),
+}
+
+
+@pytest.mark.parametrize("what", WRITTEN)
+def test_a_file_says_what_it_takes_and_is_not_begun_where_there_is_no_room(
+    what, tmp_path, monkeypatch, caplog
+):
+    (make, size), free = WRITTEN[what], limits.free_bytes
+    write = make(tmp_path)
+    monkeypatch.setattr(limits, "free_bytes", lambda path: size - 1)
+    with pytest.raises(ValueError, match=r"30 rows would write about .* to out\..*: (give|take) a"):
+        write()
+    assert [one.stem for one in tmp_path.iterdir() if one.name != "run"] == []
+    monkeypatch.setattr(limits, "free_bytes", free)
+    monkeypatch.setattr(limits, "MUCH", size)
+    caplog.set_level("INFO", "kdanalysis")
+    out = write()
+    assert f"30 rows will write about {limits.written(size)} to {out.name}" in said(caplog)[-1]
+    assert size <= out.stat().st_size < 3 * size + 6000
 
 
 def rows(count, classes=4):

@@ -2,10 +2,14 @@
 
 import warnings
 
+import ml_dtypes
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from kdanalysis.core.logits import check_logits, check_tensor
+import kdanalysis as kd
+from kdanalysis.core.logits import check_dense, check_logits, check_tensor
 
 torch.manual_seed(0)
 LOGITS = 3 * torch.randn(40, 10)
@@ -69,3 +73,74 @@ def test_a_tensor_of_other_dimensions_and_what_is_none_are_named():
         check_tensor("teacher", torch.ones(3), 2)
     with pytest.raises(ValueError, match="target must be a torch tensor, got None"):
         check_tensor("target", None)
+
+
+@pytest.fixture
+def recorder(tmp_path):
+    with kd.Recorder(tmp_path / "run", kd.KD(), schedule=kd.every(1)) as recorder:
+        yield recorder
+
+
+TARGET = torch.zeros(40, dtype=torch.long)
+STRANGE = {
+    "float8_e4m3fn in a strided": lambda: LOGITS.to(torch.float8_e4m3fn),
+    "float32 in a sparse_coo": lambda: LOGITS.to_sparse(),
+    "float32 in a strided tensor on meta": lambda: LOGITS.to("meta"),
+}
+CAUGHT = {  # by the annotations too, which tests check and users do not
+    "complex64 in a strided": lambda: LOGITS.to(torch.complex64),
+    "int64 in a strided": lambda: LOGITS.long(),
+    "bool in a strided": lambda: LOGITS > 0,
+    "float32 in a nested": lambda: torch.nested.nested_tensor([*LOGITS], layout=torch.jagged),
+}
+WORDS = r"(student|teacher) logits are torch\.{}.*need a dense one of float16, bfloat16, "
+DOORS = {
+    "student of a loss": lambda one, _: kd.KD()(one, LOGITS, TARGET),
+    "teacher of a loss": lambda one, _: kd.KD()(LOGITS, one, TARGET),
+    "gradients": lambda one, _: kd.GDKD(k=2).gradients(one, LOGITS, TARGET),
+    "sweep": lambda one, _: kd.sweep(one, LOGITS, ks=(1,)),
+    "sweep of samples": lambda one, _: kd.sweep_samples(LOGITS, one, ks=(1,)),
+    "truncation": lambda one, _: kd.truncation(one, LOGITS, (1,)),
+    "arrays": lambda one, _: kd.diagnose({"teacher_logits": one}),
+    "analyzer": lambda one, _: kd.analyzers["mass"](10).update(one),
+    "recorder": lambda one, recorder: recorder.observe(TARGET, student=one, teacher=LOGITS),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("kind", STRANGE)
+def test_what_is_no_dense_tensor_of_floats_is_refused_at_every_door(kind, door, recorder):
+    with pytest.raises(ValueError, match=WORDS.format(kind)):
+        DOORS[door](STRANGE[kind](), recorder)
+
+
+@pytest.mark.parametrize("kind", CAUGHT)
+def test_no_other_kind_of_tensor_is_taken_for_logits(kind):
+    with pytest.raises(ValueError, match=WORDS.format(kind)):
+        check_dense(teacher=LOGITS, student=CAUGHT[kind]())
+
+
+@pytest.mark.parametrize("of", [torch.Tensor.bfloat16, torch.Tensor.half, torch.Tensor.double])
+def test_arrays_of_every_float_are_read_exactly(of):
+    given = {"teacher_logits": of(LOGITS), "student_logits": of(2 * LOGITS)}
+    expected = kd.open({name: z.double() for name, z in given.items()}).table("agreement")
+    pd.testing.assert_frame_equal(kd.open(given).table("agreement"), expected)
+
+
+def test_arrays_of_numpys_bfloat16_are_read_as_torchs():
+    named = {"teacher_logits": LOGITS.bfloat16(), "student_logits": (2 * LOGITS).bfloat16()}
+    arrays = {name: z.float().numpy().astype(ml_dtypes.bfloat16) for name, z in named.items()}
+    expected = kd.open(named).table("agreement")
+    pd.testing.assert_frame_equal(kd.open(arrays).table("agreement"), expected)
+    both = [kd.sweep(*pair.values(), (4,), (1, 3)) for pair in (named, arrays)]
+    pd.testing.assert_frame_equal(*both)
+
+
+def test_an_array_with_a_mask_is_refused_and_one_without_is_read():
+    whole = np.ma.masked_array(LOGITS.numpy(), False)
+    assert kd.open({"teacher_logits": whole}).table("mass").notna().all(axis=None)
+    masked = {"teacher_logits": np.ma.masked_greater(LOGITS.numpy(), 2)}
+    with pytest.raises(ValueError, match="teacher_logits are masked in part: leave such rows out"):
+        kd.open(masked)
+    with pytest.raises(ValueError, match="student logits are masked in part"):
+        kd.sweep(masked["teacher_logits"], LOGITS.numpy())

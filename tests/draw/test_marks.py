@@ -16,6 +16,16 @@ def dark(value: float) -> bool:
     return value > 0.5
 
 
+def test_long_names_lose_their_middle_so_that_the_cells_have_room():
+    ax = new_axes()
+    long = [f"{letter * 60}:low_other" for letter in "ab"]
+    heat_map(ax, CELLS, {}, dark, long, long)
+    for ticks in (ax.get_xticklabels(), ax.get_yticklabels()):
+        assert [len(tick.get_text()) for tick in ticks] == [24, 24]
+        assert ticks[1].get_text().startswith("bbb")
+    ax.figure.draw_without_rendering()  # a layout that fails warns
+
+
 def test_texts_stand_in_their_cells_and_are_white_on_dark_ones():
     ax = new_axes()
     texts = {(0, 0): "low", (0, 1): "high", (1, 0): "none"}

@@ -104,6 +104,14 @@ def needs_target_says_whether_the_labels_matter(loss: Loss) -> None:
     student, teacher, target = problem(loss, 3)
     one, two = (sum(loss(student, teacher, y).values()) for y in (target, (target + 1) % 7))
     assert loss.needs_target == (not torch.equal(one, two))
+    if loss.needs_target:
+        for asked in (loss, loss.gradients):
+            with pytest.raises(ValueError, match="needs the label of every sample, got None"):
+                asked(student, teacher)
+    else:
+        assert torch.equal(sum(loss(student, teacher).values()), one)
+        for name, slope in loss.gradients(student, teacher).items():
+            assert torch.equal(slope, loss.gradients(student, teacher, target)[name])
 
 
 def repr_gives_the_loss_back(loss: Loss) -> None:

@@ -91,7 +91,7 @@ def test_a_mass_is_a_factor_of_its_low_term(weights):
         ("gdkd:weights=1//0", "weights are numbers or 'mass', .* got '1//0'"),
         ("gdkd:weights=mass/1/1", "the high term has no mass of a group"),
         ("nkd:official=maybe", "nkd:official=maybe is not of the kind of its default False"),
-        ("kd:temperature=0", "temperature must lie between 0.001 and 10000, got 0.0"),
+        ("kd:temperature=0", "temperature must lie between 0.001 and 10000, got 0"),
         ("dkd:partition=top2", "partition of DKD is 'target' or 'top1', got 'top2'"),
         ("sure-gdk", "unknown loss 'sure-gdk'; did you mean 'sure-gdkd'"),
         ("sure-kd:treshold=0.9", "loss 'kd' has no option 'treshold'; did you mean 'threshold'"),
@@ -138,6 +138,18 @@ def test_a_list_gives_its_losses(text, losses):
 
 def test_several_lists_are_read_as_one():
     assert list(parse_losses(["kd,dkd", "gdkd:k=2"])) == ["kd", "dkd", "gdkd"]
+
+
+def test_losses_that_are_made_already_stand_beside_texts():
+    mine = [KD(2.0), "dkd", GDKD(k=2), GDKD(k=3), Sum(CrossEntropy(), KD())]
+    found = parse_losses(mine, temperature=8)
+    assert found["kd"] is mine[0]
+    assert found["dkd"].temperature == 8
+    names = [*found]
+    assert names[:4] == ["kd", "dkd", "gdkd:k=2", "gdkd:k=3"]
+    assert names[4].startswith("sum")
+    with pytest.raises(ValueError, match="'kd' and 'kd' are both KD"):
+        parse_losses(["kd", KD()])
 
 
 def test_a_temperature_goes_to_the_losses_that_name_none():

@@ -31,6 +31,14 @@ def test_readings_are_those_of_the_nouns(arrays):
     assert set(study.readings) <= set(study.tables)
 
 
+def test_a_name_that_is_not_there_is_answered_with_those_that_are(arrays):
+    study = kd.diagnose(arrays)
+    for held in (study.tables, study.readings, kd.analyzers):
+        with pytest.raises(KeyError, match=r"there is no 'mas'; there are: \w+, .*"):
+            held["mas"]
+        assert "mas" not in held
+
+
 def test_a_figure_is_drawn_on_the_axes_given_or_in_a_figure_of_its_own(arrays):
     study, ax = kd.diagnose(arrays), kd.new_axes()
     assert study.figure("mass", ax) is ax
@@ -96,6 +104,9 @@ def test_losses_are_compared_by_text_or_by_name(arrays, losses):
 def test_nothing_to_compare_is_said(arrays):
     with pytest.raises(ValueError, match="arrays alone has nothing to be compared with"):
         kd.compare(arrays)
+    for none in ({}, [], iter(())):
+        with pytest.raises(ValueError, match="nothing to compare: give a file of logits, a run"):
+            kd.compare(none)
     with pytest.raises(ValueError, match="kd alone cannot be compared"):
         kd.compare(arrays, losses="kd")
     with pytest.raises(ValueError, match="matching norms is for losses"):

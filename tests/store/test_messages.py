@@ -33,6 +33,8 @@ def write(path, content):
             {"best_acc": torch.tensor(0.9), "state_dict": {"fc.weight": torch.zeros(3, 2)}},
             r"it has best_acc, state_dict \(a dict, no tensor\)",
         ),
+        ("x.npz", {"a\n\x17b": Z, "c": Z}, r"it has a\\n\\x17b, c, need one of"),
+        ("x.pt", torch.nn.Linear(2, 2), r"of tensors \(Unsupported global: GLOBAL torch.nn.mod"),
         ("x.npz", {"a": Z, "b": Z}, "or say with keys= which it is: teacher_logits=NAME"),
         ("x.npz", {f"{'layer' * 20}{i}": Z for i in range(300)}, "and 294 more, need one of"),
     ],
@@ -43,7 +45,7 @@ def test_the_cause_is_named_in_few_words(tmp_path, name, content, message):
         load_logits(tmp_path / name)
     said = str(caught.value).replace(str(tmp_path), "")
     assert len(said) <= 400
-    assert "\n" not in said
+    assert said.isprintable()
 
 
 @pytest.mark.parametrize("none", [-1, -100, 255])
@@ -65,3 +67,13 @@ def test_what_is_neither_a_class_nor_says_that_there_is_none_is_refused(tmp_path
     np.savez(tmp_path / "x.npz", logits=Z, y=[0, 1, wrong, 2])
     with pytest.raises(ValueError, match=f"has target {wrong} in row 2, need 0 to 2"):
         list(load_logits(tmp_path / "x.npz").batches(4))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [([1, 2, 3], True), ([0, 2, 3], False), ([2, 1, 4], False)]
+)
+def test_labels_that_count_from_1_are_told_so(tmp_path, given, said):
+    np.savez(tmp_path / "x.npz", logits=Z[:3], y=given)
+    with pytest.raises(ValueError, match="need 0 to 2, the 3 classes") as caught:
+        list(load_logits(tmp_path / "x.npz").batches(4))
+    assert ("count from 1: lower them by 1" in str(caught.value)) == said

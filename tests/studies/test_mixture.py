@@ -93,7 +93,7 @@ def test_rows_looked_at_in_parts_give_the_same_table(monkeypatch):
         ({"weights": (1,)}, "need a weight above 0 for each of 2 teachers, got .1.0,."),
         ({"weights": (1, -1)}, "need a weight above 0"),
         ({"of": "labels"}, "of is one of .'probabilities', 'logits'., got 'labels'"),
-        ({"temperature": 0}, "temperature must be a finite number above 0"),
+        ({"temperature": 0}, "temperature must lie between 0.001 and 10000"),
     ],
 )
 def test_what_cannot_be_mixed_is_refused(arguments, words):

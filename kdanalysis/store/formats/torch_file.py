@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kdanalysis.core.wording import printable
 from kdanalysis.store.formats.table import UNNAMED, ArrayInfo, Sliced
 from kdanalysis.store.reading import cause
 
@@ -105,8 +106,9 @@ def load_content(source: Path | BytesIO, path: Path | str) -> Any:
             warnings.simplefilter("ignore")  # torch warns of TorchScript, then refuses it
             return torch.load(source, map_location="cpu", mmap=mapped, weights_only=True)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0:1]
+        first, found, rest = str(error).partition("WeightsUnpickler error: ")
+        reason = (rest if found else first).strip().split("\n")[0]  # torch's advice is left out
         raise ValueError(
             f"{path} holds more than tensors or is damaged, and is not opened, because a pickle "
-            f"can run code: save a dict of tensors ({''.join(reason):.200})"
+            f"can run code: save a dict of tensors ({printable(reason):.200})"
         ) from error

@@ -128,7 +128,7 @@ def test_steps_are_needed_where_a_first_one_is_set():
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="temperature must be a finite number above 0"):
+    with pytest.raises(ValueError, match=r"temperature must lie between 0\.001 and 10000"):
         ClassDiscrepancy(12, 0)
     with pytest.raises(ValueError, match="the analyzer expects 3"):
         ClassDiscrepancy(3).update(STUDENT, TEACHER, TARGET)

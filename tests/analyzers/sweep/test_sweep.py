@@ -124,7 +124,7 @@ def test_a_gradient_of_zero_enters_no_mean_of_directions():
     ("arguments", "words"),
     [
         ((1,), "need at least 2 classes"),
-        ((8, (0,)), "temperature must be a finite number above 0, got 0"),
+        ((8, (0,)), "temperature must lie between 0.001 and 10000, got 0"),
         ((8, (1,), (0,)), "k must be a whole number from 1 to 7 where there are 8 classes, got 0"),
         ((8, (1,), (2, 8)), "got 8: a group would be empty"),
         ((8, (1,), ()), "need at least one k"),

@@ -182,8 +182,8 @@ def test_results_do_not_change_when_more_data_arrives(batch):
     [
         ((1,), "need at least 2 classes, got 1"),
         ((3, ()), "need at least one temperature, got none"),
-        ((3, (1, 0.0)), "temperature must be a finite number above 0, got 0"),
-        ((3, (-1,)), "temperature must be a finite number above 0, got -1"),
+        ((3, (1, 0.0)), "temperature must lie between 0.001 and 10000, got 0"),
+        ((3, (-1,)), "temperature must lie between 0.001 and 10000, got -1"),
         ((3, (1, 1.0)), "temperatures must differ"),
     ],
 )

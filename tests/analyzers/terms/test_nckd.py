@@ -112,7 +112,7 @@ def test_without_finite_rows_there_are_no_values():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="temperature must be a finite number above 0, got 0"):
+    with pytest.raises(ValueError, match=r"temperature must lie between 0\.001 and 10000, got 0"):
         NCKDByConfidence(0)
     with pytest.raises(ValueError, match="target of sample 0 is 12, need an index from 0 to 11"):
         NCKDByConfidence().update(STUDENT, TEACHER, TARGET + 12)

@@ -112,7 +112,7 @@ def test_a_batch_without_finite_rows_gives_nan(analyzer):
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="need at least one loss, got none"):
         TermShare({})
-    with pytest.raises(ValueError, match="temperature must be a finite number above 0, got -2"):
+    with pytest.raises(ValueError, match=r"temperature must lie between 0\.001 and 10000, got -2"):
         ShareByConfidence(LOSSES, -2)
     with pytest.raises(ValueError, match="the batch holds no samples"):
         TermShare(LOSSES).update(STUDENT[:0], TEACHER[:0], TARGET[:0])

@@ -75,7 +75,7 @@ def test_chunks_and_threads_change_nothing(monkeypatch):
         (((0,),), "k must be a whole number from 1 to 49 where there are 50 classes, got 0"),
         (((1, 50),), "got 50: a group would be empty"),
         (((),), "need at least one k"),
-        (((1,), (0,)), "temperature must be a finite number above 0, got 0"),
+        (((1,), (0,)), "temperature must lie between 0.001 and 10000, got 0"),
     ],
 )
 def test_bad_settings_are_refused(settings, words):
