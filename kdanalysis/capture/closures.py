@@ -55,7 +55,7 @@ class Closures:
 
         Optimizers that are none of torch's are not seen to step: of those nothing is known.
         """
-        if self._warned or not self._begun or self._step == self._begun or not self._counted:
+        if self._warned or not self._begun or self._step <= self._begun or not self._counted:
             return
         *given, student = zip(batch, self._counted[-1], strict=True)
         same = all(_equal(a, b) for a, b in given if a is not None and b is not None)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, distributed
 
 from kdanalysis.capture.record import Record
 from kdanalysis.capture.samples import (
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from kdanalysis.capture.recorder import Recorder
 
 
+SHARDED = (
+    "the head is sharded over ranks, each of which holds a part, and logits need all of it: give "
+    "kd.Projected on every rank weight.full_tensor() and bias.full_tensor() (fully_shard), or "
+    "observe inside FullyShardedDataParallel.summon_full_params(model, writeback=False)"
+)
+
+
 @typed
 @dataclass(frozen=True)
 class Projected:
@@ -36,8 +43,8 @@ class Projected:
 
     ``observe`` makes the logits of the recorded rows alone and measures the residual in the hidden
     states: ``hidden`` must be the very tensor that your loss is made of. ``loss`` makes them all.
-    Until a captured step is finished a copy of the student's weight is held. Of a head that is
-    sharded over ranks give the whole weight, on every rank.
+    Until a captured step is finished a copy of the student's weight is held. A head that is sharded
+    over ranks must be whole on every rank for as long as ``observe`` takes.
 
     Args:
         hidden: (m, d), what goes into the head, every position a row.
@@ -59,16 +66,13 @@ class Projected:
     cap: float | int | None = None
 
     def __post_init__(self) -> None:
+        if any(map(is_part, (self.hidden, self.weight, self.bias))) or is_flat(self.weight):
+            raise ValueError(SHARDED)
         shapes = tuple(self.hidden.shape), tuple(self.weight.shape)
         if not (len(shapes[0]) == len(shapes[1]) == 2 and shapes[0][1] == shapes[1][1]):
             raise ValueError(
                 f"need hidden states (m, d) and the head's weight (c, d), got {shapes[0]} and "
                 f"{shapes[1]}: flatten batch and positions, and give your loss what you flattened"
-            )
-        if any(hasattr(side, "full_tensor") for side in (self.hidden, self.weight, self.bias)):
-            raise ValueError(
-                "the head is sharded over ranks (FSDP2, DTensor), and logits need all of it: give "
-                "kd.Projected weight.full_tensor() and bias.full_tensor(), made on every rank"
             )
         if self.cap is not None and self.cap <= 0:
             raise ValueError(f"cap squeezes the logits between -cap and cap, got {self.cap}")
@@ -86,6 +90,18 @@ class Projected:
         places = self.at(torch.arange(len(self)) if rows is None else rows)
         made = torch.nn.functional.linear(self.hidden[places], self.weight, self.bias) * self.scale
         return made if self.cap is None else self.cap * torch.tanh(made / self.cap)
+
+
+def is_part(side: Tensor | None) -> bool:
+    """Whether a tensor is a rank's part of one, or a view of what FSDP frees between its passes."""
+    if side is None or hasattr(side, "full_tensor"):
+        return side is not None
+    return side.numel() > 0 and side.untyped_storage().nbytes() == 0
+
+
+def is_flat(weight: Tensor) -> bool:
+    """Whether a weight lies flat, as FSDP leaves a rank's part of an original parameter."""
+    return weight.dim() == 1 and distributed.is_available() and distributed.is_initialized()
 
 
 @dataclass(frozen=True)

@@ -137,3 +137,5 @@ def print_runs(study: "Study", sources: "Mapping[str, Source]") -> None:
         if note := left_out(table):
             typer.echo(f"{name}: {sources[name].num_rows:,} samples{note}")
     typer.echo(overview_sentence(frame))
+    if silent := study.facts.get("no gradient"):
+        typer.echo(f"No gradient {silent}.")

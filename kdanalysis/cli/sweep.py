@@ -63,4 +63,6 @@ def sweep(
         table = study.tables["sweep"]
         more = f"{left_out(table)}; an excerpt, --out writes all of it"
         print_frame(excerpt(table), title=heading(source, file, more))
+        if silent := study.facts.get("no gradient"):
+            typer.echo(f"No gradient: {silent}.")
         write(study)

@@ -73,8 +73,8 @@ def truncation(
             return
         print_frame(excerpt(study.tables["truncation"]), title=title)
         print_facts({noun: reading.sentence for noun, reading in study.readings.items()})
-        if "left out" in study.facts:
-            print_facts({"left out": study.facts["left out"]})
+        told = ("no gradient", "left out")
+        print_facts({label: study.facts[label] for label in told if label in study.facts})
         write(study)
 
 

@@ -24,15 +24,18 @@ def is_encoder_decoder(model: nn.Module) -> bool:
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
 
 
-def class_names(model: nn.Module) -> dict[int, str]:
-    """Return the names of a classifier's classes by their index; none where it has only numbers."""
+def class_names(model: nn.Module | None) -> dict[int, str]:
+    """Return the names of a classifier's classes by their index; none where it has only numbers.
+
+    None, as of a teacher that a trainer keeps to itself, has none.
+    """
     names = getattr(getattr(model, "config", None), "id2label", None) or {}
     known = {int(index): str(name) for index, name in names.items()}
     plain = all(name == f"LABEL_{index}" for index, name in known.items())
     return {} if plain else known
 
 
-def check_class_names(student: nn.Module, teacher: nn.Module) -> None:
+def check_class_names(student: nn.Module, teacher: nn.Module | None) -> None:
     """Raise a ValueError that names the first class which two models call otherwise.
 
     Case does not count, and models without names of their own fit any.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kdanalysis.capture import Projected
 from kdanalysis.integrations.huggingface import DistillationCallback
 from kdanalysis.integrations.recording import Recording
-from kdanalysis.integrations.tokens import POSITIONS, Tokens, select_tokens
+from kdanalysis.integrations.tokens import POSITIONS, select_tokens
 from kdanalysis.losses import JSD, Loss
 
 
@@ -29,6 +29,8 @@ class RecordingCallback(DistillationCallback):
     Raises:
         ValueError, FileExistsError: as ``DistillationCallback``, when training starts.
     """
+
+    teacher = None  # it is the trainer's
 
     def __init__(self, path: str | Path, loss: Loss | None = None, **options: Any) -> None:
         self.recording = Recording(path, loss, None, options)
@@ -81,11 +83,17 @@ class _Records:
     def _records(self) -> bool:
         return self.model.training and self.recording.recorder is not None
 
-    def _observe(self, tokens: Tokens, items: Tensor | int | None) -> None:
+    def _observe(
+        self,
+        sides: dict[str, Tensor | Projected],
+        target: Tensor,
+        sample_id: Tensor,
+        items: Tensor | int | None,
+    ) -> None:
         """Hand a batch on; its loss is the sum over tokens by ``items``, or their mean if None."""
         recording, scaler = self.recording, self.accelerator.scaler
         recording.begin(self.state.global_step, int(self.state.epoch or 0))
-        count = max(len(tokens.target), 1)
+        count = max(len(target), 1)
         steps = self.current_gradient_accumulation_steps
         share = 1.0 / steps if items is None else count / float(items)
 
@@ -93,8 +101,7 @@ class _Records:
             return share * (1.0 if scaler is None else scaler.get_scale())
 
         recording.factor = factor
-        sides = {"student": tokens.student, "teacher": tokens.teacher}
-        recording.recorder.observe(tokens.target, tokens.sample_id, **sides)
+        recording.recorder.observe(target, sample_id, **sides)
 
     def _jsd(self, beta: float, temperature: float) -> Loss:
         return JSD(beta, temperature=temperature, weight=1 / temperature**2)
@@ -109,9 +116,21 @@ class RecordsDistillation(_Records):
 
     Its logits are never made: hidden states and heads are, and the recorder makes the logits of the
     recorded rows alone. The rows are the completions' tokens that count in the loss.
+
+    Raises:
+        ValueError: the teacher is on a server, as that of ``ServerDistillationTrainer``.
     """
 
     _states: dict[str, Tensor] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.teacher_model is None:
+            raise ValueError(
+                f"{type(self).__name__} has no teacher here: a server gives a few of its "
+                f"log-probabilities, and a run needs a logit of every class; hold kd.SparseTeacher "
+                f"of them against the student's logits with kd.truncation"
+            )
 
     def own_loss(self) -> Loss:
         """Return the generalised JSD with the trainer's beta and temperature."""
@@ -137,11 +156,11 @@ class RecordsDistillation(_Records):
         models = {"student": unwrapped_student, "teacher": teacher}
         mask = inputs["completion_mask"] * inputs.get("tool_mask", 1)
         rows = mask.flatten().nonzero().squeeze(-1)
-        sides = [_projected(models[name], states[name], rows) for name in models]
+        sides = {name: _projected(one, states[name], rows) for name, one in models.items()}
         first = self.recording.number_rows(len(mask)).to(mask.device)
         ids = first.unsqueeze(1) * POSITIONS + torch.arange(mask.shape[1], device=mask.device)
         target = inputs["completion_ids"].flatten()[rows]
-        self._observe(Tokens(*sides, target, ids.flatten()[rows]), items)
+        self._observe(sides, target, ids.flatten()[rows], items)
         return found
 
 
@@ -190,7 +209,9 @@ class RecordsGKD(_Records):
             rows = self.recording.number_rows(len(labels)).to(labels.device)
         tokens = select_tokens(student_logits, teacher_logits, labels, rows)
         if records:
-            self._observe(tokens, num_items_in_batch)
+            sides = {"student": tokens.student, "teacher": tokens.teacher}
+            ids = tokens.sample_id + 1  # labels come without the first of a text
+            self._observe(sides, tokens.target, ids, num_items_in_batch)
         sides = [one.unsqueeze(0) for one in (tokens.student, tokens.teacher, tokens.target)]
         return super().generalized_jsd_loss(
             *sides, num_items_in_batch=num_items_in_batch, **options

@@ -32,7 +32,9 @@ def compare(
     in one, over the steps.
 
     Args:
-        sources: a file of logits, a run folder or arrays, or several of them, by name or not.
+        sources: a file of logits, a run folder or arrays, or several of them, by name or not. Runs
+            recorded with ``TopK`` have the tables that their classes give, at T and k that all of
+            them kept; the facts say which are left out.
         losses: at least two, as ``kd,dkd,gdkd:k=5``, as made already, or by labels of your own.
         match_norm: show the terms with the factors that make every loss step as far as the first.
         temperature: of every loss that names none of its own, or of the losses that runs are looked
@@ -42,7 +44,8 @@ def compare(
 
     Raises:
         FileNotFoundError: there is nothing at a path.
-        ValueError: there is nothing to compare, or a source does not serve a loss.
+        ValueError: there is nothing to compare, a source does not serve a loss, or a temperature
+            was not kept.
     """
     opened = open_all(sources, losses)
     if losses is None:

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 import torch
 
 from kdanalysis.analyzers.by_term import kd_parts, with_kd_parts, with_unit_weights
-from kdanalysis.analyzers.noun import Picture, Reading
+from kdanalysis.analyzers.noun import Picture
 from kdanalysis.analyzers.terms.conflict import GradientConflict
 from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.analyzers.terms.direction_reading import is_silent
 from kdanalysis.analyzers.terms.magnitude import (
     TermMagnitude,
     magnitude_of_terms,
@@ -18,6 +18,7 @@ from kdanalysis.analyzers.terms.magnitude import (
 )
 from kdanalysis.analyzers.terms.matching import (
     at_matched_norm,
+    matched_reading,
     matching_sentence,
     summary,
 )
@@ -32,7 +33,8 @@ from kdanalysis.pages.nouns import about, find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, joined, unwatched, without_label
 from kdanalysis.studies.facts import class_fact, cut_fact, stated
-from kdanalysis.studies.setting import DEFAULTS
+from kdanalysis.studies.kept import bind
+from kdanalysis.studies.setting import DEFAULTS, refusals
 from kdanalysis.studies.source import Source
 
 MOST_STEPS = 100  # beyond, steps are put together: the memory of a table grows with them
@@ -114,7 +116,14 @@ def loss_tables(
         ),
         "conflict": GradientConflict(losses, steps),
     }
+    if source.kept:
+        analyzers = {noun: bind(one, source.info) for noun, one in analyzers.items()}
     tables = compute(source, analyzers, device, watch)
+    if is_silent(tables["direction"]):
+        raise ValueError(
+            f"no sample of {source.name} has a gradient of {next(iter(losses))!r} and of another "
+            f"loss: what distils has none where the student gives its teacher's probabilities"
+        )
     for name, loss in losses.items():
         lacking = source.unlabelled - (0 if loss.needs_index else source.soft)
         if loss.needs_target and lacking == source.num_rows:
@@ -129,9 +138,12 @@ def check_losses(source: Source, losses: Mapping[str, Loss]) -> None:
     """Refuse a loss that these logits cannot serve.
 
     Raises:
-        ValueError: the loss works on regions, or needs labels that are not there.
+        ValueError: the loss works on regions, or needs labels or classes that are not there.
     """
+    lost = refusals(losses, source.info) if source.kept else {}
     for name, loss in losses.items():
+        if name in lost:
+            raise ValueError(f"the loss {name!r} on {source.name}: {lost[name]}")
         if loss.scales is not None:
             raise ValueError(
                 f"the loss {name!r} works on the logits of regions, and {source.name} holds those "
@@ -214,17 +226,6 @@ def draw_terms(table: pd.DataFrame) -> Axes | Figure:
     """Draw lines over the steps, or a single step's dots."""
     several = table.step.nunique() > 1
     return (magnitude_over_training if several else magnitude_of_terms)(table)
-
-
-def matched_reading(first: str) -> Any:
-    """Return the reading of magnitude that says which norm all losses were brought to."""
-
-    def reading(table: pd.DataFrame, names: object = None) -> Reading:
-        said = find("magnitude").reading(table)
-        where = f"These norms are with every loss brought to the mean norm of {first}."
-        return Reading(f"{where} {said.sentence}", said.number)
-
-    return reading
 
 
 def source_facts(sources: Mapping[str, Source], losses: Mapping[str, Loss]) -> dict[str, object]:

@@ -12,6 +12,7 @@ from kdanalysis.analyzers.students.agreement import QUANTITIES, agreement_by_run
 from kdanalysis.analyzers.students.relation_pictures import relation_by_run
 from kdanalysis.analyzers.terms.conflict_pictures import conflict_by_run
 from kdanalysis.analyzers.terms.direction_pictures import direction_by_run, multiplier_by_run
+from kdanalysis.analyzers.terms.direction_reading import NO_GRADIENT, is_silent
 from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
 from kdanalysis.analyzers.terms.matching import Tables
 from kdanalysis.analyzers.terms.share import share_by_run
@@ -22,9 +23,10 @@ from kdanalysis.pages.lead import lead_of
 from kdanalysis.pages.nouns import about, find, noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, joined, unwatched
-from kdanalysis.studies.facts import class_fact, cut_fact, left_out_fact
+from kdanalysis.studies.facts import class_fact, cut_fact, left_out_fact, stated
+from kdanalysis.studies.kept import TABLES
 from kdanalysis.studies.run import possible, tables_of
-from kdanalysis.studies.setting import common_settings
+from kdanalysis.studies.setting import common_settings, compared_fact, kept_by_all, within_kept
 from kdanalysis.studies.source import Source
 
 EVERY = "Over all samples, of a training those of all captured steps."
@@ -57,12 +59,13 @@ def runs_study(
 
     Args:
         sources: by name.
-        temperature: of the losses that they are looked at with; the first that a run states.
+        temperature: of the losses that they are looked at with; the first that a run states, as far
+            as runs of kept classes know it.
         device: where to compute.
         watch: wraps the batches, for a progress bar.
 
     Raises:
-        ValueError: steps of a training are given beside logits that have none.
+        ValueError: as :func:`settings_of`.
     """
     settings = settings_of(sources, temperature)
     tables = {
@@ -70,8 +73,9 @@ def runs_study(
         for name, one in sources.items()
     }
     frame = overview(sources, tables)
-    one = next(iter(sources.values()))
+    first = next(iter(sources.values()))
     parts = by_noun(tables, list(BY_RUN))
+    silent = [name for name, one in parts.get("direction", {}).items() if is_silent(one)]
 
     def sections() -> list[Section]:
         caption = f"Of every run, {frame.of.iloc[0]}"
@@ -82,22 +86,24 @@ def runs_study(
             *(noun_together(n, {sources[run]: t for run, t in parts[n].items()}) for n in parts),
         ]
 
+    infos = [source.info for source in sources.values()]
+    at = "KD, DKD and GDKD at temperature {:g} and k {}".format(*settings)
     facts = {name: run_fact(source) for name, source in sources.items()}
     facts |= {
-        "classes": class_fact(one.info.num_classes, one.info.classes),
-        "losses compared": "KD, DKD and GDKD at temperature {:g} and k {}".format(*settings),
+        "classes": class_fact(first.info.num_classes, first.info.classes),
+        "losses compared": at if temperature else compared_fact(infos) or at,
+        "left out": "; ".join(left_out(sources)),
+        "no gradient": f"of {', '.join(silent)}: {NO_GRADIENT}" if silent else None,
     }
-    left_out = left_out_fact(one.info.num_classes)
-    facts |= {"left out": left_out} if left_out else {}
     title = f"Compared: {', '.join(sources)}"
     whole = {"runs": {"": frame}, **parts}
     explorer = explorer_of(sources, settings, device, watch, EVERY)
     return Study(
         title,
-        facts,
+        stated(facts),
         whole,
         lambda: arranged(sections()),
-        one.info.classes,
+        first.info.classes,
         ("csv", "parquet"),
         lead=lambda: lead_of(parts, explorer, runs=list(sources)),
         explorer=explorer,
@@ -110,7 +116,8 @@ def settings_of(
     """Return temperature and k of the losses that all runs are looked at with.
 
     Raises:
-        ValueError: steps of a training are given beside logits that have none.
+        ValueError: steps of a training are given beside logits that have none, or runs of kept
+            classes have no sums at the temperature.
     """
     over, at_once = (
         [name for name, source in sources.items() if source.over_steps is steps]
@@ -121,7 +128,29 @@ def settings_of(
             f"{over[0]} holds the steps of a training, {at_once[0]} one set of logits: give runs "
             f"or files, not both (with --losses both will do)"
         )
-    return common_settings([source.info for source in sources.values()], temperature)
+    infos = [source.info for source in sources.values()]
+    settings = within_kept(infos, common_settings(infos, temperature))
+    if temperature is not None and settings[0] != temperature:
+        known = ", ".join(f"{t:g}" for t in kept_by_all(infos))
+        raise ValueError(
+            f"T = {temperature:g} cannot be looked at: sums over the classes that were not kept "
+            f"are there for T = {known} in all these runs; take one of these, or record all logits"
+        )
+    return settings
+
+
+def left_out(sources: Mapping[str, Source]) -> list[str]:
+    """Return what is not made of a vocabulary, or of runs of kept classes, and why."""
+    few = [name for name, source in sources.items() if source.kept]
+    classes = next(iter(sources.values())).info.num_classes
+    said = [left_out_fact(classes) or ""] if len(few) < len(sources) else []
+    if few:
+        lacking = [n for n in BY_RUN if find(n).kind == "samples" and n not in TABLES]
+        said.append(
+            f"{', '.join(lacking)} and losses at other weights of {', '.join(few)}, which would "
+            f"need all logits: a few classes of every row and sums over the others were kept"
+        )
+    return [*filter(None, said)]
 
 
 def overview(sources: Mapping[str, Source], tables: Mapping[str, Tables]) -> pd.DataFrame:

@@ -187,8 +187,9 @@ def explorer_of(
     for name, source in able.items():
         analyzer = TermGram(classes, ladder, page_ks(classes))
         compute(source, {"gram": analyzer}, device, watch)
-        if analyzer.n > 0:
-            grams[name] = analyzer.gram()
+        gram = analyzer.gram()
+        if (gram.square_kd > 0).any():
+            grams[name] = gram
     return Explorer(grams, temperature, k, of) if grams else None
 
 

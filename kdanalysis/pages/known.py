@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kdanalysis.analyzers.teacher.known import known_card, known_mass
+from kdanalysis.analyzers.teacher.known import Exact, known_card, known_mass
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
@@ -71,9 +71,9 @@ def kept_known_study(
     Raises:
         ValueError: no row of the run is finite.
     """
-    teacher, target = read_kept_teacher(source, watch)
+    teacher, target, exact = read_kept_teacher(source, watch)
     ladder, missing = known_at(teacher, temperatures, source.path)
-    tables = known_tables(ladder, target) | tables_of(source, SHOWN, device, watch)
+    tables = known_tables(ladder, target, exact) | tables_of(source, SHOWN, device, watch)
     left = {
         "rows left out (NaN or inf)": source.num_rows - len(teacher) or None,
         "left out": missing,
@@ -82,9 +82,13 @@ def kept_known_study(
     return _study_of(source.name, teacher, tables, left)
 
 
-def known_tables(ladder: Sequence[SparseTeacher], target: Tensor | None) -> dict[str, pd.DataFrame]:
-    """Return the tables of what a truncated teacher's tokens say, by noun."""
-    return {"known": known_card(ladder, target), "known_mass": known_mass(ladder)}
+def known_tables(
+    ladder: Sequence[SparseTeacher],
+    target: Tensor | None,
+    exact: Mapping[float, Exact] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Return the tables of what a truncated teacher's tokens say, by noun; see ``known_card``."""
+    return {"known": known_card(ladder, target, exact), "known_mass": known_mass(ladder)}
 
 
 def _study_of(

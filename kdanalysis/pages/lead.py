@@ -8,7 +8,12 @@ import pandas as pd
 
 from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.students.agreement import at_the_end
-from kdanalysis.analyzers.terms.direction_reading import against_first, measured
+from kdanalysis.analyzers.terms.direction_reading import (
+    NO_GRADIENT,
+    against_first,
+    is_silent,
+    measured,
+)
 from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import BLACK, FAINT, GREY, MARKERS, loss_colours
 from kdanalysis.draw.look import Axes, Figure, new_axes, styled, top_legend
@@ -228,10 +233,13 @@ def lead_of(
         verdict.append(accuracy_line(accuracies, where))
         drawn = accuracy_of_networks(accuracies).figure
         figures.append(Shown("Accuracy of teacher and students", drawn, "accuracy", table))
-    if "direction" in parts:
-        verdict.append(direction_line(parts["direction"]))
-        figure: Figure = cosine_against_step(parts["direction"]).figure
-        first = next(iter(parts["direction"].values())).loss_a.iloc[0]
+    told = parts.get("direction", {})
+    if silent := [run for run, table in told.items() if is_silent(table)]:
+        verdict.append(f"{', '.join(filter(None, silent)) or 'No direction'}: {NO_GRADIENT}.")
+    if told := {run: table for run, table in told.items() if run not in silent}:
+        verdict.append(direction_line(told))
+        figure: Figure = cosine_against_step(told).figure
+        first = next(iter(told.values())).loss_a.iloc[0]
         caption = f"How the losses' gradients lie to {first}'s: cosine against step"
         figures.append(Shown(caption, figure, "cosine_against_step", "direction"))
     if explorer is not None:

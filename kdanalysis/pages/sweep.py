@@ -13,6 +13,7 @@ from kdanalysis.analyzers.sweep.gram import MOST_KS, TermGram, page_ks
 from kdanalysis.analyzers.sweep.spread import SweepSpread
 from kdanalysis.analyzers.sweep.sweep_pictures import TermSweep
 from kdanalysis.analyzers.teacher.calibration import Calibration
+from kdanalysis.analyzers.terms.direction_reading import NO_GRADIENT
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.pages.explorer import Explorer
@@ -81,6 +82,7 @@ def sweep_study(
         "classes": class_fact(classes, source.info.classes),
         "cut": cut_fact(source),
         "weights": "high {:g}, low_top {:g}, low_other {:g}".format(*weights),
+        "no gradient": NO_GRADIENT if (table.norm_kd == 0).all() else None,
         "samples left out (NaN or inf)": int(table.non_finite.iloc[0]) or None,
     }
     parts = {noun: {"": frame} for noun, frame in tables.items()}

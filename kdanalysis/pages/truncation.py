@@ -230,4 +230,5 @@ def excerpt(table: pd.DataFrame) -> pd.DataFrame:
     """Return the share of the gradient that is lost in percent, a column a K."""
     wide = lost_by_k(table)
     shares = {name: 100 * wide[name] for name in wide if name.startswith("K = ")}
-    return wide.assign(**{name: share.map("{:.1f}%".format) for name, share in shares.items()})
+    told = {n: one.map("{:.1f}%".format).replace("nan%", "NaN") for n, one in shares.items()}
+    return wide.assign(**told)

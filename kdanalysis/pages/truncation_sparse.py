@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from kdanalysis.analyzers.terms.direction_reading import NO_GRADIENT
 from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.sparse import add_sparse
 from kdanalysis.analyzers.truncation.together import SPARSE
@@ -95,4 +96,7 @@ def study_of(title: str, facts: dict[str, object], tables: dict[str, pd.DataFram
         return [noun_section(noun, {"": table}) for noun, table in tables.items()]
 
     parts = {noun: {"": table} for noun, table in tables.items()}
+    there = {noun: table.n.max() > 0 for noun, table in tables.items()}
+    silent = there["truncation_tail"] and not there["truncation_direction"]
+    facts |= {"no gradient": NO_GRADIENT if silent else None}
     return Study(title, stated(facts), parts, sections, None, ("csv", "parquet"))

@@ -133,7 +133,7 @@ def kept_facts(info: Any) -> dict[str, object]:
         "truncation": f"for K = {', '.join(map(str, info.kept_ks))} at these T as with all logits; "
         f"direction, tail and losses of your own by kdanalysis truncation RUN; other K, T and the "
         f"bias of the mean gradient need all logits",
-        "losses compared": compared_fact(info),
+        "losses compared": compared_fact([info]),
         "loss in tables": of_samples(info),
     }
 

@@ -16,8 +16,8 @@ TABLES = ("magnitude", "value", "share", "confidence", "conflict", "direction", 
 SHOWN = ("truncation", "truncation_payers")  # on a run's page; the command has all of truncation
 LACKS = (
     "{path} keeps the teacher's {k} largest classes of every row and sums over the others at T = "
-    "{temperatures}: it has the tables {tables}, and serves kdanalysis report, truncation, "
-    "diagnose and sparsify; {what} looks at every class and needs a run of all logits"
+    "{temperatures}: it has the tables {tables}, and serves kdanalysis report, compare, "
+    "truncation, diagnose and sparsify; {what} looks at every class and needs a run of all logits"
 )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kdanalysis.analyzers.teacher.known import Exact
 from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.truncation.kept import SUMS, logs
@@ -14,6 +15,7 @@ from kdanalysis.studies.compute import Watch, unwatched
 from kdanalysis.studies.kept_rows import COLUMNS, read_kept
 from kdanalysis.studies.source import Source
 
+ENTROPY = SUMS + 1  # where the facts of a temperature have the teacher's
 LOGSUMEXP = SUMS + 2  # where the facts of a temperature have the teacher's
 PLACE = 16  # bytes of a kept class: its id and its log-probability
 
@@ -41,13 +43,31 @@ def kept_teacher(
     return made.replaced(_ranked=True)
 
 
-def read_kept_teacher(source: Source, watch: Watch = unwatched) -> tuple[SparseTeacher, Tensor]:
-    """Read the teacher of all finite rows at T = 1, and their labels (n,).
+def exact_of(batch: Mapping[str, np.ndarray], info: RunInfo) -> dict[float, Exact]:
+    """Return what some rows say of the whole teacher, at every temperature kept.
+
+    Args:
+        batch: columns of the kind "tokens", of finite rows, and their targets.
+        info: of the run.
+    """
+    kept, target = read_kept(batch, info), torch.from_numpy(batch["target"])
+    slot, found = kept.slot(target).clamp(max=info.kept).unsqueeze(-1), {}
+    for place, temperature in enumerate(info.kept_temperatures):
+        label = logs(kept, place, temperature)[0].gather(-1, slot).squeeze(-1)
+        entropy = kept.facts[:, place, ENTROPY]
+        found[temperature] = Exact(entropy, label.masked_fill(target < 0, torch.nan))
+    return found
+
+
+def read_kept_teacher(
+    source: Source, watch: Watch = unwatched
+) -> tuple[SparseTeacher, Tensor, dict[float, Exact]]:
+    """Read the teacher of all finite rows at T = 1, their labels (n,), and what is exact.
 
     Raises:
         ValueError: every row holds NaN or inf, there is none, or memory cannot hold them.
     """
-    info, parts, targets = source.info, [], []
+    info, parts, targets, exact = source.info, [], [], []
     what = f"the teacher of {source.path}, {source.num_rows:,} rows of {info.kept:,} classes,"
     announce_memory(
         2 * PLACE * source.num_rows * info.kept,  # the batches and the whole of them
@@ -62,11 +82,15 @@ def read_kept_teacher(source: Source, watch: Watch = unwatched) -> tuple[SparseT
         if finite.any():
             parts.append(kept_teacher(rows, info))
             targets.append(torch.from_numpy(rows["target"]))
+            exact.append(exact_of(rows, info))
     if not parts:
         raise ValueError(
             f"{source.path} has no row whose logits are all numbers: there is no teacher to look at"
         )
-    return _joined(parts), torch.cat(targets)
+    whole = {
+        t: Exact(*map(torch.cat, zip(*(part[t] for part in exact), strict=True))) for t in exact[0]
+    }
+    return _joined(parts), torch.cat(targets), whole
 
 
 def _joined(parts: Sequence[SparseTeacher]) -> SparseTeacher:

@@ -152,7 +152,7 @@ def open_source(
         run = logits.table.run if isinstance(logits.table, RunFolder) else None
     called = name or Path((logits or run).path).resolve().name
     source = Source(called, logits, run, most_steps=most_steps)
-    if student and "student_logits" not in source.columns():
+    if student and not source.kept and "student_logits" not in source.columns():
         raise ValueError(
             f"{name or source.path} holds teacher logits alone: the losses' gradients are in the "
             f"student's logits, so student_logits are needed beside them"
@@ -181,7 +181,7 @@ def open_sources(
     """
     named = paths if isinstance(paths, Mapping) else short_names(map(Path, paths))
     sources = {
-        name: open_source(path, name, most_steps, True, keys, vocabulary)
+        name: open_source(path, name, most_steps, True, keys, vocabulary, kept=True)
         for name, path in named.items()
     }
     first, *others = sources.values()

@@ -1,6 +1,6 @@
 """Which losses a run is looked at with: those it was trained with, or what they have in common."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kdanalysis.analyzers.setting import Setting
@@ -78,31 +78,49 @@ def distilled_with(info: RunInfo, known: Mapping[str, Loss]) -> dict[str, Loss]:
 def compared_at(info: RunInfo, compared: tuple[float, int] | None = None) -> tuple[float, int]:
     """Return T and k of the losses compared on samples; of kept classes as far as those go.
 
-    Where no sums were kept at the temperature it is the largest at which they were, and k is no
-    larger than the number of classes kept.
-
     Args:
         info: of the run.
         compared: what is asked for; that of the run's loss if None.
     """
-    temperature, k = compared or common_settings([info])
-    if not info.kept:
-        return temperature, k
-    known = info.kept_temperatures
-    return temperature if temperature in known else known[-1], min(k, info.kept)
+    return within_kept([info], compared or common_settings([info]))
 
 
-def compared_fact(info: RunInfo) -> str | None:
+def within_kept(infos: Sequence[RunInfo], compared: tuple[float, int]) -> tuple[float, int]:
+    """Return the T and k nearest to those asked for that every run of kept classes answers for.
+
+    Where one of them kept no sums at the temperature it is the largest at which all did; k is no
+    larger than the fewest classes kept.
+
+    Args:
+        infos: of the runs, also of those that keep all logits.
+        compared: what is asked for.
+    """
+    temperature, k = compared
+    known = kept_by_all(infos)
+    at = temperature if not known or temperature in known else known[-1]
+    return at, min([k, *(info.kept for info in infos if info.kept)])
+
+
+def kept_by_all(infos: Sequence[RunInfo]) -> list[float]:
+    """Return the temperatures at which all runs of kept classes have sums, T = 1 among them."""
+    kept = [{*info.kept_temperatures} for info in infos if info.kept]
+    return sorted(set.intersection(*kept)) if kept else []
+
+
+def compared_fact(infos: Sequence[RunInfo]) -> str | None:
     """Return T and k of the losses compared on kept classes, and why; None where all are kept."""
-    if not info.kept:
+    if not any(info.kept for info in infos):
         return None
-    (wanted, size), (temperature, k) = common_settings([info]), compared_at(info)
+    wanted, size = common_settings(infos)
+    temperature, k = within_kept(infos, (wanted, size))
     said = [f"KD, DKD and GDKD at T = {temperature:g} and k = {k}"]
     if wanted != temperature:
-        known = ", ".join(f"{t:g}" for t in info.kept_temperatures)
-        said.append(f"not at T = {wanted:g}: sums over the other classes were kept at T = {known}")
+        said.append(
+            f"not at T = {wanted:g}: sums over the other classes were kept at T = "
+            f"{', '.join(f'{t:g}' for t in kept_by_all(infos))}"
+        )
     if size != k:
-        said.append(f"not at k = {size}: {info.kept} classes were kept")
+        said.append(f"not at k = {size}: {k} classes were kept")
     return "; ".join(said)
 
 

@@ -1,14 +1,24 @@
 """Hidden states and a head in place of logits: the same rows, a residual in those."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
 import pytest
 import torch
+from projected_in_ranks import ROWS as ROWS_OF_ALL
+from projected_in_ranks import STEPS, WAYS, plain, train
 from torch.nn.functional import linear
 
 import kdanalysis as kd
+from kdanalysis.capture.projected import SHARDED
 from kdanalysis.store.run import StoredRun
 
 LOSS = kd.JSD(0.3, temperature=2.0)
 CLASSES, ROWS = 40, 12
+ROOT = Path(__file__).parents[2]
 
 
 def parts():
@@ -112,15 +122,76 @@ def test_what_cannot_be_made_of_hidden_states_is_refused(tmp_path):
     regions.close()
 
 
-class Sharded(torch.Tensor):
-    """What tells a DTensor."""
+@pytest.fixture(scope="module")
+def together(once):
+    """What two ranks recorded of sharded models, and the sentences that refused their parts."""
+    return once("projected-together", record_together)[0]
 
-    def full_tensor(self):
-        return torch.Tensor(self)
+
+def record_together(folder: Path) -> None:
+    launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*launch, "--nproc-per-node", "2", str(ROOT / "tests/projected_in_ranks.py"), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
 
 
-def test_a_head_that_is_sharded_over_ranks_is_refused():
-    weight = torch.ones(5, 3).as_subclass(Sharded)
-    with pytest.raises(ValueError, match=r"sharded over ranks .* weight.full_tensor\(\)"):
-        kd.Projected(torch.ones(2, 3), weight)
-    assert len(kd.Projected(torch.ones(2, 3), weight.full_tensor().as_subclass(torch.Tensor))) == 2
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The run of one process, and its weights."""
+    path = tmp_path_factory.mktemp("alone") / "run"
+    return path, train(path, plain)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_gathered_head_records_in_two_ranks_what_one_process_records(together, alone, name):
+    path, weights = alone
+    for noun in ("magnitude", "value", "direction", "agreement"):
+        tables = [kd.open(run).table(noun) for run in (together / name, path)]
+        pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-6)
+    found = torch.cat([torch.tensor(b["residual"]) for b in StoredRun(together / name).batches()])
+    assert len(found) == STEPS * ROWS_OF_ALL
+    assert found.max() < 1e-5
+    for rank in range(2):
+        left = torch.load(together / f"{name}-{rank}.pt", weights_only=True)
+        torch.testing.assert_close(left["weights"], weights)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_part_of_a_head_is_refused_in_every_rank(together, name):
+    for rank in range(2):
+        refused = torch.load(together / f"{name}-{rank}.pt", weights_only=True)["refused"]
+        assert refused == {"before": STEPS * [SHARDED], "after": STEPS * [SHARDED]}
+
+
+def test_steps_that_are_left_out_need_no_call(tmp_path):
+    found = []
+    for alone in (False, True):
+        body, head, x, target = parts()
+        optimizer = torch.optim.SGD(body[0].parameters(), 0.1)
+        with kd.Recorder(tmp_path / str(alone), LOSS, schedule=kd.every(2)) as recorder:
+            for step in range(4):
+                hidden = [layer(x) for layer in body]
+                if not alone or step % 2 == 0:
+                    recorder.step = step
+                    pairs = zip(hidden, head, strict=True)
+                    sides = [kd.Projected(h, one.weight, one.bias) for h, one in pairs]
+                    recorder.observe(target, student=sides[0], teacher=sides[1])
+                logits = [one(h) for h, one in zip(hidden, head, strict=True)]
+                sum(LOSS(*logits, target).values()).mean().backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        found.append(next(StoredRun(tmp_path / str(alone)).batches()))
+    for name in ("step", "student_logits", "residual"):
+        assert (found[0][name] == found[1][name]).all()
+    assert sorted(set(found[1]["step"].tolist())) == [0, 2]
+
+
+def test_a_flat_weight_of_one_process_is_a_mistake_of_shape():
+    with pytest.raises(ValueError, match=r"the head's weight \(c, d\), got \(2, 3\) and \(15,\)"):
+        kd.Projected(torch.ones(2, 3), torch.ones(15))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import torch
+from kept_runs import LOSS, train
 
 import kdanalysis as kd
 from kdanalysis.analyzers.truncation.together import KEPT
@@ -20,33 +20,7 @@ from kdanalysis.studies.kept import SHOWN, TABLES
 from kdanalysis.studies.positions import are_tokens
 from kdanalysis.studies.run import open_run
 
-CLASSES = 200
-LOSS = kd.Sum(kd.CrossEntropy(), kd.GDKD(5, temperature=2.0))
 OPTIONS = {"rtol": 1e-6, "atol": 1e-7}
-
-
-def train(path, keep=(), loss=LOSS, steps=4, classes=CLASSES, **store):
-    torch.manual_seed(0)
-    student, teacher = torch.nn.Linear(12, classes), torch.nn.Linear(12, classes)
-    with torch.no_grad():
-        student.weight *= 4
-        teacher.weight *= 12
-    sides = {"student": student, "teacher": teacher}
-    store = kd.Store(**store)
-    with kd.Recorder(path, loss, **sides, keep=keep, schedule=kd.every(2), store=store) as recorder:
-        for step in range(steps):
-            seed = torch.Generator().manual_seed(step)
-            x = torch.randn(24, 12, generator=seed)
-            target = torch.randint(0, classes, (24,), generator=seed)
-            if not loss.needs_target:
-                target[:5] = -100
-            with torch.no_grad():
-                teacher(x)
-            student(x)
-            recorder.epoch = step // 2
-            recorder.loss(target).backward()
-            torch.optim.SGD(student.parameters(), 0.5).step()
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -208,9 +182,8 @@ def test_what_such_a_run_cannot_answer_is_said(runs, tmp_path):
     says = "keeps the teacher's 16 largest classes of every row .* needs a run of all logits"
     with pytest.raises(ValueError, match=f"{says}"):
         kd.open(top).table("calibration")
-    for command in (kd.sweep_study, lambda run: kd.compare([run])):
-        with pytest.raises(ValueError, match=says):
-            command(top)
+    with pytest.raises(ValueError, match=says):
+        kd.sweep_study(top)
     with pytest.raises(ValueError, match=r"SkewKL.* looks into the classes outside the 16 largest"):
         kd.truncation_study(top, losses="skew")
     with pytest.raises(ValueError, match=r"K = 3 cannot be looked at: .* for K = 1, 2, 4, 8, 16"):
@@ -233,38 +206,6 @@ def test_the_page_of_such_a_run_has_its_tables(runs):
         assert study.readings[name].sentence in page
     assert "kdanalysis truncation RUN" in study.facts["truncation"]
     assert not {*SHOWN} & {*kd.open(runs[0]).tables()}
-
-
-def test_its_teacher_is_diagnosed_as_the_file_that_a_run_of_all_logits_gives(runs, tmp_path):
-    files = [tmp_path / name for name in ("dense.parquet", "top.parquet")]
-    for run, file in zip(runs, files, strict=True):
-        kd.sparsify(run, file, 16, (2, 1))
-    dense, top = (pq.read_table(file).to_pandas() for file in files)
-    assert list(top) == list(dense)
-    for name in top:
-        ours, theirs = (np.stack(one[name].to_numpy()) for one in (top, dense))
-        np.testing.assert_allclose(ours, theirs, rtol=1e-12, err_msg=name)
-    of_file = kd.diagnose(files[0], (1, 2)).tables
-    study = kd.diagnose(runs[1], (1, 2, 4))
-    for name, table in of_file.items():
-        pd.testing.assert_frame_equal(study.tables[name], table)
-    assert {*study.tables} == {*of_file, *SHOWN}
-    assert "T = 4" in study.facts["left out"]
-
-
-def test_fewer_classes_than_were_kept_are_those_of_a_run_of_all_logits(runs, tmp_path):
-    for run, name in zip(runs, ("dense", "top"), strict=True):
-        kd.sparsify(run, tmp_path / f"{name}.parquet", 5, (1,))
-    dense, top = (kd.read_sparse(tmp_path / f"{name}.parquet") for name in ("dense", "top"))
-    assert top.ids.shape[1] == 5
-    torch.testing.assert_close(top.ids, dense.ids)
-    torch.testing.assert_close(top.logprobs, dense.logprobs)
-    torch.testing.assert_close(top.log_other, dense.log_other, rtol=1e-12, atol=0)
-    with pytest.raises(ValueError, match=r"k = 17 is more than .* keeps: .* take k up to 16"):
-        kd.sparsify(runs[1], tmp_path / "17.parquet", 17)
-    with pytest.raises(ValueError, match=r"T = 3 is not known .* were made at T = 1, 2"):
-        kd.sparsify(runs[1], tmp_path / "at3.parquet", 5, (3,))
-    assert {file.name for file in tmp_path.iterdir()} == {"dense.parquet", "top.parquet"}
 
 
 def test_a_run_goes_on_with_the_same_classes_alone(tmp_path):

@@ -29,7 +29,10 @@ PARSED = {  # and not run here
     "ladder": "it needs networks and images: tests/cli/test_ladder.py",
     "report": "it draws: tests/cli/test_report.py",
 }
-WITHOUT = {"import trl\n": "what is not installed everywhere: tests/integrations/test_trl.py"}
+WITHOUT = dict.fromkeys(
+    ("import trl\n", "from trl."),
+    "what is not installed everywhere: tests/integrations/test_trl.py",
+)
 ids = lambda page: page.name  # noqa: E731
 
 

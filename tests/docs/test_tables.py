@@ -12,7 +12,7 @@ import torch
 
 import kdanalysis as kd
 from kdanalysis.analyzers.regions.sight import sight_table
-from kdanalysis.analyzers.teacher.known import known_card, known_mass
+from kdanalysis.analyzers.teacher.known import Exact, known_card, known_mass
 from kdanalysis.analyzers.teacher.tokens import token_table
 from kdanalysis.studies.ladder import ladder_tables
 from tests.stones.pairs import images, pair
@@ -56,14 +56,15 @@ def of_logits() -> dict[str, pd.DataFrame]:
     arrays["student_logits"] = torch.cat((student, constant)).numpy()
     arrays |= {"target": np.append(target, 0), "position": np.arange(25)}
     card = kd.diagnose(arrays | {"teacher_features": arrays["teacher_logits"]}).tables
-    sparse = [kd.SparseTeacher.from_logits(teacher, k=4)]
+    both = kd.SparseTeacher.from_logits(teacher, k=4, temperatures=(1, 2))
+    sparse, exact = [both, both.at(2)], {2.0: Exact(teacher.amax(-1), teacher.amax(-1))}
     return {
         **card,
         **kd.sweep_study(arrays, temperatures=(1.0,), ks=(1, 2)).tables,
         **kd.compare({"a": arrays, "b": arrays}, losses="kd,gdkd:k=2", match_norm=True).tables,
         **kd.truncation_study(arrays, ks=(1, 2), losses="kd").tables,
         "tokens": token_table(card["mass"]),
-        "known": known_card(sparse, target),
+        "known": known_card(sparse, target, exact),
         "known_mass": known_mass(sparse),
         "mixture": kd.mixture(student, {"one": teacher, "two": 2 * teacher}),
         "sight": sight_table(torch.randn(2, 8, 5), target[:2], torch.arange(2), (1, 2)),

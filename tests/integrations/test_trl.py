@@ -3,6 +3,9 @@
 Skipped where TRL is not installed; ``pip install 'kdanalysis[trl]'`` runs it.
 """
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -165,3 +168,70 @@ def test_a_model_that_changes_its_logits_in_another_way_is_refused(tmp_path):
     with pytest.raises(ValueError, match="changes its logits by logits_scaling"):
         trainer.train()
     assert trainer.recording.recorder is None
+
+
+class Server:
+    """A teacher as vLLM serves it, in place of the client that would ask it."""
+
+    def __init__(self, base_url, connection_timeout):
+        self.net = model(1, 16).eval()
+
+    @torch.no_grad()
+    def get_sequence_logprobs(self, sequences, prompt_lengths, top_logprobs, temperature):
+        said = {"logprobs": [], "logprob_token_ids": [], "actual_logprobs": []}
+        for ids, start in zip(sequences, prompt_lengths, strict=True):
+            whole = torch.tensor(ids)
+            rows = self.net(whole.unsqueeze(0)).logits[0, start - 1 : -1].log_softmax(-1)
+            top = rows.topk(top_logprobs)
+            said["logprobs"].append(top.values.tolist())
+            said["logprob_token_ids"].append(top.indices.tolist())
+            said["actual_logprobs"].append(rows.gather(-1, whole[start:, None]).tolist())
+        return said
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """Makes a trainer whose teacher is on a server."""
+    server = pytest.importorskip("trl.experimental.server_distillation", reason=REASON)
+    monkeypatch.setattr("trl.generation.vllm_client.VLLMClient", Server)
+
+    def made(kind, callbacks=None):
+        options = {"beta": 0.0, "loss_top_k": 4, "max_completion_length": 6}
+        url = {"teacher_model_server_url": "http://localhost:8000"}
+        args = server.ServerDistillationConfig(**common(tmp_path), **options, **url)
+        data = datasets.Dataset.from_list(
+            [{"prompt": f"w{i} w{i + 1} w{i + 2}"} for i in range(12)]
+        )
+        given = {"processing_class": tokenizer(), "callbacks": callbacks}
+        return kind(model(0, 8), args=args, train_dataset=data, **given)
+
+    return made
+
+
+def test_a_teacher_on_a_server_is_refused_before_training(served, tmp_path):
+    from trl.experimental.server_distillation import ServerDistillationTrainer
+
+    class Both(RecordsDistillation, ServerDistillationTrainer):
+        """What would record nothing."""
+
+    recording = RecordingCallback(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"Both has no teacher here: .* with kd.truncation"):
+        served(Both, [recording])
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_server_says_is_held_against_the_student_as_the_docs_do(served):
+    page = Path(__file__).parents[2] / "docs" / "integrations.md"
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    (code,) = [one for one in blocks if "ServerDistillationTrainer" in one]
+    world = {}
+    exec(compile(code, str(page), "exec"), world)
+    trainer = served(world["Trainer"])
+    trainer.train()
+    logits, teacher = trainer.seen
+    assert len(logits) == len(teacher) > 0
+    values = kd.Truncated(4, tail="bucket", temperature=1.0)(logits, teacher, logits.argmax(-1))
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert float(sum(values.values()).mean()) == pytest.approx(losses[-1], rel=1e-4)
+    study = kd.truncation(logits, teacher, ks=(1, 4))
+    assert study.tables["truncation"].n.max() == len(logits)

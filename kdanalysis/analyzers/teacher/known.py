@@ -1,11 +1,12 @@
 """What a truncated teacher says of itself: the mass of its tokens, its tail, bounds on its entropy.
 
-With m the mass outside the K known tokens of a vocabulary of V, and b a bound on every probability
-there, the entropy is that of the known ones, -sum p log p, and of the others m log(1/b) at least
-and m log((V - K) / m) at most.
+Rows that hold more than tokens may say the entropy itself. Else, with m the mass outside the K
+known tokens of a vocabulary of V, and b a bound on every probability there, it is that of the known
+ones, -sum p log p, and of the others m log(1/b) at least and m log((V - K) / m) at most.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,52 +40,71 @@ class KnownMass(Noun):
     noun, title = "known_mass", "Mass of the known tokens"
 
 
-def known_card(ladder: Sequence[SparseTeacher], target: Int[Tensor, " n"] | None) -> pd.DataFrame:
+class Exact(NamedTuple):
+    """What rows say of the whole teacher at a temperature, in nats."""
+
+    entropy: Float[Tensor, " n"]
+    label: Float[Tensor, " n"]  # log of the label's probability; NaN where there is no label
+
+
+def known_card(
+    ladder: Sequence[SparseTeacher],
+    target: Int[Tensor, " n"] | None,
+    exact: Mapping[float, Exact] | None = None,
+) -> pd.DataFrame:
     """Return columns quantity, temperature, value; means over the rows.
 
     - ``n``: rows. ``tokens``: known tokens of a row. ``confidence``: the largest probability.
     - ``tail``: mass outside the known tokens; ``tail_largest`` that of the worst row.
-    - ``entropy_low``, ``entropy_high``: bounds, nats; the upper one is NaN without a vocabulary.
+    - ``entropy``, nats, where the rows say it; else ``entropy_low`` and ``entropy_high``, bounds,
+      of which the upper one is NaN without a vocabulary.
 
     And of the rows that have a label (``labelled``, a target from 0 on):
 
     - ``label_known``: share whose label is among the tokens.
     - ``accuracy``: share whose label is the most probable token. ``ece_15``: expected calibration
       error over 15 bins of confidence.
-    - ``nll_low``: bound from below on the mean of -log p_label, nats, as p of a label that is not
-      known is not above that of a known one, nor the tail.
+    - ``nll``: mean of -log p_label, nats, where the rows say it; else ``nll_low``, a bound from
+      below, as p of a label that is not known is not above that of a known one, nor the tail.
 
     Args:
         ladder: the teacher at every temperature, its tail known.
         target: labels (n,), below 0 where there is none.
+        exact: what is known of the whole teacher, by temperature.
     """
     rows = []
     for teacher in ladder:
+        whole = (exact or {}).get(teacher.temperature)
         values = _free(teacher)
-        if target is not None and (target >= 0).any():
-            values |= _labelled(teacher, target)
+        values |= _entropy_bounds(teacher) if whole is None else {"entropy": whole.entropy.mean()}
+        if target is not None and (chosen := target >= 0).any():
+            values |= _labelled(teacher[chosen], target[chosen])
+            label = _label_bound(teacher, target) if whole is None else whole.label
+            values["nll_low" if whole is None else "nll"] = -label[chosen].mean()
         rows += [(name, teacher.temperature, float(value)) for name, value in values.items()]
     return pd.DataFrame(rows, columns=["quantity", "temperature", "value"])
 
 
 def _free(teacher: SparseTeacher) -> dict[str, int | Tensor]:
-    inside, tail = teacher.inside(), teacher.tail()
-    mass, known = tail.exp(), teacher.present.sum(-1)
-    own = entr(inside.exp()).sum(-1)
+    mass = teacher.tail().exp()
+    return {
+        "n": len(teacher),
+        "tokens": teacher.present.sum(-1).double().mean(),
+        "confidence": teacher.inside().amax(-1).exp().mean(),
+        "tail": mass.mean(),
+        "tail_largest": mass.max(),
+    }
+
+
+def _entropy_bounds(teacher: SparseTeacher) -> dict[str, int | Tensor]:
+    tail, own = teacher.tail(), entr(teacher.inside().exp()).sum(-1)
+    mass = tail.exp()
     low = own - mass * torch.where(mass > 0, bound_outside(teacher), 0.0)
     most = torch.full_like(low, torch.nan)
     if teacher.vocabulary is not None:
-        places = (teacher.vocabulary - known).clamp(min=1).double().log()
+        places = (teacher.vocabulary - teacher.present.sum(-1)).clamp(min=1).double().log()
         most = own + torch.where(mass > 0, mass * (places - tail), 0.0)
-    return {
-        "n": len(teacher),
-        "tokens": known.double().mean(),
-        "confidence": inside.amax(-1).exp().mean(),
-        "tail": mass.mean(),
-        "tail_largest": mass.max(),
-        "entropy_low": low.mean(),
-        "entropy_high": most.mean(),
-    }
+    return {"entropy_low": low.mean(), "entropy_high": most.mean()}
 
 
 def bound_outside(teacher: SparseTeacher) -> Float[Tensor, " n"]:
@@ -98,21 +118,22 @@ def bound_outside(teacher: SparseTeacher) -> Float[Tensor, " n"]:
     return torch.where(known > 1, torch.minimum(second, teacher.tail()), teacher.tail())
 
 
+def _label_bound(teacher: SparseTeacher, target: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Log of what the label's probability does not exceed, which it is where it is known."""
+    is_label = teacher.ids == target.unsqueeze(-1)
+    log_p = teacher.inside().masked_fill(~is_label, -torch.inf).amax(-1)
+    return torch.where(is_label.any(-1), log_p, bound_outside(teacher))
+
+
 def _labelled(teacher: SparseTeacher, target: Int[Tensor, " n"]) -> dict[str, int | Tensor]:
-    chosen = target >= 0
-    teacher, target = teacher[chosen], target[chosen]
-    inside, is_label = teacher.inside(), teacher.ids == target.unsqueeze(-1)
-    there = is_label.any(-1)
-    log_p = inside.masked_fill(~is_label, -torch.inf).amax(-1)
-    log_p = torch.where(there, log_p, bound_outside(teacher))
-    confidence, first = inside.max(-1)
+    is_label = teacher.ids == target.unsqueeze(-1)
+    confidence, first = teacher.inside().max(-1)
     correct = is_label.gather(-1, first.unsqueeze(-1)).squeeze(-1)
     return {
         "labelled": len(target),
-        "label_known": there.double().mean(),
+        "label_known": is_label.any(-1).double().mean(),
         "accuracy": correct.double().mean(),
         "ece_15": _error(confidence.exp(), correct),
-        "nll_low": -log_p.mean(),
     }
 
 
@@ -148,11 +169,9 @@ def known_reading(card: pd.DataFrame) -> Reading:
     parts, numbers = [], []
     for t in card.temperature.unique():
         one = values[t]
-        low, high = (f"{one[f'entropy_{end}']:.3g}" for end in ("low", "high"))
-        between = f"{low} or more" if high == "nan" else f"between {low} and {high}"
         parts.append(
             f"at T = {t:g} {one['tail']:.2g} of the mass is outside the {one['tokens']:.3g} known "
-            f"tokens of a row, and the entropy is {between} nats"
+            f"tokens of a row, and the entropy is {_entropy_text(one)} nats"
         )
         worst = one["tail_largest"]
         numbers.append(f"T = {t:g}: tail {one['tail']:.2g}, of the worst row {worst:.2g}")
@@ -163,6 +182,13 @@ def known_reading(card: pd.DataFrame) -> Reading:
             f"most probable one of {first['accuracy']:.1%}."
         )
     return Reading(text, "; ".join(numbers))
+
+
+def _entropy_text(values: pd.Series) -> str:
+    if "entropy" in values:
+        return f"{values['entropy']:.3g}"
+    low, high = (f"{values[f'entropy_{end}']:.3g}" for end in ("low", "high"))
+    return f"{low} or more" if high == "nan" else f"between {low} and {high}"
 
 
 @KnownMass.reads()

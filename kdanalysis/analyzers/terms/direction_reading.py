@@ -13,6 +13,10 @@ COLUMNS = (
     *("multiplier", "ratio_q25", "ratio_q75", "n", "no_gradient"),
 )
 ERRORS = ("cosine_se", "cosine_batch_se", "multiplier_se")  # tables made before lack them
+NO_GRADIENT = (
+    "the student gives its teacher's probabilities in every row, where KD has no gradient, so that "
+    "cosines, shares and ratios of gradients are NaN"
+)
 SAME = 0.95  # a cosine from here on is the same direction: within 18 degrees
 SAYINGS = {
     "scaled": (
@@ -96,6 +100,12 @@ def over_all_steps(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of all steps together: those whose step is <NA>, or all where there is one step."""
     require(table, *COLUMNS, number="cosine")
     return table if table.step.nunique(dropna=False) == 1 else table[table.step.isna()]
+
+
+def is_silent(table: pd.DataFrame) -> bool:
+    """Whether there are samples, and none has a gradient of the first loss and of another."""
+    known = table[table.loss_a == table.loss_a.iloc[0]]
+    return bool(known.n.max() > 0 and known.cosine.isna().all())
 
 
 def times(factor: float) -> str:

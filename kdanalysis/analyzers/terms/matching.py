@@ -1,10 +1,12 @@
 """How far each loss steps, and the factors that make all step as far as the first."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
+from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.terms.direction_reading import against_first
+from kdanalysis.analyzers.terms.magnitude import TermMagnitude
 from kdanalysis.losses import Loss
 
 Tables = Mapping[str, pd.DataFrame]
@@ -74,3 +76,14 @@ def matching_sentence(frame: pd.DataFrame) -> str:
     first, *others = frame.itertuples()
     factors = ", ".join(f"{row.loss} x {row.weight:.3g}" for row in others)
     return f"To step as far as {first.loss}, at equal mean norms: {factors}."
+
+
+def matched_reading(first: str) -> Callable[..., Reading]:
+    """Return the reading of magnitude that says which norm all losses were brought to."""
+
+    def reading(table: pd.DataFrame, names: object = None) -> Reading:
+        said = TermMagnitude.reading(table)
+        where = f"These norms are with every loss brought to the mean norm of {first}."
+        return Reading(f"{where} {said.sentence}", said.number)
+
+    return reading

@@ -21,6 +21,7 @@ from kdanalysis.core.truncation.algebra import Known, overlap_of, rows_of
 from kdanalysis.core.truncation.statistics import of_rows
 
 ENTRIES = 2**19  # rows x classes that are laid out together
+ROUNDING = 1e-12  # of a log-probability
 
 
 def add_sparse(
@@ -94,11 +95,13 @@ def look(
     unknown = log_q.masked_fill(logs > -torch.inf, -torch.inf)
     log_rest = unknown.logsumexp(-1, keepdim=True)
     logs = torch.where(logs > -torch.inf, logs, log_q - log_rest + tail.unsqueeze(-1))
+    logs = torch.where((logs - log_q).abs() <= ROUNDING, log_q, logs)  # or noise has a direction
     order = inside.sort(dim=-1, descending=True, stable=True).indices[:, : ks[-1]]
     classes = ids.gather(-1, order)
     theirs = largest(student, ks[-1])
     known = Known(classes, overlap_of(classes, theirs, student.shape[1]), theirs[:, 0])
-    rows = rows_of(student, temperature * logs.clamp(min=-1e5), temperature, known, ks)
+    sides = (temperature * side.clamp(min=-1e5) for side in (log_q, logs))
+    rows = rows_of(*sides, temperature, known, ks)
     found = of_rows(rows, ks, temperature)
     mass = tail.exp()
     least = inside.masked_fill(~teacher.present, torch.inf).amin(-1).exp()
