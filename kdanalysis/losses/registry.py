@@ -6,6 +6,7 @@ too. ``text`` reads losses by what stands here, and figures take colours and rol
 
 import re
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 NAME, PREFIX = re.compile(r"[a-z][a-z0-9_]*"), re.compile(r"[a-z][a-z0-9_]*-")
@@ -84,3 +85,18 @@ def term_colour_of(term: str) -> str | None:
 def non_top_terms() -> tuple[str, ...]:
     """Return the terms that teach the relations among the classes that are not the top ones."""
     return tuple(dict.fromkeys(term for kind in KINDS.values() for term in kind.non_top))
+
+
+def called(loss: Any) -> str:
+    """Return what to call a loss: its name, and those of its options that are not the usual ones.
+
+    ``gdkd:k=3,weights=1/2/0.5`` for ``GDKD(k=3, weights=(1, 2, 0.5))``.
+    """
+    options = []
+    for name, parameter in signature(type(loss)).parameters.items():
+        value = getattr(loss, name)
+        if value != parameter.default:
+            several = value if isinstance(value, tuple) else (value,)
+            parts = (f"{one:g}" if isinstance(one, float) else str(one) for one in several)
+            options.append(f"{name}={'/'.join(parts)}")
+    return ":".join([loss.name or type(loss).__name__, ",".join(options)]).removesuffix(":")

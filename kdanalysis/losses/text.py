@@ -15,7 +15,7 @@ from kdanalysis.core.arguments import typed
 from kdanalysis.core.partition import RULES
 from kdanalysis.losses.around import Sum
 from kdanalysis.losses.base import Loss
-from kdanalysis.losses.registry import KINDS, named, prefixed, preset
+from kdanalysis.losses.registry import KINDS, called, named, prefixed, preset
 
 LONGEST = 40  # letters of what is quoted in an error
 
@@ -208,22 +208,6 @@ def split_list(text: str) -> list[str]:
         else:
             raise ValueError(f"the list of losses {text!r} begins with an option: need a name")
     return losses
-
-
-def called(loss: Loss) -> str:
-    """Return what to call a loss: its name, and those of its options that are not the usual ones.
-
-    >>> called(parse_loss("gdkd:k=3,weights=1/2/.5,temperature=4"))
-    'gdkd:k=3,weights=1/2/0.5'
-    """
-    options = []
-    for name, parameter in signature(type(loss)).parameters.items():
-        value = getattr(loss, name)
-        if value != parameter.default:
-            several = value if isinstance(value, tuple) else (value,)
-            parts = (f"{one:g}" if isinstance(one, float) else str(one) for one in several)
-            options.append(f"{name}={'/'.join(parts)}")
-    return ":".join([loss.name or type(loss).__name__, ",".join(options)]).removesuffix(":")
 
 
 def labels(written: Iterable[str]) -> list[str]:
