@@ -25,6 +25,16 @@ def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
     return classes[:, :k]
 
 
+def top(logits: Float[Tensor, "n c"]) -> Int[Tensor, " n"]:
+    """Return the class of the largest logit of every row, of equal ones the first.
+
+    On a CPU numpy finds it many times as fast as torch.
+    """
+    if logits.device.type != "cpu" or logits.dtype not in (torch.float32, torch.float64):
+        return logits.argmax(-1)
+    return torch.from_numpy(logits.detach().numpy().argmax(-1))
+
+
 def ranked(logits: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
     """Return the logits of every row, the largest first.
 
