@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import torch
 from torch import Tensor
@@ -43,5 +44,6 @@ def in_parallel(
     if threads == 1 or len(chunks) == 1:
         yield from map(work, chunks)
         return
+    contexts = [copy_context() for _ in chunks]  # each thread is told what this one was
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(work, chunks)
+        yield from pool.map(lambda context, chunk: context.run(work, chunk), contexts, chunks)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kdanalysis.core.garbage import uncollected
 from kdanalysis.core.ranks import RANKS
 
 if TYPE_CHECKING:
@@ -128,14 +129,9 @@ def all_kept() -> Iterator[None]:
     if "torch" in sys.modules:
         yield
         return
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with uncollected():
         yield
         gc.freeze()
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def device_of(seed: int, device: str) -> "torch.device":

@@ -3,24 +3,30 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 
 from torch import Tensor
 
 WORTH = 2**20  # logits of a side, to be looked at a few dozen times
 
-_few = ContextVar("few", default=False)
+_expected = ContextVar("expected", default=inf)
 
 
 @contextmanager
 def expecting(logits: int) -> Iterator[None]:
     """Say how many logits there are altogether: few are looked at as whole arrays."""
-    token = _few.set(logits < WORTH)
+    token = _expected.set(logits)
     try:
         yield
     finally:
-        _few.reset(token)
+        _expected.reset(token)
 
 
-def loops_serve(logits: Tensor) -> bool:
-    """Whether loops are for this device, and there are enough logits to load them for."""
-    return logits.device.type == "cpu" and not _few.get()
+def loops_serve(logits: Tensor, looks: int = 1) -> bool:
+    """Whether loops are for this device, and there are enough logits to load them for.
+
+    Args:
+        logits: some of them.
+        looks: how many times as much work there is to do on each as to split it once.
+    """
+    return logits.device.type == "cpu" and looks * _expected.get() >= WORTH

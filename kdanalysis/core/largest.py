@@ -13,6 +13,8 @@ def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
 
     0 < k < c.
     """
+    if k == 1:
+        return top(logits).unsqueeze(-1)
     if loops_serve(logits) and logits.dtype in (torch.float32, torch.float64):
         from kdanalysis.core.peaks import largest
 
@@ -23,6 +25,16 @@ def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
         order = logits[tied].sort(dim=-1, descending=True, stable=True).indices
         classes[tied] = order[:, : k + 1]
     return classes[:, :k]
+
+
+def top(logits: Float[Tensor, "n c"]) -> Int[Tensor, " n"]:
+    """Return the class of the largest logit of every row, of equal ones the first.
+
+    On a CPU numpy finds it many times as fast as torch.
+    """
+    if logits.device.type != "cpu" or logits.dtype not in (torch.float32, torch.float64):
+        return logits.argmax(-1)
+    return torch.from_numpy(logits.detach().numpy().argmax(-1))
 
 
 def ranked(logits: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:

@@ -1,7 +1,7 @@
 """Is it logits? One look for every door: files, tables, the recorder's first captured step."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kdanalysis.core.warn import warn
@@ -29,10 +29,10 @@ def check_logits(name: str, values: Float[Tensor, "n c"], instead: str) -> None:
     Raises:
         ValueError: every row that says something is one of probabilities.
     """
-    if len(first := _telling(values[:ROWS_TO_LOOK])) and first.amin() < 0:
+    if _is_negative(values[:ROWS_TO_LOOK]) or _is_negative(values):
         return
-    rows = _telling(values)
-    if not len(rows) or rows.amin() < 0:
+    rows = values[_telling(values)[1]].double()
+    if not len(rows):
         return
     sums = rows.sum(-1)
     slack = ROUNDING if len(rows) > 1 else EXACT
@@ -72,6 +72,14 @@ def check_dense(**sides: Tensor) -> None:
             )
 
 
-def _telling(values: Float[Tensor, "n c"]) -> Float[Tensor, "m c"]:
-    """Return the rows that say something, in float64."""
-    return values[(values != values[:, :1]).any(-1) & values.isfinite().all(-1)].double()
+def _is_negative(values: Float[Tensor, "n c"]) -> bool:
+    """Whether a number is below 0 in a row that says something."""
+    low, telling = _telling(values)
+    return bool((low[telling] < 0).any())
+
+
+def _telling(values: Float[Tensor, "n c"]) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
+    """Return the least number of every row, and which rows say something."""
+    values = values.double()
+    low, high = values.amin(-1), values.amax(-1)  # NaN where a row holds one
+    return low, (low != high) & low.isfinite() & high.isfinite()

@@ -119,4 +119,4 @@ class KD(Loss, name="kd"):
     ) -> dict[str, Tensor]:
         """Gradient T (q - p)."""
         p, q = ((x / self.temperature).softmax(-1) for x in (teacher, student))
-        return {"kd": ramp * self.weight * self.temperature * (q - p)}
+        return {"kd": q.sub_(p).mul_(ramp * self.weight * self.temperature)}

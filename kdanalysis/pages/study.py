@@ -12,6 +12,7 @@ import pandas as pd
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Noun, Picture, Reading, figure_of
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.garbage import uncollected
 from kdanalysis.core.wording import Named
 from kdanalysis.draw.glyphs import tell_lacking
 from kdanalysis.pages.explorer import Explorer
@@ -123,7 +124,8 @@ class Study:
         """Return the page as one self-contained file."""
         from kdanalysis.pages.html.page import build
 
-        return build(self.sections, self.title, self.facts, self.lead, self.explorer)
+        with uncollected():
+            return build(self.sections, self.title, self.facts, self.lead, self.explorer)
 
     @typed
     def save(

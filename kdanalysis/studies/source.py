@@ -148,6 +148,10 @@ class Source:
         return {}
 
     @cached_property
+    def _settings(self) -> dict[tuple, Setting]:
+        return {}
+
+    @cached_property
     def _ramps(self) -> dict[str, tuple[float, ...]]:
         return {} if self.run is None else ramps_of(self.run, self.marks())
 
@@ -219,13 +223,18 @@ class Source:
         return int(np.clip(entries // self.width, fewest, 4096))
 
     def setting(self, kind: str = "samples", compared: tuple[float, int] | None = None) -> Setting:
-        """Return what the analyzers of a kind are made for.
+        """Return what the analyzers of a kind are made for: one for all of them.
 
         Args:
             kind: of the rows.
             compared: temperature and k of the losses compared; those of the run's loss if None; of
                 kept classes see ``compared_at``.
         """
+        if (kind, compared) not in self._settings:
+            self._settings[kind, compared] = self._set(kind, compared)
+        return self._settings[kind, compared]
+
+    def _set(self, kind: str, compared: tuple[float, int] | None) -> Setting:
         compared = compared_at(self.info, compared) if kind == "samples" else compared
         recorded: dict[str, Any] = {"steps": self.marks(kind), "scales": tuple(self.info.scales)}
         if kind == "samples":

@@ -6,6 +6,7 @@ from problems import batch
 
 from kdanalysis.core.compiled import expecting
 from kdanalysis.core.divergence import decompose, slopes
+from kdanalysis.core.largest import top
 from kdanalysis.core.partition import Groups, Target, Top1, Top1TopK, TopK
 
 RULES = [
@@ -60,6 +61,17 @@ def test_the_largest_are_those_of_a_stable_sort(dtype, k):
     target = torch.zeros(60, dtype=torch.long)
     assert torch.equal(TopK(k).members(logits, target)[0], order[:, :k])
     assert torch.equal(TopK(k, "worst").members(logits, target)[0], worst[:, :k])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_top_class_is_the_first_of_equal_ones(dtype):
+    logits = batch(5, n=60, c=12)[1].round().to(dtype)  # many ties
+    logits[0] = torch.tensor([-1.0, -0.0, 0.0] * 4)
+    logits[1] = -torch.inf
+    expected = [row.index(max(row)) for row in logits.tolist()]
+    assert top(logits.requires_grad_()).tolist() == expected
+    assert top(logits.repeat(1, 2)[:, ::2]).shape == (60,)
+    assert top(logits[:0]).dtype == torch.long
 
 
 def test_no_sample_has_no_gradient():

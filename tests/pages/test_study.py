@@ -1,5 +1,6 @@
 """What users call gives a Study: tables, readings, pictures, a page and a folder."""
 
+import gc
 import re
 
 import numpy as np
@@ -142,3 +143,13 @@ def test_a_file_of_logits_is_opened_too(arrays, tmp_path):
         opened.table("share")
     with pytest.raises(ValueError, match="did you mean 'mass'"):
         opened.table("mas")
+
+
+def test_while_a_page_is_made_no_garbage_is_looked_for():
+    looked = []
+    Study("T", {}, {}, lambda: looked.append(gc.isenabled()) or []).html()
+    assert looked == [False]
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        Study("T", {}, {}, lambda: 1 // 0).html()
+    assert gc.isenabled()

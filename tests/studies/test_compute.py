@@ -91,3 +91,11 @@ def test_optional_columns_are_given_only_where_they_are():
 def test_a_missing_column_is_named():
     with pytest.raises(KeyError, match="ClassProfile needs the column 'target'"):
         feed(batches(4, 4, "teacher_logits"), [ClassProfile(5)])
+
+
+def test_a_source_has_one_setting_for_all_analyzers_compared_alike():
+    source = open_source(arrays())
+    assert source.setting() is source.setting("samples", None)
+    assert source.setting(compared=(2.0, 3)).k == 3
+    assert source.setting(compared=(2.0, 2)).k == 2
+    assert source.setting("features") is not source.setting()

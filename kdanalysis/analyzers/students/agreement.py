@@ -9,6 +9,7 @@ from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.core.largest import top
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import BLUE, DASHES, GREY, ORANGE
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, side_legend
@@ -45,7 +46,7 @@ class Agreement(ByStep):
 
     def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
         """Add the finite samples of a batch, with the places of their steps."""
-        student, teacher = student.argmax(-1), teacher.argmax(-1)
+        student, teacher = top(student), top(teacher)
         found = {"n": torch.ones_like(student), "agreed": student == teacher}
         if target is not None:
             right = {"student_right": student == target, "teacher_right": teacher == target}

@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
+from kdanalysis.core.largest import top
 
 CONSTANT = 1e-12  # of the largest second moment: less variance than this is rounding
 MEANS = ("logits", "probability")
@@ -88,7 +89,7 @@ class ClassDiscrepancy(Analyzer):
             self.accumulate(**{side: rows.sum(0), f"{side}_products": rows.T @ rows})
 
     def _add_means(self, student: Tensor, teacher: Tensor, target: Tensor | None) -> None:
-        given = teacher.argmax(-1) if target is None else target
+        given = top(teacher) if target is None else target
         softened = [(side / self.temperature).softmax(-1) for side in (student, teacher)]
         differences = {
             "logits": centred(student) - centred(teacher),

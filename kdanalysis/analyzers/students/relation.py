@@ -21,6 +21,7 @@ from kdanalysis.analyzers.students.seeds import (
     what_intervals_are_over,
 )
 from kdanalysis.core.association import MEASURES, associations
+from kdanalysis.core.largest import top
 from kdanalysis.core.partition import Partition, Target, Top1, TopK
 from kdanalysis.core.streams import Bins
 from kdanalysis.draw.tables import require
@@ -73,7 +74,7 @@ class NonTopRelation(ByStep):
         Raises:
             ValueError: k of all classes.
         """
-        label = teacher.argmax(-1) if target is None else target
+        label = top(teacher) if target is None else target
         for chunk in chunks(student, teacher, label, place, entries=ENTRIES):
             for number, (notion, partition) in enumerate(self.notions.items()):
                 if len(label) and (notion != "target" or target is not None):

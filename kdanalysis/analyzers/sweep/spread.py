@@ -90,7 +90,9 @@ class SweepSpread(EveryK):
             values = each[names.index(name)]
             there = ~values.isnan()
             rows, values = place[there], values[there]
-            bins, scaled = (LOG_BINS, values.log10()) if name in NORMS else (BINS, values)
+            bins, scaled = LOG_BINS, values.log10()
+            if name not in NORMS:
+                bins, scaled = BINS, values.clamp(-1, 1)  # rounding takes a cosine of 1 beyond it
             counts = bins.counts(scaled, rows, sizes[0] * sizes[1])
             sums = values.new_zeros(sizes[0] * sizes[1]).index_add(0, rows, values)
             self.counts[row, quantity] += counts.view(*sizes, -1).to(self.counts)

@@ -15,6 +15,7 @@ from kdanalysis.analyzers.teacher.mass import knees
 from kdanalysis.analyzers.teacher.modality import PEAK
 from kdanalysis.analyzers.teacher.reliability import BINS, calibration_error, sums_by_confidence
 from kdanalysis.core.largest import ranked as by_rank
+from kdanalysis.core.largest import top
 from kdanalysis.core.partition import AutoK
 from kdanalysis.core.vocabulary import VOCABULARY
 
@@ -106,7 +107,7 @@ class TeacherDistribution(Analyzer):
             **{name: torch.stack([one[name] for one in free]) for name in free[0]},
         )
         if target is not None:
-            correct = logits.argmax(-1) == target
+            correct = top(logits) == target
             chosen = torch.stack(
                 [logits.gather(-1, target.unsqueeze(-1)).squeeze(-1), ranked[:, 0]]
             )

@@ -17,6 +17,7 @@ from kdanalysis.analyzers.evidence import difference_of_means, share_of
 from kdanalysis.analyzers.frames import histogram
 from kdanalysis.analyzers.noun import Reading, Tables
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.core.largest import top
 from kdanalysis.core.streams import Bins, check_temperature
 from kdanalysis.draw.tables import require
 
@@ -67,7 +68,7 @@ class Suppression(Analyzer):
             self._add(logits.double(), *labels)
 
     def _add(self, logits: Logits, target: Labels | None = None) -> None:
-        chosen = {"top": logits.argmax(-1)}
+        chosen = {"top": top(logits)}
         if target is not None:
             chosen["label"] = target.long()
         for name, index in chosen.items():

@@ -22,6 +22,7 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.gram import HasGradients
+from kdanalysis.core.largest import top
 from kdanalysis.draw.tables import require
 
 TEACHER = ("right", "wrong", "all")
@@ -106,7 +107,7 @@ class GradientConflict(ByStep):
 
 def judged(teacher: Logits, targets: Targets) -> Labels:
     """Return the place in ``TEACHER`` of every sample, "all" where no label is there."""
-    wrong = (teacher.argmax(-1) != targets.label).long()
+    wrong = (top(teacher) != targets.label).long()
     return wrong.where(targets.labelled, TEACHER.index("all"))
 
 

@@ -1,4 +1,7 @@
-"""The sweep's statistics of a chunk: by compiled loops on processors, else by whole arrays."""
+"""The sweep's statistics of a chunk: by compiled loops on processors, else by whole arrays.
+
+Whole arrays also where there are so few logits that to load the loops takes longer.
+"""
 
 from collections.abc import Sequence
 
@@ -7,10 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kdanalysis.core.compiled import loops_serve
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN, add_up, sample_statistics, sweep_terms
 from kdanalysis.core.sweep.order import NARROW, class_order, rank
 
 Numbers = Sequence[float | int]
+
+LOOKS = 4  # temperatures of a usual sweep
 
 
 def sums_over_samples(
@@ -29,9 +35,10 @@ def sums_over_samples(
         temperatures: every T.
         ks: ascending sizes of the top group.
         weights: of high, low_top and low_other.
-        dtype: to compute in where the loops do not: they compute in float64.
+        dtype: to compute in on other devices than the CPU, where all is computed in float64.
     """
-    if teacher.device.type != "cpu":
+    if not loops_serve(teacher, LOOKS):
+        dtype = torch.float64 if teacher.device.type == "cpu" else dtype
         ranked, chosen = rank(student, teacher, dtype), torch.tensor(ks, device=teacher.device)
         each = (sample_statistics(sweep_terms(ranked, t, chosen), weights) for t in temperatures)
         sums, counts = zip(*map(add_up, each), strict=True)
@@ -54,7 +61,7 @@ def of_every_sample(
     weights: Numbers,
 ) -> Float[Tensor, "s k n"]:
     """Return PLAIN and DEFINED of every sample, T^2 included; NaN where there is none."""
-    if teacher.device.type != "cpu":
+    if not loops_serve(teacher, LOOKS):
         found = _by_arrays(student, teacher, temperature, ks, weights)
         return found.where(found.isfinite(), torch.nan)
     _, found, steep = _compiled(student, teacher, (temperature,), ks, weights, each=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import kdanalysis as kd
 from kdanalysis.analyzers.sweep.spread import (
@@ -13,6 +14,7 @@ from kdanalysis.analyzers.sweep.spread import (
     spread_reading,
 )
 from kdanalysis.analyzers.sweep.sweep import TermSweep
+from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from tests.analyzers.readback import legend_is_beside, lines, smallest_font
 from tests.analyzers.reference import logits, probabilities
 
@@ -67,6 +69,15 @@ def test_a_sample_without_a_gradient_has_a_norm_of_zero_and_no_direction():
     assert row(frame, 1, "norm_kd", 3, "all").n == N
     assert row(frame, 1, "norm_kd", 3, "all").q25 == 0
     assert row(frame, 1, "cosine_total_kd", 3, "all").n == 100
+
+
+def test_a_cosine_that_rounding_takes_beyond_1_has_finite_quartiles():
+    each = torch.ones(len((*PLAIN, *DEFINED)), len(KS), 8, dtype=torch.float64)
+    spread = SweepSpread(C, (1,), KS, WEIGHTS)
+    spread._count(0, each + 2e-16, torch.zeros(8, dtype=torch.long))
+    quartiles = spread.table().dropna().query("quantity == 'cosine_total_kd'")[["q25", "q75"]]
+    assert quartiles.shape == (2 * len(KS), 2)
+    assert ((quartiles > 0.998) & (quartiles <= 1)).all(axis=None)
 
 
 @pytest.mark.parametrize("edges", [(), (0.9, 0.5), (0.5, 0.5), (0.0, 0.5), (0.5, 1.0)])

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.sweep.sweep import TermSweep
+from kdanalysis.core.compiled import WORTH, expecting
 from kdanalysis.core.sweep import loops
 from kdanalysis.core.sweep import sums as fused
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN, add_up, sample_statistics, sweep_terms
@@ -120,3 +123,19 @@ def test_the_logarithm_of_a_ratio_keeps_the_digits_of_a_small_change():
         assert log_ratio(change, 1 + change) == pytest.approx(log1p(change), rel=4e-16, abs=0)
     for ratio in (1e-12, 1e-200):
         assert log_ratio(ratio - 1, ratio) == pytest.approx(log(ratio), rel=4e-16, abs=0)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_few_logits_are_summed_without_the_loops(monkeypatch, threads):
+    pair = [side.repeat(300, 1) for side in PROBLEMS["random"]]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    sweeps = {}
+    for kind, logits in (("loops", WORTH), ("arrays", WORTH // fused.LOOKS - 1)):
+        with expecting(logits), monkeypatch.context() as patch:
+            if kind == "arrays":
+                patch.setattr(loops, "collect", None)
+            sweeps[kind] = TermSweep(pair[0].shape[1], ks=(1, 3), dtype=torch.float32)
+            sweeps[kind].update(*pair)
+    assert len(chunks(*pair)) > 1
+    for state, found in sweeps["arrays"].states.items():
+        torch.testing.assert_close(found, sweeps["loops"].states[state], rtol=1e-11, atol=1e-11)
