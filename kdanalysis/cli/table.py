@@ -52,7 +52,7 @@ def table(
     said = f"{source.num_rows:,} samples{lacking}" if lacking else ""
     if out is None:
         print_frame(frame, title=": ".join(filter(None, (f"{name} of {run}", said))))
-        if "loss" in frame and (note := compared_fact(source.info)):
+        if "loss" in frame and (note := compared_fact([source.info])):
             typer.echo(f"\nLosses compared: {note}.")
     else:
         write(frame, out, overwrite)

@@ -114,7 +114,7 @@ def test_logits_that_are_all_equal_have_no_relation():
     [
         (lambda: LadderProfile((), 5), "has the student's side at least"),
         (lambda: LadderProfile(SIDES, 5, k=5), "k must be from 1 to 4, got 5"),
-        (lambda: LadderProfile(SIDES, 5, temperature=0), "temperature must be a finite number"),
+        (lambda: LadderProfile(SIDES, 5, temperature=0), "temperature must lie between"),
         (
             lambda: LadderProfile(SIDES[:2], CLASSES).update(STACKED, TEACHER),
             "the ladder has the sides student, stone_1, but the logits are of 3",

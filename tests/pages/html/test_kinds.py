@@ -105,6 +105,8 @@ def kept(folder):
     return (folder / "kept.html").read_text(encoding="utf-8")
 
 
+# What watches sizes is told with the next frame.
+DRAWN_TWICE = "new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))"
 KINDS = (card, losses, sweep, truncation, regions, ladder, kept)
 
 
@@ -129,6 +131,7 @@ def test_a_reader_sees_all_of_it(chromium, file, width, theme):
     feature = {"name": "prefers-color-scheme", "value": theme}
     chromium.send("Emulation.setEmulatedMedia", features=[feature])
     chromium.open(file, width)
+    chromium.run(DRAWN_TWICE)
     seen = chromium.run(LOOK)
     assert chromium.errors == []
     assert seen["beyond"] <= 0
