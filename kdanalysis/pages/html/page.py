@@ -64,28 +64,25 @@ def build(
     sliders = explorer.html(not runs, static) if explorer else None
     first = [("verdict", "Verdict")] * bool(lead) + [("explorer", "Explorer")] * bool(explorer)
     last = [("collected", "Tables and words")] * bool(tabled)
-    return (
-        make_environment()
-        .from_string(read("page.html.j2"))
-        .render(
-            title=title,
-            facts={label: fact_text(value) for label, value in facts.items()},
-            lead={"verdict": lead.verdict, "pictures": drawn} if lead else None,
-            explorer=sliders,
-            groups=groups,
-            shown=here,
-            aside=aside,
-            tabled=tabled,
-            collected=bool(aside or tabled or lead),
-            words=WORDS if lead else {},
-            places=[*first, *group_places(groups), *last],
-            runs=runs,
-            style=Markup(style),
-            script=Markup(script),
-            policy=content_policy(style, script),
-        )
-        .lstrip()
+    template = make_environment().from_string(read("page.html.j2"))
+    page = template.render(
+        title=title,
+        facts={label: fact_text(value) for label, value in facts.items()},
+        lead={"verdict": lead.verdict, "pictures": drawn} if lead else None,
+        explorer=sliders,
+        groups=groups,
+        shown=here,
+        aside=aside,
+        tabled=tabled,
+        collected=bool(aside or tabled or lead),
+        words=WORDS if lead else {},
+        places=[*first, *group_places(groups), *last],
+        runs=runs,
+        style=Markup(style),
+        script=Markup(script),
+        policy=content_policy(style, script),
     )
+    return page.lstrip()
 
 
 def grouped(sections: Sequence[dict]) -> list[dict]:
