@@ -107,7 +107,7 @@ def kept_by_all(infos: Sequence[RunInfo]) -> list[float]:
     return sorted(set.intersection(*kept)) if kept else []
 
 
-def compared_fact(infos: Sequence[RunInfo], temperature: float | None = None) -> str | None:
+def compared_fact(infos: Sequence[RunInfo], temperature: float | int | None = None) -> str | None:
     """Return T and k of the losses compared on kept classes, and why; None where all are kept.
 
     Args:
