@@ -10,6 +10,7 @@ from jaxtyping import AbstractArray
 
 Value = TypeVar("Value")
 MOST = 80  # letters of a value
+JOINERS = "\u200c\u200d"  # between letters of Persian or Hindi, and parts of an emoji
 WORDS: dict[Any, str] = {
     **dict.fromkeys((int, SupportsIndex), "a whole number"),
     **dict.fromkeys((float, SupportsFloat), "a finite number"),
@@ -62,7 +63,8 @@ def printable(value: object) -> str:
     text = str(value)
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    kept = {c for c in text if c.isprintable() or c in JOINERS}
+    return "".join(c if c in kept else c.encode("unicode_escape").decode() for c in text)
 
 
 def told(value: Any) -> str:

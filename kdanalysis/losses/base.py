@@ -158,7 +158,8 @@ class Loss(nn.Module, ABC):
                 f"{self.needs_index or type(self).__name__} needs the label of every sample, got "
                 f"None: give class indices (n,) as target"
             )
-        return torch.zeros(len(student), dtype=torch.long, device=student.device)
+        rows = 1 if student.is_nested or not student.dim() else len(student)  # those are refused
+        return torch.zeros(rows, dtype=torch.long, device=student.device)
 
     def _checked(self, student: Any, teacher: Any, target: Any) -> tuple[Tensor, Side]:
         self.check_targets(target)

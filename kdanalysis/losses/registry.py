@@ -4,6 +4,7 @@
 too. ``text`` reads losses by what stands here, and figures take colours and roles of terms.
 """
 
+import ast
 import re
 from collections.abc import Mapping
 from inspect import signature
@@ -92,11 +93,20 @@ def called(loss: Any) -> str:
 
     ``gdkd:k=3,weights=1/2/0.5`` for ``GDKD(k=3, weights=(1, 2, 0.5))``.
     """
-    options = []
-    for name, parameter in signature(type(loss)).parameters.items():
-        value = getattr(loss, name)
-        if value != parameter.default:
+    call, usual = ast.parse(repr(loss), mode="eval").body, signature(type(loss)).parameters
+    options = [ast.unparse(one) for one in call.args]
+    for option in call.keywords:
+        value = _value(option.value)
+        if value != usual[option.arg].default:
             several = value if isinstance(value, tuple) else (value,)
             parts = (f"{one:g}" if isinstance(one, float) else str(one) for one in several)
-            options.append(f"{name}={'/'.join(parts)}")
+            options.append(f"{option.arg}={'/'.join(parts)}")
     return ":".join([loss.name or type(loss).__name__, ",".join(options)]).removesuffix(":")
+
+
+def _value(node: ast.expr) -> Any:
+    """Return what an expression says; the text of a loss or a rule."""
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)

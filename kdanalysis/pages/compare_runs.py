@@ -91,7 +91,7 @@ def runs_study(
     facts = {name: run_fact(source) for name, source in sources.items()}
     facts |= {
         "classes": class_fact(first.info.num_classes, first.info.classes),
-        "losses compared": at if temperature else compared_fact(infos) or at,
+        "losses compared": compared_fact(infos, temperature) or at,
         "left out": "; ".join(left_out(sources)),
         "no gradient": f"of {', '.join(silent)}: {NO_GRADIENT}" if silent else None,
     }

@@ -9,6 +9,7 @@ import torch
 
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.logits import check_dense
+from kdanalysis.core.wording import told
 from kdanalysis.store.floats import widen
 from kdanalysis.store.formats.table import CLASSES, ArrayInfo, RunFolder, Sliced, texts
 from kdanalysis.store.run import StoredRun
@@ -32,7 +33,7 @@ class Arrays(Sliced):
         self.path = Path("arrays")
         self.classes = texts(arrays.get(CLASSES))
         if self.classes is None and arrays.get(CLASSES) is not None:
-            raise ValueError(f"classes of arrays are {arrays[CLASSES]!r:.60}, need texts, one each")
+            raise ValueError(f"classes of arrays are {told(arrays[CLASSES])}, need texts, one each")
         self._arrays = {n: as_array(n, values) for n, values in arrays.items() if n != CLASSES}
         self.keys = tuple(self._arrays)
 

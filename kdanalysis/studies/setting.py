@@ -86,7 +86,7 @@ def compared_at(info: RunInfo, compared: tuple[float, int] | None = None) -> tup
 
 
 def within_kept(infos: Sequence[RunInfo], compared: tuple[float, int]) -> tuple[float, int]:
-    """Return the T and k nearest to those asked for that every run of kept classes answers for.
+    """Return the T and k asked for, as far as every run of kept classes answers for them.
 
     Where one of them kept no sums at the temperature it is the largest at which all did; k is no
     larger than the fewest classes kept.
@@ -107,14 +107,19 @@ def kept_by_all(infos: Sequence[RunInfo]) -> list[float]:
     return sorted(set.intersection(*kept)) if kept else []
 
 
-def compared_fact(infos: Sequence[RunInfo]) -> str | None:
-    """Return T and k of the losses compared on kept classes, and why; None where all are kept."""
+def compared_fact(infos: Sequence[RunInfo], temperature: float | int | None = None) -> str | None:
+    """Return T and k of the losses compared on kept classes, and why; None where all are kept.
+
+    Args:
+        infos: of the runs.
+        temperature: asked for; that of the runs' losses if None.
+    """
     if not any(info.kept for info in infos):
         return None
-    wanted, size = common_settings(infos)
-    temperature, k = within_kept(infos, (wanted, size))
-    said = [f"KD, DKD and GDKD at T = {temperature:g} and k = {k}"]
-    if wanted != temperature:
+    wanted, size = common_settings(infos, temperature)
+    at, k = within_kept(infos, (wanted, size))
+    said = [f"KD, DKD and GDKD at T = {at:g} and k = {k}"]
+    if wanted != at:
         said.append(
             f"not at T = {wanted:g}: sums over the other classes were kept at T = "
             f"{', '.join(f'{t:g}' for t in kept_by_all(infos))}"

@@ -43,6 +43,13 @@ def test_runs_are_compared_at_what_both_answer_for(runs):
                 pd.testing.assert_frame_equal(top.parts[noun][name], table, **CLOSE)
 
 
+def test_k_is_told_at_a_temperature_that_is_asked_for_too(runs):
+    told = "KD, DKD and GDKD at T = 1 and k = 4; not at k = 5: 4 classes were kept"
+    assert kd.compare(runs["top"], temperature=1.0).facts["losses compared"] == told
+    whole = kd.compare(runs["dense"], temperature=1.0).facts["losses compared"]
+    assert whole == "KD, DKD and GDKD at temperature 1 and k 5"
+
+
 def test_their_tables_are_those_of_runs_of_all_logits(runs):
     pairs = {name: [runs[name][0], runs[name][0].parent / "again"] for name in runs}
     train(pairs["dense"][1], (), kd.Sum(kd.CrossEntropy(), kd.KD(2.0)))

@@ -117,6 +117,13 @@ def test_auto_k_softens_as_the_loss_does():
     assert GDKD(k="auto", temperature=2.0).k.temperature == 2.0
 
 
+def test_a_number_alone_is_refused_without_labels_too():
+    number, loss = torch.tensor(1.0), KD()
+    target = loss._given(number, None)  # where no annotation is checked
+    with pytest.raises(ValueError, match=r"got student \(\), teacher \(\), target"):
+        checked(number, number, target)
+
+
 def test_shapes_are_checked():
     student, teacher, target = batch(6)
     with pytest.raises(ValueError, match=r"student \(5, 7\), teacher \(5, 6\), target \(5,\)"):

@@ -16,6 +16,7 @@ from kdanalysis import (
     parse_loss,
 )
 from kdanalysis.losses import parse_losses, restore_loss
+from kdanalysis.losses.registry import called
 
 TEXTS = {
     "kd": KD(),
@@ -150,6 +151,15 @@ def test_losses_that_are_made_already_stand_beside_texts():
     assert names[4].startswith("sum")
     with pytest.raises(ValueError, match="'kd' and 'kd' are both KD"):
         parse_losses(["kd", KD()])
+
+
+def test_options_that_are_the_usual_ones_name_no_loss_and_the_others_are_read_back():
+    given = [DKD(), DKD(beta=2, partition="top1"), GDKD3(), GDKD3(weights=(1, 2, 4))]
+    written = [called(loss) for loss in given]
+    assert written == ["dkd", "dkd:beta=2,partition=top1", "gdkd3", "gdkd3:weights=1/2/4"]
+    assert [repr(loss) for loss in parse_losses(written).values()] == [*map(repr, given)]
+    sums = [Sum(CrossEntropy(), KD()), Sum(CrossEntropy(), KD(2.0))]
+    assert [*parse_losses(sums).values()] == sums
 
 
 def test_a_temperature_goes_to_the_losses_that_name_none():

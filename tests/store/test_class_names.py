@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -82,3 +83,19 @@ def test_damaged_names_are_told(tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"named.npz \(classes\) is damaged"):
         kd.load_logits(path)
+
+
+@pytest.mark.parametrize("write", [npz, pt])
+def test_no_name_brings_what_a_page_cannot_hold(write, tmp_path):
+    path = write(tmp_path, ["a\x1b[31m\x00b", "\ud800", "\uffff می\u200cشود"])
+    study = kd.diagnose(path)
+    assert study.classes == [r"a\x1b[31m\x00b", r"\ud800", "\\uffff می\u200cشود"]
+    assert r"a\x1b[31m" in study.html()
+
+
+def test_a_column_of_a_frame_gives_names():
+    given = {"teacher_logits": LOGITS, "classes": pd.Series(NAMES)}
+    assert kd.diagnose(given).classes == NAMES
+    words = "classes of arrays are a pandas Series of int64 .3,., need texts"
+    with pytest.raises(ValueError, match=words):
+        kd.diagnose(given | {"classes": pd.Series([1, 2, 3])})

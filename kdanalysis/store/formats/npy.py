@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kdanalysis.core.wording import printable
 from kdanalysis.store.formats.table import CLASSES, UNNAMED, ArrayInfo, Sliced, Table
 from kdanalysis.store.reading import cause
 
@@ -149,7 +150,7 @@ class NpzFile(Table):
             try:
                 with archive.open(CLASSES + _SUFFIX) as stream:
                     data = stream.read()[header.offset :]
-                return np.frombuffer(data, header.dtype).tolist()
+                return [*map(printable, np.frombuffer(data, header.dtype).tolist())]
             except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
                 raise ValueError(f"{self.path} ({CLASSES}) is damaged: {cause(error)}") from error
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kdanalysis.core.wording import printable
 from kdanalysis.store.kinds import KINDS
 from kdanalysis.store.run import StoredRun
 
@@ -16,10 +17,10 @@ CLASSES = "classes"  # the key of the names of the classes, one text each
 
 
 def texts(found: object) -> list[str] | None:
-    """Return names of classes as a list; None where it is no series of texts."""
-    found = found.tolist() if isinstance(found, np.ndarray) else found
+    """Return printable names of classes as a list; None where it is no series of texts."""
+    found = found.tolist() if hasattr(found, "tolist") else found
     named = isinstance(found, list | tuple) and all(isinstance(one, str) for one in found)
-    return list(found) if named and found else None
+    return [*map(printable, found)] if named and found else None
 
 
 class ArrayInfo(NamedTuple):
