@@ -42,6 +42,11 @@ class Interval(NamedTuple):
         return SEEN if self.low > 0 else UNSEEN
 
     @property
+    def side(self) -> str:
+        """The verdict; of an interval that lies below 0, that the opposite is seen."""
+        return "the opposite is seen" if self.negated.verdict == SEEN else self.verdict
+
+    @property
     def claim(self) -> str:
         """The verdict as the end of a sentence, as :func:`ended`."""
         return ended(self.verdict)

@@ -20,6 +20,7 @@ from kdanalysis.capture.samples import (
 )
 from kdanalysis.capture.sent import watch
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.logits import check_dense
 from kdanalysis.losses.base import check_ramp
 from kdanalysis.losses.sides import is_soft
 
@@ -66,7 +67,11 @@ class Projected:
     cap: float | int | None = None
 
     def __post_init__(self) -> None:
-        if any(map(is_part, (self.hidden, self.weight, self.bias))) or is_flat(self.weight):
+        sides = {"hidden states": self.hidden, "the head's weights": self.weight}
+        sides |= {} if self.bias is None else {"the head's biases": self.bias}
+        for name, values in sides.items():
+            check_dense(name, values)
+        if any(map(is_part, sides.values())) or is_flat(self.weight):
             raise ValueError(SHARDED)
         shapes = tuple(self.hidden.shape), tuple(self.weight.shape)
         if not (len(shapes[0]) == len(shapes[1]) == 2 and shapes[0][1] == shapes[1][1]):
@@ -92,10 +97,10 @@ class Projected:
         return made if self.cap is None else self.cap * torch.tanh(made / self.cap)
 
 
-def is_part(side: Tensor | None) -> bool:
+def is_part(side: Tensor) -> bool:
     """Whether a tensor is a rank's part of one, or a view of what FSDP frees between its passes."""
-    if side is None or hasattr(side, "full_tensor"):
-        return side is not None
+    if hasattr(side, "full_tensor"):
+        return True
     return side.numel() > 0 and side.untyped_storage().nbytes() == 0
 
 

@@ -97,7 +97,8 @@ def check_batch(student: Any, teacher: Any, target: Any, sample_id: Any) -> None
     for name, values in given.items():
         if not isinstance(values, Tensor) and not (name == "sample_id" and values is None):
             raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
-    check_dense(student=student, teacher=teacher)
+    check_dense("student logits", student)
+    check_dense("teacher logits", teacher)
     if student.shape != teacher.shape:
         raise ValueError(
             f"the student gives logits of shape {tuple(student.shape)}, the teacher of "

@@ -115,10 +115,10 @@ def print_losses(study: "Study", sources: "Mapping[str, Source]", match_norm: bo
     """Print how far each loss steps on every source, and where it points."""
     from kdanalysis.analyzers.terms.matching import matching_sentence
     from kdanalysis.cli.terminal import heading, print_frame
-    from kdanalysis.studies.compute import left_out
+    from kdanalysis.studies.compute import left_out, without_label
 
     for name, frame in study.parts["losses"].items():
-        more = left_out(study.parts["direction"][name])
+        more = without_label(sources[name]) + left_out(study.parts["direction"][name])
         print_frame(frame, title=heading(sources[name], name, more))
         if match_norm:
             typer.echo(matching_sentence(frame))

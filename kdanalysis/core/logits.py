@@ -56,20 +56,20 @@ def check_tensor(name: str, value: object, dims: int | None = None) -> None:
         raise ValueError(f"{name} must be a torch tensor{of}, got {told(value)}")
 
 
-def check_dense(**sides: Tensor) -> None:
-    """Raise a ValueError that names logits of a kind that cannot be computed with.
+def check_dense(name: str, values: Tensor, floats: bool = True) -> None:
+    """Raise a ValueError that names a tensor of a kind that cannot be computed with.
 
-    Sparse, nested and quantized tensors, those without data, and numbers that are not of float16,
-    bfloat16, float32 or float64: whole numbers, complex ones, eight bits.
+    Sparse, nested and quantized tensors and those without data; where ``floats`` also numbers that
+    are not of float16, bfloat16, float32 or float64: whole numbers, complex ones, eight bits.
     """
-    for name, logits in sides.items():
-        strange = logits.layout != torch.strided or logits.is_nested or logits.is_meta
-        if strange or logits.dtype not in FLOATS:
-            kind = "nested" if logits.is_nested else f"{logits.layout}".removeprefix("torch.")
-            raise ValueError(
-                f"{name} logits are {logits.dtype} in a {kind} tensor on {logits.device.type}, "
-                f"need a dense one of float16, bfloat16, float32 or float64"
-            )
+    strange = values.layout != torch.strided or values.is_nested or values.is_meta
+    if strange or (floats and values.dtype not in FLOATS):
+        kind = "nested" if values.is_nested else f"{values.layout}".removeprefix("torch.")
+        need = " of float16, bfloat16, float32 or float64" if floats else ""
+        raise ValueError(
+            f"{name} are {values.dtype} in a {kind} tensor on {values.device.type}, need a dense "
+            f"one{need}"
+        )
 
 
 def _is_negative(values: Float[Tensor, "n c"]) -> bool:

@@ -27,7 +27,9 @@ def check_batch(
             another class count than ``num_classes``, sides of different shapes, or targets that are
             no class indices.
     """
-    check_dense(teacher=teacher, **({} if student is None else {"student": student}))
+    check_dense("teacher logits", teacher)
+    if student is not None:
+        check_dense("student logits", student)
     if teacher.dim() != 2:
         raise ValueError(f"logits have shape {tuple(teacher.shape)}, need (samples, classes)")
     samples, classes = teacher.shape

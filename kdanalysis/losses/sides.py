@@ -197,7 +197,8 @@ def _check_kinds(target: Any, **sides: Any) -> None:
     for name, values in (sides | {"target": target}).items():
         if not isinstance(values, Tensor):
             raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
-    check_dense(**sides)
+    for name, logits in sides.items():
+        check_dense(f"{name} logits", logits)
     refuse_wide(target)
     wrong = target.is_floating_point() or target.is_complex() or target.dtype == torch.bool
     if wrong and not is_soft(target):

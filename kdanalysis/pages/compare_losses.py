@@ -122,7 +122,8 @@ def loss_tables(
     if is_silent(tables["direction"]):
         raise ValueError(
             f"no sample of {source.name} has a gradient of {next(iter(losses))!r} and of another "
-            f"loss: what distils has none where the student gives its teacher's probabilities"
+            f"loss: a loss of weight 0 has none, nor what distils where the student gives its "
+            f"teacher's probabilities"
         )
     for name, loss in losses.items():
         lacking = source.unlabelled - (0 if loss.needs_index else source.soft)

@@ -168,17 +168,24 @@ def overview_sentence(frame: pd.DataFrame) -> str:
     known = frame.dropna(subset="agreement")
     if known.empty:
         return "No sample is left to compare the students on."
-    most = known.loc[known.agreement.idxmax()]
-    text = f"the student of {most.run} agrees most with its teacher ({most.agreement:.1%})"
+    several = "agree most with their teacher"
+    text = _first(known, "agreement", "agrees most with its teacher", several)
     if known.student_accuracy.notna().any():
-        best = known.loc[known.student_accuracy.idxmax()]
-        who = "it" if best.run == most.run else f"that of {best.run}"
-        text += f", and {who} is right most often ({best.student_accuracy:.1%})"
+        first = _first(known, "student_accuracy", "is right most often", "are right most often")
+        text += f", and {first}"
     return (
         f"{text[0].upper()}{text[1:]}. Differences below {100 * chance(frame):.1f} points are "
         f"within two standard errors of {frame.n.min():,} samples a run and may be chance; a run "
         f"is one training with one seed."
     )
+
+
+def _first(frame: pd.DataFrame, share: str, one: str, several: str) -> str:
+    """Say whose share is the largest, or whose are equally large."""
+    names = frame.run[frame[share] == frame[share].max()].tolist()
+    alone, alike = f"the student of {names[0]} {one}", f"the students of {', '.join(names)}"
+    told = alone if len(names) == 1 else f"{alike} {several}, all alike"
+    return f"{told} ({frame[share].max():.1%})"
 
 
 def chance(frame: pd.DataFrame) -> float:

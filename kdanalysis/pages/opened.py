@@ -10,6 +10,7 @@ import torch
 
 from kdanalysis.core.arguments import typed
 from kdanalysis.pages.explorer import Explorer, explorer_of
+from kdanalysis.pages.publish import output_file
 from kdanalysis.pages.run import EVERY, run_study
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, unwatched
@@ -61,11 +62,20 @@ class Opened:
         return self._study([name]).figure(name, ax, picture=picture, **options)
 
     @typed
-    def report(self, path: str | Path) -> None:
-        """Write one page of all tables as a single HTML file."""
-        explorer = explorer_of({self.source.name: self.source}, of=EVERY)
-        page = self._study(self.names, explorer).html()
-        Path(path).write_text(page, encoding="utf-8")
+    def report(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write one page of all tables as a single HTML file, whole or not at all.
+
+        Args:
+            path: of the file; it must not exist unless ``overwrite``.
+            overwrite: replace what is there.
+
+        Raises:
+            FileExistsError: the file exists.
+        """
+        with output_file(Path(path).expanduser(), overwrite) as file:
+            explorer = explorer_of({self.source.name: self.source}, of=EVERY)
+            page = self._study(self.names, explorer).html()
+            file.write_text(page, encoding="utf-8")
 
     def _study(self, names: Sequence[str], explorer: Explorer | None = None) -> Study:
         name = self.source.name

@@ -26,7 +26,8 @@ SUFFIX = {"list": ".parquet", "npz": ".npz", "safetensors": ".safetensors"}
 def export(path: str | Path, out: str | Path, fmt: Format = "list") -> Path:
     """Write the samples of a run, without duplicates, ordered by step, into one file.
 
-    Logits keep their stored dtype, but bfloat16 becomes float32, and so does float16 in a Parquet
+    An ``.npz`` holds the names of the classes too, as ``classes``, where the run has them. Logits
+    keep their stored dtype, but bfloat16 becomes float32, and so does float16 in a Parquet
     list, which few readers know. Memory is bounded by a batch. The file appears whole or not at
     all.
 
@@ -119,6 +120,9 @@ def _write_npz(run: StoredRun, file: BinaryIO) -> None:
                 np.lib.format.write_array_header_1_0(member, header)
                 for data in _column(run, name):
                     member.write(data)
+        if run.info.classes:
+            with archive.open("classes.npy", "w") as member:
+                np.lib.format.write_array(member, np.array(run.info.classes))
 
 
 def _write_safetensors(run: StoredRun, file: BinaryIO) -> None:

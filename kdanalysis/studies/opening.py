@@ -1,6 +1,7 @@
 """What users name, opened as a Source: paths, what was opened already, or arrays."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,16 @@ def as_array(name: str, values: Any) -> np.ndarray:
     """Return what was given as an array; bfloat16 comes as float32, exactly.
 
     Raises:
-        ValueError: logits in a tensor that is none of dense floating numbers, or an array of which
-            a part is masked.
+        ValueError: a tensor that is not dense, logits that are no floating numbers, rows that
+            differ in length, or an array of which a part is masked.
     """
     if np.ma.is_masked(values):
         raise ValueError(f"{name} are masked in part: leave such rows out, or fill them")
     if not hasattr(values, "detach"):
-        return widen(np.asarray(values))
-    if name.endswith("_logits"):
-        check_dense(**{name.removesuffix("_logits"): values})
+        with suppress(ValueError):  # of rows that differ in length
+            return widen(np.asarray(values))
+        raise ValueError(f"{name} of arrays cannot be made an array: its rows differ in length")
+    check_dense(name.replace("_", " "), values, floats=name.endswith("_logits"))
     held = values.detach().cpu()
     return (held.float() if held.dtype == torch.bfloat16 else held).numpy()
 

@@ -129,7 +129,7 @@ def as_logits(logits: Tensor | np.ndarray, side: str) -> Tensor:
             raise ValueError(f"{side} logits are {logits.dtype}, need floats")
         native = logits.dtype.newbyteorder("=")
         logits = torch.from_numpy(np.require(logits, native, requirements=["C", "W"]))
-    check_dense(**{side: logits})
+    check_dense(f"{side} logits", logits)
     if logits.dim() != 2:
         shape = tuple(logits.shape)
         raise ValueError(f"{side} logits have shape {shape}, need (samples, classes)")

@@ -104,6 +104,13 @@ def test_labels_are_needed_only_by_losses_that_use_them(run_command, tmp_path):
     assert result.exit_code == 0, result.stderr
 
 
+def test_rows_without_a_label_are_told_where_losses_need_one(run_command, tmp_path):
+    given = np.where(np.arange(len(TARGET)) < 3, -1, TARGET)
+    np.savez(tmp_path / "some.npz", logits_s=STUDENT, logits_t=TEACHER, labels=given)
+    result = run_command("compare", tmp_path / "some.npz", "--losses", "kd,dkd")
+    assert "3 of them without a label, left out where one is needed" in result.stdout
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_runs_are_held_against_each_other(run_command, runs, tmp_path):
     result = run_command("compare", *runs, "--out", tmp_path / "out", *FIGURES)

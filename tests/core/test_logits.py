@@ -117,7 +117,22 @@ def test_what_is_no_dense_tensor_of_floats_is_refused_at_every_door(kind, door, 
 @pytest.mark.parametrize("kind", CAUGHT)
 def test_no_other_kind_of_tensor_is_taken_for_logits(kind):
     with pytest.raises(ValueError, match=WORDS.format(kind)):
-        check_dense(teacher=LOGITS, student=CAUGHT[kind]())
+        check_dense("student logits", CAUGHT[kind]())
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_hidden_states_and_heads_are_dense_tensors_of_floats(kind):
+    for given in ((STRANGE[kind](), LOGITS), (LOGITS, STRANGE[kind]())):
+        with pytest.raises(ValueError, match=rf"(states|weights) are torch\.{kind}.*need a dense"):
+            kd.Projected(*given)
+
+
+def test_what_is_beside_logits_is_dense_and_of_one_length():
+    sparse = {"teacher_logits": LOGITS, "target": TARGET.to_sparse()}
+    with pytest.raises(ValueError, match=r"target are torch\.int64 in a sparse_coo tensor on cpu"):
+        kd.open(sparse)
+    with pytest.raises(ValueError, match=r"teacher_logits of arrays cannot be .* differ in length"):
+        kd.open({"teacher_logits": [[1.0, 2.0], [1.0]]})
 
 
 @pytest.mark.parametrize("of", [torch.Tensor.bfloat16, torch.Tensor.half, torch.Tensor.double])

@@ -132,6 +132,12 @@ def test_what_was_opened_has_tables_figures_and_a_report(make_run, tmp_path):
     assert opened.figure("share").axes[0].patches
     opened.report(tmp_path / "page.html")
     assert "Share of each term" in (tmp_path / "page.html").read_text()
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"mine.html exists already: .* or overwrite=True"):
+        opened.report(tmp_path / "mine.html")
+    assert (tmp_path / "mine.html").read_text() == "mine"
+    opened.report(tmp_path / "mine.html", overwrite=True)
+    assert (tmp_path / "mine.html").read_text() == (tmp_path / "page.html").read_text()
 
 
 def test_a_file_of_logits_is_opened_too(arrays, tmp_path):

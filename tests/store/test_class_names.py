@@ -59,7 +59,7 @@ def test_numbers_of_that_name_are_no_names_as_before(tmp_path):
     [
         (NAMES[:2], "names 2 classes, need a name for each of 3"),
         (np.array(NAMES, object), "holds Python objects, need texts"),
-        (np.array([b"a", b"b", b"c"]), "holds text, need texts, as np.array"),
+        (np.array([b"a", b"b", b"c"]), "holds bytes, need texts, as np.array"),
     ],
 )
 def test_names_that_do_not_serve_are_refused(classes, words, tmp_path):

@@ -37,6 +37,14 @@ def test_exports_hold_the_rows_of_the_run(stored, batch, tmp_path, fmt):
     np.testing.assert_array_equal(again["student_logits"], found["student_logits"])
 
 
+def test_an_npz_has_the_names_of_the_classes(batch, tmp_path):
+    names = [f"class {place}" for place in range(6)]
+    with PartWriter(tmp_path / "named", 0, RunInfo(6, names)) as writer:
+        writer.write(batch(0))
+    out = export(tmp_path / "named", tmp_path / "out.npz", "npz")
+    assert load_logits(out).classes == names
+
+
 @pytest.mark.parametrize("fmt", READERS)
 def test_bfloat16_is_exported_as_float32_and_copies_left_out(tmp_path, fmt):
     suffix, read = READERS[fmt]

@@ -57,7 +57,7 @@ def read_header(stream: io.BufferedIOBase, size: int, what: str, kinds: str = NU
             "which can run code"
         )
     if dtype.kind not in kinds:
-        held = "text" if dtype.kind in "US" else f"{dtype}"[:80]
+        held = {"U": "text", "S": "bytes"}.get(dtype.kind, f"{dtype}"[:80])
         more = "; of labels those of the classes" if kinds == NUMBERS else ""
         raise ValueError(f"{what} holds {held}, need {need}{more}")
     offset = 8 + width + count
