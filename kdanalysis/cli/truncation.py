@@ -72,7 +72,8 @@ def truncation(
         if not RANKS.first:
             return
         print_frame(excerpt(study.tables["truncation"]), title=title)
-        print_facts({noun: reading.sentence for noun, reading in study.readings.items()})
+        if "no gradient" not in study.facts:
+            print_facts({noun: reading.sentence for noun, reading in study.readings.items()})
         told = ("no gradient", "left out")
         print_facts({label: study.facts[label] for label in told if label in study.facts})
         write(study)

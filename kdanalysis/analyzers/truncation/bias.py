@@ -144,7 +144,7 @@ def bias_reading(table: pd.DataFrame) -> Reading:
     best = min(crossing, key=lambda name: (-crossing[name], CONVENTIONS.index(name)))
     where = told[best] + _ends_told(first.loc[best])
     sentence = (
-        f"At K = {k} {DRAWS * k} tokens sampled from the teacher take the same bytes. Sampling is "
+        f"At K = {k}, {DRAWS * k} tokens sampled from the teacher take the same bytes. Sampling is "
         f"nearer to full KD's mean gradient than {named(best)} {where}: of one token the errors "
         f"are {first.error[SAMPLED]:.0%} and {first.error[best]:.1%} of it, of the mean over "
         f"{rows.tokens.max():,} {last.error[SAMPLED]:.1%} and {last.error[best]:.1%}."

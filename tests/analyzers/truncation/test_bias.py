@@ -111,7 +111,7 @@ def example(crossing: float = 90.0) -> pd.DataFrame:
 )
 def test_the_sentence_says_from_where_sampling_is_nearer(crossing, words):
     reading = bias_reading(example(crossing))
-    assert reading.sentence.startswith("At K = 32 64 tokens sampled from the teacher take the same")
+    assert reading.sentence.startswith("At K = 32, 64 tokens sampled from the teacher take the")
     assert words in reading.sentence
 
 
