@@ -36,6 +36,7 @@ def accuracies(**students: list[float]) -> dict[str, pd.DataFrame]:
         ([0.611, 0.610, 0.612], -0.02, "holds"),  # as good as
         ([0.50, 0.51, 0.52], -0.02, "does not hold"),
         ([0.7], 0, "cannot be tested: one seed"),
+        ([0.70, 0.70, 0.70], 0, "cannot be tested: its seeds do not differ"),
         ([], 0, "cannot be tested: not trained here"),
     ],
 )

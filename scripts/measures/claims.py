@@ -39,9 +39,7 @@ class Claim:
             found = self.values(tables).dropna()
         except KeyError:  # a table, a student or a column that nobody trained
             found = pd.Series(dtype=float)
-        low = high = np.nan
-        if len(found) > 1:
-            low, high = ttest_1samp(found, 0).confidence_interval(0.95)
+        low, high = interval(found)
         told |= {"mean": found.mean(), "low": low, "high": high, "n": len(found)}
         return told | {"verdict": self.verdict(found, low, high)}
 
@@ -51,10 +49,19 @@ class Claim:
             return "cannot be tested: not trained here"
         if len(found) == 1:
             return "cannot be tested: one seed"
+        if np.isnan(low):
+            return "cannot be tested: its seeds do not differ"
         near = abs(found.mean() - self.above) < self.least
         if near or low <= self.above <= high:
             return "not seen"
         return "holds" if low > self.above else "does not hold"
+
+
+def interval(found: pd.Series) -> tuple[float, float]:
+    """95 % t interval of the mean; NaN for one value, or for several with no spread to judge by."""
+    if len(found) < 2 or np.ptp(found) < 1e-9:
+        return np.nan, np.nan
+    return tuple(ttest_1samp(found, 0).confidence_interval(0.95))
 
 
 def accuracy(one: str, other: str) -> Callable[[Tables], pd.Series]:

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import ttest_1samp
 
 import kdanalysis as kd
 from kdanalysis.training import CachedTeacher, load_network
-from measures.claims import verdicts
+from measures.claims import interval, verdicts
 from measures.matrix import Matrix, confidence, fewer, shortened, slug
 
 HASH = re.compile(r"-[0-9a-f]{8}$")  # as torch.hub ends the names of its files
@@ -43,9 +42,7 @@ FACTORS = {  # GDKD's claim, crossed: partition x weight x step
 def paired(one: pd.Series, other: pd.Series) -> dict[str, float]:
     """Mean difference over the seeds that both have, with its 95 % t interval; NaN for one seed."""
     found = (one - other).dropna()
-    low = high = np.nan
-    if len(found) > 1:
-        low, high = ttest_1samp(found, 0).confidence_interval(0.95)
+    low, high = interval(found)
     return {"difference": found.mean(), "low": low, "high": high, "seeds": len(found)}
 
 
