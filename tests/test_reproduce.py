@@ -147,6 +147,6 @@ def test_a_matrix_is_trained_told_and_gone_on_with(
     assert layers.seed.unique().tolist() == [0]
     cells = pd.read_csv(out / "results" / "regions_anatomy.csv")
     assert cells.seed.unique().tolist() == [0, 1]
-    assert {"ladder_training.csv", "regions_anatomy.csv", "teacher_teacher.csv"} <= {
+    assert {"regions.npz", "ladder_training.csv", "regions_anatomy.csv", "teacher_teacher.csv"} <= {
         path.name for path in (out / "results").iterdir()
     }

@@ -133,9 +133,7 @@ def examples(matrix: Matrix, folder: Path) -> None:
             continue
         path = matrix.folder(name, 0) / "logits" / f"{result['name']}.npz"
         with np.load(path, allow_pickle=False) as file:
-            known = {k: v for k, v in file.items() if not k.endswith("_features")}
-            kept = {k: v.astype(np.float16) if v.dtype.kind == "f" else v for k, v in known.items()}
-        kept["classes"] = np.array(matrix.data.classes)
+            kept = halved({k: v for k, v in file.items() if not k.endswith("_features")}, matrix)
         np.savez_compressed(folder / "logits" / f"{slug(name)}.npz", **kept)
     if known.get("kd") is None:
         return
@@ -145,8 +143,13 @@ def examples(matrix: Matrix, folder: Path) -> None:
     scales = [m for m in (1, 2, 4) if 4 * m <= matrix.data.train.image_shape[-1]]
     rows = list(kd.read_regions(some.batches(100), *models, scales=scales))
     arrays = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-    halves = {k: v.astype(np.float16) if v.dtype.kind == "f" else v for k, v in arrays.items()}
-    np.savez_compressed(folder / "regions.npz", **halves, classes=np.array(matrix.data.classes))
+    np.savez_compressed(folder / "regions.npz", **halved(arrays, matrix))
+
+
+def halved(arrays: dict[str, np.ndarray], matrix: Matrix) -> dict[str, np.ndarray]:
+    """Return what is kept of arrays: floats as float16, with the names of the classes."""
+    kept = {k: v.astype(np.float16) if v.dtype.kind == "f" else v for k, v in arrays.items()}
+    return kept | {"classes": np.array(matrix.data.classes)}
 
 
 def write(matrix: Matrix, plan: dict, paths: Iterable[Path]) -> None:
