@@ -189,7 +189,7 @@ def test_the_number_names_every_notion():
 
 
 @pytest.mark.parametrize(
-    ("end", "expected"), [(0.6, "seen"), (0.505, "not seen"), (0.3, "not seen")]
+    ("end", "expected"), [(0.6, "seen"), (0.505, "not seen"), (0.3, "the opposite is seen")]
 )
 def test_a_student_is_above_kd_where_the_interval_is_above_0(end, expected):
     tables = {"gdkd": table(end), "kd": table(0.5)}
