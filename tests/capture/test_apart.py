@@ -72,7 +72,9 @@ def test_what_padding_brings_twice_into_a_step_is_counted_and_read_once(apart, a
 @pytest.mark.parametrize("noun", ["magnitude", "confidence", "agreement"])
 def test_tables_of_padded_ranks_are_those_of_one_process(apart, alone, noun):
     found = open_run(apart["folder"] / "padded").table(noun)
-    pd.testing.assert_frame_equal(found, open_run(alone).table(noun), rtol=1e-5, atol=1e-9)
+    # the networks see batches of other sizes, whose float32 products round otherwise: the spread
+    # of one sample seen twice is 0 in one and some 1e-8 in the other
+    pd.testing.assert_frame_equal(found, open_run(alone).table(noun), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("empty", [0, 1])
