@@ -30,7 +30,7 @@ CHOICES = {
 }
 
 
-@typed
+@typed(advice={name: f", one of {', '.join(valid)}" for name, valid in CHOICES.items()})
 @dataclass(frozen=True)
 class Store:
     """How a run is kept on the disk, and what is kept with it.

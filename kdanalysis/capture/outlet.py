@@ -36,6 +36,7 @@ class Outlet:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._writer: QueueWriter | None = None
+        self._info: RunInfo | None = None
         self._broken = False
         self._looked: set[str] = set()  # columns that the disk was looked at for
         self._empty = 0
@@ -49,21 +50,31 @@ class Outlet:
         except FileNotFoundError:
             return 0
 
+    def describe(self, num_classes: int) -> None:
+        """Settle, at the first step that is captured, what the run will say of itself.
+
+        Raises:
+            ValueError: class names of another number than the logits have classes, or a K to keep
+                that leaves none of them.
+        """
+        if self._info is None:
+            if self._options.top is not None:
+                check_classes_kept(self._options.top, self._options.loss, num_classes)
+            self._info = _info(self._options, num_classes)
+
     def put(self, record: Record) -> None:
         """Queue the rows of a record and tell the listener what they say; one of nothing is let go.
 
         Raises:
-            ValueError: class names of another number than the logits have classes.
             OSError, ValueError: the run cannot be opened, or an earlier record could not be stored.
         """
         if not len(record.rows) and record.layers is None:
             self._empty += 1
             return
         first = self._writer is None and not self._broken
-        info = self._described(record.samples.student.shape[-1]) if first else None
         rows = list(self._rows(record))
-        if info is not None:
-            self._writer = self._open(info, rows)
+        if first:
+            self._writer = self._open(self._info, rows)
             self._broken = self._writer is None
         if self._writer is not None:
             for columns, dtype, kind in rows:
@@ -164,12 +175,6 @@ class Outlet:
         """Write what waits; a second time is harmless."""
         if self._writer is not None:
             self._writer.close()
-
-    def _described(self, num_classes: int) -> RunInfo:
-        """Return what the run will say of itself; a ValueError where that cannot be."""
-        if self._options.top is not None:
-            check_classes_kept(self._options.top, self._options.loss, num_classes)
-        return _info(self._options, num_classes)
 
     def _open(self, info: RunInfo, rows: list[Batch]) -> QueueWriter | None:
         """Open the run; None after one warning, where that fails and ``on_error`` warns.

@@ -163,6 +163,7 @@ def observe_projected(
     sample_id = own_ids(len(student), options.rank) if sample_id is None else sample_id
     check_batch(logits, known, kept(target, rows), kept(sample_id, rows))
     warn_of_repeated(sample_id)
+    recorder._outlet.describe(logits.shape[-1])
     factor = options.scaling.factor
     given = kept(target, rows)
     label = captured_labels(given, logits.shape[-1], options.loss)

@@ -231,6 +231,7 @@ class Recorder:
             if not self._looked:
                 check_sides(*(side.logits for side in sides))
             self._looked = True
+            self._outlet.describe(sides[0].logits.shape[1])
             facts = {"step": self.step, "epoch": self.epoch, "ramp": float(check_ramp(ramp))}
             how = self._options, self._probe, self._options.scaling.factor
             self._pending = begin(*sides, seen, target, sample_id, *how, **facts)

@@ -1,6 +1,7 @@
 """compare: losses on the same logits, or students with each other."""
 
 from collections.abc import Iterable, Mapping
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ def compare(
                 f"it, or another run or file"
             )
         return runs_study(opened, temperature, device, watch)
+    if isinstance(losses, str) and lexists(losses):
+        raise ValueError(f"{losses} is a file or folder: put all that is compared into one list")
     if not isinstance(losses, Mapping):
         losses = parse_losses(losses, temperature)
     if len(losses) < 2:

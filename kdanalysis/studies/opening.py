@@ -1,7 +1,6 @@
 """What users name, opened as a Source: paths, what was opened already, or arrays."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +56,12 @@ def as_array(name: str, values: Any) -> np.ndarray:
     if np.ma.is_masked(values):
         raise ValueError(f"{name} are masked in part: leave such rows out, or fill them")
     if not hasattr(values, "detach"):
-        with suppress(ValueError):  # of rows that differ in length
+        try:
             return widen(np.asarray(values))
-        raise ValueError(f"{name} of arrays cannot be made an array: its rows differ in length")
+        except ValueError as error:
+            ragged = "inhomogeneous" in str(error)
+            why = "its rows differ in length" if ragged else error
+            raise ValueError(f"{name} of arrays cannot be made an array: {why}") from None
     check_dense(name.replace("_", " "), values, floats=name.endswith("_logits"))
     held = values.detach().cpu()
     return (held.float() if held.dtype == torch.bfloat16 else held).numpy()

@@ -272,7 +272,6 @@ def boom(captured):
     [
         ({"student": torch.full((5, 6), 1e6)}, {}, "student_logits reach 1e.06, beyond 65504"),
         ({}, {"listener": boom}, "boom"),
-        ({}, {"store": Store(classes=["one"])}, "got 1 class names for 6 classes"),
     ],
     ids=lambda x: ",".join(x) if isinstance(x, dict) else None,
 )
@@ -282,6 +281,24 @@ def test_nothing_is_left_of_a_first_step_that_fails(tmp_path, keep, what, option
     recorder.observe(torch.zeros(5, dtype=torch.long), **(sides | what))
     with pytest.raises((ValueError, RuntimeError), match=says):
         recorder.close()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"store": Store(classes=["one"])}, "got 1 class names for 6 classes"),
+        ({"keep": TopK(2), "store": Store(classes=["one"])}, "got 1 class names for 6 classes"),
+        ({"keep": TopK(64)}, r"TopK\(64\) of 6 classes: .* the others K must be from 1 to 3"),
+    ],
+)
+def test_classes_that_do_not_serve_are_refused_at_the_first_step(tmp_path, options, says):
+    sides = dict(zip(("student", "teacher"), torch.randn(2, 5, 6), strict=True))
+    with (
+        Recorder(tmp_path / "run", KD(1.0), schedule=every(1), **options) as recorder,
+        pytest.raises(ValueError, match=says),
+    ):
+        recorder.observe(torch.zeros(5, dtype=torch.long), **sides)
     assert not (tmp_path / "run").exists()
 
 
@@ -351,6 +368,7 @@ def test_arguments_are_checked_before_any_step(tmp_path, given, message):
         (Store, {"on_error": "ignore"}, "on_error is one of .* got 'ignore'"),
         (Store, {"existing": "append"}, "existing is one of .* got 'append'"),
         (Store, {"dtype": "int8"}, "dtype is one of .* got 'int8'"),
+        (Store, {"dtype": torch.bfloat16}, "got a dtype torch.bfloat16, one of float16, float32"),
         (Store, {"settings": {"a": float("nan")}}, "settings must be plain JSON values"),
         (Regions, {"scales": (2, 4)}, r"scales must rise from 1, the whole image, got \(2, 4\)"),
         (Regions, {"rows": 0}, "rows must be at least 1, got 0"),

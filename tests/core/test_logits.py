@@ -127,12 +127,19 @@ def test_hidden_states_and_heads_are_dense_tensors_of_floats(kind):
             kd.Projected(*given)
 
 
+class Refusing:
+    def __array__(self, *_, **__):
+        raise ValueError("a reason of its own")
+
+
 def test_what_is_beside_logits_is_dense_and_of_one_length():
     sparse = {"teacher_logits": LOGITS, "target": TARGET.to_sparse()}
     with pytest.raises(ValueError, match=r"target are torch\.int64 in a sparse_coo tensor on cpu"):
         kd.open(sparse)
     with pytest.raises(ValueError, match=r"teacher_logits of arrays cannot be .* differ in length"):
         kd.open({"teacher_logits": [[1.0, 2.0], [1.0]]})
+    with pytest.raises(ValueError, match="cannot be made an array: a reason of its own"):
+        kd.open({"teacher_logits": Refusing()})
 
 
 @pytest.mark.parametrize("of", [torch.Tensor.bfloat16, torch.Tensor.half, torch.Tensor.double])

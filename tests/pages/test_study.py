@@ -110,6 +110,10 @@ def test_nothing_to_compare_is_said(arrays):
             kd.compare(none)
     with pytest.raises(ValueError, match="kd alone cannot be compared"):
         kd.compare(arrays, losses="kd")
+    with pytest.raises(ValueError, match=f"{re.escape(__file__)} is a file or folder: put all"):
+        kd.compare(arrays, __file__)
+    with pytest.raises(ValueError, match="unknown loss"):
+        kd.compare(arrays, 999 * "long")
     with pytest.raises(ValueError, match="matching norms is for losses"):
         kd.compare({"a": arrays, "b": arrays}, match_norm=True)
 

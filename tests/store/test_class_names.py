@@ -59,12 +59,20 @@ def test_numbers_of_that_name_are_no_names_as_before(tmp_path):
     [
         (NAMES[:2], "names 2 classes, need a name for each of 3"),
         (np.array(NAMES, object), "holds Python objects, need texts"),
-        (np.array([b"a", b"b", b"c"]), "holds bytes, need texts, as np.array"),
     ],
 )
 def test_names_that_do_not_serve_are_refused(classes, words, tmp_path):
     with pytest.raises(ValueError, match=words):
         kd.load_logits(npz(tmp_path, classes))
+
+
+@pytest.mark.parametrize("write", [npz, pt])
+def test_bytes_are_read_as_utf8(write, tmp_path):
+    names = [b"caf\xc3\xa9", b"\xff", b"c"]
+    path = write(tmp_path, np.array(names) if write is npz else names)
+    assert kd.load_logits(path).classes == ["café", "\ufffd", "c"]
+    arrays = {"teacher_logits": LOGITS, "classes": np.array(names)}
+    assert kd.diagnose(arrays).classes == ["café", "\ufffd", "c"]
 
 
 def test_arrays_whose_names_are_no_texts_are_refused():

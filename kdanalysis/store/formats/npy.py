@@ -14,15 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kdanalysis.core.wording import printable
-from kdanalysis.store.formats.table import CLASSES, UNNAMED, ArrayInfo, Sliced, Table
+from kdanalysis.store.formats.table import CLASSES, UNNAMED, ArrayInfo, Sliced, Table, texts
 from kdanalysis.store.reading import cause
 
 _LONGEST_HEADER = 10_000
 _LARGEST_RATIO = 1100  # deflate cannot pack more tightly than 1032 to 1
 _SUFFIX = ".npy"
 _LOCAL_HEADER = 30  # bytes before a member's name
-NUMBERS, TEXTS = "fiub", "U"  # kinds of dtypes
+NUMBERS, TEXTS = "fiub", "US"  # kinds of dtypes
 _PASSED = 1 << 20  # bytes read at a time and passed over
 
 
@@ -145,12 +144,12 @@ class NpzFile(Table):
         """Return the names of the classes; None where the array holds numbers."""
         with zipfile.ZipFile(self.path) as archive:
             header = self._header(archive, CLASSES, NUMBERS + TEXTS)
-            if header.dtype.kind != TEXTS:
+            if header.dtype.kind not in TEXTS:
                 return None
             try:
                 with archive.open(CLASSES + _SUFFIX) as stream:
                     data = stream.read()[header.offset :]
-                return [*map(printable, np.frombuffer(data, header.dtype).tolist())]
+                return texts(np.frombuffer(data, header.dtype)) or []
             except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
                 raise ValueError(f"{self.path} ({CLASSES}) is damaged: {cause(error)}") from error
 

@@ -17,10 +17,16 @@ CLASSES = "classes"  # the key of the names of the classes, one text each
 
 
 def texts(found: object) -> list[str] | None:
-    """Return printable names of classes as a list; None where it is no series of texts."""
+    """Return printable names of classes as a list; None where it is no series of texts.
+
+    Bytes are read as UTF-8, as CIFAR's own files and HDF5 hold them.
+    """
     found = found.tolist() if hasattr(found, "tolist") else found
-    named = isinstance(found, list | tuple) and all(isinstance(one, str) for one in found)
-    return [*map(printable, found)] if named and found else None
+    named = isinstance(found, list | tuple) and all(isinstance(one, str | bytes) for one in found)
+    if not (named and found):
+        return None
+    read = [one.decode(errors="replace") if isinstance(one, bytes) else one for one in found]
+    return [*map(printable, read)]
 
 
 class ArrayInfo(NamedTuple):
