@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kdanalysis import __version__
 from kdanalysis.capture.options import Options, place
@@ -38,7 +39,8 @@ class Outlet:
         self._writer: QueueWriter | None = None
         self._info: RunInfo | None = None
         self._broken = False
-        self._looked: set[str] = set()  # columns that the disk was looked at for
+        self._looked: set[str] = set()  # columns the disk was looked at for, and warnings given
+        self._last: tuple[int, Tensor] | None = None  # step and ids of the last record
         self._empty = 0
 
     def first_step(self) -> int:
@@ -72,6 +74,7 @@ class Outlet:
             self._empty += 1
             return
         first = self._writer is None and not self._broken
+        self._warn_of_same_step(record)
         rows = list(self._rows(record))
         if first:
             self._writer = self._open(self._info, rows)
@@ -143,6 +146,20 @@ class Outlet:
                 f"there is room for about {free // size:,} captured batches like this one in "
                 f"{self._options.path}: it takes {written(size)}{part}, and {written(free)} are "
                 f"free; capture fewer steps (schedule=) or rows (max_rows=){narrow}"
+            )
+
+    def _warn_of_same_step(self, record: Record) -> None:
+        """Warn once where a step comes again with a sample that it held: that is read once."""
+        ids, last = record.samples.sample_id, self._last
+        self._last = record.step, ids
+        if last is None or last[0] != record.step or "same step" in self._looked:
+            return
+        if again := int(torch.isin(ids, last[1]).sum()):
+            self._looked.add("same step")
+            warn(
+                f"step {record.step} was captured before with {again} of these {len(ids)} samples, "
+                f"and tables count a sample once a step: let recorder.step grow with every call, "
+                f"or give sample_id= what tells samples apart"
             )
 
     def _warn_of_soft(self, record: Record) -> None:

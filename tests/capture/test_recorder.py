@@ -302,6 +302,30 @@ def test_classes_that_do_not_serve_are_refused_at_the_first_step(tmp_path, optio
     assert not (tmp_path / "run").exists()
 
 
+def twice(path, steps, ids):
+    y = torch.zeros(5, dtype=torch.long)
+    with Recorder(path, KD(), schedule=every(1)) as recorder:
+        for step, sample_id in zip(steps, ids, strict=True):
+            recorder.step = step
+            sides = dict(zip(("student", "teacher"), torch.randn(2, 5, 6), strict=True))
+            recorder.observe(y, torch.tensor(sample_id), **sides)
+    return open_run(path)
+
+
+def test_a_step_that_stays_the_same_is_warned_of_once_with_its_evidence(tmp_path):
+    ids = [range(5), range(3, 8), range(3, 8)]
+    told = r"step 7 was captured before with 2 of these 5 samples, .* let recorder.step grow"
+    with pytest.warns(RuntimeWarning, match=told) as seen:
+        run = twice(tmp_path / "run", [7, 7, 7], [list(one) for one in ids])
+    assert len(seen) == 1
+    assert run.duplicates == 7
+
+
+def test_parts_of_a_step_and_steps_that_grow_are_not_warned_of(tmp_path):
+    twice(tmp_path / "parts", [7, 7], [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]])
+    twice(tmp_path / "steps", [7, 8], [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4]])
+
+
 def test_the_run_says_what_it_is(tmp_path):
     loss, store = DKD(temperature=2.0), Store(classes=list("abcdef"), settings={"lr": 0.1})
     record(tmp_path / "run", loss=loss, store=store, seed=3)
