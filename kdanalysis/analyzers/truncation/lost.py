@@ -114,7 +114,9 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     best = str(at_last.loc["l1"].share.idxmin())
     taken = found[best]["l1"]
     l2, l1 = at_last.loc[("l2", best)], at_last.loc[("l1", best)]
-    advice = f"Take {named(best)} with K = {taken}" if taken else f"No K up to {last} is enough"
+    aim = f"at most {WANTED:.0%} in L1"
+    advice = f"To lose {aim}, take {named(best)} with K = {taken}"
+    advice = advice if taken else f"No K up to {last} loses {aim}"
     claim = (
         f"{advice}: of the conventions {named(best)} loses least at K = {compared}, "
         f"{share_with_ends(l1)} of the gradient in L1 and {share_with_ends(l2)} in L2 "
