@@ -85,7 +85,8 @@ def test_targets_that_are_no_indices_are_refused(dtype):
         (lambda: DKD(alpha=float("inf")), "alpha must be a finite number, got inf"),
         (lambda: NKD(gamma=float("nan")), "gamma must be a finite number, got nan"),
         (lambda: CrossEntropy(weight=float("nan")), "weight must be a finite number"),
-        (lambda: KD(1e-40), "temperature must lie between 0.001 and 10000"),
+        (lambda: KD(9.9e-4), "temperature must lie between 0.001 and 10000, got 0.00099"),
+        (lambda: KD(10_001), "temperature must lie between 0.001 and 10000, got 10001"),
         (
             lambda: KD(nn.Parameter(torch.tensor(4.0))),
             "temperature must be a finite number, got a torch Parameter .* would never learn",
@@ -101,6 +102,14 @@ def test_targets_that_are_no_indices_are_refused(dtype):
 def test_numbers_that_no_loss_can_use_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e4])
+def test_at_the_ends_of_the_temperatures_kd_is_finite(temperature):
+    student, teacher, _ = (x.double() if x.is_floating_point() else x for x in batch(6))
+    (value,) = KD(temperature)(student, teacher).values()
+    assert value.isfinite().all()
+    assert (value > 0).all()
 
 
 def test_integers_of_other_libraries_become_plain_ones():
