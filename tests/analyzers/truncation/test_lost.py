@@ -100,8 +100,9 @@ def example(best: str = "bucket", flatters: bool = True) -> pd.DataFrame:
 def test_the_sentence_names_convention_and_k():
     reading = lost_reading(example())
     assert reading.sentence.startswith(
-        'No K up to 32 loses at most 5% in L1: of the conventions "bucket" loses least at K = 32, 5.0% (4.5% to '
-        "5.5%) of the gradient in L1 and 2.5% (2.3% to 2.8%) in L2 (500 rows)"
+        "No K up to 32 loses at most 5% in L1: of the conventions "
+        '"bucket" loses least at K = 32, 5.0% (4.5% to 5.5%) of the gradient in L1 and '
+        "2.5% (2.3% to 2.8%) in L2 (500 rows)"
     )
     assert "That L2 flatters the tail is seen." in reading.sentence
     assert '"bucket" 32 / more than 32' in reading.number
