@@ -78,3 +78,15 @@ def told(value: Any) -> str:
     plain = value is None or isinstance(value, (bool, int, float, str, list, tuple, dict, set))
     short = f"{' '.join(repr(value).split()):.{MOST}}"
     return short if plain else f"a {type(value).__name__} {short}"
+
+
+def differing(before: Any, now: Any) -> tuple[str, str]:
+    """Write two unequal values; of long ones the part around the first letter that differs."""
+    one, two = said = repr(before), repr(now)
+    same = next((n for n, pair in enumerate(zip(one, two, strict=False)) if len(set(pair)) > 1), 0)
+    start = max(same - MOST // 2, 0) if max(map(len, said)) > MOST else 0
+    old, new = (
+        "..." * (start > 0) + text[start : start + MOST] + "..." * (len(text) > start + MOST)
+        for text in said
+    )
+    return old, new
