@@ -162,8 +162,9 @@ def explain(error: Exception) -> tuple[str, int]:
     """Return one sentence and the exit code of an error that a command raised."""
     if hasattr(error, "format_message"):
         return usage(error), BAD_INPUT
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}", BAD_INPUT
+    if isinstance(error, OSError) and error.strerror:
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror}", BAD_INPUT
     sentence = " ".join(str(error.args[0] if error.args else error).split())
     if isinstance(error, (ValueError, OSError)) and sentence:
         return sentence, BAD_INPUT

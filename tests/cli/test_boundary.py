@@ -38,6 +38,7 @@ def run(error: BaseException | None, *args: str, **env: str):
         (FileExistsError("runs/a exists already"), "runs/a exists already"),
         (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "x.npz"),
          "x.npz: No such file or directory"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
         (KeyError("x.npz has no key 'target'"), "x.npz has no key 'target'"),
     ],
 )  # fmt: skip
