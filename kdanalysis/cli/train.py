@@ -117,9 +117,10 @@ def train(
     With --method blocks every loss is the base of block-wise logit distillation.
     """
     from kdanalysis.cli.experiment import check_target, conduct
-    from kdanalysis.training import Experiment
+    from kdanalysis.training import Experiment, check_names
 
     check_target(out, overwrite, resume)
+    check_names(teacher, student, loss)
     stones, settings = read_stones(method, blocks, light), training.settings(machine.seed)
     device = machine.prepare()
     splits = images.load(data, machine.seed, read_classes(classes))
