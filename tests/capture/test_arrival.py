@@ -155,10 +155,22 @@ def choose(path) -> None:
 
 
 def test_a_foreign_loss_beside_chosen_rows_is_told_why_it_has_no_residual(tmp_path):
-    with pytest.warns(RuntimeWarning, match=r"no residual \(NaN\): .* not by way of the logits"):
+    with pytest.warns(RuntimeWarning, match=r"no residual \(NaN\): .* before backward\(\)"):
         choose(tmp_path / "run")
     said = run_facts(open_run(tmp_path / "run"))["residual"]
     assert said == "NaN in every row: no backward pass came by way of the recorded logits"
+
+
+def test_a_recorder_called_after_backward_is_told_to_come_before(tmp_path):
+    training = Training()
+    sides = {"student": training.student, "teacher": training.teacher}
+    recorder = Recorder(tmp_path / "run", LOSS, schedule=every(1), **sides)
+    for x, y, index in batches(1):
+        weighed(ce=1, kd=1)(*training.forward(x), y).backward()
+        recorder.observe(y, index)
+    weighed(ce=1, kd=1)(*training.forward(x), y).backward()
+    with pytest.warns(RuntimeWarning, match=r"call it before backward\(\), not after"):
+        recorder.close()
 
 
 def test_the_very_rows_that_a_loss_is_computed_from_have_one(tmp_path):
