@@ -3,6 +3,7 @@
 Nothing here loads torch but for a run of kept classes: ``kdanalysis info`` answers at once.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -189,9 +190,11 @@ def arrival_fact(run: Any) -> str | None:
         times = "twice" if abs(values.mean() - 2) <= NEAR else f"{values.mean():.3g} times"
         return f"everything arrives {times}; {left}"
     words = [f"{term} arrives at {value:.3g} of its weight" for term, value in other.items()]
-    return "; ".join(
-        [*words, *(["the others as declared"] if len(other) < len(found) else []), left]
-    )
+    if len(other) < len(found):
+        words.append("the others as declared")
+    if "ce" in other and re.search(r"ignore_index=-?\d", getattr(run.info, "loss", "")):
+        words.append("the declared ce is a mean over all rows, torch's own over those with a label")
+    return "; ".join([*words, left])
 
 
 def ramp_fact(run: Any) -> str | None:
