@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated
 
@@ -75,6 +76,11 @@ def import_own(module: str) -> None:
         ) from error
 
 
+def flowing(text: str) -> str:
+    """Return a docstring with a line a paragraph, which the help wraps at the terminal's width."""
+    return "\n\n".join(" ".join(part.split()) for part in cleandoc(text).split("\n\n"))
+
+
 TOGETHER = (train, diagnose, sweep, truncation, compare)  # under torchrun these share the work
 LOOKING = (
     *(diagnose, sweep, truncation, compare, ladder, regions),
@@ -82,7 +88,8 @@ LOOKING = (
 )
 WRITING = (export, sparsify)
 for command in (quickstart, train, *LOOKING, *WRITING):
-    app.command(cls=Together if command in TOGETHER else Command)(command)
+    kind = Together if command in TOGETHER else Command
+    app.command(cls=kind, help=flowing(command.__doc__))(command)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ class Training:
         str,
         typer.Option(
             metavar="NAME,NAME,...",
-            help="Layers of the student for the terms' gradients: logits,layer1,layer3.*,fc.",
+            help="Layers of the student for the terms' gradients: logits,layer*,fc.",
         ),
     ] = ""
     record_regions: Annotated[
@@ -74,7 +74,7 @@ def train(
     student: Annotated[str, typer.Option(metavar="NAME", help="Network of the students.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of results.")],
     loss: Annotated[
-        list[str], typer.Option(metavar="LOSS", help="Such as gdkd:k=5,temperature=4; repeatable.")
+        list[str], typer.Option(metavar="LOSS", help="Such as kd or gdkd:k=5; repeatable.")
     ],
     *,
     training: Training,
