@@ -90,3 +90,8 @@ def differing(before: Any, now: Any) -> tuple[str, str]:
         for text in said
     )
     return old, new
+
+
+def counted(count: int, noun: str) -> str:
+    """Write how many there are, as 1 sample and 2,000 samples."""
+    return f"{count:,} {noun}" + "s" * (count != 1)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kdanalysis.core.vocabulary import VOCABULARY
+from kdanalysis.core.wording import counted
 from kdanalysis.store.grams import gram_index
 
 NEAR = 0.02  # what half precision and rounding may move
@@ -47,7 +48,7 @@ def label_fact(source: Any) -> str:
         "with a target over several classes instead: cross-entropy takes it, and what needs one "
         "label leaves them out": source.soft,
     }
-    of = f"of {source.num_rows:,} samples"
+    of = f"of {counted(source.num_rows, 'sample')}"
     some = "yes" if source.unlabelled < source.num_rows else "none of one class"
     return "; ".join([some, *(f"{n:,} {of} {what}" for what, n in words.items() if n)])
 
@@ -112,7 +113,8 @@ def region_fact(run: Any) -> str | None:
     """Return how many samples have region logits, and the scales; None where none have."""
     if not run.columns_of("regions"):
         return None
-    return f"{run.count('regions'):,} samples at scales {', '.join(map(str, run.info.scales))}"
+    rows = counted(run.count("regions"), "sample")
+    return f"{rows} at scales {', '.join(map(str, run.info.scales))}"
 
 
 def kept_facts(info: Any) -> dict[str, object]:
@@ -147,7 +149,7 @@ def soft_fact(run: Any) -> str | None:
         int((~np.isnan(batch["soft_target"][:, 0]) & (batch["target"] < 0)).sum())
         for batch in run.batches(["target", "soft_target"], 4096)
     )
-    return f"over several classes in {count:,} samples, kept as {run.dtype('soft_target')}"
+    return f"over several classes in {counted(count, 'sample')}, kept as {run.dtype('soft_target')}"
 
 
 def residual_fact(run: Any) -> str | None:
@@ -160,7 +162,7 @@ def residual_fact(run: Any) -> str | None:
     parts = [batch["residual"] for batch in run.batches(["residual"], 65536)]
     residual = np.concatenate([part[~np.isnan(part)] for part in parts] or [np.zeros(0)])
     known, lost = residual[np.isfinite(residual)], int(np.isinf(residual).sum())
-    words = [f"{lost:,} samples whose gradient overflowed"] if lost else []
+    words = [f"{counted(lost, 'sample')} whose gradient overflowed"] if lost else []
     if len(known):
         largest = f"{known.max():.1e} (largest); 0 is as declared"
         words = [f"{np.median(known):.1e} (median), {largest}", *words]
