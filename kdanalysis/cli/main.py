@@ -62,14 +62,19 @@ def import_own(module: str) -> None:
     """Import a module, also from the folder that the command is called in.
 
     Raises:
-        ValueError: there is no such module.
+        ValueError: there is no such module, or it is no Python.
     """
+    if module.endswith(".py"):
+        raise ValueError(f"--import {module}: need the name of a module, without .py")
     if not all(part.isidentifier() for part in module.split(".")):
         raise ValueError(f"--import {module}: need the name of a module, such as my.losses")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
         import_module(module)
+    except SyntaxError as error:
+        place = f"{error.filename}, line {error.lineno}"
+        raise ValueError(f"--import {module}: {error.msg} ({place})") from error
     except ModuleNotFoundError as error:
         raise ValueError(
             f"--import {module}: {error}; looked in {here} and where Python does"
