@@ -8,7 +8,6 @@ import typer
 from kdanalysis.cli.groups import Machine, Output, grouped
 from kdanalysis.cli.options import Keys, Vocabulary, parse_keys
 from kdanalysis.core.ranks import RANKS
-from kdanalysis.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,6 +127,7 @@ def print_losses(study: "Study", sources: "Mapping[str, Source]", match_norm: bo
 def print_runs(study: "Study", sources: "Mapping[str, Source]") -> None:
     """Print how often every student agrees with its teacher and is right."""
     from kdanalysis.cli.terminal import print_frame
+    from kdanalysis.core.wording import counted
     from kdanalysis.pages.compare_runs import overview_sentence
     from kdanalysis.studies.compute import left_out
 

@@ -7,7 +7,6 @@ import typer
 
 from kdanalysis.cli.groups import Machine, grouped
 from kdanalysis.cli.options import Overwrite, Run
-from kdanalysis.core.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +36,7 @@ def table(
         raise ValueError(f"--out {out}: need a name that ends in .csv, .parquet or .tex")
     machine.prepare()
     from kdanalysis.cli.terminal import open_file, print_frame, warn_of_skipped
+    from kdanalysis.core.wording import counted
     from kdanalysis.studies.compute import without_label
     from kdanalysis.studies.run import open_run, tables_of
     from kdanalysis.studies.setting import compared_fact
