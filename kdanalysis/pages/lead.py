@@ -61,12 +61,14 @@ def where_of(tables: Tables) -> str:
     return when[0].lower() + when[1:]
 
 
-def accuracy_line(frame: pd.DataFrame, where: str) -> str:
+def accuracy_line(frame: pd.DataFrame, where: str, errors: pd.DataFrame | None = None) -> str:
     """Say how often each network is right, and whether the students differ by more than chance.
 
     Args:
         frame: columns network, accuracy, n; the teacher's row first.
         where: over which samples.
+        errors: standard errors of the differences of students over the same samples, by name; as of
+            independent samples if None.
     """
     told = []
     for row in frame.itertuples():
@@ -80,12 +82,15 @@ def accuracy_line(frame: pd.DataFrame, where: str) -> str:
     gap = best.accuracy - least.accuracy
     if gap == 0:
         return f"{line} No student is right more often than another."
-    spread = sum(x.accuracy * (1 - x.accuracy) / x.n for x in (best, least))
-    half = Z * sqrt(spread)
+    if errors is None:
+        half = Z * sqrt(sum(x.accuracy * (1 - x.accuracy) / x.n for x in (best, least)))
+        how = "as of independent samples"
+    else:
+        half, how = Z * errors.loc[best.network, least.network], "sample by sample"
     seen = "more than chance over samples" if gap > half else "within chance"
     return (
         f"{line} {best.network} leads {least.network} by {100 * gap:.1f} ± {100 * half:.1f} "
-        f"points, {seen}; one seed each says nothing of another training."
+        f"points ({how}), {seen}; one seed each says nothing of another training."
     )
 
 
@@ -214,6 +219,7 @@ def lead_of(
     accuracies: pd.DataFrame | None = None,
     where: str = "",
     runs: Sequence[str] = (),
+    errors: pd.DataFrame | None = None,
 ) -> Lead:
     """Return the first screen from the tables by noun, then by run: what of it they allow.
 
@@ -223,6 +229,7 @@ def lead_of(
         accuracies: columns network, accuracy, n; of the agreement at the end if None.
         where: over which samples they are.
         runs: names of the students.
+        errors: of differences of their accuracies, as for ``accuracy_line``.
     """
     table = "students" if accuracies is not None else "agreement"
     if accuracies is None and "agreement" in parts:
@@ -230,7 +237,7 @@ def lead_of(
         where = where_of(parts["agreement"])
     verdict, figures = [], []
     if accuracies is not None and len(accuracies) > 1:
-        verdict.append(accuracy_line(accuracies, where))
+        verdict.append(accuracy_line(accuracies, where, errors))
         drawn = accuracy_of_networks(accuracies).figure
         figures.append(Shown("Accuracy of teacher and students", drawn, "accuracy", table))
     told = parts.get("direction", {})

@@ -35,9 +35,12 @@ def accuracies(*shares: float, n: int = 400) -> pd.DataFrame:
 
 def test_a_lead_is_chance_or_more_as_its_interval_says():
     close = accuracy_line(accuracies(0.9, 0.70, 0.72), "here")
-    assert "dkd leads kd by 2.0 ± 6.3 points, within chance" in close
+    assert "dkd leads kd by 2.0 ± 6.3 points (as of independent samples), within chance" in close
     far = accuracy_line(accuracies(0.9, 0.60, 0.72), "here")
-    assert "dkd leads kd by 12.0 ± 6.5 points, more than chance over samples" in far
+    assert "by 12.0 ± 6.5 points (as of independent samples), more than chance over samples" in far
+    errors = pd.DataFrame(0.005, ["dkd", "kd"], ["kd", "dkd"])
+    paired = accuracy_line(accuracies(0.9, 0.70, 0.72), "here", errors)
+    assert "by 2.0 ± 1.0 points (sample by sample), more than chance over samples" in paired
     assert "No student is right more often" in accuracy_line(accuracies(0.9, 0.6, 0.6), "here")
     assert "leads" not in accuracy_line(accuracies(0.9, 0.6), "here")
 
