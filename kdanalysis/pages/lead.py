@@ -14,6 +14,7 @@ from kdanalysis.analyzers.terms.direction_reading import (
     is_silent,
     measured,
 )
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import BLACK, FAINT, GREY, MARKERS, loss_colours
 from kdanalysis.draw.look import Axes, Figure, new_axes, styled, top_legend
@@ -114,9 +115,9 @@ def spread(values: Sequence[Interval], digits: int) -> str:
     if isnan(half):
         return " to ".join(told)
     return (
-        f"{told[0]} ± {half:.2g}"
+        f"{told[0]} ± {numeral(half, 2)}"
         if len(told) == 1
-        else f"{' to '.join(told)} (± {half:.2g} or less)"
+        else f"{' to '.join(told)} (± {numeral(half, 2)} or less)"
     )
 
 

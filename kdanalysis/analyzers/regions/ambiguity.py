@@ -8,7 +8,8 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with_means
-from kdanalysis.analyzers.evidence import difference_of_shares, spread_told
+from kdanalysis.analyzers.chance import spread_told
+from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.draw.colours import BLUE, GREY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels

@@ -17,6 +17,7 @@ from kdanalysis.analyzers.sweep.sweep import (
     rows_at,
 )
 from kdanalysis.analyzers.teacher.mass import knees
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis, log_axis
 from kdanalysis.draw.colours import BLACK, DASHES, GREY, term_colour
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, plain_log, side_legend
@@ -86,7 +87,7 @@ def _mark(axes: list[Axes], places: Mapping[float | int, str], name: str) -> Non
     """Draw a grey line at every place in all panels, told in the legend of the first."""
     for ax in axes:
         for (place, what), dash in zip(places.items(), cycle(DASHES[1:])):
-            told = {"label": f"{name} = {place:.3g}: {what}"} if ax is axes[0] else {}
+            told = {"label": f"{name} = {numeral(place)}: {what}"} if ax is axes[0] else {}
             ax.axvline(place, color=GREY, linewidth=1, linestyle=dash, zorder=0, **told)
         side_legend(ax)
 

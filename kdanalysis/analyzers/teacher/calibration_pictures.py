@@ -14,6 +14,7 @@ from kdanalysis.analyzers.teacher.calibration import (
     least,
     one_network,
 )
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import BLUE, DASHES, FAINT, GREY, VERMILION, loss_colours
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, side_legend
@@ -50,7 +51,7 @@ def reliability_by_confidence(
     panels = []
     for t in chosen:
         note = f" ({', '.join(notes[t])})" if t in notes else ""
-        panels.append((f"T = {t:.3g}{note}", table[table.temperature == t]))
+        panels.append((f"T = {numeral(t)}{note}", table[table.temperature == t]))
     return _panels(panels, state_left_out(table))
 
 

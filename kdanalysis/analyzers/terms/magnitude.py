@@ -12,6 +12,7 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.streams import Bins
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import DASHES, FAINT, term_colour
 from kdanalysis.draw.look import COLUMN, PAGE, Axes, Figure, new_axes, styled
@@ -76,7 +77,7 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
     means, terms = _means(table), non_top_terms()
     found = means[means.index.get_level_values("term").isin(terms) & means["mean"].notna()]
     number = "; ".join(
-        f"{loss}: {term} {value:.3g}" for (loss, term), value in found["mean"].items()
+        f"{loss}: {term} {numeral(value)}" for (loss, term), value in found["mean"].items()
     )
     weighted = table.groupby("loss").weighted.first()
     plain = [loss for loss, _ in found.index if not weighted[loss]]
@@ -91,8 +92,8 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
             a, b = of_loss.loc[term], others.loc[rival]
             one = difference_of_means(*a[list(SPREAD)], *b[list(SPREAD)])
             claims.append(
-                f"{term} in {loss}: {one.verdict} ({a['mean']:.3g} against {rival} "
-                f"{b['mean']:.3g}, {one.text('+.2g')})"
+                f"{term} in {loss}: {one.verdict} ({numeral(a['mean'])} against {rival} "
+                f"{numeral(b['mean'])}, {one.text('+.2g')})"
             )
     if not claims:
         told = "No loss here has a non-top term (low_other or nckd) beside others to compare."

@@ -23,6 +23,7 @@ from kdanalysis.analyzers.truncation.direction import (
 )
 from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.core.streams import QUARTILES
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, side_legend
@@ -151,12 +152,13 @@ def losses_reading(table: pd.DataFrame) -> Reading:
     often = share_of(of["cosine"].opposed[against], of["cosine"].n[against])
     number = "; ".join(
         f"{name}{f' at K = {row.k}' if row.k else ''} cosine {row['median']:.3f}, norm "
-        f"{ratio[name]:.3g} times, {row.opposed:.1%} opposed, {row.silent:.1%} silent"
+        f"{numeral(ratio[name])} times, {row.opposed:.1%} opposed, {row.silent:.1%} silent"
         for name, row in of["cosine"].iterrows()
     )
     return Reading(
-        f"{claim} over {n:,} rows; {away} differs most in length, {far.value:.3g} ± {far.half:.2g} "
-        f"times full KD's; {against} opposes it most often, in {often} of the rows.",
+        f"{claim} over {n:,} rows; {away} differs most in length, {numeral(far.value)} ± "
+        f"{numeral(far.half, 2)} times full KD's; {against} opposes it most often, in {often} "
+        f"of the rows.",
         number,
     )
 

@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kdanalysis.analyzers.evidence import Interval
+from kdanalysis.analyzers.evidence import between
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import (
     LOOKS,
@@ -120,7 +120,7 @@ def lost_reading(table: pd.DataFrame) -> Reading:
         f"{share_with_ends(l1)} of the gradient in L1 and {share_with_ends(l2)} in L2 "
         f"({int(l1.n):,} rows)"
     )
-    apart = Interval(float(l1.low - l2.high), 0.0)
+    apart = between(l1.low - l2.high, l1.high - l2.low)
     flatters = f"That L2 flatters the tail {apart.claim}"
     others = at_last.loc["l1"].share.drop(best).sort_values()
     worse = ", ".join(f"{named(name)} {percent(share, 0)}" for name, share in others.items())

@@ -216,11 +216,13 @@ def test_a_decile_without_samples_is_left_out():
 
 def test_confidence_sentence_follows_the_table():
     sentence, number = confidence_reading(by_confidence())
-    assert "fall of the non-top share is seen in kd 30% to 1% (-29.0 ± 7.8 points)" in sentence
+    assert "most confident tenth: seen in kd 30% to 1% (-29.0 ± 7.8 points), gdkd" in sentence
     assert "gdkd 70% to 50% (-20.0 ± 7.8 points)." in sentence
     assert number == "kd: 30% to 1%; gdkd: 70% to 50%"
     sentence, _ = confidence_reading(by_confidence(gdkd_last=0.65))
     assert "; not seen in gdkd 70% to 65% (-5.0 ± 7.8 points)." in sentence
+    sentence, _ = confidence_reading(by_confidence(gdkd_last=0.9))
+    assert "; the opposite is seen in gdkd 70% to 90% (+20.0 ± 7.8 points)." in sentence
 
 
 def test_a_table_without_relations_is_refused():

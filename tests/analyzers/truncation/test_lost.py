@@ -107,7 +107,7 @@ def test_the_sentence_names_convention_and_k():
     assert '"bucket" 32 / more than 32' in reading.number
     other = lost_reading(example("none", flatters=False))
     assert other.sentence.startswith('Take "none" with K = 16: of the conventions "none" loses')
-    assert "That L2 flatters the tail is not seen." in other.sentence
+    assert "That L2 flatters the tail is seen not to hold." in other.sentence
 
 
 def test_a_k_is_enough_only_where_all_above_it_are():
