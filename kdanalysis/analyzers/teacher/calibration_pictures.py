@@ -57,7 +57,7 @@ def reliability_by_confidence(
 
 @Calibration.picture(DIAGRAMS, of_all=True, panels=True)
 def reliability_of_networks(tables: Tables, temperature: float | int = 1.0) -> Figure:
-    """The same for several networks at one temperature, two or three in a row.
+    """The same for several networks at one temperature, up to four in a row.
 
     Args:
         tables: by name, as ``Calibration.table`` gives them.
@@ -74,12 +74,13 @@ def reliability_of_networks(tables: Tables, temperature: float | int = 1.0) -> F
 
 def _panels(panels: Sequence[tuple[str, pd.DataFrame]], note: str) -> Figure:
     """One diagram with the histogram below it for every (title, rows)."""
-    columns = 2 if len(panels) == 4 else min(len(panels), 3)
+    columns = 4 if len(panels) == 4 else min(len(panels), 3)
     bands = -(-len(panels) // columns)
+    size = (5.7, 3.0) if columns == 4 else (max(PAGE * columns / 3, 3.6), 0.3 + 3.6 * bands)
     figure, axes = new_panels(
         2 * bands,
         columns,
-        figsize=(max(PAGE * columns / 3, 3.6), 0.3 + 3.6 * bands),
+        figsize=size,
         squeeze=False,
         sharex=True,
         height_ratios=(2.4, 1) * bands,
@@ -99,7 +100,7 @@ def _panels(panels: Sequence[tuple[str, pd.DataFrame]], note: str) -> Figure:
     for ax in np.ravel(pairs[len(panels) :]):
         ax.remove()
     figure.supxlabel(
-        f"confidence, max p (dot: mean of the bin, hollow below {FEW} samples; orange: gap){note}",
+        f"confidence, max p\n(dot: mean of the bin, hollow below {FEW} samples; orange: gap){note}",
         fontsize="medium",
     )
     return figure

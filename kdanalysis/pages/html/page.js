@@ -207,7 +207,7 @@ function savable(figure) {
     next.focus();
   });
   bar.append(...buttons);
-  (figure.querySelector("figcaption") ?? figure).append(bar);
+  (figure.querySelector("figcaption") ?? figure).prepend(bar);
 }
 
 setTheme(remembered());

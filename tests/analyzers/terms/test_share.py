@@ -15,7 +15,13 @@ from kdanalysis.analyzers.terms.share import TermShare, share_of_terms, share_re
 from kdanalysis.core.partition import TopK
 from kdanalysis.losses import DKD, GDKD
 from kdanalysis.losses.parts import KDParts
-from tests.analyzers.readback import legend_is_above, legend_texts, lines, smallest_font
+from tests.analyzers.readback import (
+    legend_is_above,
+    legend_texts,
+    lines,
+    smallest_font,
+    smallest_letters_on_a_page,
+)
 from tests.analyzers.reference import autograd_gradients, logits, probabilities, targets, top_mass
 
 STUDENT, TEACHER, TARGET = logits(0), logits(1), targets(2)
@@ -140,6 +146,7 @@ def test_bars_stack_to_the_whole():
     assert legend_texts(ax) == ["high", "low_other", "nckd"]
     assert "2 samples with NaN" in ax.get_xlabel()
     assert smallest_font(ax.figure) >= 9
+    assert smallest_letters_on_a_page(ax.figure) >= 9.5
     assert legend_is_above(ax)
 
 
