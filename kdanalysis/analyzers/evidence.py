@@ -93,6 +93,17 @@ class Interval(NamedTuple):
         return f"{value} (95 % {low} to {high})"
 
 
+def agreed(found: Iterable[Interval]) -> str:
+    """Return the verdict on one claim that is measured in several ways: not seen where they differ.
+
+    Not tested where one of them is not.
+    """
+    verdicts = {one.verdict for one in found}
+    if UNTESTED in verdicts:
+        return UNTESTED
+    return verdicts.pop() if len(verdicts) == 1 else UNSEEN
+
+
 def between(low: Real, high: Real) -> Interval:
     """Return the interval of these ends."""
     low, high = float(low), float(high)

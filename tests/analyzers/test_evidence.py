@@ -8,6 +8,7 @@ from kdanalysis.analyzers.evidence import (
     UNSEEN,
     UNTESTED,
     Interval,
+    agreed,
     between,
     sorted_by_verdict,
     weakest,
@@ -39,6 +40,13 @@ def test_what_is_said_of_all_is_decided_by_one():
     assert weakest((ABOVE, UNKNOWN, ACROSS)) is UNKNOWN
     assert weakest((BELOW, UNKNOWN, ABOVE)) == BELOW  # one is enough against all
     assert weakest((ABOVE, Interval(0.4, 0.1))) == ABOVE
+
+
+def test_what_is_measured_in_several_ways_is_seen_where_they_agree():
+    assert agreed((ABOVE, ABOVE)) == SEEN
+    assert agreed((BELOW, BELOW)) == OPPOSITE
+    assert agreed((ABOVE, BELOW)) == agreed((ABOVE, ACROSS)) == UNSEEN
+    assert agreed((ABOVE, UNKNOWN, BELOW)) == UNTESTED
 
 
 def test_the_ends_of_an_interval_give_it():

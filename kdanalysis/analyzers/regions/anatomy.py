@@ -20,7 +20,7 @@ from kdanalysis.analyzers.by_region import (
     with_means,
 )
 from kdanalysis.analyzers.chance import spread_told
-from kdanalysis.analyzers.evidence import SEEN, Interval, jackknife, weakest
+from kdanalysis.analyzers.evidence import OPPOSITE, SEEN, Interval, agreed, ended, jackknife
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.core.regions import count_regions
@@ -225,9 +225,8 @@ def _verdict(sums: pd.DataFrame, of_classes: pd.DataFrame, split: str, scale: in
     if np.isnan(norm):
         return f"{start}; no pair has a gradient."
     sizes = [found[quantity] for quantity in QUANTITIES[1:]]
-    small = weakest(size.negated for size in sizes)
-    large = weakest(sizes)
-    told = f"small {small.claim}" if small.verdict == SEEN else f"large {large.claim}"
+    verdict = agreed(sizes)
+    told = f"small is {SEEN}" if verdict == OPPOSITE else f"large {ended(verdict)}"
     return (
         f"{start}; that they are {told}: {sizes[0].ratio()} times the mean loss and "
         f"{sizes[1].ratio()} times the mean gradient norm."

@@ -41,7 +41,7 @@ def sweep_over_k(table: pd.DataFrame, temperature: float | int | None = None) ->
     figure, (norms, shares, cosines) = _panels(f"T = {chosen:g}")
     _lines(norms, rows, rows.k, {term: f"norm_{term}" for term in TERMS})
     plain_log(norms)
-    norms.set_ylabel("gradient norm\n(unweighted)")
+    norms.set_ylabel("gradient norm\n(unweighted, with T²)")
     for column, label, colour, dash in (
         ("mass_other", "mass outside the top k", GREY, DASHES[2]),
         ("kd_share_low_other", "relation share in KD", term_colour("kd"), DASHES[0]),
@@ -114,7 +114,7 @@ def sweep_over_temperature(
         )
     norms.plot([], [], color=GREY, linestyle=DASHES[2], label="without T²")
     plain_log(norms)
-    norms.set_ylabel("gradient norm\n(T² included)")
+    norms.set_ylabel("gradient norm\n(unweighted, with T²)")
     _line(entropy, rows.temperature, rows.entropy, "teacher", GREY, DASHES[0], **marker)
     entropy.set_ylabel("entropy (nats)")
     entropy.set_ylim(0)

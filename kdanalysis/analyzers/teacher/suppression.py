@@ -229,7 +229,9 @@ def _deviation(rows: pd.DataFrame) -> float:
 
 def digits(share: float) -> str:
     """Two digits of a share, and of what is left where it is near 1."""
-    return numeral(share, 2) if share < 0.995 else f"{share:.4f}"
+    if share < 0.01:
+        return numeral(share, 2)
+    return f"{share:.2f}" if share < 0.995 else f"{share:.4f}"
 
 
 def prefix(name: str) -> str:

@@ -176,7 +176,7 @@ def share_by_confidence(table: pd.DataFrame) -> Figure:
         ticks = [d for d in confidence.index if d in (1, 4, 7, 10)] or list(confidence.index)
         labels = [f"{d}\n{short_confidence(confidence[d])}" for d in ticks]
         ax.set_xticks(ticks, labels=labels)
-        top_legend(ax, 1, term)
+        top_legend(ax, 1, f"{term} (number: the surest tenth)")
     temperature = rows.temperature.iloc[0]
     figure.supxlabel(
         f"tenth of the samples by teacher confidence\n"

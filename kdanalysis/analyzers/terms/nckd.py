@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Interval, Z, mean_of, weakest
+from kdanalysis.analyzers.evidence import Interval, Z, agreed, ended, mean_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.suppression import rest_odds
 from kdanalysis.analyzers.terms.confidence import short_confidence
@@ -103,7 +103,7 @@ def nckd_reading(table: pd.DataFrame) -> Reading:
     """Whether the surer half of the samples holds more of nckd; its part, alone and in KD.
 
     It does where its shares of the summed value and of the summed gradient norm both lie above a
-    half, with their 95 % intervals; it does not where one of them lies below.
+    half, with their 95 % intervals; it does not where both lie below.
     """
     shares = half_shares(table)
     if np.isnan(shares["norm"].value):
@@ -124,8 +124,8 @@ def nckd_reading(table: pd.DataFrame) -> Reading:
         f"{told['value']} of its value and {told['norm']} of its gradient norm; inside "
         f"KD, which scales it by 1 - p, {told['kd_value']} and {told['kd_norm']}"
     )
-    more = weakest(shares[name].above(0.5) for name in QUANTITIES)
-    head = f"That the surer half of the samples holds more of nckd {more.claim}"
+    more = agreed(shares[name].above(0.5) for name in QUANTITIES)
+    head = f"That the surer half of the samples holds more of nckd {ended(more)}"
     return Reading(f"{head}: {claim}.", number)
 
 

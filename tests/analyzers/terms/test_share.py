@@ -209,7 +209,7 @@ def test_only_the_non_top_shares_are_drawn_a_panel_a_term():
     _, warm, same = left.lines
     assert warm.get_color() == same.get_color()
     assert (warm.get_linestyle(), same.get_linestyle()) == ("-", "--")
-    assert right.get_legend().get_title().get_text() == "nckd"
+    assert right.get_legend().get_title().get_text() == "nckd (number: the surest tenth)"
     ticks = [label.get_text() for label in left.get_xticklabels()]
     assert (ticks[0], ticks[-1]) == ("1\n.68", "10\n≈1")
     assert smallest_font(figure) >= 9
