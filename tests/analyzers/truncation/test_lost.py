@@ -108,6 +108,8 @@ def test_the_sentence_names_convention_and_k():
     other = lost_reading(example("none", flatters=False))
     assert other.sentence.startswith('Take "none" with K = 16: of the conventions "none" loses')
     assert "That L2 flatters the tail is seen not to hold." in other.sentence
+    near = example().assign(low=0.0, high=1.0)
+    assert "That L2 flatters the tail is not seen." in lost_reading(near).sentence
 
 
 def test_a_k_is_enough_only_where_all_above_it_are():
