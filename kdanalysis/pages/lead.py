@@ -14,9 +14,10 @@ from kdanalysis.analyzers.terms.direction_reading import (
     is_silent,
     measured,
 )
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.beside import names_beside
-from kdanalysis.draw.colours import BLACK, FAINT, GREY, MARKERS, loss_colours
-from kdanalysis.draw.look import Axes, Figure, new_axes, styled, top_legend
+from kdanalysis.draw.colours import FAINT, GREY, MARKERS, loss_colours
+from kdanalysis.draw.look import Axes, Figure, new_axes, styled
 from kdanalysis.draw.names import short
 from kdanalysis.draw.tables import require
 from kdanalysis.pages.explorer import WEIGHTS, Explorer
@@ -119,9 +120,9 @@ def spread(values: Sequence[Interval], digits: int) -> str:
     if isnan(half):
         return " to ".join(told)
     return (
-        f"{told[0]} ± {half:.2g}"
+        f"{told[0]} ± {numeral(half, 2)}"
         if len(told) == 1
-        else f"{' to '.join(told)} (± {half:.2g} or less)"
+        else f"{' to '.join(told)} (± {numeral(half, 2)} or less)"
     )
 
 
@@ -153,8 +154,7 @@ def accuracy_of_networks(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     """One dot a loss and run: cosine to the first loss across, norm over that of the first upwards.
 
-    Of several runs the colour is the run, of one it is the loss, as on all figures; the mark is the
-    loss. A name is tied to the dot of the first run.
+    Colour and mark are the loss, whose name is tied to the dot of the first run; runs have none.
 
     Args:
         tables: of ``LossDirection`` by run.
@@ -163,18 +163,14 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     from matplotlib.ticker import LogLocator
 
     ax = ax or new_axes(5.2, 2.9)
-    first, places, names = "", [], []
-    colours = loss_colours(tables if len(tables) > 1 else rows_of(tables)[0].loss_b)
-    for run, rows in zip(tables, rows_of(tables), strict=True):
-        rows, first = rows[rows.multiplier > 0], rows.loss_a.iloc[0]
-        for number, row in enumerate(rows.itertuples()):
-            hue = colours[run if len(tables) > 1 else row.loss_b]
-            look = {"color": hue, "marker": MARKERS[number % len(MARKERS)]}
-            label = short(run, 24) if number == 0 and run else None
-            ax.plot(row.cosine, row.multiplier, linestyle="none", markersize=7, label=label, **look)
-            if row.loss_b not in names:
-                names.append(row.loss_b)
-                places.append((row.cosine, row.multiplier))
+    rows = pd.concat(rows_of(tables))
+    first, rows = rows.loss_a.iloc[0], rows[rows.multiplier > 0]
+    names = list(dict.fromkeys(rows.loss_b))
+    colours, places = loss_colours(names), []
+    for place, (_, dots) in enumerate(rows.groupby("loss_b", sort=False)):
+        look = {"color": colours[names[place]], "marker": MARKERS[place % len(MARKERS)]}
+        ax.plot(dots.cosine, dots.multiplier, linestyle="none", markersize=7, **look)
+        places.append((dots.cosine.iloc[0], dots.multiplier.iloc[0]))
     ax.plot(1, 1, marker="+", markersize=10, color=GREY)
     ax.axhline(1, color=GREY, linewidth=1, zorder=0)
     ax.set_yscale("log")
@@ -183,13 +179,12 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     ax.minorticks_off()
     ax.margins(y=0.15)
     ax.set_xlim(min(-0.05, *ax.get_xlim()), 1.08)
-    ax.set_xlabel(f"mean cosine to {first}", parse_math=False)
+    each = " (a dot a student)" if len(tables) > 1 else ""
+    ax.set_xlabel(f"mean cosine to {first}{each}", parse_math=False)
     ax.set_ylabel(f"mean norm over that of {first}", parse_math=False)
-    inks = [colours.get(name, BLACK) if len(tables) == 1 else BLACK for name in names]
+    inks = [colours[name] for name in names]
     texts = [short(name, 24) for name in (*names, first)]
     names_beside(ax, texts, [*places, (1.0, 1.0)], [*inks, GREY])
-    if len(tables) > 1:
-        top_legend(ax, len(tables))
     return ax
 
 

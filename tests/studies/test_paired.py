@@ -9,9 +9,8 @@ from kdanalysis.studies.paired import paired_errors
 RNG = np.random.default_rng(0)
 N, C = 301, 5
 TEACHER, TARGET = RNG.normal(size=(N, C)), RNG.integers(C, size=N)
-STUDENTS = {
-    name: TEACHER + noise * RNG.normal(size=(N, C)) for name, noise in zip("abc", (1, 2, 3))
-}
+NOISE = {"a": 1, "b": 2, "c": 3}
+STUDENTS = {name: TEACHER + noise * RNG.normal(size=(N, C)) for name, noise in NOISE.items()}
 
 
 def sources(**changed):

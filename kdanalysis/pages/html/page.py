@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from kdanalysis.draw.glyphs import tell_lacking
+from kdanalysis.pages.html.columns import in_columns
 from kdanalysis.pages.html.picture import make_picture
 from kdanalysis.pages.html.section import ASIDE, Section
 from kdanalysis.pages.html.table import make_table
@@ -88,7 +89,7 @@ def build(
 def grouped(sections: Sequence[dict]) -> list[dict]:
     """Put neighbours of one group under its heading."""
     return [
-        {"title": title, "name": anchor(title), "sections": list(members)}
+        {"title": title, "name": anchor(title), "sections": in_columns(list(members))}
         for title, members in groupby(sections, key=lambda one: one["group"])
     ]
 

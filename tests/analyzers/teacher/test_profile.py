@@ -148,7 +148,7 @@ def test_sentence_follows_the_table():
         "40% of the mass" in profile_reading(example(10)).number
     )  # 0.2 of the 0.5 beside the true class
     assert profile_reading(example(10, rival=0.06)).sentence.startswith(
-        "That most classes have a rival is not seen"
+        "That most classes have a rival is seen not to hold: 0 of 10 classes"
     )
     certain = example(10).assign(probability=lambda t: (t.target == t["class"]).astype(float))
     assert profile_reading(certain).sentence.startswith("The teacher leaves no mass")
