@@ -154,7 +154,7 @@ def candidates_reading(table: pd.DataFrame) -> Reading:
             "against it.",
             number,
         )
-    whose = "the student of the file"
+    whose = f"the student of the file ({int(table.n.iloc[0]):,} samples)"
     if table.student.iloc[0] == UNIFORM:
         whose = "a student whose logits are all equal"
     claims = ", ".join(_claim(row) for row in table.iloc[1:].itertuples())
