@@ -67,7 +67,7 @@ def pictures(request):
     from kdanalysis.pages.html.picture import Picture
 
     def blank(shown, prefix):
-        return Picture(shown.caption, Markup("<svg/>"), None, 480, shown.name, shown.table)
+        return Picture(shown.caption, Markup("<svg/>"), None, 480, 320, shown.name, shown.table)
 
     real = ((page, "make_picture", page.make_picture), (Drawn, "as_bytes", Drawn.as_bytes))
     with pytest.MonkeyPatch.context() as patch:
