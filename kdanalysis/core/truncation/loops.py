@@ -8,7 +8,7 @@ from typing import no_type_check
 import numpy as np
 
 from kdanalysis.core.loops import LEAST, reordered
-from kdanalysis.core.sweep.elementary import exact, exp
+from kdanalysis.core.sweep.elementary import exact, exp, widest
 from kdanalysis.core.truncation.distances import BLOCK, CELLS, distances
 
 SUMS = 9  # p, e, q, pp, pe, ee, pq, qq, h of a group of classes; see ``algebra.Group``
@@ -18,6 +18,7 @@ SUMS = 9  # p, e, q, pp, pe, ee, pq, qq, h of a group of classes; see ``algebra.
 @reordered
 def exponentials(logits, peak, inverse, x):
     """Fill x with exp((logits - peak) / T), and return their sum."""
+    widest()
     total = 0.0
     for j in range(len(x)):
         x[j] = exp(max((np.float64(logits[j]) - peak) * inverse, LEAST))
@@ -32,6 +33,7 @@ def outside(student, teacher, peak, inverse, shift, of_p, of_q, p, q, found):
 
     After them come the sum of |q - p| and that of p times its logit.
     """
+    widest()
     sum_p, sum_e, sum_q, pp, pe, ee = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     pq, qq, value, distance, along = 0.0, 0.0, 0.0, 0.0, 0.0
     for j in range(len(p)):
