@@ -61,6 +61,11 @@ def test_two_processes_share_the_tasks_and_their_order_stays():
     assert done.count(HERE) >= 2
 
 
+def test_the_last_task_of_the_other_process_is_waited_for():
+    found = on_two_cores(tasks(there=partial(time.sleep, 0.4)))
+    assert len({process for _, process in found}) == 2
+
+
 def one_core(patch):
     patch.setattr(os, "sched_getaffinity", lambda process: {0})
 
@@ -196,9 +201,10 @@ def test_who_can_end_this_process_can_end_the_other():
 
 
 def test_signals_reach_this_process_as_before():
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    on_two_cores(tasks())
-    assert signal.pthread_sigmask(signal.SIG_SETMASK, before) == {*before, signal.SIGHUP}
+    before, masks = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP}), []
+    on_two_cores(tasks(here=lambda: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))))
+    masks.append(signal.pthread_sigmask(signal.SIG_SETMASK, before))
+    assert masks == [{*before, signal.SIGHUP}] * len(masks)
 
 
 ORPHAN = """

@@ -168,6 +168,8 @@ def test_two_cores_draw_the_same_page_and_tell_the_same_once(cores, tmp_path, re
         study.write_figures(folder, ("svg", "png"))
         files.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert pages[0] == pages[1]
+    pictures = [a for _, a in Reader(pages[1]).tags if a.get("role") == "img"]
+    assert [one["aria-label"][0] for one in pictures] == [*"67", *"012345"]
     assert files[0] == files[1]
     assert len(files[0]) == 16
     assert [str(one.message).partition(":")[0] for one in recwarn] == [
