@@ -1,10 +1,13 @@
 """A figure as something a page can hold: inline SVG, or a PNG where there are too many marks."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from markupsafe import Markup
 
+from kdanalysis.draw.cores import on_two_cores
 from kdanalysis.draw.drawn import DOTS_PER_INCH
 from kdanalysis.pages.html.section import Shown
 from kdanalysis.pages.html.svg import clean_svg
@@ -23,6 +26,18 @@ class Picture:
     height: int = 0
     name: str = ""  # of its files
     table: str = ""  # the section whose table it shows
+
+
+def make_pictures(asked: Sequence[tuple[Shown, str]]) -> list[Picture]:
+    """Draw figures, each with the prefix of its ids; see :func:`make_picture`."""
+    made = on_two_cores([partial(_drawn_picture, *one) for one in asked])
+    for (shown, _), (_, files, lacking) in zip(asked, made, strict=True):
+        shown.drawn.take(files, lacking)
+    return [picture for picture, *_ in made]
+
+
+def _drawn_picture(shown: Shown, prefix: str) -> tuple[Picture, dict[str, bytes], dict[str, str]]:
+    return make_picture(shown, prefix), shown.drawn.files, shown.drawn.lacking
 
 
 def make_picture(shown: Shown, prefix: str) -> Picture:
