@@ -89,7 +89,7 @@ def experiment_study(
     def lead() -> Lead:
         accuracies = students[["network", "accuracy"]].assign(n=images)
         where = f"over {images:,} validation images"
-        errors = paired_errors(valid)["student_accuracy"]  # all saw these images
+        errors = (paired_errors(valid) or {}).get("student_accuracy")
         return lead_of(training, explorer, accuracies, where, list(opened), errors)
 
     parts = {"students": {"": students}} | {n: {"": table} for n, table in card.tables.items()}
