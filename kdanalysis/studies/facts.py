@@ -11,6 +11,7 @@ import numpy as np
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.core.wording import numeral
 from kdanalysis.store.grams import gram_index
+from kdanalysis.store.inventory import unclosed
 
 NEAR = 0.02  # what half precision and rounding may move
 
@@ -102,6 +103,7 @@ def run_facts(run: Any) -> dict[str, object]:
         "residual": residual_fact(run),
         "sent gradient": arrival_fact(run),
         "warm-up": ramp_fact(run),
+        "not closed": unclosed(run.path),
         "skipped parts": skipped_fact(run.skipped),
         **{f"setting {key}": value for key, value in info.settings.items()},
     }
