@@ -83,7 +83,7 @@ class Interval(NamedTuple):
 
     def percent(self) -> str:
         """Write a share in percent."""
-        return self.text(".1f", 100, " %")
+        return self.text("z.1f", 100, " %")
 
     def ratio(self) -> str:
         """Write the logarithm of a ratio as the ratio with the ends of its interval."""

@@ -65,9 +65,9 @@ class SentGradient:
         if self.value is None and self.missed:
             warn(
                 "a step has no residual (NaN): a backward pass reached the student, but not by way "
-                "of the logits that the recorder took; give it the very tensor that your loss is "
-                "computed from (chosen = logits[mask]; observe(..., student=chosen)), which a "
-                "second logits[mask] is not"
+                "of the logits that the recorder took: call it before backward(), not "
+                "after, and give it the very tensor that your loss is computed from (chosen = "
+                "logits[mask]; observe(..., student=chosen)), which a second logits[mask] is not"
             )
 
     def _confirm(self, _: Tensor) -> None:

@@ -12,7 +12,8 @@ from kdanalysis.core.warn import warn
 from kdanalysis.losses import Loss
 from kdanalysis.networks.hook import Hook, in_backward, logits_of, rivals_of
 from kdanalysis.networks.mode import Before, warn_unsettled
-from kdanalysis.networks.names import submodule
+from kdanalysis.networks.names import submodule, unwrapped
+from kdanalysis.networks.teachers import Teachers
 
 
 class Tap:
@@ -57,16 +58,19 @@ class Tap:
         last, graphs = self._last, self._graphs
         self.forget()
         if last is None:
+            mixed = isinstance(unwrapped(self.net), Teachers)
+            whole = "call the kd.Teachers itself, not the models in it; " if mixed else ""
             raise RuntimeError(
                 f"no forward pass of the {self._name} was seen since the last step: run it before "
                 f"every call of the recorder, as model(x), since model.forward(x) runs no hooks; "
-                f"where torch.compile has run it before, pass the compiled model, or call "
+                f"{whole}where torch.compile has run it before, pass the compiled model, or call "
                 f"torch.compiler.reset() ahead of attaching the recorder"
             )
         if graphs > 1:
             raise RuntimeError(
                 f"the {self._name} ran {graphs} training passes in one step: call the recorder "
-                f"once for each, or give it the logits to record with {self._name}=..."
+                f"once for each, recorder.end_step() after one whose batch is left out, or give it "
+                f"the logits to record with {self._name}=..."
             )
         return last
 

@@ -25,6 +25,7 @@ TYPED = {
     r"name them with student_blocks and teacher_blocks": "name them with --student-blocks and "
     "--teacher-blocks",
     r"\boverwrite=True": "--overwrite",
+    r"\bimage_size=": "--image-size ",
     r"(^|: )keys (?=name |cannot name )": r"\1--keys ",
 }
 LONGEST = 400  # letters of a line on stderr
@@ -162,8 +163,9 @@ def explain(error: Exception) -> tuple[str, int]:
     """Return one sentence and the exit code of an error that a command raised."""
     if hasattr(error, "format_message"):
         return usage(error), BAD_INPUT
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}", BAD_INPUT
+    if isinstance(error, OSError) and error.strerror:
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror}", BAD_INPUT
     sentence = " ".join(str(error.args[0] if error.args else error).split())
     if isinstance(error, (ValueError, OSError)) and sentence:
         return sentence, BAD_INPUT
@@ -186,12 +188,20 @@ def usage(error: Exception) -> str:
     wrong, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if wrong is None or context is None:
         return message
-    valid = [name for parameter in context.command.params for name in parameter.opts]
+    if context.parent and wrong in options_of(context.parent):
+        before = f"{context.parent.command_path} {wrong} ... {context.info_name}"
+        return f"{wrong} goes before the command: {before}"
+    valid = options_of(context)
     near = max(
         (name for name in [*valid, "--help", "--debug"] if name.startswith("-")),
         key=lambda name: SequenceMatcher(None, name, wrong).ratio(),
     )
     return f"{context.command_path} has no option {wrong}; the nearest one is {near}"
+
+
+def options_of(context: Any) -> list[str]:
+    """Return the names of a command's options."""
+    return [name for parameter in context.command.params for name in parameter.opts]
 
 
 def forget_stdout() -> None:

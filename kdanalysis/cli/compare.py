@@ -8,6 +8,7 @@ import typer
 from kdanalysis.cli.groups import Machine, Output, grouped
 from kdanalysis.cli.options import Keys, Vocabulary, parse_keys
 from kdanalysis.core.ranks import RANKS
+from kdanalysis.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,7 +136,7 @@ def print_runs(study: "Study", sources: "Mapping[str, Source]") -> None:
     print_frame(frame, title=f"{len(sources)} students, {classes} classes")
     for name, table in study.parts["agreement"].items():
         if note := left_out(table):
-            typer.echo(f"{name}: {sources[name].num_rows:,} samples{note}")
+            typer.echo(f"{name}: {counted(sources[name].num_rows, 'sample')}{note}")
     typer.echo(overview_sentence(frame))
     if silent := study.facts.get("no gradient"):
         typer.echo(f"No gradient {silent}.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from kdanalysis.core.ranks import RANKS
+from kdanalysis.core.wording import differing
 from kdanalysis.pages.publish import CARD, check_folder, place_beside
 from kdanalysis.store.files import refuse_link
 
@@ -140,9 +141,8 @@ def check_plan(out: Path, plan: dict[str, object]) -> None:
     before = json.loads((out / PLAN).read_text(encoding="utf-8"))
     for name, now in plan.items():
         if before.get(name) != now:
-            raise ValueError(
-                f"{out} cannot be resumed: its {name} was {before.get(name)!r}, now it is {now!r}"
-            )
+            was, new = differing(before.get(name), now)
+            raise ValueError(f"{out} cannot be resumed: its {name} was {was}, now it is {new}")
 
 
 def write_card(

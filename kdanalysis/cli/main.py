@@ -3,6 +3,7 @@
 import gc
 import sys
 from importlib import import_module
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated
 
@@ -62,18 +63,28 @@ def import_own(module: str) -> None:
     """Import a module, also from the folder that the command is called in.
 
     Raises:
-        ValueError: there is no such module.
+        ValueError: there is no such module, or it is no Python.
     """
+    if module.endswith(".py"):
+        raise ValueError(f"--import {module}: need the name of a module, without .py")
     if not all(part.isidentifier() for part in module.split(".")):
         raise ValueError(f"--import {module}: need the name of a module, such as my.losses")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
         import_module(module)
+    except SyntaxError as error:
+        place = f"{error.filename}, line {error.lineno}"
+        raise ValueError(f"--import {module}: {error.msg} ({place})") from error
     except ModuleNotFoundError as error:
         raise ValueError(
             f"--import {module}: {error}; looked in {here} and where Python does"
         ) from error
+
+
+def flowing(text: str) -> str:
+    """Return a docstring with a line a paragraph, which the help wraps at the terminal's width."""
+    return "\n\n".join(" ".join(part.split()) for part in cleandoc(text).split("\n\n"))
 
 
 TOGETHER = (train, diagnose, sweep, truncation, compare)  # under torchrun these share the work
@@ -83,7 +94,8 @@ LOOKING = (
 )
 WRITING = (export, sparsify)
 for command in (quickstart, train, *LOOKING, *WRITING):
-    app.command(cls=Together if command in TOGETHER else Command)(command)
+    kind = Together if command in TOGETHER else Command
+    app.command(cls=kind, help=flowing(command.__doc__))(command)
 
 
 def main() -> None:

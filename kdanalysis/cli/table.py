@@ -7,6 +7,7 @@ import typer
 
 from kdanalysis.cli.groups import Machine, grouped
 from kdanalysis.cli.options import Overwrite, Run
+from kdanalysis.core.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,7 @@ def table(
         source = Source(opened.path.name, None, opened)
     frame = tables_of(source, [name])[name]
     lacking = without_label(source)
-    said = f"{source.num_rows:,} samples{lacking}" if lacking else ""
+    said = f"{counted(source.num_rows, 'sample')}{lacking}" if lacking else ""
     if out is None:
         print_frame(frame, title=": ".join(filter(None, (f"{name} of {run}", said))))
         if "loss" in frame and (note := compared_fact([source.info])):

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from kdanalysis.core.wording import printable
+from kdanalysis.core.wording import counted, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def heading(source: "Source", name: object, more: str = "") -> str:
 
     cut = cut_fact(source)
     more += f" ({cut})" if cut else ""
-    return f"{name}: {source.num_rows:,} samples, {source.info.num_classes} classes{more}"
+    return f"{name}: {counted(source.num_rows, 'sample')}, {source.info.num_classes} classes{more}"
 
 
 def print_frame(frame: "pd.DataFrame", title: str = "") -> None:

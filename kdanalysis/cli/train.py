@@ -39,7 +39,7 @@ class Training:
         str,
         typer.Option(
             metavar="NAME,NAME,...",
-            help="Layers of the student for the terms' gradients: logits,layer1,layer3.*,fc.",
+            help="Layers of the student for the terms' gradients: logits,layer*,fc.",
         ),
     ] = ""
     record_regions: Annotated[
@@ -74,7 +74,7 @@ def train(
     student: Annotated[str, typer.Option(metavar="NAME", help="Network of the students.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of results.")],
     loss: Annotated[
-        list[str], typer.Option(metavar="LOSS", help="Such as gdkd:k=5,temperature=4; repeatable.")
+        list[str], typer.Option(metavar="LOSS", help="Such as kd or gdkd:k=5; repeatable.")
     ],
     *,
     training: Training,
@@ -117,9 +117,10 @@ def train(
     With --method blocks every loss is the base of block-wise logit distillation.
     """
     from kdanalysis.cli.experiment import check_target, conduct
-    from kdanalysis.training import Experiment
+    from kdanalysis.training import Experiment, check_names
 
     check_target(out, overwrite, resume)
+    check_names(teacher, student, loss)
     stones, settings = read_stones(method, blocks, light), training.settings(machine.seed)
     device = machine.prepare()
     splits = images.load(data, machine.seed, read_classes(classes))

@@ -43,7 +43,7 @@ def truncation(
         typer.Option(
             "--losses",
             metavar="LOSS,LOSS,...",
-            help="Hold these beside full KD too: verl,trl-server,distillkit,jsd:beta=.5.",
+            help="Hold these beside full KD too: verl,distillkit,jsd:beta=.5.",
         ),
     ] = None,
     keys: Keys = None,

@@ -112,3 +112,20 @@ def numeral(value: SupportsFloat, digits: int = 3, sign: str = "") -> str:
 def _plain(size: float, decimals: int) -> str:
     text = f"{size:,.{max(decimals, 0)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def differing(before: Any, now: Any) -> tuple[str, str]:
+    """Write two unequal values; of long ones the part around the first letter that differs."""
+    one, two = said = repr(before), repr(now)
+    same = next((n for n, pair in enumerate(zip(one, two, strict=False)) if len(set(pair)) > 1), 0)
+    start = max(same - MOST // 2, 0) if max(map(len, said)) > MOST else 0
+    old, new = (
+        "..." * (start > 0) + text[start : start + MOST] + "..." * (len(text) > start + MOST)
+        for text in said
+    )
+    return old, new
+
+
+def counted(count: int, noun: str) -> str:
+    """Write how many there are, as 1 sample and 2,000 samples."""
+    return f"{count:,} {noun}" + "s" * (count != 1)

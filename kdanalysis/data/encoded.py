@@ -66,7 +66,7 @@ class Encoded:
             if pixels.shape != out.shape[1:]:
                 raise ValueError(
                     f"{self.names[i]} is {_size(pixels)} pixels but {self.names[0]} is "
-                    f"{_size(out[0])}: give an image size to bring all to one"
+                    f"{_size(out[0])}: image_size=32, say, brings all to one"
                 )
             out[place] = pixels
 

@@ -50,7 +50,7 @@ def make_splits(
         sizes = [f"{pixels.shape[3]}x{pixels.shape[2]}" for pixels, _ in (train, valid)]
         raise ValueError(
             f"the training images of {name} are {sizes[0]} pixels and the validation images "
-            f"{sizes[1]}: give an image size to bring all to one"
+            f"{sizes[1]}: image_size=32, say, brings all to one"
         )
     mean, std = channel_statistics(train[0])
     return DataSplits(

@@ -76,6 +76,11 @@ def is_soft(target: Tensor) -> bool:
 def refuse_wide(target: Tensor) -> None:
     """Raise a ValueError for targets (n, c) that are no floating-point numbers."""
     if target.dim() == 2 and not target.is_floating_point():
+        if target.shape[1] == 1:
+            raise ValueError(
+                f"targets of shape {tuple(target.shape)} are class indices in a column: need (n,), "
+                f"as target[:, 0] gives them"
+            )
         raise ValueError(
             f"targets of shape {tuple(target.shape)} hold {target.dtype}: class indices have the "
             f"shape (n,), and distributions over the classes (n, c) are floating-point numbers "

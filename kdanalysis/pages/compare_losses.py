@@ -23,6 +23,7 @@ from kdanalysis.analyzers.terms.matching import (
     summary,
 )
 from kdanalysis.analyzers.terms.share import TermShare
+from kdanalysis.core.wording import counted
 from kdanalysis.draw.look import Axes, Figure
 from kdanalysis.losses import Loss
 from kdanalysis.pages.compare_runs import BY_RUN, EVERY
@@ -233,7 +234,9 @@ def source_facts(sources: Mapping[str, Source], losses: Mapping[str, Loss]) -> d
     """Return what was read, one fact a source, and what the losses are."""
     first = next(iter(sources.values()))
     read = {
-        x.label: ", ".join(filter(None, (f"{x.num_rows:,} samples{without_label(x)}", cut_fact(x))))
+        x.label: ", ".join(
+            filter(None, (counted(x.num_rows, "sample") + without_label(x), cut_fact(x)))
+        )
         for x in sources.values()
     }
     without = [name for name, source in sources.items() if not source.has_target]

@@ -16,6 +16,7 @@ from kdanalysis.analyzers.terms.direction_reading import NO_GRADIENT, is_silent
 from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
 from kdanalysis.analyzers.terms.matching import Tables
 from kdanalysis.analyzers.terms.share import share_by_run
+from kdanalysis.core.wording import counted
 from kdanalysis.pages.explorer import explorer_of
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
@@ -197,10 +198,11 @@ def overview_sentence(frame: pd.DataFrame) -> str:
     if known.student_accuracy.notna().any():
         first = _first(known, "student_accuracy", "is right most often", "are right most often")
         text += f", and {first}"
+    most, rows = frame.chance.max(), counted(int(frame.n.min()), "sample")
+    which = f"Differences below {100 * most:.1f} points" if most < 1 else "All differences"
     return (
-        f"{text[0].upper()}{text[1:]}. Differences below {100 * frame.chance.max():.1f} points "
-        f"are within two standard errors of {frame.n.min():,} samples a run and may be chance; a "
-        f"run is one training with one seed."
+        f"{text[0].upper()}{text[1:]}. {which} are within two standard errors of {rows} a run and "
+        f"may be chance; a run is one training with one seed."
     )
 
 
@@ -240,5 +242,5 @@ def noun_together(noun: str, tables: Mapping[Source, pd.DataFrame]) -> Section:
 
 def run_fact(source: Source) -> str:
     """Return how much a source holds, and what it was trained with where that is known."""
-    rows = f"{source.num_rows:,} samples"
+    rows = counted(source.num_rows, "sample")
     return ", ".join(filter(None, (rows, source.info.loss, cut_fact(source))))

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.wording import counted
 from kdanalysis.pages.explorer import Explorer, explorer_of
 from kdanalysis.pages.publish import output_file
 from kdanalysis.pages.run import EVERY, run_study
@@ -82,7 +83,8 @@ class Opened:
         return run_study({name: self.source}, {name: self.tables(names)}, explorer)
 
     def __repr__(self) -> str:
-        return f"<{self.source.name}: {self.source.num_rows:,} samples; {', '.join(self.names)}>"
+        rows = counted(self.source.num_rows, "sample")
+        return f"<{self.source.name}: {rows}; {', '.join(self.names)}>"
 
 
 @typed

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -13,7 +14,7 @@ from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Noun, Picture, Reading, figure_of
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.garbage import uncollected
-from kdanalysis.core.wording import Named
+from kdanalysis.core.wording import Named, counted
 from kdanalysis.draw.glyphs import tell_lacking
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section
@@ -101,12 +102,9 @@ class Study:
         together = known is not None and len(of_noun) > 1 and not run and known.pictures_of_all
         drawn = known.pictures_of_all if together else self._pictures_of(name)
         table = of_noun if together else of_noun.get(run or next(iter(of_noun), ""))
-        if table is None or not 0 <= picture < len(drawn):
-            there = ", ".join(noun for noun in self.parts if self._pictures_of(noun))
-            raise ValueError(
-                f"there is no picture {picture} of {name!r}{f' of {run}' if run else ''}; "
-                f"there are pictures of: {there}"
-            )
+        drawn = () if table is None else drawn
+        if not 0 <= picture < len(drawn):
+            raise ValueError(self._no_picture(name, run, picture, len(drawn)))
         shown = drawn[picture].of(table, self.classes, ax, **options)
         return shown if ax is not None else figure_of(shown)
 
@@ -177,6 +175,17 @@ class Study:
             number = f"-{names[shown.name]}" if names[shown.name] > 1 else ""
             shown.drawn.write(folder / f"{shown.name}{number}", kinds)
         tell_lacking((shown.drawn.figure, shown.drawn.lacking) for shown in figures)
+
+    def _no_picture(self, name: str, run: str, picture: int, drawn: int) -> str:
+        """Say which picture there is not, and which there are."""
+        if drawn:
+            there = counted(drawn, "picture")
+            return f"there is no picture {picture} of {name!r}: it has {there}, counted from 0"
+        nouns = [noun for noun in self.parts if self._pictures_of(noun)]
+        near = "".join(f"did you mean {one!r}? " for one in get_close_matches(name, nouns, 1))
+        of_run = f" of {run}" if run else ""
+        there = ", ".join(nouns)
+        return f"there is no picture of {name!r}{of_run}; {near}there are pictures of: {there}"
 
     def _pictures_of(self, noun: str) -> Sequence[Picture]:
         return self._pictures.get(noun, getattr(load_nouns().get(noun), "pictures", ()))

@@ -55,7 +55,7 @@ def sparse_file_study(
     keys = dict(keys or {})
     own = keys.pop("student_logits", None)
     teacher, _ = read_known(path, vocabulary, keys, kind, config)
-    ours = read_student(student, vocabulary or teacher.vocabulary, own)
+    ours = read_student(student, vocabulary, own, teacher.vocabulary)
     return sparse_study(ours, teacher, ks, temperatures, Path(path).name)
 
 

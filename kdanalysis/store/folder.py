@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Literal, get_args
 
+from kdanalysis.core.wording import differing
 from kdanalysis.store.files import (
     is_start,
     make_folder,
@@ -114,9 +115,10 @@ def _refuse_other_run(root: Path, info: RunInfo) -> None:
     for name in names:
         before, now = getattr(old, name), getattr(info, name)
         if before != now:
+            was, new = differing(before, now)
             raise ValueError(
-                f"{root} cannot be resumed: its {name} is {before!r:.80} and now it is "
-                f"{now!r:.80}; choose another folder or existing='overwrite'"
+                f"{root} cannot be resumed: its {name} is {was} and now it is {new}; choose "
+                "another folder or existing='overwrite'"
             )
 
 

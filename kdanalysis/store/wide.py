@@ -67,6 +67,11 @@ def check_wide(given: ArrayInfo, what: str, need: tuple[int, int], cut: bool, pa
         path: of the logits that they must fit.
     """
     shape, dtype = given
+    if tuple(shape[1:]) == (1,):
+        raise ValueError(
+            f"{what} has shape {tuple(shape)}: class indices have the shape (n,), as target[:, 0] "
+            f"gives them"
+        )
     if dtype not in DTYPES:
         raise ValueError(f"{what} is {dtype} of shape {shape}: {WIDE}")
     enough = len(shape) == 2 and (shape[1] >= need[1] if cut else shape[1] == need[1])

@@ -3,13 +3,14 @@
 Nothing here loads torch but for a run of kept classes: ``kdanalysis info`` answers at once.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from kdanalysis.core.vocabulary import VOCABULARY
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import counted, numeral
 from kdanalysis.store.grams import gram_index
 from kdanalysis.store.inventory import unclosed
 
@@ -48,7 +49,7 @@ def label_fact(source: Any) -> str:
         "with a target over several classes instead: cross-entropy takes it, and what needs one "
         "label leaves them out": source.soft,
     }
-    of = f"of {source.num_rows:,} samples"
+    of = f"of {counted(source.num_rows, 'sample')}"
     some = "yes" if source.unlabelled < source.num_rows else "none of one class"
     return "; ".join([some, *(f"{n:,} {of} {what}" for what, n in words.items() if n)])
 
@@ -114,7 +115,8 @@ def region_fact(run: Any) -> str | None:
     """Return how many samples have region logits, and the scales; None where none have."""
     if not run.columns_of("regions"):
         return None
-    return f"{run.count('regions'):,} samples at scales {', '.join(map(str, run.info.scales))}"
+    rows = counted(run.count("regions"), "sample")
+    return f"{rows} at scales {', '.join(map(str, run.info.scales))}"
 
 
 def kept_facts(info: Any) -> dict[str, object]:
@@ -149,7 +151,7 @@ def soft_fact(run: Any) -> str | None:
         int((~np.isnan(batch["soft_target"][:, 0]) & (batch["target"] < 0)).sum())
         for batch in run.batches(["target", "soft_target"], 4096)
     )
-    return f"over several classes in {count:,} samples, kept as {run.dtype('soft_target')}"
+    return f"over several classes in {counted(count, 'sample')}, kept as {run.dtype('soft_target')}"
 
 
 def residual_fact(run: Any) -> str | None:
@@ -162,7 +164,7 @@ def residual_fact(run: Any) -> str | None:
     parts = [batch["residual"] for batch in run.batches(["residual"], 65536)]
     residual = np.concatenate([part[~np.isnan(part)] for part in parts] or [np.zeros(0)])
     known, lost = residual[np.isfinite(residual)], int(np.isinf(residual).sum())
-    words = [f"{lost:,} samples whose gradient overflowed"] if lost else []
+    words = [f"{counted(lost, 'sample')} whose gradient overflowed"] if lost else []
     if len(known):
         largest = f"{numeral(known.max(), 2)} (largest); 0 is as declared"
         words = [f"{numeral(np.median(known), 2)} (median), {largest}", *words]
@@ -192,9 +194,10 @@ def arrival_fact(run: Any) -> str | None:
         times = "twice" if abs(values.mean() - 2) <= NEAR else f"{numeral(values.mean())} times"
         return f"everything arrives {times}; {left}"
     words = [f"{term} arrives at {numeral(value)} of its weight" for term, value in other.items()]
-    return "; ".join(
-        [*words, *(["the others as declared"] if len(other) < len(found) else []), left]
-    )
+    words += ["the others as declared"] * (len(other) < len(found))
+    if "ce" in other and re.search(r"ignore_index=-?\d", getattr(run.info, "loss", "")):
+        words.append("the declared ce is a mean over all rows, torch's own over those with a label")
+    return "; ".join([*words, left])
 
 
 def ramp_fact(run: Any) -> str | None:

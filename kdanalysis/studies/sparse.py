@@ -99,13 +99,25 @@ def read_known(
     return teacher_of(columns, path), None if target is None else torch.from_numpy(target)
 
 
-def read_student(path: str | Path, vocabulary: int | None, key: str | None = None) -> np.ndarray:
+def read_student(
+    path: str | Path, vocabulary: int | None, key: str | None = None, stated: int | None = None
+) -> np.ndarray:
     """Read all of a student's logits (n, c) from a file, cut to the vocabulary; see ``load_side``.
 
+    Where none is given they are cut to that which the teacher's file states.
+
     Raises:
-        FileNotFoundError, ValueError: as ``load_side``.
+        FileNotFoundError, ValueError: as ``load_side``, or fewer classes than are stated.
     """
     side = load_side(path, "student_logits", vocabulary, key)
+    if vocabulary is None and stated is not None:
+        if side.shape[1] < stated:
+            raise ValueError(
+                f"the student's logits in {path} have {side.shape[1]} classes, and the teacher's "
+                f"file states a vocabulary of {stated}: need the same; where its last ones are "
+                f"padding, vocabulary={side.shape[1]} leaves them out"
+            )
+        side = load_side(path, "student_logits", stated, key)
     return np.concatenate([batch["teacher_logits"] for batch in side.batches()])
 
 

@@ -2,7 +2,12 @@
 
 from kdanalysis.training.cached import CachedTeacher
 from kdanalysis.training.checkpoint import SUFFIXES, load_network
-from kdanalysis.training.experiment import Experiment, announce_regions, refuse_full_disk
+from kdanalysis.training.experiment import (
+    Experiment,
+    announce_regions,
+    check_names,
+    refuse_full_disk,
+)
 from kdanalysis.training.fit import Fit
 from kdanalysis.training.predict import predict
 from kdanalysis.training.run import Outcome, run_experiment, train_teacher
@@ -18,6 +23,7 @@ __all__ = [
     "Settings",
     "Stones",
     "announce_regions",
+    "check_names",
     "load_network",
     "predict",
     "refuse_full_disk",

@@ -16,7 +16,7 @@ from kdanalysis.core.limits import announce_disk, written
 from kdanalysis.core.regions import region_logits
 from kdanalysis.data import DataSplits
 from kdanalysis.losses import CrossEntropy, Loss, Sum, parse_loss
-from kdanalysis.networks.zoo import MODELS, Network, build_model
+from kdanalysis.networks.zoo import MODELS, Network, build_model, check_model
 from kdanalysis.store.files import run_folder
 from kdanalysis.training.checkpoint import load_network
 from kdanalysis.training.parallel import images_a_rank
@@ -90,7 +90,7 @@ class Experiment:
 
     def _networks(self) -> tuple[nn.Module, nn.Module]:
         classes = self.data.classes
-        if self.teacher not in MODELS and Path(self.teacher).suffix:
+        if _in_file(self.teacher):
             teacher = load_network(Path(self.teacher), self.data)
         else:
             teacher = build_model(self.teacher, len(classes))
@@ -155,6 +155,27 @@ class Experiment:
             **{name.replace("_", " "): v for name, v in self.settings.to_json().items()},
             "teacher epochs": None if given else self.teacher_epochs or self.settings.epochs,
         }
+
+
+def check_names(teacher: str, student: str, losses: Sequence[str]) -> None:
+    """Check what an experiment names before its data are loaded; arguments as of ``Experiment``.
+
+    Raises:
+        ValueError: no such network or loss.
+        FileNotFoundError: no such checkpoint.
+    """
+    for text in losses:
+        parse_loss(text)
+    check_model(student)
+    if not _in_file(teacher):
+        check_model(teacher)
+    elif not Path(teacher).is_file():
+        raise FileNotFoundError(f"there is no checkpoint {teacher}")
+
+
+def _in_file(teacher: str) -> bool:
+    """Whether a teacher is the path of a checkpoint."""
+    return teacher not in MODELS and bool(Path(teacher).suffix)
 
 
 def _named(text: str) -> str:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kdanalysis.core.ranks import RANKS
+from kdanalysis.core.wording import differing
 from kdanalysis.data import DataSplits
 from kdanalysis.training.checkpoint import read_checkpoint, save_checkpoint
 from kdanalysis.training.parallel import images_a_rank, in_all_ranks, share_buffers
@@ -94,10 +95,8 @@ class Fit:
         found = read_checkpoint(self.path)
         before, now = found["facts"], self.facts
         for name in (key for key in now if before.get(key) != now[key]):
-            raise ValueError(
-                f"{self.path} cannot be resumed: its {name} is {before.get(name)!r}, now it is "
-                f"{now[name]!r}"
-            )
+            was, new = differing(before.get(name), now[name])
+            raise ValueError(f"{self.path} cannot be resumed: its {name} is {was}, now it is {new}")
         self.model.load_state_dict(found["weights"])
         if self.beside is not None:
             self.beside.load_state_dict(found["beside"])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from toy import Training, batches
 
 from kdanalysis import GDKD, KD, CrossEntropy, Recorder, Store, Sum, every, open_run
@@ -13,13 +14,14 @@ LOSS = Sum(CrossEntropy(), KD(2.0))
 OTHERS = "explained by none of the terms"
 
 
-def record(path, mine, loss=LOSS, ramp=1.0, steps=4, passes=1):
+def record(path, mine, loss=LOSS, ramp=1.0, steps=4, passes=1, unlabelled=0):
     """Train on a loss of one's own, beside the recorder that is told of another."""
     training = Training()
     sides = {"student": training.student, "teacher": training.teacher}
     options = {"schedule": every(1), "store": Store("float32"), **sides}
     with Recorder(path, loss, **options) as recorder:
         for x, y, index in batches(steps):
+            y[:unlabelled] = -100
             student, teacher = training.forward(x)
             recorder.observe(y, index, ramp=ramp)
             value = mine(student, teacher, y)
@@ -59,6 +61,20 @@ def test_a_term_that_arrives_at_a_tenth_of_its_weight_is_found(tmp_path):
     said = run_facts(run)["sent gradient"]
     assert said.startswith("kd arrives at 0.1 of its weight; the others as declared; ")
     assert said.endswith(OTHERS)
+
+
+def test_torchs_mean_over_the_rows_with_a_label_is_explained(tmp_path):
+    def torchs(student, teacher, y):
+        return F.cross_entropy(student, y) + KD(2.0)(student, teacher, y)["kd"].mean()
+
+    told = (
+        "ce arrives at 2 of its weight; the others as declared; the declared ce is a mean over all"
+    )
+    loss = Sum(CrossEntropy(ignore_index=-100), KD(2.0))
+    run = record(tmp_path / "run", torchs, loss, unlabelled=5)
+    assert run_facts(run)["sent gradient"].startswith(told)
+    other = record(tmp_path / "other", weighed(ce=1, kd=0.1), loss)
+    assert "torch" not in run_facts(other)["sent gradient"]  # the control
 
 
 @pytest.mark.parametrize("share", [0.5, 2.0])
@@ -155,10 +171,22 @@ def choose(path) -> None:
 
 
 def test_a_foreign_loss_beside_chosen_rows_is_told_why_it_has_no_residual(tmp_path):
-    with pytest.warns(RuntimeWarning, match=r"no residual \(NaN\): .* not by way of the logits"):
+    with pytest.warns(RuntimeWarning, match=r"no residual \(NaN\): .* before backward\(\)"):
         choose(tmp_path / "run")
     said = run_facts(open_run(tmp_path / "run"))["residual"]
     assert said == "NaN in every row: no backward pass came by way of the recorded logits"
+
+
+def test_a_recorder_called_after_backward_is_told_to_come_before(tmp_path):
+    training = Training()
+    sides = {"student": training.student, "teacher": training.teacher}
+    recorder = Recorder(tmp_path / "run", LOSS, schedule=every(1), **sides)
+    for x, y, index in batches(1):
+        weighed(ce=1, kd=1)(*training.forward(x), y).backward()
+        recorder.observe(y, index)
+    weighed(ce=1, kd=1)(*training.forward(x), y).backward()
+    with pytest.warns(RuntimeWarning, match=r"call it before backward\(\), not after"):
+        recorder.close()
 
 
 def test_the_very_rows_that_a_loss_is_computed_from_have_one(tmp_path):

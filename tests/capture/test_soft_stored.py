@@ -174,3 +174,10 @@ def test_wide_targets_that_are_no_floats_are_named_for_what_they_are(dtype):
     for check in (checked, check_batch):  # what every loss, and the recorder, begin with
         with pytest.raises(ValueError, match=words):
             check(*LOGITS[0], target, None)
+
+
+def test_labels_in_a_column_are_told_to_be_a_row():
+    target = HOT[0].argmax(1, keepdim=True)
+    for check in (checked, check_batch):
+        with pytest.raises(ValueError, match=r"\(10, 1\) are class indices .* as target\[:, 0\] "):
+            check(*LOGITS[0], target, None)

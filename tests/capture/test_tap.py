@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from toy import network
 
-from kdanalysis import Side
+from kdanalysis import Side, Teachers
 from kdanalysis.capture.taps import Tap
 from kdanalysis.networks.hook import logits_of
 
@@ -81,6 +81,14 @@ def test_a_copied_model_does_not_reach_the_tap(clone):
     assert tap.take()[0] is expected  # the control
 
 
+def test_of_several_teachers_the_object_that_mixes_them_is_to_be_called():
+    one, two = network(0), network(1)
+    tap = Tap(Side(Teachers(one, two), ""), "teacher", lambda: False)
+    one(torch.ones(2, 8)), two(torch.ones(2, 8))
+    with pytest.raises(RuntimeError, match=r"call the kd\.Teachers itself, not the models in it"):
+        tap.take()
+
+
 def test_a_validation_pass_does_not_take_the_training_passs_place():
     model = network(0)
     tap = Tap(Side(model, ""), "student", lambda: True)
@@ -96,7 +104,7 @@ def test_two_training_passes_in_a_step_are_an_error():
     model = network(0)
     tap = Tap(Side(model, ""), "student", lambda: False)
     model(torch.ones(2, 8)), model(torch.zeros(2, 8))
-    with pytest.raises(RuntimeError, match="the student ran 2 training passes in one step"):
+    with pytest.raises(RuntimeError, match=r"ran 2 training passes in .*\.end_step\(\)"):
         tap.take()
 
 

@@ -9,6 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from kdanalysis.cli.boundary import Boundary
+from kdanalysis.cli.main import app as program
 from kdanalysis.cli.main import import_own
 from kdanalysis.core.limits import LOGGER
 from kdanalysis.core.warn import warn
@@ -38,6 +39,7 @@ def run(error: BaseException | None, *args: str, **env: str):
         (FileExistsError("runs/a exists already"), "runs/a exists already"),
         (FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "x.npz"),
          "x.npz: No such file or directory"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
         (KeyError("x.npz has no key 'target'"), "x.npz has no key 'target'"),
     ],
 )  # fmt: skip
@@ -78,6 +80,27 @@ def test_an_unknown_option_names_the_nearest():
         "kdanalysis: error: kdanalysis work has no option --temperature; "
         "the nearest one is --temperatures\n"
     )
+
+
+def test_an_option_of_the_program_behind_the_command_is_told_to_go_before_it():
+    result = CliRunner().invoke(program, ["compare", "--import", "mine", "x.npz"])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "kdanalysis: error: --import goes before the command: kdanalysis --import ... compare\n"
+    )
+
+
+def test_a_module_that_is_no_python_is_named_with_its_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "no_python.py").write_text("a = 1\nb = = 2\n")
+    with pytest.raises(ValueError, match=r"--import no_python: .*no_python\.py, line 2"):
+        import_own("no_python")
+
+
+def test_what_python_calls_image_size_is_an_option_here():
+    said = run(ValueError("a is 8x8 pixels: image_size=32, say, brings all to one")).stderr
+    assert "--image-size 32, say" in said
 
 
 def test_an_unknown_command_names_the_nearest():
@@ -139,7 +162,7 @@ def test_a_long_sentence_is_shown_with_its_beginning_and_its_end():
     assert len(line) == 400 + len("kdanalysis: ")
 
 
-@pytest.mark.parametrize("module", ["..", ".x", "", "a b"])
+@pytest.mark.parametrize("module", ["..", ".x", "", "a b", "mine.py"])
 def test_what_names_no_module_is_told(module):
-    with pytest.raises(ValueError, match="need the name of a module, such as my"):
+    with pytest.raises(ValueError, match="need the name of a module, "):
         import_own(module)

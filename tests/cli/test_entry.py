@@ -5,8 +5,11 @@ import subprocess
 import sys
 import time
 from importlib.metadata import version
+from itertools import pairwise
 
 import pytest
+
+from kdanalysis.cli.main import app
 
 HEAVY = {"torch", "pandas", "matplotlib", "numpy", "pyarrow", "torchmetrics", "jinja2"}
 COMMANDS = (
@@ -55,6 +58,16 @@ def test_a_process_that_ends_does_not_look_for_garbage():
 def test_nothing_heavy_is_loaded_before_a_command_runs():
     assert loaded("import kdanalysis.cli.main") == set()
     assert loaded("import kdanalysis.pages.teacher") != set()  # the control: this check can fail
+
+
+@pytest.mark.parametrize("command", [one.callback.__name__ for one in app.registered_commands])
+def test_help_fills_a_terminal_of_80_columns_and_cuts_no_word(run_command, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    said = run_command(command, "--help").stdout
+    assert "…" not in said
+    prose = [line.strip() for line in said.split("╭")[0].splitlines()]
+    for line, after in pairwise(prose):
+        assert not line or not after or len(f"{line} {after.split()[0]}") > 78, line
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -126,6 +126,17 @@ def test_options_that_do_not_fit_are_answered(refused, says, command):
     refused(says, *command)
 
 
+def test_a_student_of_fewer_classes_than_the_teachers_file_states_is_told_both(run_command, here):
+    run_command("sparsify", "teacher.npz", "-k", "3", "--out", "top.parquet")
+    np.savez("narrow.npz", student_logits=STUDENT[:, :7])
+    result = run_command("truncation", "top.parquet", "--student", "narrow.npz", "--ks", "1")
+    assert result.stderr == (
+        "kdanalysis: error: the student's logits in narrow.npz have 7 classes, and the teacher's "
+        "file states a vocabulary of 10: need the same; where its last ones are padding, "
+        "--vocabulary 7 leaves them out\n"
+    )
+
+
 def test_unusual_names_are_given_by_keys(run_command, here):
     keys = ("--keys", "ids=tok,logprobs=val,target=gold", "--keys", "student_logits=mine")
     shown = [

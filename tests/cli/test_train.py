@@ -196,6 +196,22 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, changed, message
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--loss", "kdx"], "unknown loss 'kdx'"),
+        (["--student", "resnet9"], "there is no model 'resnet9'"),
+        (["--teacher", "resnet9"], "there is no model 'resnet9'"),
+        (["--teacher", "none.pt"], "there is no checkpoint none.pt"),
+    ],
+)
+def test_names_are_refused_before_the_images_are_loaded(tmp_path, monkeypatch, changed, message):
+    monkeypatch.setattr("kdanalysis.data.load_data", None)
+    result = train(*QUICK, "--loss", "kd", *changed, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+
+
 def test_an_unreadable_image_is_named(tmp_path):
     for name in ("cat", "dog"):
         folder = tmp_path / "images" / name

@@ -86,7 +86,7 @@ def test_resizing_keeps_the_centred_square():
 def test_other_sizes_than_the_first_are_named(threaded):
     images = Encoded([*ramps(2), encode(Image.fromarray(RAMP.T.copy()))], list("abc"), None)
     images.threaded = threaded
-    with pytest.raises(ValueError, match="c is 8x10 pixels but a is 10x8: give an image size"):
+    with pytest.raises(ValueError, match="c is 8x10 pixels but a is 10x8: image_size=32"):
         hold(images)
 
 

@@ -76,7 +76,7 @@ def test_a_limit_keeps_the_classes_even(tmp_path):
 def test_image_size_brings_other_sizes_to_one(tmp_path):
     fill(tmp_path)
     save(tmp_path / "b" / "large.png", 250, (30, 40))
-    with pytest.raises(ValueError, match=r"large.png is 30x40 pixels but .*give an image size"):
+    with pytest.raises(ValueError, match=r"large.png is 30x40 pixels but .*image_size=32"):
         load_folder(tmp_path)
     assert load_folder(tmp_path, image_size=12).train.image_shape == (3, 12, 12)
 

@@ -96,6 +96,13 @@ def test_the_sentence_names_the_best_and_what_may_be_chance():
     )
 
 
+def test_of_one_sample_all_differences_may_be_chance():
+    frame = frame_of(agreement=[0.5, 0.7], student_accuracy=[0.9, 0.1]).assign(n=1, chance=1.4)
+    assert "All differences are within two standard errors of 1 sample a run" in (
+        overview_sentence(frame)
+    )
+
+
 def test_without_labels_only_agreement_is_left(tmp_path, logits):
     for name in ("a", "b"):
         np.savez(tmp_path / f"{name}.npz", teacher_logits=logits[0], student_logits=logits[1])

@@ -48,10 +48,10 @@ def test_a_figure_is_drawn_on_the_axes_given_or_in_a_figure_of_its_own(arrays):
     assert alone is not ax.figure
     assert alone._repr_png_().startswith(b"\x89PNG")
     assert study.figure("amplification", picture=1).axes
-    with pytest.raises(
-        ValueError, match=r"no picture 0 of 'nothing'; there are pictures of: .*mass"
-    ):
+    with pytest.raises(ValueError, match=r"no picture of 'nothing'; there are pictures of: .*mass"):
         study.figure("nothing")
+    with pytest.raises(ValueError, match=r"no picture of 'mas'; did you mean 'mass'\?"):
+        study.figure("mas")
     with pytest.raises(ValueError, match="no picture 7 of 'mass'"):
         study.figure("mass", picture=7)
 

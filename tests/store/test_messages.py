@@ -35,6 +35,11 @@ def write(path, content):
         ),
         ("x.npz", {"a\n\x17b": Z, "c": Z}, r"it has a\\n\\x17b, c, need one of"),
         ("x.pt", torch.nn.Linear(2, 2), r"of tensors \(Unsupported global: GLOBAL torch.nn.mod"),
+        (
+            "x.pt",
+            {"logits": torch.from_numpy(Z), "classes": list(np.array(["a", "b", "c"]))},
+            r"\[str\(n\) for n in names\] \(Unsupported global: GLOBAL numpy\S+scalar\)$",
+        ),
         ("x.npz", {"a": Z, "b": Z}, "or say with keys= which it is: teacher_logits=NAME"),
         ("x.npz", {f"{'layer' * 20}{i}": Z for i in range(300)}, "and 294 more, need one of"),
     ],

@@ -205,3 +205,13 @@ def test_steps_that_go_back_between_batches_are_refused(tmp_path, batch):
         writer.write(batch(5) | {"sample_id": np.arange(16) - 99})  # a micro-batch of that step
         with pytest.raises(ValueError, match="step goes back after 5"):
             writer.write(batch(4))
+
+
+def test_of_two_long_losses_the_part_that_differs_is_said(tmp_path):
+    one, two = (f"Sum({'CrossEntropy(weight=1.0), ' * 9}KD(temperature={t}))" for t in (8.0, 2.0))
+    PartWriter(tmp_path / "run", 0, RunInfo(6, loss=one)).close()
+    with pytest.raises(ValueError, match="cannot be resumed") as caught:
+        PartWriter(tmp_path / "run", 0, RunInfo(6, loss=two), existing="resume")
+    was, now = str(caught.value).split(" and now it is ")
+    assert was.endswith("its loss is ...rossEntropy(weight=1.0), KD(temperature=8.0))'")
+    assert now.startswith("...rossEntropy(weight=1.0), KD(temperature=2.0))';")

@@ -40,6 +40,7 @@ def test_a_file_of_targets_is_joined_like_one_of_labels(tmp_path):
     [
         (HALF.astype(int), r"is int64 of shape \(5, 4\): class indices have the shape \(n,\)"),
         (HALF.astype(bool), r"is bool of shape \(5, 4\): class indices .* add up to 1"),
+        (np.zeros((5, 1), int), r"has shape \(5, 1\): .* as target\[:, 0\] gives them"),
         (HALF[:, :3], r"has shape \(5, 3\), need \(5,\) labels or distributions \(5, 4\)"),
         (HALF[:4], r"has shape \(4, 4\), need \(5,\)"),
         (2 * HALF, "in row 0 adds up to 2 over the 4 classes, and its least is 0"),

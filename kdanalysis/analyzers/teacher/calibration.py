@@ -132,6 +132,11 @@ class Least(NamedTuple):
         beyond = ("≤ " if self.temperature < 1 else "≥ ") if self.end else ""
         return f"{beyond}{numeral(self.temperature)}"
 
+    @property
+    def at(self) -> str:
+        """The temperature as a sentence has it, ``T = 4`` or ``T ≤ 0.25``."""
+        return f"T {self}" if self.end else f"T = {self}"
+
 
 def least(scores: pd.DataFrame, score: str) -> Least:
     """Where a score is least; for NLL and Brier score refined between the ladder's temperatures.

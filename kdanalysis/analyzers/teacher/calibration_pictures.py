@@ -141,7 +141,7 @@ def calibration_over_temperature(table: pd.DataFrame) -> Figure:
     for ax, score in zip(axes, DRAWN, strict=True):
         for place, (name, scores) in enumerate(networks.items()):
             found = least(scores, score)
-            text = f"{name}: {found}" if name else f"T = {found}"
+            text = f"{name}: {found}" if name else found.at
             look = {"color": colours[name], "linestyle": DASHES[place % len(DASHES)]}
             ax.plot(scores.index, scores[score], label=text, **look)
             ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none"}

@@ -27,7 +27,7 @@ def calibration_reading(table: pd.DataFrame) -> Reading:
     found = {score: least(scores, score) for score in ("nll", "ece")}
     there = [t for t in dict.fromkeys((1.0, distilled)) if t in scores.index]
     number = "; ".join(
-        f"{score.upper()} least at T = {one}: {one.value:.3f}"
+        f"{score.upper()} least at {one.at}: {one.value:.3f}"
         + "".join(f", {scores[score][t]:.3f} at T = {t:g}" for t in there)
         for score, one in found.items()
     )
@@ -36,7 +36,7 @@ def calibration_reading(table: pd.DataFrame) -> Reading:
     sure = "less" if gap.value < 0 else "more"
     seen = (gap.negated if sure == "less" else gap).claim
     return Reading(
-        f"NLL is least at T = {found['nll']}{_alike(scores)}, ECE at T = {found['ece']}. "
+        f"NLL is least at {found['nll'].at}{_alike(scores)}, ECE at {found['ece'].at}. "
         f"{_higher(scores, distilled)}ECE is {own.text()} where it is least and {error.text()} at "
         f"the losses' T = {distilled:g}, where the mean confidence is "
         f"{scores.confidence[distilled]:.2f} and the accuracy {scores.accuracy[distilled]:.2f}: "
@@ -94,16 +94,16 @@ def networks_reading(tables: Tables) -> Reading:
         plain[name] = float(ladder[np.abs(np.log(ladder)).argmin()])
         errors[name], found[name] = float(scores.ece[plain[name]]), least(scores, "nll")
     number = "; ".join(
-        f"{name}: ECE {errors[name]:.3f} at T = {plain[name]:g}, NLL least at T = {found[name]}"
+        f"{name}: ECE {errors[name]:.3f} at T = {plain[name]:g}, NLL least at {found[name].at}"
         for name in networks
     )
     listed = ", ".join(f"{name} {errors[name]:.3f}" for name in sorted(errors, key=errors.get))
-    wanted = ", ".join(f"{one} for {name}" for name, one in found.items())
+    wanted = ", ".join(f"{one.at} for {name}" for name, one in found.items())
     silent = ", ".join(name for name in tables if name not in networks)
     missing = f" Without a finite sample: {silent}." if silent else ""
     first = next(iter(plain.values()))
     return Reading(
         f"Read at T = {first:g} the ECE is {listed}; whether other samples would put them in this "
-        f"order {UNTESTED}. NLL is least at T = {wanted}.{missing}",
+        f"order {UNTESTED}. NLL is least at {wanted}.{missing}",
         number,
     )

@@ -24,16 +24,20 @@ BUILDERS: dict[str, Callable[..., Network]] = {
 MODELS: tuple[str, ...] = tuple(BUILDERS)
 
 
+def check_model(name: str) -> None:
+    """Raise a ValueError that names the nearest networks where there is none of this name."""
+    if name not in BUILDERS:
+        near = get_close_matches(name.lower(), MODELS, n=3, cutoff=0.5) or MODELS
+        raise ValueError(f"there is no model {name!r}: the nearest names are {', '.join(near)}")
+
+
 def build_model(name: str, num_classes: int, in_channels: int = 3) -> Network:
     """Build a network of ``MODELS`` with fresh weights from torch's global generator.
 
     Raises:
-        ValueError: the name is unknown (the nearest valid ones are named), or a count is not
-            positive.
+        ValueError: as ``check_model``, or a count is not positive.
     """
-    if name not in BUILDERS:
-        near = get_close_matches(name.lower(), MODELS, n=3, cutoff=0.5) or MODELS
-        raise ValueError(f"there is no model {name!r}: the nearest names are {', '.join(near)}")
+    check_model(name)
     if num_classes < 1 or in_channels < 1:
         raise ValueError(
             f"{name} needs at least one class and one input channel, "

@@ -108,8 +108,11 @@ def load_content(source: Path | BytesIO, path: Path | str) -> Any:
             return torch.load(source, map_location="cpu", mmap=mapped, weights_only=True)
     except Exception as error:
         first, found, rest = str(error).partition("WeightsUnpickler error: ")
-        reason = (rest if found else first).strip().split("\n")[0]  # torch's advice is left out
+        reason = (rest if found else first).strip().split("\n")[0]
+        reason = printable(reason.partition(" was not an allowed")[0])  # without torch's advice
+        plain = ", arrays by torch.from_numpy, and names of classes as [str(n) for n in names]"
         raise ValueError(
             f"{path} holds more than tensors or is damaged, and is not opened, because a pickle "
-            f"can run code: save a dict of tensors ({printable(reason):.200})"
+            f"can run code: save a dict of tensors{plain * ('GLOBAL numpy' in reason)} "
+            f"({reason:.200})"
         ) from error

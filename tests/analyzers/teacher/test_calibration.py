@@ -203,6 +203,7 @@ def test_a_score_that_falls_to_the_end_of_the_ladder_is_said_to_lie_beyond():
     assert str(least(right.sort_values("nll", ascending=False).set_index([[1, 4, 16]]), "nll")) == (
         "≥ 16"
     )
+    assert least(right, "nll").at == "T ≤ 0.25"
 
 
 def test_equal_scores_have_no_vertex():

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.truncation.lost import (
     LostGradient,
     least_k,
@@ -14,7 +15,7 @@ from kdanalysis.analyzers.truncation.lost import (
     lost_over_k,
     lost_reading,
 )
-from kdanalysis.analyzers.truncation.part import share_of
+from kdanalysis.analyzers.truncation.part import percent, share_of
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from tests.analyzers.readback import lines, smallest_font
 from tests.analyzers.truncation.rows import KS, N, fed, pair, plain
@@ -145,3 +146,7 @@ def test_curves_are_the_shares():
     assert smallest_font(figure) >= 9
     assert "T = 1" in figure.get_supxlabel()
     assert "T = 2" in lost_over_k(frame, 2.0).get_supxlabel()
+
+
+def test_a_share_of_nothing_has_no_sign():
+    assert (percent(-0.0), Interval(-1e-9, 0.0).percent()) == ("0.0%", "0.0 ± 0.0 %")
