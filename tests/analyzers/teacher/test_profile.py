@@ -1,5 +1,7 @@
 """Class profiles are pandas' group means, and are drawn with a stated choice of classes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -137,6 +139,20 @@ def test_names_are_not_read_as_math():
     labels = figure.axes[0].get_yticklabels()
     assert labels[0].get_text() == "$x$"
     assert not any(label.get_parse_math() for label in labels)
+
+
+@pytest.mark.parametrize("classes", [4, 8, 10, 12])
+def test_long_names_above_panels_leave_each_other_room(classes):
+    names = [f"great white whales {n}" for n in range(classes)]
+    figure = class_profiles(example(classes), names)
+    figure.canvas.draw()
+    rows = {}
+    for ax in figure.axes:
+        box = ax._left_title.get_window_extent()
+        rows.setdefault(round(box.y0), []).append((box.x0, box.x1))
+    assert sum(map(len, rows.values())) == classes
+    for row in map(sorted, rows.values()):
+        assert all(end < begin for (_, end), (begin, _) in pairwise(row))
 
 
 def test_sentence_follows_the_table():
