@@ -66,13 +66,14 @@ def pictures(request):
     from kdanalysis.pages.html import page
     from kdanalysis.pages.html.picture import Picture
 
-    def blank(shown, prefix):
-        return Picture(shown.caption, Markup("<svg/>"), None, 480, shown.name, shown.table)
+    def blank(asked):
+        svg = Markup("<svg/>")
+        return [Picture(one.caption, svg, None, 480, 320, one.name, one.table) for one, _ in asked]
 
-    real = ((page, "make_picture", page.make_picture), (Drawn, "as_bytes", Drawn.as_bytes))
+    real = ((page, "make_pictures", page.make_pictures), (Drawn, "as_bytes", Drawn.as_bytes))
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "DRAWN", False):
-            patch.setattr(page, "make_picture", blank)
+            patch.setattr(page, "make_pictures", blank)
             patch.setattr(Drawn, "as_bytes", lambda drawn, kind: kind.encode())
         yield real
 

@@ -32,7 +32,7 @@ def accuracies(**students: list[float]) -> dict[str, pd.DataFrame]:
         ([0.70, 0.71, 0.72], 0, "holds"),
         ([0.50, 0.51, 0.52], 0, "does not hold"),
         ([0.70, 0.50, 0.61], 0, "not seen"),
-        ([0.611, 0.610, 0.612], 0, "not seen"),  # an interval without 0, but below two points
+        ([0.611, 0.610, 0.612], 0, "not seen: less than 0.02"),  # without 0
         ([0.611, 0.610, 0.612], -0.02, "holds"),  # as good as
         ([0.50, 0.51, 0.52], -0.02, "does not hold"),
         ([0.7], 0, "cannot be tested: one seed"),

@@ -54,7 +54,8 @@ def test_paired_differences_are_those_of_scipy(scripts):
     low, high = stats.ttest_rel(values.dkd, values.kd).confidence_interval(0.95)
     assert table.loc["a", ["low", "high"]].tolist() == pytest.approx([low, high])
     assert table.verdict.to_dict() == {"a": "seen", "b": "not seen"}
-    assert scripts[1].differences(values, pairs[:1], least=0.2).verdict.tolist() == ["not seen"]
+    told = ["not seen: less than 0.2"]
+    assert scripts[1].differences(values, pairs[:1], least=0.2).verdict.tolist() == told
     assert scripts[1].differences(values[:1], pairs[:1]).verdict.tolist() == ["one seed"]
 
 

@@ -45,7 +45,7 @@ class Analyzer(Noun):
     a run or file holds has ``of_runs`` False. An analyzer with ``mixed`` gets rows without a label
     (-1) among the others, its ``add`` the ``Targets`` in place of labels and soft targets, and
     needs them where a loss of its ``losses`` does; of any other the batch has labels throughout,
-    or none.
+    or none. ``counting`` is one whose sums are whole numbers: larger batches round none of them.
 
     Rows whose logits hold NaN or inf enter no number: they are counted in ``non_finite``, which
     every table repeats, and left out. They are never set to zero.
@@ -60,6 +60,7 @@ class Analyzer(Noun):
     kind: ClassVar[str] = "samples"
     of_runs: ClassVar[bool] = True
     mixed: ClassVar[bool] = False
+    counting: ClassVar[bool] = False
     made_for: ClassVar[tuple[str, ...]] = ()
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.streams import finite_rows
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.panels import drawn_layers
 
 ONLY_TERM = "{} is the loss's only term: there is nothing to compare it with."
@@ -74,4 +75,6 @@ class LayerAnalyzer(ByStep):
 def largest_by_layer(means: pd.DataFrame) -> str:
     """Name the largest term at every drawn layer; layers as rows, terms as columns."""
     rows = {layer: means.loc[layer] for layer in drawn_layers(means.reset_index())}
-    return "; ".join(f"{layer}: {row.idxmax()} {row.max():.2g}" for layer, row in rows.items())
+    return "; ".join(
+        f"{layer}: {row.idxmax()} {numeral(row.max(), 2)}" for layer, row in rows.items()
+    )

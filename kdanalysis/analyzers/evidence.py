@@ -1,21 +1,31 @@
 """Evidence: a number with its 95 % interval, and what may be said of it.
 
 A sentence claims only what could have come out otherwise: "seen" where the interval lies above 0,
-"not seen" where it holds 0 or lies below, "cannot be tested here" where there is nothing to count.
+"not seen" where it holds 0, "the opposite is seen" where it lies below, "cannot be tested here"
+where there is nothing to count.
 A number that is not known is said to be so: no sentence holds NaN or inf.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import exp, isfinite, isnan, sqrt
-from typing import Any, NamedTuple, SupportsFloat
+from typing import Any, NamedTuple, SupportsFloat, TypeVar
 
 import numpy as np
 
+from kdanalysis.core.wording import UNKNOWN, numeral
+
 Real = SupportsFloat
+Value = TypeVar("Value")
 
 Z = 1.96  # standard errors to either side
 SEEN, UNSEEN, UNTESTED = "seen", "not seen", "cannot be tested here"
-UNKNOWN = "unknown"  # in place of a number that no sample gives
+OPPOSITE = "the opposite is seen"
+ENDS = {
+    SEEN: "is seen",
+    UNSEEN: "is not seen",
+    OPPOSITE: "is seen not to hold",
+    UNTESTED: UNTESTED,
+}
 
 
 class Interval(NamedTuple):
@@ -36,15 +46,10 @@ class Interval(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether the estimate is seen to be above 0."""
+        """Whether the estimate is seen to be above 0, or below."""
         if isnan(self.value) or isnan(self.half):
             return UNTESTED
-        return SEEN if self.low > 0 else UNSEEN
-
-    @property
-    def side(self) -> str:
-        """The verdict; of an interval that lies below 0, that the opposite is seen."""
-        return "the opposite is seen" if self.negated.verdict == SEEN else self.verdict
+        return SEEN if self.low > 0 else OPPOSITE if self.high < 0 else UNSEEN
 
     @property
     def claim(self) -> str:
@@ -69,7 +74,7 @@ class Interval(NamedTuple):
         if not isfinite(self.half):
             why = " (interval unknown)" if isfinite(self.value) else ""
             return f"{written(scale * self.value, spec)}{unit if why else ''}{why}"
-        half = f"{scale * self.half:{spec.removeprefix('+')}}"
+        half = written(scale * self.half, spec.removeprefix("+"))
         return f"{written(scale * self.value, spec)} ± {half}{unit}"
 
     def points(self) -> str:
@@ -83,29 +88,51 @@ class Interval(NamedTuple):
     def ratio(self) -> str:
         """Write the logarithm of a ratio as the ratio with the ends of its interval."""
         if not isfinite(self.half):
-            return written(exp(self.value), ".3g")
-        value, low, high = (three(exp(x)) for x in (self.value, self.low, self.high))
+            return numeral(exp(self.value))
+        value, low, high = (numeral(exp(x)) for x in (self.value, self.low, self.high))
         return f"{value} (95 % {low} to {high})"
 
 
-def three(value: float) -> str:
-    """Write a number with three digits, a large one in full: 0.0613, 720, 1,091."""
-    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}"
+def agreed(found: Iterable[Interval]) -> str:
+    """Return the verdict on one claim that is measured in several ways: not seen where they differ.
+
+    Not tested where one of them is not.
+    """
+    verdicts = {one.verdict for one in found}
+    if UNTESTED in verdicts:
+        return UNTESTED
+    return verdicts.pop() if len(verdicts) == 1 else UNSEEN
+
+
+def between(low: Real, high: Real) -> Interval:
+    """Return the interval of these ends."""
+    low, high = float(low), float(high)
+    return Interval((low + high) / 2, (high - low) / 2)
+
+
+def sorted_by_verdict(parts: Mapping[str, Value]) -> list[tuple[str, Value]]:
+    """Return what belongs to each verdict, the seen first."""
+    return sorted(parts.items(), key=lambda part: list(ENDS).index(part[0]))
 
 
 def written(value: Real, spec: str) -> str:
-    """Write a number as ``spec`` has it; "unknown" where it is NaN or inf."""
+    """Write a number as ``spec`` has it, of ".3g" as ``numeral``; "unknown" for NaN or inf."""
+    if spec.endswith("g"):
+        return numeral(value, int(spec[-2]), "+" if "+" in spec else "")
     return f"{float(value):{spec}}" if isfinite(float(value)) else UNKNOWN
 
 
 def ended(verdict: str) -> str:
     """Write a verdict as the end of a sentence: "is seen", "is not seen", ..."""
-    return verdict if verdict == UNTESTED else f"is {verdict}"
+    return ENDS[verdict]
 
 
 def weakest(found: Iterable[Interval]) -> Interval:
-    """Return the one of which least may be claimed: not tested, else not seen, else the first."""
-    return max(found, key=lambda one: (SEEN, UNSEEN, UNTESTED).index(one.verdict))
+    """Return the one that decides whether all of them hold: least may be claimed of it.
+
+    One on the other side of 0, else one that is not tested, else one not seen, else the first.
+    """
+    return max(found, key=lambda one: (SEEN, UNSEEN, UNTESTED, OPPOSITE).index(one.verdict))
 
 
 def difference_of_shares(a: Real, n_a: Real, b: Real, n_b: Real) -> Interval:
@@ -156,26 +183,6 @@ def share_of(share: Real, n: Real) -> str:
     return share_interval(share, n).percent()
 
 
-def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
-    """Say whether shares of groups differ by more than chance, and with which statistic.
-
-    Pearson's chi-square of homogeneity against the 95 % point of its distribution.
-
-    Args:
-        shares: of every group.
-        n: samples of every group, above 0.
-    """
-    whole = float((shares * n).sum() / n.sum())
-    freedom = len(shares) - 1
-    if freedom < 1:
-        return UNTESTED, "there is one group alone"
-    spread = n * (shares - whole) ** 2
-    found = float(spread.sum() / (whole * (1 - whole))) if 0 < whole < 1 else 0.0
-    bound = freedom * mean_square_bound(freedom)
-    text = f"chi-square {found:.3g}, by chance below {bound:.3g} in 95 of 100"
-    return (SEEN if found > bound else UNSEEN), text
-
-
 def median_of(row: Any) -> Interval:
     """Return the median of a row with the interval that its quartiles and n give it.
 
@@ -184,28 +191,6 @@ def median_of(row: Any) -> Interval:
     """
     error = 1.2533 / 1.349 * (row["q75"] - row["q25"]) / float(row["n"]) ** 0.5
     return Interval(float(row["median"]), float(Z * error))
-
-
-def mean_square_bound(freedom: Real) -> float:
-    """Return what the mean square of standard normal numbers stays below in 95 of 100.
-
-    Wilson and Hilferty's cube root, which is within 2.5 percent for one and nearer for more.
-    """
-    ninth = 2 / (9 * float(freedom))
-    return (1 - ninth + 1.6449 * sqrt(ninth)) ** 3
-
-
-def spread_told(names: Sequence[str], shares: Iterable[Real], n: Iterable[Real]) -> str:
-    """Say whether shares of named groups of n samples differ by more than chance, and the ends."""
-    values = np.array([float(share) for share in shares])
-    seen, why = chance_spread(values, np.array([float(one) for one in n]))
-    low, high = values.argmin(), values.argmax()
-    if values[low] == values[high]:
-        return f"{seen} ({why})"
-    ends = (
-        f"{100 * values[low]:.0f} % of {names[low]} to {100 * values[high]:.0f} % of {names[high]}"
-    )
-    return f"{seen} (from {ends}; {why})"
 
 
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's, 1 to 9

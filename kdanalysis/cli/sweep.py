@@ -30,8 +30,15 @@ def sweep(
     *,
     temperatures: Temperatures = "1,2,4,8",
     ks: Annotated[
-        str, typer.Option("--ks", metavar="K,K,...", help="all, or numbers and ranges: 1,2,10-20.")
-    ] = "all",
+        str | None,
+        typer.Option(
+            "--ks",
+            metavar="K,K,...",
+            help="all, or numbers and ranges: 1,2,10-20; if not given all of up to 5000 classes, "
+            "of more some 100.",
+            show_default=False,
+        ),
+    ] = None,
     weights: Annotated[
         str, typer.Option(metavar="W/W/W", help="Weights of high, low_top and low_other.")
     ] = "1/1/8",
@@ -47,7 +54,8 @@ def sweep(
 
     Example: kdanalysis sweep logits.npz --ks 1,2,5,10-20 --temperatures 1,4 --out sweep
     """
-    settings = parse_temperatures(temperatures), parse_ks(ks), parse_weights(weights)
+    chosen = None if ks is None else parse_ks(ks)
+    settings = parse_temperatures(temperatures), chosen, parse_weights(weights)
     names = parse_keys(keys)
     with output.page() as write:
         device = machine.prepare()

@@ -15,6 +15,7 @@ def verify(run: Run, machine: Machine) -> None:
 
     Example: kdanalysis verify runs/gdkd
     """
+    from kdanalysis.store.inventory import unclosed
     from kdanalysis.store.inventory import verify as find
 
     findings = find(run)
@@ -24,3 +25,5 @@ def verify(run: Run, machine: Machine) -> None:
         typer.echo(f"{run}: {len(findings)} problem{'s'[: len(findings) > 1]} found", err=True)
         raise typer.Exit(1)
     typer.echo(f"{run} is whole")
+    if note := unclosed(run):
+        typer.echo(f"but {note}")

@@ -1,7 +1,8 @@
 """The largest logits of a sample as compiled loops, for processors.
 
 A class is only looked at by itself where the largest logit of its block is among the k largest of
-all blocks: k logits are at least as large as that one, each in a block of its own.
+all blocks: k logits are at least as large as that one, each in a block of its own. A block's
+classes lie far apart, so that those of many blocks fill a vector register.
 """
 
 from typing import no_type_check
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.core.loops import reordered
-from kdanalysis.core.sweep.elementary import exact
+from kdanalysis.core.sweep.elementary import exact, widest
 
 BLOCK = 32  # classes
 
@@ -20,53 +21,73 @@ BLOCK = 32  # classes
 def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
     """Return the k classes of the largest logits, in that order, of equal ones the first."""
     found = torch.empty(len(logits), k, dtype=torch.long)
-    _largest(logits.detach().contiguous().numpy(), found.numpy())
+    rows, blocks = logits.detach().contiguous().numpy(), logits.shape[1] // BLOCK
+    blocks = blocks if blocks > k else 0
+    peaks = np.empty((len(rows), blocks), rows.dtype)
+    least = np.full(len(rows), -np.inf, rows.dtype)
+    if blocks:
+        _fill_peaks(rows, peaks)
+        # k classes reach the least of the k largest peaks, each in a block of its own
+        least = np.partition(peaks, blocks - k)[:, blocks - k]
+    _largest(rows, peaks, least, found.numpy())
     return found
 
 
 @no_type_check
 @exact
-def _largest(logits, found):
-    samples, classes = logits.shape
-    k, blocks = found.shape[1], classes // BLOCK
-    best, peaks = np.empty(k, logits.dtype), np.empty(blocks, logits.dtype)
-    for i in range(samples):
-        if blocks <= k:
-            _keep(logits[i], 0, -np.inf, best, found[i], 0)
-            continue
-        for block in range(blocks):
-            peaks[block] = peak_of(logits[i, block * BLOCK : (block + 1) * BLOCK])
-        # k classes reach the least of the k largest peaks, each in a block of its own
-        least, size = np.partition(peaks, blocks - k)[blocks - k], 0
-        for block in range(blocks):
-            if not peaks[block] < least:  # NaN is not below either
-                start = block * BLOCK
-                size = _keep(logits[i, start : start + BLOCK], start, least, best, found[i], size)
-        _keep(logits[i, blocks * BLOCK :], blocks * BLOCK, least, best, found[i], size)
+def _fill_peaks(logits, peaks):
+    for i in range(len(logits)):
+        peaks_of(logits[i], peaks[i], peaks.shape[1])
 
 
 @no_type_check
 @reordered
-def peak_of(logits):
-    """The largest logit."""
-    peak = logits[0]
-    for j in range(len(logits)):
-        peak = max(peak, logits[j])
-    return peak
+def peaks_of(logits, peaks, blocks):
+    """Fill in the largest logit of every block: of one class in as many as there are blocks."""
+    widest()
+    for j in range(blocks):
+        peaks[j] = logits[j]
+    for row in range(1, BLOCK):
+        for j in range(blocks):
+            peaks[j] = max(peaks[j], logits[row * blocks + j])
 
 
 @no_type_check
 @exact
-def _keep(logits, start, least, best, found, size):
-    """Put logits from ``least`` on, the first of class ``start``, among the ``size`` best."""
+def _largest(logits, peaks, least, found):
+    blocks, best = peaks.shape[1], np.empty(found.shape[1], logits.dtype)
+    rest = blocks * BLOCK
+    for i in range(len(logits)):
+        size = 0
+        for block in range(blocks):
+            if not peaks[i, block] < least[i]:  # NaN is not below either
+                members = logits[i, block:rest]
+                size = _keep(members, block, blocks, least[i], best, found[i], size)
+        _keep(logits[i, rest:], rest, 1, least[i], best, found[i], size)
+
+
+@no_type_check
+@exact
+def _keep(logits, start, step, least, best, found, size):
+    """Put every ``step``-th logit that is not below ``least`` among the ``size`` best.
+
+    The first one is that of class ``start``.
+    """
     k = len(best)
-    for j in range(len(logits)):
-        one = logits[j]
-        if not one < least and (size < k or one > best[k - 1]):
+    for j in range(0, len(logits), step):
+        one, own = logits[j], start + j
+        if not one < least and (size < k or _before(one, own, best[k - 1], found[k - 1])):
             place = min(size, k - 1)
-            while place > 0 and one > best[place - 1]:
+            while place > 0 and _before(one, own, best[place - 1], found[place - 1]):
                 best[place], found[place] = best[place - 1], found[place - 1]
                 place -= 1
-            best[place], found[place] = one, start + j
+            best[place], found[place] = one, own
             size += 1
     return size
+
+
+@no_type_check
+@exact
+def _before(one, own, other, its):
+    """Whether a logit stands before another: it is larger, or equal and of an earlier class."""
+    return one > other or (one == other and own < its)

@@ -11,6 +11,7 @@ from kdanalysis.core import sparse_checks as check
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.device import as_device
 from kdanalysis.core.sparse_tail import Bounds, kept, tail_bounds
+from kdanalysis.core.warn import warn
 
 ROWS = 8  # of logits that are held in float64 at once
 
@@ -75,10 +76,14 @@ class SparseTeacher:
         check.rows(self.ids)
         self.found = {"sentinel": int(sentinel.sum())}
         if kind != "logits":
-            whole = self.inside().logsumexp(-1).exp()
-            check.sums(whole, self.log_other)
+            whole = check.sums(self.inside(), self.log_other)
             if log_other is None:
                 self.found["no tail"] = int((whole >= 1).sum())
+        elif check.are_probabilities(self.inside()):
+            warn(
+                f"all {len(self)} rows of these logits lie between 0 and 1 and add up to 1 at "
+                f"most, as probabilities do: if they are, give their logarithms"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -154,8 +154,21 @@ def counts(values: Any, kind: str, ids: Tensor) -> Tensor | None:
     return found.masked_fill(ids < 0, 0)
 
 
-def sums(whole: Tensor, log_other: Tensor | None) -> None:
-    """Refuse probabilities that do not add up: above 1, or off 1 where the rest is known."""
+def are_probabilities(kept: Tensor) -> bool:
+    """Whether numbers (n, K), -inf where there is none, look like probabilities, not their logs."""
+    there = kept.clamp_min(0).masked_fill(kept.isneginf(), 0)
+    inside = (kept.isneginf() | ((kept >= 0) & (kept <= 1))).all()
+    return bool(inside and (there.sum(-1) <= 1 + SLACK).all() and (there > 0).any())
+
+
+def sums(kept: Tensor, log_other: Tensor | None) -> Tensor:
+    """Return what each row's probabilities add up to; refuse above 1, or off 1 with all the rest.
+
+    Args:
+        kept: log-probabilities (n, K), -inf where there is none.
+        log_other: (n,) of the rest, if known.
+    """
+    whole = kept.logsumexp(-1).exp()
     total = whole if log_other is None else whole + log_other.double().exp()
     off = total > 1 + SLACK
     if log_other is not None:
@@ -163,10 +176,13 @@ def sums(whole: Tensor, log_other: Tensor | None) -> None:
     if (row := first(off)) is not None:
         last = "" if log_other is None else " with log_other"
         hint = "; are they logits (of the kind 'logits')?" if total[row] > 1 else ""
+        if are_probabilities(kept):
+            hint = "; these look like probabilities: give their logarithms"
         raise ValueError(
             f"the probabilities of row {row} add up to {float(total[row]):.6g}{last}: need "
             f"{'1 at most' if log_other is None else '1'}{hint}"
         )
+    return whole
 
 
 def logits(logits: Any, k: Any) -> tuple[Tensor, int]:

@@ -1,6 +1,7 @@
-"""What an annotation asks for and what was given instead, in words."""
+"""What an annotation asks for and what was given instead, in words; numbers as a reader writes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from math import floor, isfinite, log10
 from pathlib import Path
 from textwrap import shorten
 from types import NoneType, UnionType
@@ -17,6 +18,11 @@ WORDS: dict[Any, str] = {
     **{str: "text", bool: "True or False", Path: "a path", NoneType: "None"},
     Callable: "a function",
 }
+UNKNOWN = "unknown"  # in place of a number that no sample gives
+LARGE = {12: "trillion", 9: "billion", 6: "million"}
+RAISED = str.maketrans(
+    "-0123456789", "\u207b\u2070\xb9\xb2\xb3\u2074\u2075\u2076\u2077\u2078\u2079"
+)
 ENTRIES = {"Float": "floating numbers", "Int": "whole numbers", "Bool": "truth values"}
 
 
@@ -78,6 +84,34 @@ def told(value: Any) -> str:
     plain = value is None or isinstance(value, (bool, int, float, str, list, tuple, dict, set))
     short = f"{' '.join(repr(value).split()):.{MOST}}"
     return short if plain else f"a {type(value).__name__} {short}"
+
+
+def numeral(value: SupportsFloat, digits: int = 3, sign: str = "") -> str:
+    """Write a number in a sentence: 240, 0.0021, 1,090, 1.2 million; "unknown" for NaN and inf.
+
+    Args:
+        value: rounded to ``digits`` significant digits; zeros after the point are left out.
+        digits: at least 1.
+        sign: "+" to write it before what is not negative, too.
+    """
+    if not isfinite(float(value)):
+        return UNKNOWN
+    rounded = float(f"{float(value):.{digits}g}")
+    before = "-" if rounded < 0 else sign
+    size = abs(rounded)
+    power = floor(log10(size)) if size else 0
+    named = next((exponent for exponent in LARGE if power >= exponent), 0)
+    if power < -6 or power >= 15:
+        return (
+            f"{before}{_plain(size / 10.0**power, digits - 1)} x 10{str(power).translate(RAISED)}"
+        )
+    text = _plain(size / 10**named, digits - 1 - power + named)
+    return f"{before}{text} {LARGE[named]}" if named else f"{before}{text}"
+
+
+def _plain(size: float, decimals: int) -> str:
+    text = f"{size:,.{max(decimals, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def differing(before: Any, now: Any) -> tuple[str, str]:

@@ -64,15 +64,17 @@ def ladder_colours(values: Iterable[float | int]) -> dict[float | int, tuple]:
 def loss_colours(names: Iterable[str]) -> dict[str, str]:
     """Colour of every loss, or run named by its loss, the same on all figures.
 
-    A name begins with the loss it is of: ``gdkd 1/1/1``. Names of no known loss, and a second name
-    of one, take the next free colour.
+    A name begins with the loss it is of: ``gdkd 1/1/1``. A second name of a loss has its colour
+    darker; further ones, and names of no known loss, take the next free colour.
     """
     names = list(dict.fromkeys(names))
+    kinds = {name: re.split(r"[^a-z0-9]", name.lower(), maxsplit=1)[0] for name in names}
+    darker = {loss: _darker(colour) for loss, colour in LOSSES.items()}
     found: dict[str, str] = {}
-    for exact in (True, False):
+    itself = {name: name.lower() for name in names}
+    for called, colours in ((itself, LOSSES), (kinds, LOSSES), (kinds, darker)):
         for name in names:
-            kind = re.split(r"[^a-z0-9]", name.lower(), maxsplit=1)[0]
-            colour = LOSSES.get(name.lower() if exact else kind)
+            colour = colours.get(called[name])
             if name not in found and colour is not None and colour not in found.values():
                 found[name] = colour
     free = [colour for colour in (*CYCLE, OLIVE, WINE) if colour not in found.values()]
@@ -80,6 +82,11 @@ def loss_colours(names: Iterable[str]) -> dict[str, str]:
     cycle = free or list(CYCLE)
     found |= {name: cycle[place % len(cycle)] for place, name in enumerate(rest)}
     return {name: found[name] for name in names}
+
+
+def _darker(colour: str) -> str:
+    parts = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(0.6 * part):02x}" for part in parts)
 
 
 def side_look(term: str) -> tuple[str, object] | None:

@@ -30,8 +30,8 @@ class Drawn:
     """A figure that is laid out once and drawn at most once as SVG, as PNG and as PDF.
 
     No date and a fixed salt: equal figures are equal bytes. The texts of an SVG are texts, which
-    can be found and edited; a PDF brings its fonts. ``lacking`` are letters that no font has, as
-    :func:`noted` when it is laid out.
+    can be found and edited; a PDF brings its fonts. ``files`` are those drawn so far, by kind;
+    ``lacking`` are letters that no font has, as :func:`noted` when it is first laid out.
 
     Args:
         figure: to be changed no more.
@@ -39,7 +39,7 @@ class Drawn:
 
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
-        self._bytes: dict[str, bytes] = {}
+        self.files: dict[str, bytes] = {}
         self.lacking: dict[str, str] = {}
 
     @cached_property
@@ -50,7 +50,7 @@ class Drawn:
 
         renderer = FigureCanvasAgg(self.figure).get_renderer()
         engine = self.figure.get_layout_engine()
-        with still(self.figure), noted(self.lacking):
+        with still(self.figure), noted({} if self.files else self.lacking):
             if engine is not None:
                 engine.execute(self.figure)
                 plain = {"figure.autolayout": False, "figure.constrained_layout.use": False}
@@ -62,14 +62,19 @@ class Drawn:
         """Return the figure as "svg", "png" or "pdf", on white paper."""
         import matplotlib as mpl
 
-        if kind not in self._bytes:
+        if kind not in self.files:
             buffer = io.BytesIO()
             nothing = dict.fromkeys(UNDATED.get(kind, ("CreationDate", "Creator", "Producer")))
             look = {"dpi": DOTS_PER_INCH, "bbox_inches": self.box, "facecolor": "white"}
             with mpl.rc_context(SETTINGS), still(self.figure), noted({}):
                 self.figure.savefig(buffer, format=kind, metadata=nothing, **look)
-            self._bytes[kind] = buffer.getvalue()
-        return self._bytes[kind]
+            self.files[kind] = buffer.getvalue()
+        return self.files[kind]
+
+    def take(self, files: dict[str, bytes], lacking: dict[str, str]) -> None:
+        """Have what a copy of this in another process has drawn, and the letters it lacked."""
+        self.files |= files
+        self.lacking |= lacking
 
     def write(self, path: Path, kinds: Sequence[str]) -> None:
         """Write ``path`` with every kind as its suffix."""

@@ -16,6 +16,7 @@ else:  # loaded when something is drawn, for a table needs no matplotlib
     Axes = Axis = Figure = Any
 
 COLUMN, PAGE = 5.0, 7.0  # widths in inches; readable when printed at half of them
+NARROW = 6.2  # of a figure of many letters, which are larger so in a column of a page
 FINE = 0.9  # of the font's size: ticks, legends and numbers in cells
 RC = {
     "axes.spines.top": False,

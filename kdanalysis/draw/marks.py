@@ -12,7 +12,7 @@ from kdanalysis.draw.names import short
 
 Values = Sequence[float | int] | np.ndarray | pd.Series
 
-WRITTEN = 0.06  # narrower segments have no room for their number
+WRITTEN = 0.035  # narrower segments have no room for their number
 MARKED = 40  # a line of fewer points has a marker at each
 
 

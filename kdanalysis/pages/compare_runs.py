@@ -26,6 +26,7 @@ from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, joined, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, left_out_fact, stated
 from kdanalysis.studies.kept import TABLES
+from kdanalysis.studies.paired import paired_errors
 from kdanalysis.studies.run import possible, tables_of
 from kdanalysis.studies.setting import common_settings, compared_fact, kept_by_all, within_kept
 from kdanalysis.studies.source import Source
@@ -73,7 +74,8 @@ def runs_study(
         name: tables_of(one, [n for n in BY_RUN if possible(one, n)], device, watch, settings)
         for name, one in sources.items()
     }
-    frame = overview(sources, tables)
+    errors = paired_errors(sources)
+    frame = overview(sources, tables, errors)
     first = next(iter(sources.values()))
     parts = by_noun(tables, list(BY_RUN))
     silent = [name for name, one in parts.get("direction", {}).items() if is_silent(one)]
@@ -106,7 +108,9 @@ def runs_study(
         lambda: arranged(sections()),
         first.info.classes,
         ("csv", "parquet"),
-        lead=lambda: lead_of(parts, explorer, runs=list(sources)),
+        lead=lambda: lead_of(
+            parts, explorer, runs=list(sources), errors=errors and errors["student_accuracy"]
+        ),
         explorer=explorer,
     )
 
@@ -154,14 +158,34 @@ def left_out(sources: Mapping[str, Source]) -> list[str]:
     return [*filter(None, said)]
 
 
-def overview(sources: Mapping[str, Source], tables: Mapping[str, Tables]) -> pd.DataFrame:
-    """Return one row a run: how often its student agrees and is right at the end, and its loss."""
+def overview(
+    sources: Mapping[str, Source],
+    tables: Mapping[str, Tables],
+    errors: Mapping[str, pd.DataFrame] | None = None,
+) -> pd.DataFrame:
+    """Return one row a run: how often its student agrees and is right at the end, and its loss.
+
+    ``chance`` is two standard errors of its largest difference to another run, of either share.
+
+    Args:
+        sources: by name.
+        tables: of each.
+        errors: as ``paired_errors`` gives them; None: as of independent samples.
+    """
     rows = []
     for name, source in sources.items():
         last = at_the_end(tables[name]["agreement"])
         row = {"run": name} | {q: last[q] for q in QUANTITIES}
         rows.append(row | {"n": last.n, "of": last.when.lower(), "loss": source.info.loss})
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    if errors is not None:
+        largest = np.fmax.reduce([one.to_numpy() for one in errors.values()]).max(1)
+    else:
+        shares = frame[["agreement", "student_accuracy"]]
+        variance = (shares * (1 - shares)).max(axis=1) / frame.n
+        largest = np.sqrt(variance + variance.max())
+    frame.insert(frame.columns.get_loc("n"), "chance", 2 * largest)
+    return frame
 
 
 def overview_sentence(frame: pd.DataFrame) -> str:
@@ -174,7 +198,7 @@ def overview_sentence(frame: pd.DataFrame) -> str:
     if known.student_accuracy.notna().any():
         first = _first(known, "student_accuracy", "is right most often", "are right most often")
         text += f", and {first}"
-    most, rows = chance(frame), counted(int(frame.n.min()), "sample")
+    most, rows = frame.chance.max(), counted(int(frame.n.min()), "sample")
     which = f"Differences below {100 * most:.1f} points" if most < 1 else "All differences"
     return (
         f"{text[0].upper()}{text[1:]}. {which} are within two standard errors of {rows} a run and "
@@ -188,13 +212,6 @@ def _first(frame: pd.DataFrame, share: str, one: str, several: str) -> str:
     alone, alike = f"the student of {names[0]} {one}", f"the students of {', '.join(names)}"
     told = alone if len(names) == 1 else f"{alike} {several}, all alike"
     return f"{told} ({frame[share].max():.1%})"
-
-
-def chance(frame: pd.DataFrame) -> float:
-    """Twice the standard error of a difference of two shares, for independent samples."""
-    shares = frame[["agreement", "student_accuracy"]].to_numpy().ravel()
-    shares = shares[~np.isnan(shares)]
-    return 2 * np.sqrt(2 * (shares * (1 - shares)).max() / frame.n.min())
 
 
 def noun_together(noun: str, tables: Mapping[Source, pd.DataFrame]) -> Section:

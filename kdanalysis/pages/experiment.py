@@ -19,6 +19,7 @@ from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, unwatched
 from kdanalysis.studies.ladder import ladder_tables
 from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.paired import paired_errors
 from kdanalysis.studies.run import ORDER, Run, analyzer, embedding_of, possible
 from kdanalysis.studies.setting import common_settings
 from kdanalysis.studies.source import Source
@@ -88,7 +89,8 @@ def experiment_study(
     def lead() -> Lead:
         accuracies = students[["network", "accuracy"]].assign(n=images)
         where = f"over {images:,} validation images"
-        return lead_of(training, explorer, accuracies, where, list(opened))
+        errors = (paired_errors(valid) or {}).get("student_accuracy")
+        return lead_of(training, explorer, accuracies, where, list(opened), errors)
 
     parts = {"students": {"": students}} | {n: {"": table} for n, table in card.tables.items()}
     parts |= of_ladders | training | validation | {"calibration": calibration}

@@ -14,9 +14,10 @@ from kdanalysis.analyzers.terms.direction_reading import (
     is_silent,
     measured,
 )
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.beside import names_beside
-from kdanalysis.draw.colours import BLACK, FAINT, GREY, MARKERS, loss_colours
-from kdanalysis.draw.look import Axes, Figure, new_axes, styled, top_legend
+from kdanalysis.draw.colours import FAINT, GREY, MARKERS, loss_colours
+from kdanalysis.draw.look import Axes, Figure, new_axes, styled
 from kdanalysis.draw.names import short
 from kdanalysis.draw.tables import require
 from kdanalysis.pages.explorer import WEIGHTS, Explorer
@@ -61,12 +62,14 @@ def where_of(tables: Tables) -> str:
     return when[0].lower() + when[1:]
 
 
-def accuracy_line(frame: pd.DataFrame, where: str) -> str:
+def accuracy_line(frame: pd.DataFrame, where: str, errors: pd.DataFrame | None = None) -> str:
     """Say how often each network is right, and whether the students differ by more than chance.
 
     Args:
         frame: columns network, accuracy, n; the teacher's row first.
         where: over which samples.
+        errors: standard errors of the differences of students over the same samples, by name; as of
+            independent samples if None.
     """
     told = []
     for row in frame.itertuples():
@@ -80,12 +83,15 @@ def accuracy_line(frame: pd.DataFrame, where: str) -> str:
     gap = best.accuracy - least.accuracy
     if gap == 0:
         return f"{line} No student is right more often than another."
-    spread = sum(x.accuracy * (1 - x.accuracy) / x.n for x in (best, least))
-    half = Z * sqrt(spread)
+    if errors is None:
+        half = Z * sqrt(sum(x.accuracy * (1 - x.accuracy) / x.n for x in (best, least)))
+        how = "as of independent samples"
+    else:
+        half, how = Z * errors.loc[best.network, least.network], "sample by sample"
     seen = "more than chance over samples" if gap > half else "within chance"
     return (
         f"{line} {best.network} leads {least.network} by {100 * gap:.1f} ± {100 * half:.1f} "
-        f"points, {seen}; one seed each says nothing of another training."
+        f"points ({how}), {seen}; one seed each says nothing of another training."
     )
 
 
@@ -114,9 +120,9 @@ def spread(values: Sequence[Interval], digits: int) -> str:
     if isnan(half):
         return " to ".join(told)
     return (
-        f"{told[0]} ± {half:.2g}"
+        f"{told[0]} ± {numeral(half, 2)}"
         if len(told) == 1
-        else f"{' to '.join(told)} (± {half:.2g} or less)"
+        else f"{' to '.join(told)} (± {numeral(half, 2)} or less)"
     )
 
 
@@ -148,8 +154,7 @@ def accuracy_of_networks(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     """One dot a loss and run: cosine to the first loss across, norm over that of the first upwards.
 
-    Of several runs the colour is the run, of one it is the loss, as on all figures; the mark is the
-    loss. A name is tied to the dot of the first run.
+    Colour and mark are the loss, whose name is tied to the dot of the first run; runs have none.
 
     Args:
         tables: of ``LossDirection`` by run.
@@ -158,18 +163,14 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     from matplotlib.ticker import LogLocator
 
     ax = ax or new_axes(5.2, 2.9)
-    first, places, names = "", [], []
-    colours = loss_colours(tables if len(tables) > 1 else rows_of(tables)[0].loss_b)
-    for run, rows in zip(tables, rows_of(tables), strict=True):
-        rows, first = rows[rows.multiplier > 0], rows.loss_a.iloc[0]
-        for number, row in enumerate(rows.itertuples()):
-            hue = colours[run if len(tables) > 1 else row.loss_b]
-            look = {"color": hue, "marker": MARKERS[number % len(MARKERS)]}
-            label = short(run, 24) if number == 0 and run else None
-            ax.plot(row.cosine, row.multiplier, linestyle="none", markersize=7, label=label, **look)
-            if row.loss_b not in names:
-                names.append(row.loss_b)
-                places.append((row.cosine, row.multiplier))
+    rows = pd.concat(rows_of(tables))
+    first, rows = rows.loss_a.iloc[0], rows[rows.multiplier > 0]
+    names = list(dict.fromkeys(rows.loss_b))
+    colours, places = loss_colours(names), []
+    for place, (_, dots) in enumerate(rows.groupby("loss_b", sort=False)):
+        look = {"color": colours[names[place]], "marker": MARKERS[place % len(MARKERS)]}
+        ax.plot(dots.cosine, dots.multiplier, linestyle="none", markersize=7, **look)
+        places.append((dots.cosine.iloc[0], dots.multiplier.iloc[0]))
     ax.plot(1, 1, marker="+", markersize=10, color=GREY)
     ax.axhline(1, color=GREY, linewidth=1, zorder=0)
     ax.set_yscale("log")
@@ -178,13 +179,12 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     ax.minorticks_off()
     ax.margins(y=0.15)
     ax.set_xlim(min(-0.05, *ax.get_xlim()), 1.08)
-    ax.set_xlabel(f"mean cosine to {first}", parse_math=False)
+    each = " (a dot a student)" if len(tables) > 1 else ""
+    ax.set_xlabel(f"mean cosine to {first}{each}", parse_math=False)
     ax.set_ylabel(f"mean norm over that of {first}", parse_math=False)
-    inks = [colours.get(name, BLACK) if len(tables) == 1 else BLACK for name in names]
+    inks = [colours[name] for name in names]
     texts = [short(name, 24) for name in (*names, first)]
     names_beside(ax, texts, [*places, (1.0, 1.0)], [*inks, GREY])
-    if len(tables) > 1:
-        top_legend(ax, len(tables))
     return ax
 
 
@@ -214,6 +214,7 @@ def lead_of(
     accuracies: pd.DataFrame | None = None,
     where: str = "",
     runs: Sequence[str] = (),
+    errors: pd.DataFrame | None = None,
 ) -> Lead:
     """Return the first screen from the tables by noun, then by run: what of it they allow.
 
@@ -223,6 +224,7 @@ def lead_of(
         accuracies: columns network, accuracy, n; of the agreement at the end if None.
         where: over which samples they are.
         runs: names of the students.
+        errors: of differences of their accuracies, as for ``accuracy_line``.
     """
     table = "students" if accuracies is not None else "agreement"
     if accuracies is None and "agreement" in parts:
@@ -230,7 +232,7 @@ def lead_of(
         where = where_of(parts["agreement"])
     verdict, figures = [], []
     if accuracies is not None and len(accuracies) > 1:
-        verdict.append(accuracy_line(accuracies, where))
+        verdict.append(accuracy_line(accuracies, where, errors))
         drawn = accuracy_of_networks(accuracies).figure
         figures.append(Shown("Accuracy of teacher and students", drawn, "accuracy", table))
     told = parts.get("direction", {})

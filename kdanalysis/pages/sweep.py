@@ -36,7 +36,7 @@ SHORT = (
 def sweep_study(
     source: Given,
     temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
-    ks: str | Sequence[int] = "all",
+    ks: str | Sequence[int] | None = None,
     weights: Sequence[float] = (1.0, 1.0, 8.0),
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,
@@ -49,7 +49,8 @@ def sweep_study(
     Args:
         source: logits of both sides, as for ``diagnose``.
         temperatures: every T > 0.
-        ks: "all", or the sizes of the top group.
+        ks: "all", or the sizes of the top group; if None all of up to 5000 classes, of more 100 or
+            a few less, ever further apart.
         weights: of high, low_top and low_other in the total and the shares.
         device: where to compute.
         watch: wraps the batches, for a progress bar.
@@ -65,6 +66,8 @@ def sweep_study(
             f"teacher, so student_logits are needed beside them"
         )
     classes = source.info.num_classes
+    if ks is None:
+        ks = "all" if classes <= VOCABULARY else page_ks(classes)
     settings = temperatures, check_ks(ks, classes), weights
     analyzers = {
         "sweep": TermGram(classes, *settings),

@@ -25,12 +25,13 @@ from kdanalysis.analyzers.terms.amplification import Amplification
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.vocabulary import VOCABULARY
+from kdanalysis.core.warn import warn
 from kdanalysis.losses import DKD, GDKD, parse_loss
 from kdanalysis.pages.html import ASIDE, Section, Tile
 from kdanalysis.pages.known import kept_known_study, known_study
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
-from kdanalysis.studies.compute import Watch, compute, unwatched
+from kdanalysis.studies.compute import Watch, compute, left_out, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, label_fact, left_out_fact, stated
 from kdanalysis.studies.opening import Given, open_source
 from kdanalysis.studies.run import MOST_CLASSES, embedding_fact, embedding_of
@@ -140,6 +141,8 @@ def candidates_of(
     students = {OWN: LossDirection(losses, source.marks())} if own else {}
     for student, held in (students | {UNIFORM: FromUniform(losses)}).items():
         direction = compute(source, {"direction": held}, device, watch)["direction"]
+        if student == OWN and (note := left_out(direction)):
+            warn(f"the student is looked at on {source.num_rows:,} samples{note}")
         if direction.cosine.notna().any():  # a student that is its teacher has no gradient
             return candidate_table(chosen, direction, student)
     return candidate_table(chosen, None)

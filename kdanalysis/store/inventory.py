@@ -16,7 +16,7 @@ from kdanalysis.store.kinds import KINDS
 from kdanalysis.store.part import checksum, open_parquet
 from kdanalysis.store.reading import cause
 from kdanalysis.store.schema import Cells, decode, read_cells
-from kdanalysis.store.shard import RECORD, Entry, Record, read_record
+from kdanalysis.store.shard import RECORD, ROWS, Entry, Record, read_record
 
 Block = dict[str, np.ndarray]
 
@@ -176,6 +176,24 @@ def list_starts(root: Path, kind: str) -> list[Start]:
         if is_start(path.name) and path.is_dir()
     ]
     return [Start(root, path, -rank) for _, rank, path in sorted(folders, reverse=True)]
+
+
+def unclosed(path: Path) -> str | None:
+    """Say which ranks did not close a run and what may be lacking; None where all did.
+
+    The last start of a rank counts: what went on with a run knows what it went on from.
+    """
+    last = {
+        (kind, start.rank): start for kind in KINDS for start in reversed(list_starts(path, kind))
+    }
+    open_ranks = {one.rank for one in last.values() if one.record is None or not one.record.ended}
+    if last and not open_ranks:
+        return None
+    who = f"rank {', '.join(map(str, sorted(open_ranks)))}" if last else "what wrote this run"
+    return (
+        f"{who} is still recording, or ended without close(): rows since its last part, up to "
+        f"{ROWS:,} or 64 MiB, are not here"
+    )
 
 
 def verify(path: str | Path) -> list[Finding]:

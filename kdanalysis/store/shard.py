@@ -20,6 +20,7 @@ from kdanalysis.store.folder import make_start
 from kdanalysis.store.part import serialise
 
 RECORD, ENDED = "record.jsonl", "ended"
+ROWS = 8192  # after so many a part is committed
 _LINE = re.compile(rb'(.*), "line_crc32": "([0-9a-f]{8})"}')
 
 
@@ -32,11 +33,15 @@ class Entry(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A record as read; ``damage`` names the first line that is no record line."""
+    """A record as read; ``damage`` names the first line that is no record line.
+
+    ``ended`` where the last line says that the writer was closed, or why it stopped.
+    """
 
     parts: dict[str, Entry]
     dropped_rows: int
     damage: str | None
+    ended: bool = False
 
 
 class Shard:
@@ -120,7 +125,8 @@ def read_record(folder: Path) -> Record | None:
         except (AttributeError, KeyError, TypeError, ValueError):
             return Record(parts, dropped, f"line {number} is damaged")
     cut = ended and (torn or closed is None)
-    return Record(parts, dropped, "truncated: the line of its end is missing" if cut else None)
+    damage = "truncated: the line of its end is missing" if cut else None
+    return Record(parts, dropped, damage, closed is not None)
 
 
 def _read_line(line: bytes) -> dict[str, Any]:

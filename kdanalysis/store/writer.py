@@ -12,7 +12,7 @@ from kdanalysis.store.info import RunInfo
 from kdanalysis.store.kinds import KINDS, find_kind
 from kdanalysis.store.lock import RankLock
 from kdanalysis.store.schema import Columns, encode, filled
-from kdanalysis.store.shard import Shard
+from kdanalysis.store.shard import ROWS, Shard
 
 FloatDtype = Literal["float16", "float32", "float64", "bfloat16", "same"]
 _PART_BYTES = 64 << 20
@@ -46,7 +46,7 @@ class PartWriter:
         rank: int,
         info: RunInfo,
         float_dtype: FloatDtype = "float16",
-        rows_per_part: int = 8192,
+        rows_per_part: int = ROWS,
         *,
         existing: Existing = "error",
     ) -> None:

@@ -17,6 +17,7 @@ from kdanalysis.studies.kept_rows import FED, feed_kept
 from kdanalysis.studies.source import Source
 
 MANY = 1e7  # logits, which take more than a second to look at
+TOGETHER = 16  # batches at once, where no analyzer does more than count
 COPIES = 16  # bytes of a logit of a batch that are alive at a time
 FEWER = "cut the classes with kd.load_logits(..., vocabulary=)"
 
@@ -62,7 +63,8 @@ def compute(
         kept = kind == "samples" and source.kept
         wanted = {*FED} if kept else wanted
         columns = [name for name in source.columns(kind) if name in wanted]
-        size = batch_size or source.batch_size(kind, device.type)
+        times = TOGETHER if all(one.counting for one in group) else 1
+        size = batch_size or source.batch_size(kind, device.type, times)
         unlabelled, share = Unlabelled(), source.share(kind)
         if kind == "samples":
             announce(source, group, size, share)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from kdanalysis.core.vocabulary import VOCABULARY
-from kdanalysis.core.wording import counted
+from kdanalysis.core.wording import counted, numeral
 from kdanalysis.store.grams import gram_index
+from kdanalysis.store.inventory import unclosed
 
 NEAR = 0.02  # what half precision and rounding may move
 
@@ -57,7 +58,7 @@ def cut_fact(source: Any) -> str | None:
     """Return how many classes were cut off each side, and the mass they held; None if none were."""
     cut = getattr(source.logits, "cut", {})
     parts = [
-        f"{name.partition('_')[0]} of {one.classes:,}, mean mass beyond {one.mean:.2g}"
+        f"{name.partition('_')[0]} of {one.classes:,}, mean mass beyond {numeral(one.mean, 2)}"
         for name, one in cut.items()
     ]
     return f"{source.info.num_classes:,} classes kept: {'; '.join(parts)}" if parts else None
@@ -103,6 +104,7 @@ def run_facts(run: Any) -> dict[str, object]:
         "residual": residual_fact(run),
         "sent gradient": arrival_fact(run),
         "warm-up": ramp_fact(run),
+        "not closed": unclosed(run.path),
         "skipped parts": skipped_fact(run.skipped),
         **{f"setting {key}": value for key, value in info.settings.items()},
     }
@@ -164,8 +166,8 @@ def residual_fact(run: Any) -> str | None:
     known, lost = residual[np.isfinite(residual)], int(np.isinf(residual).sum())
     words = [f"{counted(lost, 'sample')} whose gradient overflowed"] if lost else []
     if len(known):
-        largest = f"{known.max():.1e} (largest); 0 is as declared"
-        words = [f"{np.median(known):.1e} (median), {largest}", *words]
+        largest = f"{numeral(known.max(), 2)} (largest); 0 is as declared"
+        words = [f"{numeral(np.median(known), 2)} (median), {largest}", *words]
     if not words and sum(len(part) for part in parts):
         loss = getattr(run.info, "loss", "")
         why = "no backward pass came by way of the recorded logits" if loss else "no loss was given"
@@ -186,14 +188,13 @@ def arrival_fact(run: Any) -> str | None:
     other = {term: value for term, value in found.items() if abs(value - 1) > NEAR}
     if not found or not (other or rest > NEAR):
         return None
-    left = f"{rest:.2g} of it is explained by none of the terms"
+    left = f"{numeral(rest, 2)} of it is explained by none of the terms"
     values = np.array([*found.values()])
     if len(found) > 1 and np.ptp(values) <= NEAR * abs(values).max() and other:
-        times = "twice" if abs(values.mean() - 2) <= NEAR else f"{values.mean():.3g} times"
+        times = "twice" if abs(values.mean() - 2) <= NEAR else f"{numeral(values.mean())} times"
         return f"everything arrives {times}; {left}"
-    words = [f"{term} arrives at {value:.3g} of its weight" for term, value in other.items()]
-    if len(other) < len(found):
-        words.append("the others as declared")
+    words = [f"{term} arrives at {numeral(value)} of its weight" for term, value in other.items()]
+    words += ["the others as declared"] * (len(other) < len(found))
     if "ce" in other and re.search(r"ignore_index=-?\d", getattr(run.info, "loss", "")):
         words.append("the declared ce is a mean over all rows, torch's own over those with a label")
     return "; ".join([*words, left])
@@ -206,7 +207,7 @@ def ramp_fact(run: Any) -> str | None:
     for term in dict.fromkeys(rows["term"]):
         ramp = rows["ramp"][rows["term"] == term]
         if (ramp != 1).any():
-            words.append(f"{term} {ramp[0]:.3g} to {ramp[-1]:.3g}")
+            words.append(f"{term} {numeral(ramp[0])} to {numeral(ramp[-1])}")
     return ", ".join(words) or None
 
 

@@ -16,6 +16,7 @@ from kdanalysis.analyzers.truncation.together import KEPT, PARTS
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.vocabulary import VOCABULARY
+from kdanalysis.core.wording import numeral
 from kdanalysis.losses.kept import temperatures_of
 from kdanalysis.store.run import StoredRun
 from kdanalysis.studies.compute import FEWER, Watch, compute, unwatched
@@ -172,7 +173,7 @@ def announce_pairs(name: str, source: Source) -> None:
     if classes > VOCABULARY:
         raise ValueError(
             f"table {name!r} of {source.path} would hold {classes:,} x {classes:,} numbers, "
-            f"{classes**2 * 8 / 1e9:.3g} GB or more: beyond {VOCABULARY:,} classes ask for "
+            f"{numeral(classes**2 * 8 / 1e9)} GB or more: beyond {VOCABULARY:,} classes ask for "
             f"'teacher' or 'mass', or cut the logits with kd.load_logits(..., vocabulary=)"
         )
     what = f"table {name!r} of {source.path} with {classes:,} x {classes:,} pairs of classes"

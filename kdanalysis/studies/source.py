@@ -209,8 +209,8 @@ class Source:
         """What a run calls the kind: of its samples a few classes may have been kept."""
         return self.run.kind if kind == "samples" else kind
 
-    def batch_size(self, kind: str, device: str = "cpu") -> int:
-        """Rows of a kind that a device can look at together."""
+    def batch_size(self, kind: str, device: str = "cpu", times: int = 1) -> int:
+        """Rows of a kind that a device can look at together; of samples so many times as many."""
         if kind == "layers":
             return LOOK
         if kind == "regions":
@@ -218,7 +218,7 @@ class Source:
             return max(1, REGION_ENTRIES // (self.info.num_classes * count))
         if kind == "features":
             return max(1, REGION_ENTRIES // sum(self.features.widths.values()))
-        entries = ENTRIES.get(device, MANY)
+        entries = times * ENTRIES.get(device, MANY)
         fewest = np.clip(WIDE // self.width, 1, FEWEST)
         return int(np.clip(entries // self.width, fewest, 4096))
 

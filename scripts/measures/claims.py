@@ -44,16 +44,17 @@ class Claim:
         return told | {"verdict": self.verdict(found, low, high)}
 
     def verdict(self, found: pd.Series, low: float, high: float) -> str:
-        """Return "holds", "does not hold", "not seen", or why neither can be said."""
+        """Return "holds", "does not hold", "not seen" (less than what counts), or why neither."""
         if found.empty:
             return "cannot be tested: not trained here"
         if len(found) == 1:
             return "cannot be tested: one seed"
         if np.isnan(low):
             return "cannot be tested: its seeds do not differ"
-        near = abs(found.mean() - self.above) < self.least
-        if near or low <= self.above <= high:
+        if low <= self.above <= high:
             return "not seen"
+        if abs(found.mean() - self.above) < self.least:
+            return f"not seen: less than {self.least:g}"
         return "holds" if low > self.above else "does not hold"
 
 

@@ -61,8 +61,10 @@ def differences(
         if not {one, other} <= {*values}:
             continue
         row = paired(values[one], values[other])
-        apart = row["low"] * row["high"] > 0 and abs(row["difference"]) >= least
-        seen = "one seed" if row["seeds"] < 2 else "seen" if apart else "not seen"
+        seen = "seen" if row["low"] * row["high"] > 0 else "not seen"
+        if seen == "seen" and abs(row["difference"]) < least:
+            seen = f"not seen: less than {least:g}"
+        seen = "one seed" if row["seeds"] < 2 else seen
         rows.append({"name": name, "student": one, "against": other, **row, "verdict": seen})
     return pd.DataFrame(rows)
 

@@ -4,6 +4,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from kdanalysis.draw.drawn import Drawn
+
 
 def legend_texts(ax: Axes) -> list[str]:
     return [text.get_text() for text in ax.get_legend().get_texts()]
@@ -22,6 +24,11 @@ def smallest_font(figure: Figure) -> float:
     figure.canvas.draw()
     texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
     return min(text.get_fontsize() for text in texts)
+
+
+def smallest_letters_on_a_page(figure: Figure) -> float:
+    """CSS pixels of the smallest letters in one of two columns of a page, at 1440."""
+    return smallest_font(figure) * 493 / (72 * Drawn(figure).box.width)
 
 
 def legend_is_above(ax: Axes) -> bool:

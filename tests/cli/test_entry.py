@@ -48,6 +48,13 @@ def test_help_is_quick():
     assert min(times) < 1
 
 
+def test_a_process_that_ends_does_not_look_for_garbage():
+    ends = "import gc, sys\nfrom kdanalysis.cli.main import main\nsys.argv = ['x', '--version']\n"
+    ends += "try: main()\nexcept SystemExit: print(len(gc.get_objects()))"
+    done = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True, timeout=60)
+    assert int(done.stdout.split()[-1]) < 1000
+
+
 def test_nothing_heavy_is_loaded_before_a_command_runs():
     assert loaded("import kdanalysis.cli.main") == set()
     assert loaded("import kdanalysis.pages.teacher") != set()  # the control: this check can fail

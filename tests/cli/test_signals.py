@@ -1,8 +1,11 @@
 """A command that is asked to end cleans up after itself, and says how it ended."""
 
+import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from kdanalysis import training
 from kdanalysis.cli import report as reporting
 from kdanalysis.pages import sweep as sweeping
+from kdanalysis.pages.html import picture as drawing
 from kdanalysis.pages.study import Study
 from kdanalysis.store import export as exporting
 
@@ -73,6 +77,34 @@ def test_a_signal_leaves_nothing_half_written(
     assert (result.exit_code, result.stderr) == (code, f"kdanalysis: {word}\n")
     assert sorted(tmp_path.rglob("*")) == before
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="one process elsewhere")
+@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.usefixtures("drawn")
+def test_a_signal_ends_both_processes_that_draw(
+    run_command, run_folder, tmp_path, monkeypatch, number
+):
+    here, began = os.getpid(), tmp_path / "began"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+
+    def make_picture(shown, prefix):
+        if os.getpid() != here:
+            began.write_text("")
+            time.sleep(60)
+        while not began.exists():
+            time.sleep(0.01)
+        os.kill(here, number)
+
+    monkeypatch.setattr(drawing, "make_picture", make_picture)
+    result = run_command("report", run_folder, "--out", tmp_path / "out.html")
+    signal.signal(signal.SIGINT, before)
+    code, word = ENDS[number]
+    assert (result.exit_code, result.stderr) == (code, f"kdanalysis: {word}\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"gdkd", "began"}
+    assert multiprocessing.active_children() == []
 
 
 def test_who_ignores_a_signal_is_not_overruled(run_command, file, tmp_path, ending):

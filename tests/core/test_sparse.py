@@ -267,3 +267,15 @@ def test_draws_stay_at_their_temperature():
         sparse.at(2)
     with pytest.raises(ValueError, match="holds draws: they have no k largest"):
         sparse.top(2)
+
+
+def test_probabilities_are_told_from_log_probabilities_and_from_logits():
+    ids, logprobs = known()
+    with pytest.raises(ValueError, match="these look like probabilities: give their logarithms"):
+        SparseTeacher(ids, np.exp(logprobs))
+    with pytest.raises(ValueError, match=r"are they logits .of the kind 'logits'."):
+        SparseTeacher(ids, logprobs + 9)
+    with pytest.warns(RuntimeWarning, match="all 6 rows of these logits lie between 0 and 1"):
+        SparseTeacher(ids, np.exp(logprobs), kind="logits")
+    SparseTeacher(ids, logprobs, kind="logits")
+    SparseTeacher(ids, np.exp(logprobs) + np.arange(6)[:, None], kind="logits")

@@ -65,3 +65,13 @@ def test_measures_inside_a_drawing_function_say_nothing():
 def test_other_warnings_pass():
     with pytest.warns(UserWarning, match="of another kind"), noted({}):
         warnings.warn("of another kind", UserWarning, stacklevel=1)
+
+
+def test_letters_that_another_process_lacked_are_told_here_once():
+    drawn, other = Drawn(drawing()), Drawn(drawing())
+    other.as_bytes("svg")
+    drawn.take(other.files, other.lacking)
+    (sentence,) = told([drawn])
+    assert sentence.startswith(SENTENCE)
+    assert drawn.as_bytes("png")
+    assert told([drawn]) == []

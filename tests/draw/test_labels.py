@@ -98,6 +98,8 @@ def test_a_loss_has_one_colour_and_no_two_share_one():
     assert few == {name: LOSSES[name] for name in few}
     assert {name: many[name] for name in few} == few
     assert len(set(many.values())) == 6
+    assert many["gdkd 1/1/1"] == "#803800"  # gdkd's, darker
+    assert loss_colours(["kd", "kd x 6"])["kd x 6"] not in LOSSES.values()
     assert loss_colours(["mine"]) == {"mine": LOSSES["kd"]}  # grey, ce's, comes last
 
 

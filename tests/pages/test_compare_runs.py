@@ -7,7 +7,6 @@ import pytest
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.pages.compare_runs import (
     BY_RUN,
-    chance,
     overview_sentence,
     runs_study,
     settings_of,
@@ -74,10 +73,13 @@ def test_the_overview_holds_the_shares_of_the_last_epoch(sources, logits):
     assert frame.agreement.tolist() == pytest.approx([agreed] * 2)
     assert frame.n.tolist() == [30, 30]
     assert frame.loss.tolist() == ["KD(temperature=2.0)", GDKD3]
+    share = max((accuracy, agreed), key=lambda share: share * (1 - share))
+    # of steps of trainings: as of independent samples
+    assert frame.chance.tolist() == pytest.approx([2 * np.sqrt(2 * share * (1 - share) / 30)] * 2)
 
 
 def frame_of(**columns) -> pd.DataFrame:
-    return pd.DataFrame({"run": ["kd", "dkd"], "n": [400, 100], **columns})
+    return pd.DataFrame({"run": ["kd", "dkd"], "n": [400, 100], "chance": [0.1, 0.141], **columns})
 
 
 def test_the_sentence_names_the_best_and_what_may_be_chance():
@@ -87,7 +89,6 @@ def test_the_sentence_names_the_best_and_what_may_be_chance():
         "The student of dkd agrees most with its teacher (70.0%), and the student of kd is right "
         "most often (90.0%). Differences below 14.1 points"
     )
-    assert chance(frame) == pytest.approx(2 * np.sqrt(2 * 0.25 / 100))
     same = overview_sentence(frame_of(agreement=[0.7, 0.7], student_accuracy=[0.1, 0.9]))
     assert same.startswith(
         "The students of kd, dkd agree most with their teacher, all alike (70.0%), and the "
@@ -96,7 +97,7 @@ def test_the_sentence_names_the_best_and_what_may_be_chance():
 
 
 def test_of_one_sample_all_differences_may_be_chance():
-    frame = frame_of(agreement=[0.5, 0.7], student_accuracy=[0.9, 0.1]).assign(n=1)
+    frame = frame_of(agreement=[0.5, 0.7], student_accuracy=[0.9, 0.1]).assign(n=1, chance=1.4)
     assert "All differences are within two standard errors of 1 sample a run" in (
         overview_sentence(frame)
     )

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from kdanalysis.analyzers.sweep.gram import TermGram
+from kdanalysis.draw.colours import LOSSES
 from kdanalysis.losses import DKD, GDKD, KD
 from kdanalysis.pages.compare_losses import loss_tables
 from kdanalysis.pages.explorer import Explorer
@@ -35,9 +36,12 @@ def accuracies(*shares: float, n: int = 400) -> pd.DataFrame:
 
 def test_a_lead_is_chance_or_more_as_its_interval_says():
     close = accuracy_line(accuracies(0.9, 0.70, 0.72), "here")
-    assert "dkd leads kd by 2.0 ± 6.3 points, within chance" in close
+    assert "dkd leads kd by 2.0 ± 6.3 points (as of independent samples), within chance" in close
     far = accuracy_line(accuracies(0.9, 0.60, 0.72), "here")
-    assert "dkd leads kd by 12.0 ± 6.5 points, more than chance over samples" in far
+    assert "by 12.0 ± 6.5 points (as of independent samples), more than chance over samples" in far
+    errors = pd.DataFrame(0.005, ["dkd", "kd"], ["kd", "dkd"])
+    paired = accuracy_line(accuracies(0.9, 0.70, 0.72), "here", errors)
+    assert "by 2.0 ± 1.0 points (sample by sample), more than chance over samples" in paired
     assert "No student is right more often" in accuracy_line(accuracies(0.9, 0.6, 0.6), "here")
     assert "leads" not in accuracy_line(accuracies(0.9, 0.6), "here")
 
@@ -62,11 +66,14 @@ def direction(logits):
 def test_a_dot_stands_at_the_cosine_and_step_of_its_loss(direction):
     ax = cosine_against_step({"a": direction, "b": direction})
     rows = direction[(direction.teacher == "all") & (direction.loss_a == "kd")]
-    dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in ax.lines]
-    expected = list(zip(rows.cosine, rows.multiplier, strict=True))
-    assert dots[:4] == [*expected, *expected]
+    dots = [[*zip(line.get_xdata(), line.get_ydata(), strict=True)] for line in ax.lines]
+    expected = zip(rows.cosine, rows.multiplier, strict=True)
+    assert dots[:2] == [[dot, dot] for dot in expected]  # of either run
     assert [text.get_text() for text in ax.texts] == ["dkd", "gdkd", "kd"]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+    assert [line.get_color() for line in ax.lines[:2]] == [LOSSES["dkd"], LOSSES["gdkd"]]
+    assert ax.get_legend() is None  # losses are named, runs are not
+    assert ax.get_xlabel() == "mean cosine to kd (a dot a student)"
+    assert cosine_against_step({"": direction}).get_xlabel() == "mean cosine to kd"
 
 
 def test_the_sentence_spans_the_runs(direction):

@@ -177,6 +177,14 @@ def test_vocabularies_of_unequal_padding_are_cut(arrays, tmp_path, kind):
         assert cut.logits.cut[f"{side}_logits"].mean == pytest.approx(mass, rel=1e-6)
 
 
+def test_a_vocabulary_is_swept_over_some_k_unless_told_otherwise(arrays):
+    two = {name: values[:2] for name, values in arrays.items()}
+    ks = kd.sweep_study(two, (1.0,)).tables["sweep"].k.tolist()
+    assert (len(ks) <= 100, ks[:5], ks[-1]) == (True, [1, 2, 3, 4, 5], C - 1)
+    few = {name: values[:, :50] for name, values in two.items() if name != "target"}
+    assert kd.sweep_study(few, (1.0,)).tables["sweep"].k.tolist() == [*range(1, 50)]
+
+
 def test_without_vocabulary_the_option_that_helps_is_named(arrays):
     with pytest.raises(ValueError, match=f"vocabulary={C} cuts off padding"):
         open_source(padded(arrays, 0, 9))

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from kdanalysis.analyzers.students.agreement import Agreement
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.profile import ClassProfile
@@ -53,6 +54,27 @@ def test_what_is_read_is_watched_with_its_source():
 
     compute(open_source(arrays(), "here"), {"mass": TopKMass(5)}, watch=watch, batch_size=8)
     assert seen == [("here", 8), ("here", 8), ("here", 4)]
+
+
+def test_who_counts_alone_is_given_larger_batches_and_counts_the_same():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 400, 1000)).astype(np.float16)
+    named = dict(zip(("teacher_logits", "student_logits"), logits, strict=True))
+    source, sizes = open_source(named | {"step": np.arange(400) // 100}), []
+
+    def watch(batches, source):
+        for batch in batches:
+            sizes.append(len(batch["step"]))
+            yield batch
+
+    def counted(**more):
+        return compute(source, {"agreement": Agreement(range(4)), **more}, "cpu", watch)
+
+    alone = counted()["agreement"]
+    assert sizes == [400]
+    sizes.clear()
+    pd.testing.assert_frame_equal(alone, counted(mass=TopKMass(1000))["agreement"])
+    assert sizes == [131, 131, 131, 7]
 
 
 def test_probabilities_are_refused():

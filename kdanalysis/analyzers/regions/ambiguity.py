@@ -8,10 +8,11 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with_means
-from kdanalysis.analyzers.evidence import difference_of_shares, spread_told
+from kdanalysis.analyzers.chance import spread_told
+from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.draw.colours import BLUE, GREY, VERMILION
-from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels
+from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels, top_legend
 from kdanalysis.draw.names import names_in, short
 from kdanalysis.draw.tables import require, state_left_out
 
@@ -183,9 +184,9 @@ def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
         texts = [f"{x:.0%}\nclear" if x == x else "" for x in some.clear]
         ax.bar_label(bars, texts, padding=2, fontsize=fine())
     ax.set_xticks(range(len(scales)), labels=[f"{m} x {m} cells" for m in scales])
-    ax.set_ylim(0, 125)
+    ax.set_ylim(0, 115)
     ax.set_yticks(range(0, 101, 20))
-    ax.legend(loc="upper left", frameon=False)
+    top_legend(ax, 1)
 
 
 def _classes(ax: Axes, table: pd.DataFrame, names: Names) -> None:
@@ -199,11 +200,13 @@ def _classes(ax: Axes, table: pd.DataFrame, names: Names) -> None:
     ax.tick_params(axis="y", labelsize=fine(), length=0)
     if len(ranked) > len(some):
         ax.axhline(MOST - 0.5, color=GREY, linestyle=":", linewidth=1.2)
-    scale = int(table.scale.max())
-    ax.set_xlim(0, np.log(scale**2))
-    what = f"entropy of the classes of {scale} x {scale} cells"
-    sizes = f"{some.n.min()} to {some.n.max()}" if len(some) else "no"
-    ax.set_xlabel(f"{what}\n(nats, up to log {scale**2}; classes of {sizes} images)")
+    scale, least, most = int(table.scale.max()), some.n.min(), some.n.max()
+    ax.set_xlim(0)
+    sizes = "no" if some.empty else " to ".join(dict.fromkeys(f"{n:.0f}" for n in (least, most)))
+    ax.set_xlabel(
+        f"entropy of {scale} x {scale} cells' classes\n"
+        f"(nats, at most {np.log(scale**2):.2f}; {sizes} images a class)"
+    )
     ax.invert_yaxis()
 
 

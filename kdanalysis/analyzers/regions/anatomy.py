@@ -1,7 +1,6 @@
 """Anatomy of scale decoupling: what the cases of the regions are, weigh and pull (SDD)."""
 
 from collections.abc import Sequence
-from math import isnan
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,8 @@ from kdanalysis.analyzers.by_region import (
     tell_complementary,
     with_means,
 )
-from kdanalysis.analyzers.evidence import SEEN, Interval, jackknife, spread_told, weakest
+from kdanalysis.analyzers.chance import spread_told
+from kdanalysis.analyzers.evidence import OPPOSITE, SEEN, Interval, agreed, ended, jackknife
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.core.regions import count_regions
@@ -178,7 +178,7 @@ def shares(sums: pd.DataFrame, split: str) -> tuple[float, float, float]:
 
 def _parts(n: float, value: float, norm: float) -> str:
     told = f"{value:.1%} of the loss, {norm:.1%} of the gradient"
-    return f"{n:.1%} of the pairs, {'no pair has a gradient' if isnan(norm) else told}"
+    return f"{n:.1%} of the pairs, {'no pair has a gradient' if np.isnan(norm) else told}"
 
 
 def class_sums(table: pd.DataFrame, scale: int) -> pd.DataFrame:
@@ -222,12 +222,11 @@ def _verdict(sums: pd.DataFrame, of_classes: pd.DataFrame, split: str, scale: in
     start = f"By {name}, that the complementary cells of scale {scale} are "
     start += f"{'many' if many else 'few'} {(few.negated if many else few).claim}: "
     start += f"{found['n'].percent()} of the pairs"
-    if isnan(norm):
+    if np.isnan(norm):
         return f"{start}; no pair has a gradient."
     sizes = [found[quantity] for quantity in QUANTITIES[1:]]
-    small = weakest(size.negated for size in sizes)
-    large = weakest(sizes)
-    told = f"small {small.claim}" if small.verdict == SEEN else f"large {large.claim}"
+    verdict = agreed(sizes)
+    told = f"small is {SEEN}" if verdict == OPPOSITE else f"large {ended(verdict)}"
     return (
         f"{start}; that they are {told}: {sizes[0].ratio()} times the mean loss and "
         f"{sizes[1].ratio()} times the mean gradient norm."

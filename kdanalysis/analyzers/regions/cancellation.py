@@ -209,7 +209,8 @@ def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
             top.set_ylabel("norm of the mean /\nmean of the norms")
             bottom.set_ylabel("images (%)")
     figure.supxlabel(
-        f"cells in which the teacher's class is not that of the image{state_left_out(table)}",
+        f"cells in which the teacher's class is not that of the image\n"
+        f"(band: 95 % interval of the mean){state_left_out(table)}",
         fontsize="medium",
     )
     shared_legend(figure, axes[0, 0], "upper right", ncols=3)
@@ -222,5 +223,7 @@ def _ratios(ax: Axes, rows: pd.DataFrame, scale: int) -> None:
     for clear, colour, label in ((True, BLUE, "clear images"), (False, VERMILION, "ambiguous")):
         some = rows[rows.clear == clear]
         ax.plot(some.differing, some.ratio, "o" if clear else "s", color=colour, label=label)
-    ax.axhline(1 / scale, color=GREY, linestyle=":", linewidth=1.2, label="unrelated cells: 1 / m")
+    ax.axhline(
+        1 / scale, color=GREY, linestyle=":", linewidth=1.2, label="unrelated: 1 / m of m x m"
+    )
     ax.set_ylim(0, 1.02)

@@ -13,13 +13,14 @@ from kdanalysis.analyzers.noun import Names, Noun, Reading
 from kdanalysis.analyzers.regions.ambiguity import measures
 from kdanalysis.core.regions import check_scales
 from kdanalysis.draw.colours import FAINT, INK, ORANGE, VERMILION
-from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_figure, styled
+from kdanalysis.draw.look import NARROW, Axes, Figure, fine, new_figure, styled
 from kdanalysis.draw.names import class_names, short
 from kdanalysis.draw.tables import require
 
 COLUMNS = ("sample_id", "label", "scale", "row", "column", "class", "confidence", "differs")
-WIDTH, HEIGHT = PAGE + 0.6, 5.3  # inches, as all below
-PLACES = ((1.75, 1.9), (3.8, 3.7))  # left edge and width of the coarser and of the finer cells
+WIDTH, HEIGHT = NARROW, 5.6  # inches, as all below
+UPPER = 0.48  # from the paper's upper edge to the image and the finer cells
+PLACES = ((0.1, 2.95, 1.9), (2.3, UPPER, 3.8))  # left and upper edge, width: coarser, finer cells
 BAR = 0.34  # height of the bar below a cell
 GAP = 0.03  # of a cell, between two of them
 WRITTEN = 4  # at finer scales no name fits below a cell
@@ -136,11 +137,11 @@ def sight_of_image(
     if not scales:
         raise ValueError(f"there is no scale from 2 to {WRITTEN}, below whose cells a name fits")
     figure = new_figure(WIDTH, HEIGHT, layout=None)
-    _plain(_axes(figure, 0.1, 1.5, 1.5), image, rows, labels)
-    for scale, (left, side) in zip(scales, PLACES[-len(scales) :], strict=True):
+    _plain(_axes(figure, 0.1, UPPER, 1.5, 1.5), image, rows, labels)
+    for scale, (left, top, side) in zip(scales, PLACES[-len(scales) :], strict=True):
         of_scale = rows[rows.scale == scale]
         high = side + scale * BAR
-        _cells(_axes(figure, left, side, high), image, of_scale, BAR * scale / side, labels)
+        _cells(_axes(figure, left, top, side, high), image, of_scale, BAR * scale / side, labels)
     return figure
 
 
@@ -149,9 +150,9 @@ def drawn_scales(scales: Sequence[int]) -> list[int]:
     return [scale for scale in scales if 1 < scale <= WRITTEN][-2:]
 
 
-def _axes(figure: Figure, left: float, width: float, height: float) -> Axes:
-    """Add axes, in inches, all with one upper edge."""
-    bottom = HEIGHT - 0.48 - height
+def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Add axes, in inches from the left and the upper edge of the paper."""
+    bottom = HEIGHT - top - height
     return figure.add_axes((left / WIDTH, bottom / HEIGHT, width / WIDTH, height / HEIGHT))
 
 

@@ -22,7 +22,11 @@ SAYS = {  # what a student says, how it is filled and told
     "whole": ("none", "the teacher's class of the image"),
 }
 COLOURS = {"same": BLUE, "other": VERMILION}  # where cell and image agree, and where not
-LARGE = {"markersize": 9, "markeredgewidth": 2}
+SIZES = {"full": 6, "none": 12}  # a ring is seen around a dot of the same share
+
+
+def _look(fill: str) -> dict[str, object]:
+    return {"fillstyle": fill, "markersize": SIZES[fill], "markeredgewidth": 2}
 
 
 @RegionUptake.picture("Cells in which the student names its teacher's class", panels=True)
@@ -81,13 +85,13 @@ def uptake_of_runs(tables: Tables) -> Figure:
         for name, (fill, _) in SAYS.items():
             if name == "local" or row.kind == "other":
                 value, place = 100 * getattr(row, name), runs.index(row.run)
-                ax.plot(value, place, "o", color=colour, fillstyle=fill, **LARGE)
+                ax.plot(value, place, "o", color=colour, **_look(fill))
     for text, colour, fill in (
         ("where cell and image agree", BLUE, "full"),
         ("where not: the cell's class", VERMILION, "full"),
         ("where not: the image's class", VERMILION, "none"),
     ):
-        ax.plot([], [], "o", color=colour, fillstyle=fill, markersize=9, label=text)
+        ax.plot([], [], "o", color=colour, label=text, **_look(fill))
     handles = ax.lines[-3:]
     figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False)
     ax.set_yticks(range(len(runs)), labels=[short(run, 24) for run in runs], parse_math=False)
@@ -105,8 +109,8 @@ def _cases(ax: Axes, rows: pd.DataFrame) -> None:
         some = rows[(rows.n > 0) & (rows.by_class | (name == "local"))]
         for place, row in some.iterrows():
             colour = CASE_COLOURS[row.case]
-            ax.plot(place, 100 * row[name], "o", color=colour, fillstyle=fill, **LARGE)
-        ax.plot([], [], "o", color=GREY, fillstyle=fill, markersize=9, label=label)
+            ax.plot(place, 100 * row[name], "o", color=colour, **_look(fill))
+        ax.plot([], [], "o", color=GREY, label=label, **_look(fill))
     ax.set_xticks(range(len(rows)), labels=[case.replace(" ", "\n") for case in rows.case])
     ax.tick_params(axis="x", labelsize=fine())
     ax.set_xlim(-0.6, len(rows) - 0.4)

@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
-from kdanalysis.analyzers.evidence import SEEN, UNKNOWN, UNTESTED, Interval, ended, jackknife
+from kdanalysis.analyzers.evidence import OPPOSITE, SEEN, UNTESTED, Interval, ended, jackknife
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.core.wording import UNKNOWN
 from kdanalysis.draw.look import Axes, new_axes
 from kdanalysis.draw.marks import block_map
 from kdanalysis.draw.tables import require
@@ -199,8 +200,11 @@ def alignment_reading(table: pd.DataFrame) -> Reading:
     question = "That a block of the student is most alike the teacher's block of its own place"
     if not any(isfinite(lead.half) for lead in leads.values()):
         return Reading(f"{question} {ended(UNTESTED)}: CKA leads by {told or UNKNOWN}.", number)
-    seen = sum(lead.verdict == SEEN for lead in leads.values())
-    return Reading(f"{question} is seen for {seen} of {len(ours)}: CKA leads by {told}.", number)
+    verdicts = [lead.verdict for lead in leads.values()]
+    seen = f"is seen for {verdicts.count(SEEN)} of {len(ours)}"
+    if verdicts.count(OPPOSITE):
+        seen += f", the opposite for {verdicts.count(OPPOSITE)}"
+    return Reading(f"{question} {seen}: CKA leads by {told}.", number)
 
 
 def _half(row: Any, name: str) -> Interval:

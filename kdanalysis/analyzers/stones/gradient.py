@@ -13,6 +13,7 @@ from kdanalysis.analyzers.evidence import Interval, mean_of
 from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.analyzers.stones.ladder import said
 from kdanalysis.analyzers.stones.ladder_pictures import side_lines
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import FAINT
 from kdanalysis.draw.look import Axes, Figure, new_axes
 from kdanalysis.draw.marks import block_map
@@ -139,7 +140,10 @@ def gradient_by_block(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     norms.index = [said(side) for side in norms.index]
     ax = ax or new_axes(2.6 + 1.0 * norms.shape[1], 1.3 + 0.62 * len(norms))
     texts = [
-        [f"{norm:.2g}\n{100 * share:z.0f} %" if norm > 0 else "no path" for norm, share in row]
+        [
+            f"{numeral(norm, 2)}\n{100 * share:z.0f} %" if norm > 0 else "no path"
+            for norm, share in row
+        ]
         for row in np.dstack([norms, shares])
     ]
     block_map(ax, norms.where(norms > 0), texts, "norm of the gradient (nats)", None)

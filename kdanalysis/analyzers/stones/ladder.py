@@ -10,12 +10,13 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import SEEN, UNSEEN, Interval, Z, difference_of_shares, weakest
+from kdanalysis.analyzers.evidence import SEEN, UNTESTED, Interval, Z, difference_of_shares, weakest
 from kdanalysis.analyzers.frames import flat_columns
 from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.core.association import associations
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.streams import check_batch, check_classes, finite_rows
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.tables import require
 
 TEACHER = "teacher"
@@ -188,7 +189,7 @@ def ladder_reading(table: pd.DataFrame) -> Reading:
     number = "; ".join(
         f"{said(row.side)} "
         + ("" if pd.isna(row.accuracy) else f"{row.accuracy:.1%} right, ")
-        + f"{row.divergence_teacher:.3g} nats from the teacher"
+        + f"{numeral(row.divergence_teacher)} nats from the teacher"
         for row in rows.itertuples()
     )
     stones = rows[rows.side.str.startswith("stone")]
@@ -225,16 +226,15 @@ def _order(path: pd.DataFrame) -> str:
             f"That the one stone, {names[0]}, is nearer to the teacher than the student "
             f"{least.claim}: by {least.text('.3g', unit=' nats')} {at}"
         )
-    following = [*names[1:], "the student"]
     told = ", ".join(
         f"{one.text('+.3g')} from {here} to {there}"
-        for one, here, there in zip(steps, names, following, strict=True)
+        for one, here, there in zip(steps, names, [*names[1:], "the student"], strict=True)
     )
     claim = (
         f"That every stone is nearer to the teacher than the next side {least.claim}: the "
         f"divergence changes by {told} (nats {at})"
     )
-    if least.verdict != UNSEEN:
+    if least.verdict in (SEEN, UNTESTED):
         return claim
     found = [n for n, one in zip(names, nearer, strict=True) if one.verdict == SEEN]
     those = f" ({', '.join(found)})" if found else ""

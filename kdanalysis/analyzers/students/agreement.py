@@ -38,6 +38,7 @@ class Agreement(ByStep):
     needs = ("student_logits", "teacher_logits")
     takes = ("target", "step", "epoch")
     made_for = ("steps",)
+    counting = True
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Counts by step."""

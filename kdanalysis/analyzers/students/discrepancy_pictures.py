@@ -8,6 +8,7 @@ import pandas as pd
 from kdanalysis.analyzers.noun import Names, Tables
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.discrepancy_reading import check_students, matrix, size
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import FAINT, GREY
 from kdanalysis.draw.look import PAGE, Axes, Figure, even_columns, fine, new_panels
 from kdanalysis.draw.names import class_names, short
@@ -141,8 +142,8 @@ def sizes(table: pd.DataFrame, kind: str) -> str:
     off = size(table.assign(**{kind: table[kind].where(table.given != table["class"])}), kind)
     if np.isnan(off.rms):
         return str(whole)
-    chance = "" if np.isnan(off.chance) else f" ({off.chance:.2g})"
-    return f"{whole}\noff diag. {off.rms:.2g}{chance}"
+    chance = "" if np.isnan(off.chance) else f" ({numeral(off.chance, 2)})"
+    return f"{whole}\noff diag. {numeral(off.rms, 2)}{chance}"
 
 
 def shared_limit(maps: Sequence[np.ndarray]) -> float:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.chance import mean_square_bound
 from kdanalysis.analyzers.evidence import (
     SEEN,
     UNSEEN,
@@ -15,7 +16,6 @@ from kdanalysis.analyzers.evidence import (
     Z,
     ended,
     mean_of,
-    mean_square_bound,
 )
 from kdanalysis.analyzers.noun import Names, Reading, Tables
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
@@ -26,6 +26,7 @@ from kdanalysis.analyzers.students.seeds import (
     by_seed,
     what_intervals_are_over,
 )
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.names import names_in, short
 from kdanalysis.draw.tables import require
 
@@ -61,8 +62,8 @@ class Size(NamedTuple):
     def __str__(self) -> str:
         if np.isnan(self.rms):
             return "no value"
-        return f"rms {self.rms:.2g}" + (
-            "" if np.isnan(self.chance) else f" (chance {self.chance:.2g})"
+        return f"rms {numeral(self.rms, 2)}" + (
+            "" if np.isnan(self.chance) else f" (chance {numeral(self.chance, 2)})"
         )
 
 
@@ -124,11 +125,12 @@ def discrepancy_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     found = sizes["logits"]
     claim = (
         f"That the student departs from its teacher by class {ended(found.verdict)}: class means "
-        f"of the logits differ by {found.rms:.2g} (rms)"
+        f"of the logits differ by {numeral(found.rms, 2)} (rms)"
     )
     if found.verdict == UNTESTED:
         return Reading(f"{claim}, and no class has two samples to tell what chance is.", number)
-    claim += f", by chance by {found.chance:.2g} and below {found.bound:.2g} in 95 of 100."
+    chance, bound = numeral(found.chance, 2), numeral(found.bound, 2)
+    claim += f", by chance by {chance} and below {bound} in 95 of 100."
     return Reading(f"{claim} {_itself(table)}{_widest(table, names)}", number)
 
 
@@ -182,8 +184,8 @@ def students_reading(tables: Tables) -> Reading:
         return Reading("No map has a number for every student, so they cannot be compared.", number)
     if len(students) < 2:
         return Reading(ALONE, number)
-    claims = [f"{loss} {_closer(sizes, loss)}" for loss in students if loss != base_of(students)]
-    told = f"Closer to its teacher than {base_of(students)}: {'; '.join(claims)}."
+    claims = [f"{loss}: {_closer(sizes, loss)}" for loss in students if loss != base_of(students)]
+    told = f"Closer to its teacher than {base_of(students)} is {'; '.join(claims)}."
     chancy = [CALLED[kind] for kind, of in sizes.items()
               if all(x.verdict == UNSEEN for x in of.values())]  # fmt: skip
     if chancy:
@@ -202,7 +204,7 @@ def _closer(sizes: Mapping[str, Mapping[str, Size]], loss: str) -> str:
             np.mean([of[name].rms for name in students[one].values()])
             for one in (loss, base_of(students))
         )
-        text = f"{CALLED[kind]} ({ours:.2g} against {base:.2g})"
+        text = f"{CALLED[kind]} ({numeral(ours, 2)} against {numeral(base, 2)})"
         told.setdefault(verdict, []).append(text)
     return ", ".join(f"{verdict} in {', '.join(texts)}" for verdict, texts in told.items())
 

@@ -14,6 +14,7 @@ from kdanalysis.analyzers.evidence import (
 )
 from kdanalysis.analyzers.noun import Names, Reading, Tables
 from kdanalysis.analyzers.students.embedding import Embedding
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import FAINT, MARKERS, PALETTE
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, shared_legend
 from kdanalysis.draw.names import class_names, short
@@ -54,14 +55,17 @@ def networks_reading(tables: Tables) -> Reading:
     students = [name for name, row in whole.items() if row.side == "student"]
     if "teacher" in whole and students:
         leads = [_difference(whole, "teacher", name) for name in students]
-        told.append(f"The teacher's features less a student's: {_said(students, leads)}.")
+        told.append(
+            f"That the teacher's features do so more often than a student's: "
+            f"{_said(students, leads)}."
+        )
     if len(students) > 1:
         base = "kd" if "kd" in students else students[0]
         others = [name for name in students if name != base]
         leads = [_difference(whole, name, base) for name in others]
         told.append(
-            f"The other students' less {base}'s: {_said(others, leads)}; one student each, so what "
-            f"another training would give {UNTESTED}."
+            f"That other students' do more often than {base}'s: {_said(others, leads)}; one "
+            f"student each, so what another training would give {UNTESTED}."
         )
     kept = sorted(row.kept for row in whole.values())
     told.append(
@@ -154,7 +158,7 @@ def embeddings(tables: Tables, names: Names = None) -> Figure:
         whole = rows.iloc[0]
         ax.set_title(
             f"{short(name, 24)}: {whole.k}-NN {share_of(whole.knn, whole.n)}\n"
-            f"silhouette {whole.silhouette:.2f}, Fisher ratio {whole.fisher:.2g}",
+            f"silhouette {whole.silhouette:.2f}, Fisher ratio {numeral(whole.fisher, 2)}",
             loc="left",
             fontsize=fine(),
             parse_math=False,
@@ -167,7 +171,7 @@ def embeddings(tables: Tables, names: Names = None) -> Figure:
     shown = "all" if all_drawn else f"{first.drawn:,} of {first.n:,}, every class in proportion"
     figure.supxlabel(
         f"samples: {shown}{more}\n"
-        f"one picture of many: perplexity {first.perplexity:.3g}, seed {first.seed}"
+        f"one picture of many: perplexity {numeral(first.perplexity)}, seed {first.seed}"
         f"{state_left_out(table)}",
         fontsize=fine(),
     )

@@ -215,12 +215,12 @@ def methods_reading(tables: Tables) -> Reading:
     if len(students) < 2:
         return Reading(ALONE, number)
     known = {name: _interval(row) for name, row in rows.items()}
-    claims = [f"{loss} {found.text('+.3f')} ({found.side})"
+    claims = [f"{loss} {found.text('+.3f')} ({found.verdict})"
               for loss, found in above_base(known).items()]  # fmt: skip
     told = f"Tau-b outside the teacher's {notion} above {base_of(students)}'s: {', '.join(claims)}."
     values = {name: one.value for name, one in known.items()}
     effects = [
-        f"{name} {found.text('+.3f')} ({found.side})"
+        f"{name} {found.text('+.3f')} ({found.verdict})"
         for name, pairs in EFFECTS.items()
         if {loss for pair in pairs for loss in pair} <= set(students)
         for found in [paired(values, students, *pairs)]

@@ -17,6 +17,7 @@ from kdanalysis.core.streams import check_classes
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.stacked import stacked
 from kdanalysis.core.sweep.sums import sums_over_samples
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.tables import require
 
 COLUMNS = (
@@ -181,7 +182,7 @@ def sweep_reading(table: pd.DataFrame) -> Reading:
     if len(norm) > 1 and norm.iloc[0] > 0 and norm.iloc[-1] > 0:
         kept = norm.iloc[-1] / norm.iloc[0]
         bare = kept * (norm.index[0] / norm.index[-1]) ** 2
-        parts.append(f"norm of kd over T: factor {kept:.3g}, without T² {bare:.3g}")
+        parts.append(f"norm of kd over T: factor {numeral(kept)}, without T² {numeral(bare)}")
         change = Interval(float(np.log(kept)), _half_of_change(table))
         grown = abs(change.value)
         steady = weakest(
@@ -193,7 +194,7 @@ def sweep_reading(table: pd.DataFrame) -> Reading:
         claims.append(
             f"That T² keeps the gradient's scale {steady.claim}: from T = {norm.index[0]:g} to "
             f"{norm.index[-1]:g} the norm of kd changes by a factor of {change.ratio()}, without "
-            f"T² by {bare:.3g}."
+            f"T² by {numeral(bare)}."
         )
     return Reading(" ".join(claims), "; ".join(parts))
 

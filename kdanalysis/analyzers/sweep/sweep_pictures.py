@@ -17,6 +17,7 @@ from kdanalysis.analyzers.sweep.sweep import (
     rows_at,
 )
 from kdanalysis.analyzers.teacher.mass import knees
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis, log_axis
 from kdanalysis.draw.colours import BLACK, DASHES, GREY, term_colour
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, plain_log, side_legend
@@ -40,7 +41,7 @@ def sweep_over_k(table: pd.DataFrame, temperature: float | int | None = None) ->
     figure, (norms, shares, cosines) = _panels(f"T = {chosen:g}")
     _lines(norms, rows, rows.k, {term: f"norm_{term}" for term in TERMS})
     plain_log(norms)
-    norms.set_ylabel("gradient norm\n(unweighted)")
+    norms.set_ylabel("gradient norm\n(unweighted, with T²)")
     for column, label, colour, dash in (
         ("mass_other", "mass outside the top k", GREY, DASHES[2]),
         ("kd_share_low_other", "relation share in KD", term_colour("kd"), DASHES[0]),
@@ -86,7 +87,7 @@ def _mark(axes: list[Axes], places: Mapping[float | int, str], name: str) -> Non
     """Draw a grey line at every place in all panels, told in the legend of the first."""
     for ax in axes:
         for (place, what), dash in zip(places.items(), cycle(DASHES[1:])):
-            told = {"label": f"{name} = {place:.3g}: {what}"} if ax is axes[0] else {}
+            told = {"label": f"{name} = {numeral(place)}: {what}"} if ax is axes[0] else {}
             ax.axvline(place, color=GREY, linewidth=1, linestyle=dash, zorder=0, **told)
         side_legend(ax)
 
@@ -113,7 +114,7 @@ def sweep_over_temperature(
         )
     norms.plot([], [], color=GREY, linestyle=DASHES[2], label="without T²")
     plain_log(norms)
-    norms.set_ylabel("gradient norm\n(T² included)")
+    norms.set_ylabel("gradient norm\n(unweighted, with T²)")
     _line(entropy, rows.temperature, rows.entropy, "teacher", GREY, DASHES[0], **marker)
     entropy.set_ylabel("entropy (nats)")
     entropy.set_ylim(0)

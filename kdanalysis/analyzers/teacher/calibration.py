@@ -20,6 +20,7 @@ from kdanalysis.analyzers.teacher.reliability import (
     calibration_sums,
 )
 from kdanalysis.core.streams import check_temperature, check_temperatures
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.tables import require
 
 # Quarter octaves from 0.25 to 16. Octaves share their mantissas, which makes them cheap to sum.
@@ -129,7 +130,7 @@ class Least(NamedTuple):
 
     def __str__(self) -> str:
         beyond = ("≤ " if self.temperature < 1 else "≥ ") if self.end else ""
-        return f"{beyond}{self.temperature:.3g}"
+        return f"{beyond}{numeral(self.temperature)}"
 
     @property
     def at(self) -> str:

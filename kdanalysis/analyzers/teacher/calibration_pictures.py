@@ -14,6 +14,7 @@ from kdanalysis.analyzers.teacher.calibration import (
     least,
     one_network,
 )
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import BLUE, DASHES, FAINT, GREY, VERMILION, loss_colours
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, side_legend
@@ -50,13 +51,13 @@ def reliability_by_confidence(
     panels = []
     for t in chosen:
         note = f" ({', '.join(notes[t])})" if t in notes else ""
-        panels.append((f"T = {t:.3g}{note}", table[table.temperature == t]))
+        panels.append((f"T = {numeral(t)}{note}", table[table.temperature == t]))
     return _panels(panels, state_left_out(table))
 
 
 @Calibration.picture(DIAGRAMS, of_all=True, panels=True)
 def reliability_of_networks(tables: Tables, temperature: float | int = 1.0) -> Figure:
-    """The same for several networks at one temperature, two or three in a row.
+    """The same for several networks at one temperature, up to four in a row.
 
     Args:
         tables: by name, as ``Calibration.table`` gives them.
@@ -73,12 +74,13 @@ def reliability_of_networks(tables: Tables, temperature: float | int = 1.0) -> F
 
 def _panels(panels: Sequence[tuple[str, pd.DataFrame]], note: str) -> Figure:
     """One diagram with the histogram below it for every (title, rows)."""
-    columns = 2 if len(panels) == 4 else min(len(panels), 3)
+    columns = 4 if len(panels) == 4 else min(len(panels), 3)
     bands = -(-len(panels) // columns)
+    size = (5.7, 3.0) if columns == 4 else (max(PAGE * columns / 3, 3.6), 0.3 + 3.6 * bands)
     figure, axes = new_panels(
         2 * bands,
         columns,
-        figsize=(max(PAGE * columns / 3, 3.6), 0.3 + 3.6 * bands),
+        figsize=size,
         squeeze=False,
         sharex=True,
         height_ratios=(2.4, 1) * bands,
@@ -98,7 +100,7 @@ def _panels(panels: Sequence[tuple[str, pd.DataFrame]], note: str) -> Figure:
     for ax in np.ravel(pairs[len(panels) :]):
         ax.remove()
     figure.supxlabel(
-        f"confidence, max p (dot: mean of the bin, hollow below {FEW} samples; orange: gap){note}",
+        f"confidence, max p\n(dot: mean of the bin, hollow below {FEW} samples; orange: gap){note}",
         fontsize="medium",
     )
     return figure

@@ -13,6 +13,7 @@ from kdanalysis.analyzers.teacher.calibration import (
     least,
     one_network,
 )
+from kdanalysis.core.wording import numeral
 
 
 @Calibration.reads()
@@ -56,7 +57,7 @@ def _alike(scores: pd.DataFrame) -> str:
     alike = [t for t, one in zip(scores.index, above(scores), strict=True) if not one.low > 0]
     if len(alike) < 2 or ABOVE not in scores:
         return ""
-    return f" (not seen to be higher from {alike[0]:.3g} to {alike[-1]:.3g})"
+    return f" (not seen to be higher from {numeral(alike[0])} to {numeral(alike[-1])})"
 
 
 def _higher(scores: pd.DataFrame, distilled: float) -> str:

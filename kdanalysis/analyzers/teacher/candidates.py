@@ -24,6 +24,7 @@ from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.analyzers.terms.direction_reading import ERRORS, against_first, far_text, measured
+from kdanalysis.core.wording import numeral
 
 USUAL = 4.0  # the papers' temperature
 MOST = {"low_top": 2, "low_other": 8}  # their weights
@@ -102,7 +103,7 @@ def rule_weights(
     loudest = max(norms["high"], norms["low_top"])
     top, of_top = weigh(norms["high"], norms["low_top"], MOST["low_top"])
     other, of_other = weigh(loudest, norms["low_other"], MOST["low_other"])
-    heard = ", ".join(f"{term} {norm:.3g}" for term, norm in norms.items())
+    heard = ", ".join(f"{term} {numeral(norm)}" for term, norm in norms.items())
     why = (
         f"{k} ranks hold more than 1/c each; norms on a uniform student: {heard} (low_top: "
         f"{of_top}; low_other: {of_other})"
@@ -153,7 +154,7 @@ def candidates_reading(table: pd.DataFrame) -> Reading:
             "against it.",
             number,
         )
-    whose = "the student of the file"
+    whose = f"the student of the file ({int(table.n.iloc[0]):,} samples)"
     if table.student.iloc[0] == UNIFORM:
         whose = "a student whose logits are all equal"
     claims = ", ".join(_claim(row) for row in table.iloc[1:].itertuples())
@@ -218,4 +219,4 @@ def weigh(loudest: float | int, norm: float | int, most: int) -> tuple[int, str]
     if norm <= ALIKE:
         return 1, "the teacher tells no class there from another, so there is nothing to amplify"
     ratio = loudest / norm
-    return int(np.clip(floor(ratio + 0.5), 1, most)), f"ratio {ratio:.3g}"  # halves up
+    return int(np.clip(floor(ratio + 0.5), 1, most)), f"ratio {numeral(ratio)}"  # halves up

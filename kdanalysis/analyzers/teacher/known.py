@@ -19,6 +19,7 @@ from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.teacher.reliability import calibration_error, sums_by_confidence
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import QUARTILES
+from kdanalysis.core.wording import UNKNOWN, numeral
 from kdanalysis.draw.axes import k_axis
 from kdanalysis.draw.colours import ladder_colours
 from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend
@@ -170,11 +171,14 @@ def known_reading(card: pd.DataFrame) -> Reading:
     for t in card.temperature.unique():
         one = values[t]
         parts.append(
-            f"at T = {t:g} {one['tail']:.2g} of the mass is outside the {one['tokens']:.3g} known "
-            f"tokens of a row, and the entropy is {_entropy_text(one)} nats"
+            f"at T = {t:g} {numeral(one['tail'], 2)} of the mass is outside the "
+            f"{numeral(one['tokens'])} known tokens of a row, and the entropy is "
+            f"{_entropy_text(one)} nats"
         )
         worst = one["tail_largest"]
-        numbers.append(f"T = {t:g}: tail {one['tail']:.2g}, of the worst row {worst:.2g}")
+        numbers.append(
+            f"T = {t:g}: tail {numeral(one['tail'], 2)}, of the worst row {numeral(worst, 2)}"
+        )
     text, first = f"On average {'; '.join(parts)}.", values[card.temperature.iloc[0]]
     if "label_known" in first:
         text += (
@@ -186,9 +190,9 @@ def known_reading(card: pd.DataFrame) -> Reading:
 
 def _entropy_text(values: pd.Series) -> str:
     if "entropy" in values:
-        return f"{values['entropy']:.3g}"
-    low, high = (f"{values[f'entropy_{end}']:.3g}" for end in ("low", "high"))
-    return f"{low} or more" if high == "nan" else f"between {low} and {high}"
+        return numeral(values["entropy"])
+    low, high = (numeral(values[f"entropy_{end}"]) for end in ("low", "high"))
+    return f"{low} or more" if high == UNKNOWN else f"between {low} and {high}"
 
 
 @KnownMass.reads()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks
-from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED, Z, ended
+from kdanalysis.analyzers.evidence import UNTESTED, Z, between, ended
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.largest import ranked
 from kdanalysis.core.streams import Bins
@@ -99,8 +99,8 @@ def mass_reading(table: pd.DataFrame) -> Reading:
     if len(found) < 2:
         return Reading(f"The knee of the top-k mass lies at k = {listed}.", number)
     first, last = min(ends), max(ends)
-    verdict = SEEN if ends[last][0] > ends[first][1] else UNSEEN
-    verdict = UNTESTED if 0 in (*ends[first], *ends[last]) else verdict
+    moved = between(ends[last][0] - ends[first][1], ends[last][1] - ends[first][0])
+    verdict = UNTESTED if 0 in (*ends[first], *ends[last]) else moved.verdict
     return Reading(
         f"That the knee of the top-k mass moves right with the temperature {ended(verdict)}: "
         f"k = {listed}.",

@@ -9,11 +9,13 @@ from torch import Tensor
 from torch.special import entr
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
-from kdanalysis.analyzers.evidence import chance_spread, share_of
+from kdanalysis.analyzers.chance import chance_spread
+from kdanalysis.analyzers.evidence import share_of
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.partition import AutoK
 from kdanalysis.core.streams import Bins
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import BLUE, FAINT, GREY, SKY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, shared_legend
 from kdanalysis.draw.marks import stacked_bars
@@ -157,7 +159,7 @@ def modality_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     of labels given by chance would have.
     """
     whole, rows = check_table(table), by_class(table)
-    at = f"T = {whole.temperature:.3g}"
+    at = f"T = {numeral(whole.temperature)}"
     several = share_of(1 - whole.peaks_1, whole.n)
     quartiles = f"{whole.modes_q25:.2f} / {whole.modes_median:.2f} / {whole.modes_q75:.2f}"
     number = (
@@ -218,7 +220,7 @@ def modality_by_class(table: pd.DataFrame, names: Names = None) -> Figure:
     left.set_xlabel(f"samples (%) by number of peaks\n(p ≥ {PEAK:g} max p){state_left_out(table)}")
     right.set_xlabel("exp(entropy): median,\nline: middle half")
     shared_legend(figure, left, "upper left", ncols=3, title="peaks")
-    title = f"T = {whole.temperature:.3g}, of least NLL"
+    title = f"T = {numeral(whole.temperature)}, of least NLL"
     if len(shown) < len(rows):
         left.axhline(ENDS - 0.5, color="0.3", linewidth=1, linestyle=(0, (4, 3)))
         title += f"\n{ENDS} classes at either end, of {len(rows)}"

@@ -191,7 +191,8 @@ def _panel(
     ax.barh(places, shown.probability, color=colours, height=0.75)
     ax.set_yticks(places, labels=[short(labels[c], 13) for c in shown["class"]], parse_math=False)
     ax.set_ylim(len(shown) - 0.4, -0.6)
-    ax.set_title(short(labels[target], 15 if whole else 22), loc="left", parse_math=False)
+    room = {4: 15, 5: 12}.get(ax.get_gridspec().ncols, 22)  # letters
+    ax.set_title(short(labels[target], room), loc="left", parse_math=False)
     few_ticks(ax.xaxis, 3)
     if not whole:
         rest = 1 - shown.probability.sum()

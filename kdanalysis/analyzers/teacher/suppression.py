@@ -19,6 +19,7 @@ from kdanalysis.analyzers.noun import Reading, Tables
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.largest import top
 from kdanalysis.core.streams import Bins, check_temperature
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.tables import require
 
 BINS = Bins(-50.0, 50.0, 1000)  # log odds of 1 - p: steps of 0.1, from 2e-22 to 1 - 2e-22
@@ -228,7 +229,9 @@ def _deviation(rows: pd.DataFrame) -> float:
 
 def digits(share: float) -> str:
     """Two digits of a share, and of what is left where it is near 1."""
-    return f"{share:.2g}" if share < 0.995 else f"{share:.4f}"
+    if share < 0.01:
+        return numeral(share, 2)
+    return f"{share:.2f}" if share < 0.995 else f"{share:.4f}"
 
 
 def prefix(name: str) -> str:

@@ -9,6 +9,7 @@ lost sum to 2 P_O at most, times T. That holds for every student.
 import pandas as pd
 
 from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.core.wording import numeral
 
 LOST = (0.1, 0.05, 0.01)  # of the teacher's mass
 HINT = (
@@ -36,7 +37,9 @@ def token_table(mass: pd.DataFrame) -> pd.DataFrame:
     cold, rows = curves.columns[0], []
     for lost in LOST:
         k = int((curves[cold] >= 1 - lost).idxmax())
-        outside = "; ".join(f"{max(1 - curves[t][k], 0):.2g} at T = {t:g}" for t in curves.columns)
+        outside = "; ".join(
+            f"{numeral(max(1 - curves[t][k], 0), 2)} at T = {t:g}" for t in curves.columns
+        )
         rows.append((lost, k, cold, f"mean mass outside: {outside}"))
     return pd.DataFrame(rows, columns=["lost", "k", "temperature", "evidence"])
 

@@ -14,6 +14,7 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.streams import Bins, check_temperature
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import FAINT, GREY, ladder_colours
 from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend, styled
 from kdanalysis.draw.tables import require, state_left_out
@@ -164,11 +165,10 @@ def _quantile(rows: pd.DataFrame, q: float) -> float:
 
 
 def _factor(value: float) -> str:
-    """Two digits, written out up to a million; the histogram ends at 1e36."""
+    """Two digits; the histogram ends at 1e36."""
     if value == np.inf:
-        return "above 1e36"
-    rounded = float(f"{value:.2g}")
-    return f"{rounded:,.0f}" if 10 <= rounded < 1e6 else f"{rounded:.2g}".replace("e+0", "e")
+        return "above 10³⁶"
+    return numeral(value, 2)
 
 
 @styled

@@ -11,7 +11,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.by_term import term_names
-from kdanalysis.analyzers.evidence import SEEN, difference_of_means
+from kdanalysis.analyzers.evidence import difference_of_means, sorted_by_verdict
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
@@ -122,19 +122,19 @@ def confidence_reading(table: pd.DataFrame) -> Reading:
 
     The change stands beside, in points, with the interval of independent samples.
     """
-    parts, ends = {True: [], False: []}, []
+    parts: dict[str, list[str]] = {}
+    ends = []
     for (loss, _), rows in _relations(table).groupby(["loss", "term"], sort=False):
         of_tenths = list(rows.itertuples())
         first, last = of_tenths[0], of_tenths[-1]
         fall = difference_of_means(first.share, first.std, first.n, last.share, last.std, last.n)
         change = fall._replace(value=-fall.value)
         claim = f"{loss} {first.share:.0%} to {last.share:.0%} ({change.points()})"
-        parts[fall.verdict == SEEN].append(claim)
+        parts.setdefault(fall.verdict, []).append(claim)
         ends.append(f"{loss}: {first.share:.0%} to {last.share:.0%}")
-    told = "From the least to the most confident tenth a fall of the non-top share is "
-    claims = [("seen in ", parts[True]), ("not seen in ", parts[False])]
-    said = "; ".join(where + ", ".join(which) for where, which in claims if which)
-    return Reading(f"{told}{said}.", "; ".join(ends))
+    told = "A fall of the non-top share from the least to the most confident tenth"
+    said = "; ".join(f"{seen} in {', '.join(which)}" for seen, which in sorted_by_verdict(parts))
+    return Reading(f"{told}: {said}.", "; ".join(ends))
 
 
 def _relations(table: pd.DataFrame) -> pd.DataFrame:
@@ -176,7 +176,7 @@ def share_by_confidence(table: pd.DataFrame) -> Figure:
         ticks = [d for d in confidence.index if d in (1, 4, 7, 10)] or list(confidence.index)
         labels = [f"{d}\n{short_confidence(confidence[d])}" for d in ticks]
         ax.set_xticks(ticks, labels=labels)
-        top_legend(ax, 1, term)
+        top_legend(ax, 1, f"{term} (number: the surest tenth)")
     temperature = rows.temperature.iloc[0]
     figure.supxlabel(
         f"tenth of the samples by teacher confidence\n"

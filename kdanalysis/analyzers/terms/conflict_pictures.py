@@ -32,6 +32,8 @@ def cosine_matrix(ax: Axes, rows: pd.DataFrame) -> None:
         cells[place] = row.cosine
         if row.n > 0:
             texts[place] = f"{row.cosine:+z.2f}\n{100 * row.conflict:.0f} %"
+            if {row.term_a, row.term_b} == {"low_top", "low_other"}:
+                texts[place] = "always 0"  # they share no class
     cosine_map(ax, cells, texts, terms[1:], terms[:-1])
 
 

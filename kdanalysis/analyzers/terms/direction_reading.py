@@ -6,6 +6,7 @@ import pandas as pd
 from kdanalysis.analyzers.evidence import Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.terms.direction import LossDirection
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.tables import require
 
 COLUMNS = (
@@ -58,7 +59,7 @@ def direction_reading(table: pd.DataFrame) -> Reading:
         if claims[kind]
     ]
     known = rows[rows.multiplier.notna()].itertuples()
-    steps = ", ".join(f"{row.loss_b} {row.multiplier:.3g}" for row in known)
+    steps = ", ".join(f"{row.loss_b} {numeral(row.multiplier)}" for row in known)
     return Reading(" ".join(parts), f"times as far as {first}: {steps}")
 
 
@@ -83,8 +84,8 @@ def measured(row: object) -> tuple[Interval, Interval, Interval]:
 
 def far_text(factor: Interval) -> str:
     """Write how many times as far, with half of its interval: ``8.03 ± 0.081 x``."""
-    half = f" ± {factor.half:.2g}" if np.isfinite(factor.half) else ""
-    return f"{factor.value:.3g}{half} x"
+    half = f" ± {numeral(factor.half, 2)}" if np.isfinite(factor.half) else ""
+    return f"{numeral(factor.value)}{half} x"
 
 
 def against_first(table: pd.DataFrame, teacher: str = "all") -> pd.DataFrame:
@@ -110,4 +111,4 @@ def is_silent(table: pd.DataFrame) -> bool:
 
 def times(factor: float) -> str:
     """A factor as text, such as ``0.31 x``."""
-    return f"{factor:.3g} x"
+    return f"{numeral(factor)} x"

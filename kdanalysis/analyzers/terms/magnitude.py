@@ -12,9 +12,10 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.streams import Bins
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import DASHES, FAINT, term_colour
-from kdanalysis.draw.look import COLUMN, PAGE, Axes, Figure, new_axes, styled
+from kdanalysis.draw.look import COLUMN, NARROW, PAGE, Axes, Figure, new_axes, styled
 from kdanalysis.draw.marks import banded_line
 from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid, terms_legend
@@ -76,7 +77,7 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
     means, terms = _means(table), non_top_terms()
     found = means[means.index.get_level_values("term").isin(terms) & means["mean"].notna()]
     number = "; ".join(
-        f"{loss}: {term} {value:.3g}" for (loss, term), value in found["mean"].items()
+        f"{loss}: {term} {numeral(value)}" for (loss, term), value in found["mean"].items()
     )
     weighted = table.groupby("loss").weighted.first()
     plain = [loss for loss, _ in found.index if not weighted[loss]]
@@ -91,8 +92,8 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
             a, b = of_loss.loc[term], others.loc[rival]
             one = difference_of_means(*a[list(SPREAD)], *b[list(SPREAD)])
             claims.append(
-                f"{term} in {loss}: {one.verdict} ({a['mean']:.3g} against {rival} "
-                f"{b['mean']:.3g}, {one.text('+.2g')})"
+                f"{term} in {loss}: {one.verdict} ({numeral(a['mean'])} against {rival} "
+                f"{numeral(b['mean'])}, {one.text('+.2g')})"
             )
     if not claims:
         told = "No loss here has a non-top term (low_other or nckd) beside others to compare."
@@ -156,7 +157,7 @@ def magnitude_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Terms are grouped by loss.
     """
     require(table, "loss", "term", "weighted", "mean", "q25", "q75", number="mean")
-    ax = ax or new_axes(PAGE, 0.9 + 0.22 * len(table) + 0.12 * table.loss.nunique())
+    ax = ax or new_axes(NARROW, 1.1 + 0.22 * len(table) + 0.12 * table.loss.nunique())
     another = table.loss.ne(table.loss.shift())  # a gap stands before every other loss
     places = np.arange(len(table)) + 0.6 * another.cumsum().to_numpy()
     for row, place in zip(table.itertuples(), places, strict=True):
@@ -174,7 +175,7 @@ def magnitude_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_xscale("log")
     ax.grid(axis="x", color=FAINT, linewidth=0.5)
     kind = "weighted as the loss weighs it" if table.weighted.any() else "unweighted"
-    what = f"gradient norm per sample, {kind} (mean; line: middle half)"
+    what = f"gradient norm per sample, {kind}\n(mean; line: middle half)"
     ax.set_xlabel(what + state_left_out(table))
     return ax
 

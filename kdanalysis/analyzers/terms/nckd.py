@@ -10,13 +10,14 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Interval, Z, mean_of, weakest
+from kdanalysis.analyzers.evidence import Interval, Z, agreed, ended, mean_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.suppression import rest_odds
 from kdanalysis.analyzers.terms.confidence import short_confidence
 from kdanalysis.core.divergence import decompose, slopes
 from kdanalysis.core.partition import Target
 from kdanalysis.core.streams import Bins, sum_by_part
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import DASHES, FAINT, GREY, term_colour
 from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, new_panels, side_legend
 from kdanalysis.draw.names import short
@@ -102,7 +103,7 @@ def nckd_reading(table: pd.DataFrame) -> Reading:
     """Whether the surer half of the samples holds more of nckd; its part, alone and in KD.
 
     It does where its shares of the summed value and of the summed gradient norm both lie above a
-    half, with their 95 % intervals.
+    half, with their 95 % intervals; it does not where both lie below.
     """
     shares = half_shares(table)
     if np.isnan(shares["norm"].value):
@@ -123,8 +124,8 @@ def nckd_reading(table: pd.DataFrame) -> Reading:
         f"{told['value']} of its value and {told['norm']} of its gradient norm; inside "
         f"KD, which scales it by 1 - p, {told['kd_value']} and {told['kd_norm']}"
     )
-    more = weakest(shares[name].above(0.5) for name in QUANTITIES)
-    head = f"More of nckd in the surer half of the samples {more.claim}"
+    more = agreed(shares[name].above(0.5) for name in QUANTITIES)
+    head = f"That the surer half of the samples holds more of nckd {ended(more)}"
     return Reading(f"{head}: {claim}.", number)
 
 
@@ -149,7 +150,7 @@ def half_shares(table: pd.DataFrame) -> dict[str, Interval]:
 
 def _probability(p: float) -> str:
     """A probability with the digits that tell it from 0 and 1: 0.52, 0.99983."""
-    return f"{p:.2g}" if p < 0.5 else f"{p:.{1 - floor(log10(max(1 - p, 1e-15)))}f}"
+    return numeral(p, 2) if p < 0.5 else f"{p:.{1 - floor(log10(max(1 - p, 1e-15)))}f}"
 
 
 def part_rows(table: pd.DataFrame, part: str) -> pd.DataFrame:

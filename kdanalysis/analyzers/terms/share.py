@@ -16,7 +16,7 @@ from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.gram import HasGradients, term_gradients
 from kdanalysis.draw.colours import term_colour
-from kdanalysis.draw.look import PAGE, Axes, new_axes, top_legend
+from kdanalysis.draw.look import NARROW, Axes, new_axes, top_legend
 from kdanalysis.draw.marks import WRITTEN, stacked_bars
 from kdanalysis.draw.names import short
 from kdanalysis.draw.tables import require, state_left_out
@@ -141,7 +141,7 @@ def share_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     require(table, "loss", "term", "share", number="share")
     losses = list(dict.fromkeys(table.loss))
-    ax = ax or new_axes(PAGE, 1.3 + 0.4 * len(losses))
+    ax = ax or new_axes(NARROW, 1.5 + 0.27 * len(losses))
     start, beyond = dict.fromkeys(losses, 0.0), dict.fromkeys(losses, 101.0)
     named = set()
     for row in table.itertuples():
@@ -156,13 +156,13 @@ def share_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         start[row.loss] += width
         named.add(row.term)
     ax.set_yticks(range(len(losses)), labels=[short(x, LONGEST) for x in losses], parse_math=False)
-    ax.invert_yaxis()
+    ax.set_ylim(len(losses) - 0.5, -0.5)
     ax.set_xlim(0, 100)
     ax.set_xlabel(
-        "share of the summed gradient norms, weighted (%, mean over samples)"
+        "share of the summed gradient norms,\nweighted (%, mean over samples)"
         + state_left_out(table)
     )
-    top_legend(ax, len(named))
+    top_legend(ax, min(len(named), 3))
     return ax
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from kdanalysis.analyzers.by_layer import ONLY_TERM, LayerAnalyzer, largest_by_layer
 from kdanalysis.analyzers.evidence import UNTESTED, Interval, jackknife
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import Axes, Figure
@@ -104,16 +105,19 @@ def snr_reading(table: pd.DataFrame) -> Reading:
         layer = spread.index[0]
         claim = (
             f"at {layer} {means.loc[layer].idxmin()} shows no signal, its estimate is not above 0, "
-            f"where {means.loc[layer].idxmax()} has {means.loc[layer].max():.2g}"
+            f"where {means.loc[layer].idxmax()} has {numeral(means.loc[layer].max(), 2)}"
         )
         return Reading(f"{told} {UNTESTED}: {claim}.", number)
     layer = spread.idxmax()
     high, low = means.loc[layer].idxmax(), means.loc[layer].idxmin()
     found = _factor(table[table.layer == layer], high, low)
-    ends = "" if isnan(found.half) else f", 95 % {exp(found.low):.2g} to {exp(found.high):.2g}"
+    times, most, least = (numeral(x, 2) for x in (spread[layer], *means.loc[layer, [high, low]]))
+    ends = ""
+    if not isnan(found.half):
+        ends = f", 95 % {numeral(exp(found.low), 2)} to {numeral(exp(found.high), 2)}"
     claim = (
-        f"at {layer}, where it is widest, {high} has {spread[layer]:.2g} times the ratio of {low} "
-        f"({means.loc[layer, high]:.2g} and {means.loc[layer, low]:.2g}{ends})"
+        f"at {layer}, where it is widest, {high} has {times} times the ratio of {low} "
+        f"({most} and {least}{ends})"
     )
     return Reading(f"{told} {found.verdict}: {claim}.", number)
 

@@ -16,6 +16,7 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.truncation.kept import shape_of
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import BLACK, GREY, term_colour
 from kdanalysis.draw.look import PAGE, Figure, plain_log
@@ -98,7 +99,7 @@ def value_reading(table: pd.DataFrame) -> Reading:
     table = table[table.n > 0]
     first, last = (table[table.step == step] for step in (table.step.min(), table.step.max()))
     number = ", ".join(
-        f"{name.replace('_', ' ')} {first[name].iloc[0]:.3g} to {last[name].iloc[0]:.3g}"
+        f"{name.replace('_', ' ')} {numeral(first[name].iloc[0])} to {numeral(last[name].iloc[0])}"
         for name in STUDENT
     )
     count = table.groupby("loss", sort=False).term.nunique()
@@ -114,15 +115,15 @@ def value_reading(table: pd.DataFrame) -> Reading:
                 continue
             fall = difference_of_means(a.value, a.std, a.n, b.value, b.std, b.n)
             claims.append(
-                f"{b.term} {fall.verdict} ({a.value:.3g} to {b.value:.3g}, "
+                f"{b.term}: {fall.verdict} ({numeral(a.value)} to {numeral(b.value)}, "
                 f"{fall.negated.text('+.2g')})"
             )
     if table.step.nunique() < 2:
         known = last[last.value.notna()].itertuples()
-        listed = ", ".join(f"{row.loss}: {row.term} {row.value:.3g}" for row in known)
+        listed = ", ".join(f"{row.loss}: {row.term} {numeral(row.value)}" for row in known)
         return Reading(f"Values in nats: {listed}.", number)
     steps = f"step {table.step.min():,} to {table.step.max():,}"
-    return Reading(f"A fall of the value from {steps}: {', '.join(claims)}.", number)
+    return Reading(f"A fall of the value from {steps}: {'; '.join(claims)}.", number)
 
 
 @TermValue.picture("Value of every term, and the student's entropy and scale", panels=True)

@@ -12,6 +12,7 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, listed, named
 from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.truncation.algebra import CONVENTIONS
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend
@@ -97,7 +98,7 @@ def direction_reading(table: pd.DataFrame) -> Reading:
         cosine, ratio = at.loc[("cosine", name)], at.loc[("ratio", name)]
         told.append(
             f"{named(name)} cosine {cosine['median']:.3f} ({cosine.q25:.3f} to {cosine.q75:.3f}), "
-            f"norm {ratio['median']:.3g} times ({ratio.q25:.3g} to {ratio.q75:.3g})"
+            f"norm {numeral(ratio['median'])} times ({numeral(ratio.q25)} to {numeral(ratio.q75)})"
         )
         far = median_of(ratio)
         if median_of(cosine).low >= KEPT and max(far.high - 1, 1 - far.low) <= STEP:

@@ -23,9 +23,10 @@ from kdanalysis.analyzers.truncation.direction import (
 )
 from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.core.streams import QUARTILES
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import GREY
-from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, side_legend
+from kdanalysis.draw.look import NARROW, Figure, new_panels, plain_log, top_legend
 from kdanalysis.draw.marks import banded_line, line_look
 from kdanalysis.draw.tables import require, state_left_out
 from kdanalysis.losses import KD, Loss
@@ -151,12 +152,13 @@ def losses_reading(table: pd.DataFrame) -> Reading:
     often = share_of(of["cosine"].opposed[against], of["cosine"].n[against])
     number = "; ".join(
         f"{name}{f' at K = {row.k}' if row.k else ''} cosine {row['median']:.3f}, norm "
-        f"{ratio[name]:.3g} times, {row.opposed:.1%} opposed, {row.silent:.1%} silent"
+        f"{numeral(ratio[name])} times, {row.opposed:.1%} opposed, {row.silent:.1%} silent"
         for name, row in of["cosine"].iterrows()
     )
     return Reading(
-        f"{claim} over {n:,} rows; {away} differs most in length, {far.value:.3g} ± {far.half:.2g} "
-        f"times full KD's; {against} opposes it most often, in {often} of the rows.",
+        f"{claim} over {n:,} rows; {away} differs most in length, {numeral(far.value)} ± "
+        f"{numeral(far.half, 2)} times full KD's; {against} opposes it most often, in {often} "
+        f"of the rows.",
         number,
     )
 
@@ -172,7 +174,7 @@ def losses_over_k(table: pd.DataFrame) -> Figure:
     """
     require(table, "quantity", "loss", "k", "q25", "q75", number="median")
     ks = sorted(table.k[table.k > 0].unique().tolist()) or [1]
-    figure, axes = new_panels(2, 1, figsize=(PAGE, 4.8), sharex=True)
+    figure, axes = new_panels(2, 1, figsize=(NARROW, 4.8), sharex=True)
     for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
         ax.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         rows = table[table.quantity == quantity]
@@ -185,7 +187,7 @@ def losses_over_k(table: pd.DataFrame) -> Figure:
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         ax.set_ylabel(label)
         log_axis(ax, ks, "{x:.0f}")
-        side_legend(ax)
+    top_legend(axes[0], 2)
     plain_log(axes[1])
     axes[1].set_xlabel(
         f"K, known classes (line: median, band: middle half of the rows){state_left_out(table)}"

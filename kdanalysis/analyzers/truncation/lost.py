@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kdanalysis.analyzers.evidence import Interval
+from kdanalysis.analyzers.evidence import between
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import (
     LOOKS,
@@ -98,7 +98,11 @@ def least_k(table: pd.DataFrame, measure: str, convention: str, wanted: float) -
 
 @LostGradient.reads()
 def lost_reading(table: pd.DataFrame) -> Reading:
-    """Which convention loses least and which K keeps it below 5 percent; the K of each."""
+    """Which convention loses least and which K keeps it below 5 percent; the K of each.
+
+    The upper end of the interval counts, and how far the unknown tail may put a share off; where no
+    K is enough by these and some K may be by the lower ends, that is not told.
+    """
     rows, temperature = at_first(table, "measure", "convention", "k", "unknown", "share")
     last = int(rows.k.max())
     told = rows.groupby("k").share.apply(lambda share: share.abs().min() > NOTHING)
@@ -107,7 +111,9 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     found = {
         name: {m: least_k(rows, m, name, WANTED) for m in ("l2", "l1")} for name in CONVENTIONS
     }
-    number = f"K that loses at most {WANTED:.0%} at T = {temperature:g}, in L2 / L1: " + "; ".join(
+    by = "upper end of the interval" + ", unknown tail added" * bool((rows.unknown > 0).any())
+    at = f"K that loses at most {WANTED:.0%} ({by}) at T = {temperature:g}, in L2 / L1: "
+    number = at + "; ".join(
         f"{named(name)} {' / '.join(str(k or f'more than {last}') for k in of.values())}"
         for name, of in found.items()
     )
@@ -115,14 +121,19 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     taken = found[best]["l1"]
     l2, l1 = at_last.loc[("l2", best)], at_last.loc[("l1", best)]
     aim = f"at most {WANTED:.0%} in L1"
-    advice = f"To lose {aim}, take {named(best)} with K = {taken}"
-    advice = advice if taken else f"No K up to {last} loses {aim}"
+    known = rows[(rows.measure == "l1") & (rows.convention == best)]
+    if taken:
+        advice = f"To lose {aim}, take {named(best)} with K = {taken}"
+    elif (known.low.fillna(known.share) - known.unknown <= WANTED).any():
+        advice = f"Whether a K up to {last} loses {aim} cannot be told"
+    else:
+        advice = f"No K up to {last} loses {aim}"
     claim = (
         f"{advice}: of the conventions {named(best)} loses least at K = {compared}, "
         f"{share_with_ends(l1)} of the gradient in L1 and {share_with_ends(l2)} in L2 "
         f"({int(l1.n):,} rows)"
     )
-    apart = Interval(float(l1.low - l2.high), 0.0)
+    apart = between(l1.low - l2.high, l1.high - l2.low)
     flatters = f"That L2 flatters the tail {apart.claim}"
     others = at_last.loc["l1"].share.drop(best).sort_values()
     worse = ", ".join(f"{named(name)} {percent(share, 0)}" for name, share in others.items())

@@ -15,6 +15,7 @@ from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.truncation.algebra import Rows, joined, known_of, on_processor, rows_of
 from kdanalysis.core.truncation.statistics import Statistics, of_rows
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import BLUE, DASHES, GREEN, ORANGE, VERMILION
 from kdanalysis.draw.tables import require
 
@@ -149,7 +150,7 @@ def share_with_ends(row: pd.Series) -> str:
 def percent(share: float, digits: int = 1) -> str:
     """Write a share in percent with so many decimals, or two digits where they would all be 0."""
     small = 0 < abs(share) < 0.5 * 10.0 ** -(digits + 2) * 10
-    return f"{100 * share:.2g}%" if small else f"{share:z.{digits}%}"
+    return f"{numeral(100 * share, 2)}%" if small else f"{share:z.{digits}%}"
 
 
 def listed(names: Sequence[str]) -> str:

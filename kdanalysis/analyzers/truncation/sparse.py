@@ -13,15 +13,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analyzers.truncation.part import Looked, Truncation
-from kdanalysis.core.largest import largest
+from kdanalysis.analyzers.truncation.part import ROWS, Looked, Truncation
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import finite_rows
-from kdanalysis.core.truncation.algebra import Known, overlap_of, rows_of
+from kdanalysis.core.truncation.algebra import on_processor
+from kdanalysis.core.truncation.completed import rows_completed
 from kdanalysis.core.truncation.statistics import of_rows
-
-ENTRIES = 2**19  # rows x classes that are laid out together
-ROUNDING = 1e-12  # of a log-probability
 
 
 def add_sparse(
@@ -39,13 +36,13 @@ def add_sparse(
     at_each = [teacher.at(temperature) for temperature in temperatures]
     for one in at_each:
         one.tail()  # or the sentence that says why there is none
-    size = max(1, ENTRIES // student.shape[1])
-    for start in range(0, len(student), size):
-        rows = slice(start, start + size)
+    for start in range(0, len(student), ROWS):
+        rows = slice(start, start + ROWS)
         kept = finite_rows(student[rows])
         for part in parts:
             part.accumulate(non_finite=(~kept).sum())
-        side = student[rows][kept].detach().cpu().double()
+        some = student[rows] if kept.all() else student[rows][kept]
+        side = on_processor(some)[0]
         for place, (temperature, one) in enumerate(zip(temperatures, at_each, strict=True)):
             looked = look(side, one[rows][kept].to("cpu"), ks, temperature, place)
             for part in parts:
@@ -87,24 +84,13 @@ def look(
 ) -> Looked:
     """Lay out some finite rows at the teacher's temperature, its tail completed."""
     inside, tail = teacher.inside(), teacher.tail()
-    log_q = (student / temperature).log_softmax(-1)
-    ids = teacher.ids.long().clamp(min=0)
-    absent = torch.full_like(log_q, -torch.inf)
-    # An absent token must not write over a present one: the larger of both stays.
-    logs = absent.scatter_reduce(-1, ids, inside, "amax")
-    unknown = log_q.masked_fill(logs > -torch.inf, -torch.inf)
-    log_rest = unknown.logsumexp(-1, keepdim=True)
-    logs = torch.where(logs > -torch.inf, logs, log_q - log_rest + tail.unsqueeze(-1))
-    logs = torch.where((logs - log_q).abs() <= ROUNDING, log_q, logs)  # or noise has a direction
-    order = inside.sort(dim=-1, descending=True, stable=True).indices[:, : ks[-1]]
-    classes = ids.gather(-1, order)
-    theirs = largest(student, ks[-1])
-    known = Known(classes, overlap_of(classes, theirs, student.shape[1]), theirs[:, 0])
-    sides = (temperature * side.clamp(min=-1e5) for side in (log_q, logs))
-    rows = rows_of(*sides, temperature, known, ks)
+    ordered = inside.sort(dim=-1, descending=True, stable=True)
+    ids = teacher.ids.long().gather(-1, ordered.indices)
+    rows, unknown = rows_completed(student, ids, ordered.values, tail, ks, temperature)
     found = of_rows(rows, ks, temperature)
     mass = tail.exp()
     least = inside.masked_fill(~teacher.present, torch.inf).amin(-1).exp()
-    l2 = mass * (unknown - log_rest).exp().norm(dim=-1) + (mass * torch.minimum(least, mass)).sqrt()
+    shape = (unknown.square.sqrt() / unknown.mass).where(unknown.mass > 0, 0.0)
+    l2 = mass * shape + (mass * torch.minimum(least, mass)).sqrt()
     bounds = temperature * torch.stack((l2, 2 * mass, torch.full_like(mass, torch.nan)))
     return Looked(place, rows, found, {}, (rows, found), bounds)

@@ -164,9 +164,7 @@ def on_processor(*sides: Float[Tensor, "n c"]) -> list[Float[Tensor, "n c"]]:
 
 def groups_of(rows: Rows, ks: Sequence[int]) -> tuple[Group, Group]:
     """Return S and O for every K; the larger one's q - p is that of the other, which has digits."""
-    p, q, u = rows.top
-    e = q - p
-    each = torch.stack((p, e, q, p * p, p * e, e * e, p * q, q * q, e - p * u))
+    each = summands(*rows.top)
     at = torch.tensor(ks) - 1
     inside = each.cumsum(-1)[..., at]
     after = each.flip(-1).cumsum(-1).flip(-1)
@@ -174,6 +172,14 @@ def groups_of(rows: Rows, ks: Sequence[int]) -> tuple[Group, Group]:
     top, other = Group(*inside), Group(*(after + rows.tail[:, :-1].t().unsqueeze(-1)))
     moved = torch.where(top.p > other.p, -other.e, top.e)
     return top._replace(e=moved), other._replace(e=-moved)
+
+
+def summands(
+    p: Float[Tensor, "n m"], q: Float[Tensor, "n m"], u: Float[Tensor, "n m"]
+) -> Float[Tensor, "s n m"]:
+    """Return what every class adds to the sums of its group; u = log(q/p)."""
+    e = q - p
+    return torch.stack((p, e, q, p * p, p * e, e * e, p * q, q * q, e - p * u))
 
 
 def kept(top: Group, other: Group) -> tuple[Vector, Vector]:

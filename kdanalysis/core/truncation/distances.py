@@ -10,7 +10,7 @@ from typing import no_type_check
 import numpy as np
 
 from kdanalysis.core.loops import reordered
-from kdanalysis.core.sweep.elementary import bits_of, exact
+from kdanalysis.core.sweep.elementary import bits_of, exact, widest
 
 BLOCK = 1024  # classes whose probabilities stay in the first cache
 CELLS = 1024  # of a table of ratios, which stays there too
@@ -22,6 +22,7 @@ TOGETHER = 4  # factors whose sums stay in registers
 @reordered
 def add_terms(p, q, factors, found):
     """Add the sums of |factor q - p| for TOGETHER factors."""
+    widest()
     a, b, c, d = factors
     of_a, of_b, of_c, of_d = 0.0, 0.0, 0.0, 0.0
     for j in range(len(p)):
@@ -58,6 +59,7 @@ def term_by_term(p, q, factors, found):
 @reordered
 def beyond(p, q, low, high, sums):
     """Add p and q of the classes with q / p up to the lowest limit, and above the highest."""
+    widest()
     below_p, below_q, above_p, above_q = 0.0, 0.0, 0.0, 0.0
     for j in range(len(p)):
         below, above = q[j] <= low * p[j], q[j] > high * p[j]

@@ -207,7 +207,9 @@ function savable(figure) {
     next.focus();
   });
   bar.append(...buttons);
-  (figure.querySelector("figcaption") ?? figure).append(bar);
+  const caption = figure.querySelector("figcaption");
+  if (caption) caption.prepend(bar); // its text flows around
+  else figure.append(bar);
 }
 
 setTheme(remembered());

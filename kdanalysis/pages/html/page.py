@@ -5,17 +5,18 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from kdanalysis.draw.glyphs import tell_lacking
-from kdanalysis.pages.html.picture import make_picture
+from kdanalysis.pages.html.columns import in_columns
+from kdanalysis.pages.html.picture import Picture, make_pictures
 from kdanalysis.pages.html.section import ASIDE, Section
 from kdanalysis.pages.html.table import make_table
 from kdanalysis.pages.html.words import WORDS
@@ -52,16 +53,23 @@ def build(
     style = read("page.css") + (read("explorer.css") if explorer else "")
     script = read("page.js") + read("picker.js") + (read("explorer.js") if explorer else "")
     runs = list(lead.runs) if lead else []
-    shown = [show(place, section, runs) for place, section in enumerate(sections)]
+    asked = [  # no section's name starts so
+        (x, f"_{place}-{i}")
+        for place, one in enumerate(sections)
+        for i, x in enumerate(one.figures)
+    ]
+    asked += [(x, f"_lead-{i}") for i, x in enumerate(lead.figures)] if lead else []
+    asked += [(explorer.picture(), "_explorer")] if explorer else []
+    pictures = iter(make_pictures(asked))
+    shown = [show(section, pictures, runs) for section in sections]
     here = [one for one in shown if one["group"] != ASIDE]
     aside = [one for one in shown if one["group"] == ASIDE]
     tabled = [one for one in here if one["tables"]]
     groups = grouped(here)
-    drawn = [make_picture(x, f"_lead-{i}") for i, x in enumerate(lead.figures)] if lead else []
+    drawn = [next(pictures) for _ in lead.figures] if lead else []
     figures = [x.drawn for one in (*sections, *([lead] * bool(lead))) for x in one.figures]
     tell_lacking((drawn.figure, drawn.lacking) for drawn in figures)
-    static = make_picture(explorer.picture(), "_explorer") if explorer else None
-    sliders = explorer.html(not runs, static) if explorer else None
+    sliders = explorer.html(not runs, next(pictures)) if explorer else None
     first = [("verdict", "Verdict")] * bool(lead) + [("explorer", "Explorer")] * bool(explorer)
     last = [("collected", "Tables and words")] * bool(tabled)
     template = make_environment().from_string(read("page.html.j2"))
@@ -88,7 +96,7 @@ def build(
 def grouped(sections: Sequence[dict]) -> list[dict]:
     """Put neighbours of one group under its heading."""
     return [
-        {"title": title, "name": anchor(title), "sections": list(members)}
+        {"title": title, "name": anchor(title), "sections": in_columns(list(members))}
         for title, members in groupby(sections, key=lambda one: one["group"])
     ]
 
@@ -125,13 +133,10 @@ def data_text(value: object) -> Markup:
     return Markup(text.replace("<", "\\u003c"))
 
 
-def show(place: int, section: Section, runs: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what the template writes of the section at a place of the page."""
-    drawn = [
-        make_picture(shown, f"_{place}-{i}")  # no section's name starts so
-        for i, shown in enumerate(section.figures)
-    ]
-    pictures = [replace(one, table=one.table or section.name) for one in drawn]
+def show(section: Section, drawn: Iterator[Picture], runs: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what the template writes of a section, whose figures are drawn next."""
+    of_section = islice(drawn, len(section.figures))
+    pictures = [replace(one, table=one.table or section.name) for one in of_section]
     widest = max((one.width for one in pictures), default=WIDE * bool(section.tiles))
     return {
         "name": section.name,

@@ -1,10 +1,13 @@
 """A figure as something a page can hold: inline SVG, or a PNG where there are too many marks."""
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from markupsafe import Markup
 
+from kdanalysis.draw.cores import on_two_cores
 from kdanalysis.draw.drawn import DOTS_PER_INCH
 from kdanalysis.pages.html.section import Shown
 from kdanalysis.pages.html.svg import clean_svg
@@ -14,22 +17,35 @@ MOST_MARKS = 5000
 
 @dataclass(frozen=True)
 class Picture:
-    """A caption with either ``svg`` markup or the address of an embedded PNG, and its width."""
+    """A caption with either ``svg`` markup or the address of an embedded PNG, and its size."""
 
     caption: str
     svg: Markup | None = None
     png: str | None = None
     width: int = 0  # in CSS pixels
+    height: int = 0
     name: str = ""  # of its files
     table: str = ""  # the section whose table it shows
+
+
+def make_pictures(asked: Sequence[tuple[Shown, str]]) -> list[Picture]:
+    """Draw figures, each with the prefix of its ids; see :func:`make_picture`."""
+    made = on_two_cores([partial(_drawn_picture, *one) for one in asked])
+    for (shown, _), (_, files, lacking) in zip(asked, made, strict=True):
+        shown.drawn.take(files, lacking)
+    return [picture for picture, *_ in made]
+
+
+def _drawn_picture(shown: Shown, prefix: str) -> tuple[Picture, dict[str, bytes], dict[str, str]]:
+    return make_picture(shown, prefix), shown.drawn.files, shown.drawn.lacking
 
 
 def make_picture(shown: Shown, prefix: str) -> Picture:
     """Draw the figure; ``prefix`` keeps its ids apart from those of other figures."""
     if shown.drawn.marks <= MOST_MARKS:
         svg = Markup(clean_svg(shown.drawn.as_bytes("svg"), prefix))
-        width = round(shown.drawn.box.width * 96)
-        return Picture(shown.caption, svg, None, width, shown.name, shown.table)
+        size = (round(side * 96) for side in (shown.drawn.box.width, shown.drawn.box.height))
+        return Picture(shown.caption, svg, None, *size, shown.name, shown.table)
     return as_png(shown)
 
 
@@ -37,6 +53,6 @@ def as_png(shown: Shown) -> Picture:
     """Draw the figure as an embedded PNG."""
     png = shown.drawn.as_bytes("png")
     address = "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-    dots = int.from_bytes(png[16:20], "big")  # the width in the file's header
-    width = dots * 96 // DOTS_PER_INCH
-    return Picture(shown.caption, None, address, width, shown.name, shown.table)
+    dots = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # of the file's header
+    size = (side * 96 // DOTS_PER_INCH for side in dots)
+    return Picture(shown.caption, None, address, *size, shown.name, shown.table)

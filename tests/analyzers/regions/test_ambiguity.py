@@ -106,7 +106,8 @@ def test_bars_and_points_are_the_tables():
     assert right.lines[0].get_xdata().tolist() == expected.entropy.tolist()
     labels = [text.get_text() for text in right.get_yticklabels()]
     assert labels == [f"class{c}" for c in expected["class"]]
-    assert right.get_xlim() == pytest.approx((0, np.log(16)))
+    assert right.get_xlim()[0] == 0
+    assert right.get_xlim()[1] > expected.entropy.max()
     assert smallest_font(figure) >= 9
 
 
@@ -142,7 +143,7 @@ def test_classes_of_few_images_are_not_named_and_not_drawn_beside_larger_ones():
     assert "by class" not in ambiguity_reading(frame).sentence
     _, right = ambiguity_by_class(frame).axes
     assert len(right.get_yticklabels()) == 2 * MOST
-    assert right.get_xlabel().endswith("classes of 2 to 2 images)")
+    assert right.get_xlabel().endswith("; 2 images a class)")
 
 
 def test_few_images_that_the_teacher_gets_wrong_are_not_compared():

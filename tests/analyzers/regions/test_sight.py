@@ -17,7 +17,7 @@ from kdanalysis.analyzers.regions.sight import (
 )
 from kdanalysis.draw.colours import FAINT, VERMILION
 from kdanalysis.draw.names import short
-from tests.analyzers.readback import smallest_font
+from tests.analyzers.readback import smallest_font, smallest_letters_on_a_page
 from tests.analyzers.reference import regions, targets
 
 TEACHER, TARGET = regions(1)[:6], targets(2, 40, 5)[:6]
@@ -108,6 +108,7 @@ def test_the_image_stands_beside_with_its_label_and_the_teachers_class():
 def test_texts_stay_readable_and_scales_too_fine_for_names_are_left_out():
     figure = sight_of_image(drawable((1, 2, 4, 8)), IMAGE, 7, NAMES)
     assert smallest_font(figure) >= 9
+    assert smallest_letters_on_a_page(figure) >= 9.5
     assert {"2 x 2 cells", "4 x 4 cells"} <= set(panels(figure))
     assert "8 x 8 cells" not in panels(figure)
     assert "2 x 2 cells" in panels(sight_of_image(drawable((1, 2)), IMAGE, 7, NAMES))

@@ -134,7 +134,8 @@ def test_words_follow_the_numbers():
 @pytest.mark.parametrize(
     ("away", "claim"),
     [
-        ([0, 0.5, 0.2, 0.3], "is not seen: the divergence changes by -0.3 ± 0.0392"),
+        ([0, 0.5, 0.2, 0.3], "is seen not to hold: the divergence changes by -0.3 ± 0.0392"),
+        ([0, 0.199, 0.2, 0.3], "is not seen: the divergence changes by +0.001 ± 0.0392"),
         ([0, 0.5, 0.2, 0.3], "; nearer than the student are 1 of 2 (stone 2);"),
         ([0, 0.26, 0.28, 0.3], "; nearer than the student are 1 of 2 (stone 1);"),  # by two errors
         ([0, 0.5, 0.4, 0.3], "; nearer than the student are 0 of 2;"),
@@ -221,7 +222,8 @@ def test_alignment_is_drawn_and_told():
     assert alignment_reading(ALIGNMENT).number == "a and c 0.90 ± 0.05; b and c 0.60 ± 0.05"
     claim = "That a block of the student is most alike the teacher's block of its own place "
     told = alignment_reading(ALIGNMENT).sentence
-    assert told == f"{claim}is seen for 1 of 2: CKA leads by a +0.70 ± 0.10, b -0.20 ± 0.10."
+    seen = "is seen for 1 of 2, the opposite for 1"
+    assert told == f"{claim}{seen}: CKA leads by a +0.70 ± 0.10, b -0.20 ± 0.10."
     near = ALIGNMENT.assign(lead=[0.05, -0.05, -0.3, 0.3])
     assert alignment_reading(near).sentence.startswith(f"{claim}is seen for 1 of 2")
     before = alignment_reading(ALIGNMENT.drop(columns=["lead_half", "cka_half"])).sentence

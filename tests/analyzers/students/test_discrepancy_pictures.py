@@ -248,14 +248,18 @@ def test_students_are_compared_map_by_map():
     tables = {"kd": table(), "dkd": table(scale=0.5)}
     text = students_reading(tables).sentence
     assert text.startswith(
-        "Closer to its teacher than kd: dkd seen in centred logits (0.43 against 0.86), softmax ("
+        "Closer to its teacher than kd is dkd: seen in centred logits (0.43 against 0.86), softmax"
     )
     assert ", cannot be tested here in correlation (0.05 against 0.1). One student each" in text
     swapped = students_reading({"kd": tables["dkd"], "dkd": tables["kd"]}).sentence
-    assert swapped.startswith("Closer to its teacher than kd: dkd not seen in centred logits (0.86")
+    assert (
+        "kd is dkd: the opposite is seen in centred logits (0.86 against 0.43), soft"
+    ) in swapped
+    same = students_reading({"kd": tables["kd"], "dkd": tables["kd"]}).sentence
+    assert "kd is dkd: not seen in centred logits (0.86" in same
     mixed = tables["dkd"].assign(probability=9.0)
     part = students_reading({"kd": tables["kd"], "dkd": mixed}).sentence
-    assert "not seen in softmax (9 against" in part
+    assert "the opposite is seen in softmax (9 against" in part
     assert students_reading(TWO).number.startswith("centred logits: kd rms ")
     assert students_reading({"kd": TWO["kd"]}).sentence.startswith("One loss alone")
 
@@ -267,7 +271,7 @@ def test_students_of_several_seeds_are_compared_seed_by_seed():
         for seed in range(3)
     }
     text = students_reading(tables).sentence
-    assert "dkd seen in centred logits (" in text
+    assert "dkd: seen in centred logits (" in text
     assert "correlation (0.051 against 0.1). Intervals are over seeds" in text
     assert "cannot be tested here" not in text
 
@@ -289,7 +293,9 @@ def test_rounding_of_equal_correlations_is_no_difference():
 
 def test_other_students_are_held_against_the_first():
     text = students_reading({"one": TWO["kd"], "two": TWO["dkd"]}).sentence
-    assert text.startswith("Closer to its teacher than one: two not seen in centred logits (0.41")
+    assert text.startswith(
+        "Closer to its teacher than one is two: not seen in centred logits (0.41"
+    )
 
 
 def test_tables_that_cannot_be_drawn_are_refused():

@@ -160,7 +160,7 @@ def test_the_reading_says_shares_differences_and_what_the_picture_keeps(table):
     assert f"teacher {share_of(teacher.knn, 79)}, student {share_of(student.knn, 79)}" in (
         said.sentence
     )
-    assert f"less a student's: student {ahead.points()} (seen)." in said.sentence
+    assert f"do so more often than a student's: student {ahead.points()} (seen)." in said.sentence
     kept = sorted(100 * row.kept for row in (teacher, student))
     assert f"4 nearest it keeps {kept[0]:.0f} to {kept[1]:.0f} %" in said.sentence
     assert said.number == (
@@ -184,7 +184,10 @@ def test_students_are_held_against_plain_kd_and_a_shared_teacher_stands_once(tab
     kd = of_side(table, "student", "all").knn.iloc[0]
     lead = difference_of_shares(1.0, 79, kd, 79)
     said = networks_reading(tables).sentence
-    assert f"The other students' less kd's: dkd {lead.points()} (seen); one student each" in said
+    asked = "That other students' do more often than"
+    assert f"{asked} kd's: dkd {lead.points()} (seen); one student each" in said
+    behind = networks_reading({"dkd": table, "kd": other}).sentence
+    assert f"{asked} kd's: dkd {lead.negated.points()} (the opposite is seen)" in behind
     moved = other.assign(silhouette=other.silhouette / 2)
     assert list(networks({"kd": table, "dkd": moved})) == ["teacher", "kd", "teacher of dkd", "dkd"]
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from scipy import stats
 
-from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.students import relation
 from kdanalysis.analyzers.students.relation import NonTopRelation
 from kdanalysis.core.association import MEASURES
@@ -139,10 +138,3 @@ def test_another_k_does_not_merge():
 def test_a_top_group_of_all_classes_is_refused():
     with pytest.raises(ValueError, match=r"TopK\(k=12\) leaves a group empty"):
         NonTopRelation(12).update(STUDENT, TEACHER, TARGET)
-
-
-@pytest.mark.parametrize(
-    ("value", "said"), [(0.3, "seen"), (0.1, "not seen"), (-0.3, "the opposite is seen")]
-)
-def test_an_interval_on_the_other_side_is_told(value, said):
-    assert Interval(value, 0.2).side == said

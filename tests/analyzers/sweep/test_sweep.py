@@ -245,7 +245,7 @@ def test_the_sentence_follows_the_table():
     ends = example(12)
     ends.loc[ends.k == 6, "norm_low_top"] = 0.0  # as if by construction: it is passed over
     assert "largest at k = 6" not in sweep_reading(ends).sentence
-    assert "scale is not seen: from" in sweep_reading(example(growth=10.0)).sentence
+    assert "scale is seen not to hold: from" in sweep_reading(example(growth=10.0)).sentence
     assert "T²" not in sweep_reading(example(temperatures=(4.0,))).sentence
 
 

@@ -105,3 +105,13 @@ def test_a_student_that_is_its_teacher_leaves_the_card_and_a_uniform_student():
     flat = diagnose({"teacher_logits": torch.zeros(30, 6)})
     assert "KD has no gradient here" in flat.readings["candidates"].sentence
     assert flat.tables["candidates"].cosine[1:].isna().all()
+
+
+def test_rows_that_the_student_cannot_say_are_told():
+    teacher, student = logits(0), logits(1)
+    student[3:] = float("nan")
+    sides = {"teacher_logits": teacher, "student_logits": student}
+    told = rf"on {len(teacher)} samples, {len(teacher) - 3} of them with NaN or inf and left out"
+    with pytest.warns(RuntimeWarning, match=told):
+        own = diagnose(sides)
+    assert "for the student of the file (3 samples): " in own.readings["candidates"].sentence

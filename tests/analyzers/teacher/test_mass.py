@@ -118,7 +118,7 @@ def test_sentence_follows_the_table():
     told = mass_reading(few).sentence
     assert "is not seen: k = 2 (1 to 2) at T = 1, 3 (2 to 3) at T = 4" in told
     back = mass_reading(example(powers=(1.0, 3.0)).assign(n=10_000)).sentence
-    assert "with the temperature is not seen: k = 3 at T = 1, 2 at T = 4" in back
+    assert "with the temperature is seen not to hold: k = 3 at T = 1, 2 at T = 4" in back
     unknown = mass_reading(example().drop(columns="n")).sentence
     assert "cannot be tested here: k = 2 (interval unknown)" in unknown
     alone = mass_reading(few.query("temperature == 1")).sentence

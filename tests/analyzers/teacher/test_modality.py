@@ -9,7 +9,8 @@ import torch
 from scipy.stats import chi2, chi2_contingency, entropy
 from sklearn.metrics import log_loss
 
-from kdanalysis.analyzers.evidence import chance_spread, difference_of_shares
+from kdanalysis.analyzers.chance import chance_spread
+from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.teacher.modality import (
     LADDER,
     Modality,

@@ -1,5 +1,7 @@
 """Class profiles are pandas' group means, and are drawn with a stated choice of classes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -139,6 +141,20 @@ def test_names_are_not_read_as_math():
     assert not any(label.get_parse_math() for label in labels)
 
 
+@pytest.mark.parametrize("classes", [4, 8, 10, 12])
+def test_long_names_above_panels_leave_each_other_room(classes):
+    names = [f"great white whales {n}" for n in range(classes)]
+    figure = class_profiles(example(classes), names)
+    figure.canvas.draw()
+    rows = {}
+    for ax in figure.axes:
+        box = ax._left_title.get_window_extent()
+        rows.setdefault(round(box.y0), []).append((box.x0, box.x1))
+    assert sum(map(len, rows.values())) == classes
+    for row in map(sorted, rows.values()):
+        assert all(end < begin for (_, end), (begin, _) in pairwise(row))
+
+
 def test_sentence_follows_the_table():
     assert profile_reading(example(10)).sentence.startswith(
         "That most classes have a rival is seen: 10 of 10 classes (95 % interval from 67%)"
@@ -148,7 +164,7 @@ def test_sentence_follows_the_table():
         "40% of the mass" in profile_reading(example(10)).number
     )  # 0.2 of the 0.5 beside the true class
     assert profile_reading(example(10, rival=0.06)).sentence.startswith(
-        "That most classes have a rival is not seen"
+        "That most classes have a rival is seen not to hold: 0 of 10 classes"
     )
     certain = example(10).assign(probability=lambda t: (t.target == t["class"]).astype(float))
     assert profile_reading(certain).sentence.startswith("The teacher leaves no mass")

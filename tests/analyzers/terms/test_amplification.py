@@ -148,8 +148,8 @@ def test_factors_beyond_the_histogram_are_said_to_be():
     far = pd.DataFrame(rows).assign(
         loss="gdkd", term="low_other", count=9, share=1.0, n=9, distilled=1.0, non_finite=0
     )
-    assert "median above 1e36" in amplification_reading(far).number
-    assert "At T = 1 gdkd weighs low_other above 1e36 times" in amplification_reading(far).sentence
+    assert "median above 10³⁶" in amplification_reading(far).number
+    assert "At T = 1 gdkd weighs low_other above 10³⁶ times" in amplification_reading(far).sentence
 
 
 def test_an_unknown_loss_is_refused_with_what_there_is():

@@ -296,8 +296,8 @@ def test_logit_space_is_not_taken_for_a_layer_unless_it_is_alone():
 
 def test_sentence_says_when_nothing_fights():
     assert layer_conflict_reading(example(cosine=0.25)).sentence == (
-        "That two terms fight at a layer is not seen: the mean cosine is lowest for ce and high at "
-        "layer1, +0.45 ± 0.21, in logit space +0.45."
+        "That two terms fight at a layer is seen not to hold: the mean cosine is lowest for ce and "
+        "high at layer1, +0.45 ± 0.21, in logit space +0.45."
     )
 
 
@@ -309,10 +309,10 @@ def test_sentence_of_norms_names_the_longest_term():
     rows.loc[(rows.layer == "fc") & (rows.term_a == "ce"), "norm_a"] = 1e6
     assert layers_reading(rows).sentence == (
         "The term that pulls hardest: low_other at layer1 (cannot be tested here: 1.5 times the "
-        "next term); ce at fc (cannot be tested here: 3.33e+03 times the next term)."
+        "next term); ce at fc (cannot be tested here: 3,330 times the next term)."
     )
     assert layers_reading(example(steps=(0,))).number == (
-        "longest term at logits: low_other 3; layer1: low_other 30; fc: low_other 3e+02"
+        "longest term at logits: low_other 3; layer1: low_other 30; fc: low_other 300"
     )
 
 

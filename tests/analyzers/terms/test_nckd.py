@@ -170,7 +170,7 @@ def test_parts_without_samples_are_not_drawn():
 def test_sentence_follows_the_table():
     sentence, number = nckd_reading(example(0.5))
     assert sentence.startswith(
-        "More of nckd in the surer half of the samples is seen: the samples "
+        "That the surer half of the samples holds more of nckd is seen: the samples "
     )
     upper = (1 + 0.5 * np.arange(6, 11)).sum() / (1 + 0.5 * np.arange(1, 11)).sum()
     assert f"a probability above 0.50 hold {100 * upper:.1f} ± " in sentence
@@ -179,6 +179,7 @@ def test_sentence_follows_the_table():
     mixed = example(0.5)
     mixed["norm"] = 1.0
     assert "is not seen" in nckd_reading(mixed).sentence
+    assert "is seen not to hold" in nckd_reading(example(-0.05)).sentence
     unsure = example(0.5)
     unsure.loc[(unsure.part == "half") & (unsure.place == 2), "lowest"] = 0.99983
     assert "a probability above 0.99983 hold" in nckd_reading(unsure).sentence

@@ -15,7 +15,13 @@ from kdanalysis.analyzers.terms.share import TermShare, share_of_terms, share_re
 from kdanalysis.core.partition import TopK
 from kdanalysis.losses import DKD, GDKD
 from kdanalysis.losses.parts import KDParts
-from tests.analyzers.readback import legend_is_above, legend_texts, lines, smallest_font
+from tests.analyzers.readback import (
+    legend_is_above,
+    legend_texts,
+    lines,
+    smallest_font,
+    smallest_letters_on_a_page,
+)
 from tests.analyzers.reference import autograd_gradients, logits, probabilities, targets, top_mass
 
 STUDENT, TEACHER, TARGET = logits(0), logits(1), targets(2)
@@ -140,6 +146,7 @@ def test_bars_stack_to_the_whole():
     assert legend_texts(ax) == ["high", "low_other", "nckd"]
     assert "2 samples with NaN" in ax.get_xlabel()
     assert smallest_font(ax.figure) >= 9
+    assert smallest_letters_on_a_page(ax.figure) >= 9.5
     assert legend_is_above(ax)
 
 
@@ -202,7 +209,7 @@ def test_only_the_non_top_shares_are_drawn_a_panel_a_term():
     _, warm, same = left.lines
     assert warm.get_color() == same.get_color()
     assert (warm.get_linestyle(), same.get_linestyle()) == ("-", "--")
-    assert right.get_legend().get_title().get_text() == "nckd"
+    assert right.get_legend().get_title().get_text() == "nckd (number: the surest tenth)"
     ticks = [label.get_text() for label in left.get_xticklabels()]
     assert (ticks[0], ticks[-1]) == ("1\n.68", "10\n≈1")
     assert smallest_font(figure) >= 9
@@ -216,11 +223,13 @@ def test_a_decile_without_samples_is_left_out():
 
 def test_confidence_sentence_follows_the_table():
     sentence, number = confidence_reading(by_confidence())
-    assert "fall of the non-top share is seen in kd 30% to 1% (-29.0 ± 7.8 points)" in sentence
+    assert "most confident tenth: seen in kd 30% to 1% (-29.0 ± 7.8 points), gdkd" in sentence
     assert "gdkd 70% to 50% (-20.0 ± 7.8 points)." in sentence
     assert number == "kd: 30% to 1%; gdkd: 70% to 50%"
     sentence, _ = confidence_reading(by_confidence(gdkd_last=0.65))
     assert "; not seen in gdkd 70% to 65% (-5.0 ± 7.8 points)." in sentence
+    sentence, _ = confidence_reading(by_confidence(gdkd_last=0.9))
+    assert "; the opposite is seen in gdkd 70% to 90% (+20.0 ± 7.8 points)." in sentence
 
 
 def test_a_table_without_relations_is_refused():

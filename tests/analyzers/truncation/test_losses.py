@@ -11,7 +11,7 @@ from kdanalysis.analyzers.truncation.losses import (
     losses_reading,
     with_each_k,
 )
-from tests.analyzers.readback import lines, smallest_font
+from tests.analyzers.readback import lines, smallest_font, smallest_letters_on_a_page
 from tests.analyzers.truncation.rows import KS, N, fed, pair, plain
 
 STUDENT, TEACHER = pair()
@@ -117,3 +117,4 @@ def test_lines_are_the_medians_and_a_loss_without_k_is_level():
     assert ratio["far"] == ([8, 64], [3.0, 3.0])
     assert cosine["kd"] == ([8, 64], [1.0, 1.0])
     assert smallest_font(figure) >= 9
+    assert smallest_letters_on_a_page(figure) >= 9.5

@@ -101,7 +101,7 @@ def example(best: str = "bucket", flatters: bool = True) -> pd.DataFrame:
 def test_the_sentence_names_convention_and_k():
     reading = lost_reading(example())
     assert reading.sentence.startswith(
-        "No K up to 32 loses at most 5% in L1: of the conventions "
+        "Whether a K up to 32 loses at most 5% in L1 cannot be told: of the conventions "
         '"bucket" loses least at K = 32, 5.0% (4.5% to 5.5%) of the gradient in L1 and '
         "2.5% (2.3% to 2.8%) in L2 (500 rows)"
     )
@@ -109,7 +109,15 @@ def test_the_sentence_names_convention_and_k():
     assert '"bucket" 32 / more than 32' in reading.number
     other = lost_reading(example("none", flatters=False))
     assert other.sentence.startswith('To lose at most 5% in L1, take "none" with K = 16: of')
-    assert "That L2 flatters the tail is not seen." in other.sentence
+    assert "That L2 flatters the tail is seen not to hold." in other.sentence
+    assert other.number.startswith("K that loses at most 5% (upper end of the interval) at T = 1")
+    far = example().assign(share=0.2, low=0.19, high=0.21)
+    assert lost_reading(far).sentence.startswith("No K up to 32 loses at most 5% in L1: of")
+    unknown = lost_reading(far.assign(unknown=0.15))
+    assert unknown.sentence.startswith("Whether a K up to 32 loses at most 5% in L1 cannot be")
+    assert "(upper end of the interval, unknown tail added)" in unknown.number
+    near = example().assign(low=0.0, high=1.0)
+    assert "That L2 flatters the tail is not seen." in lost_reading(near).sentence
 
 
 def test_a_k_is_enough_only_where_all_above_it_are():

@@ -81,7 +81,7 @@ def example(most: float = 0.9, opposed: float = 0.2, error: float = 0.01) -> pd.
     [
         (
             example(),
-            "That a cache of T = 1 tells the tail at T = 4 is not seen: of K = 64 it bounds the",
+            "That a cache of T = 1 tells the tail at T = 4 is seen not to hold: of K = 64 it",
         ),
         (example(), "between 50.0% and 90.0%, and it is 60.0 ± 2.0 %"),
         (example(0.55), "That a cache of T = 1 tells the tail at T = 4 is seen"),

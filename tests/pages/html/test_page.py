@@ -2,7 +2,10 @@
 
 import base64
 import hashlib
+import os
 import re
+import sys
+import threading
 
 import pandas as pd
 import pytest
@@ -10,6 +13,8 @@ from page_reader import HOSTILE, Reader, draw
 
 from kdanalysis.pages.html import Section, Shown
 from kdanalysis.pages.html.page import build
+from kdanalysis.pages.lead import Lead
+from kdanalysis.pages.study import Study
 
 DRAWN = True  # the pictures are looked at
 
@@ -134,3 +139,50 @@ def test_a_page_tells_once_of_letters_that_no_font_has_and_lays_out_once_for_its
         build([Section("s", "S", figures=figures)], "T", {})
     assert len(caught) == 1
     assert all("box" in vars(shown.drawn) for shown in figures)
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """Give what sets how many cores there are."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    return lambda *known: monkeypatch.setattr(os, "sched_getaffinity", lambda process: {*known})
+
+
+def drawn_elsewhere(figures):
+    return [one for one in figures if "box" not in vars(one.drawn) and "svg" in one.drawn.files]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="one process elsewhere")
+def test_two_cores_draw_the_same_page_and_tell_the_same_once(cores, tmp_path, recwarn):
+    pages, files = [], []
+    for known in ((0,), (0, 1)):
+        cores(*known)
+        figures = [Shown(f"{n}", draw(n + 2, "猫" * (n % 2)), f"{n}") for n in range(8)]
+        sections = [Section(f"s{n}", "S", figures=figures[n : n + 3]) for n in (0, 3)]
+        lead = Lead(["a line"], figures[6:])
+        pages.append(build(sections, "T", {}, lead))
+        assert bool(drawn_elsewhere(figures)) == (known == (0, 1))
+        study = Study("T", {}, {}, lambda given=sections: given, lead=lambda given=lead: given)
+        folder = tmp_path / f"{len(known)}"
+        folder.mkdir()
+        study.write_figures(folder, ("svg", "png"))
+        files.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert pages[0] == pages[1]
+    pictures = [a for _, a in Reader(pages[1]).tags if a.get("role") == "img"]
+    assert [one["aria-label"][0] for one in pictures] == [*"67", *"012345"]
+    assert files[0] == files[1]
+    assert len(files[0]) == 16
+    assert [str(one.message).partition(":")[0] for one in recwarn] == [
+        "DejaVu Sans lacks letters of 猫"
+    ] * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="one process elsewhere")
+def test_a_figure_that_cannot_be_drawn_is_told_of_in_its_own_words(cores, capfd):
+    cores(0, 1)
+    figures = [Shown(f"{n}", draw(), f"{n}") for n in range(8)]
+    figures[5].figure.axes[0].set_xlabel(r"$\later$")
+    figures[2].figure.axes[0].set_xlabel(r"$\nonsense$")
+    with pytest.raises(ValueError, match="nonsense"):
+        build([Section("s", "S", figures=figures)], "T", {})
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,122 @@
+"""Pictures drawn on two cores: a forked process does those that this one has not begun."""
+
+import logging
+import multiprocessing
+import os
+import pickle
+import select
+import signal
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import IO, Any
+
+FEWEST = 4  # tasks that are worth a process
+PATIENCE = 20.0  # seconds for the last task of the other process
+NUMBER = 2  # bytes of a task's place in the pipe
+ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+
+
+def on_two_cores(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Return what every task returns; a forked process does some of them, where that is safe.
+
+    It is on Linux, with two cores, and without other threads of Python's, whose locks would stay
+    locked in the fork. What the fork does not do, because it was ended, or because a task raised,
+    warned or logged something, is done here in order: all that is said is what one process says.
+
+    Args:
+        tasks: to be done in any order, in either process, with no threads of OpenMP; the fork
+            pickles what they return.
+    """
+    found = _shared(tasks) if len(tasks) >= FEWEST and _can_fork() else {}
+    return [found[place] if place in found else task() for place, task in enumerate(tasks)]
+
+
+def _can_fork() -> bool:
+    return (
+        sys.platform == "linux"
+        and len(os.sched_getaffinity(0)) > 1
+        and threading.active_count() == 1
+        and not multiprocessing.current_process().daemon  # such a one has no children
+    )
+
+
+def _shared(tasks: Sequence[Callable[[], Any]]) -> dict[int, Any]:
+    """Return what both processes did, by its place; after an error in this one, what came of it."""
+    found: dict[int, Any] = {}
+    with suppress(OSError), _places(len(tasks)) as places, tempfile.TemporaryFile() as file:
+        with _forked(_help, tasks, places, file) as other, suppress(Exception):
+            for number in iter(partial(os.read, places, NUMBER), b""):
+                place = int.from_bytes(number)
+                found[place] = tasks[place]()
+            other.join(PATIENCE)
+        file.seek(0)
+        with suppress(EOFError, pickle.UnpicklingError):  # its end, or where the fork was ended
+            while True:
+                found.update([pickle.load(file)])
+    return found
+
+
+@contextmanager
+def _places(count: int) -> Iterator[int]:
+    """Give a pipe from which both processes read what is to be done next, each place once."""
+    queue, end = os.pipe()
+    try:
+        most = min(count, select.PIPE_BUF // NUMBER)  # what a pipe holds for certain
+        os.write(end, b"".join(place.to_bytes(NUMBER) for place in range(most)))
+        os.close(end)
+        yield queue
+    finally:
+        os.close(queue)
+
+
+@contextmanager
+def _forked(run: Callable[..., None], *given: Any) -> Iterator[Any]:
+    """Give a process that runs a function; none is left after the block, however it ends."""
+    process = multiprocessing.get_context("fork").Process(target=run, args=given, daemon=True)
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        with warnings.catch_warnings():  # Python 3.12 warns of threads, also of idle ones of torch
+            warnings.simplefilter("ignore", DeprecationWarning)
+            process.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        yield process
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        if process.pid is not None:
+            process.kill()
+            process.join()
+
+
+def _help(tasks: Sequence[Callable[[], Any]], places: int, file: IO[bytes]) -> None:
+    """Do tasks, and write what is to be said of none, until all are begun or nobody waits."""
+    for number in ENDING:  # Ctrl-C comes to both: the other one ends this one
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    handler = logging.Handler()
+    handler.emit = _refuse
+    logging.root.handlers = [handler]
+    waiting = multiprocessing.parent_process()
+    with suppress(OSError):
+        for number in iter(partial(os.read, places, NUMBER), b""):
+            if not waiting.is_alive():
+                break
+            place = int.from_bytes(number)
+            file.write(_done(place, tasks[place]))
+            file.flush()
+
+
+def _done(place: int, task: Callable[[], Any]) -> bytes:
+    """Return the place and what the task returned; nothing where it raised, warned or logged."""
+    with suppress(Exception), warnings.catch_warnings(record=True) as said:
+        done = pickle.dumps((place, task()))
+        return b"" if said else done
+    return b""
+
+
+def _refuse(record: logging.LogRecord) -> None:
+    raise RuntimeError(record.getMessage())

@@ -1,0 +1,69 @@
+"""How far students' accuracies may differ by chance: sample by sample, where all saw the same."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from kdanalysis.studies.source import Source
+
+NEEDED = ("teacher_logits", "student_logits", "target")
+
+
+def paired_errors(sources: Mapping[str, Source]) -> dict[str, pd.DataFrame] | None:
+    """Standard errors of the differences of two students, of their samples one by one.
+
+    Of d, 1 where one student alone is right, -1 where the other alone is, else 0, over n samples:
+    sqrt(var(d) / n). Rows with NaN or infinite logits, or without a label, are left out for all.
+
+    Args:
+        sources: by name.
+
+    Returns:
+        ``agreement`` with the teacher and ``student_accuracy``: a row and a column a source. None
+        where they are steps of trainings, lack a column, or their labels or ids differ: those are
+        other samples.
+    """
+    for one in sources.values():
+        if one.kept or one.over_steps or not {*NEEDED} <= {*one.columns("samples")}:
+            return None
+    if len({one.num_rows for one in sources.values()}) > 1:
+        return None
+    ids = all("sample_id" in one.columns("samples") for one in sources.values())
+    columns = [*NEEDED, *["sample_id"] * ids]
+    size = min(one.batch_size("samples") for one in sources.values())
+    parts = [one.batches("samples", columns, size) for one in sources.values()]
+    sums = {name: Differences(len(sources)) for name in ("agreement", "student_accuracy")}
+    for batches in zip(*parts, strict=True):
+        first = batches[0]
+        if any((one[key] != first[key]).any() for one in batches for key in columns[2:]):
+            return None
+        sides = [[one[side] for one in batches] for side in NEEDED[:2]]
+        known = np.all([np.isfinite(x).all(1) for side in sides for x in side], 0)
+        known &= first["target"] >= 0
+        said, taught = ([x[known].argmax(1) for x in side] for side in reversed(sides))
+        sums["agreement"].add(np.equal(taught, said))
+        sums["student_accuracy"].add(np.equal(said, first["target"][known]))
+    names = list(sources)
+    return {q: pd.DataFrame(one.errors(), names, names) for q, one in sums.items()}
+
+
+class Differences:
+    """Sums of what students get right, alone and together."""
+
+    def __init__(self, count: int) -> None:
+        self.n, self.together = 0, np.zeros((count, count))
+
+    def add(self, right: np.ndarray) -> None:
+        """Add samples: which student (row) is right on which (column)."""
+        self.n += right.shape[1]
+        self.together += right.astype(float) @ right.T.astype(float)
+
+    def errors(self) -> np.ndarray:
+        """Standard errors of all differences of means; NaN of fewer than two samples."""
+        if self.n < 2:
+            return np.full_like(self.together, np.nan)
+        alone = np.diag(self.together)
+        apart = alone[:, None] + alone - 2 * self.together  # where one of two alone is right
+        mean = (alone[:, None] - alone) / self.n
+        return np.sqrt(np.maximum(apart / self.n - mean**2, 0) / self.n)

@@ -1,0 +1,231 @@
+"""Two processes share tasks: what comes of it, and what is said, is what one process does."""
+
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from functools import partial
+
+import pytest
+
+from kdanalysis.draw import cores
+from kdanalysis.draw.cores import on_two_cores
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="one process elsewhere")
+HERE = os.getpid()
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch):
+    """Two cores and no threads, whatever runs the tests; after the test no process is left."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield monkeypatch
+    signal.signal(signal.SIGINT, before)
+    assert multiprocessing.active_children() == []
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # nor one that nobody has waited for
+
+
+def placed(place: int, there=lambda: None, here=lambda: None, seconds: float = 0.02):
+    """Return the place and the process that did it, after what either has to do."""
+    time.sleep(seconds)
+    (here if os.getpid() == HERE else there)()
+    return place, os.getpid()
+
+
+def tasks(count: int = 8, **given):
+    return [partial(placed, place, **given) for place in range(count)]
+
+
+def end_itself(number: int = signal.SIGKILL) -> None:
+    os.kill(os.getpid(), number)
+
+
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+def test_two_processes_share_the_tasks_and_their_order_stays():
+    found = on_two_cores(tasks())
+    assert [place for place, _ in found] == list(range(8))
+    done = [process for _, process in found]
+    assert len({*done}) == 2
+    assert done.count(HERE) >= 2
+
+
+def test_the_last_task_of_the_other_process_is_waited_for():
+    found = on_two_cores(tasks(there=partial(time.sleep, 0.4)))
+    assert len({process for _, process in found}) == 2
+
+
+def one_core(patch):
+    patch.setattr(os, "sched_getaffinity", lambda process: {0})
+
+
+def another_thread(patch):
+    patch.setattr(threading, "active_count", lambda: 2)
+
+
+def elsewhere(patch):
+    patch.setattr(sys, "platform", "darwin")
+
+
+def a_child_of_a_pool(patch):
+    patch.setitem(multiprocessing.current_process()._config, "daemon", True)
+
+
+def no_memory(patch):
+    def fork():
+        raise BlockingIOError
+
+    patch.setattr(os, "fork", fork)
+
+
+def no_disk(patch):
+    patch.setattr("tempfile.tempdir", "/nowhere")
+
+
+NO_FORK = [one_core, another_thread, elsewhere, a_child_of_a_pool, no_memory, no_disk]
+
+
+@pytest.mark.parametrize("lacking", NO_FORK)
+def test_where_a_fork_cannot_be_or_does_not_pay_one_process_does_all(two_cores, lacking):
+    lacking(two_cores)
+    assert on_two_cores(tasks()) == [(place, HERE) for place in range(8)]
+
+
+def test_a_few_tasks_are_not_worth_a_process():
+    assert {process for _, process in on_two_cores(tasks(cores.FEWEST - 1))} == {HERE}
+    assert on_two_cores([]) == []
+
+
+def test_what_a_killed_process_had_begun_is_done_here():
+    found = on_two_cores(tasks(there=end_itself))
+    assert found == [(place, HERE) for place in range(8)]
+
+
+def test_half_a_result_is_no_result(two_cores):
+    def write_half(tasks, places, file):
+        file.write(pickle.dumps((0, "x" * 100))[:-20])
+        file.flush()
+
+    two_cores.setattr(cores, "_help", write_half)
+    assert on_two_cores(tasks()) == [(place, HERE) for place in range(8)]
+
+
+def test_nobody_waits_long_for_a_process_that_hangs(two_cores):
+    two_cores.setattr(cores, "PATIENCE", 0.1)
+    start = time.perf_counter()
+    found = on_two_cores(tasks(there=partial(time.sleep, 60)))
+    assert found == [(place, HERE) for place in range(8)]
+    assert time.perf_counter() - start < 5
+
+
+def test_what_cannot_be_sent_is_done_here():
+    found = on_two_cores([lambda: time.sleep(0.02) or threading.Lock() for _ in range(8)])
+    assert len({*map(id, found)}) == 8
+
+
+@pytest.mark.parametrize("seconds", [0, 0.02])  # the first is done here, or by either
+def test_of_several_errors_the_first_is_raised_once(seconds, capfd):
+    given = tasks(20, seconds=seconds)
+    for place in (7, 3, 12):
+        given[place] = partial(fail, f"picture {place}")
+    with pytest.raises(ValueError, match="picture 3"):
+        on_two_cores(given)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_error_of_the_other_process_alone_is_none():
+    found = on_two_cores(tasks(there=partial(fail, "there")))
+    assert found == [(place, HERE) for place in range(8)]
+
+
+def test_a_warning_is_given_as_often_as_by_one_process():
+    warn = partial(warnings.warn, "look", RuntimeWarning)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        on_two_cores(tasks(there=warn, here=warn))
+    assert [str(one.message) for one in said] == ["look"] * 8
+
+
+def test_a_line_of_a_log_is_written_as_often_as_by_one_process(caplog, capfd):
+    log = partial(logging.getLogger("matplotlib.font_manager").warning, "no such font")
+    on_two_cores(tasks(there=log, here=log))
+    assert caplog.messages == ["no such font"] * 8
+    assert capfd.readouterr() == ("", "")
+
+
+def test_python_does_not_speak_of_forks_and_threads(two_cores):
+    fork = os.fork
+
+    def warning_fork():  # as Python 3.12 does where torch has threads
+        warnings.warn("multi-threaded, use of fork() may lead to deadlocks", DeprecationWarning, 2)
+        return fork()
+
+    two_cores.setattr(os, "fork", warning_fork)
+    assert len({process for _, process in on_two_cores(tasks())}) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_both(number, capfd):
+    def leave(number, frame):
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        on_two_cores(tasks(here=partial(end_itself, number), there=partial(time.sleep, 60)))
+    signal.signal(signal.SIGTERM, before)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_ctrl_c_that_comes_to_both_is_left_to_this_one(capfd):
+    found = on_two_cores(tasks(there=partial(end_itself, signal.SIGINT)))
+    assert len({process for _, process in found}) == 2
+    assert capfd.readouterr() == ("", "")
+
+
+def test_who_can_end_this_process_can_end_the_other():
+    before = signal.signal(signal.SIGTERM, lambda *given: None)
+    found = on_two_cores(tasks(there=partial(end_itself, signal.SIGTERM)))
+    signal.signal(signal.SIGTERM, before)
+    assert found == [(place, HERE) for place in range(8)]
+
+
+def test_signals_reach_this_process_as_before():
+    before, masks = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP}), []
+    on_two_cores(tasks(here=lambda: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))))
+    masks.append(signal.pthread_sigmask(signal.SIG_SETMASK, before))
+    assert masks == [{*before, signal.SIGHUP}] * len(masks)
+
+
+ORPHAN = """
+import os, signal, sys, threading, time
+from functools import partial
+from kdanalysis.draw.cores import on_two_cores
+os.sched_getaffinity = lambda process: {0, 1}
+here = os.getpid()
+def work():
+    if os.getpid() == here:
+        time.sleep(0.2)
+        os.kill(here, signal.SIGKILL)
+    open(sys.argv[1], "a").write("x")
+    time.sleep(0.1)
+on_two_cores([work] * 50)"""
+
+
+def test_nobody_works_on_for_a_process_that_was_killed(tmp_path):
+    done = subprocess.run([sys.executable, "-c", ORPHAN, tmp_path / "log"])
+    assert done.returncode == -signal.SIGKILL
+    time.sleep(0.5)
+    begun = len((tmp_path / "log").read_text())
+    time.sleep(0.4)
+    assert 1 <= len((tmp_path / "log").read_text()) == begun < 10

@@ -1,0 +1,67 @@
+"""Students held against each other sample by sample: the errors of numpy, or none at all."""
+
+import numpy as np
+import pytest
+
+from kdanalysis.studies.opening import open_source
+from kdanalysis.studies.paired import paired_errors
+
+RNG = np.random.default_rng(0)
+N, C = 301, 5
+TEACHER, TARGET = RNG.normal(size=(N, C)), RNG.integers(C, size=N)
+NOISE = {"a": 1, "b": 2, "c": 3}
+STUDENTS = {name: TEACHER + noise * RNG.normal(size=(N, C)) for name, noise in NOISE.items()}
+
+
+def sources(**changed):
+    arrays = {"teacher_logits": TEACHER, "target": TARGET, "sample_id": np.arange(N)}
+    return {
+        name: open_source(arrays | {"student_logits": logits} | changed.get(name, {}))
+        for name, logits in STUDENTS.items()
+    }
+
+
+def by_hand(right, one, other):
+    return (right[one] - right[other]).std() / np.sqrt(len(right[one]))
+
+
+def test_errors_are_those_of_differences_of_single_samples():
+    found = paired_errors(sources())
+    said = {name: logits.argmax(1) for name, logits in STUDENTS.items()}
+    for quantity, wanted in (("agreement", TEACHER.argmax(1)), ("student_accuracy", TARGET)):
+        right = {name: (one == wanted).astype(float) for name, one in said.items()}
+        for one in "abc":
+            for other in "abc":
+                expected = by_hand(right, one, other)
+                assert found[quantity].loc[one, other] == pytest.approx(expected, abs=1e-12)
+
+
+def test_rows_that_one_source_cannot_say_are_left_out_of_all():
+    logits, target = STUDENTS["b"].copy(), TARGET.copy()
+    logits[:7], target[20:30] = np.nan, -1
+    changed = {name: {"target": target} for name in "abc"}
+    changed["b"] |= {"student_logits": logits}
+    found = paired_errors(sources(**changed))["student_accuracy"]
+    kept = np.r_[7:20, 30:N]
+    right = {n: (x.argmax(1) == TARGET)[kept].astype(float) for n, x in STUDENTS.items()}
+    assert found.loc["a", "c"] == pytest.approx(by_hand(right, "a", "c"))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"target": (TARGET + 1) % C},
+        {"sample_id": np.arange(N)[::-1]},
+        {"teacher_logits": TEACHER[1:], "student_logits": TEACHER[1:], "target": TARGET[1:]}
+        | {"sample_id": np.arange(N - 1)},
+        {"step": np.zeros(N, int)},
+    ],
+    ids=["labels", "ids", "rows", "steps"],
+)
+def test_other_samples_have_none(changed):
+    assert paired_errors(sources(c=changed)) is None
+
+
+def test_without_labels_there_are_none():
+    arrays = {"teacher_logits": TEACHER, "student_logits": STUDENTS["a"]}
+    assert paired_errors({name: open_source(arrays) for name in "ab"}) is None
