@@ -69,6 +69,8 @@ def diagnose(
         title = heading(source, file, without_label(source))
         print_frame(wide_card(study.tables["teacher"]), title=title)
         print_candidates(study)
+        if note := study.facts.get("student"):
+            typer.echo(f"The file's student is {note}.")
         if note := left_out_fact(source.info.num_classes):
             typer.echo(f"\nLeft out: {note}.")
         write(study)

@@ -72,7 +72,12 @@ class Drawn:
         return self.files[kind]
 
     def take(self, files: dict[str, bytes], lacking: dict[str, str]) -> None:
-        """Have what a copy of this in another process has drawn, and the letters it lacked."""
+        """Have what a copy of this in another process has drawn, and the letters it lacked.
+
+        Where it lacked some this is laid out too: only then its ticks have the texts to be told.
+        """
+        if lacking:
+            self.box  # noqa: B018
         self.files |= files
         self.lacking |= lacking
 

@@ -25,13 +25,12 @@ from kdanalysis.analyzers.terms.amplification import Amplification
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.vocabulary import VOCABULARY
-from kdanalysis.core.warn import warn
 from kdanalysis.losses import DKD, GDKD, parse_loss
 from kdanalysis.pages.html import ASIDE, Section, Tile
 from kdanalysis.pages.known import kept_known_study, known_study
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
-from kdanalysis.studies.compute import Watch, compute, left_out, unwatched
+from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, label_fact, left_out_fact, stated
 from kdanalysis.studies.opening import Given, open_source
 from kdanalysis.studies.run import MOST_CLASSES, embedding_fact, embedding_of
@@ -77,6 +76,7 @@ def diagnose(
         "cut": cut_fact(source),
         "files": getattr(source.logits, "order", None),
         "labels": label_fact(source),
+        "student": student_fact(source, tables.get("candidates")),
         "left out": left_out_fact(source.info.num_classes),
         "no embedding": embedding_fact(source),
     }
@@ -137,15 +137,27 @@ def candidates_of(
     if len(chosen) < 2:
         return candidate_table(chosen, None)
     losses = {name: parse_loss(loss) for name, (loss, _) in chosen.items()}
-    own = source.run is None and "student_logits" in source.columns()
-    students = {OWN: LossDirection(losses, source.marks())} if own else {}
+    students = {OWN: LossDirection(losses, source.marks())} if _has_student(source) else {}
     for student, held in (students | {UNIFORM: FromUniform(losses)}).items():
         direction = compute(source, {"direction": held}, device, watch)["direction"]
-        if student == OWN and (note := left_out(direction)):
-            warn(f"the student is looked at on {source.num_rows:,} samples{note}")
         if direction.cosine.notna().any():  # a student that is its teacher has no gradient
             return candidate_table(chosen, direction, student)
     return candidate_table(chosen, None)
+
+
+def student_fact(source: Source, candidates: pd.DataFrame | None) -> str | None:
+    """Say on how many samples the file's student is looked at; None where on all, or at none."""
+    if candidates is None or len(candidates) < 2 or not _has_student(source):
+        return None
+    if candidates.student.iloc[0] != OWN:
+        return "not looked at: no sample of it is finite, or its logits are the teacher's"
+    n = int(candidates.n.iloc[0])
+    why = "the others hold NaN or inf, or lack the label that DKD needs"
+    return f"looked at on {n:,} of {source.num_rows:,} samples: {why}" * (n < source.num_rows)
+
+
+def _has_student(source: Source) -> bool:
+    return source.run is None and "student_logits" in source.columns()
 
 
 def card_section(card: pd.DataFrame, run: str = "", place: int = 1) -> Section:

@@ -111,7 +111,12 @@ def test_rows_that_the_student_cannot_say_are_told():
     teacher, student = logits(0), logits(1)
     student[3:] = float("nan")
     sides = {"teacher_logits": teacher, "student_logits": student}
-    told = rf"on {len(teacher)} samples, {len(teacher) - 3} of them with NaN or inf and left out"
-    with pytest.warns(RuntimeWarning, match=told):
-        own = diagnose(sides)
+    own = diagnose(sides)
+    told = f"looked at on 3 of {len(teacher):,} samples: the others hold NaN or inf"
+    assert own.facts["student"].startswith(told)
     assert "for the student of the file (3 samples): " in own.readings["candidates"].sentence
+    for student in (teacher, torch.full_like(teacher, float("nan"))):
+        facts = diagnose({"teacher_logits": teacher, "student_logits": student}).facts
+        assert facts["student"].startswith("not looked at: no sample of it is finite, or its")
+    whole = {"teacher_logits": teacher, "student_logits": logits(1)}
+    assert "student" not in diagnose(whole).facts
