@@ -75,7 +75,7 @@ def runs_study(
         for name, one in sources.items()
     }
     errors = paired_errors(sources)
-    frame = overview(sources, tables, errors)
+    frame, right = overview(sources, tables, errors), (errors or {}).get("student_accuracy")
     first = next(iter(sources.values()))
     parts = by_noun(tables, list(BY_RUN))
     silent = [name for name, one in parts.get("direction", {}).items() if is_silent(one)]
@@ -108,9 +108,7 @@ def runs_study(
         lambda: arranged(sections()),
         first.info.classes,
         ("csv", "parquet"),
-        lead=lambda: lead_of(
-            parts, explorer, runs=list(sources), errors=errors and errors["student_accuracy"]
-        ),
+        lead=lambda: lead_of(parts, explorer, runs=list(sources), errors=right),
         explorer=explorer,
     )
 

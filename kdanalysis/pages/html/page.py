@@ -53,14 +53,7 @@ def build(
     style = read("page.css") + (read("explorer.css") if explorer else "")
     script = read("page.js") + read("picker.js") + (read("explorer.js") if explorer else "")
     runs = list(lead.runs) if lead else []
-    asked = [  # no section's name starts so
-        (x, f"_{place}-{i}")
-        for place, one in enumerate(sections)
-        for i, x in enumerate(one.figures)
-    ]
-    asked += [(x, f"_lead-{i}") for i, x in enumerate(lead.figures)] if lead else []
-    asked += [(explorer.picture(), "_explorer")] if explorer else []
-    pictures = iter(make_pictures(asked))
+    pictures = all_pictures(sections, lead, explorer)
     shown = [show(section, pictures, runs) for section in sections]
     here = [one for one in shown if one["group"] != ASIDE]
     aside = [one for one in shown if one["group"] == ASIDE]
@@ -91,6 +84,18 @@ def build(
         policy=content_policy(style, script),
     )
     return page.lstrip()
+
+
+def all_pictures(sections: Sequence[Section], lead: Any, explorer: Any) -> Iterator[Picture]:
+    """Draw the figures of a page at once: those of sections, of the lead, of the explorer."""
+    asked = [  # no section's name starts so
+        (x, f"_{place}-{i}")
+        for place, one in enumerate(sections)
+        for i, x in enumerate(one.figures)
+    ]
+    asked += [(x, f"_lead-{i}") for i, x in enumerate(lead.figures)] if lead else []
+    asked += [(explorer.picture(), "_explorer")] if explorer else []
+    return iter(make_pictures(asked))
 
 
 def grouped(sections: Sequence[dict]) -> list[dict]:
