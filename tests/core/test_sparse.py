@@ -278,4 +278,5 @@ def test_probabilities_are_told_from_log_probabilities_and_from_logits():
     with pytest.warns(RuntimeWarning, match="all 6 rows of these logits lie between 0 and 1"):
         SparseTeacher(ids, np.exp(logprobs), kind="logits")
     SparseTeacher(ids, logprobs, kind="logits")
+    SparseTeacher(ids, np.zeros_like(logprobs), kind="logits")
     SparseTeacher(ids, np.exp(logprobs) + np.arange(6)[:, None], kind="logits")
