@@ -5,9 +5,10 @@ from typing import no_type_check
 
 import numpy as np
 
-from kdanalysis.core.sweep.elementary import exact, exp, expm1, log_ratio, summed
+from kdanalysis.core.sweep.elementary import exact, exp, expm1, log_ratio, summed, widest
 from kdanalysis.core.sweep.groups import NEAR, ROUNDING
 
+LANES = 32  # samples looked at together
 CLASS = (1 << 32) - 1  # bits of a key that hold its class
 
 
@@ -45,6 +46,7 @@ def lay_out(keys, student, teacher, ranked, extremes):
 @summed
 def distribute(student, teacher, top_s, top_t, temperature, p, e, ratio):
     """Fill in what ``groups.Pair`` holds; return shift, the norm of e - (1 - shift) p, entropy."""
+    widest()
     inverse = 1.0 / temperature
     norm_p, norm_q, dot, apart = 0.0, 0.0, 0.0, 0
     for j in range(len(p)):
@@ -106,3 +108,21 @@ def gather_up(p, e, ratio, shift, group):
         value -= p[j] * log_ratio(gap * inverse, (ratio[j] + shift) * inverse)
     group[0], group[1], group[2], group[3] = mass, excess, mean, squares
     group[4], group[5], group[6] = along, within, max(value, 0.0)
+
+
+@no_type_check
+@exact
+def rows_for(rows, classes):
+    """Make p, e and ratio of so many samples, which begin at different places of the cache."""
+    width = classes // 16 * 16 + 24
+    return np.ones((rows, width)), np.ones((rows, width)), np.ones((rows, width))
+
+
+@no_type_check
+@exact
+def lay_across(p, e, ratio, parts):
+    """Make every class a group of its own: P, E, R and A, as in ``loops``, of all samples."""
+    for j in range(len(parts)):
+        for i in range(LANES):
+            parts[j, i], parts[j, LANES + i] = p[i, j], e[i, j]
+            parts[j, 2 * LANES + i], parts[j, 3 * LANES + i] = ratio[i, j], p[i, j] * p[i, j]

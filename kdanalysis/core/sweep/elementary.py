@@ -9,6 +9,7 @@ from typing import Any, no_type_check
 
 from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from kdanalysis.core.sweep.groups import ALMOST_GONE
@@ -16,9 +17,9 @@ from kdanalysis.core.sweep.groups import ALMOST_GONE
 CONTEXT = {"nogil": True, "error_model": "numpy"}
 
 
-def compiled(*fastmath: str) -> Callable:
+def compiled(*fastmath: str, **options: bool) -> Callable:
     """Return a decorator that compiles; what is compiled is kept where any folder takes it."""
-    options: dict[str, Any] = CONTEXT | {"fastmath": set(fastmath)}
+    options: dict[str, Any] = CONTEXT | options | {"fastmath": set(fastmath)}
 
     def compile_(function: Callable) -> Callable:
         try:
@@ -31,6 +32,8 @@ def compiled(*fastmath: str) -> Callable:
 
 # Nothing is reordered: the masses of a saturated teacher would lose their digits.
 exact = compiled("contract")
+# Too long to be put in place of its calls otherwise, where a loop could not be vectorised.
+inlined = compiled("contract", forceinline=True)
 # Sums over classes or samples may be reordered, which lets them use vector registers.
 summed = compiled("contract", "reassoc", "nsz")
 
@@ -40,7 +43,7 @@ summed = compiled("contract", "reassoc", "nsz")
 def widest(context):
     """Let a function have the widest vector registers; LLVM's choice for many CPUs is half of them.
 
-    It pays in long loops without divisions and roots, which no wider register makes faster.
+    It pays where divisions and roots are few, which no wider register makes faster.
     """
 
     def allow(context, builder, signature, values):
@@ -49,6 +52,24 @@ def widest(context):
         return context.get_dummy_value()
 
     return types.void(), allow
+
+
+@no_type_check
+@intrinsic(prefer_literal=True)
+def sum_from(context, array, start, size):
+    """The sum of ``size`` numbers of a contiguous array, a constant, in vector registers."""
+
+    def add(context, builder, signature, values):
+        lanes = ir.VectorType(ir.DoubleType(), size.literal_value)
+        data = context.make_array(array)(context, builder, values[0]).data
+        place = builder.bitcast(builder.gep(data, [values[1]]), lanes.as_pointer())
+        name, kind = f"llvm.vector.reduce.fadd.v{lanes.count}f64", ir.DoubleType()
+        of = ir.FunctionType(kind, (kind, lanes))
+        reduce = cgutils.get_or_insert_function(builder.module, of, name)
+        numbers = builder.load(place, align=8)
+        return builder.call(reduce, (kind(0.0), numbers), fastmath=("reassoc",))
+
+    return types.float64(array, types.intp, size), add
 
 
 LOG_2 = 0.6931471803691238, 1.9082149292705877e-10  # in two parts; the first ends in zeros
@@ -110,6 +131,20 @@ def log_ratio(change, ratio):
     """Logarithm of 1 + change = ratio, with the digits of a change near 0 and of a ratio near 0."""
     lost, power, m = opened(change, ratio)
     return log_of(power, (m - 1.0) / (m + 1.0)) + lost
+
+
+@no_type_check
+@inlined
+def log_ratios(change_a, ratio_a, change_b, ratio_b, change_c, ratio_c):
+    """Three of ``log_ratio`` by one division."""
+    lost_a, power_a, a = opened(change_a, ratio_a)
+    lost_b, power_b, b = opened(change_b, ratio_b)
+    lost_c, power_c, c = opened(change_c, ratio_c)
+    with_a, with_b, with_c = a + 1.0, b + 1.0, c + 1.0
+    once = 1.0 / (with_a * with_b * with_c)
+    of_a = log_of(power_a, (a - 1.0) * (with_b * with_c * once)) + lost_a
+    of_b = log_of(power_b, (b - 1.0) * (with_a * with_c * once)) + lost_b
+    return of_a, of_b, log_of(power_c, (c - 1.0) * (with_a * with_b * once)) + lost_c
 
 
 @no_type_check

@@ -16,17 +16,22 @@ from typing import no_type_check
 import numpy as np
 
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN, REACH
-from kdanalysis.core.sweep.distributions import distribute, gather_up
-from kdanalysis.core.sweep.elementary import exact, log_ratio, summed
+from kdanalysis.core.sweep.distributions import (
+    LANES,
+    distribute,
+    gather_up,
+    lay_across,
+    rows_for,
+)
+from kdanalysis.core.sweep.elementary import exact, log_ratios, sum_from, widest
 from kdanalysis.core.sweep.groups import ROUNDING
 
-LANES = 16  # samples looked at together
 # Of a group: P, E = Q - shift P, R = E / P, A, C, M and L.
 MASS, EXCESS, RATIO, SQUARES, ALONG, WITHIN, VALUE = range(0, 7 * LANES, LANES)
 # Of a group, over T^2: P, Q - P, ||v||^2, <v, q/Q>, ||q/Q||^2, KL and P log(Q/P).
 SIDE_MASS, CHANGE, NORM, TURNED, STUDENT, LOSS, LOG = range(0, 7 * LANES, LANES)
-# Of a sample, whatever k: value of kd over T^2, norm of its gradient over T, entropy.
-VALUE_KD, NORM_KD, ENTROPY = range(0, 3 * LANES, LANES)
+# Of a sample, whatever k: value of kd over T^2, norm of its gradient over T and 1 over it, entropy.
+VALUE_KD, NORM_KD, UNIT_KD, ENTROPY = range(0, 4 * LANES, LANES)
 NAMES = (*PLAIN, *DEFINED)
 AT = namedtuple("Place", NAMES)(*range(0, len(NAMES) * LANES, LANES))
 STEEP = REACH[next(iter(REACH))]  # of float64
@@ -34,8 +39,12 @@ STEEP = REACH[next(iter(REACH))]  # of float64
 
 @no_type_check
 @exact
-def grow(group, part, shift):
-    """Add a part to a group."""
+def grow(group, part, shift, own, side):
+    """Add a part to a group, and fill in the ``side`` of the split that it is then.
+
+    Q - P is the group's ``own``, or else what stands there already.
+    """
+    widest()
     for i in range(LANES):
         mass_a, mass_b = group[MASS + i], part[MASS + i]
         ratio_a, ratio_b = group[RATIO + i], part[RATIO + i]
@@ -43,10 +52,16 @@ def grow(group, part, shift):
         student = excess + mass * shift[i]
         both = 1.0 / (mass * student)
         inverse, inverse_q = both * student, both * mass
-        gap, scale = ratio_a - ratio_b, mass * inverse_q
+        ratio, gap, scale = excess * inverse, ratio_a - ratio_b, mass * inverse_q
         g_a, g_b = gap * mass_b * inverse, -gap * mass_a * inverse
-        of_a = log_ratio(g_a * scale, (ratio_a + shift[i]) * scale)
-        of_b = log_ratio(g_b * scale, (ratio_b + shift[i]) * scale)
+        change = excess - mass * (1.0 - shift[i])
+        change = 0.0 if change * change <= ROUNDING * mass * mass else change
+        change = own * change + (1.0 - own) * side[CHANGE + i]
+        of_a, of_b, log = log_ratios(
+            *(g_a * scale, (ratio_a + shift[i]) * scale),
+            *(g_b * scale, (ratio_b + shift[i]) * scale),
+            *(change * inverse, ratio + shift[i]),
+        )
         value = group[VALUE + i] + part[VALUE + i] - (of_a * mass_a + of_b * mass_b)
         squares_a, squares_b = g_a * group[SQUARES + i], g_b * part[SQUARES + i]
         within = g_a * (2.0 * group[ALONG + i] + squares_a)
@@ -54,44 +69,27 @@ def grow(group, part, shift):
         within += group[WITHIN + i] + part[WITHIN + i]
         along = group[ALONG + i] + part[ALONG + i] + (squares_a + squares_b)
         squares = group[SQUARES + i] + part[SQUARES + i]
-        group[MASS + i], group[EXCESS + i], group[RATIO + i] = mass, excess, excess * inverse
+        within, value = max(within, 0.0), max(value, 0.0)
+        group[MASS + i], group[EXCESS + i], group[RATIO + i] = mass, excess, ratio
         group[SQUARES + i], group[ALONG + i] = squares, along
-        group[WITHIN + i], group[VALUE + i] = max(within, 0.0), max(value, 0.0)
-
-
-@no_type_check
-@exact
-def tell(group, shift, own, other, side):
-    """Fill in the ``side`` of the split that a group is.
-
-    Q - P is the group's ``own``, or else that of the ``other`` group with the opposite sign.
-    """
-    for i in range(LANES):
-        mass, excess, ratio = group[MASS + i], group[EXCESS + i], group[RATIO + i]
-        student = excess + mass * shift[i]
-        both = 1.0 / (mass * student)
-        inverse, inverse_q = both * student, both * mass
-        change = excess - mass * (1.0 - shift[i])
-        change = 0.0 if change * change <= ROUNDING * mass * mass else change
-        change = own * change - (1.0 - own) * other[CHANGE + i]
-        along = group[ALONG + i] * inverse * inverse_q
-        spread = group[SQUARES + i] * inverse * inverse
-        norm = group[WITHIN + i] * inverse_q * inverse_q
+        group[WITHIN + i], group[VALUE + i] = within, value
+        along, spread = along * inverse * inverse_q, squares * inverse * inverse
+        norm = within * inverse_q * inverse_q
         none = norm <= ROUNDING * spread
         turned = 0.0 if none else norm + along
         side[SIDE_MASS + i], side[CHANGE + i], side[NORM + i] = mass, change, 0.0 if none else norm
         side[TURNED + i], side[STUDENT + i] = turned, turned + along + spread
-        side[LOSS + i] = group[VALUE + i] * inverse
-        side[LOG + i] = mass * log_ratio(change * inverse, ratio + shift[i])
+        side[LOSS + i], side[LOG + i] = value * inverse, mass * log
 
 
 @no_type_check
 @exact
 def state(top, other, whole, temperature, weights, found):
     """Fill in masses, values, norms, cosines and shares, T^2 included; NaN where there is none."""
+    widest()
     square = temperature * temperature
     w_high, w_top, w_other = weights
-    for i in range(len(whole) // 3):
+    for i in range(LANES):
         p, q, change = top[SIDE_MASS + i], other[SIDE_MASS + i], top[CHANGE + i]
         top_top, other_other = top[NORM + i], other[NORM + i]
         high_high = (top[STUDENT + i] + other[STUDENT + i]) * change * change
@@ -100,7 +98,7 @@ def state(top, other, whole, temperature, weights, found):
         total += w_other * w_other * other_other
         total += 2.0 * w_high * (w_top * high_top + w_other * high_other)
         high, low_top, low_other = np.sqrt(high_high), np.sqrt(top_top), np.sqrt(other_other)
-        total, kd = np.sqrt(max(total, 0.0)), whole[NORM_KD + i]
+        total, unit = np.sqrt(max(total, 0.0)), whole[UNIT_KD + i]
         found[AT.mass_top + i], found[AT.mass_other + i] = p, q
         found[AT.value_high + i] = -square * (top[LOG + i] + other[LOG + i])
         found[AT.value_low_top + i] = square * top[LOSS + i]
@@ -109,15 +107,11 @@ def state(top, other, whole, temperature, weights, found):
         found[AT.norm_low_top + i] = temperature * low_top
         found[AT.norm_low_other + i] = temperature * low_other
         found[AT.norm_total + i] = temperature * total
-        found[AT.value_kd + i] = square * whole[VALUE_KD + i]
-        found[AT.norm_kd + i], found[AT.entropy + i] = temperature * kd, whole[ENTROPY + i]
         found[AT.square_high + i] = square * high_high
         found[AT.square_low_top + i] = square * top_top
         found[AT.square_low_other + i] = square * other_other
-        found[AT.square_kd + i] = square * kd * kd
         found[AT.inner_high_low_top + i] = square * high_top
         found[AT.inner_high_low_other + i] = square * high_other
-        unit = 1.0 / kd
         unit_high, unit_top = inverses(high, low_top)
         unit_other, unit_total = inverses(low_other, total)
         with_high = high_high + p * high_top + q * high_other
@@ -152,19 +146,28 @@ def inverses(a, b):
 
 
 @no_type_check
-@summed
-def add_up(found, there, size, sums, counts):
+@exact
+def state_whole(whole, temperature, found):
+    """Fill in what does not depend on k, T^2 included."""
+    for i in range(LANES):
+        kd = whole[NORM_KD + i]
+        whole[UNIT_KD + i] = 1.0 / kd
+        found[AT.value_kd + i] = temperature * temperature * whole[VALUE_KD + i]
+        found[AT.norm_kd + i], found[AT.entropy + i] = temperature * kd, whole[ENTROPY + i]
+        found[AT.square_kd + i] = temperature * temperature * kd * kd
+
+
+@no_type_check
+@exact
+def add_up(found, size, sums, counts):
     """Add each statistic's sum over the first ``size`` lanes that have it, and their number."""
     for kind in range(len(sums)):
-        row = found[kind * LANES : (kind + 1) * LANES]
-        total, count = 0.0, float(size)
-        for i in range(LANES):
-            total += row[i] * there[i]
-        if not abs(total) < np.inf:  # some have none
+        total, count = sum_from(found, kind * LANES, LANES), float(size)
+        if size < LANES or not abs(total) < np.inf:  # some have none
             total, count = 0.0, 0.0
-            for i in range(size):
-                if abs(row[i]) < np.inf:
-                    total += row[i]
+            for i in range(kind * LANES, kind * LANES + size):
+                if abs(found[i]) < np.inf:
+                    total += found[i]
                     count += 1.0
         sums[kind] += total
         counts[kind] += count
@@ -175,22 +178,22 @@ def add_up(found, there, size, sums, counts):
 def scan(parts, shift, whole, temperature, weights, members, found, others, sums, counts, each):
     """Add up the ``members``, a lane each: the other group from the last part, then the top one."""
     size = len(members)
-    group, top, there = np.zeros(7 * LANES), np.zeros(7 * LANES), np.zeros(LANES)
-    there[:size] = 1.0
+    group, top = np.zeros(7 * LANES), np.zeros(7 * LANES)
     for row in range(len(parts) - 1, -1, -1):
-        grow(group, parts[row], shift)
-        tell(group, shift, 1.0, top, others[row])
+        grow(group, parts[row], shift, 1.0, others[row])
     whole[VALUE_KD : VALUE_KD + LANES] = others[0, LOSS : LOSS + LANES]
+    state_whole(whole, temperature, found)
     group[:] = 0.0
     for row in range(1, len(parts)):
-        grow(group, parts[row - 1], shift)
-        tell(group, shift, 0.0, others[row], top)
+        for i in range(LANES):
+            top[CHANGE + i] = -others[row, CHANGE + i]
+        grow(group, parts[row - 1], shift, 0.0, top)
         state(top, others[row], whole, temperature, weights, found)
         if len(each):
             for i in range(size):
                 each[members[i], row - 1] = found[i::LANES]
         else:
-            add_up(found, there, size, sums[row - 1], counts[row - 1])
+            add_up(found, size, sums[row - 1], counts[row - 1])
 
 
 @no_type_check
@@ -211,31 +214,35 @@ def collect(student, teacher, extremes, temperature, weights, ends, sums, counts
         steep: (n,), set where a sample is beyond REACH, and not looked at.
     """
     samples, classes = student.shape
-    p, e, ratio = np.empty(classes), np.empty(classes), np.empty(classes)
-    parts, others = np.zeros((len(ends), 7 * LANES)), np.empty((len(ends), 7 * LANES))
-    parts[:, : SQUARES + LANES] = 1.0
+    apart = len(ends) == classes  # every class is a part
+    p, e, ratio = rows_for(LANES if apart else 1, classes)
+    parts, others = np.zeros((len(ends), 7 * LANES)), np.zeros((len(ends), 7 * LANES))
+    parts[:, :ALONG] = 1.0
     found = np.ones(len(NAMES) * LANES)
-    whole, shift = np.ones(3 * LANES), np.zeros(LANES)
+    whole, shift = np.ones(4 * LANES), np.zeros(LANES)
     members, lane = np.empty(LANES, np.int64), 0
     for sample in range(samples):
         top_s, top_t, span = extremes[sample]
         steep[sample] = span > STEEP * temperature
         if not steep[sample]:
+            row = lane if apart else 0
+            own_p, own_e, own_ratio = p[row, :classes], e[row, :classes], ratio[row, :classes]
             shift[lane], whole[NORM_KD + lane], whole[ENTROPY + lane] = distribute(
-                student[sample], teacher[sample], top_s, top_t, temperature, p, e, ratio
+                student[sample],
+                teacher[sample],
+                *(top_s, top_t, temperature),
+                *(own_p, own_e, own_ratio),
             )
             start = 0
-            for j in range(len(ends)):
-                if len(ends) == classes:
-                    parts[j, MASS + lane], parts[j, EXCESS + lane] = p[j], e[j]
-                    parts[j, RATIO + lane], parts[j, SQUARES + lane] = ratio[j], p[j] * p[j]
-                else:
-                    of = slice(start, ends[j])
-                    gather_up(p[of], e[of], ratio[of], shift[lane], parts[j, lane::LANES])
-                    start = ends[j]
+            for j in range(0 if apart else len(ends)):
+                of = slice(start, ends[j])
+                gather_up(own_p[of], own_e[of], own_ratio[of], shift[lane], parts[j, lane::LANES])
+                start = ends[j]
             members[lane] = sample
             lane += 1
         if lane == LANES or (sample == samples - 1 and lane):
+            if apart:
+                lay_across(p, e, ratio, parts)
             settings = temperature, weights, members[:lane]
             scan(parts, shift, whole, *settings, found, others, sums, counts, each)
             lane = 0
