@@ -221,4 +221,6 @@ class Analyzer(Noun):
         """
         values = flat_columns(self.compute())
         last = {name: values.pop(name) for name in list(values)[-1:]}
-        return pd.DataFrame(places, columns=list(columns)).assign(**values, **settings, **last)
+        parts = zip(*places, strict=True) if places else [()] * len(columns)
+        named = dict(zip(columns, map(list, parts), strict=True))
+        return pd.DataFrame(named | values | settings | last)

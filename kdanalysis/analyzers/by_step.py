@@ -66,13 +66,9 @@ class ByStep(Analyzer):
 
         A value that is NaN is not counted.
         """
-        touched, place = row.unique(return_inverse=True)
-        total, columns = getattr(self, state), values.shape[1]
-        group = place.unsqueeze(-1) * columns + torch.arange(columns, device=values.device)
+        group = row.unsqueeze(-1) * values.shape[1] + torch.arange(values.shape[1]).to(row)
         known = ~values.isnan()
-        counts = bins.counts(values[known], group[known], len(touched) * columns)
-        counts = counts.view(len(touched), columns, bins.size).to(total)
-        total.view(-1, columns, bins.size).index_add_(0, touched.to(total.device), counts)
+        bins.add(getattr(self, state), values[known], group[known])
 
     @property
     def epoch(self) -> Float[Tensor, " s"]:

@@ -124,12 +124,15 @@ class Bins:
         inside = torch.where(values <= self.high, inside.clamp(max=self.count - 1), inside)
         return inside.long() + 1
 
-    def counts(
-        self, values: Float[Tensor, "*s"], group: Int[Tensor, "*s"], num_groups: int
-    ) -> Int[Tensor, "g b"]:
-        """Count the values of every group, shape (num_groups, count + 2)."""
-        flat = (group * self.size + self.index(values)).flatten()
-        return flat.bincount(minlength=num_groups * self.size).view(num_groups, self.size)
+    def add(
+        self, counts: Float[Tensor, "*g b"], values: Float[Tensor, "*s"], group: Int[Tensor, "*s"]
+    ) -> None:
+        """Add the values to the contiguous ``counts`` of their groups, numbered over ``*g``.
+
+        It takes as long as there are values, however many counters there are.
+        """
+        flat = (group * self.size + self.index(values)).flatten().to(counts.device)
+        counts.view(-1).scatter_add_(0, flat, counts.new_ones(1).expand_as(flat))
 
     def quantile(self, counts: Float[Tensor, "*s b"], q: float) -> Float[Tensor, "*s"]:
         """Value below which the share q lies, at most one bin width from the sample's own.

@@ -93,9 +93,8 @@ class SweepSpread(EveryK):
             bins, scaled = LOG_BINS, values.log10()
             if name not in NORMS:
                 bins, scaled = BINS, values.clamp(-1, 1)  # rounding takes a cosine of 1 beyond it
-            counts = bins.counts(scaled, rows, sizes[0] * sizes[1])
+            bins.add(self.counts[row, quantity], scaled, rows)
             sums = values.new_zeros(sizes[0] * sizes[1]).index_add(0, rows, values)
-            self.counts[row, quantity] += counts.view(*sizes, -1).to(self.counts)
             self.sums[row, quantity] += sums.view(sizes).to(self.sums)
 
     def measures(self) -> dict[str, Tensor]:

@@ -55,9 +55,9 @@ class TopKMass(Analyzer):
         """Add the finite samples of a batch."""
         parts = [self._masses(ranked(p.double())) for (p,) in chunks(teacher, entries=ENTRIES)]
         masses = torch.cat(parts, 1)
-        rows = torch.arange(len(self.ks), device=masses.device).expand(masses.shape[1:])
-        counts = [BINS.counts(mass, rows, len(self.ks)) for mass in masses]
-        self.accumulate(mass=masses.sum(1), counts=torch.stack(counts))
+        rows = torch.arange(self.mass.numel(), device=masses.device).view_as(self.mass)
+        BINS.add(self.counts, masses, rows.unsqueeze(1).expand_as(masses))
+        self.accumulate(mass=masses.sum(1))
 
     def _masses(self, logits: Logits) -> Float[Tensor, "t n k"]:
         """Top-k masses of sorted logits; all of it is exactly 1."""

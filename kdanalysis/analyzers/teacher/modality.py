@@ -92,7 +92,7 @@ class Modality(Analyzer):
         self.nll[place] -= log_p.gather(-1, label.unsqueeze(-1)).sum().to(self.nll)
         pairs = (label * len(COUNTED) + kind).bincount(minlength=self.counts[place].numel())
         self.counts[place] += pairs.view_as(self.counts[place]).to(self.nll)
-        self.entropies[place] += self.bins.counts(entropy, label, self.num_classes).to(self.nll)
+        self.bins.add(self.entropies[place], entropy, label)
 
     def measures(self) -> dict[str, Tensor]:
         """Every column of the table but its index: all classes together, then each."""

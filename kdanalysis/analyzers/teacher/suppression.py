@@ -77,7 +77,7 @@ class Suppression(Analyzer):
             rows = torch.arange(len(odds), device=odds.device).unsqueeze(-1).expand_as(odds)
             place = CLASSES.index(name)
             self.sum[place] += odds.sigmoid().sum(-1).to(self.sum)
-            self.counts[place] += BINS.counts(odds, rows, len(odds)).to(self.counts)
+            BINS.add(self.counts[place], odds, rows)
 
     def measures(self) -> dict[str, Tensor]:
         """``mean``, ``count`` by bin and ``n``, each by (label or top, temperature)."""

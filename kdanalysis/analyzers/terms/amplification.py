@@ -82,8 +82,8 @@ class Amplification(Analyzer):
                 log_p = (logits / temperature).log_softmax(-1)
                 log_mass = log_p.masked_fill(outside, -torch.inf).logsumexp(-1)
                 place = torch.zeros_like(log_mass, dtype=torch.long)
-                counts = BINS.counts(log10(weight) - log_mass / log(10), place, 1)
-                self.counts[row, column] += counts.squeeze(0).to(self.counts)
+                factor = log10(weight) - log_mass / log(10)
+                BINS.add(self.counts[row, column], factor, place)
 
     def measures(self) -> dict[str, Tensor]:
         """``count`` (term, temperature, bin), ``median`` of the factor w_g / P_g, ``n`` samples."""

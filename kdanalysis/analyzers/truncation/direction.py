@@ -48,9 +48,7 @@ class TruncatedDirection(Truncation):
         found = looked.found
         ratio = found.kept_l2 / found.full_l2[:, None]
         ratio = ratio.where(found.full_l2[:, None] > 0, torch.nan)
-        sums, counts = tally(found.cosine, ratio)
-        self.sums[looked.place] += sums.to(self.sums)
-        self.counts[looked.place] += counts.to(self.counts)
+        tally(found.cosine, ratio, self.sums[looked.place], self.counts[looked.place])
 
     def compute(self) -> dict[str, Tensor]:
         """``mean``, quartiles, ``n`` by (T, quantity, convention, K); non_finite."""
@@ -63,18 +61,19 @@ class TruncatedDirection(Truncation):
 
 
 def tally(
-    cosine: Float[Tensor, "v n k"], ratio: Float[Tensor, "v n k"]
-) -> tuple[Float[Tensor, "2 v k"], Float[Tensor, "2 v k b"]]:
-    """Return sums over rows of cosines and ratios, and their bins; NaN where a row has none."""
+    cosine: Float[Tensor, "v n k"],
+    ratio: Float[Tensor, "v n k"],
+    sums: Float[Tensor, "2 v k"],
+    counts: Float[Tensor, "2 v k b"],
+) -> None:
+    """Add cosines and ratios to their sums over rows and bins; NaN where a row has none."""
     kinds, _, ks = cosine.shape
     place = torch.arange(kinds * ks, device=cosine.device).view(kinds, 1, ks).expand_as(cosine)
-    sums, counts = [], []
-    for bins, values in ((COSINE_BINS, cosine), (RATIO_BINS, ratio)):
+    for of, values in enumerate((cosine, ratio)):
         there = values.isfinite()
-        scaled = values[there].log10() if bins is RATIO_BINS else values[there]
-        counts.append(bins.counts(scaled, place[there], kinds * ks).view(kinds, ks, -1))
-        sums.append(values.where(there, 0.0).sum(1))
-    return torch.stack(sums), torch.stack(counts).double()
+        bins, scaled = (RATIO_BINS, values.log10()) if of else (COSINE_BINS, values)
+        bins.add(counts[of], scaled[there], place[there])
+        sums[of] += values.where(there, 0.0).sum(1).to(sums)
 
 
 def summed_up(

@@ -81,10 +81,8 @@ class TruncatedLosses(Analyzer):
                 for entry, t in zip(self.entries, self.full, strict=True)
             ]
             cosine, ratio = (torch.stack(x)[..., None] for x in zip(*pairs, strict=True))
-            sums, counts = tally(cosine, ratio)
+            tally(cosine, ratio, self.sums[0], self.counts[0])
             self.accumulate(
-                sums=sums[None],
-                counts=counts[None],
                 opposed=(cosine < 0).sum((1, 2)),
                 silent=(ratio == 0).sum((1, 2)),
                 there=ratio.isfinite().sum((1, 2)),

@@ -23,6 +23,7 @@ KS = (1, 8, 32, 64, 128)
 ROWS = 64  # whose numbers are worked out together
 WHOLE = 2**21  # rows x classes of these, where all their distributions are kept
 ENTRIES = 2**19  # rows x classes that one thread lays out at a time; they stay in the cache
+ROUNDING = 1e-13  # of sums of squares: rows whose shares differ by less do not differ
 NORMAL = 1.96  # standard errors of an interval of 95 percent
 LOOKS = {  # of a convention, in every picture; teacher lets none be seen where they agree
     "renormalise": {"color": ORANGE, "marker": "s"},
@@ -135,7 +136,9 @@ def share_of(
         n: rows.
     """
     share = lost / full.where(full > 0, torch.nan)
-    spread = (squares - 2 * share * products + share**2 * full_squares).clamp(min=0)
+    of_full = share**2 * full_squares
+    spread = squares - 2 * share * products + of_full
+    spread = spread.where(spread > ROUNDING * (squares + of_full), 0.0)
     half = NORMAL * spread.sqrt() / full.abs() * (n / (n - 1)).sqrt()
     return share, half.where(n > 1, torch.nan)
 

@@ -51,8 +51,8 @@ class TailMass(Truncation):
         found, ks = looked.found, torch.arange(len(self.ks))
         for quantity, values in enumerate((found.tail, found.student_tail, found.overlap)):
             bins, scaled = (SHARE_BINS, values) if quantity == 2 else (MASS_BINS, values.log10())
-            counted = bins.counts(scaled.clamp(max=bins.high), ks.expand_as(values), len(ks))
-            self.counts[looked.place, quantity] += counted.to(self.counts)
+            counts = self.counts[looked.place, quantity]
+            bins.add(counts, scaled.clamp(max=bins.high), ks.expand_as(values))
             self.sums[looked.place, quantity] += values.sum(0).to(self.sums)
             self.squares[looked.place, quantity] += values.square().sum(0).to(self.squares)
 

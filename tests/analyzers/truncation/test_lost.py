@@ -49,6 +49,17 @@ def test_an_interval_holds_what_it_should_19_times_of_20():
     assert holds == pytest.approx(0.95, abs=0.02)
 
 
+@pytest.mark.parametrize("part", [1.0, 0.3])
+def test_rows_that_lose_the_same_share_have_an_interval_of_nothing(part):
+    generator = torch.Generator().manual_seed(0)
+    full = torch.rand(500, 200, generator=generator, dtype=torch.float64) + 0.2
+    lost = part * full
+    sums = [x.sum(1) for x in (lost, lost**2, lost * full, full, full**2)]
+    share, half = share_of(*sums, torch.tensor(200.0))
+    torch.testing.assert_close(share, torch.full_like(share, part), rtol=1e-14, atol=0)
+    assert not half.any()
+
+
 def test_rows_with_nan_are_counted_and_left_out():
     student = STUDENT.clone()
     student[5, 3] = torch.nan
