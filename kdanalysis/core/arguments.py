@@ -208,9 +208,12 @@ def _fit_several(value: Any, hint: Any, inner: tuple) -> Any:
     else:
         hints = hints[:1] * len(found)
     fitted = []
-    for place, (one, of) in enumerate(zip(found, hints, strict=True)):
-        with _inside(f"[{place}]"):
-            fitted.append(fit(one, of))
+    try:
+        for one, of in zip(found, hints, strict=True):
+            fitted.append(one if type(one) is int and of is int else fit(one, of))
+    except Unfit as unfit:
+        unfit.place = f"[{len(fitted)}]{unfit.place}"
+        raise
     same = all(new is old for new, old in zip(fitted, found, strict=True))
     return value if same and isinstance(value, Sequence) else tuple(fitted)
 

@@ -1,6 +1,6 @@
 """What analyzers do with a stream of batches: refuse, leave rows out, sort into bins, add up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -141,19 +141,29 @@ class Bins:
         values are taken as even. -inf where that bin is the one below ``low``, inf where it is the
         one above ``high``, NaN where nothing was counted.
         """
+        return self.quantiles(counts, {"": q})[""]
+
+    def quantiles(
+        self, counts: Float[Tensor, "*s b"], qs: Mapping[str, float]
+    ) -> dict[str, Float[Tensor, "*s"]]:
+        """Several quantiles by name, as :meth:`quantile` reads each."""
         total = counts.cumsum(-1)
+        return {name: self._reached(counts, total, q) for name, q in qs.items()}
+
+    def quartiles(self, counts: Float[Tensor, "*s b"]) -> dict[str, Float[Tensor, "*s"]]:
+        """The three quartiles, as :meth:`quantile` reads them: q25, median, q75."""
+        return self.quantiles(counts, QUARTILES)
+
+    def _reached(self, counts: Tensor, total: Tensor, q: float) -> Tensor:
+        """Value at which the running total reaches the share q."""
         goal = q * total[..., -1:]
-        place = (total < goal).sum(-1, keepdim=True)
+        place = torch.searchsorted(total, goal)
         here = counts.gather(-1, place)
         inside = (goal - (total.gather(-1, place) - here)) / here
         value = self.low + self.width * (place - 1 + inside)
         value = value.masked_fill(place == 0, -torch.inf)
         value = value.masked_fill(place == self.size - 1, torch.inf)
         return value.masked_fill(total[..., -1:] == 0, torch.nan).squeeze(-1)
-
-    def quartiles(self, counts: Float[Tensor, "*s b"]) -> dict[str, Float[Tensor, "*s"]]:
-        """The three quartiles, as :meth:`quantile` reads them: q25, median, q75."""
-        return {name: self.quantile(counts, q) for name, q in QUARTILES.items()}
 
 
 def sum_by_part(

@@ -46,7 +46,7 @@ GOALS = (
     Goal("sweep", "few k, 32000 classes", "ours_ms_per_token", "at most", 5),
     Goal("sweep", "few k, 152000 classes", "ours_ms_per_token", "at most", 30),
     Goal("truncation", "sparse, *", OURS, "at most", 2),
-    Goal("truncation", "dense, *, 152000 classes", "ours_ms_per_token", "at most", 1.46),
+    Goal("truncation", "dense, *, 152000 classes, *", "ours_ms_per_token", "at most", 1.46),
     Goal("imagenet", "*", "seconds", "at most", 30, rows=1_280_000),
     Goal("capture", "every_step", OURS, "at most", 1.03),
     Goal("parameter", "every_50th_step", OURS, "at most", 1.08),

@@ -11,7 +11,7 @@ from measures.sweep import pair
 from measures.timing import alternate
 
 FEW, ALL = (1, 8, 32, 64), tuple(range(1, 65))
-ROWS = {32_000: 256, 152_000: 64}  # classes: tokens
+ROWS = (32_000, 256), (32_000, 2048), (152_000, 64)  # classes, tokens
 
 
 def truncation(device: torch.device, repetitions: int) -> dict[str, dict]:
@@ -28,10 +28,10 @@ def truncation(device: torch.device, repetitions: int) -> dict[str, dict]:
     torch.set_num_threads(1)
     try:
         return {
-            f"{kind}, {name}, {classes} classes": against_logsumexp(
+            f"{kind}, {name}, {classes} classes, {rows} tokens": against_logsumexp(
                 partial(call, *sides, ks), sides[0], device, repetitions
             )
-            for classes, rows in ROWS.items()
+            for classes, rows in ROWS
             for kind, call, sides in calls(*pair(rows, classes, device))
             for name, ks in (("few K", FEW), ("every K to 64", ALL))
         }

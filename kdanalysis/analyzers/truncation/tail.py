@@ -59,16 +59,9 @@ class TailMass(Truncation):
     def compute(self) -> dict[str, Tensor]:
         """``mean``, ``std``, quantiles, ``n`` by (T, quantity, K); non_finite."""
         n = self.counts.sum(-1)
-        quantiles = {
-            name: torch.cat(
-                (
-                    10 ** MASS_BINS.quantile(self.counts[:, :2], q),
-                    SHARE_BINS.quantile(self.counts[:, 2:], q),
-                ),
-                1,
-            )
-            for name, q in QUANTILES.items()
-        }
+        masses = MASS_BINS.quantiles(self.counts[:, :2], QUANTILES)
+        shares = SHARE_BINS.quantiles(self.counts[:, 2:], QUANTILES)
+        quantiles = {q: torch.cat((10 ** masses[q], shares[q]), 1) for q in QUANTILES}
         spread = {"std": deviation(self.sums, self.squares, n)}
         counts = {"n": n, "non_finite": self.non_finite.clone()}
         return {"mean": self.sums / n, **spread, **quantiles, **counts}
