@@ -9,9 +9,10 @@ from typing import Any, no_type_check
 
 from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
+from numba.core import cgutils, event
 from numba.extending import intrinsic
 
+from kdanalysis.core.limits import LOGGER
 from kdanalysis.core.sweep.groups import ALMOST_GONE
 
 CONTEXT = {"nogil": True, "error_model": "numpy"}
@@ -29,6 +30,24 @@ def compiled(*fastmath: str, **options: bool) -> Callable:
 
     return compile_
 
+
+class Told(event.Listener):
+    """Says once a process that loops are compiled, where nothing is kept from before."""
+
+    told = False
+
+    def on_start(self, event: event.Event) -> None:
+        """Say it of the first of ours."""
+        ours = event.data["dispatcher"].py_func.__module__.startswith("kdanalysis.")
+        if ours and not self.told:
+            self.told = True
+            LOGGER.info("compiling loops for this processor: some seconds, once after installation")
+
+    def on_end(self, event: event.Event) -> None:
+        """Nothing more."""
+
+
+event.register("numba:compile", Told())
 
 # Nothing is reordered: the masses of a saturated teacher would lose their digits.
 exact = compiled("contract")
