@@ -11,9 +11,13 @@ from kdanalysis.core.sweep.elementary import Told, exp
 def test_loops_that_are_compiled_say_so_once(caplog):
     caplog.set_level(logging.INFO, "kdanalysis")
     listener = Told()
-    for function in (njit(lambda x: x), exp, exp):  # the first is none of ours
-        listener.notify(Event("numba:compile", EventStatus.START, {"dispatcher": function}))
-        listener.notify(Event("numba:compile", EventStatus.END, {"dispatcher": function}))
-    assert [record.getMessage() for record in caplog.records] == [
-        "compiling loops for this processor: some seconds, once after installation"
-    ]
+
+    def compile_(function: object) -> list[str]:
+        for status in (EventStatus.START, EventStatus.END):
+            listener.notify(Event("numba:compile", status, {"dispatcher": function}))
+        return [record.getMessage() for record in caplog.records]
+
+    said = "compiling loops for this processor: some seconds, once after installation"
+    assert compile_(njit(lambda x: x)) == []  # none of ours
+    assert compile_(exp) == [said]
+    assert compile_(exp) == [said]
