@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
+from kdanalysis.analyzers.chunks import keep_freed_memory
 from kdanalysis.core.compiled import expecting
 from kdanalysis.core.device import as_device
 from kdanalysis.core.limits import announce_memory
@@ -153,6 +154,7 @@ def feed(
         KeyError: a needed column is missing from a batch.
         ValueError: a side holds probabilities instead of logits.
     """
+    keep_freed_memory()
     analyzers = [one.to(device) for one in analyzers]
     names = {name for one in analyzers for name in (*one.needs, *one.takes)}
     for batch in map(look_at, batches):
