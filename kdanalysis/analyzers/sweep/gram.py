@@ -60,10 +60,8 @@ class TermGram(TermSweep):
     def _add_cross_entropy(
         self, student: Tensor, teacher: Tensor, target: Int[Tensor, " n"] | Float[Tensor, "n c"]
     ) -> None:
-        for row, temperature in enumerate(self.temperatures):
-            sums, square = with_cross_entropy(student, teacher, target, temperature, self.ks)
-            self.with_ce[row] += sums.to(self.with_ce)
-        self.accumulate(square_ce=square)
+        sums, square = with_cross_entropy(student, teacher, target, self.temperatures, self.ks)
+        self.accumulate(with_ce=sums, square_ce=square)
 
     def gram(self) -> pd.DataFrame:
         """One row a (temperature, k): square_*, inner_* and n; low_top and low_other have none."""

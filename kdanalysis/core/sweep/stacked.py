@@ -56,9 +56,9 @@ def with_cross_entropy(
     student: Float[Tensor, "n c"],
     teacher: Float[Tensor, "n c"],
     target: Int[Tensor, " n"] | Float[Tensor, "n c"],
-    temperature: float | int,
+    temperatures: Sequence[float | int],
     ks: Sequence[int],
-) -> tuple[Float[Tensor, "t k"], Float[Tensor, ""]]:
+) -> tuple[Float[Tensor, "t 4 k"], Float[Tensor, ""]]:
     """Return sums over samples of <ce, term> for high, low_top, low_other and kd, and of <ce, ce>.
 
     With u = softmax(student) - label, or - y of a distribution y (of a sum s: s softmax(student) -
@@ -71,20 +71,23 @@ def with_cross_entropy(
     times T; D = Q - P of the top group. Samples whose (max - min logit) / T is beyond 300 are
     computed one k after the other.
     """
+    order = class_order(teacher)
     student, teacher = student.double(), teacher.double()
     spans = [side.amax(-1) - side.amin(-1) for side in (student, teacher)]
-    steep = torch.maximum(*spans) > REACH[torch.float64] * temperature
     ce = student.softmax(-1)
     if target.dim() == 2:
         ce = ce * target.sum(-1, keepdim=True) - target
     else:
         ce[torch.arange(len(ce), device=ce.device), target] -= 1
-    order = class_order(teacher)
     sides = [side.gather(-1, order) for side in (student, teacher, ce)]
-    sums = temperature * _products(*(side[~steep] for side in sides), temperature, ks)
-    if steep.any():
-        sums += _one_by_one(*(side[steep] for side in sides), temperature, ks)
-    return sums, ce.square().sum()
+    found = []
+    for temperature in temperatures:
+        steep = torch.maximum(*spans) > REACH[torch.float64] * temperature
+        sums = temperature * _products(*(side[~steep] for side in sides), temperature, ks)
+        if steep.any():
+            sums += _one_by_one(*(side[steep] for side in sides), temperature, ks)
+        found.append(sums)
+    return torch.stack(found), ce.square().sum()
 
 
 def _products(
