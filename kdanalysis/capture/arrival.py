@@ -58,23 +58,28 @@ def fitted(
         sent: what autograd sent for the same samples, as the gradient of their sum.
         ramp: of the terms.
     """
-    known = sent.isfinite().all(-1)
-    rows = torch.stack([g[known].double().flatten() for g in closed.values()])
-    total = sent[known].double().flatten()
-    length = total.norm()
-    norms = rows.norm(dim=-1)
+    finite = sent.isfinite()
+    if not finite.all():
+        known = finite.all(-1)
+        closed, sent = {term: g[known] for term, g in closed.items()}, sent[known]
+    rows = torch.stack([g.flatten() for g in closed.values()]).double()
+    total = sent.flatten().double()
+    length = float(total.norm())
+    lacking = (rows @ (total - rows.sum(0))).cpu().numpy()
+    products = (rows @ rows.T).cpu().numpy()
+    norms = np.sqrt(products.diagonal())
     there = norms > 0
-    if not (int(known.sum()) and length > 0 and there.any()):
+    if not (length > 0 and there.any()):
         return Arrival(ramp, {})
-    unit = rows[there] / norms[there].unsqueeze(-1)
-    values, vectors = torch.linalg.eigh(unit @ unit.T)
-    values = torch.where(values > SMALLEST * values[-1], 1 / values, 0.0)
-    lacking = unit @ (total - rows.sum(0))
-    factors = torch.full_like(norms, torch.nan)
-    factors[there] = 1 + vectors @ (values * (vectors.T @ lacking)) / norms[there]
-    rest = total - (factors[there].unsqueeze(-1) * rows[there]).sum(0)
-    arrived = dict(zip(closed, factors.tolist(), strict=True))
-    return Arrival(ramp, arrived, float(rest.norm() / length), int(known.sum()))
+    norms = norms[there]
+    values, vectors = np.linalg.eigh(products[np.ix_(there, there)] / np.outer(norms, norms))
+    apart = values > SMALLEST * values[-1]
+    values, vectors = values[apart], vectors[:, apart]
+    factors = np.full(len(rows), nan)
+    factors[there] = 1 + vectors @ (vectors.T @ (lacking[there] / norms) / values) / norms
+    told = torch.from_numpy(np.where(there, factors, 0)).to(rows.device)
+    rest = float((total - told @ rows).norm()) / length
+    return Arrival(ramp, dict(zip(closed, factors.tolist(), strict=True)), rest, len(sent))
 
 
 def term_ramps(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int, Shaped
@@ -143,13 +143,12 @@ def measure(record: Record, loss: HasGradients | None, norms: bool) -> Captured:
         loss: what trained, or None.
         norms: whether norms are asked for; they are empty if not.
     """
-    student, teacher = record.sides
-    finite = torch.stack([x.isfinite().flatten(1).all(-1) for x in (student, teacher)]).all(0)
+    finite = _Finite.of(record.sides)
     sent = None if record.sent is None else record.sent.value
     closed, ramps = {}, {}
     if loss is not None:
-        sides = student[finite].double(), teacher[finite].double()
-        target = record.target.to(student.device)[finite]
+        sides = [finite.some(side).double() for side in record.sides]
+        target = finite.some(record.target.to(finite.rows.device))
         if norms or sent is not None or record.ramp != 1:
             closed = loss.gradients(*sides, target, ramp=record.ramp)
         ramps = term_ramps(loss, closed, record.ramp, *sides, target)
@@ -157,37 +156,59 @@ def measure(record: Record, loss: HasGradients | None, norms: bool) -> Captured:
     return Captured(
         step=record.step,
         epoch=record.epoch,
-        norms={t: _spread(g.flatten(1).norm(dim=-1), finite) for t, g in closed.items() if norms},
+        norms={t: finite.spread(g.flatten(1).norm(dim=-1)) for t, g in closed.items() if norms},
         residual=known,
         arrival=arrival if ramps else None,
     )
+
+
+class _Finite(NamedTuple):
+    """The rows where both sides are finite; as a rule that is every row, and none is copied."""
+
+    rows: Bool[Tensor, " r"]
+    all: bool
+
+    @classmethod
+    def of(cls, sides: tuple[Tensor, Tensor]) -> "_Finite":
+        """Look at both sides."""
+        rows = torch.stack([x.isfinite().flatten(1).all(-1) for x in sides]).all(0)
+        return cls(rows, bool(rows.all()))
+
+    def some(self, values: Shaped[Tensor, "r ..."]) -> Shaped[Tensor, "v ..."]:
+        """Return the values of these rows."""
+        return values if self.all else values[self.rows]
+
+    def spread(self, values: Shaped[Tensor, " v"]) -> Float64[Tensor, " r"]:
+        """Put values at the rows they belong to, NaN at the others."""
+        if self.all:
+            return values.double()
+        spread = values.new_full(self.rows.shape, torch.nan, dtype=torch.float64)
+        spread[self.rows] = values.double()
+        return spread
 
 
 def _against(
     record: Record,
     closed: dict[str, Tensor],
     sent: Tensor | None,
-    finite: Bool[Tensor, " r"],
+    finite: _Finite,
     ramps: dict[str, float],
 ) -> tuple[Float64[Tensor, " r"], Arrival]:
     """Hold what was sent against the closed forms: the residual, and how much of each arrived."""
     if not closed or sent is None:
-        return _spread(finite.new_zeros(0), torch.zeros_like(finite)), Arrival(ramps, {})
+        return torch.full_like(finite.rows, torch.nan, dtype=torch.float64), Arrival(ramps, {})
     pulled = closed if record.pull is None else {t: record.pull(g) for t, g in closed.items()}
     pulled = {term: gradient.flatten(1) for term, gradient in pulled.items()}
     total = sum(pulled.values())
     lost = record.factor is not None and (record.skipped or not sent.isfinite().all())
-    sent = sent[record.rows.to(sent.device)][finite].double().flatten(1) * record.scale
+    sent = finite.some(sent[record.rows.to(sent.device)]).double().flatten(1) * record.scale
     values = residual(total, sent)
     _warn_of_repeats(record.sent.passes, total, sent, values)
-    values = values.masked_fill(~sent.isfinite().all(-1) | lost, torch.inf)
-    values, held = _spread(values, finite), torch.ones_like(finite)[finite]
+    values = finite.spread(values.masked_fill(~sent.isfinite().all(-1) | lost, torch.inf))
     if record.known is not None:
-        values, held = values.where(record.known, torch.nan), record.known[finite]
-    if lost:
-        return values, Arrival(ramps, {})
-    some = {term: gradient[held] for term, gradient in pulled.items()}
-    return values, fitted(some, sent[held], ramps)
+        values, held = values.where(record.known, torch.nan), finite.some(record.known)
+        pulled, sent = {term: gradient[held] for term, gradient in pulled.items()}, sent[held]
+    return values, Arrival(ramps, {}) if lost else fitted(pulled, sent, ramps)
 
 
 def _warn_of_repeats(
@@ -205,10 +226,3 @@ def _warn_of_repeats(
             f"student's logits got {passes} times the gradient of the loss, so the residual is "
             f"{found.median():.2g}; call backward() once, and weigh the loss where you mean more"
         )
-
-
-def _spread(values: Shaped[Tensor, " v"], rows: Bool[Tensor, " r"]) -> Float64[Tensor, " r"]:
-    """Put values at the rows they belong to, NaN at the others."""
-    spread = torch.full(rows.shape, torch.nan, dtype=torch.float64, device=rows.device)
-    spread[rows] = values.double()
-    return spread

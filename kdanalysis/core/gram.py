@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 PIECE = 1 << 17  # numbers that are multiplied in float64 at a time
@@ -56,25 +56,26 @@ def grams_by_layer(
 
 
 def listed_gram(
-    gradients: Sequence[Float[Tensor, "*shape"]], given: Float[Tensor, "m d"] | None = None
-) -> Float[Tensor, "t t"]:
+    gradients: Sequence[Float[Tensor, "*shape"]], between: Float64[Tensor, "m m"] | None = None
+) -> Float64[Tensor, "t t"]:
     """Inner products of gradients where they lie: side by side they would take as much again.
 
         G_st = <g^s, g^t>, or of D_t' A, which is never made, <D_s, (A A') D_t>
 
     Args:
-        gradients: g, or D (m, o) where A is given.
-        given: A, the input of a linear layer in whose output D are the gradients.
+        gradients: g, or D where A is given: (m, o), or (n, o, *places) of a convolution.
+        between: A A', of the input A of the layer in whose output D are the gradients.
     """
     gradients = [torch.atleast_1d(g) for g in gradients]
     first = gradients[0]
-    axis = max(range(first.dim()), key=first.stride) if given is None else 1  # pieces in a row
+    axis = max(range(first.dim()), key=first.stride) if between is None else 1  # pieces in a row
     step = max(1, PIECE * first.shape[axis] // max(1, len(gradients) * first.numel()))
-    between = None if given is None else gram(given)
     total = first.new_zeros(len(gradients), len(gradients), dtype=torch.float64)
     for pieces in zip(*(g.split(step, axis) for g in gradients), strict=True):
-        rows = torch.stack(pieces).double()
-        others = rows if between is None else between @ rows
+        rows = others = torch.stack(pieces).double()
+        if between is not None:
+            rows = rows.movedim(2, -1).flatten(1, -2)
+            others = between @ rows
         total.addmm_(rows.flatten(1), others.flatten(1).T)
     return total
 

@@ -43,8 +43,8 @@ def layer_grams(
     The time is that of one backward pass a term, less what the pass needs for the layers left out.
     The gradients of all terms are alive together for a section of the graph only (see
     ``sections``), so that the memory beside the graph is about one gradient of the largest layer a
-    term. None is made of a linear layer's weight W whose input A has few rows: of the gradients D
-    in its output follows
+    term. None is made of the weight of a linear layer or a convolution whose input A has few rows
+    (a row is what the kernel sees at a place): of the gradients D in its output follows
 
         g^t = D_t' A        <g^s, g^t> = <D_s, (A A') D_t>
 
@@ -168,7 +168,7 @@ def _not_reached(layers: Layers) -> RuntimeError:
 def _gram_of(one: Arrived) -> Float[Tensor, "t t"]:
     zero = next(torch.zeros_like(g) for g in one.gradients if g is not None)
     rows = [zero if g is None else g for g in one.gradients]
-    return listed_gram(rows, one.given)
+    return listed_gram(rows, None if one.given is None else one.given.products())
 
 
 def _walk(

@@ -5,7 +5,7 @@ the graph leaves those of the whole model before the first product can be taken.
 cut where a single gradient carries on all that lies behind, and every term goes through a section
 before any enters the next.
 
-Index legend: t terms; m rows of a linear layer's input, d its features, o those of its output.
+Index legend: t terms; n samples; c classes.
 """
 
 from collections import Counter, defaultdict
@@ -20,16 +20,9 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.utils import checkpoint
 
+from kdanalysis.core.factors import Factor, Given, factors
+
 LARGE = 1 << 20  # numbers a term; a graph with fewer gives nothing to win, and goes in one piece
-LINEAR = {"AddmmBackward0": ("mat1", 1), "MmBackward0": ("self", 0)}  # input's name and place
-
-
-class Factor(NamedTuple):
-    """A linear layer's weight; of its gradient D'A the input A is known before any walk."""
-
-    index: int  # among the parameters
-    edge: GradientEdge  # where D, the gradient in the output, arrives
-    given: Float[Tensor, "m d"]
 
 
 class Section(NamedTuple):
@@ -44,12 +37,12 @@ class Section(NamedTuple):
 class Arrived(NamedTuple):
     """Gradients of every term in a parameter, None where a term does not reach it.
 
-    Where ``given`` is an input A, (m, d), they are those in the layer's output, D (m, o) each.
+    Where the layer's input A is ``given``, they are those in its output, D each.
     """
 
     index: int
     gradients: tuple[Tensor | None, ...]
-    given: Float[Tensor, "m d"] | None = None
+    given: Given | None = None
 
 
 Product = Callable[[Any, Sequence[Any], Tensor], Sequence[Tensor | None]]
@@ -117,7 +110,7 @@ def _send(
         for handle in handles:
             handle.remove()
     for place, factor in enumerate(part.factors, len(part.whole)):
-        found[place] = seen.get(factor.edge.node, found[place])
+        found[place] = factor.arrived(seen.get(factor.edge.node, found[place]))
     return found
 
 
@@ -132,11 +125,13 @@ def sections(logits: Float[Tensor, "n c"], parameters: Sequence[Tensor]) -> list
     root = get_gradient_edge(logits).node
     ends = {get_gradient_edge(p).node: i for i, p in enumerate(parameters)}
     edges, parents = _reachable(root)
-    factors = dict(_factors(edges, parents, ends, parameters))
-    needed = _leading_to([e for e, i in ends.items() if e in edges and i not in factors], parents)
-    needed |= _leading_to([factor.edge.node for factor in factors.values()], parents)
+    known = {factor.index: factor for factor in factors(parents, ends, parameters)}
+    needed = _leading_to([e for e, i in ends.items() if e in edges and i not in known], parents)
+    needed |= _leading_to([factor.edge.node for factor in known.values()], parents)
     edges = {node: [e for e in edges[node] if e[0] in needed] for node in needed}
-    at = {factor.edge.node: factor for factor in factors.values()}
+    at = defaultdict(list)
+    for factor in known.values():
+        at[factor.edge.node].append(factor)
 
     waiting = Counter(other for nexts in edges.values() for other, _ in nexts)
     order, opened = [(0, 0, root)] if needed else [], {root: {logits.output_nr}}
@@ -154,8 +149,8 @@ def sections(logits: Float[Tensor, "n c"], parameters: Sequence[Tensor]) -> list
             parts[-1].whole.append(ends[node])
             size += parameters[ends[node]].numel()
         if node in at:
-            parts[-1].factors.append(at[node])
-            size += _entries(at[node].edge)
+            parts[-1].factors.extend(at[node])
+            size += _entries(at[node][0].edge)
         for other, number in edges[node]:
             opened.setdefault(other, set()).add(number)
             waiting[other] -= 1
@@ -186,39 +181,6 @@ def _leading_to(nodes: Sequence[Node], parents: dict[Node, list[Node]]) -> set[N
             found.add(node)
             waiting += parents[node]
     return found
-
-
-def _factors(
-    edges: dict[Node, list[tuple[Node, int]]],
-    parents: dict[Node, list[Node]],
-    ends: dict[Node, int],
-    parameters: Sequence[Tensor],
-) -> Iterator[tuple[int, Factor]]:
-    """Find weights that nothing but one product of matrices with few rows uses.
-
-    The graph itself says so, whatever the module is called. Left as they are: inputs that hooks
-    have packed away, as checkpointing does, and weights with hooks on their own gradient.
-    """
-    for end, index in ends.items():
-        weight = parameters[index]
-        if not (weight.is_leaf and weight.dim() == 2 and len(parents[end]) == 1):
-            continue
-        (turned,) = parents[end]
-        if turned.name() != "TBackward0" or len(parents[turned]) != 1 or weight._backward_hooks:
-            continue
-        (node,) = parents[turned]
-        name, place = LINEAR.get(node.name(), ("", 0))
-        if not name or node.next_functions[place + 1][0] is not turned:
-            continue
-        if getattr(node, "_saved_alpha", 1) == 1 and _is_plain(node, name):
-            given = getattr(node, f"_saved_{name}")
-            if 8 * len(given) <= given.shape[1]:  # with more the products take longer than the walk
-                yield index, Factor(index, GradientEdge(node, 0), given.detach())
-
-
-def _is_plain(node: Node, name: str) -> bool:
-    saved = getattr(node, f"_raw_saved_{name}")
-    return getattr(saved, "unpack_hook", saved) is None
 
 
 def _entries(edge: GradientEdge) -> int:

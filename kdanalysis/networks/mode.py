@@ -24,22 +24,16 @@ class Before(NamedTuple):
     @classmethod
     def of(cls, model: nn.Module) -> "Before":
         """Look at a model before its forward pass; nothing is drawn."""
-        devices = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
-        states = (torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in sorted(devices)))
-        buffers = {}
-        if any(module.training for module in model.modules()):
-            there = (pair for pair in model.named_buffers() if not is_lazy(pair[1]))
-            buffers = {n: b.nan_to_num() for n, b in there if b.is_floating_point()}
-        return cls(states, buffers)
+        return cls(_generators(model), _buffers(model))
 
     def moved(self, model: nn.Module) -> str | None:
         """Return what the forward pass since then did beside its answer; None if nothing."""
-        now = Before.of(model)
-        pairs = zip(self.generators, now.generators, strict=True)
+        pairs = zip(self.generators, _generators(model), strict=True)
         if not all(torch.equal(a, b) for a, b in pairs):
             return "draws random numbers, as DropPath, F.dropout or RReLU do"
-        kept = [n for n in self.buffers if n in now.buffers]
-        changed = [n for n in kept if not torch.equal(self.buffers[n], now.buffers[n])]
+        now = _buffers(model) if self.buffers else {}
+        kept = [n for n in self.buffers if n in now]
+        changed = [n for n in kept if not torch.equal(self.buffers[n], now[n])]
         return f"changes its buffer {changed[0]!r}" if changed else None
 
 
@@ -119,8 +113,39 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
+def _generators(model: nn.Module) -> tuple[Tensor, ...]:
+    """States of the processor's generator and of those on the model's devices."""
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_initialized():
+        devices = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
+        states += [torch.cuda.get_rng_state(device) for device in sorted(devices)]
+    return tuple(states)
+
+
+def _buffers(model: nn.Module) -> dict[str, Tensor]:
+    if not _trains(model):
+        return {}
+    there = (pair for pair in model.named_buffers() if not is_lazy(pair[1]))
+    return {n: b.nan_to_num() for n, b in there if b.is_floating_point()}
+
+
+def _trains(model: nn.Module) -> bool:
+    """Whether any module is in train mode; ``modules()`` makes names too, and takes far longer."""
+    waiting = [model]
+    seen = {None, model}  # None is a child that was left out
+    for module in waiting:
+        if module.training:
+            return True
+        inside = [child for child in module._modules.values() if child not in seen]
+        waiting += inside
+        seen.update(inside)
+    return False
+
+
 def _training(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Modules in train mode, inner ones first: what a container does, they do."""
+    if not _trains(model):
+        return []
     named = [(name or type(m).__name__, m) for name, m in model.named_modules() if m.training]
     return sorted(named, key=lambda one: any(True for _ in one[1].children()))
 

@@ -8,6 +8,7 @@ lists.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from math import prod
 from typing import NamedTuple
 
@@ -80,7 +81,8 @@ def encode(
             arrays[name] = _encode_cells(rows, cells[name])
         else:
             arrays[name] = _encode_scalars(columns[name], name, column.type)
-    schema = _schema({name: array.type for name, array in arrays.items()}, kind, cells)
+    types = tuple((name, array.type) for name, array in arrays.items())
+    schema = _schema(types, kind, tuple(cells.items()))
     return pa.Table.from_arrays(list(arrays.values()), schema=schema)
 
 
@@ -147,9 +149,13 @@ def decode(array: pa.Array, cells: Cells | None) -> Shaped[np.ndarray, " n *c"]:
     return np.array(array.to_pylist(), dtype=object)
 
 
-def _schema(types: Mapping[str, pa.DataType], kind: str, cells: Mapping[str, Cells]) -> pa.Schema:
-    fields = [pa.field(name, dtype, nullable=False) for name, dtype in types.items()]
-    described = {name: cell.describe() for name, cell in cells.items()}
+@lru_cache(maxsize=16)
+def _schema(
+    types: tuple[tuple[str, pa.DataType], ...], kind: str, cells: tuple[tuple[str, Cells], ...]
+) -> pa.Schema:
+    """Describe a table; it is kept, since batch after batch has the same."""
+    fields = [pa.field(name, dtype, nullable=False) for name, dtype in types]
+    described = {name: cell.describe() for name, cell in cells}
     text = json.dumps({"schema_version": SCHEMA_VERSION, "kind": kind, "logits": described})
     return pa.schema(fields, metadata={_KEY: text.encode()})
 

@@ -1,6 +1,8 @@
 """Graphs walked section by section give the Gram matrices of walks from end to end."""
 
 import weakref
+from functools import partial
+from math import prod
 
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from kdanalysis.core import parameters, sections
-from kdanalysis.core.gram import listed_gram
+from kdanalysis.core.factors import Given, Window
+from kdanalysis.core.gram import gram, listed_gram
 from kdanalysis.core.parameters import layer_grams
 from kdanalysis.networks.zoo import build_model
 
@@ -76,7 +79,40 @@ def weight_with_a_hook(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return model.b(model.a(x))
 
 
+def on_maps(shape: tuple[int, ...], *layers: nn.Module) -> nn.Sequential:
+    """A linear layer that makes maps of its input, and layers on them."""
+    wide = nn.Linear(40, prod(shape))
+    return nn.Sequential(wide, nn.Unflatten(1, shape), *layers, nn.Flatten(), nn.LazyLinear(7))
+
+
+def bias_with_a_hook() -> nn.Sequential:
+    model = on_maps((100, 2, 2), nn.Conv2d(100, 6, 3, padding=1))
+    model[2].bias.register_hook(lambda gradient: 3 * gradient)
+    return model
+
+
+UNEVEN = {"stride": (2, 1), "padding": (2, 1), "dilation": (2, 1)}
+FEW_PLACES = {  # a model of convolutions with few rows, and how many parameters of it are factors
+    "a convolution": (lambda: on_maps((100, 2, 2), nn.Conv2d(100, 6, 3, padding=1)), 2),
+    "uneven": (lambda: on_maps((100, 2, 2), nn.Conv2d(100, 6, (3, 2), **UNEVEN, bias=False)), 1),
+    "on a line": (lambda: on_maps((100, 4), nn.Conv1d(100, 6, 3, padding="same")), 2),
+    "in space": (lambda: on_maps((50, 2, 2, 2), nn.Conv3d(50, 6, 2, padding=1, stride=2)), 2),
+    "in groups": (lambda: on_maps((100, 2, 2), nn.Conv2d(100, 6, 3, padding=1, groups=2)), 0),
+    "transposed": (lambda: on_maps((100, 2, 2), nn.ConvTranspose2d(100, 90, 3)), 0),
+    "used twice": (lambda: on_maps((90, 2, 2), *[nn.Conv2d(90, 90, 3, padding=1)] * 2), 0),
+    "a hook on its bias": (bias_with_a_hook, 1),
+    "more rows": (lambda: on_maps((20, 2, 2), nn.Conv2d(20, 6, 3, padding=1)), 2),
+    "too many rows": (lambda: on_maps((17, 2, 2), nn.Conv2d(17, 6, 3, padding=1)), 0),
+}
+
+
+def with_few_places(case: str, x: torch.Tensor) -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    return run(FEW_PLACES[case][0]().double(), x)
+
+
 CASES = {
+    **{case: partial(with_few_places, case) for case in FEW_PLACES},
     "chain": lambda x: run(chain(), x),
     "a tensor seen twice": lambda x: run(Own(lambda m, x: m.b(m.a(x) + m.a(x).tanh())), x),
     "a weight used above and below": lambda x: run(Own(lambda m, x: m.b(m.a(m.a(x)))), x),
@@ -147,6 +183,31 @@ def test_a_weight_whose_input_has_few_rows_is_a_factor(everywhere):
     assert cut(chain(), rows=5) == [([6], [4, 5]), ([3], [2]), ([1], [0])]
 
 
+@pytest.mark.parametrize("case", FEW_PLACES)
+def test_a_convolution_with_few_rows_is_a_factor(everywhere, case):
+    """A row is what the kernel sees at a place: 20 of them are few for at least 160 features."""
+    model, logits = with_few_places(case, torch.randn(5, 40, dtype=torch.float64))
+    inside = {i for i, (name, _) in enumerate(model.named_parameters()) if name[0] in "23"}
+    parts = sections.sections(logits, list(model.parameters()))
+    found = [f.index for part in parts for f in part.factors if f.index in inside]
+    assert len(found) == FEW_PLACES[case][1]
+
+
+def test_a_walk_makes_no_gradient_of_a_convolutions_weight(everywhere, monkeypatch):
+    model, logits = with_few_places("a convolution", torch.randn(5, 40, dtype=torch.float64))
+    asked, real = [], parameters._product
+
+    def product(start, inputs, gradient):
+        asked.extend(inputs)
+        return real(start, inputs, gradient)
+
+    monkeypatch.setattr(parameters, "_product", product)
+    gradients = torch.randn(TERMS, *logits.shape, dtype=torch.float64)
+    layer_grams(logits, gradients, {n: [p] for n, p in model.named_parameters()})
+    assert not any(one is p for one in asked for p in model[2].parameters())
+    assert any(one is model[0].bias for one in asked)  # the control
+
+
 def test_a_weight_used_above_and_below_keeps_the_graph_whole(everywhere):
     assert len(cut(Own(lambda m, x: m.b(m.a(m.a(x)))))) == 1
     assert len(cut(chain())) > 1  # the control
@@ -185,4 +246,12 @@ def test_gradients_in_pieces_are_multiplied_in_float64(turn):
 def test_products_with_an_input_are_those_of_the_weights_gradients():
     given, gradients = torch.randn(9, 400), [torch.randn(9, 7000) for _ in range(TERMS)]
     rows = torch.stack([(g.double().T @ given.double()).flatten() for g in gradients])
-    torch.testing.assert_close(listed_gram(gradients, given), rows @ rows.T, rtol=1e-10, atol=1e-6)
+    found = listed_gram(gradients, gram(given))
+    torch.testing.assert_close(found, rows @ rows.T, rtol=1e-10, atol=1e-6)
+
+
+def test_what_a_window_sees_is_multiplied_in_pieces_of_its_channels():
+    values = torch.randn(4, 700, 3, 3)  # 36 rows of 6300 features, above a piece
+    seen = nn.functional.unfold(values.double(), 3, padding=1).transpose(1, 2).flatten(0, 1)
+    found = Given(values, Window((3, 3), (1, 1), (1, 1), (1, 1))).products()
+    torch.testing.assert_close(found, seen @ seen.T, rtol=1e-12, atol=1e-9)
