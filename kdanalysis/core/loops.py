@@ -2,10 +2,7 @@
 
 The same as the operations on whole arrays there, for groups of as many classes in every sample. A
 call costs what a few of those operations do, which counts most where a batch is small. Inside, all
-is float64. Of a sample's side are kept the exponentials of all classes, 0 of the chosen ones, and
-a few numbers: those of the chosen classes, group by group, and then the weight of each group's
-largest class beside the largest of all. No loop over samples takes rows as arrays of their own: to
-count who holds them takes longer than many a row.
+is float64.
 """
 
 from collections.abc import Sequence
@@ -17,12 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.core.sweep.elementary import compiled, curved, exact, exp, larger, widest
+from kdanalysis.core.softened import exponentials, peaks_of, reordered, soften, together
+from kdanalysis.core.sweep.elementary import curved, exact, widest
 
-# The largest and the sum of numbers may be reordered: vector registers then hold them.
-reordered = compiled("contract", "reassoc", "nsz", "nnan")
-LEAST = -700.0  # of an exponent; what is below has no weight beside the largest, exp(0)
-NUMBERS = 2048  # of a side, looked at together
 NEAR = 0.34  # of log(q / p): further from 0, q - p has digits enough
 
 
@@ -79,94 +73,6 @@ def _arrays(student: Tensor, teacher: Tensor, chosen: Sequence[Tensor]) -> list[
 
 
 @no_type_check
-@reordered
-def _peaks(logits, start, peaks):
-    """Fill in the largest logit of samples, the first of which is ``start``."""
-    widest()
-    for i in range(len(peaks)):
-        peak = logits[start + i, 0]
-        for j in range(logits.shape[1]):
-            peak = larger(logits[start + i, j], peak)
-        peaks[i] = peak
-
-
-@no_type_check
-@reordered
-def _exponentials(logits, start, peaks, rate, x, totals):
-    """Fill x with exp((logits - peak) / T) of every sample, and in their sums."""
-    widest()
-    for i in range(len(peaks)):
-        total, shift = 0.0, peaks[i] * rate
-        for j in range(x.shape[1]):
-            x[i, j] = exp(max(np.float64(logits[start + i, j]) * rate - shift, LEAST))
-            total += x[i, j]
-        totals[i] = total
-
-
-@no_type_check
-@exact
-def _choose(logits, start, classes, ends, rate, kept, few, peaks, shifts):
-    """Keep the others' logits, and fill in the few exponents, the last group's peak, all / T.
-
-    After the groups' peaks in ``shifts`` stands the largest.
-    """
-    k, last = classes.shape[1], len(ends) - 1
-    for i in range(len(kept)):
-        for j in range(kept.shape[1]):
-            kept[i, j] = logits[start + i, j]
-        for j in range(k):
-            few[i, j] = kept[i, classes[start + i, j]]
-        for j in range(k):
-            kept[i, classes[start + i, j]] = -np.inf
-    _peaks(kept, 0, peaks)
-    for i in range(len(kept)):
-        shifts[i, last] = whole = peaks[i] * rate
-        for g in range(last):
-            top = few[i, ends[g]]
-            for j in range(ends[g], ends[g + 1]):
-                top = max(top, few[i, j])
-            for j in range(ends[g], ends[g + 1]):
-                few[i, j] = max((few[i, j] - top) * rate, LEAST)
-            shifts[i, g] = top * rate
-            whole = max(whole, shifts[i, g])
-        shifts[i, last + 1] = whole
-        for g in range(last + 1):
-            few[i, k + g] = max(shifts[i, g] - whole, LEAST)
-
-
-@no_type_check
-@exact
-def _soften(logits, start, classes, ends, rate, kept, x):
-    """Fill in x, of one side of some samples, and return the few, shifts, totals and shares.
-
-    Of every group its peak / T, the sum beside the peak, and its share of all; the first two also
-    of all groups, after them.
-    """
-    (n, _), k, last = x.shape, classes.shape[1], len(ends) - 1
-    few, soft = np.empty((n, k + last + 1)), np.empty((n, k + last + 1))
-    shifts, totals, mass = np.empty((n, last + 2)), np.empty((n, last + 2)), np.empty((n, last + 1))
-    peaks, sums = np.empty(n), np.empty(n)
-    _choose(logits, start, classes, ends, rate, kept, few, peaks, shifts)
-    _exponentials(kept, 0, peaks, rate, x, sums)
-    _exponentials(few.reshape(1, few.size), 0, np.zeros(1), 1.0, soft.reshape(1, few.size), peaks)
-    for i in range(n):
-        whole = 0.0
-        for g in range(last + 1):
-            total, end = (sums[i], ends[g]) if g == last else (0.0, ends[g + 1])
-            for j in range(ends[g], end):
-                x[i, classes[start + i, j]] = 0.0
-                total += soft[i, j]
-            for j in range(ends[g], end):
-                soft[i, j] /= total
-            totals[i, g], mass[i, g] = total, total * soft[i, k + g]
-            whole += mass[i, g]
-        totals[i, last + 1] = whole
-        for g in range(last + 1):
-            mass[i, g] /= whole
-    return soft, shifts, totals, mass
-
-
-@no_type_check
 @exact
 def _term(p, q, ratio):
     """One class's p (e^u - 1 - u), u = log(q/p): where u is not small, e^u is known from both."""
@@ -191,12 +97,12 @@ def _inside(student, teacher, start, rate, gaps, q, p, of_q, of_p, found):
 @no_type_check
 @exact
 def _decompose(student, teacher, classes, ends, rate, found):
-    (n, c), last, m = student.shape, len(ends) - 1, _together(*student.shape)
+    c, last, m = student.shape[1], len(ends) - 1, together(student)
     kept, q, p = np.empty((m, c), student.dtype), np.empty((m, c)), np.empty((m, c))
-    for first in range(0, n, max(m, 1)):
-        start = min(first, n - m)
-        soft_q, shifts_q, totals_q, mass_q = _soften(student, start, classes, ends, rate, kept, q)
-        soft_p, shifts_p, totals_p, mass_p = _soften(teacher, start, classes, ends, rate, kept, p)
+    for first in range(0, len(student), m):
+        start = min(first, len(student) - m)
+        soft_q, shifts_q, totals_q, mass_q = soften(student, start, classes, ends, rate, kept, q)
+        soft_p, shifts_p, totals_p, mass_p = soften(teacher, start, classes, ends, rate, kept, p)
         gaps = np.log(totals_q / totals_p) + shifts_q - shifts_p
         of_q, of_p = 1.0 / totals_q[:, last], 1.0 / totals_p[:, last]
         _inside(student, teacher, start, rate, gaps, q, p, of_q, of_p, found)
@@ -218,13 +124,13 @@ def _decompose(student, teacher, classes, ends, rate, found):
 @no_type_check
 @exact
 def _slopes(student, teacher, classes, ends, rate, scales, by_mass, found):
-    (n, c), last, m = student.shape, len(ends) - 1, _together(*student.shape)
+    c, last, m = student.shape[1], len(ends) - 1, together(student)
     kept, q, p = np.empty((m, c), student.dtype), np.empty((m, c)), np.empty((m, c))
     of_high, of_low, none = np.empty(m), np.empty(m), np.zeros(m)
-    for first in range(0, n, max(m, 1)):
-        start = min(first, n - m)
-        soft_q, _, totals_q, mass_q = _soften(student, start, classes, ends, rate, kept, q)
-        soft_p, _, totals_p, mass_p = _soften(teacher, start, classes, ends, rate, kept, p)
+    for first in range(0, len(student), m):
+        start = min(first, len(student) - m)
+        soft_q, _, totals_q, mass_q = soften(student, start, classes, ends, rate, kept, q)
+        soft_p, _, totals_p, mass_p = soften(teacher, start, classes, ends, rate, kept, p)
         moved, factor = np.empty((m, last + 1)), np.empty((m, last + 1))
         for i in range(m):
             excess = 0.0
@@ -254,15 +160,15 @@ def _slopes(student, teacher, classes, ends, rate, scales, by_mass, found):
 @no_type_check
 @exact
 def _whole_slopes(student, teacher, rate, scale, found):
-    (n, c), m = student.shape, _together(*student.shape)
+    c, m = student.shape[1], together(student)
     q, p, peaks = np.empty((m, c)), np.empty((m, c)), np.empty(m)
     sums_q, sums_p = np.empty(m), np.empty(m)
-    for first in range(0, n, max(m, 1)):
-        start = min(first, n - m)
-        _peaks(student, start, peaks)
-        _exponentials(student, start, peaks, rate, q, sums_q)
-        _peaks(teacher, start, peaks)
-        _exponentials(teacher, start, peaks, rate, p, sums_p)
+    for first in range(0, len(student), m):
+        start = min(first, len(student) - m)
+        peaks_of(student, start, peaks)
+        exponentials(student, start, peaks, rate, q, sums_q)
+        peaks_of(teacher, start, peaks)
+        exponentials(teacher, start, peaks, rate, p, sums_p)
         _differences(q, p, sums_q / sums_p, scale / sums_q, found, start)
 
 
@@ -277,11 +183,3 @@ def _differences(q, p, sums, scales, found, start):
     for i in range(len(q)):
         for j in range(q.shape[1]):
             found[start + i, j] = (q[i, j] - p[i, j] * sums[i]) * scales[i]
-
-
-@no_type_check
-@exact
-def _together(samples, classes):
-    """How many samples to look at together, about as many each time."""
-    most = max(1, NUMBERS // classes)
-    return -(-samples // max(1, -(-samples // most)))

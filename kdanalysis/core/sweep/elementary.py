@@ -139,10 +139,10 @@ def opened(change, ratio):
 @exact
 def power_and_rest(x):
     """2^e and exp(x) / 2^e - 1, |x| at most 700."""
-    shifted = x * 1.4426950408889634 + 1.5 * WHOLE
-    n = shifted - 1.5 * WHOLE
+    shifted = x * 1.4426950408889634 + (1.5 * WHOLE + 1023.0)
+    n = shifted - (1.5 * WHOLE + 1023.0)
     r = (x - n * LOG_2[0]) - n * LOG_2[1]
-    return number_of((bits_of(shifted) + 1023) << 52), r + curved(r)
+    return number_of(bits_of(shifted) << 52), r + curved(r)
 
 
 @no_type_check
