@@ -154,3 +154,13 @@ def exact_kl(teacher: list[float], student: list[float]) -> float:
         p, q = ([Decimal(x).exp() for x in side] for side in (teacher, student))
         p, q = ([x / sum(side) for x in side] for side in (p, q))
         return float(sum(a * (a / b).ln() for a, b in zip(p, q, strict=True)))
+
+
+def test_a_low_part_is_exactly_0_outside_its_group():
+    student, teacher, target = batch(11, 3.0, 30, 100)
+    members = TopK(5).members(teacher, target)
+    _, (top, others) = slopes(student, teacher, members, (1, 1, 1), 4.0)
+    inside = torch.zeros_like(teacher, dtype=torch.bool).scatter(1, members[0], True)
+    assert (top[~inside] == 0).all()
+    assert (others[inside] == 0).all()
+    assert (top[inside] != 0).all()
