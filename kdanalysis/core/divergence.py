@@ -147,6 +147,25 @@ def slopes(
     return Slopes(high, tuple(low))
 
 
+def whole_slopes(
+    student: Float[Tensor, "n c"],
+    teacher: Float[Tensor, "n c"],
+    weight: int | float,
+    temperature: int | float = 1.0,
+) -> Float[Tensor, "n c"]:
+    """Return the gradient of weight * T^2 KL(p || q) over all classes: weight * T (q - p).
+
+    No graph is kept of it.
+    """
+    scale = weight * temperature
+    if loops_serve(student):
+        from kdanalysis.core.loops import whole_slope_rows
+
+        return whole_slope_rows(student, teacher, scale, temperature)
+    q, p = ((x.detach() / temperature).softmax(-1) for x in (student, teacher))
+    return q.sub_(p).mul_(scale)
+
+
 def _low(group: _Group, divergence: str) -> Float[Tensor, "n k"]:
     q, p = group.inside
     if divergence == "forward":

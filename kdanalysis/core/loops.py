@@ -1,9 +1,8 @@
-"""The split of ``divergence`` as compiled loops, for processors: a sample at a time, in cache.
+"""The split of ``divergence`` as compiled loops, for processors: some samples at a time, in cache.
 
 The same as the operations on whole arrays there, for groups of as many classes in every sample. A
 call costs what a few of those operations do, which counts most where a batch is small. Inside, all
-is float64. The scratch of a side holds the chosen classes, group by group, and then all classes,
-of which the last group's have probability.
+is float64.
 """
 
 from collections.abc import Sequence
@@ -15,12 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.core.divergence import FAR
-from kdanalysis.core.sweep.elementary import compiled, exact, exp, expm1
+from kdanalysis.core.softened import exponentials, peaks_of, reordered, soften, together
+from kdanalysis.core.sweep.elementary import curved, exact, widest
 
-# The largest and the sum of numbers may be reordered: vector registers then hold them.
-reordered = compiled("contract", "reassoc", "nsz", "nnan")
-LEAST = -700.0  # of an exponent; what is below has no weight beside the largest, exp(0)
+NEAR = 0.34  # of log(q / p): further from 0, q - p has digits enough
 
 
 def decompose_rows(
@@ -53,149 +50,136 @@ def slope_rows(
     return high, tuple(low)
 
 
+def whole_slope_rows(
+    student: Float[Tensor, "n c"],
+    teacher: Float[Tensor, "n c"],
+    scale: int | float,
+    temperature: int | float,
+) -> Float[Tensor, "n c"]:
+    """Return scale (q - p), both over all classes."""
+    found = student.new_empty(student.shape)
+    sides = (x.detach().contiguous().numpy() for x in (student, teacher))
+    _whole_slopes(*sides, 1 / temperature, scale, found.numpy())
+    return found
+
+
 def _arrays(student: Tensor, teacher: Tensor, chosen: Sequence[Tensor]) -> list[np.ndarray]:
-    """Both sides, the chosen classes beside each other, and where the groups begin and end."""
-    bounds = [0, *accumulate(group.shape[-1] for group in chosen)]
-    bounds.append(bounds[-1] + student.shape[-1])
+    """Both sides, the chosen classes beside each other, and where each group of them ends."""
+    ends = np.array([0, *accumulate(group.shape[-1] for group in chosen)])
     if len(chosen) != 1:
         chosen = (torch.cat((torch.empty(len(student), 0, dtype=torch.long), *chosen), -1),)
     sides = (x.detach().contiguous().numpy() for x in (student, teacher, *chosen))
-    return [*sides, np.array(bounds)]
+    return [*sides, ends]
 
 
 @no_type_check
 @exact
-def _row(size):
-    """Scratch; a row of an array of two axes would not be known to be contiguous."""
-    return np.empty(size)
+def _term(p, q, ratio):
+    """One class's p (e^u - 1 - u), u = log(q/p): where u is not small, e^u is known from both."""
+    near, far = p * curved(ratio), q - p - p * ratio
+    return near if abs(ratio) < NEAR else far
 
 
 @no_type_check
 @reordered
-def _soften(logits, classes, bounds, rate, x, log_mass):
-    """Make x the softmax of every group, and log_mass the logsumexp of its logits / T."""
-    others = x[len(classes) :]
-    for j in range(len(others)):
-        others[j] = logits[j]
-    for j in range(len(classes)):
-        x[j] = logits[classes[j]]
-        others[classes[j]] = -np.inf
-    for g in range(len(log_mass)):
-        part = x[bounds[g] : bounds[g + 1]]
-        peak = part[0]
-        for j in range(len(part)):
-            peak = max(peak, part[j])
-        for j in range(len(part)):
-            part[j] = max((part[j] - peak) * rate, LEAST)
-        log_mass[g] = peak * rate
-    for j in range(len(x)):
-        x[j] = exp(x[j])
-    for j in range(len(classes)):
-        others[classes[j]] = 0.0
-    for g in range(len(log_mass)):
-        part = x[bounds[g] : bounds[g + 1]]
+def _inside(student, teacher, start, rate, gaps, q, p, of_q, of_p, found):
+    """Fill in the sums of the last group's terms; classes without probability add nothing."""
+    widest()
+    g = gaps.shape[1] - 2
+    for i in range(len(q)):
         total = 0.0
-        for j in range(len(part)):
-            total += part[j]
-        inverse = 1.0 / total
-        for j in range(len(part)):
-            part[j] *= inverse
-        log_mass[g] += np.log(total)
+        for j in range(q.shape[1]):
+            change = np.float64(student[start + i, j]) - np.float64(teacher[start + i, j])
+            total += _term(p[i, j] * of_p[i], q[i, j] * of_q[i], change * rate - gaps[i, g])
+        found[1 + g, start + i] = total
 
 
 @no_type_check
 @exact
-def _masses(log_mass, mass):
-    """Fill in the share of each group, and return the logsumexp of all."""
-    peak, total = log_mass.max(), 0.0
-    for g in range(len(mass)):
-        mass[g] = np.exp(log_mass[g] - peak)
-        total += mass[g]
-    for g in range(len(mass)):
-        mass[g] /= total
-    return peak + np.log(total)
+def _decompose(student, teacher, classes, ends, rate, found):
+    c, last, m = student.shape[1], len(ends) - 1, together(student)
+    kept, q, p = np.empty((m, c), student.dtype), np.empty((m, c)), np.empty((m, c))
+    for first in range(0, len(student), m):
+        start = min(first, len(student) - m)
+        soft_q, shifts_q, totals_q, mass_q = soften(student, start, classes, ends, rate, kept, q)
+        soft_p, shifts_p, totals_p, mass_p = soften(teacher, start, classes, ends, rate, kept, p)
+        gaps = np.log(totals_q / totals_p) + shifts_q - shifts_p
+        of_q, of_p = 1.0 / totals_q[:, last], 1.0 / totals_p[:, last]
+        _inside(student, teacher, start, rate, gaps, q, p, of_q, of_p, found)
+        for i in range(m):
+            at, high = start + i, 0.0
+            for g in range(last + 1):
+                high += _term(mass_p[i, g], mass_q[i, g], gaps[i, g] - gaps[i, last + 1])
+                found[2 + last + g, at] = mass_p[i, g]
+                if g < last:
+                    total = 0.0
+                    for j in range(ends[g], ends[g + 1]):
+                        own = classes[at, j]
+                        change = np.float64(student[at, own]) - np.float64(teacher[at, own])
+                        total += _term(soft_p[i, j], soft_q[i, j], change * rate - gaps[i, g])
+                    found[1 + g, at] = total
+            found[0, at] = high
 
 
 @no_type_check
 @exact
-def _ratios(student, teacher, classes, bounds, rate, log_q, log_p, ratio):
-    """Logarithms of q / p in the groups, from the gaps of the logits."""
-    others = ratio[len(classes) :]
-    for j in range(len(others)):
-        others[j] = (np.float64(student[j]) - np.float64(teacher[j])) * rate
-    for j in range(len(classes)):
-        ratio[j] = others[classes[j]]
-    for g in range(len(log_q)):
-        part, shift = ratio[bounds[g] : bounds[g + 1]], log_q[g] - log_p[g]
-        for j in range(len(part)):
-            part[j] -= shift
+def _slopes(student, teacher, classes, ends, rate, scales, by_mass, found):
+    c, last, m = student.shape[1], len(ends) - 1, together(student)
+    kept, q, p = np.empty((m, c), student.dtype), np.empty((m, c)), np.empty((m, c))
+    of_high, of_low, none = np.empty(m), np.empty(m), np.zeros(m)
+    for first in range(0, len(student), m):
+        start = min(first, len(student) - m)
+        soft_q, _, totals_q, mass_q = soften(student, start, classes, ends, rate, kept, q)
+        soft_p, _, totals_p, mass_p = soften(teacher, start, classes, ends, rate, kept, p)
+        moved, factor = np.empty((m, last + 1)), np.empty((m, last + 1))
+        for i in range(m):
+            excess = 0.0
+            for g in range(last + 1):
+                excess += mass_q[i, g] - mass_p[i, g]
+            for g in range(last + 1):
+                # The largest group's change is that of the others, whose masses have more digits.
+                change = mass_q[i, g] - mass_p[i, g] - (excess if mass_p[i, g] > 0.5 else 0.0)
+                moved[i, g] = scales[0] * change
+                factor[i, g] = scales[g + 1] * (mass_p[i, g] if by_mass[g] else 1.0)
+            of_high[i], of_low[i] = (
+                moved[i, last] / totals_q[i, last],
+                factor[i, last] / totals_q[i, last],
+            )
+        _differences(q, p, none, of_high, found[0], start)
+        _differences(q, p, totals_q[:, last] / totals_p[:, last], of_low, found[last + 1], start)
+        for g in range(last):
+            found[g + 1, start : start + m] = 0.0
+            for i in range(m):
+                for j in range(ends[g], ends[g + 1]):
+                    own = classes[start + i, j]
+                    found[0, start + i, own] = soft_q[i, j] * moved[i, g]
+                    low = (soft_q[i, j] - soft_p[i, j]) * factor[i, g]
+                    found[g + 1, start + i, own] = low
 
 
 @no_type_check
 @exact
-def _terms(p, q, ratio, x):
-    """Put p (e^u - 1 - u), u = log(q/p), into x."""
-    for j in range(len(x)):
-        near = p[j] * (expm1(max(min(ratio[j], FAR), LEAST)) - ratio[j])
-        x[j] = q[j] if ratio[j] > FAR else near
-
-
-@no_type_check
-@reordered
-def _total(x):
-    total = 0.0
-    for j in range(len(x)):
-        total += x[j]
-    return total
-
-
-@no_type_check
-@exact
-def _decompose(student, teacher, classes, bounds, rate, found):
-    groups = len(bounds) - 1
-    size = bounds[-1]
-    q, p, ratio, x = _row(size), _row(size), _row(size), _row(size)
-    log_q, log_p, q_mass, p_mass = _row(groups), _row(groups), _row(groups), _row(groups)
-    masses, terms = _row(groups), _row(groups)
-    for i in range(len(student)):
-        _soften(student[i], classes[i], bounds, rate, q, log_q)
-        _soften(teacher[i], classes[i], bounds, rate, p, log_p)
-        _ratios(student[i], teacher[i], classes[i], bounds, rate, log_q, log_p, ratio)
-        _terms(p, q, ratio, x)
-        shift = _masses(log_q, q_mass) - _masses(log_p, p_mass)
-        for g in range(groups):
-            masses[g] = log_q[g] - log_p[g] - shift
-            found[1 + g, i] = _total(x[bounds[g] : bounds[g + 1]])
-            found[1 + groups + g, i] = p_mass[g]
-        _terms(p_mass, q_mass, masses, terms)
-        found[0, i] = _total(terms)
+def _whole_slopes(student, teacher, rate, scale, found):
+    c, m = student.shape[1], together(student)
+    q, p, peaks = np.empty((m, c)), np.empty((m, c)), np.empty(m)
+    sums_q, sums_p = np.empty(m), np.empty(m)
+    for first in range(0, len(student), m):
+        start = min(first, len(student) - m)
+        peaks_of(student, start, peaks)
+        exponentials(student, start, peaks, rate, q, sums_q)
+        peaks_of(teacher, start, peaks)
+        exponentials(teacher, start, peaks, rate, p, sums_p)
+        _differences(q, p, sums_q / sums_p, scale / sums_q, found, start)
 
 
 @no_type_check
 @exact
-def _slopes(student, teacher, classes, bounds, rate, scales, by_mass, found):
-    groups, k = len(bounds) - 1, classes.shape[1]
-    q, p = _row(bounds[-1]), _row(bounds[-1])
-    log_q, log_p, q_mass, p_mass = _row(groups), _row(groups), _row(groups), _row(groups)
-    for i in range(len(student)):
-        _soften(student[i], classes[i], bounds, rate, q, log_q)
-        _soften(teacher[i], classes[i], bounds, rate, p, log_p)
-        _masses(log_q, q_mass), _masses(log_p, p_mass)
-        excess = 0.0
-        for g in range(groups):
-            excess += q_mass[g] - p_mass[g]
-        for g in range(groups - 1, -1, -1):
-            # The largest group's change is that of the others, whose masses have more digits.
-            change = q_mass[g] - p_mass[g] - (excess if p_mass[g] > 0.5 else 0.0)
-            moved, factor = scales[0] * change, scales[g + 1] * (p_mass[g] if by_mass[g] else 1.0)
-            if g == groups - 1:
-                high, low = found[0, i], found[groups, i]
-                q_part, p_part = q[k:], p[k:]
-                for j in range(len(high)):
-                    high[j] = q_part[j] * moved
-                    low[j] = (q_part[j] - p_part[j]) * factor
-            else:
-                found[g + 1, i] = 0.0
-                for j in range(bounds[g], bounds[g + 1]):
-                    found[0, i, classes[i, j]] = q[j] * moved
-                    found[g + 1, i, classes[i, j]] = (q[j] - p[j]) * factor
+def _differences(q, p, sums, scales, found, start):
+    """Fill in scale (q - p): sums are the student's beside the teacher's, scales over the former.
+
+    Equal sides have equal sums, and then no difference at all.
+    """
+    widest()
+    for i in range(len(q)):
+        for j in range(q.shape[1]):
+            found[start + i, j] = (q[i, j] - p[i, j] * sums[i]) * scales[i]

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.core.loops import reordered
+from kdanalysis.core.softened import reordered
 from kdanalysis.core.sweep.elementary import exact, widest
 
 BLOCK = 32  # classes

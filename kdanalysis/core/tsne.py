@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.core.loops import reordered
+from kdanalysis.core.softened import reordered
 
 STEPS, EARLY, EXAGGERATION = 1000, 250, 12.0
 MOMENTA = (0.5, 0.8)  # early, and after

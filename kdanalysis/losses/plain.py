@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from kdanalysis.core.divergence import divergence_terms
+from kdanalysis.core.divergence import divergence_terms, whole_slopes
 from kdanalysis.core.partition import check_target
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import check_temperature
@@ -118,5 +118,4 @@ class KD(Loss, name="kd"):
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Gradient T (q - p)."""
-        p, q = ((x / self.temperature).softmax(-1) for x in (teacher, student))
-        return {"kd": q.sub_(p).mul_(ramp * self.weight * self.temperature)}
+        return {"kd": whole_slopes(student, teacher, ramp * self.weight, self.temperature)}

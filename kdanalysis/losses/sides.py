@@ -35,7 +35,7 @@ def checked(
     _check_kinds(target, student=student, teacher=teacher)
     _check_shapes(student, teacher, target, scales, stacked)
     dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
-    student, teacher = student.to(dtype), teacher.to(dtype)
+    student, teacher = (x if x.dtype == dtype else x.to(dtype) for x in (student, teacher))
     # One sum finds any NaN or inf at the cost of one pass and one wait for the device.
     if not isfinite((student.detach().sum() + teacher.detach().sum()).item()):
         part = "region" if stacked is None else "column"

@@ -1,11 +1,13 @@
 """Compiled loops give what whole arrays give, and choose as a stable sort does."""
 
+from decimal import Decimal, localcontext
+
 import pytest
 import torch
 from problems import batch
 
 from kdanalysis.core.compiled import expecting
-from kdanalysis.core.divergence import decompose, slopes
+from kdanalysis.core.divergence import decompose, slopes, whole_slopes
 from kdanalysis.core.largest import top
 from kdanalysis.core.partition import Groups, Target, Top1, Top1TopK, TopK
 
@@ -89,3 +91,76 @@ def test_the_largest_of_a_vocabulary_are_those_of_a_stable_sort(k, classes, valu
     logits = torch.cat((logits, torch.arange(classes).expand(2, -1)))
     expected = logits.sort(dim=-1, descending=True, stable=True).indices[:, :k]
     assert TopK(k).members(logits, torch.zeros(8, dtype=torch.long))[0].equal(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("n", "classes"), [(1, 2), (3, 17), (45, 100), (41, 127), (3, 2500)])
+def test_loops_give_what_arrays_give_of_any_number_of_samples_and_classes(n, classes, dtype):
+    student, teacher, target = batch(7, 3.0, n, classes)
+    student, teacher = student.to(dtype), teacher.to(dtype)
+    rules = [Target(), *([TopK(3), Top1TopK(12)] if classes > 12 else [])]
+    for rule in rules:
+        members = rule.members(teacher, target)
+        weights = range(1, 2 + len(members))
+        digits = {} if dtype == torch.float32 else {"rtol": 1e-10, "atol": 1e-14}
+        for call in (
+            lambda members=members: decompose(student, teacher, members, 2.0),
+            lambda members=members, weights=weights: slopes(
+                student, teacher, members, weights, 2.0
+            ),
+            lambda: whole_slopes(student, teacher, 3.0, 2.0),
+        ):
+            torch.testing.assert_close(*both_ways(call), **digits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equal_sides_have_no_gradient_and_no_value(dtype):
+    teacher = batch(8, 3.0, 30, 100)[1].to(dtype)
+    members = TopK(5).members(teacher, torch.zeros(30, dtype=torch.long))
+    high, low = slopes(teacher, teacher, members, (1, 1, 1), 4.0)
+    parts = decompose(teacher, teacher, members, 4.0)
+    for found in (high, *low, whole_slopes(teacher, teacher, 1.0, 4.0), parts.high, parts.low):
+        assert (found == 0).all()
+    assert (whole_slopes(1.01 * teacher, teacher, 1.0, 4.0) != 0).all()
+
+
+def test_rows_need_not_lie_beside_each_other_and_a_sample_is_not_moved_by_the_others():
+    student, teacher, target = batch(9, 3.0, 45, 100)
+    members = TopK(5).members(teacher, target)
+    wide = torch.stack((student, teacher), -1)
+    found = slopes(*wide.unbind(-1), members, (1, 1, 1), 4.0)
+    alone = slopes(student[40:], teacher[40:], (members[0][40:], None), (1, 1, 1), 4.0)
+    torch.testing.assert_close(found, slopes(student, teacher, members, (1, 1, 1), 4.0))
+    for some, one in zip((found.high, *found.low), (alone.high, *alone.low), strict=True):
+        assert some[40:].equal(one)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-5, 0.1, 1.0, 30.0])
+def test_values_keep_their_digits_near_and_far_from_the_teacher(scale):
+    teacher, other, target = batch(10, 2.0, 6, 9)
+    student = teacher + scale * other
+    members = TopK(3).members(teacher, target)
+    found = decompose(student, teacher, members)
+    for row in range(6):
+        for group, classes in enumerate((members[0][row].tolist(), None)):
+            classes = classes or [x for x in range(9) if x not in members[0][row].tolist()]
+            expected = exact_kl(teacher[row, classes].tolist(), student[row, classes].tolist())
+            assert float(found.low[row, group]) == pytest.approx(expected, rel=1e-6, abs=1e-24)
+
+
+def exact_kl(teacher: list[float], student: list[float]) -> float:
+    """KL of two softmaxes to 40 digits."""
+    with localcontext(prec=40):
+        p, q = ([Decimal(x).exp() for x in side] for side in (teacher, student))
+        p, q = ([x / sum(side) for x in side] for side in (p, q))
+        return float(sum(a * (a / b).ln() for a, b in zip(p, q, strict=True)))
+
+
+def test_a_low_part_is_exactly_0_outside_its_group():
+    student, teacher, target = batch(11, 3.0, 30, 100)
+    members = TopK(5).members(teacher, target)
+    _, (top, others) = slopes(student, teacher, members, (1, 1, 1), 4.0)
+    inside = torch.zeros_like(teacher, dtype=torch.bool).scatter(1, members[0], True)
+    assert (top[~inside] == 0).all()
+    assert (others[inside] == 0).all()
+    assert (top[inside] != 0).all()

@@ -120,6 +120,19 @@ def number_of(context, bits):
 
 
 @no_type_check
+@intrinsic
+def larger(context, one, other):
+    """The larger of two numbers, neither NaN; unlike ``max`` it can be reordered in a loop."""
+
+    def choose(context, builder, signature, values):
+        quick = "nnan", "nsz"
+        above = builder.fcmp_ordered(">", *values, flags=quick)
+        return builder.select(above, *values, flags=quick)
+
+    return one(one, one), choose
+
+
+@no_type_check
 @exact
 def parts_of(x):
     """Power e and fraction m of a normal number x = 2^e m above 0, m from root 1/2 to root 2."""
@@ -179,16 +192,23 @@ def opened(change, ratio):
 @no_type_check
 @exact
 def power_and_rest(x):
-    """2^e and exp(x) / 2^e - 1, |x| at most 700: 13 terms reach the last digit."""
-    shifted = x * 1.4426950408889634 + 1.5 * WHOLE
-    n = shifted - 1.5 * WHOLE
+    """2^e and exp(x) / 2^e - 1, |x| at most 700."""
+    shifted = x * 1.4426950408889634 + (1.5 * WHOLE + 1023.0)
+    n = shifted - (1.5 * WHOLE + 1023.0)
     r = (x - n * LOG_2[0]) - n * LOG_2[1]
+    return number_of(bits_of(shifted) << 52), r + curved(r)
+
+
+@no_type_check
+@exact
+def curved(r):
+    """exp(r) - 1 - r, |r| at most half of log 2: 12 terms reach the last digit."""
     series = 1 / 39916800 + r * (1 / 479001600 + r * (1 / 6227020800))
     series = 1 / 362880 + r * (1 / 3628800 + r * series)
     series = 1 / 5040 + r * (1 / 40320 + r * series)
     series = 1 / 120 + r * (1 / 720 + r * series)
     series = 1 / 6 + r * (1 / 24 + r * series)
-    return number_of((bits_of(shifted) + 1023) << 52), r + r * r * (0.5 + r * series)
+    return r * r * (0.5 + r * series)
 
 
 @no_type_check

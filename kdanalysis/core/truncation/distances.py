@@ -9,7 +9,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from kdanalysis.core.loops import reordered
+from kdanalysis.core.softened import reordered
 from kdanalysis.core.sweep.elementary import bits_of, exact, widest
 
 BLOCK = 1024  # classes whose probabilities stay in the first cache

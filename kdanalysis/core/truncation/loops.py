@@ -7,7 +7,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from kdanalysis.core.loops import LEAST, reordered
+from kdanalysis.core.softened import LEAST, reordered
 from kdanalysis.core.sweep.elementary import exact, exp, widest
 from kdanalysis.core.truncation.distances import BLOCK, CELLS, distances
 
