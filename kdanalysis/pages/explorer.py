@@ -1,7 +1,7 @@
 """The explorer: what any k, T and weights would make of the gradients, from Gram matrices alone."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -123,10 +123,10 @@ class Explorer:
     def picture(self) -> Shown:
         """The static picture: cosine and step over k at the settings the sliders start from."""
         weights = tuple(WEIGHTS.values())
-        figure = explored_over_k(self.grams, self.temperature, weights)
+        make = partial(explored_over_k, self.grams, self.temperature, weights)
         told = "/".join(f"{w:g}" for w in weights)
         caption = f"Cosine to KD, and step, over k at T = {self.temperature:g}, weights {told}"
-        return Shown(caption, figure, "explorer")
+        return Shown(caption, make, "explorer")
 
     def html(self, picker: bool, picture: Any) -> Markup:
         """Return the markup; ``picker`` where the page around it has none for runs."""

@@ -41,19 +41,19 @@ def updates(monkeypatch, request):
 
 
 def test_pictures_are_those_of_matplotlib_to_the_byte(monkeypatch):
-    ours = Drawn(panels())
+    ours = Drawn(panels)
     pictures = [ours.as_bytes(kind) for kind in ("svg", "png")]
     monkeypatch.setattr("kdanalysis.draw.figure.QuickAxes", mpl.axes.Axes)
     plain = panels()
     assert type(plain.axes[0]) is mpl.axes.Axes
     monkeypatch.setattr("kdanalysis.draw.drawn.still", lambda figure: mpl.rc_context())
-    assert pictures == [Drawn(plain).as_bytes(kind) for kind in ("svg", "png")]
+    assert pictures == [Drawn(lambda: plain).as_bytes(kind) for kind in ("svg", "png")]
 
 
 def test_layout_and_drawing_work_ticks_and_spines_out_but_a_few_times(updates):
     figure = panels()
     updates.clear()
-    drawn = Drawn(figure)
+    drawn = Drawn(lambda: figure)
     drawn.as_bytes("svg")
     assert len(updates) in (8, 16)
     assert max(updates.values()) <= 4
@@ -61,7 +61,7 @@ def test_layout_and_drawing_work_ticks_and_spines_out_but_a_few_times(updates):
 
 def test_control_ticks_and_spines_are_worked_out_over_and_over(updates, monkeypatch):
     monkeypatch.setattr("kdanalysis.draw.drawn.still", lambda figure: mpl.rc_context())
-    Drawn(panels()).as_bytes("svg")
+    Drawn(panels).as_bytes("svg")
     assert max(updates.values()) > 8
 
 
