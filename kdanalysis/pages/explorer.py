@@ -177,20 +177,55 @@ def explorer_of(
         watch: wraps the batches, for a progress bar.
         of: which samples, as a clause for readers.
     """
-    classes = next(iter(sources.values())).info.num_classes
+    both = explored(sources)
+    grams = {name: gram_of(name, both, settings, device, watch) for name in both}
+    return explorer_from(grams, both, settings, of)
+
+
+def explored(sources: Mapping[str, Source]) -> dict[str, Source]:
+    """Return the sources that have the logits of both sides, of two classes or more."""
     both = {"student_logits", "teacher_logits"}
-    able = {name: one for name, one in sources.items() if both <= {*one.columns()}}
-    if not able or classes < 2:
+    return {
+        name: source
+        for name, source in sources.items()
+        if source.info.num_classes > 1 and both <= {*source.columns()}
+    }
+
+
+def gram_of(
+    name: str,
+    both: Mapping[str, Source],
+    settings: tuple[float, int] | None = None,
+    device: torch.device | str = "cpu",
+    watch: Watch = unwatched,
+) -> pd.DataFrame:
+    """Read a source and return its Gram matrices.
+
+    Args:
+        name: which source.
+        both: all that are explored together.
+        settings: of the training.
+        device: where to compute.
+        watch: wraps the batches.
+    """
+    temperature, _ = settings or common_settings([one.info for one in both.values()])
+    classes = both[name].info.num_classes
+    analyzer = TermGram(classes, sorted({*LADDER, float(temperature)}), page_ks(classes))
+    compute(both[name], {"gram": analyzer}, device, watch)
+    return analyzer.gram()
+
+
+def explorer_from(
+    grams: Mapping[str, pd.DataFrame],
+    both: Mapping[str, Source],
+    settings: tuple[float, int] | None = None,
+    of: str = "",
+) -> Explorer | None:
+    """Return the explorer of the Gram matrices that hold a gradient of KD; None without any."""
+    known = {name: gram for name, gram in grams.items() if (gram.square_kd > 0).any()}
+    if not known:
         return None
-    temperature, k = settings or common_settings([one.info for one in sources.values()])
-    ladder, grams = sorted({*LADDER, float(temperature)}), {}
-    for name, source in able.items():
-        analyzer = TermGram(classes, ladder, page_ks(classes))
-        compute(source, {"gram": analyzer}, device, watch)
-        gram = analyzer.gram()
-        if (gram.square_kd > 0).any():
-            grams[name] = gram
-    return Explorer(grams, temperature, k, of) if grams else None
+    return Explorer(known, *(settings or common_settings([x.info for x in both.values()])), of)
 
 
 def rounded(column: Sequence[float] | pd.Series) -> list[float]:
