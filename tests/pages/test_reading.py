@@ -81,6 +81,20 @@ def test_two_processes_find_what_one_finds(processes, sources, monkeypatch):
         assert ours[name].unlabelled == theirs[name].unlabelled == {"a": 3, "b": 0}[name]
 
 
+def test_rows_without_a_label_are_counted_whoever_reads_them(sources, monkeypatch):
+    given = sources()
+
+    def elsewhere(tasks):
+        done = [task() for task in tasks]
+        for source in given.values():
+            source.unlabelled = 0
+        return done
+
+    monkeypatch.setattr(reading, "on_two_cores", elsewhere)
+    read_all(given, tables)
+    assert [source.unlabelled for source in given.values()] == [3, 0]
+
+
 @pytest.mark.parametrize("lacking", ["few", "ranks"])
 def test_many_logits_and_ranks_are_read_here_with_a_word_of_progress(sources, monkeypatch, lacking):
     if lacking == "few":
