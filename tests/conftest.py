@@ -68,6 +68,8 @@ def pictures(request):
 
     def blank(asked):
         svg = Markup("<svg/>")
+        for one, _ in asked:
+            assert one.refusal or one.figure
         return [Picture(one.caption, svg, None, 480, 320, one.name, one.table) for one, _ in asked]
 
     real = ((page, "make_pictures", page.make_pictures), (Drawn, "as_bytes", Drawn.as_bytes))

@@ -1,7 +1,7 @@
 """A figure laid out once: the page that shows it and its files are drawn from that one layout."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,20 +27,25 @@ SETTINGS = {
 
 
 class Drawn:
-    """A figure that is laid out once and drawn at most once as SVG, as PNG and as PDF.
+    """A figure that is made and laid out once, and drawn at most once as SVG, as PNG and as PDF.
 
     No date and a fixed salt: equal figures are equal bytes. The texts of an SVG are texts, which
     can be found and edited; a PDF brings its fonts. ``files`` are those drawn so far, by kind;
     ``lacking`` are letters that no font has, as :func:`noted` when it is first laid out.
 
     Args:
-        figure: to be changed no more.
+        make: makes the figure when it is first needed; it is to be changed no more.
     """
 
-    def __init__(self, figure: Figure) -> None:
-        self.figure = figure
+    def __init__(self, make: Callable[[], Figure]) -> None:
+        self._make = make
         self.files: dict[str, bytes] = {}
         self.lacking: dict[str, str] = {}
+
+    @cached_property
+    def figure(self) -> Figure:
+        """The figure."""
+        return self._make()
 
     @cached_property
     def box(self) -> Bbox:

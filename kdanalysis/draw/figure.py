@@ -2,11 +2,13 @@
 
 import io
 from copy import copy
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Tick, XAxis, YAxis
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter
 
 from kdanalysis.draw.glyphs import noted, tell_lacking
@@ -29,6 +31,26 @@ class Drawing(Figure):
         return buffer.getvalue()
 
 
+class QuickText(Text):
+    """A text that is laid out once for every text like it that a renderer is asked of."""
+
+    _known: ClassVar[WeakKeyDictionary[Any, dict[tuple, tuple]]] = WeakKeyDictionary()
+
+    def _get_layout(self, renderer: Any) -> tuple:
+        if self.get_wrap() or self.get_transform_rotates_text():  # as its place asks
+            return super()._get_layout(renderer)
+        known = self._known.setdefault(renderer, {})
+        key = (
+            *(self.get_text(), hash(self.get_fontproperties()), self.get_figure(root=True).dpi),
+            *(self.get_rotation(), self.get_rotation_mode(), self.get_parse_math()),
+            *(self.get_ha(), self.get_va(), self._get_multialignment()),
+            *(self.get_usetex(), self._linespacing),
+        )
+        if key not in known:
+            known[key] = super()._get_layout(renderer)
+        return known[key]
+
+
 class CopiedTicks:
     """Makes the first tick of an axis; the others are copies of it.
 
@@ -38,7 +60,11 @@ class CopiedTicks:
 
     def _get_tick(self, major: bool) -> Tick:
         made = vars(self).get("majorTicks" if major else "minorTicks")
-        return copied(made[0]) if made else super()._get_tick(major)
+        if made:
+            return copied(made[0])
+        tick = super()._get_tick(major)
+        tick.label1.__class__ = tick.label2.__class__ = QuickText
+        return tick
 
     def _copy_tick_props(self, src: Tick, dest: Tick) -> None:
         """Do nothing: a copy has them."""
@@ -58,6 +84,7 @@ class QuickAxes(Axes):
     def _init_axis(self) -> None:
         super()._init_axis()
         self.xaxis.__class__, self.yaxis.__class__ = QuickXAxis, QuickYAxis
+        self.xaxis.label.__class__ = self.yaxis.label.__class__ = QuickText
 
 
 def copied(tick: Tick) -> Tick:

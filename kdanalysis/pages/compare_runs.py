@@ -17,11 +17,11 @@ from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
 from kdanalysis.analyzers.terms.matching import Tables
 from kdanalysis.analyzers.terms.share import share_by_run
 from kdanalysis.core.wording import counted
-from kdanalysis.pages.explorer import explorer_of
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import lead_of
 from kdanalysis.pages.nouns import about, find, noun_section
+from kdanalysis.pages.reading import read_all
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, joined, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, left_out_fact, stated
@@ -70,10 +70,12 @@ def runs_study(
         ValueError: as :func:`settings_of`.
     """
     settings = settings_of(sources, temperature)
-    tables = {
-        name: tables_of(one, [n for n in BY_RUN if possible(one, n)], device, watch, settings)
-        for name, one in sources.items()
-    }
+
+    def tables_of_run(source: Source, watch: Watch) -> dict[str, pd.DataFrame]:
+        nouns = [noun for noun in BY_RUN if possible(source, noun)]
+        return tables_of(source, nouns, device, watch, settings)
+
+    tables, explorer = read_all(sources, tables_of_run, settings, device, watch, EVERY)
     errors = paired_errors(sources)
     frame, right = overview(sources, tables, errors), (errors or {}).get("student_accuracy")
     first = next(iter(sources.values()))
@@ -100,7 +102,6 @@ def runs_study(
     }
     title = f"Compared: {', '.join(sources)}"
     whole = {"runs": {"": frame}, **parts}
-    explorer = explorer_of(sources, settings, device, watch, EVERY)
     return Study(
         title,
         stated(facts),

@@ -105,7 +105,7 @@ def experiment_sections(
     named: Mapping[str, Sequence[str] | None],
 ) -> list[Section]:
     """Return the sections of students, teacher and every noun, whose classes ``named`` names."""
-    of_teacher = {section.name: section for section in card.sections}
+    of_teacher = {section.name: section for section in card.planned}
     found = [section_of_runs(noun, tables, named.get(noun)) for noun, tables in shown.items()]
     teacher = [of_teacher[noun] for noun in TEACHER if noun in of_teacher]
     return arranged([students_section(students), *teacher, *found])

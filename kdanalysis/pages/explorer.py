@@ -1,7 +1,7 @@
 """The explorer: what any k, T and weights would make of the gradients, from Gram matrices alone."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -123,10 +123,10 @@ class Explorer:
     def picture(self) -> Shown:
         """The static picture: cosine and step over k at the settings the sliders start from."""
         weights = tuple(WEIGHTS.values())
-        figure = explored_over_k(self.grams, self.temperature, weights)
+        make = partial(explored_over_k, self.grams, self.temperature, weights)
         told = "/".join(f"{w:g}" for w in weights)
         caption = f"Cosine to KD, and step, over k at T = {self.temperature:g}, weights {told}"
-        return Shown(caption, figure, "explorer")
+        return Shown(caption, make, "explorer")
 
     def html(self, picker: bool, picture: Any) -> Markup:
         """Return the markup; ``picker`` where the page around it has none for runs."""
@@ -177,20 +177,55 @@ def explorer_of(
         watch: wraps the batches, for a progress bar.
         of: which samples, as a clause for readers.
     """
-    classes = next(iter(sources.values())).info.num_classes
+    both = explored(sources)
+    grams = {name: gram_of(name, both, settings, device, watch) for name in both}
+    return explorer_from(grams, both, settings, of)
+
+
+def explored(sources: Mapping[str, Source]) -> dict[str, Source]:
+    """Return the sources that have the logits of both sides, of two classes or more."""
     both = {"student_logits", "teacher_logits"}
-    able = {name: one for name, one in sources.items() if both <= {*one.columns()}}
-    if not able or classes < 2:
+    return {
+        name: source
+        for name, source in sources.items()
+        if source.info.num_classes > 1 and both <= {*source.columns()}
+    }
+
+
+def gram_of(
+    name: str,
+    both: Mapping[str, Source],
+    settings: tuple[float, int] | None = None,
+    device: torch.device | str = "cpu",
+    watch: Watch = unwatched,
+) -> pd.DataFrame:
+    """Read a source and return its Gram matrices.
+
+    Args:
+        name: which source.
+        both: all that are explored together.
+        settings: of the training.
+        device: where to compute.
+        watch: wraps the batches.
+    """
+    temperature, _ = settings or common_settings([one.info for one in both.values()])
+    classes = both[name].info.num_classes
+    analyzer = TermGram(classes, sorted({*LADDER, float(temperature)}), page_ks(classes))
+    compute(both[name], {"gram": analyzer}, device, watch)
+    return analyzer.gram()
+
+
+def explorer_from(
+    grams: Mapping[str, pd.DataFrame],
+    both: Mapping[str, Source],
+    settings: tuple[float, int] | None = None,
+    of: str = "",
+) -> Explorer | None:
+    """Return the explorer of the Gram matrices that hold a gradient of KD; None without any."""
+    known = {name: gram for name, gram in grams.items() if (gram.square_kd > 0).any()}
+    if not known:
         return None
-    temperature, k = settings or common_settings([one.info for one in sources.values()])
-    ladder, grams = sorted({*LADDER, float(temperature)}), {}
-    for name, source in able.items():
-        analyzer = TermGram(classes, ladder, page_ks(classes))
-        compute(source, {"gram": analyzer}, device, watch)
-        gram = analyzer.gram()
-        if (gram.square_kd > 0).any():
-            grams[name] = gram
-    return Explorer(grams, temperature, k, of) if grams else None
+    return Explorer(known, *(settings or common_settings([x.info for x in both.values()])), of)
 
 
 def rounded(column: Sequence[float] | pd.Series) -> list[float]:

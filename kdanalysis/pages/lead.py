@@ -1,12 +1,14 @@
 """The first screen: three lines of verdict, accuracy with its interval, cosine against step."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import isnan, nan, sqrt
 from typing import NamedTuple
 
 import pandas as pd
 
 from kdanalysis.analyzers.evidence import Interval
+from kdanalysis.analyzers.noun import Picture
 from kdanalysis.analyzers.students.agreement import at_the_end
 from kdanalysis.analyzers.terms.direction_reading import (
     NO_GRADIENT,
@@ -17,7 +19,7 @@ from kdanalysis.analyzers.terms.direction_reading import (
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import FAINT, GREY, MARKERS, loss_colours
-from kdanalysis.draw.look import Axes, Figure, new_axes, styled
+from kdanalysis.draw.look import Axes, new_axes, styled
 from kdanalysis.draw.names import short
 from kdanalysis.draw.tables import require
 from kdanalysis.pages.explorer import WEIGHTS, Explorer
@@ -119,11 +121,9 @@ def spread(values: Sequence[Interval], digits: int) -> str:
     half = max(one.half for one in values)
     if isnan(half):
         return " to ".join(told)
-    return (
-        f"{told[0]} ± {numeral(half, 2)}"
-        if len(told) == 1
-        else f"{' to '.join(told)} (± {numeral(half, 2)} or less)"
-    )
+    if len(told) == 1:
+        return f"{told[0]} ± {numeral(half, 2)}"
+    return f"{' to '.join(told)} (± {numeral(half, 2)} or less)"
 
 
 @styled
@@ -233,17 +233,17 @@ def lead_of(
     verdict, figures = [], []
     if accuracies is not None and len(accuracies) > 1:
         verdict.append(accuracy_line(accuracies, where, errors))
-        drawn = accuracy_of_networks(accuracies).figure
-        figures.append(Shown("Accuracy of teacher and students", drawn, "accuracy", table))
+        caption, draw = "Accuracy of teacher and students", Picture("", accuracy_of_networks).figure
+        figures.append(Shown(caption, partial(draw, accuracies), "accuracy", table))
     told = parts.get("direction", {})
     if silent := [run for run, table in told.items() if is_silent(table)]:
         verdict.append(f"{', '.join(filter(None, silent)) or 'No direction'}: {NO_GRADIENT}.")
     if told := {run: table for run, table in told.items() if run not in silent}:
         verdict.append(direction_line(told))
-        figure: Figure = cosine_against_step(told).figure
         first = next(iter(told.values())).loss_a.iloc[0]
         caption = f"How the losses' gradients lie to {first}'s: cosine against step"
-        figures.append(Shown(caption, figure, "cosine_against_step", "direction"))
+        draw = Picture("", cosine_against_step).figure
+        figures.append(Shown(caption, partial(draw, told), "cosine_against_step", "direction"))
     if explorer is not None:
         verdict.append(weight_line(explorer))
     return Lead(verdict, figures, runs)

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import pandas as pd
 
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Names, Noun, Picture, Reading
-from kdanalysis.pages.html import Section, Shown
+from kdanalysis.pages.html import Part, Section, Shown
+from kdanalysis.pages.html.section import numbers
 from kdanalysis.studies.compute import joined
 
 Tables = Mapping[str, Mapping[str, pd.DataFrame]]
@@ -44,38 +46,48 @@ def noun_section(
     known = find(noun)
     if known is None:
         return Section(noun, noun.capitalize(), tables=list(tables.items()))
-    text, number, figures = [], [], []
     pictures = known.pictures if pictures is None else pictures
     parts = [(run, table, reading or known.reading, pictures) for run, table in tables.items()]
     if len(tables) > 1 and known.reading_of_all is not None:
         of_all = ("", tables, known.reading_of_all, known.pictures_of_all)
         parts = [of_all, *(parts if known.beside else [])]
+    text, told, figures = [], [], []
     for run, table, read, drawings in parts:
         where = f"{run}: " if run else ""
+        make = [partial(p.figure, table, classes) for p in drawings]
         try:
-            drawn = [
-                Shown(f"{where}{p.caption}", p.figure(table, classes), file_name(noun, i, p, run))
-                for i, p in enumerate(drawings)
-            ]
             said = read(table, classes)
-            text.append(where + said.sentence)
-            number.append(where + said.number)
-            figures += drawn
         except ValueError as error:
-            text.append(f"{where}Not to be drawn from these data: {error}.")
-    try:
-        if together:
-            called = [t.assign(run=(labels or {}).get(r, r)) for r, t in tables.items()]
-            frame = pd.concat(called, ignore_index=True)
-            figures += [
-                Shown(p.caption, p.figure(frame), file_name(noun, len(figures) + i, p))
-                for i, p in enumerate(together)
-            ]
-    except ValueError as error:
-        text.append(f"Not to be drawn from these data: {error}.")
-    title = title or known.title
-    words = "\n".join(text), "\n".join(number)
-    return Section(noun, title, *words, figures, [excerpt(known, noun, tables)])
+            text.append(Part(where=where).refused(why_not(make, error)))
+            continue
+        part = Part(where + said.sentence, where + said.number, where)
+        text.append(part.text)
+        told.append(part)
+        figures += [
+            Shown(f"{where}{p.caption}", make[i], file_name(noun, i, p, run), part=part)
+            for i, p in enumerate(drawings)
+        ]
+    if together:
+        called = [t.assign(run=(labels or {}).get(r, r)) for r, t in tables.items()]
+        frame, part = pd.concat(called, ignore_index=True), Part()
+        figures += [
+            Shown(p.caption, partial(p.figure, frame), file_name(noun, place, p), part=part)
+            for place, p in enumerate(together, start=len(figures))
+        ]
+        told.append(part)
+    words = "\n".join(text), numbers(told)
+    captions = [excerpt(known, noun, tables)]
+    return Section(noun, title or known.title, *words, figures, captions, parts=told)
+
+
+def why_not(make: Sequence[Callable[[], object]], error: ValueError) -> str:
+    """Return why the first figure cannot be drawn; the error where all can, or there are none."""
+    for one in make:
+        try:
+            one()
+        except ValueError as first:
+            return str(first)
+    return str(error)
 
 
 def file_name(noun: str, place: int, picture: Picture, run: str = "") -> str:

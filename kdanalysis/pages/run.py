@@ -6,11 +6,12 @@ from typing import Any
 import pandas as pd
 
 from kdanalysis.pages.by_run import section_of_runs
-from kdanalysis.pages.explorer import Explorer, explorer_of
+from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import lead_of
 from kdanalysis.pages.nouns import with_conflict
+from kdanalysis.pages.reading import read_all
 from kdanalysis.pages.study import Study, Tables
 from kdanalysis.pages.teacher import card_section
 from kdanalysis.studies.compute import Watch, by_noun, unwatched
@@ -33,8 +34,11 @@ def report(runs: Mapping[str, Run], device: Any = "cpu", watch: Watch = unwatche
         ValueError: no runs, or one without samples.
     """
     sources = {name: Source(name, None, run) for name, run in runs.items()}
-    tables = {n: run_tables(one, device, watch) for n, one in sources.items()}
-    explorer = explorer_of(sources, None, device, watch, EVERY) if sources else None
+
+    def tables_of_run(source: Source, watch: Watch) -> dict[str, pd.DataFrame]:
+        return run_tables(source, device, watch)
+
+    tables, explorer = read_all(sources, tables_of_run, None, device, watch, EVERY)
     return run_study(sources, tables, explorer)
 
 

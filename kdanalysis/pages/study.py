@@ -109,13 +109,18 @@ class Study:
         return shown if ax is not None else figure_of(shown)
 
     @cached_property
-    def sections(self) -> Sequence[Section]:
-        """The sections of the page, their pictures drawn."""
+    def planned(self) -> Sequence[Section]:
+        """The sections of the page as they are if all their figures can be drawn."""
         return self._sections()
 
     @cached_property
+    def sections(self) -> Sequence[Section]:
+        """The sections of the page, their figures made."""
+        return [section.settled() for section in self.planned]
+
+    @cached_property
     def lead(self) -> Lead | None:
-        """What stands first on the page, its pictures drawn; None where nothing does."""
+        """What stands first on the page; None where nothing does."""
         return self._lead()
 
     def html(self) -> str:
@@ -123,7 +128,7 @@ class Study:
         from kdanalysis.pages.html.page import build
 
         with uncollected():
-            return build(self.sections, self.title, self.facts, self.lead, self.explorer)
+            return build(self.planned, self.title, self.facts, self.lead, self.explorer)
 
     @typed
     def save(
@@ -174,7 +179,8 @@ class Study:
             names[shown.name] += 1
             number = f"-{names[shown.name]}" if names[shown.name] > 1 else ""
             shown.drawn.write(folder / f"{shown.name}{number}", kinds)
-        tell_lacking((shown.drawn.figure, shown.drawn.lacking) for shown in figures)
+        told = [shown.drawn for shown in figures if shown.drawn.lacking]
+        tell_lacking((drawn.figure, drawn.lacking) for drawn in told)
 
     def _no_picture(self, name: str, run: str, picture: int, drawn: int) -> str:
         """Say which picture there is not, and which there are."""

@@ -28,7 +28,7 @@ def smallest_font(figure: Figure) -> float:
 
 def smallest_letters_on_a_page(figure: Figure) -> float:
     """CSS pixels of the smallest letters in one of two columns of a page, at 1440."""
-    return smallest_font(figure) * 493 / (72 * Drawn(figure).box.width)
+    return smallest_font(figure) * 493 / (72 * Drawn(lambda: figure).box.width)
 
 
 def legend_is_above(ax: Axes) -> bool:

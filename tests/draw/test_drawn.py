@@ -33,7 +33,7 @@ def size_of(svg: bytes) -> list[float]:
 def test_equal_figures_are_equal_files(tmp_path):
     kinds = ("svg", "png", "pdf")
     for name in ("one.v1", "two"):
-        Drawn(drawing()).write(tmp_path / name, kinds)
+        Drawn(drawing).write(tmp_path / name, kinds)
     for kind in kinds:
         first = (tmp_path / f"one.v1.{kind}").read_bytes()
         assert first == (tmp_path / f"two.{kind}").read_bytes()
@@ -47,7 +47,7 @@ def test_one_layout_serves_the_page_and_every_file(monkeypatch):
     monkeypatch.setattr(
         ConstrainedLayoutEngine, "execute", lambda self, fig: count.append(lay_out(self, fig))
     )
-    drawn = Drawn(drawing())
+    drawn = Drawn(drawing)
     for kind in ("svg", "png", "pdf", "svg"):
         drawn.as_bytes(kind)
     assert len(count) == 1
@@ -55,7 +55,7 @@ def test_one_layout_serves_the_page_and_every_file(monkeypatch):
 
 
 def test_the_layout_is_the_one_that_matplotlib_makes_of_each_file():
-    drawn, plain = Drawn(drawing()), io.BytesIO()
+    drawn, plain = Drawn(drawing), io.BytesIO()
     drawing().savefig(plain, format="svg", bbox_inches="tight")
     ours = size_of(drawn.as_bytes("svg"))
     assert ours == pytest.approx(size_of(plain.getvalue()), abs=2)  # points
@@ -65,9 +65,9 @@ def test_the_layout_is_the_one_that_matplotlib_makes_of_each_file():
 
 def test_texts_stay_texts_and_keep_the_fonts_of_the_user():
     with mpl.rc_context({"font.family": ["DejaVu Serif"]}):
-        svg = Drawn(drawing()).as_bytes("svg").decode()
+        svg = Drawn(drawing).as_bytes("svg").decode()
     assert re.search(r"<text[^>]*DejaVu Serif[^>]*>a label</text>", svg)
 
 
 def test_marks_are_lines_markers_bars_and_cells():
-    assert Drawn(drawing()).marks == 1 + 2 + 3 + 12
+    assert Drawn(drawing).marks == 1 + 2 + 3 + 12

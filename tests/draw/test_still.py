@@ -3,7 +3,9 @@
 import matplotlib as mpl
 import pytest
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.spines import Spine
+from matplotlib.text import Text
 
 from kdanalysis.draw.drawn import Drawn
 from kdanalysis.draw.figure import Drawing, QuickAxes
@@ -41,19 +43,19 @@ def updates(monkeypatch, request):
 
 
 def test_pictures_are_those_of_matplotlib_to_the_byte(monkeypatch):
-    ours = Drawn(panels())
+    ours = Drawn(panels)
     pictures = [ours.as_bytes(kind) for kind in ("svg", "png")]
     monkeypatch.setattr("kdanalysis.draw.figure.QuickAxes", mpl.axes.Axes)
     plain = panels()
     assert type(plain.axes[0]) is mpl.axes.Axes
     monkeypatch.setattr("kdanalysis.draw.drawn.still", lambda figure: mpl.rc_context())
-    assert pictures == [Drawn(plain).as_bytes(kind) for kind in ("svg", "png")]
+    assert pictures == [Drawn(lambda: plain).as_bytes(kind) for kind in ("svg", "png")]
 
 
 def test_layout_and_drawing_work_ticks_and_spines_out_but_a_few_times(updates):
     figure = panels()
     updates.clear()
-    drawn = Drawn(figure)
+    drawn = Drawn(lambda: figure)
     drawn.as_bytes("svg")
     assert len(updates) in (8, 16)
     assert max(updates.values()) <= 4
@@ -61,7 +63,7 @@ def test_layout_and_drawing_work_ticks_and_spines_out_but_a_few_times(updates):
 
 def test_control_ticks_and_spines_are_worked_out_over_and_over(updates, monkeypatch):
     monkeypatch.setattr("kdanalysis.draw.drawn.still", lambda figure: mpl.rc_context())
-    Drawn(panels()).as_bytes("svg")
+    Drawn(panels).as_bytes("svg")
     assert max(updates.values()) > 8
 
 
@@ -99,3 +101,27 @@ def test_a_copied_tick_is_a_tick_of_its_own():
     assert first.label1.get_fontsize() != 20
     assert first.tick1line.get_markersize() != 9
     assert first.label1.get_position()[0] != 0.7
+
+
+def test_equal_texts_of_ticks_are_laid_out_once_and_others_anew(monkeypatch):
+    laid_out, work_out = [], Text._get_layout
+
+    def counted(text, renderer):
+        laid_out.append((text.get_text(), text.get_rotation(), text.get_fontsize()))
+        return work_out(text, renderer)
+
+    monkeypatch.setattr(Text, "_get_layout", counted)
+    left, right = Drawing().subplots(1, 2)
+    for ax in (left, right):
+        ax.set_xticks([0, 1], labels=["first", "second"])
+    renderer = FigureCanvasAgg(left.figure).get_renderer()
+    boxes = [ax.get_xticklabels()[0].get_window_extent(renderer).bounds for ax in (left, right)]
+    assert [one[2:] for one in boxes] == [pytest.approx(boxes[0][2:])] * 2
+    assert boxes[0][0] < boxes[1][0]
+    assert len(laid_out) == 1
+    label = right.get_xticklabels()[0]
+    for change in ({"rotation": 90}, {"fontsize": 20}, {"text": "1st"}, {"ha": "right"}):
+        before = label.get_window_extent(renderer).bounds
+        label.set(**change)
+        assert label.get_window_extent(renderer).bounds != before
+    assert len(laid_out) == 5

@@ -89,7 +89,7 @@ def test_figures_are_named_by_table_drawing_and_run(make_run):
 
 def test_names_that_would_be_one_file_are_numbered(tmp_path):
     ax = kd.new_axes()
-    twice = [Section("s", "S", figures=[Shown("", ax.figure, "share-a")] * 2)]
+    twice = [Section("s", "S", figures=[Shown("", lambda: ax.figure, "share-a")] * 2)]
     Study("T", {}, {}, lambda: twice).write_figures(tmp_path, ["svg"])
     assert {path.name for path in tmp_path.iterdir()} == {"share-a.svg", "share-a-2.svg"}
 

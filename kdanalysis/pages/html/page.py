@@ -61,7 +61,7 @@ def build(
     groups = grouped(here)
     drawn = [next(pictures) for _ in lead.figures] if lead else []
     figures = [x.drawn for one in (*sections, *([lead] * bool(lead))) for x in one.figures]
-    tell_lacking((drawn.figure, drawn.lacking) for drawn in figures)
+    tell_lacking((drawn.figure, drawn.lacking) for drawn in figures if drawn.lacking)
     sliders = explorer.html(not runs, next(pictures)) if explorer else None
     first = [("verdict", "Verdict")] * bool(lead) + [("explorer", "Explorer")] * bool(explorer)
     last = [("collected", "Tables and words")] * bool(tabled)
@@ -86,7 +86,7 @@ def build(
     return page.lstrip()
 
 
-def all_pictures(sections: Sequence[Section], lead: Any, explorer: Any) -> Iterator[Picture]:
+def all_pictures(sections: Sequence[Section], lead: Any, explorer: Any) -> Iterator[Picture | None]:
     """Draw the figures of a page at once: those of sections, of the lead, of the explorer."""
     asked = [  # no section's name starts so
         (x, f"_{place}-{i}")
@@ -138,10 +138,15 @@ def data_text(value: object) -> Markup:
     return Markup(text.replace("<", "\\u003c"))
 
 
-def show(section: Section, drawn: Iterator[Picture], runs: Sequence[str] = ()) -> dict[str, Any]:
+def show(
+    section: Section, drawn: Iterator[Picture | None], runs: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return what the template writes of a section, whose figures are drawn next."""
-    of_section = islice(drawn, len(section.figures))
-    pictures = [replace(one, table=one.table or section.name) for one in of_section]
+    of_section = zip(section.figures, islice(drawn, len(section.figures)), strict=True)
+    section = section.settled()
+    left = {id(shown) for shown in section.figures}
+    found = [picture for shown, picture in of_section if picture and id(shown) in left]
+    pictures = [replace(one, table=one.table or section.name) for one in found]
     widest = max((one.width for one in pictures), default=WIDE * bool(section.tiles))
     return {
         "name": section.name,

@@ -28,16 +28,19 @@ class Picture:
     table: str = ""  # the section whose table it shows
 
 
-def make_pictures(asked: Sequence[tuple[Shown, str]]) -> list[Picture]:
-    """Draw figures, each with the prefix of its ids; see :func:`make_picture`."""
+def make_pictures(asked: Sequence[tuple[Shown, str]]) -> list[Picture | None]:
+    """Make and draw figures, each with the prefix of its ids; None of one that is refused."""
     made = on_two_cores([partial(_drawn_picture, *one) for one in asked])
-    for (shown, _), (_, files, lacking) in zip(asked, made, strict=True):
-        shown.drawn.take(files, lacking)
+    for (shown, _), (_, *found) in zip(asked, made, strict=True):
+        shown.take(*found)
     return [picture for picture, *_ in made]
 
 
-def _drawn_picture(shown: Shown, prefix: str) -> tuple[Picture, dict[str, bytes], dict[str, str]]:
-    return make_picture(shown, prefix), shown.drawn.files, shown.drawn.lacking
+def _drawn_picture(
+    shown: Shown, prefix: str
+) -> tuple[Picture | None, str | None, dict[str, bytes], dict[str, str]]:
+    picture = make_picture(shown, prefix) if shown.refusal is None else None
+    return picture, shown.refusal, shown.drawn.files, shown.drawn.lacking
 
 
 def make_picture(shown: Shown, prefix: str) -> Picture:

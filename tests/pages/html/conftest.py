@@ -1,5 +1,7 @@
 """Sections with hostile texts in every place where a text can stand."""
 
+from functools import partial
+
 import pandas as pd
 import pytest
 from page_reader import HOSTILE, draw
@@ -17,7 +19,7 @@ def sections() -> list[Section]:
             "Norms",
             f"Read {HOSTILE}.",
             "n = 2",
-            figures=[Shown("first", draw(label=HOSTILE), "a"), Shown("second", draw(), "b")],
+            figures=[Shown("first", partial(draw, label=HOSTILE), "a"), Shown("second", draw, "b")],
             tables=[(f"Values {HOSTILE}", frame)],
         ),
     ]

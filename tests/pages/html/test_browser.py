@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pandas as pd
@@ -59,7 +60,9 @@ def test_hostile_names_stay_text_and_nothing_is_requested(server, tmp_path):
     address, paths = server
     name = f"<img src={address}/leak><script>document.title='run'</script> $x$"
     table = pd.DataFrame({name: [2.0, 1.0], "class": [name, "b"]})
-    section = Section("s", name, name, name, [Shown(name, draw(label=name), "a")], [(name, table)])
+    section = Section(
+        "s", name, name, name, [Shown(name, partial(draw, label=name), "a")], [(name, table)]
+    )
     document = open_page(build([section], name, {name: name}), tmp_path)
     assert paths == []
     assert document.all("img") == []

@@ -86,13 +86,21 @@ def test_headings_are_in_order_and_pictures_have_texts(page):
 
 def test_too_many_marks_become_a_png_with_a_text():
     reader = Reader(
-        build([Section("s", "S", "Read.", figures=[Shown("many", draw(5001), "many")])], "T", {})
+        build(
+            [Section("s", "S", "Read.", figures=[Shown("many", partial(draw, 5001), "many")])],
+            "T",
+            {},
+        )
     )
     (image,) = reader.all("img")
     assert image["alt"] == "many. Read."
     assert base64.b64decode(image["src"].partition(",")[2]).startswith(b"\x89PNG")
     few = Reader(
-        build([Section("s", "S", "Read.", figures=[Shown("few", draw(4900), "few")])], "T", {})
+        build(
+            [Section("s", "S", "Read.", figures=[Shown("few", partial(draw, 4900), "few")])],
+            "T",
+            {},
+        )
     )
     assert few.all("img") == []
 
@@ -137,7 +145,7 @@ def test_a_name_that_is_no_anchor_is_refused():
 
 
 def test_a_page_tells_once_of_letters_that_no_font_has_and_lays_out_once_for_its_files():
-    figures = [Shown(name, draw(label="猫"), name) for name in "ab"]
+    figures = [Shown(name, partial(draw, label="猫"), name) for name in "ab"]
     with pytest.warns(RuntimeWarning, match="lacks letters of 猫: PNG and PDF") as caught:
         build([Section("s", "S", figures=figures)], "T", {})
     assert len(caught) == 1
@@ -169,7 +177,7 @@ def test_two_cores_draw_the_same_page_and_tell_the_same_once(cores, tmp_path, re
         if len(known) > 1:
             place, both = "kdanalysis.pages.html.picture.on_two_cores", (here, Meeting())
             monkeypatch.setattr(place, partial(drawn_here, *both))
-        figures = [Shown(f"{n}", draw(n + 2, "猫" * (n % 2)), f"{n}") for n in range(8)]
+        figures = [Shown(f"{n}", partial(draw, n + 2, "猫" * (n % 2)), f"{n}") for n in range(8)]
         sections = [Section(f"s{n}", "S", figures=figures[n : n + 3]) for n in (0, 3)]
         lead = Lead(["a line"], figures[6:])
         pages.append(build(sections, "T", {}, lead))
@@ -192,7 +200,7 @@ def test_two_cores_draw_the_same_page_and_tell_the_same_once(cores, tmp_path, re
 @pytest.mark.skipif(sys.platform != "linux", reason="one process elsewhere")
 def test_a_figure_that_cannot_be_drawn_is_told_of_in_its_own_words(cores, capfd):
     cores(0, 1)
-    figures = [Shown(f"{n}", draw(), f"{n}") for n in range(8)]
+    figures = [Shown(f"{n}", draw, f"{n}") for n in range(8)]
     figures[5].figure.axes[0].set_xlabel(r"$\later$")
     figures[2].figure.axes[0].set_xlabel(r"$\nonsense$")
     with pytest.raises(ValueError, match="nonsense"):

@@ -30,7 +30,7 @@ def test_only_known_elements_and_attributes_stay():
 
 
 def cleaned(figure: Figure) -> ElementTree.Element:
-    return ElementTree.fromstring(clean_svg(Drawn(figure).as_bytes("svg"), "p"))
+    return ElementTree.fromstring(clean_svg(Drawn(lambda: figure).as_bytes("svg"), "p"))
 
 
 def test_texts_are_texts_in_the_fonts_of_the_page():
@@ -46,7 +46,7 @@ def test_every_shape_stands_where_matplotlib_drew_it():
     """To a hundredth of a point, whatever is left out or shortened."""
     figure = draw(40, "two\nlines")
     figure.axes[0].set_xlabel("$10^{-1}$")
-    raw = ElementTree.fromstring(Drawn(figure).as_bytes("svg"))
+    raw = ElementTree.fromstring(Drawn(lambda: figure).as_bytes("svg"))
     clean = cleaned(figure)
     shapes = (
         ("tspan", ("x", "y")),

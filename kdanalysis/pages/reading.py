@@ -1,0 +1,78 @@
+"""What a page needs of several sources, read by two processes where that is soon done."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import torch
+
+from kdanalysis.core.ranks import RANKS
+from kdanalysis.draw.cores import on_two_cores
+from kdanalysis.pages.explorer import Explorer, explored, explorer_from, gram_of
+from kdanalysis.studies.compute import Watch, unwatched
+from kdanalysis.studies.source import Source
+
+FEW = 1e6  # logits of all sources, which one thread looks at in a second
+
+Tables = dict[str, pd.DataFrame]
+
+
+def read_all(
+    sources: Mapping[str, Source],
+    tables_of: Callable[[Source, Watch], Tables],
+    settings: tuple[float, int] | None = None,
+    device: torch.device | str = "cpu",
+    watch: Watch = unwatched,
+    of: str = "",
+) -> tuple[dict[str, Tables], Explorer | None]:
+    """Return the tables of every source, and the explorer of those that have both sides.
+
+    Of a few logits on a CPU two processes read some each, on a thread each and without a word of
+    progress. Every number is the one that a single thread computes, however many cores there are.
+
+    Args:
+        sources: by run.
+        tables_of: reads one and returns its tables.
+        settings: T and k of the training, as for ``explorer_of``.
+        device: where to compute.
+        watch: wraps the batches, for a progress bar.
+        of: which samples the explorer is of, as a clause for readers.
+    """
+    few = sum(one.num_rows * one.width for one in sources.values()) <= FEW
+    shared = few and torch.device(device).type == "cpu" and RANKS.world == 1
+    watch = unwatched if shared else watch
+    both = explored(sources)
+    tasks = [partial(_counted, one, partial(tables_of, one, watch)) for one in sources.values()]
+    tasks += [
+        partial(_counted, one, partial(gram_of, name, both, settings, device, watch))
+        for name, one in both.items()
+    ]
+    if shared:
+        with one_thread():
+            done = on_two_cores(tasks)
+    else:
+        done = [task() for task in tasks]
+    for source, (_, counts) in zip((*sources.values(), *both.values()), done, strict=True):
+        source.unlabelled, source.soft = counts
+    found = [one for one, _ in done]
+    grams = dict(zip(both, found[len(sources) :], strict=True))
+    tables = dict(zip(sources, found[: len(sources)], strict=True))
+    return tables, explorer_from(grams, both, settings, of)
+
+
+def _counted(source: Source, read: Callable[[], Any]) -> tuple[Any, tuple[int, int]]:
+    """Return what was read, and how many rows had no label, which the source counts then."""
+    return read(), (source.unlabelled, source.soft)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: OpenMP's are not there in a fork."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

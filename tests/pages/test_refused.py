@@ -1,0 +1,80 @@
+"""What cannot be drawn is found out while a page is drawn, and said in place of its words."""
+
+import re
+from functools import partial
+
+import pandas as pd
+import pytest
+
+from kdanalysis.analyzers.noun import Picture, Reading
+from kdanalysis.draw.look import new_axes
+from kdanalysis.pages.html import Section
+from kdanalysis.pages.html.page import build
+from kdanalysis.pages.nouns import noun_section
+
+DRAWN = True  # by whichever process
+TABLES = {"a": pd.DataFrame({"x": [1.0]}), "b": pd.DataFrame({"x": [2.0]})}
+REFUSED = "b: Not to be drawn from these data: too many of 2."
+
+
+def draw(table, most=1.0):
+    if table.x.iloc[0] > most:
+        raise ValueError(f"too many of {table.x.iloc[0]:g}")
+    ax = new_axes()
+    ax.plot(table.x, table.x)
+    return ax
+
+
+def read(table, names=None):
+    return Reading(f"It is {table.x.iloc[0]:g}.", f"{table.x.iloc[0]:g} nats")
+
+
+def section(**given) -> Section:
+    pictures = [Picture("fine", partial(draw, most=9), name="f"), Picture("all", draw, name="g")]
+    return noun_section("value", TABLES, pictures=pictures, reading=read, **given)
+
+
+def told(one: Section) -> tuple[str, str, list[str]]:
+    return one.text, one.number, [shown.caption for shown in one.figures]
+
+
+def test_a_figure_that_is_refused_takes_all_of_its_run_with_it():
+    planned = section()
+    assert told(planned)[:2] == ("a: It is 1.\nb: It is 2.", "a: 1 nats\nb: 2 nats")
+    assert told(planned.settled()) == (
+        f"a: It is 1.\n{REFUSED}",
+        "a: 1 nats",
+        ["a: fine", "a: all"],
+    )
+
+
+def test_a_page_says_it_too():
+    page = build([section()], "T", {})
+    assert REFUSED in page
+    assert "b: It is 2." not in page
+    assert re.findall(r'role="?img"? aria-label="(.: \w+)', page) == ["a: fine", "a: all"]
+
+
+def test_a_picture_of_all_runs_that_is_refused_leaves_those_of_each():
+    one = section(together=[Picture("both", lambda frame: draw(frame[1:]), name="h")]).settled()
+    assert one.text == f"a: It is 1.\n{REFUSED}\nNot to be drawn from these data: too many of 2."
+    assert [shown.caption for shown in one.figures] == ["a: fine", "a: all"]
+
+
+def test_where_nothing_can_be_read_the_figure_says_why():
+    def unread(table, names=None):
+        raise ValueError("nothing to read")
+
+    pictures = [Picture("all", draw, name="g")]
+    one = noun_section("value", TABLES, pictures=pictures, reading=unread)
+    assert one.text == f"a: Not to be drawn from these data: nothing to read.\n{REFUSED}"
+    assert (one.number, one.figures) == ("", [])
+
+
+def test_another_error_than_of_the_data_is_raised():
+    def fail(table):
+        raise KeyError("x")
+
+    one = noun_section("value", TABLES, pictures=[Picture("all", fail, name="g")], reading=read)
+    with pytest.raises(KeyError, match="x"):
+        build([one], "T", {})
