@@ -1,4 +1,4 @@
-"""Pictures drawn on two cores: a forked process does those that this one has not begun."""
+"""Work on two cores: a forked process does those tasks that this one has not begun."""
 
 import logging
 import multiprocessing

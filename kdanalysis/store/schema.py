@@ -82,7 +82,7 @@ def encode(
         else:
             arrays[name] = _encode_scalars(columns[name], name, column.type)
     types = tuple((name, array.type) for name, array in arrays.items())
-    schema = _schema(types, kind, tuple(cells.items()))
+    schema = _schema(SCHEMA_VERSION, types, kind, tuple(cells.items()))
     return pa.Table.from_arrays(list(arrays.values()), schema=schema)
 
 
@@ -151,12 +151,15 @@ def decode(array: pa.Array, cells: Cells | None) -> Shaped[np.ndarray, " n *c"]:
 
 @lru_cache(maxsize=16)
 def _schema(
-    types: tuple[tuple[str, pa.DataType], ...], kind: str, cells: tuple[tuple[str, Cells], ...]
+    version: int,
+    types: tuple[tuple[str, pa.DataType], ...],
+    kind: str,
+    cells: tuple[tuple[str, Cells], ...],
 ) -> pa.Schema:
     """Describe a table; it is kept, since batch after batch has the same."""
     fields = [pa.field(name, dtype, nullable=False) for name, dtype in types]
     described = {name: cell.describe() for name, cell in cells}
-    text = json.dumps({"schema_version": SCHEMA_VERSION, "kind": kind, "logits": described})
+    text = json.dumps({"schema_version": version, "kind": kind, "logits": described})
     return pa.schema(fields, metadata={_KEY: text.encode()})
 
 
