@@ -23,15 +23,6 @@ def chunks(logits: Tensor, *others: Tensor, entries: int = 32_000) -> list[tuple
     return list(zip(*(column.split(rows) for column in (logits, *others)), strict=True))
 
 
-def keep_freed_memory() -> None:
-    """Let glibc keep what the chunks free for the next chunk, up to twice this many bytes.
-
-    Its threshold follows the largest block that was freed. Otherwise it returns the memory to the
-    system after each chunk, and every array is made of fresh pages, at twice the time.
-    """
-    torch.empty(2**24, dtype=torch.uint8)
-
-
 def in_parallel(
     work: Callable[[tuple], tuple], chunks: list[tuple], device: torch.device
 ) -> Iterator[tuple]:

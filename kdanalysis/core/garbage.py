@@ -1,4 +1,4 @@
-"""Work during which Python looks for no garbage, because next to none is made."""
+"""Memory that work is to keep: it is neither searched for garbage nor given back in between."""
 
 import gc
 from collections.abc import Iterator
@@ -19,3 +19,14 @@ def uncollected() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for what is made next, up to twice this many bytes.
+
+    Its threshold follows the largest block that was freed. Otherwise it returns the memory to the
+    system each time, and every array is made of fresh pages, at twice the time.
+    """
+    import torch  # which takes a while to load: to ask for help there is no work
+
+    torch.empty(2**24, dtype=torch.uint8)

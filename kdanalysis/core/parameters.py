@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.gram import listed_gram
 from kdanalysis.core.sections import Arrived, arrivals
 
@@ -61,6 +62,7 @@ def layer_grams(
     Raises:
         RuntimeError: the logits carry no graph, or none of the layers takes part in it.
     """
+    keep_freed_memory()
     outputs = _outputs(logits, gradients, scale)
     owners = [name for name, layer in layers.items() for _ in layer]
     parameters = [p for layer in layers.values() for p in layer]

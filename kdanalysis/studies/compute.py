@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
-from kdanalysis.analyzers.chunks import keep_freed_memory
 from kdanalysis.core.compiled import expecting
 from kdanalysis.core.device import as_device
+from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS

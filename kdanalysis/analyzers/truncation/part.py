@@ -10,8 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
-from kdanalysis.analyzers.chunks import chunks, in_parallel, keep_freed_memory
+from kdanalysis.analyzers.chunks import chunks, in_parallel
 from kdanalysis.analyzers.sweep.checks import check_ks
+from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.truncation.algebra import Rows, joined, known_of, on_processor, rows_of
 from kdanalysis.core.truncation.statistics import Statistics, of_rows
