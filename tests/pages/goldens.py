@@ -5,6 +5,8 @@
 Every page is made by the command line. What a page says of when and where it was made is masked.
 Equal bits need equal arithmetic: the hashes are those of one kind of processor, so that the test
 that holds them is run by hand (``-m long``), before and after a change that is to change nothing.
+Loops that the same process has just compiled may differ in a last bit from the ones that are kept:
+where they are new, the first run makes them and the second one counts.
 """
 
 import hashlib
