@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import torch
 
+from kdanalysis.core.cores import on_two_cores
 from kdanalysis.core.ranks import RANKS
-from kdanalysis.draw.cores import on_two_cores
 from kdanalysis.pages.explorer import Explorer, explored, explorer_from, gram_of
 from kdanalysis.studies.compute import Watch, unwatched
 from kdanalysis.studies.source import Source

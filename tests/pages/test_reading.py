@@ -11,7 +11,7 @@ import pytest
 import torch
 from meeting import Meeting
 
-from kdanalysis.draw.cores import on_two_cores
+from kdanalysis.core.cores import on_two_cores
 from kdanalysis.pages import reading
 from kdanalysis.pages.reading import read_all
 from kdanalysis.store.sources import load_logits

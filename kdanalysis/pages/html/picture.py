@@ -7,7 +7,7 @@ from functools import partial
 
 from markupsafe import Markup
 
-from kdanalysis.draw.cores import on_two_cores
+from kdanalysis.core.cores import on_two_cores
 from kdanalysis.draw.drawn import DOTS_PER_INCH
 from kdanalysis.pages.html.section import Shown
 from kdanalysis.pages.html.svg import clean_svg

@@ -13,7 +13,7 @@ import pytest
 from meeting import Meeting
 from page_reader import HOSTILE, Reader, draw
 
-from kdanalysis.draw.cores import on_two_cores
+from kdanalysis.core.cores import on_two_cores
 from kdanalysis.pages.html import Section, Shown
 from kdanalysis.pages.html.page import build
 from kdanalysis.pages.lead import Lead

@@ -15,8 +15,8 @@ from functools import partial
 import pytest
 from meeting import Meeting
 
-from kdanalysis.draw import cores
-from kdanalysis.draw.cores import on_two_cores
+from kdanalysis.core import cores
+from kdanalysis.core.cores import on_two_cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="one process elsewhere")
 HERE = os.getpid()
@@ -216,7 +216,7 @@ def test_signals_reach_this_process_as_before():
 ORPHAN = """
 import os, signal, sys, threading, time
 from functools import partial
-from kdanalysis.draw.cores import on_two_cores
+from kdanalysis.core.cores import on_two_cores
 os.sched_getaffinity = lambda process: {0, 1}
 here = os.getpid()
 def work():
