@@ -20,7 +20,7 @@ def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
 
         return largest(logits, k)
     values, classes = logits.topk(k + 1)
-    tied = values.diff(dim=-1).eq(0).any(-1)  # there topk's order is any
+    tied = values[:, 1:].eq(values[:, :-1]).any(-1)  # there topk's order is any
     if tied.any():
         order = logits[tied].sort(dim=-1, descending=True, stable=True).indices
         classes[tied] = order[:, : k + 1]

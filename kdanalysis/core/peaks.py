@@ -1,8 +1,9 @@
 """The largest logits of a sample as compiled loops, for processors.
 
-A class is only looked at by itself where the largest logit of its block is among the k largest of
-all blocks: k logits are at least as large as that one, each in a block of its own. A block's
-classes lie far apart, so that those of many blocks fill a vector register.
+Of few classes the largest is looked for k times, in vector registers. Of many a class is only
+looked at by itself where the largest logit of its block is among the k largest of all blocks: k
+logits are at least as large as that one, each in a block of its own. A block's classes lie far
+apart, so that those of many blocks fill a vector register.
 """
 
 from typing import no_type_check
@@ -13,15 +14,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.core.softened import reordered
-from kdanalysis.core.sweep.elementary import exact, widest
+from kdanalysis.core.sweep.elementary import exact, inlined, larger, widest
 
 BLOCK = 32  # classes
+FEW = 2**15  # bytes of logits to be looked at in search of a sample's k largest
+LINE = 64  # numbers: a row is filled up to a multiple, which leaves registers no rest
 
 
 def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
     """Return the k classes of the largest logits, in that order, of equal ones the first."""
     found = torch.empty(len(logits), k, dtype=torch.long)
     rows, blocks = logits.detach().contiguous().numpy(), logits.shape[1] // BLOCK
+    if k * rows.itemsize * rows.shape[1] <= FEW:
+        _successively(rows, found.numpy())
+        return found
     blocks = blocks if blocks > k else 0
     peaks = np.empty((len(rows), blocks), rows.dtype)
     least = np.full(len(rows), -np.inf, rows.dtype)
@@ -31,6 +37,46 @@ def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
         least = np.partition(peaks, blocks - k)[:, blocks - k]
     _largest(rows, peaks, least, found.numpy())
     return found
+
+
+@no_type_check
+@exact
+def _successively(logits, found):
+    """Fill in the class of the largest logit, then without it that of the next, and so on."""
+    widest()
+    (n, c), k = logits.shape, found.shape[1]
+    left = np.full((c + LINE - 1) // LINE * LINE, -np.inf).astype(logits.dtype)
+    best = np.empty(k, logits.dtype)
+    for i in range(n):
+        for j in range(c):
+            left[j] = logits[i, j]
+        for place in range(k):
+            peak = _peak_of(left)
+            own = _first_of(left, peak)
+            if own >= c or peak == -np.inf:  # NaN alone, or none that was not taken before
+                _keep(logits[i], 0, 1, -np.inf, best, found[i], 0)
+                break
+            found[i, place], left[own] = own, -np.inf
+
+
+@no_type_check
+@inlined
+def _peak_of(logits):
+    peak = logits[0]
+    for j in range(len(logits)):
+        peak = larger(logits[j], peak)
+    return peak
+
+
+@no_type_check
+@inlined
+def _first_of(logits, value):
+    """Return the first place of a value, or how many there are."""
+    size = np.int32(len(logits))
+    first = size
+    for j in range(size):
+        first = min(first, np.int32(j) if logits[j] == value else size)
+    return first
 
 
 @no_type_check

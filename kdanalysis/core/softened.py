@@ -21,8 +21,10 @@ NUMBERS = 2048  # of a side, looked at together
 @no_type_check
 @exact
 def together(logits):
-    """How many samples to look at together; the last time some are looked at again."""
-    return max(1, min(len(logits), NUMBERS // logits.shape[1]))
+    """How many samples to look at together; the last time a few may be looked at again."""
+    most = max(1, NUMBERS // logits.shape[1])
+    times = max(1, (len(logits) + most - 1) // most)
+    return max(1, (len(logits) + times - 1) // times)
 
 
 @no_type_check

@@ -55,9 +55,11 @@ def test_a_graph_goes_through_arrays_and_has_a_second_derivative():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 @pytest.mark.parametrize("k", [1, 4, 11])
-def test_the_largest_are_those_of_a_stable_sort(dtype, k):
-    logits = batch(5, n=60, c=12)[1].round().to(dtype)  # many ties
+@pytest.mark.parametrize("classes", [12, 70])
+def test_the_largest_are_those_of_a_stable_sort(dtype, k, classes):
+    logits = batch(5, n=60, c=classes)[1].round().to(dtype)  # many ties
     logits[0, :2] = torch.tensor([-0.0, 0.0])
+    logits[1, 2:] = logits[2] = -torch.inf
     order = logits.sort(dim=-1, descending=True, stable=True).indices
     worst = logits.sort(dim=-1, stable=True).indices
     target = torch.zeros(60, dtype=torch.long)
