@@ -66,11 +66,12 @@ def pictures(request):
     from kdanalysis.pages.html import page
     from kdanalysis.pages.html.picture import Picture
 
-    def blank(asked):
+    def blank(asked, others=()):
         svg = Markup("<svg/>")
         for one, _ in asked:
             assert one.refusal or one.figure
-        return [Picture(one.caption, svg, None, 480, 320, one.name, one.table) for one, _ in asked]
+        made = [Picture(one.caption, svg, None, 480, 320, one.name, one.table) for one, _ in asked]
+        return made, [task() for task in others]
 
     real = ((page, "make_pictures", page.make_pictures), (Drawn, "as_bytes", Drawn.as_bytes))
     with pytest.MonkeyPatch.context() as patch:

@@ -21,7 +21,9 @@ NUMBER = 2  # bytes of a task's place in the pipe
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
 
-def on_two_cores(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
+def on_two_cores(
+    tasks: Sequence[Callable[[], Any]], meanwhile: Callable[[], object] = lambda: None
+) -> list[Any]:
     """Return what every task returns; a forked process does some of them, where that is safe.
 
     It is on Linux, with two cores, and without other threads of Python's, whose locks would stay
@@ -31,8 +33,10 @@ def on_two_cores(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
     Args:
         tasks: to be done in any order, in either process, with no threads of OpenMP; the fork
             pickles what they return.
+        meanwhile: what this process does first where the other one has begun with the tasks, such
+            as to load what is needed next; it may be left undone.
     """
-    found = _shared(tasks) if len(tasks) >= FEWEST and _can_fork() else {}
+    found = _shared(tasks, meanwhile) if len(tasks) >= FEWEST and _can_fork() else {}
     return [found[place] if place in found else task() for place, task in enumerate(tasks)]
 
 
@@ -45,11 +49,12 @@ def _can_fork() -> bool:
     )
 
 
-def _shared(tasks: Sequence[Callable[[], Any]]) -> dict[int, Any]:
+def _shared(tasks: Sequence[Callable[[], Any]], meanwhile: Callable[[], object]) -> dict[int, Any]:
     """Return what both processes did, by its place; after an error in this one, what came of it."""
     found: dict[int, Any] = {}
     with suppress(OSError), _places(len(tasks)) as places, tempfile.TemporaryFile() as file:
         with _forked(_help, tasks, places, file) as other, suppress(Exception):
+            meanwhile()
             for number in iter(partial(os.read, places, NUMBER), b""):
                 place = int.from_bytes(number)
                 found[place] = tasks[place]()

@@ -26,6 +26,11 @@ SETTINGS = {
 }
 
 
+def load() -> None:
+    """Load what draws, which takes a while, before something is drawn."""
+    import kdanalysis.draw.figure  # noqa: F401
+
+
 class Drawn:
     """A figure that is made and laid out once, and drawn at most once as SVG, as PNG and as PDF.
 

@@ -1,6 +1,7 @@
 """What the figures are made of that matplotlib does not have; loaded when something is drawn."""
 
 import io
+import re
 from copy import copy
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -9,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Tick, XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import LogFormatter, LogFormatterSciNotation
 
 from kdanalysis.draw.glyphs import noted, tell_lacking
 
+RAISED = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 PARTS = ("tick1line", "tick2line", "gridline", "label1", "label2")  # of a tick
 
 
@@ -69,6 +71,12 @@ class CopiedTicks:
     def _copy_tick_props(self, src: Tick, dest: Tick) -> None:
         """Do nothing: a copy has them."""
 
+    def set_major_formatter(self, formatter: Any) -> None:
+        """Take it, or what writes the powers of a logarithmic axis as letters in its place."""
+        if type(formatter) is LogFormatterSciNotation:
+            formatter = PowerFormatter()
+        super().set_major_formatter(formatter)
+
 
 class QuickXAxis(CopiedTicks, XAxis):
     """A horizontal axis with copied ticks."""
@@ -95,6 +103,16 @@ def copied(tick: Tick) -> Tick:
     for label in (new.label1, new.label2):
         label.set_fontproperties(label.get_fontproperties().copy())
     return new
+
+
+class PowerFormatter(LogFormatterSciNotation):
+    """Writes 10⁻², as its parent does by a formula, which takes longer than the axis around it."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the text of a tick."""
+        formula = super().__call__(x, pos)
+        power = re.fullmatch(r"\$\\mathdefault\{10\^\{(-?\d+)\}\}\$", formula)
+        return f"10{power[1].translate(RAISED)}" if power else formula
 
 
 class PlainFormatter(LogFormatter):

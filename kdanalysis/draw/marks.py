@@ -93,6 +93,22 @@ def stacked_bars(
     ax.bar_label(bars, texts, label_type="center", color=ink_on(color), weight="bold")
 
 
+def shares_up_to(
+    ax: Axes, edges: Values, shares: Values, ends: tuple[float, float], **look: Any
+) -> None:
+    """Draw what share lies up to every edge, in percent: 0 at the first end, 100 at the last.
+
+    Args:
+        ax: axes to draw on.
+        edges: upper ones of bins that hold something, rising.
+        shares: of every such bin; together they are 1.
+        ends: of what is drawn; they lie outside all edges.
+        look: as ``plot`` takes it.
+    """
+    parts = np.r_[0, np.cumsum(shares), 1]
+    ax.plot(np.r_[ends[0], edges, ends[1]], 100 * parts, drawstyle="steps-post", **look)
+
+
 def banded_line(
     ax: Axes,
     x: Values,

@@ -1,18 +1,26 @@
 """The section of a noun: its sentence, its number, its pictures, its table."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Names, Noun, Picture, Reading
+from kdanalysis.core.cores import on_two_cores
+from kdanalysis.draw.drawn import load
 from kdanalysis.pages.html import Part, Section, Shown
 from kdanalysis.pages.html.section import numbers
 from kdanalysis.studies.compute import joined
 
 Tables = Mapping[str, Mapping[str, pd.DataFrame]]
+Said = Mapping[tuple, Reading | ValueError]
+_said: ContextVar[Said] = ContextVar("said", default=MappingProxyType({}))
 
 
 def find(noun: str) -> type[Noun] | None:
@@ -47,16 +55,13 @@ def noun_section(
     if known is None:
         return Section(noun, noun.capitalize(), tables=list(tables.items()))
     pictures = known.pictures if pictures is None else pictures
-    parts = [(run, table, reading or known.reading, pictures) for run, table in tables.items()]
-    if len(tables) > 1 and known.reading_of_all is not None:
-        of_all = ("", tables, known.reading_of_all, known.pictures_of_all)
-        parts = [of_all, *(parts if known.beside else [])]
     text, told, figures = [], [], []
-    for run, table, read, drawings in parts:
+    for run, table, read in read_alone(known, tables, reading):
+        drawings = pictures if read is not known.reading_of_all else known.pictures_of_all
         where = f"{run}: " if run else ""
         make = [partial(p.figure, table, classes) for p in drawings]
         try:
-            said = read(table, classes)
+            said = said_before(read, table, classes)
         except ValueError as error:
             text.append(Part(where=where).refused(why_not(make, error)))
             continue
@@ -78,6 +83,60 @@ def noun_section(
     words = "\n".join(text), numbers(told)
     captions = [excerpt(known, noun, tables)]
     return Section(noun, title or known.title, *words, figures, captions, parts=told)
+
+
+def read_alone(
+    known: type[Noun], tables: Mapping[str, pd.DataFrame], reading: Callable[..., Reading] | None
+) -> list[tuple[str, Any, Callable[..., Reading]]]:
+    """Return what is read of a noun: the run, "" for all, its table or all tables, and by what."""
+    parts = [(run, table, reading or known.reading) for run, table in tables.items()]
+    if len(tables) == 1 or known.reading_of_all is None:
+        return parts
+    return [("", tables, known.reading_of_all), *(parts if known.beside else [])]
+
+
+@contextmanager
+def read_ahead(
+    parts: Tables, classes: Names = None, others: Sequence[Callable[[], Any]] = ()
+) -> Iterator[None]:
+    """Read tables for the sections made inside, and do other tasks, by two processes if it can be.
+
+    Meanwhile one of them loads what draws.
+    """
+    asked = {
+        asked_for(read, table, classes): partial(tried, read, table, classes)
+        for noun, tables in parts.items()
+        if (known := find(noun)) is not None and known.reading is not None
+        for _, table, read in read_alone(known, tables, None)
+    }
+    done = on_two_cores([*others, *asked.values()], load)
+    token = _said.set(dict(zip(asked, done[len(others) :], strict=True)))
+    try:
+        yield
+    finally:
+        _said.reset(token)
+
+
+def said_before(read: Callable[..., Reading], table: Any, classes: Names) -> Reading:
+    """Return what a table says, as it was read ahead where it was."""
+    said = _said.get().get(asked_for(read, table, classes)) or tried(read, table, classes)
+    if isinstance(said, ValueError):
+        raise said
+    return said
+
+
+def tried(read: Callable[..., Reading], table: Any, classes: Names) -> Reading | ValueError:
+    """Return what a table, or tables by run, say, or why they say nothing."""
+    try:
+        return read(table, classes)
+    except ValueError as error:
+        return error
+
+
+def asked_for(read: Callable[..., Reading], table: Any, classes: Names) -> tuple:
+    """Return what tells one reading of tables that stay from another."""
+    tables = table.items() if isinstance(table, Mapping) else [("", table)]
+    return read, id(classes), *((run, id(one)) for run, one in tables)
 
 
 def why_not(make: Sequence[Callable[[], object]], error: ValueError) -> str:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from kdanalysis.draw.glyphs import tell_lacking
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import Lead
+from kdanalysis.pages.nouns import read_ahead
 from kdanalysis.pages.publish import figure_kinds, output_folder
 from kdanalysis.studies.compute import joined
 
@@ -125,9 +126,14 @@ class Study:
 
     def html(self) -> str:
         """Return the page as one self-contained file."""
+        return self._page()
+
+    def _page(self, others: Sequence[Callable[[], object]] = ()) -> str:
+        """Return the page, after other tasks that are done while its tables are read."""
         from kdanalysis.pages.html.page import build
 
-        with uncollected():
+        unread = {} if "planned" in vars(self) else self.parts
+        with uncollected(), read_ahead(unread, self.classes, others):
             return build(self.planned, self.title, self.facts, self.lead, self.explorer)
 
     @typed
@@ -156,11 +162,15 @@ class Study:
         The folder is empty. Tables also as .parquet where the study has that format.
         """
         (folder / "tables").mkdir()
-        for name, table in self.tables.items():
-            table.to_csv(folder / "tables" / f"{name}.csv", index=False)
-            if "parquet" in self.formats:
-                table.to_parquet(folder / "tables" / f"{name}.parquet", index=False)
-        (folder / "report.html").write_text(self.html(), encoding="utf-8")
+        files = {folder / "tables" / name: table for name, table in self.tables.items()}
+        if "parquet" in self.formats:
+            for path, table in files.items():
+                table.to_parquet(path.with_name(f"{path.name}.parquet"), index=False)
+        writing = [
+            partial(table.to_csv, path.with_name(f"{path.name}.csv"), index=False)
+            for path, table in files.items()
+        ]
+        (folder / "report.html").write_text(self._page(writing), encoding="utf-8")
         if kinds := figure_kinds(figures):
             (folder / "figures").mkdir()
             self.write_figures(folder / "figures", kinds)

@@ -72,6 +72,23 @@ def test_the_last_task_of_the_other_process_is_waited_for():
     assert len({process for _, process in found}) == 2
 
 
+def test_this_process_does_something_first_while_the_other_one_has_begun():
+    done, begun = [], Meeting()
+
+    def meanwhile():
+        begun()  # waits for the other process to take a task
+        done.append(os.getpid())
+
+    assert [place for place, _ in on_two_cores(tasks(there=begun), meanwhile)] == list(range(8))
+    assert done == [HERE]
+    found = on_two_cores(meeting(), partial(fail, "not loaded"))
+    assert [place for place, _ in found] == list(range(8))
+
+
+def test_nothing_is_done_meanwhile_where_there_is_no_other_process():
+    assert [place for place, _ in on_two_cores(tasks(3), partial(fail, "loaded"))] == [0, 1, 2]
+
+
 def one_core(patch):
     patch.setattr(os, "sched_getaffinity", lambda process: {0})
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from kdanalysis.draw.colours import PALETTE, ladder_colours, side_look, term_colour
-from kdanalysis.draw.look import plain_log, styled
+from kdanalysis.draw.look import new_axes, plain_log, styled
 from kdanalysis.draw.names import class_names, short
 from kdanalysis.draw.tables import require, state_left_out
 
@@ -102,3 +102,16 @@ def test_numbers_below_one_are_written_as_they_are():
     texts = [t.get_text() for t in ax.yaxis.get_minorticklabels() if t.get_text()]
     assert texts
     assert all(float(text) < 1 and "e" not in text for text in texts)
+
+
+def test_powers_on_a_logarithmic_axis_are_letters_no_formulas():
+    ax = new_axes()
+    ax.plot([1, 2], [0.002, 3000])
+    ax.set_yscale("log")
+    ax.figure.canvas.draw()
+    texts = [t.get_text() for t in ax.yaxis.get_majorticklabels()]
+    assert {"10⁻²", "10⁰", "10³"} <= set(texts)
+    ax.set_yscale("symlog")
+    ax.set_ylim(-5000, 0)
+    ax.figure.canvas.draw()
+    assert "$\\mathdefault{-10^{2}}$" in [t.get_text() for t in ax.yaxis.get_majorticklabels()]

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from kdanalysis.analyzers.noun import Picture, Reading
+from kdanalysis.core import cores
 from kdanalysis.draw.look import new_axes
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.html.page import build
-from kdanalysis.pages.nouns import noun_section
+from kdanalysis.pages.nouns import find, noun_section, read_ahead
 
 DRAWN = True  # by whichever process
 TABLES = {"a": pd.DataFrame({"x": [1.0]}), "b": pd.DataFrame({"x": [2.0]})}
@@ -78,3 +79,26 @@ def test_another_error_than_of_the_data_is_raised():
     one = noun_section("value", TABLES, pictures=[Picture("all", fail, name="g")], reading=read)
     with pytest.raises(KeyError, match="x"):
         build([one], "T", {})
+
+
+def test_what_was_read_ahead_is_not_read_again(monkeypatch):
+    asked = []
+
+    def note(table, names=None):
+        asked.append(table.x.iloc[0])
+        if table.x.iloc[0] == 2:
+            raise ValueError("not two")
+        return read(table)
+
+    monkeypatch.setattr(find("value"), "reading", staticmethod(note))
+    monkeypatch.setattr(cores, "_can_fork", lambda: False)
+    whole, others = noun_section("value", TABLES, pictures=()), []
+    with read_ahead({"value": TABLES}, None, [partial(others.append, 1)]):
+        assert (asked, others) == ([1, 2, 1, 2], [1])
+        again = noun_section("value", TABLES, pictures=())
+        assert asked == [1, 2, 1, 2]
+        assert noun_section("value", {"": TABLES["a"].copy()}, pictures=()).text == "It is 1."
+    assert again.text == whole.text == "a: It is 1.\nb: Not to be drawn from these data: not two."
+    assert len(asked) == 5
+    noun_section("value", TABLES, pictures=())
+    assert len(asked) == 7

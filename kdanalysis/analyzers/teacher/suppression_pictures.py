@@ -14,6 +14,7 @@ from kdanalysis.analyzers.teacher.suppression import (
 )
 from kdanalysis.draw.colours import DASHES, FAINT, loss_colours
 from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend
+from kdanalysis.draw.marks import shares_up_to
 from kdanalysis.draw.names import short
 from kdanalysis.draw.tables import state_left_out
 
@@ -42,13 +43,14 @@ def suppression_by_teacher(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for (name, temperature), part in rows.groupby(["name", "temperature"], sort=False):
         mean = digits(part["mean"].iloc[0])
         place = ladder.index(temperature)
-        ax.plot(
+        shares_up_to(
+            ax,
             part.high_log_odds.clip(LOW - 1, HIGH + 1),
-            100 * part.share.cumsum(),
+            part.share,
+            (LOW - 1, HIGH + 1),
             color=colours[name],
             linestyle=DASHES[place % len(DASHES)],
             linewidth=2.4 if place == 0 else 1.4,
-            drawstyle="steps-post",
             label=f"{prefix(short(name, 14))}T = {temperature:g}: {mean}",
         )
     ax.axhline(50, color=FAINT, linewidth=1, zorder=0)

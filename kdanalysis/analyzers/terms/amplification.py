@@ -17,6 +17,7 @@ from kdanalysis.core.streams import Bins, check_temperature
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import FAINT, GREY, ladder_colours
 from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend, styled
+from kdanalysis.draw.marks import shares_up_to
 from kdanalysis.draw.tables import require, state_left_out
 from kdanalysis.losses import non_top_terms
 
@@ -187,12 +188,13 @@ def amplification_over_kd(
     own, beyond = float(rows.distilled.iloc[0]), []
     for temperature, part in rows.groupby("temperature"):
         median = _quantile(part, 0.5)
-        ax.plot(
+        shares_up_to(
+            ax,
             10.0 ** part.high.clip(upper=BINS.high),
-            100 * part.share.cumsum(),
+            part.share,
+            (10.0**BINS.low, 10.0**BINS.high),
             color=colours[temperature],
             linewidth=3.2 if temperature == own else 1.3,
-            drawstyle="steps-post",
             label=f"T = {temperature:g}: {_factor(median)}",
         )
         past = part.share[part.low >= log10(SEEN_TO) - 1e-9].sum()

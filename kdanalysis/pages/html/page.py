@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from itertools import groupby, islice
 from typing import Any
@@ -18,7 +19,7 @@ from kdanalysis.draw.glyphs import tell_lacking
 from kdanalysis.pages.html.columns import in_columns
 from kdanalysis.pages.html.picture import Picture, make_pictures
 from kdanalysis.pages.html.section import ASIDE, Section
-from kdanalysis.pages.html.table import make_table
+from kdanalysis.pages.html.table import Table, make_table
 from kdanalysis.pages.html.words import WORDS
 
 WIDE = 900  # CSS pixels; what is wider takes both columns
@@ -53,8 +54,8 @@ def build(
     style = read("page.css") + (read("explorer.css") if explorer else "")
     script = read("page.js") + read("picker.js") + (read("explorer.js") if explorer else "")
     runs = list(lead.runs) if lead else []
-    pictures = all_pictures(sections, lead, explorer)
-    shown = [show(section, pictures, runs) for section in sections]
+    pictures, tables = pictures_and_tables(sections, lead, explorer)
+    shown = [show(section, pictures, tables, runs) for section in sections]
     here = [one for one in shown if one["group"] != ASIDE]
     aside = [one for one in shown if one["group"] == ASIDE]
     tabled = [one for one in here if one["tables"]]
@@ -86,8 +87,10 @@ def build(
     return page.lstrip()
 
 
-def all_pictures(sections: Sequence[Section], lead: Any, explorer: Any) -> Iterator[Picture | None]:
-    """Draw the figures of a page at once: those of sections, of the lead, of the explorer."""
+def pictures_and_tables(
+    sections: Sequence[Section], lead: Any, explorer: Any
+) -> tuple[Iterator[Picture | None], Iterator[Table]]:
+    """Draw a page's figures at once, of sections, lead and explorer, and write its tables."""
     asked = [  # no section's name starts so
         (x, f"_{place}-{i}")
         for place, one in enumerate(sections)
@@ -95,7 +98,9 @@ def all_pictures(sections: Sequence[Section], lead: Any, explorer: Any) -> Itera
     ]
     asked += [(x, f"_lead-{i}") for i, x in enumerate(lead.figures)] if lead else []
     asked += [(explorer.picture(), "_explorer")] if explorer else []
-    return iter(make_pictures(asked))
+    tables = [partial(make_table, *one) for section in sections for one in section.tables]
+    pictures, tables = make_pictures(asked, tables)
+    return iter(pictures), iter(tables)
 
 
 def grouped(sections: Sequence[dict]) -> list[dict]:
@@ -139,9 +144,12 @@ def data_text(value: object) -> Markup:
 
 
 def show(
-    section: Section, drawn: Iterator[Picture | None], runs: Sequence[str] = ()
+    section: Section,
+    drawn: Iterator[Picture | None],
+    tables: Iterator[Table],
+    runs: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what the template writes of a section, whose figures are drawn next."""
+    """Return what the template writes of a section, whose figures and tables come next."""
     of_section = zip(section.figures, islice(drawn, len(section.figures)), strict=True)
     section = section.settled()
     left = {id(shown) for shown in section.figures}
@@ -158,7 +166,7 @@ def show(
         "tiles": section.tiles,
         "pictures": pictures,
         "wide": widest >= WIDE,
-        "tables": [make_table(caption, frame) for caption, frame in section.tables],
+        "tables": list(islice(tables, len(section.tables))),
     }
 
 

@@ -1,9 +1,10 @@
 """A figure as something a page can hold: inline SVG, or a PNG where there are too many marks."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from markupsafe import Markup
 
@@ -28,12 +29,18 @@ class Picture:
     table: str = ""  # the section whose table it shows
 
 
-def make_pictures(asked: Sequence[tuple[Shown, str]]) -> list[Picture | None]:
-    """Make and draw figures, each with the prefix of its ids; None of one that is refused."""
-    made = on_two_cores([partial(_drawn_picture, *one) for one in asked])
-    for (shown, _), (_, *found) in zip(asked, made, strict=True):
+def make_pictures(
+    asked: Sequence[tuple[Shown, str]], others: Sequence[Callable[[], Any]] = ()
+) -> tuple[list[Picture | None], list[Any]]:
+    """Make and draw figures, each with the prefix of its ids; None of one that is refused.
+
+    Beside the pictures it returns what other tasks do, which two processes share with these.
+    """
+    tasks = [partial(_drawn_picture, *one) for one in asked]
+    made = on_two_cores([*tasks, *others])
+    for (shown, _), (_, *found) in zip(asked, made[: len(asked)], strict=True):
         shown.take(*found)
-    return [picture for picture, *_ in made]
+    return [picture for picture, *_ in made[: len(asked)]], made[len(asked) :]
 
 
 def _drawn_picture(

@@ -121,7 +121,9 @@ def test_curves_are_the_shares_up_to_every_value_the_trainings_temperature_bold(
     for place in (10, 40):
         expected = 100 * np.mean(odds < trained.get_xdata()[place])
         assert trained.get_ydata()[place] == pytest.approx(expected)
-    assert warm.get_ydata()[-1] == pytest.approx(100)
+    for line in (trained, warm):  # also of samples that are all alike
+        assert line.get_ydata()[[0, -1]].tolist() == pytest.approx([0, 100])
+        assert line.get_xdata()[0] < ax.get_xlim()[0] < ax.get_xlim()[1] < line.get_xdata()[-1]
     assert trained.get_linewidth() > warm.get_linewidth()
     assert trained.get_linestyle() != warm.get_linestyle()
     mean = expit(odds).mean()

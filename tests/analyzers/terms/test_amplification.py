@@ -103,7 +103,9 @@ def test_curves_are_the_shares_up_to_every_factor_the_training_bold():
         edge = cold.get_xdata()[place]
         expected = 100 * np.mean(1 + 1.5 * values < np.log10(edge))
         assert cold.get_ydata()[place] == pytest.approx(expected)
-    assert warm.get_ydata()[-1] == pytest.approx(100)
+    for line in (cold, warm):  # also of samples that are all alike
+        assert line.get_ydata()[[0, -1]].tolist() == pytest.approx([0, 100])
+        assert line.get_xdata()[0] < ax.get_xlim()[0] < ax.get_xlim()[1] < line.get_xdata()[-1]
     assert warm.get_linewidth() > cold.get_linewidth()  # T = 4 was trained
     assert ax.get_xlim() == (0.5, 1e6)
     assert legend_texts(ax)[0].startswith("T = 1: ")
