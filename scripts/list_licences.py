@@ -21,7 +21,6 @@ Written by `python scripts/list_licences.py > docs/licences.md`.
 """
 ABSENT = {  # of what the tests do not install, from its project's page
     "jupyterlab": "BSD License",
-    "trl": "Apache-2.0 (not in the pinned set)",
 }
 
 

@@ -2,7 +2,7 @@
 # Checks that what is installed fits together, and the code style, and runs the tests.
 # Arguments go to pytest: bash scripts/test.sh tests/losses
 set -euo pipefail
-. "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh" test,lightning,transformers
+. "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh" test,lightning,transformers,trl
 .venv/bin/python -m pip --disable-pip-version-check check
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .

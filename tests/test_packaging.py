@@ -25,13 +25,12 @@ def pins(lines: list[str]) -> dict[str, str]:
 CONSTRAINTS = pins((ROOT / "constraints.txt").read_text().split("\n"))
 CONDA = pins(re.findall(r"- (\S+==\S+)", (ROOT / "environment.yml").read_text()))
 EXTRAS = PROJECT["optional-dependencies"]
-OWN = {"trl"}  # comes with those who train with it: nothing here installs it, so no pin is tried
 SOURCES = {
     str(path.relative_to(ROOT))
     for path in (ROOT / "kdanalysis").rglob("*")
     if path.is_file() and "__pycache__" not in path.parts
 }
-RANGES = [*PROJECT["dependencies"], *chain(*(EXTRAS[name] for name in EXTRAS if name not in OWN))]
+RANGES = [*PROJECT["dependencies"], *chain(*EXTRAS.values())]
 
 
 def test_conda_users_get_the_pinned_set():
