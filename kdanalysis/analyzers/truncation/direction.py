@@ -31,8 +31,8 @@ class TruncatedDirection(Truncation):
     ``cosine`` is that of the two gradients of a row, ``ratio`` the norm of the convention's over
     that of full KD. A row without a gradient of full KD enters neither, one without a gradient of
     the convention (``renormalise`` at K = 1) has no cosine and a ratio of 0. Means are exact,
-    quartiles come from 768 bins: 0.0026 wide for cosines, 64 a decade for ratios, where a quartile
-    below 1e-6 reads 0.
+    quartiles come from 768 bins and the mean of each: 0.0026 wide for cosines, 64 a decade for
+    ratios, where a quartile below 1e-6 reads 0.
     """
 
     noun, title = "truncation_direction", "Where a truncated gradient points"
@@ -41,18 +41,22 @@ class TruncatedDirection(Truncation):
         super().__init__(*settings, **more)
         shape = len(self.temperatures), len(QUANTITIES), len(CONVENTIONS), len(self.ks)
         self.add_sum("sums", *shape)
-        self.add_sum("counts", *shape, COSINE_BINS.size)
+        for name in ("counts", "binned"):
+            self.add_sum(name, *shape, COSINE_BINS.size)
 
     def add_rows(self, looked: Looked) -> None:
         """Add rows at one temperature."""
         found = looked.found
         ratio = found.kept_l2 / found.full_l2[:, None]
         ratio = ratio.where(found.full_l2[:, None] > 0, torch.nan)
-        tally(found.cosine, ratio, self.sums[looked.place], self.counts[looked.place])
+        tally(
+            found.cosine, ratio, *(x[looked.place] for x in (self.sums, self.counts, self.binned))
+        )
 
     def compute(self) -> dict[str, Tensor]:
         """``mean``, quartiles, ``n`` by (T, quantity, convention, K); non_finite."""
-        return summed_up(self.sums, self.counts) | {"non_finite": self.non_finite.clone()}
+        found = summed_up(self.sums, self.counts, self.binned)
+        return found | {"non_finite": self.non_finite.clone()}
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, quantity, convention, k, mean, q25, median, q75, n, non_finite."""
@@ -65,23 +69,30 @@ def tally(
     ratio: Float[Tensor, "v n k"],
     sums: Float[Tensor, "2 v k"],
     counts: Float[Tensor, "2 v k b"],
+    binned: Float[Tensor, "2 v k b"],
 ) -> None:
-    """Add cosines and ratios to their sums over rows and bins; NaN where a row has none."""
+    """Add cosines and ratios to their sums over rows and bins; NaN where a row has none.
+
+    ``binned`` gets what the values of each bin add up to, of ratios their logarithms to base 10.
+    """
     kinds, _, ks = cosine.shape
     place = torch.arange(kinds * ks, device=cosine.device).view(kinds, 1, ks).expand_as(cosine)
     for of, values in enumerate((cosine, ratio)):
         there = values.isfinite()
         bins, scaled = (RATIO_BINS, values.log10()) if of else (COSINE_BINS, values)
-        bins.add(counts[of], scaled[there], place[there])
+        bins.add(counts[of], scaled[there], place[there], binned[of])
         sums[of] += values.where(there, 0.0).sum(1).to(sums)
 
 
 def summed_up(
-    sums: Float[Tensor, "t 2 v k"], counts: Float[Tensor, "t 2 v k b"]
+    sums: Float[Tensor, "t 2 v k"],
+    counts: Float[Tensor, "t 2 v k b"],
+    binned: Float[Tensor, "t 2 v k b"],
 ) -> dict[str, Tensor]:
     """Return mean, quartiles and n of what ``tally`` gave."""
     n = counts.sum(-1)
-    cosine, ratio = COSINE_BINS.quartiles(counts[:, :1]), RATIO_BINS.quartiles(counts[:, 1:])
+    cosine = COSINE_BINS.quantiles(counts[:, :1], QUARTILES, binned[:, :1])
+    ratio = RATIO_BINS.quantiles(counts[:, 1:], QUARTILES, binned[:, 1:])
     quartiles = {q: torch.cat((cosine[q], 10 ** ratio[q]), 1) for q in QUARTILES}
     return {"mean": sums / n, **quartiles, "n": n}
 

@@ -46,6 +46,14 @@ def test_cosines_and_ratios_are_numpys():
                 assert row[column] == pytest.approx(expected, **close), (quantity, name, k)
 
 
+def test_quartiles_of_the_overlap_of_one_class_are_0_or_1():
+    frame = fed(TailMass, STUDENT, TEACHER, KS).table().set_index(["quantity", "k"])
+    alike = (STUDENT.argmax(1) == TEACHER.argmax(1)).double().numpy()
+    row = frame.loc[("overlap", 1)]
+    for column, q in (("q10", 0.1), ("median", 0.5), ("q90", 0.9)):
+        assert row[column] == np.quantile(alike, q, method="inverted_cdf")
+
+
 def test_a_gradient_of_zero_has_no_direction_and_none_without_full_kd_a_ratio():
     student = STUDENT.clone()
     student[:20] = TEACHER[:20]
