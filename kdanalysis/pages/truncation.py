@@ -27,6 +27,7 @@ from kdanalysis.studies.setting import refusals
 from kdanalysis.studies.source import Source
 
 BATCH = 2**23  # rows x classes read together
+SHOWN = 10  # columns of K that a terminal is given
 POSITION = "of the sample ids, taken for those of kd.tokens: text times 2^20, plus position"
 Losses = str | Iterable[str | Loss] | Mapping[str, Loss] | None
 
@@ -227,8 +228,14 @@ def read_losses(losses: Losses, temperature: float) -> dict[str, Loss]:
 
 
 def excerpt(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of the gradient that is lost in percent, a column a K."""
-    wide = lost_by_k(table)
+    """Return the share of the gradient that is lost in percent, a column a K, ten at most."""
+    ks = np.sort(table.k.unique())
+    if len(ks) > SHOWN:
+        ks = ks[np.unique(np.geomspace(1, len(ks), SHOWN).round().astype(int)) - 1]
+    wide = lost_by_k(table[table.k.isin(ks)])
     shares = {name: 100 * wide[name] for name in wide if name.startswith("K = ")}
-    told = {n: one.map("{:.1f}%".format).replace("nan%", "NaN") for n, one in shares.items()}
+    told = {n: one.map("{:z.1f}%".format).replace("nan%", "NaN") for n, one in shares.items()}
+    if "unknown" in wide:
+        off = (100 * wide.unknown).map("± {:.1f}%".format)
+        told["unknown"] = off.replace("± nan%", "without bound")
     return wide.assign(**told)

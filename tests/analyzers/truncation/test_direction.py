@@ -66,7 +66,7 @@ def test_a_gradient_of_zero_has_no_direction_and_none_without_full_kd_a_ratio():
     assert np.isnan(frame["median"]["cosine", "renormalise", 1])
 
 
-def directions(cosine: float = 0.999) -> pd.DataFrame:
+def directions(cosine: float = 0.999, unknown: float = 0.0) -> pd.DataFrame:
     rows = [
         (1.0, quantity, name, k, value, value - 0.01, value, value + 0.01, 300)
         for (quantity, one), name, k in product(
@@ -75,7 +75,7 @@ def directions(cosine: float = 0.999) -> pd.DataFrame:
         for value in [one - 0.2 * (name == "teacher" and quantity == "cosine")]
     ]
     names = ["temperature", "quantity", "convention", "k", "mean", "q25", "median", "q75", "n"]
-    return pd.DataFrame(rows, columns=names).assign(non_finite=0)
+    return pd.DataFrame(rows, columns=names).assign(unknown=unknown, non_finite=0)
 
 
 def test_the_sentence_says_who_keeps_the_direction():
@@ -84,6 +84,9 @@ def test_the_sentence_says_who_keeps_the_direction():
     assert 'the lowest cosine has "teacher", 0.799 ± 0.002' in sentence
     assert direction_reading(directions(0.9)).sentence.startswith("Even K = 64 does not keep")
     assert "of 300 rows" in direction_reading(directions()).number
+    assert "not stored" not in sentence
+    off = direction_reading(directions(unknown=0.025)).sentence
+    assert off.endswith("full KD's own gradient may be another by 2.5% of its length.")
 
 
 def test_panels_show_the_medians():
