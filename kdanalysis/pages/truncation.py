@@ -16,6 +16,7 @@ from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.together import KEPT, EveryTruncation
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.core.streams import nothing_finite
 from kdanalysis.losses import Loss, parse_losses
 from kdanalysis.pages.study import Study
 from kdanalysis.pages.truncation_sparse import sparse_study, study_of
@@ -156,9 +157,9 @@ def _finished(
     """Return the study of what was read; a ValueError where every row holds NaN or inf."""
     left_out, classes = int(analyzer.non_finite), source.info.num_classes
     if left_out == source.num_rows:
-        raise ValueError(
-            f"every row of {source.path} holds NaN or inf: there is nothing to look at"
-        )
+        few = next(source.batches("samples", EveryTruncation.needs, SHOWN)).values()
+        sides = [torch.from_numpy(side.astype(np.float32)) for side in few]
+        raise ValueError(nothing_finite(source.path, *sides))
     facts = {
         "logits": source.name,
         "rows": f"{source.num_rows:,}",

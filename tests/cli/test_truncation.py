@@ -98,6 +98,18 @@ def test_a_file_without_a_student_is_refused(run_command, tmp_path):
     assert "holds teacher logits alone" in result.stderr
 
 
+def test_padding_of_minus_infinity_is_named(run_command, tmp_path):
+    more = np.full((40, 3), -np.inf, np.float32)
+    sides = {"logits_s": STUDENT, "logits_t": TEACHER}
+    np.savez(tmp_path / "both.npz", **{n: np.concatenate((x, more), 1) for n, x in sides.items()})
+    result = run_command("truncation", tmp_path / "both.npz")
+    assert result.exit_code == 2
+    assert "nothing to look at; --vocabulary 30 cuts off padding" in result.stderr
+    sides["logits_t"] = TEACHER * np.nan
+    np.savez(tmp_path / "nan.npz", **sides)
+    assert "cuts off" not in run_command("truncation", tmp_path / "nan.npz").stderr
+
+
 @pytest.fixture
 def sparse(tmp_path):
     """The teacher's 8 most probable tokens, as vLLM and SGLang would answer, and as arrays."""

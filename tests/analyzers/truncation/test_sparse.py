@@ -133,6 +133,20 @@ def test_rows_of_the_student_with_nan_are_counted_and_left_out():
     assert (found.non_finite == 1).all()
 
 
+def test_logits_beyond_the_vocabulary_are_left_out():
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
+    plain = shares(kd.truncation(STUDENT, sparse, KS))
+    for more in (torch.full((N, 6), -torch.inf), torch.full((N, 6), -40.0)):
+        found = shares(kd.truncation(torch.cat((STUDENT, more), 1), sparse, KS))
+        np.testing.assert_array_equal(found, plain)
+    with pytest.warns(RuntimeWarning, match="logits 50 to 55 are beyond the teacher's vocabulary"):
+        found = shares(kd.truncation(torch.cat((STUDENT, STUDENT[:, :6]), 1), sparse, KS))
+    np.testing.assert_array_equal(found, plain)
+    unsaid = kd.SparseTeacher(sparse.ids, sparse.logprobs)
+    with pytest.raises(ValueError, match="look at; vocabulary=50 cuts off padding"):
+        kd.truncation(torch.cat((STUDENT, torch.full((N, 6), -torch.inf)), 1), unsaid, KS)
+
+
 def test_the_sentence_says_how_far_it_may_be_off():
     sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
     study = kd.truncation(STUDENT, sparse, (4, HELD))
@@ -157,7 +171,10 @@ def test_the_sentence_says_how_far_it_may_be_off():
     [
         (lambda t: {"ks": (HELD + 1,)}, "row 0 of the teacher has 20 tokens: a K of 21 needs"),
         (lambda t: {"teacher": t[:5]}, "the student has 60 rows of logits and the teacher 5 of"),
-        (lambda t: {"student": STUDENT[:, :9], "ks": (1,)}, "need the same vocabulary"),
+        (lambda t: {"student": STUDENT[:, :9], "ks": (1,)}, "the student has 9 logits and the"),
+        (lambda t: {"teacher": t[:0]}, "the student has 60 rows of logits and the teacher 0 of"),
+        (lambda t: {"teacher": t[:0], "student": STUDENT[:0]}, "and one at least"),
+        (lambda t: {"student": STUDENT * torch.nan}, "the student holds NaN or inf: there is"),
         (lambda t: {"temperatures": (3.0,)}, "does not say how much mass the other tokens have"),
         (lambda t: {"losses": "kd"}, "losses needs all of the teacher's logits"),
         (lambda t: {"target": TEACHER.argmax(1)}, "target needs all of the teacher's logits"),
