@@ -25,9 +25,13 @@ def within(student: Float[Tensor, "n c"], teacher: SparseTeacher) -> Float[Tenso
     if size is None:
         size = max(classes, int(teacher.ids.max()) + 1) if teacher.ids.numel() else classes
     if size > classes:
+        what, hint = f"token {size - 1}", ""
+        if teacher.vocabulary is not None:
+            what = f"a vocabulary of {size}"
+            hint = f", as vocabulary={classes} makes it where the others are padding"
         raise ValueError(
-            f"the student has {classes} logits and the teacher tokens up to {size - 1}: where "
-            f"those are padding, make the SparseTeacher with vocabulary={classes}, without them"
+            f"the teacher has {what}, and the student's logits are of {classes} tokens: need the "
+            f"same vocabulary{hint}"
         )
     if size < classes and len(student):
         logits = student.detach().float()

@@ -13,6 +13,7 @@ from kdanalysis.analyzers.truncation.sparse import add_sparse
 from kdanalysis.analyzers.truncation.together import SPARSE
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_rows import within
+from kdanalysis.core.sparse_sums import warn_of_small
 from kdanalysis.core.streams import nothing_finite
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
@@ -75,6 +76,8 @@ def sparse_study(
             f"the student has {len(student)} rows of logits and the teacher {len(teacher)} of "
             f"tokens: need the same ones, and one at least"
         )
+    if teacher.vocabulary is None and teacher.kind == "logprobs":
+        warn_of_small(teacher.inside(), student.shape[1])
     held, classes = int(teacher.present.sum(-1).min()), student.shape[1]
     ks = [k for k in KS if k <= min(held, classes - 1)] if ks is None else ks
     analyzers = {kind.noun: kind(classes, ks, temperatures) for kind in SPARSE}

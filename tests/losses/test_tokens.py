@@ -395,7 +395,7 @@ def test_reverse_kl_to_a_teacher_without_a_tail_is_infinite_and_refused():
     [
         (
             STUDENT[:, :40],
-            r"the student has 40 logits and the teacher tokens up to 49: where those",
+            r"the teacher has a vocabulary of 50, and the student's logits are of 40 tokens: need",
         ),
         (
             STUDENT.index_fill(1, torch.tensor([7]), torch.nan),

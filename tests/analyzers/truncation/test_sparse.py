@@ -147,6 +147,12 @@ def test_logits_beyond_the_vocabulary_are_left_out():
         kd.truncation(torch.cat((STUDENT, torch.full((N, 6), -torch.inf)), 1), unsaid, KS)
 
 
+def test_log_probabilities_that_cannot_be_are_warned_of_where_the_student_says_how_many():
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
+    with pytest.warns(RuntimeWarning, match="in 60 of 60 rows no known token has 1 / 50, which"):
+        kd.truncation(STUDENT, kd.SparseTeacher(sparse.ids, sparse.logprobs - 9), KS)
+
+
 def test_the_sentence_says_how_far_it_may_be_off():
     sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
     study = kd.truncation(STUDENT, sparse, (4, HELD))
@@ -171,7 +177,7 @@ def test_the_sentence_says_how_far_it_may_be_off():
     [
         (lambda t: {"ks": (HELD + 1,)}, "row 0 of the teacher has 20 tokens: a K of 21 needs"),
         (lambda t: {"teacher": t[:5]}, "the student has 60 rows of logits and the teacher 5 of"),
-        (lambda t: {"student": STUDENT[:, :9], "ks": (1,)}, "the student has 9 logits and the"),
+        (lambda t: {"student": STUDENT[:, :9], "ks": (1,)}, "need the same vocabulary, as"),
         (lambda t: {"teacher": t[:0]}, "the student has 60 rows of logits and the teacher 0 of"),
         (lambda t: {"teacher": t[:0], "student": STUDENT[:0]}, "and one at least"),
         (lambda t: {"student": STUDENT * torch.nan}, "the student holds NaN or inf: there is"),
