@@ -138,6 +138,16 @@ def test_packed_log_probabilities_are_unpacked(tmp_path):
     assert holds_sparse(tmp_path / "a.parquet")
 
 
+def test_a_parquet_file_without_rows_is_whole_and_has_none(tmp_path):
+    lists = {
+        "ids": pa.array([], pa.list_(pa.int32())),
+        "logprobs": pa.array([], pa.list_(pa.float32())),
+    }
+    pq.write_table(pa.table(lists), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet has no rows"):
+        load_sparse(tmp_path / "a.parquet")
+
+
 def test_the_folder_that_distillkit_writes_is_read_part_by_part(tmp_path):
     for part in (10, 2, 0):
         whole = distillkit(tmp_path, ids=[[part, 9, 8, 7, 6, 5]])
