@@ -145,7 +145,8 @@ def tail_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
         ax = overlap if name == "overlap" else masses
         scale = 100
         line = rows[rows.quantity == name].sort_values("k")
-        low, middle, high = (scale * line[q].where(line[q] > 0) for q in QUANTILES)
+        drawn = line if ax is overlap else line.where(line != 0)  # masses have a log axis
+        low, middle, high = (scale * drawn[q] for q in QUANTILES)
         banded_line(ax, line.k, middle, low, high, colour, marker="o", label=f"{name}, median")
         look = {"linestyle": DASHES[1], "marker": ".", "label": f"{name}, mean"}
         ax.plot(line.k, scale * line["mean"], color=colour, **look)

@@ -184,3 +184,11 @@ def test_panels_show_masses_and_overlap():
     assert lines(masses)["student, median"][1] == pytest.approx(100 * rows["median"])
     assert lines(masses)["teacher, mean"][1] == pytest.approx([20, 2, 0.2])
     assert list(lines(overlap)) == ["overlap, median", "overlap, mean"]
+
+
+def test_an_overlap_of_nothing_is_drawn_and_a_mass_of_nothing_is_not():
+    frame = tails().assign(q10=0.0)
+    masses, overlap = tail_over_k(frame).axes
+    (band,) = overlap.collections
+    assert {float(y) for y in band.get_paths()[0].vertices[:, 1]} >= {0.0}
+    assert not any(len(band.get_paths()) for band in masses.collections)
