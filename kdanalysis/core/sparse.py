@@ -39,7 +39,8 @@ class SparseTeacher:
 
     Raises:
         ValueError: an id twice in a row or beyond the vocabulary, masses that add up to more than
-            1, a row without tokens, NaN, or shapes that do not fit; it names the first such row.
+            1, a logsumexp below that of the known tokens, a row without tokens, NaN, or shapes that
+            do not fit; it names the first such row.
     """
 
     ids: Int[Tensor, "n k"]

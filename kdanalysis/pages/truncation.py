@@ -47,7 +47,7 @@ def truncation(
     """Show what a teacher of whom only the K most probable classes are known loses.
 
     Args:
-        student: logits (n, c).
+        student: logits (n, c); those beyond a SparseTeacher's vocabulary are left out.
         teacher: all its logits (n, c), against which truncation is held. Or a SparseTeacher of as
             many tokens as the largest K or more: its tail is completed with the student's shape,
             and the tables say how far they may be off; those that need the tail's shape are left
