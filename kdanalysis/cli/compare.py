@@ -122,6 +122,8 @@ def print_losses(study: "Study", sources: "Mapping[str, Source]", match_norm: bo
         print_frame(frame, title=heading(sources[name], name, more))
         if match_norm:
             typer.echo(matching_sentence(frame))
+    if unequal := study.facts.get("temperatures"):
+        typer.echo(f"Temperatures are {unequal}.")
 
 
 def print_runs(study: "Study", sources: "Mapping[str, Source]") -> None:

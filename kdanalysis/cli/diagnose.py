@@ -84,9 +84,8 @@ def print_known(study: "Study") -> None:
     title = "{truncated teacher}: {rows} rows, {tokens a row}".format(**study.facts)
     print_frame(wide_card(study.tables["known"]), title=title)
     typer.echo("\n" + "\n".join(reading.sentence for reading in study.readings.values()))
-    print_facts(
-        {n: study.facts[n] for n in ("left out", "of all tokens", "truncation") if n in study.facts}
-    )
+    told = ("entropy_high", "left out", "of all tokens", "truncation")
+    print_facts({name: study.facts[name] for name in told if name in study.facts})
 
 
 def print_candidates(study: "Study") -> None:

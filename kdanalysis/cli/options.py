@@ -51,19 +51,19 @@ def parse_temperatures(text: str) -> tuple[float, ...]:
         ) from None
 
 
-def parse_ks(text: str) -> str | tuple[int, ...]:
-    """Read ``all`` or ``1,2,5,10-20``; a k that is named twice counts once.
+def parse_ks(text: str, every: bool = True) -> str | tuple[int, ...]:
+    """Read ``1,2,5,10-20``, and ``all`` where it is taken; a k that is named twice counts once.
 
     Raises:
         ValueError: a part is no whole number and no range; the analyzer checks the numbers.
     """
-    if text.strip() == "all":
+    if every and text.strip() == "all":
         return "all"
     found = [re.fullmatch(r"(\d{1,7})(?:-(\d{1,7}))?", part.strip()) for part in text.split(",")]
     if not all(found) or any(m[2] and int(m[2]) < int(m[1]) for m in found):
         raise ValueError(
-            f"--ks {text!r} cannot be read: need all, or whole numbers and ascending ranges "
-            "between commas, such as 1,2,5,10-20"
+            f"--ks {text!r} cannot be read: need {'all, or ' * every}whole numbers and ascending "
+            "ranges between commas, such as 1,2,5,10-20"
         )
     return tuple(sorted({k for m in found for k in range(int(m[1]), int(m[2] or m[1]) + 1)}))
 

@@ -61,7 +61,7 @@ def truncation(
 
     Example: kdanalysis truncation logits.npz --ks 8,32,64 --temperatures 1,2 --out truncation
     """
-    wanted = None if ks is None else parse_ks(ks)
+    wanted = None if ks is None else parse_ks(ks, every=False)
     settings, names = (wanted, parse_temperatures(temperatures)), parse_keys(keys)
     with output.page() as write:
         device = machine.prepare()
@@ -71,7 +71,10 @@ def truncation(
         study, title = _studied(file, student, settings, losses, names, vocabulary, known, device)
         if not RANKS.first:
             return
-        print_frame(excerpt(study.tables["truncation"]), title=title)
+        table = study.tables["truncation"]
+        shown = excerpt(table)
+        few = sum(name.startswith("K = ") for name in shown) < table.k.nunique()
+        print_frame(shown, title=f"{title}{'; an excerpt, --out writes all of it' if few else ''}")
         if "no gradient" not in study.facts:
             print_facts({noun: reading.sentence for noun, reading in study.readings.items()})
         told = ("no gradient", "left out")

@@ -10,8 +10,8 @@ from torch import Tensor
 from kdanalysis.core import sparse_checks as check
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.device import as_device
+from kdanalysis.core.sparse_sums import checked
 from kdanalysis.core.sparse_tail import Bounds, kept, tail_bounds
-from kdanalysis.core.warn import warn
 
 ROWS = 8  # of logits that are held in float64 at once
 
@@ -39,7 +39,8 @@ class SparseTeacher:
 
     Raises:
         ValueError: an id twice in a row or beyond the vocabulary, masses that add up to more than
-            1, a row without tokens, NaN, or shapes that do not fit; it names the first such row.
+            1, a logsumexp below that of the known tokens, a row without tokens, NaN, or shapes that
+            do not fit; it names the first such row.
     """
 
     ids: Int[Tensor, "n k"]
@@ -74,16 +75,9 @@ class SparseTeacher:
         sentinel = self.present & (self.logprobs <= check.SENTINEL)
         self.ids = self.ids.masked_fill(sentinel, -1)
         check.rows(self.ids)
+        limits = self.temperature, self.vocabulary, self.logsumexp, kind
         self.found = {"sentinel": int(sentinel.sum())}
-        if kind != "logits":
-            whole = check.sums(self.inside(), self.log_other)
-            if log_other is None:
-                self.found["no tail"] = int((whole >= 1).sum())
-        elif check.are_probabilities(self.inside()):
-            warn(
-                f"all {len(self)} rows of these logits lie between 0 and 1 and add up to 1 at "
-                f"most, as probabilities do: if they are, give their logarithms"
-            )
+        self.found |= checked(self.inside(), self.log_other, *limits)
 
     def __len__(self) -> int:
         return len(self.ids)

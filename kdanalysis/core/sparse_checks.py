@@ -10,7 +10,6 @@ from torch import Tensor
 from kdanalysis.core.arguments import fitted
 
 SENTINEL = -1e3  # what stands for "no token" in caches: -1e3, -1e4, -inf
-SLACK = 0.01  # of a sum of probabilities: half precision and quantised caches round that much
 KINDS = ("logprobs", "logits", "sampled")
 
 
@@ -152,36 +151,6 @@ def counts(values: Any, kind: str, ids: Tensor) -> Tensor | None:
     if (row := first((found < 1) & (ids >= 0))) is not None:
         raise ValueError(f"row {row} counts a token that was not drawn: need 1 at least")
     return found.masked_fill(ids < 0, 0)
-
-
-def are_probabilities(kept: Tensor) -> bool:
-    """Whether numbers (n, K), -inf where there is none, look like probabilities, not their logs."""
-    there = kept.masked_fill(kept.isneginf(), 0)
-    return bool((there >= 0).all() and (there.sum(-1) <= 1 + SLACK).all() and there.any())
-
-
-def sums(kept: Tensor, log_other: Tensor | None) -> Tensor:
-    """Return what each row's probabilities add up to; refuse above 1, or off 1 with all the rest.
-
-    Args:
-        kept: log-probabilities (n, K), -inf where there is none.
-        log_other: (n,) of the rest, if known.
-    """
-    whole = kept.logsumexp(-1).exp()
-    total = whole if log_other is None else whole + log_other.double().exp()
-    off = total > 1 + SLACK
-    if log_other is not None:
-        off |= total < 1 - SLACK
-    if (row := first(off)) is not None:
-        last = "" if log_other is None else " with log_other"
-        hint = "; are they logits (of the kind 'logits')?" if total[row] > 1 else ""
-        if are_probabilities(kept):
-            hint = "; these look like probabilities: give their logarithms"
-        raise ValueError(
-            f"the probabilities of row {row} add up to {float(total[row]):.6g}{last}: need "
-            f"{'1 at most' if log_other is None else '1'}{hint}"
-        )
-    return whole
 
 
 def logits(logits: Any, k: Any) -> tuple[Tensor, int]:

@@ -6,8 +6,42 @@ from torch import Tensor
 
 from kdanalysis.core.partition import Members, Partition
 from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.core.warn import warn
 
 NOTHING = -1e3  # log-probability of the others where they have no mass
+TOLD = 1e-3  # share of the student's mass on tokens that the teacher's vocabulary has not
+
+
+def within(student: Float[Tensor, "n c"], teacher: SparseTeacher) -> Float[Tensor, "n v"]:
+    """Return the student's logits of the teacher's vocabulary; those beyond it are padding.
+
+    A RuntimeWarning says how much of the student's mass they hold where that is more than a
+    thousandth.
+
+    Raises:
+        ValueError: the teacher has tokens of which the student has no logits.
+    """
+    classes, size = student.shape[-1], teacher.vocabulary
+    if size is None:
+        size = max(classes, int(teacher.ids.max()) + 1) if teacher.ids.numel() else classes
+    if size > classes:
+        what, hint = f"token {size - 1}", ""
+        if teacher.vocabulary is not None:
+            what = f"a vocabulary of {size}"
+            hint = f", as vocabulary={classes} makes it where the others are padding"
+        raise ValueError(
+            f"the teacher has {what}, and the student's logits are of {classes} tokens: need the "
+            f"same vocabulary{hint}"
+        )
+    if size < classes and len(student):
+        logits = student.detach().float()
+        left = (logits[:, size:].logsumexp(-1) - logits.logsumexp(-1)).exp().mean()
+        if left > TOLD:
+            warn(
+                f"the student's logits {size} to {classes - 1} are beyond the teacher's vocabulary "
+                f"and left out; they hold {float(left):.2g} of its mass"
+            )
+    return student[:, :size]
 
 
 def log_of(teacher: SparseTeacher, tokens: Int[Tensor, " n"]) -> Float[Tensor, " n"]:

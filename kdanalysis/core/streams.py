@@ -95,6 +95,16 @@ def finite_rows(*logits: Float[Tensor, "n c"] | None) -> Bool[Tensor, " n"]:
     return torch.stack([end.isfinite() for end in ends]).all(0)  # a sum may overflow
 
 
+def nothing_finite(what: object, *sides: Float[Tensor, "n c"]) -> str:
+    """Say that every row holds NaN or inf, and what cuts off padding where that is why."""
+    said = f"every row of {what} holds NaN or inf: there is nothing to look at"
+    real = [int((~side.isneginf().all(0)).sum()) for side in sides]
+    padded = all(side[:, size:].isneginf().all() for side, size in zip(sides, real, strict=True))
+    if padded and 1 < min(real) < max(side.shape[1] for side in sides):
+        said += f"; vocabulary={min(real)} cuts off padding, which is -inf in all of them"
+    return said
+
+
 @dataclass(frozen=True)
 class Bins:
     """Equal bins from ``low`` to ``high``, with one more below and one more above.
@@ -125,14 +135,22 @@ class Bins:
         return inside.long() + 1
 
     def add(
-        self, counts: Float[Tensor, "*g b"], values: Float[Tensor, "*s"], group: Int[Tensor, "*s"]
+        self,
+        counts: Float[Tensor, "*g b"],
+        values: Float[Tensor, "*s"],
+        group: Int[Tensor, "*s"],
+        sums: Float[Tensor, "*g b"] | None = None,
     ) -> None:
         """Add the values to the contiguous ``counts`` of their groups, numbered over ``*g``.
 
-        It takes as long as there are values, however many counters there are.
+        It takes as long as there are values, however many counters there are. ``sums`` gets what
+        the values of each bin add up to, infinite ones as 0.
         """
         flat = (group * self.size + self.index(values)).flatten().to(counts.device)
         counts.view(-1).scatter_add_(0, flat, counts.new_ones(1).expand_as(flat))
+        if sums is not None:
+            finite = values.where(values.isfinite(), 0.0)
+            sums.view(-1).scatter_add_(0, flat, finite.flatten().to(sums))
 
     def quantile(self, counts: Float[Tensor, "*s b"], q: float) -> Float[Tensor, "*s"]:
         """Value below which the share q lies, at most one bin width from the sample's own.
@@ -144,23 +162,34 @@ class Bins:
         return self.quantiles(counts, {"": q})[""]
 
     def quantiles(
-        self, counts: Float[Tensor, "*s b"], qs: Mapping[str, float]
+        self,
+        counts: Float[Tensor, "*s b"],
+        qs: Mapping[str, float],
+        sums: Float[Tensor, "*s b"] | None = None,
     ) -> dict[str, Float[Tensor, "*s"]]:
-        """Several quantiles by name, as :meth:`quantile` reads each."""
+        """Several quantiles by name, as :meth:`quantile` reads each.
+
+        With the ``sums`` of each bin its values are taken as even around their mean, as far as the
+        nearer edge: exact where all of them are equal, as at the end of a range that many reach.
+        """
         total = counts.cumsum(-1)
-        return {name: self._reached(counts, total, q) for name, q in qs.items()}
+        return {name: self._reached(counts, total, q, sums) for name, q in qs.items()}
 
     def quartiles(self, counts: Float[Tensor, "*s b"]) -> dict[str, Float[Tensor, "*s"]]:
         """The three quartiles, as :meth:`quantile` reads them: q25, median, q75."""
         return self.quantiles(counts, QUARTILES)
 
-    def _reached(self, counts: Tensor, total: Tensor, q: float) -> Tensor:
+    def _reached(self, counts: Tensor, total: Tensor, q: float, sums: Tensor | None) -> Tensor:
         """Value at which the running total reaches the share q."""
         goal = q * total[..., -1:]
         place = torch.searchsorted(total, goal)
         here = counts.gather(-1, place)
         inside = (goal - (total.gather(-1, place) - here)) / here
         value = self.low + self.width * (place - 1 + inside)
+        if sums is not None:
+            edge, mean = self.low + self.width * (place - 1), sums.gather(-1, place) / here
+            reach = torch.minimum(mean - edge, edge + self.width - mean).clamp(min=0)
+            value = mean + (2 * inside - 1) * reach
         value = value.masked_fill(place == 0, -torch.inf)
         value = value.masked_fill(place == self.size - 1, torch.inf)
         return value.masked_fill(total[..., -1:] == 0, torch.nan).squeeze(-1)

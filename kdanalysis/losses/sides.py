@@ -13,12 +13,11 @@ from kdanalysis.core.logits import check_dense
 from kdanalysis.core.partition import check_target
 from kdanalysis.core.regions import count_regions
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.core.warn import warn
+from kdanalysis.core.sparse_rows import within
 
 Side: TypeAlias = Tensor | SparseTeacher  # a teacher
 Labels: TypeAlias = Int[Tensor, " n"] | Float[Tensor, "n c"]  # class indices, or distributions
 SUM = 1e-2  # how far from 1 a distribution may add up, as bfloat16 rounds it
-TOLD = 1e-3  # share of the student's mass on tokens that the teacher's vocabulary has not
 
 
 def checked(
@@ -170,32 +169,10 @@ def checked_sparse(
             f"need student logits (n, c), a SparseTeacher of n rows and targets (n,), got student "
             f"{tuple(student.shape)}, {teacher}, target {tuple(target.shape)}"
         )
-    student = student.to(torch.promote_types(student.dtype, torch.float32))
+    student = within(student.to(torch.promote_types(student.dtype, torch.float32)), teacher)
     if not isfinite(student.detach().sum().item()):
         _refuse_non_finite("token", student=student)
-    return _cut(student, teacher), teacher.to(student.device)
-
-
-def _cut(student: Float[Tensor, "n c"], teacher: SparseTeacher) -> Float[Tensor, "n v"]:
-    classes, size = student.shape[-1], teacher.vocabulary
-    if size is None:
-        size = classes
-        if teacher.ids.numel() and int(teacher.ids.max()) >= classes:
-            size = int(teacher.ids.max()) + 1
-    if size > classes:
-        raise ValueError(
-            f"the student has {classes} logits and the teacher tokens up to {size - 1}: where "
-            f"those are padding, make the SparseTeacher with vocabulary={classes}, without them"
-        )
-    if size < classes:
-        soft = student.detach().softmax(-1)
-        left = float(soft[:, size:].sum(-1).mean()) if len(student) else 0.0
-        if left > TOLD:
-            warn(
-                f"the student's logits {size} to {classes - 1} are beyond the teacher's vocabulary "
-                f"and left out; they hold {left:.2g} of its mass"
-            )
-    return student[:, :size]
+    return student, teacher.to(student.device)
 
 
 def _check_kinds(target: Any, **sides: Any) -> None:

@@ -21,6 +21,7 @@ from kdanalysis.analyzers.terms.matching import (
     matched_reading,
     matching_sentence,
     summary,
+    unequal_temperatures,
 )
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.wording import counted
@@ -72,7 +73,7 @@ def losses_study(
         labelled = {sources[name].label: frame for name, frame in overview.items()}
         rest = [noun for noun in parts if noun != "losses"]
         return [
-            overview_section(labelled, match),
+            overview_section(labelled, match, unequal_temperatures(losses)),
             *(loss_section(n, {sources[s]: t for s, t in parts[n].items()}, first) for n in rest),
         ]
 
@@ -182,7 +183,9 @@ def loss_section(noun: str, tables: Mapping[Source, pd.DataFrame], matched: str 
     return replace(section, figures=[*together, *section.figures])
 
 
-def overview_section(overview: Mapping[str, pd.DataFrame], match: bool) -> Section:
+def overview_section(
+    overview: Mapping[str, pd.DataFrame], match: bool, unequal: str | None
+) -> Section:
     """Return the section to read first: what the losses are, and how far each steps."""
     alone = len(overview) == 1
     lines = [
@@ -195,7 +198,7 @@ def overview_section(overview: Mapping[str, pd.DataFrame], match: bool) -> Secti
         "included; multiplier is a norm over that of the first loss. Cosines are to the first "
         "loss: by sample, and over the batch, where all samples' gradients are laid end to end. "
         "What shared parameters make of the gradients, logits do not tell."
-    )
+    ) + (f" Temperatures are {unequal}." if unequal else "")
     tables = [
         (f"Losses{'' if alone else f' on {name}'}", frame.drop(columns="definition"))
         for name, frame in overview.items()
@@ -239,9 +242,9 @@ def source_facts(sources: Mapping[str, Source], losses: Mapping[str, Loss]) -> d
         )
         for x in sources.values()
     }
-    without = [name for name, source in sources.items() if not source.has_target]
     facts = {
         "classes": class_fact(first.info.num_classes, first.info.classes),
-        "without labels": ", ".join(without),
+        "without labels": ", ".join(n for n, one in sources.items() if not one.has_target),
+        "temperatures": unequal_temperatures(losses),
     }
     return read | stated(facts) | {f"loss {name}": repr(loss) for name, loss in losses.items()}

@@ -51,6 +51,8 @@ def known_study(
         "of all tokens": "nothing: their logits are not in the file; kdanalysis truncation "
         "--student FILE shows what K tokens lose",
     }
+    if teacher.vocabulary is None:
+        left["entropy_high"] = "not known: it needs the number of tokens, --vocabulary N"
     return _study_of(Path(path).name, teacher, known_tables(ladder, target), left)
 
 

@@ -16,6 +16,7 @@ from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.together import KEPT, EveryTruncation
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.core.streams import nothing_finite
 from kdanalysis.losses import Loss, parse_losses
 from kdanalysis.pages.study import Study
 from kdanalysis.pages.truncation_sparse import sparse_study, study_of
@@ -27,6 +28,7 @@ from kdanalysis.studies.setting import refusals
 from kdanalysis.studies.source import Source
 
 BATCH = 2**23  # rows x classes read together
+SHOWN = 10  # columns of K that a terminal is given
 POSITION = "of the sample ids, taken for those of kd.tokens: text times 2^20, plus position"
 Losses = str | Iterable[str | Loss] | Mapping[str, Loss] | None
 
@@ -45,7 +47,7 @@ def truncation(
     """Show what a teacher of whom only the K most probable classes are known loses.
 
     Args:
-        student: logits (n, c).
+        student: logits (n, c); those beyond a SparseTeacher's vocabulary are left out.
         teacher: all its logits (n, c), against which truncation is held. Or a SparseTeacher of as
             many tokens as the largest K or more: its tail is completed with the student's shape,
             and the tables say how far they may be off; those that need the tail's shape are left
@@ -155,9 +157,9 @@ def _finished(
     """Return the study of what was read; a ValueError where every row holds NaN or inf."""
     left_out, classes = int(analyzer.non_finite), source.info.num_classes
     if left_out == source.num_rows:
-        raise ValueError(
-            f"every row of {source.path} holds NaN or inf: there is nothing to look at"
-        )
+        few = next(source.batches("samples", EveryTruncation.needs, SHOWN)).values()
+        sides = [torch.from_numpy(side.astype(np.float32)) for side in few]
+        raise ValueError(nothing_finite(source.path, *sides))
     facts = {
         "logits": source.name,
         "rows": f"{source.num_rows:,}",
@@ -227,8 +229,14 @@ def read_losses(losses: Losses, temperature: float) -> dict[str, Loss]:
 
 
 def excerpt(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of the gradient that is lost in percent, a column a K."""
-    wide = lost_by_k(table)
+    """Return the share of the gradient that is lost in percent, a column a K, ten at most."""
+    ks = np.sort(table.k.unique())
+    if len(ks) > SHOWN:
+        ks = ks[np.unique(np.geomspace(1, len(ks), SHOWN).round().astype(int)) - 1]
+    wide = lost_by_k(table[table.k.isin(ks)])
     shares = {name: 100 * wide[name] for name in wide if name.startswith("K = ")}
-    told = {n: one.map("{:.1f}%".format).replace("nan%", "NaN") for n, one in shares.items()}
+    told = {n: one.map("{:z.1f}%".format).replace("nan%", "NaN") for n, one in shares.items()}
+    if "unknown" in wide:
+        off = (100 * wide.unknown).map("± {:.1f}%".format)
+        told["unknown"] = off.replace("± nan%", "without bound")
     return wide.assign(**told)

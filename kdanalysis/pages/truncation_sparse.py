@@ -12,6 +12,9 @@ from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.sparse import add_sparse
 from kdanalysis.analyzers.truncation.together import SPARSE
 from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.core.sparse_rows import within
+from kdanalysis.core.sparse_sums import warn_of_small
+from kdanalysis.core.streams import nothing_finite
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
@@ -67,12 +70,21 @@ def sparse_study(
     name: str = "",
 ) -> Study:
     """Study the truncation of a sparse teacher; see ``truncation``."""
-    student = as_logits(student, "student")
+    student = within(as_logits(student, "student"), teacher)
+    if not len(student) == len(teacher) > 0:
+        raise ValueError(
+            f"the student has {len(student)} rows of logits and the teacher {len(teacher)} of "
+            f"tokens: need the same ones, and one at least"
+        )
+    if teacher.vocabulary is None and teacher.kind == "logprobs":
+        warn_of_small(teacher.inside(), student.shape[1])
     held, classes = int(teacher.present.sum(-1).min()), student.shape[1]
     ks = [k for k in KS if k <= min(held, classes - 1)] if ks is None else ks
     analyzers = {kind.noun: kind(classes, ks, temperatures) for kind in SPARSE}
     add_sparse(analyzers.values(), student, teacher)
     tables = {noun: one.table() for noun, one in analyzers.items()}
+    if tables["truncation"].n.max() == 0:
+        raise ValueError(nothing_finite("the student", student))
     facts = {
         "teacher": f"{name} {teacher}".strip(),
         "rows": f"{len(student):,}",

@@ -68,7 +68,7 @@ def check_pages(path: Path) -> None:
 
 
 def _chunk(values: dict[int, Any]) -> Chunk:
-    places = [place for field in (9, 11) if (place := values.get(field)) is not None]
+    places = [place for field in (9, 11) if (place := values.get(field))]  # 0: no such page
     start, largest = min(places) + 0, values.get(12, {}).get(5)
     name = ".".join(part.decode(errors="replace") for part in values[3])
     return Chunk(name, start, start + values[7], largest or None)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kdanalysis.store.formats.distillkit import COLUMNS as PACKED
-from kdanalysis.store.formats.distillkit import read_distillkit
+from kdanalysis.store.formats.distillkit import captured, read_captured, read_distillkit
 from kdanalysis.store.formats.megatron import read_megatron
 from kdanalysis.store.formats.parquet import ParquetTable
 from kdanalysis.store.formats.served import read_served
@@ -18,7 +18,7 @@ SERVED, ARCHIVE = (".json", ".jsonl"), ".tar"
 
 
 def holds_sparse(path: str | Path) -> bool:
-    """Whether a file holds a truncated teacher, by its kind or by the names in it.
+    """Whether a file or folder holds a truncated teacher, by its kind or by the names in it.
 
     Raises:
         FileNotFoundError, ValueError: as ``load_logits``, of a kind that both read.
@@ -26,7 +26,9 @@ def holds_sparse(path: str | Path) -> bool:
     path = Path(path).expanduser()
     if path.suffix.lower() in (*SERVED, ARCHIVE):
         return True
-    if path.is_dir() or path.suffix.lower() not in OPENERS:
+    if path.is_dir():
+        return bool(captured(path))
+    if path.suffix.lower() not in OPENERS:
         return False
     table = open_table(path)
     return holds_arrays(table) or {*PACKED} <= {*table.keys}
@@ -45,11 +47,12 @@ def load_sparse(
 
     The kinds of files, with the names that are known in them:
 
-    - .npz, .pt, .safetensors, .parquet: token_ids, ids, target_token_ids or top_k_indices beside
-      logprobs, target_logprobs or top_values; log_other, logsumexp_T, counts, target where there.
+    - .npz, .pt, .safetensors, .parquet: token_ids, ids, target_token_ids, top_k_indices or
+      topk_token_ids beside logprobs, target_logprobs, top_values or topk_logprobs; log_other,
+      logsumexp_T, counts, target where there.
     - .json, .jsonl: what vLLM (prompt_logprobs) or SGLang (input_top_logprobs) answered; positions
       that are null are left out.
-    - .parquet of DistillKit: compressed_logprobs and bytepacked_indices.
+    - .parquet of DistillKit: compressed_logprobs and bytepacked_indices; or its whole folder.
     - .tar of Megatron-LM: members named ITERATION.pt.zst.
 
     Args:
@@ -106,6 +109,16 @@ def _refuse_contradiction(
 
 def _read(path: Path, keys: Mapping[str, str], config: str | Path | None) -> Rows:
     suffix = path.suffix.lower()
+    if files := captured(path):
+        if keys:
+            raise ValueError(f"{path} has names of its own kind: keys cannot name {[*keys]}")
+        with reading(path):
+            return read_captured([open_table(file) for file in files], config)
+    if path.is_dir():
+        raise ValueError(
+            f"{path} is a folder without a data_N.parquet, as DistillKit writes them: need one of "
+            f"these, or a file"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is no file")
     if suffix not in (*SERVED, ARCHIVE, *OPENERS):

@@ -82,6 +82,9 @@ def test_the_folder_has_tables_in_both_formats_figures_and_the_page(run_command,
     assert figures == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Direction or step" in page
+    unequal = "Temperatures are not the same, T = 4 of kd; T = 2 of gdkd; T = 1 of nkd, which turns"
+    assert unequal in page
+    assert unequal in result.stdout
     assert "GDKD(k=3, weights=(1.0, 1.0, 8.0), temperature=2.0" in page
     assert run_command("compare", file, *THREE, "--out", tmp_path / "out").exit_code == 2
     again = run_command("compare", file, *THREE, "--out", tmp_path / "out", "--overwrite")
@@ -96,6 +99,9 @@ def test_lists_of_losses_add_up_and_take_the_temperature(run_command, file):
     assert repr(KD(1.0)) in result.stdout
     assert repr(DKD(temperature=1.0)) in result.stdout
     assert repr(GDKD(3, temperature=8.0)) in result.stdout
+    assert "not the same, T = 1 of kd, dkd; T = 8 of gdkd, which" in result.stdout
+    same = run_command("compare", file, "--losses", "ce,kd,dkd,tvd", "--temperature", "1")
+    assert "not the same" not in same.stdout
 
 
 def test_labels_are_needed_only_by_losses_that_use_them(run_command, tmp_path):

@@ -179,3 +179,9 @@ def test_settings_of_distillkit_may_lie_elsewhere(run_command, here):
     moved = run_command("diagnose", path, "--config", "moved.yaml")
     assert moved.exit_code == 0, moved.stderr
     assert moved.stdout == beside.stdout
+
+
+def test_a_bound_that_needs_the_number_of_tokens_says_so(run_command, here):
+    said = "entropy_high   not known: it needs the number of tokens, --vocabulary N"
+    assert said in run_command("diagnose", "good.npz").stdout
+    assert said not in run_command("diagnose", "good.npz", "--vocabulary", 10).stdout

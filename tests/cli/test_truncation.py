@@ -31,6 +31,18 @@ def test_shares_and_sentences_are_printed(run_command, file):
     assert found.readings["truncation"].sentence in result.stdout
 
 
+def test_of_many_k_ten_are_printed(run_command, file, tmp_path):
+    result = run_command("truncation", file, "--ks", "1-29", "--out", tmp_path / "out")
+    title, head = result.stdout.splitlines()[:2]
+    assert title.endswith("; an excerpt, --out writes all of it")
+    ks = [int(k) for k in head.replace("K = ", "").split()[3:]]
+    assert ks == sorted(set(ks))
+    assert len(ks) <= 10
+    assert (ks[0], ks[-1]) == (1, 29)
+    assert pd.read_parquet(tmp_path / "out" / "tables" / "truncation.parquet").k.nunique() == 29
+    assert "an excerpt" not in run_command("truncation", file, "--ks", "1-10").stdout
+
+
 def test_the_folder_has_tables_and_figures(run_command, file, tmp_path):
     options = ("--ks", "1,4", "--temperatures", "1,2", "--figures", "svg")
     result = run_command("truncation", file, *options, "--out", tmp_path / "out")
@@ -61,7 +73,8 @@ def test_the_student_may_stand_in_a_file_of_its_own(run_command, file, tmp_path)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--ks", "1,x"), "--ks '1,x' cannot be read"),
+        (("--ks", "1,x"), "--ks '1,x' cannot be read: need whole numbers"),
+        (("--ks", "all"), "--ks 'all' cannot be read: need whole numbers"),
         (
             ("--ks", "30"),
             "k must be a whole number from 1 to 29 where there are 30 classes, got 30",
@@ -83,6 +96,18 @@ def test_a_file_without_a_student_is_refused(run_command, tmp_path):
     result = run_command("truncation", tmp_path / "bare.npy")
     assert result.exit_code == 2
     assert "holds teacher logits alone" in result.stderr
+
+
+def test_padding_of_minus_infinity_is_named(run_command, tmp_path):
+    more = np.full((40, 3), -np.inf, np.float32)
+    sides = {"logits_s": STUDENT, "logits_t": TEACHER}
+    np.savez(tmp_path / "both.npz", **{n: np.concatenate((x, more), 1) for n, x in sides.items()})
+    result = run_command("truncation", tmp_path / "both.npz")
+    assert result.exit_code == 2
+    assert "nothing to look at; --vocabulary 30 cuts off padding" in result.stderr
+    sides["logits_t"] = np.where(np.arange(30) == 4, -np.inf, TEACHER)  # no padding
+    np.savez(tmp_path / "nan.npz", **sides)
+    assert "cuts off" not in run_command("truncation", tmp_path / "nan.npz").stderr
 
 
 @pytest.fixture
@@ -112,7 +137,8 @@ def test_a_truncated_teacher_is_read_and_says_how_far_it_may_be_off(run_command,
     known = expected.tables["truncation"]
     np.testing.assert_allclose(table.share, known.share, rtol=1e-5)
     np.testing.assert_allclose(table.unknown, known.unknown, rtol=1e-5)
-    assert "with another shape than the student's all shares may be off by" in result.stdout
+    assert "with another shape these may be up to" in result.stdout
+    assert result.stdout.splitlines()[1].endswith("K = 4    unknown")
     assert "left out  who pays, bias against sampling, temperature, losses" in result.stdout
 
 

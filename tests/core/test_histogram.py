@@ -47,6 +47,20 @@ def test_quantile_is_within_a_bin_of_the_inverted_distribution(seed, n, q):
     assert abs(BINS.quantile(counts, q).item() - exact) <= BINS.width + 1e-12
 
 
+@given(st.integers(0, 999), st.integers(1, 80), st.sampled_from([0.25, 0.5, 0.75, 0.99]))
+def test_sums_of_the_bins_keep_a_quantile_within_a_bin_and_make_equal_values_exact(seed, n, q):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(n, dtype=torch.float64, generator=generator).clamp(-1.99, 1.99)
+    two = torch.tensor([0.0, 2.0, -torch.inf], dtype=torch.float64).repeat_interleave(n)
+    values, group = torch.cat((values, two)), torch.arange(4).repeat_interleave(n)
+    counts, sums = torch.zeros(2, 4, BINS.size, dtype=torch.float64)
+    BINS.add(counts, values, group, sums)
+    found = BINS.quantiles(counts, {"q": q}, sums)["q"].tolist()
+    exact = np.quantile(values[:n].numpy(), q, method="inverted_cdf")
+    assert abs(found[0] - exact) <= BINS.width + 1e-12
+    assert found[1:] == [0.0, 2.0, -np.inf]
+
+
 def test_quantiles_outside_are_infinite_and_without_samples_nan():
     values = torch.tensor([-5.0, -5.0, 5.0, 5.0, 0.0])
     counts = counted(values, torch.tensor([0, 0, 1, 1, 3]), 4)

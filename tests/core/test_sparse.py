@@ -177,6 +177,32 @@ def test_rows_whose_rounding_leaves_no_tail_are_counted():
     assert sparse.tail()[3] == -torch.inf
 
 
+@pytest.mark.parametrize("kind", ["logits", "logprobs"])
+@pytest.mark.parametrize("wrong", [1.0, 2.0])
+def test_a_logsumexp_below_that_of_the_known_tokens_is_refused(kind, wrong):
+    ids, logprobs = known()
+    sums = {t: logsumexp(LOGITS / t, -1) for t in (1.0, 2.0)}
+    values = np.take_along_axis(LOGITS, ids, -1) if kind == "logits" else logprobs
+    half = values.astype(np.float16)
+    assert len(SparseTeacher(ids, half, logsumexp=sums, kind=kind)) == 6
+    if kind == "logprobs" and wrong == 1:
+        return  # what the raw logits were is taken from it
+    sums[wrong] = sums[wrong] - 3 * (np.arange(6) == 4)
+    with pytest.raises(ValueError, match=f"row 4 has a logsumexp at T = {wrong:g} of .* alone"):
+        SparseTeacher(ids, values, logsumexp=sums, kind=kind)
+
+
+def test_known_tokens_that_cannot_be_the_most_probable_are_warned_of():
+    ids, logprobs = known()
+    with pytest.warns(RuntimeWarning, match=r"in 6 of 6 rows no known token has 1 / 40, which"):
+        SparseTeacher(ids, logprobs - 9, vocabulary=40)
+    few = logprobs.copy()
+    few[:3] -= 9
+    assert len(SparseTeacher(ids, few, vocabulary=40)) == 6
+    even = np.full((6, 8), -np.log(40))
+    assert len(SparseTeacher(ids, even, vocabulary=40)) == 6
+
+
 @pytest.mark.parametrize("dtype", ["<u2", ">u4", "<i8"])
 def test_ids_of_any_width_and_byte_order_are_read(dtype):
     ids, logprobs = known()

@@ -293,8 +293,9 @@ def test_logits_without_their_sum_are_enough_to_renormalise():
             total(Truncated(9, tail, temperature=T), raw)
 
 
-def test_a_padded_vocabulary_is_cut_and_the_padding_gets_no_gradient():
-    wide = pad(STUDENT, (0, 6), value=-30.0)
+@pytest.mark.parametrize("padding", [-30.0, -torch.inf])
+def test_a_padded_vocabulary_is_cut_and_the_padding_gets_no_gradient(padding):
+    wide = pad(STUDENT, (0, 6), value=padding)
     loss = Truncated(9)
     torch.testing.assert_close(loss(wide, SPARSE, TARGET), loss(STUDENT, SPARSE, TARGET))
     slopes = total(loss, SPARSE, wide)
@@ -394,7 +395,7 @@ def test_reverse_kl_to_a_teacher_without_a_tail_is_infinite_and_refused():
     [
         (
             STUDENT[:, :40],
-            r"the student has 40 logits and the teacher tokens up to 49: where those",
+            r"the teacher has a vocabulary of 50, and the student's logits are of 40 tokens: need",
         ),
         (
             STUDENT.index_fill(1, torch.tensor([7]), torch.nan),

@@ -27,6 +27,7 @@ NAMES = [
     ("ids", "top_values"),
     ("target_token_ids", "target_logprobs"),
     ("top_k_indices", "logprobs"),
+    ("topk_token_ids", "topk_logprobs"),
 ]
 
 
@@ -135,6 +136,33 @@ def test_packed_log_probabilities_are_unpacked(tmp_path):
     np.testing.assert_allclose(found["logprobs"], [EXPECTED, EXPECTED], rtol=1e-12)
     assert found["vocabulary"] == 151936
     assert holds_sparse(tmp_path / "a.parquet")
+
+
+def test_a_parquet_file_without_rows_is_whole_and_has_none(tmp_path):
+    lists = {
+        "ids": pa.array([], pa.list_(pa.int32())),
+        "logprobs": pa.array([], pa.list_(pa.float32())),
+    }
+    pq.write_table(pa.table(lists), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a\.parquet has no rows"):
+        load_sparse(tmp_path / "a.parquet")
+
+
+def test_the_folder_that_distillkit_writes_is_read_part_by_part(tmp_path):
+    for part in (10, 2, 0):
+        whole = distillkit(tmp_path, ids=[[part, 9, 8, 7, 6, 5]])
+        whole.rename(tmp_path / f"data_{part}.parquet")
+    found = load_sparse(tmp_path)
+    assert found["ids"][:, 0].tolist() == [0, 2, 10]
+    np.testing.assert_allclose(found["logprobs"], [EXPECTED] * 3, rtol=1e-12)
+    assert (found["vocabulary"], found["temperature"]) == (151936, 1.0)
+    assert holds_sparse(tmp_path)
+    with pytest.raises(ValueError, match="keys cannot name"):
+        load_sparse(tmp_path, keys={"ids": "a"})
+    (tmp_path / "none").mkdir()
+    assert not holds_sparse(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"is a folder without a data_N\.parquet"):
+        load_sparse(tmp_path / "none")
 
 
 def test_differences_are_added_up_and_t_may_end_at_1(tmp_path):

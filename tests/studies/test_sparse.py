@@ -84,6 +84,10 @@ HOSTILE = {
         lambda p: arrays(p, tokens=GOOD["ids"], logprobs=GOOD["logprobs"]),
         "has no tokens: it has logprobs, tokens, need one of token_ids, ids, target_token_ids",
     ),
+    "neither": (
+        lambda p: arrays(p, tokens=GOOD["ids"], values=GOOD["logprobs"]),
+        "which it is: ids=NAME,logprobs=NAME",
+    ),
     "no values": (
         lambda p: arrays(p, ids=GOOD["ids"]),
         "has no log-probabilities: it has ids, need one of logprobs, target_logprobs, top_values",

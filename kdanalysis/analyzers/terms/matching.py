@@ -88,3 +88,18 @@ def matched_reading(first: str) -> Callable[..., Reading]:
         return Reading(f"{where} {said.sentence}", said.number)
 
     return reading
+
+
+def unequal_temperatures(losses: Mapping[str, Loss]) -> str | None:
+    """Say which losses are at which temperature; None where all are at one."""
+    at: dict[float, list[str]] = {}
+    for name, loss in losses.items():
+        if loss.temperature is not None:
+            at.setdefault(loss.temperature, []).append(name)
+    if len(at) < 2:
+        return None
+    told = "; ".join(f"T = {t:g} of {', '.join(names)}" for t, names in at.items())
+    return (
+        f"not the same, {told}, which turns gradients and changes their length by itself: "
+        f"--temperature, or temperature=, is that of every loss that names none"
+    )

@@ -31,8 +31,9 @@ class TruncatedDirection(Truncation):
     ``cosine`` is that of the two gradients of a row, ``ratio`` the norm of the convention's over
     that of full KD. A row without a gradient of full KD enters neither, one without a gradient of
     the convention (``renormalise`` at K = 1) has no cosine and a ratio of 0. Means are exact,
-    quartiles come from 768 bins: 0.0026 wide for cosines, 64 a decade for ratios, where a quartile
-    below 1e-6 reads 0.
+    quartiles come from 768 bins and the mean of each: 0.0026 wide for cosines, 64 a decade for
+    ratios, where a quartile below 1e-6 reads 0. ``unknown`` is by what part of its length full
+    KD's own gradient may be another, 0 with all of the teacher's logits.
     """
 
     noun, title = "truncation_direction", "Where a truncated gradient points"
@@ -41,21 +42,31 @@ class TruncatedDirection(Truncation):
         super().__init__(*settings, **more)
         shape = len(self.temperatures), len(QUANTITIES), len(CONVENTIONS), len(self.ks)
         self.add_sum("sums", *shape)
-        self.add_sum("counts", *shape, COSINE_BINS.size)
+        for name in ("counts", "binned"):
+            self.add_sum(name, *shape, COSINE_BINS.size)
+        for name in ("full", "unknown"):
+            self.add_sum(name, len(self.temperatures))
 
     def add_rows(self, looked: Looked) -> None:
         """Add rows at one temperature."""
         found = looked.found
         ratio = found.kept_l2 / found.full_l2[:, None]
         ratio = ratio.where(found.full_l2[:, None] > 0, torch.nan)
-        tally(found.cosine, ratio, self.sums[looked.place], self.counts[looked.place])
+        tally(
+            found.cosine, ratio, *(x[looked.place] for x in (self.sums, self.counts, self.binned))
+        )
+        self.full[looked.place] += found.full_l2.sum().to(self.full)
+        if looked.unknown is not None:
+            self.unknown[looked.place] += looked.unknown[0].sum().to(self.full)
 
     def compute(self) -> dict[str, Tensor]:
-        """``mean``, quartiles, ``n`` by (T, quantity, convention, K); non_finite."""
-        return summed_up(self.sums, self.counts) | {"non_finite": self.non_finite.clone()}
+        """``mean``, quartiles, ``n``, ``unknown`` by (T, quantity, convention, K); non_finite."""
+        found = summed_up(self.sums, self.counts, self.binned)
+        unknown = (self.unknown / self.full)[:, None, None, None].expand_as(found["n"])
+        return found | {"unknown": unknown, "non_finite": self.non_finite.clone()}
 
     def table(self) -> pd.DataFrame:
-        """Columns temperature, quantity, convention, k, mean, q25, median, q75, n, non_finite."""
+        """Columns temperature, quantity, convention, k, mean, quartiles, n, unknown, non_finite."""
         index = list(product(self.temperatures, QUANTITIES, CONVENTIONS, self.ks))
         return self.frame(index, ["temperature", "quantity", "convention", "k"])
 
@@ -65,23 +76,30 @@ def tally(
     ratio: Float[Tensor, "v n k"],
     sums: Float[Tensor, "2 v k"],
     counts: Float[Tensor, "2 v k b"],
+    binned: Float[Tensor, "2 v k b"],
 ) -> None:
-    """Add cosines and ratios to their sums over rows and bins; NaN where a row has none."""
+    """Add cosines and ratios to their sums over rows and bins; NaN where a row has none.
+
+    ``binned`` gets what the values of each bin add up to, of ratios their logarithms to base 10.
+    """
     kinds, _, ks = cosine.shape
     place = torch.arange(kinds * ks, device=cosine.device).view(kinds, 1, ks).expand_as(cosine)
     for of, values in enumerate((cosine, ratio)):
         there = values.isfinite()
         bins, scaled = (RATIO_BINS, values.log10()) if of else (COSINE_BINS, values)
-        bins.add(counts[of], scaled[there], place[there])
+        bins.add(counts[of], scaled[there], place[there], binned[of])
         sums[of] += values.where(there, 0.0).sum(1).to(sums)
 
 
 def summed_up(
-    sums: Float[Tensor, "t 2 v k"], counts: Float[Tensor, "t 2 v k b"]
+    sums: Float[Tensor, "t 2 v k"],
+    counts: Float[Tensor, "t 2 v k b"],
+    binned: Float[Tensor, "t 2 v k b"],
 ) -> dict[str, Tensor]:
     """Return mean, quartiles and n of what ``tally`` gave."""
     n = counts.sum(-1)
-    cosine, ratio = COSINE_BINS.quartiles(counts[:, :1]), RATIO_BINS.quartiles(counts[:, 1:])
+    cosine = COSINE_BINS.quantiles(counts[:, :1], QUARTILES, binned[:, :1])
+    ratio = RATIO_BINS.quantiles(counts[:, 1:], QUARTILES, binned[:, 1:])
     quartiles = {q: torch.cat((cosine[q], 10 ** ratio[q]), 1) for q in QUARTILES}
     return {"mean": sums / n, **quartiles, "n": n}
 
@@ -89,7 +107,7 @@ def summed_up(
 @TruncatedDirection.reads()
 def direction_reading(table: pd.DataFrame) -> Reading:
     """Which conventions keep direction and length of full KD at the largest K, and which do not."""
-    rows, temperature = at_first(table, "quantity", "convention", "k", "median")
+    rows, temperature = at_first(table, "quantity", "convention", "k", "unknown", "median")
     last = int(rows.k.max())
     at = rows[rows.k == last].set_index(["quantity", "convention"])
     told, kept = [], []
@@ -107,10 +125,16 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     keeps = "keeps" if len(kept) == 1 else "keep"
     head = f"At K = {last} {listed(kept)} {keeps}" if kept else f"Even K = {last} does not keep"
     worst = at.loc["cosine"]["median"].idxmin()
+    off = ""
+    if (unknown := float(rows.unknown.max())) > 0:
+        off = (
+            f" So it is where the tail that is not stored has the student's shape; with another "
+            f"one full KD's own gradient may be another by {unknown:.1%} of its length."
+        )
     return Reading(
         f"{head} the direction and the length of full KD for the median row (cosine at least "
         f"{KEPT:g}, length within {STEP:.0%}, over their whole 95 % intervals); the lowest cosine "
-        f"has {named(worst)}, {median_of(at.loc[('cosine', worst)]).text()}.",
+        f"has {named(worst)}, {median_of(at.loc[('cosine', worst)]).text()}.{off}",
         number + "; ".join(told),
     )
 

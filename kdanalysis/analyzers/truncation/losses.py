@@ -63,7 +63,8 @@ class TruncatedLosses(Analyzer):
         self.losses = {str(entry): loss for entry, loss in looked.items()}
         self.losses |= {str(t): KD(t) for t in self.full}  # what they are held against
         self.add_sum("sums", 1, len(QUANTITIES), len(self.entries), 1)
-        self.add_sum("counts", 1, len(QUANTITIES), len(self.entries), 1, COSINE_BINS.size)
+        for name in ("counts", "binned"):
+            self.add_sum(name, 1, len(QUANTITIES), len(self.entries), 1, COSINE_BINS.size)
         for name in ("opposed", "silent", "there"):
             self.add_sum(name, len(self.entries))
 
@@ -81,7 +82,7 @@ class TruncatedLosses(Analyzer):
                 for entry, t in zip(self.entries, self.full, strict=True)
             ]
             cosine, ratio = (torch.stack(x)[..., None] for x in zip(*pairs, strict=True))
-            tally(cosine, ratio, self.sums[0], self.counts[0])
+            tally(cosine, ratio, self.sums[0], self.counts[0], self.binned[0])
             self.accumulate(
                 opposed=(cosine < 0).sum((1, 2)),
                 silent=(ratio == 0).sum((1, 2)),
@@ -90,7 +91,8 @@ class TruncatedLosses(Analyzer):
 
     def compute(self) -> dict[str, Tensor]:
         """``mean``, quartiles, ``n`` by (quantity, entry); shares by entry; non_finite."""
-        found = {n: x[0, ..., 0] for n, x in summed_up(self.sums, self.counts).items()}
+        found = summed_up(self.sums, self.counts, self.binned)
+        found = {n: x[0, ..., 0] for n, x in found.items()}
         shares = {name: getattr(self, name) / self.there for name in ("opposed", "silent")}
         shares = {name: share.expand_as(found["n"]) for name, share in shares.items()}
         return found | shares | {"non_finite": self.non_finite.clone()}

@@ -1,9 +1,11 @@
 """Gradient lost (the first figure of truncation): what each K and convention miss."""
 
 from itertools import product
+from math import isfinite
 
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.evidence import between
@@ -75,7 +77,7 @@ class LostGradient(Truncation):
         full, squares = (x[..., None, None] for x in (self.full, self.full_squares))
         share, half = share_of(self.lost, self.squares, self.products, full, squares, self.n)
         counts = {"n": self.n.clone(), "non_finite": self.non_finite.clone()}
-        unknown = (self.unknown / self.full)[..., None, None].expand_as(share)
+        unknown = may_be_off(share, (self.unknown / self.full)[..., None, None])
         found = {"share": share, "low": share - half, "high": share + half, "unknown": unknown}
         return found | counts
 
@@ -83,6 +85,23 @@ class LostGradient(Truncation):
         """Columns temperature, measure, convention, k, share, low, high, unknown, n, non_finite."""
         index = list(product(self.temperatures, MEASURES, CONVENTIONS, self.ks))
         return self.frame(index, ["temperature", "measure", "convention", "k"])
+
+
+def may_be_off(
+    share: Float[Tensor, "t 3 v k"], unknown: Float[Tensor, "t 3 1 1"]
+) -> Float[Tensor, "t 3 v k"]:
+    """Return by how much a share may be off, where both its norms may be so by ``unknown``.
+
+    In L2 either way, so that s moves by u (1 + s) / (1 - u) at most; NaN, without bound, from
+    u = 1 on. In L1 the student's shape is the one for which both norms are least, whatever constant
+    times q a convention has outside: the share lies between s / (1 + u) and s + u.
+    """
+    size = share.abs()
+    l2 = (unknown * (1 + size) / (1 - unknown)).where(unknown < 1, torch.nan)
+    l1 = torch.maximum(unknown, size * unknown / (1 + unknown))
+    found = unknown.expand_as(share).clone()
+    found[:, 0], found[:, 1] = l2[:, 0], l1[:, 1]
+    return found
 
 
 def least_k(table: pd.DataFrame, measure: str, convention: str, wanted: float) -> int | None:
@@ -128,30 +147,39 @@ def lost_reading(table: pd.DataFrame) -> Reading:
         advice = f"Whether a K up to {last} loses {aim} cannot be told"
     else:
         advice = f"No K up to {last} loses {aim}"
+    shape, off = "", ""
+    if l1.unknown > 0:
+        shape = " where the tail that is not stored has the student's shape"
+        most = (one.fillna({"high": one.share}).high + one.unknown for one in (l1, l2))
+        up_to = " and ".join(percent(x) if isfinite(x) else "without bound" for x in most)
+        off = (
+            f". Of that tail the mass alone is known, and with another shape these may be up to "
+            f"{up_to}"
+        )
     claim = (
-        f"{advice}: of the conventions {named(best)} loses least at K = {compared}, "
-        f"{share_with_ends(l1)} of the gradient in L1 and {share_with_ends(l2)} in L2 "
-        f"({int(l1.n):,} rows)"
+        f"{advice}: of the conventions {named(best)} loses least at K = {compared}{shape}, "
+        f"{_said(l1)} of the gradient in L1 and {_said(l2)} in L2 ({int(l1.n):,} rows){off}"
     )
     apart = between(l1.low - l2.high, l1.high - l2.low)
-    flatters = f"That L2 flatters the tail {apart.claim}"
+    flatters = f" That L2 flatters the tail {apart.claim}." if l1.share > NOTHING else ""
     others = at_last.loc["l1"].share.drop(best).sort_values()
     worse = ", ".join(f"{named(name)} {percent(share, 0)}" for name, share in others.items())
-    off = ""
-    if l1.unknown > 0:
-        off = (
-            f" Of the tail that is not stored the mass alone is known: with another shape than the "
-            f"student's all shares may be off by {l1.unknown:.1%} in L1 and {l2.unknown:.1%} in L2."
-        )
-    return Reading(f"{claim}. The others lose {worse} in L1. {flatters}.{off}", number)
+    return Reading(f"{claim}. The others lose {worse} in L1{shape and ' there'}.{flatters}", number)
+
+
+def _said(row: pd.Series) -> str:
+    return share_with_ends(row) if row.share > NOTHING else "nothing"
 
 
 @LostGradient.shortens
 def lost_by_k(table: pd.DataFrame) -> pd.DataFrame:
-    """The shares alone, a column a K."""
+    """The shares alone, a column a K, and how far they may be off where a tail is not known."""
     index = ["temperature", "measure", "convention"]
     wide = table.pivot(index=index, columns="k", values="share")
-    return wide.rename(columns=lambda k: f"K = {k}").reset_index()
+    wide = wide.rename(columns=lambda k: f"K = {k}")
+    if (table.unknown > 0).any():
+        wide["unknown"] = table.groupby(index).unknown.max()
+    return wide.reset_index()
 
 
 @LostGradient.picture("Gradient of full KD that is lost, against K", panels=True)

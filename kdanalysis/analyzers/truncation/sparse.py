@@ -29,12 +29,12 @@ def add_sparse(
     """Add the rows of a sparse teacher to analyzers of the same K and temperatures.
 
     Raises:
-        ValueError: a row has fewer tokens than the largest K, the numbers of rows or tokens do not
-            fit, or the mass of the other tokens is not known at a temperature.
+        ValueError: a row has fewer tokens than the largest K, or the mass of the other tokens is
+            not known at a temperature.
     """
     parts = list(parts)
     ks, temperatures = parts[0].ks, parts[0].temperatures
-    check_sparse(student, teacher, ks)
+    check_sparse(teacher, ks)
     at_each = [teacher.at(temperature) for temperature in temperatures]
     for one in at_each:
         one.tail()  # or the sentence that says why there is none
@@ -53,22 +53,12 @@ def add_sparse(
                 part.add_rows(looked)
 
 
-def check_sparse(student: Tensor, teacher: SparseTeacher, ks: Sequence[int]) -> None:
-    """Refuse a student and a teacher that do not fit, and K that the teacher does not have."""
-    if len(student) != len(teacher):
-        raise ValueError(
-            f"the student has {len(student)} rows of logits and the teacher {len(teacher)} of "
-            f"tokens: need the same ones"
-        )
+def check_sparse(teacher: SparseTeacher, ks: Sequence[int]) -> None:
+    """Refuse draws, and K that the teacher does not have."""
     if teacher.kind == "sampled":
         raise ValueError(
             f"{teacher} holds draws: what is lost needs log-probabilities, with the mass of the "
             f"tokens that are left out"
-        )
-    if int(teacher.ids.max()) >= student.shape[1]:
-        raise ValueError(
-            f"the teacher has token {int(teacher.ids.max())}, and the student's logits are of "
-            f"{student.shape[1]} tokens: need the same vocabulary"
         )
     found = teacher.present.sum(-1)
     if (short := found < ks[-1]).any():

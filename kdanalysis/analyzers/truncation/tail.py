@@ -34,7 +34,8 @@ class TailMass(Truncation):
 
     ``teacher`` and ``student`` are masses in [0, 1], ``overlap`` the share of the student's own K
     most probable classes that are among the teacher's K. Means are exact; quantiles over rows come
-    from 768 bins, 64 a decade for masses (one below 1e-12 reads 0), 0.0014 wide for the overlap.
+    from 768 bins and the mean of each, 64 a decade for masses (one below 1e-12 reads 0), 0.0014
+    wide for the overlap.
     """
 
     noun, title = "truncation_tail", "What lies outside the top K"
@@ -44,23 +45,24 @@ class TailMass(Truncation):
         shape = len(self.temperatures), len(QUANTITIES), len(self.ks)
         self.add_sum("sums", *shape)
         self.add_sum("squares", *shape)
-        self.add_sum("counts", *shape, MASS_BINS.size)
+        for name in ("counts", "binned"):
+            self.add_sum(name, *shape, MASS_BINS.size)
 
     def add_rows(self, looked: Looked) -> None:
         """Add rows at one temperature."""
         found, ks = looked.found, torch.arange(len(self.ks))
         for quantity, values in enumerate((found.tail, found.student_tail, found.overlap)):
             bins, scaled = (SHARE_BINS, values) if quantity == 2 else (MASS_BINS, values.log10())
-            counts = self.counts[looked.place, quantity]
-            bins.add(counts, scaled.clamp(max=bins.high), ks.expand_as(values))
+            counts, binned = (x[looked.place, quantity] for x in (self.counts, self.binned))
+            bins.add(counts, scaled.clamp(max=bins.high), ks.expand_as(values), binned)
             self.sums[looked.place, quantity] += values.sum(0).to(self.sums)
             self.squares[looked.place, quantity] += values.square().sum(0).to(self.squares)
 
     def compute(self) -> dict[str, Tensor]:
         """``mean``, ``std``, quantiles, ``n`` by (T, quantity, K); non_finite."""
         n = self.counts.sum(-1)
-        masses = MASS_BINS.quantiles(self.counts[:, :2], QUANTILES)
-        shares = SHARE_BINS.quantiles(self.counts[:, 2:], QUANTILES)
+        masses = MASS_BINS.quantiles(self.counts[:, :2], QUANTILES, self.binned[:, :2])
+        shares = SHARE_BINS.quantiles(self.counts[:, 2:], QUANTILES, self.binned[:, 2:])
         quantiles = {q: torch.cat((10 ** masses[q], shares[q]), 1) for q in QUANTILES}
         spread = {"std": deviation(self.sums, self.squares, n)}
         counts = {"n": n, "non_finite": self.non_finite.clone()}
@@ -143,7 +145,8 @@ def tail_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
         ax = overlap if name == "overlap" else masses
         scale = 100
         line = rows[rows.quantity == name].sort_values("k")
-        low, middle, high = (scale * line[q].where(line[q] > 0) for q in QUANTILES)
+        drawn = line if ax is overlap else line.where(line != 0)  # masses have a log axis
+        low, middle, high = (scale * drawn[q] for q in QUANTILES)
         banded_line(ax, line.k, middle, low, high, colour, marker="o", label=f"{name}, median")
         look = {"linestyle": DASHES[1], "marker": ".", "label": f"{name}, mean"}
         ax.plot(line.k, scale * line["mean"], color=colour, **look)

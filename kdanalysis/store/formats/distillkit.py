@@ -9,7 +9,7 @@ ids of ceil(log2 d) bits. Bits stand most significant first, numbers are little-
 (https://github.com/arcee-ai/DistillKit).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,21 @@ def read_distillkit(table: ParquetTable, config: str | Path | None) -> Rows:
         raise ValueError(f"{table.path} has no rows")
     ids, found = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return Rows(ids, found, vocabulary=packing.d, temperature=1.0)
+
+
+def captured(folder: Path) -> list[Path]:
+    """Return the parts of a folder that DistillKit wrote, in their order; none of another one."""
+    parts = folder.glob("data_*.parquet") if folder.is_dir() else ()
+    return sorted(parts, key=lambda part: (len(part.name), part.name))
+
+
+def read_captured(tables: Sequence[ParquetTable], config: str | Path | None) -> Rows:
+    """Read the parts of a folder as one; see ``read_distillkit``."""
+    parts = [read_distillkit(table, config) for table in tables]
+    ids, found = (
+        np.concatenate(x) for x in zip(*((p.ids, p.logprobs) for p in parts), strict=True)
+    )
+    return Rows(ids, found, vocabulary=parts[0].vocabulary, temperature=1.0)
 
 
 def packing_of(settings: Mapping[str, Any], path: Path) -> Packing:

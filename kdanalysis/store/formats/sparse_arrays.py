@@ -16,8 +16,8 @@ from kdanalysis.store.schema import decode
 from kdanalysis.store.sparse_rows import Rows, padded
 
 NAMES = {
-    "ids": ("token_ids", "ids", "target_token_ids", "top_k_indices"),
-    "logprobs": ("logprobs", "target_logprobs", "top_values"),
+    "ids": ("token_ids", "ids", "target_token_ids", "top_k_indices", "topk_token_ids"),
+    "logprobs": ("logprobs", "target_logprobs", "top_values", "topk_logprobs"),
 }
 MORE = {"log_other": "float", "counts": "int", "target": "int"}
 SCHEMA_KEY = b"kdanalysis.sparse"  # of what ``sparsify`` writes
@@ -75,9 +75,11 @@ def _name(table: Table, column: str, keys: Mapping[str, str]) -> str:
     if column in keys:
         raise ValueError(_no(table, keys[column]))
     what = {"ids": "tokens", "logprobs": "log-probabilities"}[column]
+    lacking = [c for c in NAMES if c not in keys and not {*NAMES[c]} & {*table.keys}]
+    as_said = ",".join(f"{column}=NAME" for column in lacking)
     raise ValueError(
         f"{table.path} has no {what}: it has {listed(sorted(table.keys))}, need one of "
-        f"{', '.join(names)}, or say with keys= which it is: {column}=NAME"
+        f"{', '.join(names)}, or say with keys= which it is: {as_said}"
     )
 
 

@@ -46,6 +46,14 @@ def test_cosines_and_ratios_are_numpys():
                 assert row[column] == pytest.approx(expected, **close), (quantity, name, k)
 
 
+def test_quartiles_of_the_overlap_of_one_class_are_0_or_1():
+    frame = fed(TailMass, STUDENT, TEACHER, KS).table().set_index(["quantity", "k"])
+    alike = (STUDENT.argmax(1) == TEACHER.argmax(1)).double().numpy()
+    row = frame.loc[("overlap", 1)]
+    for column, q in (("q10", 0.1), ("median", 0.5), ("q90", 0.9)):
+        assert row[column] == np.quantile(alike, q, method="inverted_cdf")
+
+
 def test_a_gradient_of_zero_has_no_direction_and_none_without_full_kd_a_ratio():
     student = STUDENT.clone()
     student[:20] = TEACHER[:20]
@@ -58,7 +66,7 @@ def test_a_gradient_of_zero_has_no_direction_and_none_without_full_kd_a_ratio():
     assert np.isnan(frame["median"]["cosine", "renormalise", 1])
 
 
-def directions(cosine: float = 0.999) -> pd.DataFrame:
+def directions(cosine: float = 0.999, unknown: float = 0.0) -> pd.DataFrame:
     rows = [
         (1.0, quantity, name, k, value, value - 0.01, value, value + 0.01, 300)
         for (quantity, one), name, k in product(
@@ -67,7 +75,7 @@ def directions(cosine: float = 0.999) -> pd.DataFrame:
         for value in [one - 0.2 * (name == "teacher" and quantity == "cosine")]
     ]
     names = ["temperature", "quantity", "convention", "k", "mean", "q25", "median", "q75", "n"]
-    return pd.DataFrame(rows, columns=names).assign(non_finite=0)
+    return pd.DataFrame(rows, columns=names).assign(unknown=unknown, non_finite=0)
 
 
 def test_the_sentence_says_who_keeps_the_direction():
@@ -76,6 +84,9 @@ def test_the_sentence_says_who_keeps_the_direction():
     assert 'the lowest cosine has "teacher", 0.799 ± 0.002' in sentence
     assert direction_reading(directions(0.9)).sentence.startswith("Even K = 64 does not keep")
     assert "of 300 rows" in direction_reading(directions()).number
+    assert "not stored" not in sentence
+    off = direction_reading(directions(unknown=0.025)).sentence
+    assert off.endswith("full KD's own gradient may be another by 2.5% of its length.")
 
 
 def test_panels_show_the_medians():
@@ -173,3 +184,11 @@ def test_panels_show_masses_and_overlap():
     assert lines(masses)["student, median"][1] == pytest.approx(100 * rows["median"])
     assert lines(masses)["teacher, mean"][1] == pytest.approx([20, 2, 0.2])
     assert list(lines(overlap)) == ["overlap, median", "overlap, mean"]
+
+
+def test_an_overlap_of_nothing_is_drawn_and_a_mass_of_nothing_is_not():
+    frame = tails().assign(q10=0.0)
+    masses, overlap = tail_over_k(frame).axes
+    (band,) = overlap.collections
+    assert {float(y) for y in band.get_paths()[0].vertices[:, 1]} >= {0.0}
+    assert not any(len(band.get_paths()) for band in masses.collections)

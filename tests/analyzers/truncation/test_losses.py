@@ -47,6 +47,8 @@ def test_a_loss_without_a_number_of_tokens_has_one_row():
     frame = table()
     assert frame.k[frame.loss == "kd"].tolist() == [0, 0]
     assert frame["mean"][frame.loss == "kd"].tolist() == pytest.approx([1, 1])
+    quartiles = frame.loc[frame.loss == "kd", ["q25", "median", "q75"]].to_numpy()
+    assert quartiles == pytest.approx(1, abs=1e-12)  # not the edges of a bin
     assert (frame.n[frame.loss == "kd"] == N).all()
     assert with_each_k(kd.KD(), KS) == []
     assert [one.k for _, one in with_each_k(LOSSES["verl"], KS)] == list(KS)

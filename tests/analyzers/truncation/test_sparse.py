@@ -5,9 +5,10 @@ import pytest
 import torch
 
 import kdanalysis as kd
-from kdanalysis.analyzers.truncation.lost import LostGradient
+from kdanalysis.analyzers.truncation.lost import LostGradient, may_be_off
 from kdanalysis.analyzers.truncation.sparse import add_sparse
 from kdanalysis.core.truncation.algebra import CONVENTIONS
+from kdanalysis.pages.truncation import excerpt
 from tests.analyzers.truncation.rows import KS, N, V, pair, plain
 
 STUDENT, TEACHER = pair()
@@ -84,6 +85,35 @@ def test_the_true_gradient_lies_within_the_bounds_of_every_row(temperature):
         assert off[1] == pytest.approx(2 * temperature * outside)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+@pytest.mark.parametrize("tilt", [-1.0, 0.0, 1.5])
+def test_the_true_shares_lie_within_their_bounds_whatever_the_tail(tilt, temperature):
+    teacher = TEACHER.clone()
+    for row in range(N):  # a tail that turns away from the student's, below all stored tokens
+        rest = TEACHER[row].argsort(descending=True)[HELD:]
+        lower = TEACHER[row, rest] - 2 + tilt * STUDENT[row, rest]
+        teacher[row, rest] = lower.clamp(max=float(TEACHER[row, rest].max()))
+    sparse = kd.SparseTeacher.from_logits(teacher, HELD, (temperature, 1.0))
+    known = shares(kd.truncation(STUDENT, sparse, KS, (temperature,)), temperature)
+    true = shares(kd.truncation(STUDENT, teacher, KS, (temperature,)), temperature)
+    gap, bounded = (true.share - known.share).abs(), known.unknown.notna()
+    assert (gap[bounded] <= known.unknown[bounded] + 1e-12).all()
+    assert bounded["l1"].all()
+
+
+def test_may_be_off_is_nothing_where_nothing_is_unknown_and_l2_has_no_bound_from_1_on():
+    share = torch.tensor([[0.5, 3.0]]).expand(1, 3, 1, 2)
+    off = torch.tensor([0.2, 0.2, torch.nan])[None, :, None, None]
+    l2, l1, value = may_be_off(share, off)[0, :, 0].tolist()
+    assert l2 == pytest.approx([0.2 * 1.5 / 0.8, 0.2 * 4 / 0.8])
+    assert l1 == pytest.approx([0.2, 0.5])  # 3 / 1.2 is 0.5 less
+    assert np.isnan(value).all()
+    assert may_be_off(share, torch.zeros(1, 3, 1, 1)).eq(0).all()
+    most = may_be_off(share, torch.ones(1, 3, 1, 1))
+    assert most[:, 0].isnan().all()
+    assert most[:, 1].isfinite().all()
+
+
 def test_absent_tokens_and_any_order_change_nothing():
     sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
     order = torch.randperm(HELD, generator=torch.Generator().manual_seed(0))
@@ -103,12 +133,41 @@ def test_rows_of_the_student_with_nan_are_counted_and_left_out():
     assert (found.non_finite == 1).all()
 
 
+def test_logits_beyond_the_vocabulary_are_left_out():
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
+    plain = shares(kd.truncation(STUDENT, sparse, KS))
+    for more in (torch.full((N, 6), -torch.inf), torch.full((N, 6), -40.0)):
+        found = shares(kd.truncation(torch.cat((STUDENT, more), 1), sparse, KS))
+        np.testing.assert_array_equal(found, plain)
+    with pytest.warns(RuntimeWarning, match="logits 50 to 55 are beyond the teacher's vocabulary"):
+        found = shares(kd.truncation(torch.cat((STUDENT, STUDENT[:, :6]), 1), sparse, KS))
+    np.testing.assert_array_equal(found, plain)
+    unsaid = kd.SparseTeacher(sparse.ids, sparse.logprobs)
+    with pytest.raises(ValueError, match="look at; vocabulary=50 cuts off padding"):
+        kd.truncation(torch.cat((STUDENT, torch.full((N, 6), -torch.inf)), 1), unsaid, KS)
+
+
+def test_log_probabilities_that_cannot_be_are_warned_of_where_the_student_says_how_many():
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
+    with pytest.warns(RuntimeWarning, match="in 60 of 60 rows no known token has 1 / 50, which"):
+        kd.truncation(STUDENT, kd.SparseTeacher(sparse.ids, sparse.logprobs - 9), KS)
+
+
 def test_the_sentence_says_how_far_it_may_be_off():
     sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
     study = kd.truncation(STUDENT, sparse, (4, HELD))
     off = shares(study).unknown["l1", "bucket", 4]
     sentence = study.readings["truncation"].sentence
-    assert f"with another shape than the student's all shares may be off by {off:.1%}" in sentence
+    assert "loses least at K = 4 where the tail that is not stored has the student's" in sentence
+    high = shares(study).high["l1", "bucket", 4]
+    assert f"with another shape these may be up to {high + off:.1%} and " in sentence
+    part = study.tables["truncation_direction"].unknown.unique().item()
+    l2 = shares(study).loc[("l2", "bucket", 4)]
+    assert l2.unknown == pytest.approx(part * (1 + l2.share) / (1 - part))
+    assert f"another by {part:.1%} of its" in study.readings["truncation_direction"].sentence
+    shown = excerpt(study.tables["truncation"]).set_index(["measure", "convention"]).unknown
+    assert shown["l1", "none"] == f"± {off:.1%}"
+    assert shown["value", "none"] == "without bound"
     assert "mass alone" not in kd.truncation(STUDENT, TEACHER, (4,)).readings["truncation"].sentence
     assert set(CONVENTIONS) == set(study.tables["truncation"].convention)
 
@@ -118,7 +177,10 @@ def test_the_sentence_says_how_far_it_may_be_off():
     [
         (lambda t: {"ks": (HELD + 1,)}, "row 0 of the teacher has 20 tokens: a K of 21 needs"),
         (lambda t: {"teacher": t[:5]}, "the student has 60 rows of logits and the teacher 5 of"),
-        (lambda t: {"student": STUDENT[:, :9], "ks": (1,)}, "need the same vocabulary"),
+        (lambda t: {"student": STUDENT[:, :9], "ks": (1,)}, "need the same vocabulary, as"),
+        (lambda t: {"teacher": t[:0]}, "the student has 60 rows of logits and the teacher 0 of"),
+        (lambda t: {"teacher": t[:0], "student": STUDENT[:0]}, "and one at least"),
+        (lambda t: {"student": STUDENT * torch.nan}, "the student holds NaN or inf: there is"),
         (lambda t: {"temperatures": (3.0,)}, "does not say how much mass the other tokens have"),
         (lambda t: {"losses": "kd"}, "losses needs all of the teacher's logits"),
         (lambda t: {"target": TEACHER.argmax(1)}, "target needs all of the teacher's logits"),
@@ -134,7 +196,10 @@ def test_what_a_sparse_teacher_cannot_say_is_refused(change, words):
 def test_conventions_are_not_compared_where_the_bucket_is_right_by_definition():
     sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
     study = kd.truncation(STUDENT, sparse, (4, HELD))
-    assert "loses least at K = 4, " in study.readings["truncation"].sentence
+    assert "loses least at K = 4 where" in study.readings["truncation"].sentence
+    alone = kd.truncation(STUDENT, sparse, (HELD,)).readings["truncation"].sentence
+    assert "student's shape, nothing of the gradient in L1 and nothing in L2" in alone
+    assert "flatters" not in alone
     (line,) = [
         line for line in study.figure("truncation").axes[1].lines if line.get_label() == "bucket"
     ]
