@@ -118,21 +118,22 @@ class Bins:
         return self.count + 2
 
     def index(self, values: Float[Tensor, "*s"]) -> Int[Tensor, "*s"]:
-        """Counter of every value: 0 below, 1 to ``count`` inside, ``count + 1`` above."""
-        inside = ((values.double() - self.low) / self.width).floor().clamp(-1, self.count)
+        """Counter of every value: 0 below or NaN, 1 to ``count`` inside, ``count + 1`` above."""
+        inside = (values.double() - self.low).div_(self.width).floor_().clamp_(-1, self.count)
         # A value a rounding below ``high`` may be divided up to the end of the last bin.
         inside = torch.where(values <= self.high, inside.clamp(max=self.count - 1), inside)
-        return inside.long() + 1
+        return inside.nan_to_num(-1.0).long() + 1
 
     def add(
-        self, counts: Float[Tensor, "*g b"], values: Float[Tensor, "*s"], group: Int[Tensor, "*s"]
+        self, counts: Float[Tensor, "*g b"], values: Float[Tensor, "*s"], group: Int[Tensor, "*#s"]
     ) -> None:
         """Add the values to the contiguous ``counts`` of their groups, numbered over ``*g``.
 
-        It takes as long as there are values, however many counters there are.
+        NaN is in no bin. It takes as long as there are values, however many counters there are.
         """
-        flat = (group * self.size + self.index(values)).flatten().to(counts.device)
-        counts.view(-1).scatter_add_(0, flat, counts.new_ones(1).expand_as(flat))
+        place = group * self.size + self.index(values)
+        known = (~values.isnan()).to(counts).expand_as(place)
+        counts.view(-1).scatter_add_(0, place.flatten().to(counts.device), known.flatten())
 
     def quantile(self, counts: Float[Tensor, "*s b"], q: float) -> Float[Tensor, "*s"]:
         """Value below which the share q lies, at most one bin width from the sample's own.

@@ -68,12 +68,12 @@ def tally(
 ) -> None:
     """Add cosines and ratios to their sums over rows and bins; NaN where a row has none."""
     kinds, _, ks = cosine.shape
-    place = torch.arange(kinds * ks, device=cosine.device).view(kinds, 1, ks).expand_as(cosine)
+    place = torch.arange(kinds * ks, device=cosine.device).view(kinds, 1, ks)
     for of, values in enumerate((cosine, ratio)):
-        there = values.isfinite()
-        bins, scaled = (RATIO_BINS, values.log10()) if of else (COSINE_BINS, values)
-        bins.add(counts[of], scaled[there], place[there])
-        sums[of] += values.where(there, 0.0).sum(1).to(sums)
+        known = values.where(values.isfinite(), torch.nan)
+        bins, scaled = (RATIO_BINS, known.log10()) if of else (COSINE_BINS, known)
+        bins.add(counts[of], scaled, place)
+        sums[of] += known.nansum(1).to(sums)
 
 
 def summed_up(

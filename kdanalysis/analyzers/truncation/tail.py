@@ -52,7 +52,7 @@ class TailMass(Truncation):
         for quantity, values in enumerate((found.tail, found.student_tail, found.overlap)):
             bins, scaled = (SHARE_BINS, values) if quantity == 2 else (MASS_BINS, values.log10())
             counts = self.counts[looked.place, quantity]
-            bins.add(counts, scaled.clamp(max=bins.high), ks.expand_as(values))
+            bins.add(counts, scaled.clamp(max=bins.high), ks)
             self.sums[looked.place, quantity] += values.sum(0).to(self.sums)
             self.squares[looked.place, quantity] += values.square().sum(0).to(self.squares)
 
