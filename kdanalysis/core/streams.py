@@ -119,10 +119,10 @@ class Bins:
 
     def index(self, values: Float[Tensor, "*s"]) -> Int[Tensor, "*s"]:
         """Counter of every value: 0 below or NaN, 1 to ``count`` inside, ``count + 1`` above."""
-        inside = (values.double() - self.low).div_(self.width).floor_().clamp_(-1, self.count)
+        inside = (values.double() - self.low).div_(self.width).floor_()
         # A value a rounding below ``high`` may be divided up to the end of the last bin.
-        inside = torch.where(values <= self.high, inside.clamp(max=self.count - 1), inside)
-        return inside.nan_to_num(-1.0).long() + 1
+        inside = inside.clamp_(-1, self.count - 1).nan_to_num_(-1.0)
+        return inside.long().add_(1).add_(values > self.high)
 
     def add(
         self, counts: Float[Tensor, "*g b"], values: Float[Tensor, "*s"], group: Int[Tensor, "*#s"]
@@ -132,7 +132,7 @@ class Bins:
         NaN is in no bin. It takes as long as there are values, however many counters there are.
         """
         place = group * self.size + self.index(values)
-        known = (~values.isnan()).to(counts).expand_as(place)
+        known = values.eq(values).to(counts).expand_as(place)
         counts.view(-1).scatter_add_(0, place.flatten().to(counts.device), known.flatten())
 
     def quantile(self, counts: Float[Tensor, "*s b"], q: float) -> Float[Tensor, "*s"]:
@@ -149,22 +149,19 @@ class Bins:
     ) -> dict[str, Float[Tensor, "*s"]]:
         """Several quantiles by name, as :meth:`quantile` reads each."""
         total = counts.cumsum(-1)
-        return {name: self._reached(counts, total, q) for name, q in qs.items()}
+        whole = total[..., -1:]
+        goals = whole * whole.new_tensor(list(qs.values()))
+        place = torch.searchsorted(total, goals)
+        here = counts.gather(-1, place)
+        inside = (goals - (total.gather(-1, place) - here)) / here
+        value = self.low + self.width * (place - 1 + inside)
+        value = value.masked_fill(place == 0, -torch.inf)
+        value = value.masked_fill(place == self.size - 1, torch.inf)
+        return dict(zip(qs, value.masked_fill(whole == 0, torch.nan).unbind(-1), strict=True))
 
     def quartiles(self, counts: Float[Tensor, "*s b"]) -> dict[str, Float[Tensor, "*s"]]:
         """The three quartiles, as :meth:`quantile` reads them: q25, median, q75."""
         return self.quantiles(counts, QUARTILES)
-
-    def _reached(self, counts: Tensor, total: Tensor, q: float) -> Tensor:
-        """Value at which the running total reaches the share q."""
-        goal = q * total[..., -1:]
-        place = torch.searchsorted(total, goal)
-        here = counts.gather(-1, place)
-        inside = (goal - (total.gather(-1, place) - here)) / here
-        value = self.low + self.width * (place - 1 + inside)
-        value = value.masked_fill(place == 0, -torch.inf)
-        value = value.masked_fill(place == self.size - 1, torch.inf)
-        return value.masked_fill(total[..., -1:] == 0, torch.nan).squeeze(-1)
 
 
 def sum_by_part(

@@ -1,7 +1,5 @@
 """Direction (the second figure of truncation): where each K and convention points, and how far."""
 
-from itertools import product
-
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -56,8 +54,8 @@ class TruncatedDirection(Truncation):
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, quantity, convention, k, mean, q25, median, q75, n, non_finite."""
-        index = list(product(self.temperatures, QUANTITIES, CONVENTIONS, self.ks))
-        return self.frame(index, ["temperature", "quantity", "convention", "k"])
+        levels = {"temperature": self.temperatures, "quantity": QUANTITIES}
+        return self.grid(**levels, convention=CONVENTIONS, k=self.ks)
 
 
 def tally(
@@ -70,7 +68,7 @@ def tally(
     kinds, _, ks = cosine.shape
     place = torch.arange(kinds * ks, device=cosine.device).view(kinds, 1, ks)
     for of, values in enumerate((cosine, ratio)):
-        known = values.where(values.isfinite(), torch.nan)
+        known = values.where(values.abs() < torch.inf, torch.nan)
         bins, scaled = (RATIO_BINS, known.log10()) if of else (COSINE_BINS, known)
         bins.add(counts[of], scaled, place)
         sums[of] += known.nansum(1).to(sums)

@@ -1,7 +1,5 @@
 """Tail (the third figure of truncation): the mass outside the top K of teacher and student."""
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 import torch
@@ -68,8 +66,7 @@ class TailMass(Truncation):
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, quantity, k, mean, std, q10, median, q90, n, non_finite."""
-        index = list(product(self.temperatures, QUANTITIES, self.ks))
-        return self.frame(index, ["temperature", "quantity", "k"])
+        return self.grid(temperature=self.temperatures, quantity=QUANTITIES, k=self.ks)
 
 
 @TailMass.reads()
