@@ -124,18 +124,18 @@ def on_processor(*sides: Float[Tensor, "n c"]) -> list[Float[Tensor, "n c"]]:
     return [side.detach().to("cpu", dtype).contiguous() for side in sides]
 
 
-def masses_of(
+def beyond(
     top: Float[Tensor, "3 n m"], tail: Float[Tensor, "n s"], ks: Sequence[int]
-) -> tuple[Float[Tensor, "2 n k"], Float[Tensor, "2 n k"]]:
-    """Return P and Q of every K, and P_O and Q_O; ``top`` and ``tail`` as in ``Rows``."""
-    at, known, others = torch.tensor(ks), top[:2], tail[:, [0, 2]].t().unsqueeze(-1)
+) -> Float[Tensor, "2 n k"]:
+    """Return P_O and Q_O of every K; ``top`` and ``tail`` as in ``Rows``."""
+    known, others = top[:2], tail[:, [0, 2]].t().unsqueeze(-1)
     after = torch.cat((torch.zeros_like(others), known.flip(-1)), -1).cumsum(-1)
-    return known.cumsum(-1)[..., at - 1], after[..., top.shape[-1] - at] + others
+    return after[..., top.shape[-1] - torch.tensor(ks)] + others
 
 
 def factors_of(
     top: Float[Tensor, "3 n m"], tail: Float[Tensor, "n s"], ks: Sequence[int]
 ) -> Float[Tensor, "n f"]:
     """Return P_O / Q_O of every K, then P_O, as ``Rows`` has them."""
-    of_p, of_q = masses_of(top, tail, ks)[1]
+    of_p, of_q = beyond(top, tail, ks)
     return torch.cat((of_p / of_q, of_p), 1)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, factors_of, masses_of
+from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, beyond, factors_of
 
 
 def add_at_known(sums: Float[Tensor, "g c"], rows: Rows, ks: Sequence[int]) -> None:
@@ -19,7 +19,7 @@ def add_at_known(sums: Float[Tensor, "g c"], rows: Rows, ks: Sequence[int]) -> N
     The first of the sums is full KD's, then comes every K of every convention.
     """
     p, q, _ = rows.top
-    masses = masses_of(rows.top, rows.tail, ks)
+    masses = rows.top[:2].cumsum(-1)[..., torch.tensor(ks) - 1], beyond(rows.top, rows.tail, ks)
     (of_p, of_q), (out_p, out_q) = (x.transpose(1, 2).unsqueeze(-1) for x in masses)  # (k, n, 1)
     inside = torch.arange(p.shape[-1]) < torch.tensor(ks)[:, None, None]  # (k, 1, m)
     missing = out_p / of_p * p
