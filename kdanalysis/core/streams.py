@@ -157,7 +157,8 @@ class Bins:
         value = self.low + self.width * (place - 1 + inside)
         value = value.masked_fill(place == 0, -torch.inf)
         value = value.masked_fill(place == self.size - 1, torch.inf)
-        return dict(zip(qs, value.masked_fill(whole == 0, torch.nan).unbind(-1), strict=True))
+        value = value.masked_fill(whole == 0, torch.nan).movedim(-1, 0)
+        return dict(zip(qs, value.contiguous(), strict=True))
 
     def quartiles(self, counts: Float[Tensor, "*s b"]) -> dict[str, Float[Tensor, "*s"]]:
         """The three quartiles, as :meth:`quantile` reads them: q25, median, q75."""
