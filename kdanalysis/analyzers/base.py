@@ -1,6 +1,6 @@
 """Analyzer: float64 sums over samples that end in one tidy table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from inspect import Parameter, Signature
 from typing import Any, ClassVar
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from kdanalysis.analyzers.frames import flat_columns
+from kdanalysis.analyzers.frames import flat_columns, grid_columns
 from kdanalysis.analyzers.noun import Noun
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import label_columns, targets_for
@@ -219,8 +219,17 @@ class Analyzer(Noun):
 
         The settings are columns too, before the last.
         """
+        parts = zip(*places, strict=True) if places else [()] * len(columns)
+        return self._frame(dict(zip(columns, map(list, parts), strict=True)), settings)
+
+    def grid(self, **levels: Iterable) -> pd.DataFrame:
+        """Table of what :meth:`compute` returns: a row for all combinations of levels by name.
+
+        The last one's follow each other.
+        """
+        return self._frame(grid_columns(**levels), {})
+
+    def _frame(self, named: dict[str, Any], settings: dict[str, Any]) -> pd.DataFrame:
         values = flat_columns(self.compute())
         last = {name: values.pop(name) for name in list(values)[-1:]}
-        parts = zip(*places, strict=True) if places else [()] * len(columns)
-        named = dict(zip(columns, map(list, parts), strict=True))
         return pd.DataFrame(named | values | settings | last)

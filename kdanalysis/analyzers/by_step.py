@@ -67,8 +67,7 @@ class ByStep(Analyzer):
         A value that is NaN is not counted.
         """
         group = row.unsqueeze(-1) * values.shape[1] + torch.arange(values.shape[1]).to(row)
-        known = ~values.isnan()
-        bins.add(getattr(self, state), values[known], group[known])
+        bins.add(getattr(self, state), values, group)
 
     @property
     def epoch(self) -> Float[Tensor, " s"]:

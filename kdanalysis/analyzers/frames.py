@@ -1,7 +1,8 @@
 """Sums as columns and rows of a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -11,7 +12,15 @@ from kdanalysis.core.streams import Bins
 COUNTS = ("n", "rows", "related", "no_gradient", "no_relation", "non_finite")
 
 
-def flat_columns(values: dict[str, Tensor]) -> dict[str, list]:
+def grid_columns(**levels: Iterable) -> dict[str, np.ndarray]:
+    """Columns of all combinations of levels, those of the last one in turn."""
+    known = {name: np.array(list(level)) for name, level in levels.items()}
+    places = np.indices([len(level) for level in known.values()])
+    found = zip(known.items(), places, strict=True)
+    return {name: level[place.ravel()] for (name, level), place in found}
+
+
+def flat_columns(values: dict[str, Tensor]) -> dict[str, np.ndarray]:
     """Tensors as columns of a table, flattened; counts as integers.
 
     A value of fewer dimensions than another one is the same along the last ones.
@@ -22,7 +31,8 @@ def flat_columns(values: dict[str, Tensor]) -> dict[str, list]:
         .reshape(*value.shape, *[1] * (len(whole) - value.dim()))
         .expand(whole)
         .flatten()
-        .tolist()
+        .cpu()
+        .numpy()
         for name, value in values.items()
     }
 

@@ -128,29 +128,31 @@ class Bins:
         return self.count + 2
 
     def index(self, values: Float[Tensor, "*s"]) -> Int[Tensor, "*s"]:
-        """Counter of every value: 0 below, 1 to ``count`` inside, ``count + 1`` above."""
-        inside = ((values.double() - self.low) / self.width).floor().clamp(-1, self.count)
+        """Counter of every value: 0 below or NaN, 1 to ``count`` inside, ``count + 1`` above."""
+        inside = (values.double() - self.low).div_(self.width).floor_()
         # A value a rounding below ``high`` may be divided up to the end of the last bin.
-        inside = torch.where(values <= self.high, inside.clamp(max=self.count - 1), inside)
-        return inside.long() + 1
+        inside = inside.clamp_(-1, self.count - 1).nan_to_num_(-1.0)
+        return inside.long().add_(1).add_(values > self.high)
 
     def add(
         self,
         counts: Float[Tensor, "*g b"],
         values: Float[Tensor, "*s"],
-        group: Int[Tensor, "*s"],
+        group: Int[Tensor, "*#s"],
         sums: Float[Tensor, "*g b"] | None = None,
     ) -> None:
         """Add the values to the contiguous ``counts`` of their groups, numbered over ``*g``.
 
-        It takes as long as there are values, however many counters there are. ``sums`` gets what
-        the values of each bin add up to, infinite ones as 0.
+        NaN is in no bin. It takes as long as there are values, however many counters there are.
+        ``sums`` gets what the values of each bin add up to, infinite ones as 0.
         """
-        flat = (group * self.size + self.index(values)).flatten().to(counts.device)
-        counts.view(-1).scatter_add_(0, flat, counts.new_ones(1).expand_as(flat))
+        place = group * self.size + self.index(values)
+        flat = place.flatten().to(counts.device)
+        known = values.eq(values).to(counts).expand_as(place)
+        counts.view(-1).scatter_add_(0, flat, known.flatten())
         if sums is not None:
-            finite = values.where(values.isfinite(), 0.0)
-            sums.view(-1).scatter_add_(0, flat, finite.flatten().to(sums))
+            finite = values.nan_to_num(0.0, 0.0, 0.0).to(sums).expand_as(place)
+            sums.view(-1).scatter_add_(0, flat, finite.flatten())
 
     def quantile(self, counts: Float[Tensor, "*s b"], q: float) -> Float[Tensor, "*s"]:
         """Value below which the share q lies, at most one bin width from the sample's own.
@@ -173,18 +175,11 @@ class Bins:
         nearer edge: exact where all of them are equal, as at the end of a range that many reach.
         """
         total = counts.cumsum(-1)
-        return {name: self._reached(counts, total, q, sums) for name, q in qs.items()}
-
-    def quartiles(self, counts: Float[Tensor, "*s b"]) -> dict[str, Float[Tensor, "*s"]]:
-        """The three quartiles, as :meth:`quantile` reads them: q25, median, q75."""
-        return self.quantiles(counts, QUARTILES)
-
-    def _reached(self, counts: Tensor, total: Tensor, q: float, sums: Tensor | None) -> Tensor:
-        """Value at which the running total reaches the share q."""
-        goal = q * total[..., -1:]
-        place = torch.searchsorted(total, goal)
+        whole = total[..., -1:]
+        goals = whole * whole.new_tensor(list(qs.values()))
+        place = torch.searchsorted(total, goals)
         here = counts.gather(-1, place)
-        inside = (goal - (total.gather(-1, place) - here)) / here
+        inside = (goals - (total.gather(-1, place) - here)) / here
         value = self.low + self.width * (place - 1 + inside)
         if sums is not None:
             edge, mean = self.low + self.width * (place - 1), sums.gather(-1, place) / here
@@ -192,7 +187,12 @@ class Bins:
             value = mean + (2 * inside - 1) * reach
         value = value.masked_fill(place == 0, -torch.inf)
         value = value.masked_fill(place == self.size - 1, torch.inf)
-        return value.masked_fill(total[..., -1:] == 0, torch.nan).squeeze(-1)
+        value = value.masked_fill(whole == 0, torch.nan).movedim(-1, 0)
+        return dict(zip(qs, value.contiguous(), strict=True))
+
+    def quartiles(self, counts: Float[Tensor, "*s b"]) -> dict[str, Float[Tensor, "*s"]]:
+        """The three quartiles, as :meth:`quantile` reads them: q25, median, q75."""
+        return self.quantiles(counts, QUARTILES)
 
 
 def sum_by_part(

@@ -32,6 +32,14 @@ def test_edges_and_infinities_have_their_places():
     assert BINS.index(below).tolist() == [40]
 
 
+def test_nan_is_in_no_bin_and_infinities_are_outside():
+    values = torch.tensor([[torch.nan, 0.0], [-torch.inf, torch.inf]])
+    counts = counted(values, torch.arange(2).unsqueeze(-1), 2)
+    assert counts[0].nonzero().flatten().tolist() == [21]
+    assert counts[1].nonzero().flatten().tolist() == [0, 41]
+    assert counts.sum(-1).tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("bins", [BINS, Bins(-1.0, 1.0, 1152), Bins(0.0, 0.7, 7)])
 def test_a_value_a_rounding_below_the_end_is_in_the_last_bin(bins):
     below = np.nextafter(bins.high, 0.0)

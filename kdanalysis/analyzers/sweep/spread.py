@@ -1,7 +1,7 @@
 """Spread of the sweep over samples: quartiles, for unsure and for confident teachers."""
 
 from collections.abc import Sequence
-from itertools import pairwise, product
+from itertools import pairwise
 from math import prod
 
 import pandas as pd
@@ -114,8 +114,8 @@ class SweepSpread(EveryK):
         ``confidence`` names the group, such as "below 0.5", "0.5 to 0.9", "0.99 and above", "all".
         """
         quantities, groups = (*NORMS, *PARTS), (*group_names(self.edges), "all")
-        index = list(product(self.temperatures, quantities, self.ks, groups))
-        return self.frame(index, ["temperature", "quantity", "k", "confidence"])
+        levels = {"temperature": self.temperatures, "quantity": quantities}
+        return self.grid(**levels, k=self.ks, confidence=groups)
 
 
 def group_names(edges: Sequence[float]) -> list[str]:

@@ -133,8 +133,7 @@ class TermSweep(EveryK):
 
     def table(self) -> pd.DataFrame:
         """One row a (temperature, k): the columns above."""
-        index = [(t, k) for t in self.temperatures for k in self.ks]
-        return self.frame(index, ["temperature", "k"])
+        return self.grid(temperature=self.temperatures, k=self.ks)
 
 
 def rows_at(

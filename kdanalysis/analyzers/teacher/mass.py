@@ -72,8 +72,7 @@ class TopKMass(Analyzer):
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, k, mean, q25, median, q75 (masses in [0, 1]), n, non_finite."""
-        index = [(t, k) for t in self.temperatures for k in self.ks]
-        return self.frame(index, ["temperature", "k"])
+        return self.grid(temperature=self.temperatures, k=self.ks)
 
 
 def mass_ks(classes: int) -> tuple[int, ...]:

@@ -1,7 +1,5 @@
 """Bias against noise (the fifth figure of truncation): top-K beside sampling, at equal bytes."""
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 import torch
@@ -117,8 +115,7 @@ class TruncationBias(Truncation):
 
         And temperature. More tokens than there are rows have no line: their mean is not known.
         """
-        index = list(product(self.few, (*CONVENTIONS, SAMPLED), TOKENS))
-        frame = self.frame(index, ["k", "way", "tokens"])
+        frame = self.grid(k=self.few, way=(*CONVENTIONS, SAMPLED), tokens=TOKENS)
         known = frame[frame.tokens <= frame.n.clip(lower=1)].reset_index(drop=True)
         return known.assign(temperature=self.temperatures[0])
 

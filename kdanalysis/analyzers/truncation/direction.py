@@ -1,7 +1,5 @@
 """Direction (the second figure of truncation): where each K and convention points, and how far."""
 
-from itertools import product
-
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -67,8 +65,8 @@ class TruncatedDirection(Truncation):
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, quantity, convention, k, mean, quartiles, n, unknown, non_finite."""
-        index = list(product(self.temperatures, QUANTITIES, CONVENTIONS, self.ks))
-        return self.frame(index, ["temperature", "quantity", "convention", "k"])
+        levels = {"temperature": self.temperatures, "quantity": QUANTITIES}
+        return self.grid(**levels, convention=CONVENTIONS, k=self.ks)
 
 
 def tally(
@@ -83,12 +81,12 @@ def tally(
     ``binned`` gets what the values of each bin add up to, of ratios their logarithms to base 10.
     """
     kinds, _, ks = cosine.shape
-    place = torch.arange(kinds * ks, device=cosine.device).view(kinds, 1, ks).expand_as(cosine)
+    place = torch.arange(kinds * ks, device=cosine.device).view(kinds, 1, ks)
     for of, values in enumerate((cosine, ratio)):
-        there = values.isfinite()
-        bins, scaled = (RATIO_BINS, values.log10()) if of else (COSINE_BINS, values)
-        bins.add(counts[of], scaled[there], place[there], binned[of])
-        sums[of] += values.where(there, 0.0).sum(1).to(sums)
+        known = values.where(values.abs() < torch.inf, torch.nan)
+        bins, scaled = (RATIO_BINS, known.log10()) if of else (COSINE_BINS, known)
+        bins.add(counts[of], scaled, place, binned[of])
+        sums[of] += known.nansum(1).to(sums)
 
 
 def summed_up(

@@ -1,6 +1,5 @@
 """Gradient lost (the first figure of truncation): what each K and convention miss."""
 
-from itertools import product
 from math import isfinite
 
 import pandas as pd
@@ -61,13 +60,15 @@ class LostGradient(Truncation):
     def add_rows(self, looked: Looked) -> None:
         """Add rows at one temperature."""
         found, place = looked.found, looked.place
-        gone = torch.stack((found.lost_l2, found.lost_l1, found.full_value[:, None] - found.value))
+        gone = found.lost_l2, found.lost_l1, found.full_value[:, None] - found.value
         full = torch.stack((found.full_l2, found.full_l1, found.full_value))
-        self.lost[place] += gone.sum(2).to(self.lost)
-        self.squares[place] += (gone**2).sum(2).to(self.lost)
-        self.products[place] += torch.einsum("mvnk,mn->mvk", gone, full).to(self.lost)
+        for measure, lost in enumerate(gone):
+            self.lost[place, measure] += lost.sum(1).to(self.lost)
+            self.squares[place, measure] += lost.square().sum(1).to(self.lost)
+            products = (lost * full[measure, :, None]).sum(1)
+            self.products[place, measure] += products.to(self.lost)
         self.full[place] += full.sum(-1).to(self.lost)
-        self.full_squares[place] += (full**2).sum(-1).to(self.lost)
+        self.full_squares[place] += full.square().sum(-1).to(self.lost)
         if looked.unknown is not None:
             self.unknown[place] += looked.unknown.sum(-1).to(self.lost)
         self.n += len(found.entropy) if place == 0 else 0
@@ -83,8 +84,8 @@ class LostGradient(Truncation):
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, measure, convention, k, share, low, high, unknown, n, non_finite."""
-        index = list(product(self.temperatures, MEASURES, CONVENTIONS, self.ks))
-        return self.frame(index, ["temperature", "measure", "convention", "k"])
+        levels = {"temperature": self.temperatures, "measure": MEASURES}
+        return self.grid(**levels, convention=CONVENTIONS, k=self.ks)
 
 
 def may_be_off(

@@ -8,6 +8,7 @@ unknown token is above the least likely stored one.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 
 import torch
 from jaxtyping import Float
@@ -42,15 +43,15 @@ def add_sparse(
     step = MORE if in_place else ROWS
     for start in range(0, len(student), step):
         rows = slice(start, start + step)
-        kept = finite_rows(student[rows])
-        for part in parts:
-            part.accumulate(non_finite=(~kept).sum())
-        some = student[rows] if kept.all() else student[rows][kept]
-        side = on_processor(some)[0]
-        for place, (temperature, one) in enumerate(zip(temperatures, at_each, strict=True)):
-            looked = look(side, one[rows][kept].to("cpu"), ks, temperature, place)
+        side, known = on_processor(student[rows])[0], [one[rows].to("cpu") for one in at_each]
+        looked = look_at_each(side, known, ks)
+        if not all(one.rows.entropy.isfinite().all() for one in looked):  # as of a NaN or inf
+            kept = finite_rows(side)
             for part in parts:
-                part.add_rows(looked)
+                part.accumulate(non_finite=(~kept).sum())
+            looked = look_at_each(side[kept], [one[kept] for one in known], ks)
+        for part, one in product(parts, looked):
+            part.add_rows(one)
 
 
 def check_sparse(teacher: SparseTeacher, ks: Sequence[int]) -> None:
@@ -69,14 +70,18 @@ def check_sparse(teacher: SparseTeacher, ks: Sequence[int]) -> None:
         )
 
 
+def look_at_each(
+    student: Float[Tensor, "n c"], teachers: Iterable[SparseTeacher], ks: Sequence[int]
+) -> list[Looked]:
+    """Lay out some rows at every teacher's temperature; the entropy of NaN or inf is not finite."""
+    return [look(student, one, ks, place) for place, one in enumerate(teachers)]
+
+
 def look(
-    student: Float[Tensor, "n c"],
-    teacher: SparseTeacher,
-    ks: Sequence[int],
-    temperature: float,
-    place: int,
+    student: Float[Tensor, "n c"], teacher: SparseTeacher, ks: Sequence[int], place: int
 ) -> Looked:
-    """Lay out some finite rows at the teacher's temperature, its tail completed."""
+    """Lay out some rows at the teacher's temperature, its tail completed."""
+    temperature = teacher.temperature
     inside, tail = teacher.inside(), teacher.tail()
     ordered = inside.sort(dim=-1, descending=True, stable=True)
     ids = teacher.ids.long().gather(-1, ordered.indices)

@@ -1,7 +1,5 @@
 """Tail (the third figure of truncation): the mass outside the top K of teacher and student."""
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 import torch
@@ -54,7 +52,7 @@ class TailMass(Truncation):
         for quantity, values in enumerate((found.tail, found.student_tail, found.overlap)):
             bins, scaled = (SHARE_BINS, values) if quantity == 2 else (MASS_BINS, values.log10())
             counts, binned = (x[looked.place, quantity] for x in (self.counts, self.binned))
-            bins.add(counts, scaled.clamp(max=bins.high), ks.expand_as(values), binned)
+            bins.add(counts, scaled.clamp(max=bins.high), ks, binned)
             self.sums[looked.place, quantity] += values.sum(0).to(self.sums)
             self.squares[looked.place, quantity] += values.square().sum(0).to(self.squares)
 
@@ -70,8 +68,7 @@ class TailMass(Truncation):
 
     def table(self) -> pd.DataFrame:
         """Columns temperature, quantity, k, mean, std, q10, median, q90, n, non_finite."""
-        index = list(product(self.temperatures, QUANTITIES, self.ks))
-        return self.frame(index, ["temperature", "quantity", "k"])
+        return self.grid(temperature=self.temperatures, quantity=QUANTITIES, k=self.ks)
 
 
 @TailMass.reads()

@@ -1,7 +1,5 @@
 """Temperature (the sixth figure of truncation): the tail a cache knows, what opposes."""
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 import torch
@@ -82,7 +80,7 @@ class TruncatedTemperature(Truncation):
         ``mass_se`` and ``apart_se`` are standard errors of mass and of most - 1.2 least; the last
         column is non_finite.
         """
-        return self.frame(list(product(self.temperatures, self.ks)), ["temperature", "k"])
+        return self.grid(temperature=self.temperatures, k=self.ks)
 
 
 @TruncatedTemperature.reads()

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.special import entr
 
 from kdanalysis.core.largest import largest
-from kdanalysis.core.truncation.algebra import Known, Rows, groups_of, overlap_of, summands
+from kdanalysis.core.truncation.algebra import Known, Rows, factors_of, overlap_of
 
 ROUNDING = 1e-12  # of a log-probability
 
@@ -59,21 +59,18 @@ def rows_completed(
     log_c = log_c.masked_fill(about.mass == 0, 0.0)
     most = ks[-1]
     known, more = (slice(most), slice(most, None))
-    beyond = summands(p[:, more], q[:, more], u[:, more]).sum(-1) + _of_unknown(about, log_c)
+    beyond = _summands(p[:, more], q[:, more], u[:, more]).sum(-1) + _of_unknown(about, log_c)
     apart = (q - p)[:, more].abs().sum(-1) + about.mass * log_c.expm1().abs()
     tails = torch.cat((beyond.t(), apart.unsqueeze(-1)), -1)
     c = log_c.exp()
     of_c = (c * about.mass * log_c).where(c > 0, 0.0)
     entropy = entr(p).sum(-1) - of_c - c * about.logs
     overlap = overlap_of(ids[:, :most].contiguous(), theirs, student.shape[1])
-    top, none = torch.stack((p, q, u))[..., known], tails[:, :0]
-    shared = Known(ids[:, known], overlap, theirs[:, 0])
-    rows = Rows(None, None, shared, top, tails, entropy, none, none)
-    _, other = groups_of(rows, ks)
-    factors = torch.cat((other.p / other.q, other.p), 1)
+    top, shared = torch.stack((p, q, u))[..., known], Known(ids[:, known], overlap, theirs[:, 0])
+    factors = factors_of(top, tails, ks)
     gaps = (factors.unsqueeze(-1) * q[:, None, more] - p[:, None, more]).abs().sum(-1)
     gaps += (factors - c.unsqueeze(-1)).abs() * about.mass.unsqueeze(-1)
-    return rows._replace(factors=factors, apart=gaps), about
+    return Rows(None, None, shared, top, tails, entropy, factors, gaps), about
 
 
 def _unknown(student: Tensor, best: Tensor, ids: Tensor, temperature: float | int) -> Unknown:
@@ -83,6 +80,12 @@ def _unknown(student: Tensor, best: Tensor, ids: Tensor, temperature: float | in
     arrays = (x.contiguous().numpy() for x in (student, best, ids))
     loops.beside(*arrays, 1 / temperature, np.empty(student.shape[1]), found.numpy())
     return Unknown(*found.unbind(-1))
+
+
+def _summands(p: Tensor, q: Tensor, u: Tensor) -> Float[Tensor, "s n m"]:
+    """What every class adds to the sums of its group; u = log(q/p)."""
+    e = q - p
+    return torch.stack((p, e, q, p * p, p * e, e * e, p * q, q * q, e - p * u))
 
 
 def _of_unknown(about: Unknown, log_c: Float[Tensor, " n"]) -> Float[Tensor, "s n"]:

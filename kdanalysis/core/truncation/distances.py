@@ -160,28 +160,3 @@ def distance(p, q, of_p, of_q):
     for j in range(len(p)):
         total += abs(of_p * p[j] - of_q * q[j])
     return total
-
-
-@no_type_check
-@exact
-def top_distances(p, q, ks, of_p, of_q, factors, moved, apart):
-    """Add up what of the known classes (n, m) is on either side of every K.
-
-    Args:
-        p: probabilities of the teacher (n, m), largest first.
-        q: those of the student.
-        ks: every K.
-        of_p: factors of p on S (n, k).
-        of_q: factors of q on S (n, k).
-        factors: of q on O, as ``collect`` gives them (n, 2 k).
-        moved: sums of |of_p p - of_q q| on S and of |q - p| on O (n, k); added to.
-        apart: sums of |factor q - p| on O (n, 2 k); added to.
-    """
-    many = len(ks)
-    for i in range(len(p)):
-        for place in range(many):
-            k, one, other = ks[place], p[i], q[i]
-            moved[i, place] += distance(one[:k], other[:k], of_p[i, place], of_q[i, place])
-            moved[i, place] += distance(one[k:], other[k:], 1.0, 1.0)
-            for which in range(place, 2 * many, many):
-                apart[i, which] += distance(one[k:], other[k:], 1.0, factors[i, which])

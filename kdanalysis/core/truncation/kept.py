@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.special import entr
 
 from kdanalysis.core.largest import largest
-from kdanalysis.core.truncation.algebra import Known, Rows, groups_of, overlap_of, rows_of
+from kdanalysis.core.truncation.algebra import Known, Rows, factors_of, overlap_of, rows_of
 
 SUMS = 9  # over O, as ``Group`` has them
 
@@ -172,13 +172,12 @@ def rows_at(kept: Kept, place: int, temperature: float, ks: Sequence[int]) -> Ro
     overlap = torch.full((len(kept), k), torch.nan, dtype=torch.float64)
     overlap[:, torch.tensor(known_ks(k)) - 1] = kept.overlap
     known = Known(kept.ids, overlap, kept.best)
-    tail, entropy, none = facts[:, : SUMS + 1], facts[:, SUMS + 1].contiguous(), facts[:, :0]
-    rows = Rows(None, None, known, top, tail, entropy, none, none)
-    _, other = groups_of(rows, ks)
+    tail, entropy = facts[:, : SUMS + 1], facts[:, SUMS + 1].contiguous()
+    factors = factors_of(top, tail, ks)
     far = dict(zip(known_ks(k), kept.far[:, place].unbind(1), strict=True))
     unknown = torch.full_like(facts[:, :2], torch.nan)
     apart = torch.stack([far.get(one, unknown) for one in ks], -1).flatten(1)
-    return rows._replace(factors=torch.cat((other.p / other.q, other.p), 1), apart=apart)
+    return Rows(None, None, known, top, tail, entropy, factors, apart)
 
 
 def logs(

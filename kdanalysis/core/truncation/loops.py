@@ -8,7 +8,7 @@ from typing import no_type_check
 import numpy as np
 
 from kdanalysis.core.softened import LEAST, reordered
-from kdanalysis.core.sweep.elementary import exact, exp, widest
+from kdanalysis.core.sweep.elementary import exact, exp, summed, widest
 from kdanalysis.core.truncation.distances import BLOCK, CELLS, distances
 
 SUMS = 9  # p, e, q, pp, pe, ee, pq, qq, h of a group of classes; see ``algebra.Group``
@@ -118,9 +118,12 @@ def collect(student, teacher, best, chosen, ks, inverse, p, q, top, tail, entrop
 
 
 @no_type_check
-@reordered
+@summed
 def moments(logits, peak, inverse, q):
-    """Sums of q, of its square, and of q times the logit less ``peak`` over T."""
+    """Sums of q, of its square, and of q times the logit less ``peak`` over T.
+
+    Where a logit is not finite, the last one is not.
+    """
     widest()
     mass, square, along = 0.0, 0.0, 0.0
     for j in range(len(q)):

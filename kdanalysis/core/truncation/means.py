@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, groups_of, lost
+from kdanalysis.core.truncation.algebra import CONVENTIONS, Rows, beyond, factors_of
 
 
 def add_at_known(sums: Float[Tensor, "g c"], rows: Rows, ks: Sequence[int]) -> None:
@@ -18,27 +18,30 @@ def add_at_known(sums: Float[Tensor, "g c"], rows: Rows, ks: Sequence[int]) -> N
 
     The first of the sums is full KD's, then comes every K of every convention.
     """
-    on_top, on_other = lost(*groups_of(rows, ks))
     p, q, _ = rows.top
+    masses = rows.top[:2].cumsum(-1)[..., torch.tensor(ks) - 1], beyond(rows.top, rows.tail, ks)
+    (of_p, of_q), (out_p, out_q) = (x.transpose(1, 2).unsqueeze(-1) for x in masses)  # (k, n, 1)
     inside = torch.arange(p.shape[-1]) < torch.tensor(ks)[:, None, None]  # (k, 1, m)
-    gone = torch.zeros(())
-    for side, *factors in ((q, on_top.q, on_other.q), (p, on_top.p, on_other.p)):
-        a, b = (x.transpose(1, 2)[..., None] for x in factors)  # (v, k, n, 1)
-        gone = gone + torch.where(inside, a, b) * side
-    found = torch.cat(((q - p).flatten()[None], gone.flatten(2).flatten(0, 1))).to(sums)
+    missing = out_p / of_p * p
+    gone = {
+        "renormalise": torch.where(inside, missing - out_q / of_q * q, q - p),
+        "bucket": torch.where(inside, 0.0, out_p / out_q * q - p),
+        "none": out_p * q - torch.where(inside, 0.0, p),
+        "teacher": torch.where(inside, missing, -p),
+    }
+    found = torch.cat([(q - p)[None], *(gone[name] for name in CONVENTIONS)]).flatten(1).to(sums)
     sums.index_add_(1, rows.known.classes.flatten().to(sums.device), found)
 
 
 def add_at_others(sums: Float[Tensor, "g c"], rows: Rows, ks: Sequence[int]) -> None:
     """Add what all of these are made of at the other classes: q - p, p, and q by its factors.
 
-    The factors are those of "bucket" for every K, then those of "none"; see ``lost``.
+    The factors are those of "bucket" for every K, then those of "none".
     """
-    _, on_other = lost(*groups_of(rows, ks))
-    factors = torch.cat([on_other.q[CONVENTIONS.index(name)] for name in ("bucket", "none")], 1)
     for p, q in zip(rows.p, rows.q, strict=True):
         sums[0] += (q - p).to(sums)
     sums[1] += rows.p.sum(0).to(sums)
+    factors = factors_of(rows.top, rows.tail, ks)
     sums[2:].addmm_(factors.t().to(sums), rows.q.to(sums))
 
 

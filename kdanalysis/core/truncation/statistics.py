@@ -10,15 +10,10 @@ from torch import Tensor
 
 from kdanalysis.core.truncation.algebra import (
     CONVENTIONS,
-    Group,
     Rows,
-    groups_of,
-    kept,
     known_of,
-    lost,
     on_processor,
     rows_of,
-    values_of,
 )
 
 
@@ -69,41 +64,26 @@ def truncate(
 
 def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Statistics:
     """Return the statistics of rows that are laid out already, for the same K."""
-    top, other = groups_of(rows, ks)
-    full = (top.ee + other.ee)[:, :1].sqrt()
-    values, square = values_of(top, other), temperature**2
-    of_top, of_other = kept(top, other)
-    gone_top, gone_other = lost(top, other)
-    norms = (of_top.square(top) + of_other.square(other)).sqrt()
-    gone = (gone_top.square(top) + gone_other.square(other)).sqrt()
-    along = of_top.along_full(top) + of_other.along_full(other)
+    from kdanalysis.core.truncation import gradients  # numba takes a while to load
+
+    samples, many = len(rows.tail), len(ks)
+    found = torch.empty(5, len(CONVENTIONS), samples, many, dtype=torch.float64)
+    full, masses = found.new_empty(2, samples), found.new_empty(2, samples, many)
+    given = (x.contiguous().numpy() for x in (rows.factors, rows.apart))
+    top, tail = rows.top.contiguous().numpy(), rows.tail.contiguous().numpy()
+    arrays = (x.numpy() for x in (found, full, masses))
+    gradients.compare(top, tail, np.array(ks), *given, *arrays)
+    found[:3] *= temperature
+    found[4] *= (square := temperature**2)
     p, q, _ = rows.top
     whole = (p * p).sum(-1) + rows.tail[:, 3]
     return Statistics(
-        temperature * gone,
-        temperature * lost_l1(rows, ks, top, other),
-        temperature * norms,
-        torch.where(norms * full > 0, along / (norms * full), torch.nan).clamp(-1, 1),
-        square * torch.stack([values[name] for name in CONVENTIONS]),
-        temperature * full[:, 0],
+        *found,
+        temperature * full[0],
         temperature * ((q - p).abs().sum(-1) + rows.tail[:, -1]),
-        square * values["full"][:, 0],
-        other.p,
-        other.q,
+        square * full[1],
+        *masses,
         rows.known.overlap[:, torch.tensor(ks) - 1],
         rows.entropy,
         square * (1 - whole),
     )
-
-
-def lost_l1(rows: Rows, ks: Sequence[int], top: Group, other: Group) -> Float[Tensor, "v n k"]:
-    """Return the sums of absolute entries of the lost gradient, over T, by the elements."""
-    from kdanalysis.core.truncation import distances
-
-    moved, on_other = torch.zeros_like(top.p), rows.apart.clone()
-    factors = other.p / top.p, other.q / top.q, rows.factors
-    arrays = (x.numpy() for x in (*factors, moved, on_other))
-    distances.top_distances(*(x.numpy() for x in rows.top[:2]), np.array(ks), *arrays)
-    bucket, none = on_other.chunk(2, -1)
-    renormalise = moved + rows.tail[:, -1:]
-    return torch.stack((renormalise, bucket, none + other.p * top.q, 2 * other.p))

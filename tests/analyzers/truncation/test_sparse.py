@@ -1,6 +1,7 @@
 """A sparse teacher: its tail has the student's shape, and the true one stays within the bounds."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -124,13 +125,18 @@ def test_absent_tokens_and_any_order_change_nothing():
     np.testing.assert_allclose(found.share, expected.share, rtol=1e-9)
 
 
-def test_rows_of_the_student_with_nan_are_counted_and_left_out():
-    student = STUDENT.clone()
-    student[3, 7] = torch.nan
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("rank", [0, 7, -1])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_rows_of_the_student_that_are_not_finite_are_counted_and_left_out(value, rank, dtype):
     sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
-    found = shares(kd.truncation(student, sparse, KS))
-    assert (found.n == N - 1).all()
-    assert (found.non_finite == 1).all()
+    student = STUDENT.to(dtype)
+    student[3, TEACHER[3].argsort(descending=True)[rank]] = value  # of a stored token, of another
+    there = torch.arange(N) != 3
+    found = kd.truncation(student, sparse, KS).tables
+    expected = kd.truncation(student[there], sparse[there], KS).tables
+    for name, table in expected.items():
+        pd.testing.assert_frame_equal(found[name], table.assign(non_finite=1))
 
 
 def test_logits_beyond_the_vocabulary_are_left_out():
