@@ -4,6 +4,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+LARGEST = 2**25 - 2**14  # bytes of a block, a little less than the most that glibc learns from
+
 
 @contextmanager
 def uncollected() -> Iterator[None]:
@@ -24,9 +26,9 @@ def uncollected() -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Let glibc keep what is freed for what is made next, up to twice this many bytes.
 
-    Its threshold follows the largest block that was freed. Otherwise it returns the memory to the
-    system each time, and every array is made of fresh pages, at twice the time.
+    Its threshold follows the largest block that was freed, up to 32 MiB. Otherwise it returns the
+    memory to the system each time, and every array is made of fresh pages, at twice the time.
     """
     import torch  # which takes a while to load: to ask for help there is no work
 
-    torch.empty(2**24, dtype=torch.uint8)
+    torch.empty(LARGEST, dtype=torch.uint8)

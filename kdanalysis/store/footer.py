@@ -5,6 +5,7 @@ where the footer is damaged, asking pyarrow for a column's metadata may end the 
 and headers are read here. They are Thrift structs in the compact protocol.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -23,6 +24,15 @@ class Chunk(NamedTuple):
     start: int
     stop: int
     largest: bytes | None
+    packed: bool
+
+
+class Page(NamedTuple):
+    """The bytes behind a page's header; how many values they are, where they are nothing else."""
+
+    start: int
+    stop: int
+    values: int | None
 
 
 def read_footer(path: Path) -> list[list[Chunk]]:
@@ -56,37 +66,55 @@ def check_pages(path: Path) -> None:
     """
     chunks = [chunk for group in read_footer(path) for chunk in group]
     with path.open("rb") as file:
-        for chunk in chunks:
-            place = chunk.start
-            while place < chunk.stop:
-                length, unpacked, packed = _page(file, place)
-                place += length + packed
-                if packed < 0 or unpacked < 0 or place > chunk.stop:
-                    raise ValueError(f"a page claims {packed} bytes, more than its column has")
-                if unpacked > max(_UNPACKED, _RATIO * packed):
-                    raise ValueError(f"a page claims to unpack {packed} bytes to {unpacked}")
+        for _ in (page for chunk in chunks for page in pages_of(file, chunk)):
+            pass
+
+
+def pages_of(file: BinaryIO, chunk: Chunk) -> Iterator[Page]:
+    """Yield the pages of a chunk; a ValueError as :func:`check_pages` says."""
+    place = chunk.start
+    while place < chunk.stop:
+        length, fields = _header(file, place)
+        try:
+            unpacked, size = fields[2] + 0, fields[3] + 0
+        except (KeyError, TypeError) as error:
+            raise _unreadable(place) from error
+        start, place = place + length, place + length + size
+        if size < 0 or unpacked < 0 or place > chunk.stop:
+            raise ValueError(f"a page claims {size} bytes, more than its column has")
+        if unpacked > max(_UNPACKED, _RATIO * size):
+            raise ValueError(f"a page claims to unpack {size} bytes to {unpacked}")
+        values = None
+        match fields:
+            case {1: 0, 5: {1: int(count), 2: 0}} if size == unpacked and not chunk.packed:
+                values = count
+        yield Page(start, place, values)
 
 
 def _chunk(values: dict[int, Any]) -> Chunk:
     places = [place for field in (9, 11) if (place := values.get(field))]  # 0: no such page
     start, largest = min(places) + 0, values.get(12, {}).get(5)
     name = ".".join(part.decode(errors="replace") for part in values[3])
-    return Chunk(name, start, start + values[7], largest or None)
+    return Chunk(name, start, start + values[7], largest or None, values.get(4) != 0)
 
 
-def _page(file: BinaryIO, place: int) -> tuple[int, int, int]:
-    """Length of the header at a place, and the sizes that it states, unpacked and packed."""
+def _header(file: BinaryIO, place: int) -> tuple[int, dict[int, Any]]:
+    """Length of the header of a page at a place, and its fields."""
     for room in _ROOMS:
         file.seek(place)
         header = Thrift(file.read(room))
         try:
             fields = header.struct()
-            return header.place, fields[2] + 0, fields[3] + 0
+            return header.place, fields
         except IndexError:
             continue
         except (KeyError, TypeError):
             break
-    raise ValueError(f"the header of a page at byte {place} cannot be read")
+    raise _unreadable(place)
+
+
+def _unreadable(place: int) -> ValueError:
+    return ValueError(f"the header of a page at byte {place} cannot be read")
 
 
 class Thrift:

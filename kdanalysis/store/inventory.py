@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdanalysis.store.files import inside, is_start, part_name, part_number, rank_number
-from kdanalysis.store.footer import check_pages, read_footer
+from kdanalysis.store.footer import Chunk, check_pages, read_footer
 from kdanalysis.store.info import RUN_JSON, read_info
 from kdanalysis.store.kinds import KINDS
 from kdanalysis.store.part import checksum, open_parquet
 from kdanalysis.store.reading import cause
-from kdanalysis.store.schema import Cells, decode, read_cells
+from kdanalysis.store.schema import Cells, as_cells, decode, read_cells
 from kdanalysis.store.shard import RECORD, ROWS, Entry, Record, read_record
+from kdanalysis.store.straight import Straight, plain_pages
 
 Block = dict[str, np.ndarray]
 
@@ -105,20 +106,29 @@ class Part:
         """
         stored = [name for name in names if name in self.columns and name != "rank"]
         lacking = [name for name in names if name not in self.columns]
+        widths = {name: self.cells[name].width for name in stored if name in self.cells}
         try:
-            with self.file() as file:
-                groups = self._groups_from(first_step)
-                for batch in file.iter_batches(batch_size, columns=stored, row_groups=groups):
+            groups = read_footer(self.path)
+            numbers = [n for n, group in enumerate(groups) if _reaches(group, first_step)]
+            pages = plain_pages(self.path, [groups[n] for n in numbers], widths)
+            others = [name for name in stored if name not in pages]
+            with self.file() as file, self.path.open("rb", buffering=0) as raw:
+                cells = {name: Straight(raw, pages[name], widths[name]) for name in pages}
+                for batch in file.iter_batches(batch_size, columns=others, row_groups=numbers):
+                    if first_step is not None:
+                        first = int(np.searchsorted(decode(batch["step"], None), first_step))
+                        batch = batch.slice(first)
+                        for column in cells.values():
+                            column.skip(first)
+                    block = {name: decode(batch[name], self.cells.get(name)) for name in others}
+                    for name, column in cells.items():
+                        block[name] = as_cells(column.take(len(batch)), self.cells[name])
                     if self._state_now() != self.state:
                         raise OSError("it has another time or size than when it was checked")
-                    if first_step is not None:
-                        steps = decode(batch["step"], None)
-                        batch = batch.slice(int(np.searchsorted(steps, first_step)))
-                    block = {name: self._decode(name, batch[name]) for name in stored}
                     ranks = np.full(len(batch), self.rank, np.int32)
                     block |= {"rank": ranks} if "rank" in names else {}
                     yield block | {name: self._nothing(len(batch)) for name in lacking}
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError, pa.ArrowException) as error:
             raise OSError(f"{self.name} changed while it was read: {error}") from error
 
     def _nothing(self, count: int) -> np.ndarray:
@@ -126,16 +136,13 @@ class Part:
         shape = next(iter(self.cells.values())).shape
         return np.full((count, *shape), np.nan, np.float16)
 
-    def _groups_from(self, first_step: int | None) -> list[int] | None:
-        """Row groups that reach ``first_step``, by the largest step that the footer states."""
-        if first_step is None:
-            return None
-        steps = [c for group in read_footer(self.path) for c in group if c.name == "step"]
-        last = [c.largest and int.from_bytes(c.largest, "little", signed=True) for c in steps]
-        return [number for number, step in enumerate(last) if step is None or step >= first_step]
 
-    def _decode(self, name: str, array: pa.Array) -> np.ndarray:
-        return decode(array, self.cells.get(name))
+def _reaches(group: Sequence[Chunk], step: int | None) -> bool:
+    """Whether a row group may hold rows of a step or later, by the largest that is stated."""
+    stated = next((chunk.largest for chunk in group if chunk.name == "step"), None)
+    if step is None or stated is None:
+        return True
+    return int.from_bytes(stated, "little", signed=True) >= step
 
 
 class Start:

@@ -7,7 +7,7 @@ in a header or the footer is found too, and before any decoder meets it. Other r
 
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,7 +16,7 @@ _MAGIC = b"KDA1"
 _END = 8  # footer length and PAR1
 _TRAILER = len(_MAGIC) + 4
 _GROUP_BYTES = 8 << 20
-_READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 18  # at a time: they are still in the cache when they are looked at
 
 
 class Serialised(NamedTuple):
@@ -84,13 +84,14 @@ def checksum(path: Path) -> int:
     return crc
 
 
-def _crc_of(file, count: int, crc: int) -> int:
+def _crc_of(file: BinaryIO, count: int, crc: int) -> int:
+    block = memoryview(bytearray(_READ_BYTES))
     while count > 0:
-        block = file.read(min(count, _READ_BYTES))
-        if not block:
+        size = file.readinto(block[:count])
+        if not size:
             raise ValueError("truncated while it was read")
-        crc = zlib.crc32(block, crc)
-        count -= len(block)
+        crc = zlib.crc32(block[:size], crc)
+        count -= size
     return crc
 
 

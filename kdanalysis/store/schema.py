@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 
 from kdanalysis.store.floats import BFLOAT16, CELLS, DTYPES, narrow, widen
 from kdanalysis.store.kinds import TEXT, Kind, find_kind
@@ -140,13 +140,16 @@ def decode(array: pa.Array, cells: Cells | None) -> Shaped[np.ndarray, " n *c"]:
     Texts and truth values are copied into a row of Python objects.
     """
     if cells is not None:
-        count = len(array) * prod(cells.shape)
-        offset, dtype = array.offset * cells.width, CELLS[cells.dtype]
-        flat = np.frombuffer(array.buffers()[1], dtype, count, offset=offset)
-        return widen(flat.reshape(len(array), *cells.shape))
+        size, offset = len(array) * cells.width, array.offset * cells.width
+        return as_cells(np.frombuffer(array.buffers()[1], np.uint8, size, offset), cells)
     if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
         return np.from_dlpack(array)  # ``to_numpy`` would import pandas
     return np.array(array.to_pylist(), dtype=object)
+
+
+def as_cells(content: UInt8[np.ndarray, " b"], cells: Cells) -> Shaped[np.ndarray, " n *c"]:
+    """View bytes as rows of the cells' dtype; bfloat16 becomes float32."""
+    return widen(content.view(CELLS[cells.dtype]).reshape(-1, *cells.shape))
 
 
 @lru_cache(maxsize=16)

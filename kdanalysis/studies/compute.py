@@ -14,6 +14,7 @@ from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS
+from kdanalysis.core.streams import single
 from kdanalysis.studies.kept_rows import FED, feed_kept
 from kdanalysis.studies.source import Source
 
@@ -157,9 +158,10 @@ def feed(
     keep_freed_memory()
     analyzers = [one.to(device) for one in analyzers]
     names = {name for one in analyzers for name in (*one.needs, *one.takes)}
+    made = (lambda x: x) if all(one.counting for one in analyzers) else single
     for batch in map(look_at, batches):
         columns = {
-            name: single(torch.from_numpy(np.ascontiguousarray(batch[name])).to(device))
+            name: made(torch.from_numpy(np.ascontiguousarray(batch[name])).to(device))
             for name in sorted(names & batch.keys())
         }
         parts = by_label(columns)
@@ -171,11 +173,6 @@ def feed(
                 if {*one.needs} <= part.keys():
                     more = {n: part[n] for n in one.takes if n in part and n not in one.needs}
                     one.update(*(part[name] for name in one.needs), **more)
-
-
-def single(column: Tensor) -> Tensor:
-    """Return float16 as float32, with which a processor is several times faster."""
-    return column.float() if column.dtype == torch.float16 else column
 
 
 def by_label(columns: dict[str, Tensor]) -> list[dict[str, Tensor]]:

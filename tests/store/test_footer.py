@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kdanalysis.store.footer import Thrift, check_pages, read_footer
+from kdanalysis.store.footer import Thrift, check_pages, pages_of, read_footer
 from kdanalysis.store.sources import load_logits
 
 
@@ -46,6 +46,27 @@ def test_the_footer_says_what_arrow_reads_in_it(file):
 def test_whole_files_pass(file):
     check_pages(file)
     assert load_logits(file).num_rows == 60
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"compression": "ZSTD"}, {"use_dictionary": True}, {"data_page_version": "2.0"}],
+    ids=["plain", "packed", "dictionary", "version 2"],
+)
+def test_a_page_of_nothing_but_values_is_known_as_one(tmp_path, options):
+    content = np.random.default_rng(0).bytes(24) + bytes(16)  # ZSTD makes 40 bytes of it
+    cells = pa.array([content[i : i + 4] for i in range(0, 40, 4)] * 3, pa.binary(4))
+    table = pa.table([cells], pa.schema([pa.field("x", pa.binary(4), nullable=False)]))
+    plain = {"compression": "NONE", "use_dictionary": False, "data_page_size": 40}
+    pq.write_table(table, tmp_path / "x", write_batch_size=10, **plain | options)
+    ((chunk,),) = read_footer(tmp_path / "x")
+    with (tmp_path / "x").open("rb") as file:
+        pages = list(pages_of(file, chunk))
+        found = [(file.seek(page.start), file.read(page.stop - page.start))[1] for page in pages]
+    if "use_dictionary" not in options:
+        assert [len(one) for one in found] == [40] * 3
+    assert [page.values for page in pages] == ([None] * len(pages) if options else [10] * 3)
+    assert options or found == [content] * 3
 
 
 # a page whose header claims 2^31 - 1 bytes, as a varint of 5 bytes; and one in place of a chunk

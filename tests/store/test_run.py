@@ -5,9 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdanalysis.store import part
+from kdanalysis.store.footer import Page
 from kdanalysis.store.info import RunInfo, read_info, write_info
 from kdanalysis.store.merge import Stream, merge
 from kdanalysis.store.run import StoredRun
+from kdanalysis.store.straight import Straight
 from kdanalysis.store.writer import PartWriter
 
 COLUMNS = ("step", "epoch", "sample_id", "target", "teacher_logits", "student_logits")
@@ -33,6 +36,31 @@ def test_batches_hold_the_rows_that_were_written(stored, batch, batch_size):
         found = np.concatenate([b[name] for b in batches])
         assert found.tobytes() == expected.astype(found.dtype).tobytes()
         assert all(b[name].flags.writeable for b in batches)  # torch.from_numpy wants that
+
+
+@pytest.mark.parametrize(
+    "option", [{"compression": "ZSTD"}, {"use_dictionary": ["teacher_logits"]}], ids=str
+)
+def test_cells_that_do_not_lie_one_after_the_other_are_decoded(stored, monkeypatch, option):
+    expected, writer = read(stored(range(12), name="plain")), part.pq.ParquetWriter
+    packed = lambda *given, **options: writer(*given, **options | option)  # noqa: E731
+    monkeypatch.setattr(part.pq, "ParquetWriter", packed)
+    found = read(stored(range(12), name="packed"))
+    assert all(found[name].tobytes() == expected[name].tobytes() for name in COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("pages", "said"),
+    [([Page(0, 8, 2)], "fewer cells than it has rows"), ([Page(0, 96, 24)], "ends before")],
+)
+def test_cells_that_are_not_there_are_an_error(tmp_path, pages, said):
+    (tmp_path / "x").write_bytes(bytes(range(10)))
+    with (tmp_path / "x").open("rb", buffering=0) as file:
+        cells = Straight(file, pages, 4)
+        cells.skip(1)
+        assert cells.take(1).tolist() == [4, 5, 6, 7]
+        with pytest.raises(OSError, match=said):
+            cells.take(1)
 
 
 def test_counts_steps_and_columns(stored):

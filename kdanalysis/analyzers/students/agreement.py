@@ -5,11 +5,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kdanalysis.analyzers.base import Labels, Logits
+from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.core.largest import top
+from kdanalysis.core.streams import check_batch, top_of_finite
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import BLUE, DASHES, GREY, ORANGE
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, side_legend
@@ -45,9 +45,23 @@ class Agreement(ByStep):
         names = ("agreed", "student_right", "teacher_right", "labelled", "n")
         return dict.fromkeys(names, (len(self.steps),))
 
-    def add(self, student: Logits, teacher: Logits, target: Labels | None, place: Labels) -> None:
-        """Add the finite samples of a batch, with the places of their steps."""
-        student, teacher = top(student), top(teacher)
+    def analysed(self, given: dict[str, Tensor | None]) -> dict[str, Tensor | None]:
+        """Return of the finite rows the classes of both sides, the label and the place of the step.
+
+        Raises:
+            ValueError: as ``ByStep``.
+        """
+        student, teacher, target, step, epoch = given.values()
+        check_batch(teacher, student, target)
+        place = self.place(step, epoch, teacher)
+        (student, finite), (teacher, too) = top_of_finite(student), top_of_finite(teacher)
+        kept = finite & too
+        self.accumulate(non_finite=(~kept).sum())
+        found = {"student": student, "teacher": teacher, "target": target, "place": place}
+        return {name: None if x is None else x[kept] for name, x in found.items()}
+
+    def add(self, student: Labels, teacher: Labels, target: Labels | None, place: Labels) -> None:
+        """Add the classes that both sides have first, with the places of their steps."""
         found = {"n": torch.ones_like(student), "agreed": student == teacher}
         if target is not None:
             right = {"student_right": student == target, "teacher_right": teacher == target}
