@@ -90,19 +90,30 @@ def tail_reading(table: pd.DataFrame) -> Reading:
         reach = f"K = {most}" if most else f"more than K = {last}"
         alike = "One K serves all rows" if median == most else "No K serves all rows alike"
         claim = f"{alike}: {held} takes K = {median} in the median row and {reach} in nine of ten"
-    times = times_as_much(student.loc[last], teacher.loc[last])
-    side = "less" if times.value < 0 else "more"
     agrees = mean_over_rows(overlap.loc[last]).percent()
     sentence = (
-        f"{claim}. That the student has {side} outside than its teacher "
-        f"{(times.negated if side == 'less' else times).claim}: {times.ratio()} times as much at "
-        f"K = {last}; there its own top K agrees in {agrees} of its classes."
+        f"{claim}. {_beside(student.loc[last], masses, last)}; there its own top K agrees in "
+        f"{agrees} of its classes."
     )
     return Reading(
         sentence,
         f"T = {temperature:g}, K = {last}, {int(masses.n):,} rows: outside lies "
         f"{percent(masses['mean'])} on average, {percent(masses['median'])} in the median row, "
         f"{percent(masses.q90)} in one of ten",
+    )
+
+
+def _beside(student: pd.Series, teacher: pd.Series, last: int) -> str:
+    """Say how much more or less the student has outside than its teacher."""
+    if not (student["mean"] and teacher["mean"]):
+        own, its = percent(student["mean"]), percent(teacher["mean"])
+        return f"The student has {own} outside K = {last}, its teacher {its}"
+    times = times_as_much(student, teacher)
+    side = "less" if times.value < 0 else "more"
+    seen = (times.negated if side == "less" else times).claim
+    return (
+        f"That the student has {side} outside than its teacher {seen}: {times.ratio()} times as "
+        f"much at K = {last}"
     )
 
 
