@@ -29,6 +29,11 @@ DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LOSSES = {"ce": GREY, "kd": ORANGE, "dkd": PURPLE, "gdkd": VERMILION, "trained": BLUE}
 LOSSES |= {"gdkd3": WINE, "nkd": OLIVE, "sdd": GREEN, "blocks": SKY}
+DARKER = {  # of a second name of the loss: three fifths of its colour
+    loss: "#" + "".join(f"{round(0.6 * part):02x}" for part in bytes.fromhex(colour[1:]))
+    for loss, colour in LOSSES.items()
+}
+HUES = (*CYCLE, OLIVE, WINE, *DARKER.values())  # every colour of a loss
 STONE_PARTS = ("task", "distill", "cross")
 STONE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, OLIVE)  # the student's first
 
@@ -69,10 +74,9 @@ def loss_colours(names: Iterable[str]) -> dict[str, str]:
     """
     names = list(dict.fromkeys(names))
     kinds = {name: re.split(r"[^a-z0-9]", name.lower(), maxsplit=1)[0] for name in names}
-    darker = {loss: _darker(colour) for loss, colour in LOSSES.items()}
     found: dict[str, str] = {}
     itself = {name: name.lower() for name in names}
-    for called, colours in ((itself, LOSSES), (kinds, LOSSES), (kinds, darker)):
+    for called, colours in ((itself, LOSSES), (kinds, LOSSES), (kinds, DARKER)):
         for name in names:
             colour = colours.get(called[name])
             if name not in found and colour is not None and colour not in found.values():
@@ -82,11 +86,6 @@ def loss_colours(names: Iterable[str]) -> dict[str, str]:
     cycle = free or list(CYCLE)
     found |= {name: cycle[place % len(cycle)] for place, name in enumerate(rest)}
     return {name: found[name] for name in names}
-
-
-def _darker(colour: str) -> str:
-    parts = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    return "#" + "".join(f"{round(0.6 * part):02x}" for part in parts)
 
 
 def side_look(term: str) -> tuple[str, object] | None:

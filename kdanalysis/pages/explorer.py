@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from kdanalysis.analyzers.sweep.gram import CE, TermGram, explored_over_k, page_ks
 from kdanalysis.core.sweep.stacked import stacked
-from kdanalysis.draw.colours import CYCLE, OLIVE, WINE, loss_colours
+from kdanalysis.draw.colours import HUES, loss_colours
 from kdanalysis.pages.html import Shown
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.setting import common_settings
@@ -20,7 +20,6 @@ from kdanalysis.studies.source import Source
 LADDER = (1.0, 2.0, 4.0, 8.0)
 WEIGHTS = {"high": 1.0, "low_top": 1.0, "low_other": 8.0}  # those of GDKD's paper
 DIGITS = 9
-HUES = (*CYCLE, OLIVE, WINE)  # the classes colour-0, colour-1, ... of explorer.css
 BY_T = ("square_kd", "inner_ce_kd", "square_ce")  # whatever k is
 COLUMNS = {
     "cosine": ("cosine to KD", "of all samples' gradients laid end to end"),
@@ -90,7 +89,7 @@ class Explorer:
             "runs": [
                 {
                     "name": name,
-                    "colour": HUES.index(hues[name]),
+                    "colour": HUES.index(hues[name]),  # of the classes in explorer.css
                     "temperatures": self.temperatures,
                     "ks": self.ks,
                     "gram": {

@@ -21,7 +21,13 @@ def run_command():
 @pytest.fixture
 def undrawn(monkeypatch):
     """Pages whose figures are not even made, for tests of something else."""
-    monkeypatch.setattr(Study, "html", lambda study: f"<title>{study.title}</title>")
+
+    def page(study, others=()):
+        for one in others:
+            one()
+        return f"<title>{study.title}</title>"
+
+    monkeypatch.setattr(Study, "_page", page)
 
 
 @pytest.fixture
