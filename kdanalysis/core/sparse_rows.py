@@ -19,7 +19,8 @@ def within(student: Float[Tensor, "n c"], teacher: SparseTeacher) -> Float[Tenso
     thousandth.
 
     Raises:
-        ValueError: the teacher has tokens of which the student has no logits.
+        ValueError: the teacher has tokens of which the student has no logits, or there is NaN or
+            inf beyond its vocabulary.
     """
     classes, size = student.shape[-1], teacher.vocabulary
     if size is None:
@@ -35,7 +36,13 @@ def within(student: Float[Tensor, "n c"], teacher: SparseTeacher) -> Float[Tenso
         )
     if size < classes and len(student):
         logits = student.detach().float()
-        left = (logits[:, size:].logsumexp(-1) - logits.logsumexp(-1)).exp().mean()
+        if (wrong := ~(logits[:, size:] < torch.inf)).any():
+            row, token = (int(place) for place in wrong.nonzero()[0])
+            raise ValueError(
+                f"student logits of row {row} hold {float(logits[row, size + token]):g} at token "
+                f"{size + token}, beyond the teacher's vocabulary: padding is finite or -inf"
+            )
+        left = (logits[:, size:].logsumexp(-1) - logits.logsumexp(-1)).exp().nanmean()
         if left > TOLD:
             warn(
                 f"the student's logits {size} to {classes - 1} are beyond the teacher's vocabulary "

@@ -9,8 +9,8 @@ from kdanalysis.core.sparse_checks import first
 from kdanalysis.core.warn import warn
 
 SLACK = 0.01  # of a sum of probabilities: half precision and quantised caches round that much
-
-ROUNDED = 0.1  # of a logsumexp beside logits of half precision, each of them off by some 0.02
+ROUNDED = 2.0**-7  # of a logsumexp beside logits of bfloat16, half of whose last digit that is
+LEAST = 0.1  # how far it may be off in any case
 
 
 def checked(
@@ -91,7 +91,8 @@ def wholes(
     raw = kept if kind == "logits" else kept + logsumexp[temperature].unsqueeze(-1)
     for t, whole in logsumexp.items():
         known = (raw * (temperature / t)).logsumexp(-1)
-        if (row := first(known - whole > ROUNDED * max(1.0, temperature / t))) is not None:
+        off = (raw.amax(-1).abs() * ROUNDED).clamp(min=LEAST) * max(1.0, temperature / t)
+        if (row := first(known - whole > off)) is not None:
             raise ValueError(
                 f"row {row} has a logsumexp at T = {t:g} of {float(whole[row]):.6g}, and its known "
                 f"tokens alone {float(known[row]):.6g}: need that of all raw logits over T"

@@ -100,10 +100,10 @@ def finite_rows(*logits: Float[Tensor, "n c"] | None) -> Bool[Tensor, " n"]:
 def nothing_finite(what: object, *sides: Float[Tensor, "n c"]) -> str:
     """Say that every row holds NaN or inf, and what cuts off padding where that is why."""
     said = f"every row of {what} holds NaN or inf: there is nothing to look at"
-    real = [int((~side.isneginf().all(0)).sum()) for side in sides]
-    padded = all(side[:, size:].isneginf().all() for side, size in zip(sides, real, strict=True))
-    if padded and 1 < min(real) < max(side.shape[1] for side in sides):
-        said += f"; vocabulary={min(real)} cuts off padding, which is -inf in all of them"
+    size = min((int((~side.isneginf().all(0)).sum()) for side in sides), default=0)
+    padded = size > 1 and all(side[:, size:].isneginf().all() for side in sides)
+    if padded and finite_rows(*(side[:, :size] for side in sides)).any():
+        said += f"; vocabulary={size} cuts off padding, which is -inf in all of them"
     return said
 
 

@@ -73,7 +73,7 @@ class CopiedTicks:
 
     def set_major_formatter(self, formatter: Any) -> None:
         """Take it, or what writes the powers of a logarithmic axis as letters in its place."""
-        if type(formatter) is LogFormatterSciNotation:
+        if type(formatter) is LogFormatterSciNotation and formatter._base == 10:
             formatter = PowerFormatter()
         super().set_major_formatter(formatter)
 

@@ -157,7 +157,8 @@ def _finished(
     """Return the study of what was read; a ValueError where every row holds NaN or inf."""
     left_out, classes = int(analyzer.non_finite), source.info.num_classes
     if left_out == source.num_rows:
-        few = next(source.batches("samples", EveryTruncation.needs, SHOWN)).values()
+        needs = () if source.kept else EveryTruncation.needs
+        few = next(source.batches("samples", needs, SHOWN)).values() if needs else ()
         sides = [torch.from_numpy(side.astype(np.float32)) for side in few]
         raise ValueError(nothing_finite(source.path, *sides))
     facts = {

@@ -106,13 +106,19 @@ class Part:
         """
         stored = [name for name in names if name in self.columns and name != "rank"]
         lacking = [name for name in names if name not in self.columns]
-        widths = {name: self.cells[name].width for name in stored if name in self.cells}
         try:
-            groups = read_footer(self.path)
-            numbers = [n for n, group in enumerate(groups) if _reaches(group, first_step)]
-            pages = plain_pages(self.path, [groups[n] for n in numbers], widths)
-            others = [name for name in stored if name not in pages]
             with self.file() as file, self.path.open("rb", buffering=0) as raw:
+                widths = {
+                    name: self.cells[name].width
+                    for name in stored
+                    if name in self.cells and not file.schema_arrow.field(name).nullable
+                }
+                numbers, pages = None, {}
+                if widths or first_step is not None:
+                    groups = read_footer(self.path)
+                    numbers = [n for n, group in enumerate(groups) if _reaches(group, first_step)]
+                    pages = plain_pages(self.path, [groups[n] for n in numbers], widths)
+                others = [name for name in stored if name not in pages]
                 cells = {name: Straight(raw, pages[name], widths[name]) for name in pages}
                 for batch in file.iter_batches(batch_size, columns=others, row_groups=numbers):
                     if first_step is not None:

@@ -27,7 +27,7 @@ def holds_sparse(path: str | Path) -> bool:
     if path.suffix.lower() in (*SERVED, ARCHIVE):
         return True
     if path.is_dir():
-        return bool(captured(path))
+        return bool(_packed_parts(path))
     if path.suffix.lower() not in OPENERS:
         return False
     table = open_table(path)
@@ -107,17 +107,23 @@ def _refuse_contradiction(
         )
 
 
+def _packed_parts(path: Path) -> list[Path]:
+    """Return the files of a folder that DistillKit wrote, none of another one's."""
+    files = captured(path)
+    return files if files and {*PACKED} <= {*open_table(files[0]).keys} else []
+
+
 def _read(path: Path, keys: Mapping[str, str], config: str | Path | None) -> Rows:
     suffix = path.suffix.lower()
-    if files := captured(path):
+    if files := _packed_parts(path):
         if keys:
             raise ValueError(f"{path} has names of its own kind: keys cannot name {[*keys]}")
         with reading(path):
             return read_captured([open_table(file) for file in files], config)
     if path.is_dir():
         raise ValueError(
-            f"{path} is a folder without a data_N.parquet, as DistillKit writes them: need one of "
-            f"these, or a file"
+            f"{path} is a folder without a data_N.parquet of packed numbers, as DistillKit writes "
+            f"them: need one of these, or a file"
         )
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is no file")

@@ -236,3 +236,11 @@ def test_a_loss_that_looks_beyond_the_k_is_told_and_too_large_a_k_leaves_nothing
     with pytest.raises(ValueError, match=r"TopK\(198\) of 200 classes"):
         train(tmp_path / "large", kd.TopK(198), steps=1)
     assert not (tmp_path / "large").exists()
+
+
+def test_a_run_of_nan_alone_is_told_of(tmp_path):
+    nothing = torch.full((4, 50), torch.nan)
+    with kd.Recorder(tmp_path / "run", keep=kd.TopK(4), schedule=kd.every(1)) as recorder:
+        recorder.observe(torch.zeros(4, dtype=torch.long), student=nothing, teacher=0 * nothing)
+    with pytest.raises(ValueError, match=r"every row of .*run holds NaN or inf: there is nothing"):
+        kd.truncation_study(tmp_path / "run", (1, 2))

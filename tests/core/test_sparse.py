@@ -306,3 +306,13 @@ def test_probabilities_are_told_from_log_probabilities_and_from_logits():
     SparseTeacher(ids, logprobs, kind="logits")
     SparseTeacher(ids, np.zeros_like(logprobs), kind="logits")
     SparseTeacher(ids, np.exp(logprobs) + np.arange(6)[:, None], kind="logits")
+
+
+def test_logits_of_half_precision_may_lie_beside_a_whole_logsumexp():
+    logits = torch.from_numpy(LOGITS).round() + 200.6  # bfloat16 has whole numbers there
+    order = logits.argsort(-1, descending=True)
+    kept = logits.gather(-1, order).bfloat16().double()
+    given = {"vocabulary": 40, "logsumexp": {1.0: logits.logsumexp(-1)}, "kind": "logits"}
+    assert len(SparseTeacher(order, kept, **given)) == len(LOGITS)
+    with pytest.raises(ValueError, match=r"row 0 has a logsumexp at T = 1"):
+        SparseTeacher(order, kept + 4, **given)

@@ -111,6 +111,9 @@ def test_powers_on_a_logarithmic_axis_are_letters_no_formulas():
     ax.figure.canvas.draw()
     texts = [t.get_text() for t in ax.yaxis.get_majorticklabels()]
     assert {"10⁻²", "10⁰", "10³"} <= set(texts)
+    ax.set_yscale("log", base=2)
+    ax.figure.canvas.draw()
+    assert "$\\mathdefault{2^{3}}$" in [t.get_text() for t in ax.yaxis.get_majorticklabels()]
     ax.set_yscale("symlog")
     ax.set_ylim(-5000, 0)
     ax.figure.canvas.draw()

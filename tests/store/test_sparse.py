@@ -160,6 +160,7 @@ def test_the_folder_that_distillkit_writes_is_read_part_by_part(tmp_path):
     with pytest.raises(ValueError, match="keys cannot name"):
         load_sparse(tmp_path, keys={"ids": "a"})
     (tmp_path / "none").mkdir()
+    pq.write_table(pa.table({"logits": [1.0]}), tmp_path / "none" / "data_0.parquet")
     assert not holds_sparse(tmp_path / "none")
     with pytest.raises(ValueError, match=r"is a folder without a data_N\.parquet"):
         load_sparse(tmp_path / "none")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.evidence import median_of
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, listed, named
 from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.truncation.algebra import CONVENTIONS
@@ -124,7 +125,7 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     head = f"At K = {last} {listed(kept)} {keeps}" if kept else f"Even K = {last} does not keep"
     worst = at.loc["cosine"]["median"].idxmin()
     off = ""
-    if (unknown := float(rows.unknown.max())) > 0:
+    if (unknown := float(rows.unknown.max())) > NOTHING:
         off = (
             f" So it is where the tail that is not stored has the student's shape; with another "
             f"one full KD's own gradient may be another by {unknown:.1%} of its length."

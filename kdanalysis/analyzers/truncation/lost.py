@@ -149,7 +149,7 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     else:
         advice = f"No K up to {last} loses {aim}"
     shape, off = "", ""
-    if l1.unknown > 0:
+    if l1.unknown > NOTHING:
         shape = " where the tail that is not stored has the student's shape"
         most = (one.fillna({"high": one.share}).high + one.unknown for one in (l1, l2))
         up_to = " and ".join(percent(x) if isfinite(x) else "without bound" for x in most)
@@ -178,7 +178,7 @@ def lost_by_k(table: pd.DataFrame) -> pd.DataFrame:
     index = ["temperature", "measure", "convention"]
     wide = table.pivot(index=index, columns="k", values="share")
     wide = wide.rename(columns=lambda k: f"K = {k}")
-    if (table.unknown > 0).any():
+    if (table.unknown > NOTHING).any():
         wide["unknown"] = table.groupby(index).unknown.max()
     return wide.reset_index()
 
@@ -219,7 +219,7 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
     axes[2].yaxis.set_major_formatter("{x:g}")
     axes[0].set_ylabel("lost share of full KD's (%)")
     off = rows[rows.measure == "l1"].unknown.max()
-    said = f"; unknown tail: up to {off:.0%} off in L1" if off > 0 else ""
+    said = f"; unknown tail: up to {off:.0%} off in L1" if off > NOTHING else ""
     label = f"K, known classes (T = {chosen:g}{said}){state_left_out(table)}"
     figure.supxlabel(label, fontsize=10)
     shared_legend(figure, axes[0], "upper center", ncols=4)

@@ -141,7 +141,7 @@ def values(top, other):
     """
     of_top, of_other = log_ratio(top), log_ratio(other)
     inside = (top.h - top.e) / top.p + of_top  # KL in S, both renormalised
-    between = -(top.p * of_top + other.p * of_other)
+    between = -(top.p * of_top + (other.p * of_other if other.p > 0.0 else 0.0))
     return inside, between + top.p * inside, top.h - top.e, inside - np.log(top.q)
 
 

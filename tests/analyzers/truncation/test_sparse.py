@@ -212,3 +212,37 @@ def test_conventions_are_not_compared_where_the_bucket_is_right_by_definition():
     drawn = np.asarray(line.get_ydata(), float)
     assert np.isfinite(drawn[0])
     assert np.isnan(drawn[1])
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+def test_what_lies_beyond_the_vocabulary_must_be_padding(wrong):
+    sparse = kd.SparseTeacher.from_logits(TEACHER, HELD)
+    wide = torch.nn.functional.pad(STUDENT, (0, 6), value=1.0)
+    wide[0, 0] = torch.nan
+    with pytest.warns(RuntimeWarning, match="beyond the teacher's vocabulary and left out"):
+        kd.truncation(wide, sparse, KS)
+    wide[2, V + 3] = wrong
+    with pytest.raises(ValueError, match=rf"row 2 hold {wrong} at token {V + 3}, beyond the teach"):
+        kd.truncation(wide, sparse, KS)
+
+
+def test_rounding_of_stored_log_probabilities_is_no_tail_that_is_not_known():
+    sparse = kd.SparseTeacher.from_logits(TEACHER, V - 1)
+    ids, logprobs = sparse.ids, sparse.inside().float()
+    whole = kd.SparseTeacher(ids, logprobs - logprobs.logsumexp(-1, True), vocabulary=V)
+    study = kd.truncation(STUDENT, whole, KS)
+    assert study.tables["truncation"].unknown.max() < 1e-6
+    assert "not stored" not in study.readings["truncation"].sentence
+    assert "own gradient" not in study.readings["truncation_direction"].sentence
+    values = study.tables["truncation"].query("measure == 'value' and convention == 'bucket'")
+    assert values.share.notna().all()
+
+
+def test_a_row_without_a_tail_leaves_the_values_of_the_others():
+    ids = torch.arange(HELD).expand(N, HELD)
+    logprobs = torch.linspace(0, 3, HELD).expand(N, -1).log_softmax(-1) - 1e-3
+    log_other = (-(logprobs.exp().sum(-1)) + 1).log()
+    logprobs[0], log_other[0] = logprobs[0] + 1e-3, -torch.inf
+    sparse = kd.SparseTeacher(ids, logprobs, log_other=log_other, vocabulary=V)
+    found = kd.truncation(TEACHER, sparse, (4, HELD)).tables["truncation"]
+    assert found[found.measure == "value"].share.notna().all()
