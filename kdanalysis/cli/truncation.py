@@ -71,9 +71,8 @@ def truncation(
         study, title = _studied(file, student, settings, losses, names, vocabulary, known, device)
         if not RANKS.first:
             return
-        table = study.tables["truncation"]
-        shown = excerpt(table)
-        few = sum(name.startswith("K = ") for name in shown) < table.k.nunique()
+        shown = excerpt(study.tables["truncation"])
+        few = sum(n.startswith("K = ") for n in shown) < study.tables["truncation"].k.nunique()
         print_frame(shown, title=f"{title}{'; an excerpt, --out writes all of it' if few else ''}")
         if "no gradient" not in study.facts:
             print_facts({noun: reading.sentence for noun, reading in study.readings.items()})
