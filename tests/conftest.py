@@ -68,9 +68,9 @@ def pictures(request):
 
     def blank(asked, others=()):
         svg = Markup("<svg/>")
-        for one, _ in asked:
+        for one, *_ in asked:
             assert one.refusal or one.figure
-        made = [Picture(one.caption, svg, None, 480, 320, one.name, one.table) for one, _ in asked]
+        made = [Picture(one.caption, svg, None, 480, 320, one.name, one.table) for one, *_ in asked]
         return made, [task() for task in others]
 
     real = ((page, "make_pictures", page.make_pictures), (Drawn, "as_bytes", Drawn.as_bytes))

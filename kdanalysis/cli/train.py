@@ -19,10 +19,10 @@ class Training:
 
     epochs: Annotated[int, typer.Option(help="Of every student.")] = 12
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64
-    learning_rate: Annotated[float, typer.Option(help="At the start.")] = 0.05
-    schedule: Annotated[str, typer.Option(help="cosine, or step: tenfold down three times.")] = (
-        "cosine"
-    )
+    learning_rate: Annotated[float, typer.Option(help="The largest.")] = 0.05
+    schedule: Annotated[
+        str, typer.Option(help="cosine, onecycle, or step: tenfold down three times.")
+    ] = "cosine"
     warmup: Annotated[
         float | None, typer.Option(help="Epochs of linear ramp; a twelfth of all if not given.")
     ] = None

@@ -9,11 +9,11 @@ import pandas as pd
 
 from kdanalysis.analyzers.teacher.calibration import Calibration
 from kdanalysis.pages.by_run import section_of_runs
-from kdanalysis.pages.explorer import explorer_of
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import Lead, lead_of
 from kdanalysis.pages.nouns import with_conflict
+from kdanalysis.pages.reading import read_all
 from kdanalysis.pages.run import run_tables
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, unwatched
@@ -62,16 +62,22 @@ def experiment_study(
     """
     opened = {name: Run(path) for name, path in runs.items()}
     classes = next(iter(opened.values())).info.classes
-    of_runs = by_noun(
-        {name: run_tables(Source(name, None, run), device, watch) for name, run in opened.items()}
-    )
     valid = {name: open_source(path) for name, path in learned.items()}
-    of_students = by_noun(
-        {name: student_tables(one, opened[name], device, watch) for name, one in valid.items()}
-    )
     images = next(iter(valid.values())).num_rows
+    sources = {f"run {name}": Source(name, None, run) for name, run in opened.items()}
+    sources |= {f"student {name}": one for name, one in valid.items()}
+
+    def tables_of(source: Source, watch: Watch) -> dict[str, pd.DataFrame]:
+        if source.run is not None:
+            return run_tables(source, device, watch)
+        (run,) = (opened[name] for name, one in valid.items() if one is source)
+        return student_tables(source, run, device, watch)
+
     settings = common_settings([run.info for run in opened.values()])
-    explorer = explorer_of(valid, settings, device, watch, f"Over {images:,} validation images.")
+    where = f"Over {images:,} validation images."
+    tables, explorer = read_all(sources, tables_of, settings, device, watch, where, valid)
+    of_runs = by_noun({name: tables[f"run {name}"] for name in opened})
+    of_students = by_noun({name: tables[f"student {name}"] for name in valid})
     calibration = {"teacher": card.tables["calibration"]} | of_students["calibration"]
     of_ladders = by_noun({
         name: one.history() | ladder_tables(one.ladder, one.loss, one.batches())

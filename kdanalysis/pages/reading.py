@@ -26,6 +26,7 @@ def read_all(
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,
     of: str = "",
+    both: Mapping[str, Source] | None = None,
 ) -> tuple[dict[str, Tables], Explorer | None]:
     """Return the tables of every source, and the explorer of those that have both sides.
 
@@ -39,11 +40,12 @@ def read_all(
         device: where to compute.
         watch: wraps the batches, for a progress bar.
         of: which samples the explorer is of, as a clause for readers.
+        both: the sources that it is of; those among all that have both sides, if None.
     """
     few = sum(one.num_rows * one.width for one in sources.values()) <= FEW
     shared = few and torch.device(device).type == "cpu" and RANKS.world == 1
     watch = unwatched if shared else watch
-    both = explored(sources)
+    both = explored(sources if both is None else both)
     tasks = [partial(_counted, one, partial(tables_of, one, watch)) for one in sources.values()]
     tasks += [
         partial(_counted, one, partial(gram_of, name, both, settings, device, watch))

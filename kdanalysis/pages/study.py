@@ -128,13 +128,16 @@ class Study:
         """Return the page as one self-contained file."""
         return self._page()
 
-    def _page(self, others: Sequence[Callable[[], object]] = ()) -> str:
-        """Return the page, after other tasks that are done while its tables are read."""
+    def _page(self, others: Sequence[Callable[[], object]] = (), kinds: Sequence[str] = ()) -> str:
+        """Return the page, after other tasks that are done while its tables are read.
+
+        Its figures are drawn as these kinds of files too.
+        """
         from kdanalysis.pages.html.page import build
 
         unread = {} if "planned" in vars(self) else self.parts
         with uncollected(), read_ahead(unread, self.classes, others):
-            return build(self.planned, self.title, self.facts, self.lead, self.explorer)
+            return build(self.planned, self.title, self.facts, self.lead, self.explorer, kinds)
 
     @typed
     def save(
@@ -170,8 +173,9 @@ class Study:
             partial(table.to_csv, path.with_name(f"{path.name}.csv"), index=False)
             for path, table in files.items()
         ]
-        (folder / "report.html").write_text(self._page(writing), encoding="utf-8")
-        if kinds := figure_kinds(figures):
+        kinds = figure_kinds(figures)
+        (folder / "report.html").write_text(self._page(writing, kinds), encoding="utf-8")
+        if kinds:
             (folder / "figures").mkdir()
             self.write_figures(folder / "figures", kinds)
 

@@ -22,7 +22,7 @@ def run_command():
 def undrawn(monkeypatch):
     """Pages whose figures are not even made, for tests of something else."""
 
-    def page(study, others=()):
+    def page(study, others=(), _kinds=()):
         for one in others:
             one()
         return f"<title>{study.title}</title>"

@@ -54,7 +54,7 @@ def world(tmp_path, monkeypatch):
     """A folder with the files that examples name, and what a training loop has at hand."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
-    monkeypatch.setattr(Study, "_page", lambda study, others=(): study.title)  # drawing takes long
+    monkeypatch.setattr(Study, "_page", lambda study, *_: study.title)  # drawing takes long
     torch.manual_seed(0)
     rng, classes = np.random.default_rng(0), 10
     teacher = rng.normal(size=(64, classes)).astype(np.float32) * 3

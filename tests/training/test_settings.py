@@ -22,6 +22,12 @@ def test_the_step_rate_falls_tenfold_at_150_180_and_210_of_240_epochs():
     assert rates == pytest.approx([0.05, 0.05, 0.005, 0.0005, 0.0005, 0.00005])
 
 
+def test_the_rate_of_one_cycle_rises_for_a_quarter_and_falls_to_nothing():
+    settings = Settings(schedule="onecycle", learning_rate=0.2)
+    rates = [settings.rate(done) for done in (0, 0.125, 0.25, 0.625, 0.925, 1)]
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.1, 0.02, 0])
+
+
 def test_the_ramp_takes_a_twelfth_of_the_epochs_unless_said():
     assert [Settings(epochs=240).ramp(epoch) for epoch in (0, 5, 20, 100)] == [0, 0.25, 1, 1]
     assert Settings(epochs=240, warmup=2).ramp(1) == 0.5
@@ -38,7 +44,7 @@ def test_the_ramp_takes_a_twelfth_of_the_epochs_unless_said():
         ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
         ({"learning_rate": float("nan")}, "learning_rate must be above 0, got nan"),
         ({"warmup": -1.0}, "must not be negative"),
-        ({"schedule": "linear"}, "schedule is 'cosine' or 'step', got 'linear'"),
+        ({"schedule": "linear"}, "schedule is 'cosine', 'step' or 'onecycle', got 'linear'"),
     ],
 )
 def test_impossible_settings_are_refused(given, message):

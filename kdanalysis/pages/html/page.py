@@ -31,6 +31,7 @@ def build(
     facts: Mapping[str, object],
     lead: Any = None,
     explorer: Any = None,
+    kinds: Sequence[str] = (),
 ) -> str:
     """Return one self-contained HTML page; equal input gives equal bytes.
 
@@ -44,6 +45,7 @@ def build(
             end of a page with a lead.
         lead: what to see first, a ``Lead``.
         explorer: sliders over k, T and weights, an ``Explorer``.
+        kinds: of files that are wanted of the figures, which are drawn with the page.
 
     Raises:
         ValueError: two sections share a name.
@@ -54,7 +56,7 @@ def build(
     style = read("page.css") + (read("explorer.css") if explorer else "")
     script = read("page.js") + read("picker.js") + (read("explorer.js") if explorer else "")
     runs = list(lead.runs) if lead else []
-    pictures, tables = pictures_and_tables(sections, lead, explorer)
+    pictures, tables = pictures_and_tables(sections, lead, explorer, kinds)
     shown = [show(section, pictures, tables, runs) for section in sections]
     here = [one for one in shown if one["group"] != ASIDE]
     aside = [one for one in shown if one["group"] == ASIDE]
@@ -88,16 +90,16 @@ def build(
 
 
 def pictures_and_tables(
-    sections: Sequence[Section], lead: Any, explorer: Any
+    sections: Sequence[Section], lead: Any, explorer: Any, kinds: Sequence[str]
 ) -> tuple[Iterator[Picture | None], Iterator[Table]]:
     """Draw a page's figures at once, of sections, lead and explorer, and write its tables."""
     asked = [  # no section's name starts so
-        (x, f"_{place}-{i}")
+        (x, f"_{place}-{i}", kinds)
         for place, one in enumerate(sections)
         for i, x in enumerate(one.figures)
     ]
-    asked += [(x, f"_lead-{i}") for i, x in enumerate(lead.figures)] if lead else []
-    asked += [(explorer.picture(), "_explorer")] if explorer else []
+    asked += [(x, f"_lead-{i}", kinds) for i, x in enumerate(lead.figures)] if lead else []
+    asked += [(explorer.picture(), "_explorer", ())] if explorer else []
     tables = [partial(make_table, *one) for section in sections for one in section.tables]
     pictures, tables = make_pictures(asked, tables)
     return iter(pictures), iter(tables)

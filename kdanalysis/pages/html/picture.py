@@ -30,24 +30,29 @@ class Picture:
 
 
 def make_pictures(
-    asked: Sequence[tuple[Shown, str]], others: Sequence[Callable[[], Any]] = ()
+    asked: Sequence[tuple[Shown, str, Sequence[str]]], others: Sequence[Callable[[], Any]] = ()
 ) -> tuple[list[Picture | None], list[Any]]:
-    """Make and draw figures, each with the prefix of its ids; None of one that is refused.
+    """Make and draw figures; None of one that is refused.
 
-    Beside the pictures it returns what other tasks do, which two processes share with these.
+    Each comes with the prefix of its ids and the kinds of files to be had of it. Beside the
+    pictures it returns what other tasks do, which two processes share with these.
     """
     tasks = [partial(_drawn_picture, *one) for one in asked]
     made = on_two_cores([*tasks, *others])
-    for (shown, _), (_, *found) in zip(asked, made[: len(asked)], strict=True):
+    for (shown, *_), (_, *found) in zip(asked, made[: len(asked)], strict=True):
         shown.take(*found)
     return [picture for picture, *_ in made[: len(asked)]], made[len(asked) :]
 
 
 def _drawn_picture(
-    shown: Shown, prefix: str
+    shown: Shown, prefix: str, kinds: Sequence[str]
 ) -> tuple[Picture | None, str | None, dict[str, bytes], dict[str, str]]:
-    picture = make_picture(shown, prefix) if shown.refusal is None else None
-    return picture, shown.refusal, shown.drawn.files, shown.drawn.lacking
+    if shown.refusal is not None:
+        return None, shown.refusal, {}, {}
+    picture = make_picture(shown, prefix)
+    for kind in kinds:
+        shown.drawn.as_bytes(kind)
+    return picture, None, shown.drawn.files, shown.drawn.lacking
 
 
 def make_picture(shown: Shown, prefix: str) -> Picture:

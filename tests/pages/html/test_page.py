@@ -206,3 +206,9 @@ def test_a_figure_that_cannot_be_drawn_is_told_of_in_its_own_words(cores, capfd)
     with pytest.raises(ValueError, match="nonsense"):
         build([Section("s", "S", figures=figures)], "T", {})
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_files_that_are_wanted_are_drawn_with_the_page():
+    figures = [Shown(f"{n}", partial(draw, n), f"{n}") for n in (1, 2, 5001, 4)]
+    build([Section("s", "S", "Read.", figures=figures)], "T", {}, kinds=("svg", "png"))
+    assert all({*one.drawn.files} == {"svg", "png"} for one in figures)
