@@ -48,3 +48,15 @@ def log_axis(ax: Axes, places: Sequence[float | int], text: str = "{x:g}") -> No
     ax.set_xticks(sorted(kept))
     ax.set_xticks([], minor=True)
     ax.xaxis.set_major_formatter(text)
+
+
+def round_ticks(ax: Axes) -> None:
+    """At most six ticks of a logarithmic axis, as 1, 2, 5 and their tenfolds; written as is."""
+    low, high = ax.get_xlim()
+    for digits in (range(1, 10), (1, 2, 5), (1, 3), (1,)):
+        ladder = [d * 10.0**power for power in range(-12, 13) for d in digits]
+        marks = [x for x in ladder if low <= x <= high]
+        if len(marks) <= 6:
+            break
+    ax.set_xticks(marks, labels=[f"{x:g}" for x in marks])
+    ax.set_xticks([], minor=True)

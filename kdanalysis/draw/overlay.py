@@ -2,14 +2,25 @@
 
 import pandas as pd
 
+from kdanalysis.draw.axes import round_ticks
 from kdanalysis.draw.colours import FAINT, MARKERS, loss_colours
-from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, plain_log, shared_legend, styled
+from kdanalysis.draw.look import (
+    PAGE,
+    Axes,
+    Figure,
+    few_ticks,
+    fine,
+    plain_log,
+    shared_legend,
+    styled,
+)
 from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid
 from kdanalysis.draw.tables import require, state_left_out
 
 ACROSS = 3  # panels beside each other
 MOST = 9  # panels
+MOST_NUMBERS = 4  # columns of them
 
 
 @styled
@@ -49,7 +60,13 @@ def curves_over(
 
 @styled
 def dots_by_name(
-    table: pd.DataFrame, value: str, row: str, panel: str, label: str, log: bool = False
+    table: pd.DataFrame,
+    value: str,
+    row: str,
+    panel: str | None,
+    label: str,
+    log: bool = False,
+    limits: tuple[float | int, float | int | None] | None = None,
 ) -> Figure:
     """One panel for every entry of a column, at most 9; one line a name with a dot a run.
 
@@ -57,17 +74,19 @@ def dots_by_name(
         table: columns run, and the three named next; one row a run, name and panel.
         value: the column to draw.
         row: the column of names, which stand at the left.
-        panel: the column that tells the panels apart.
+        panel: the column that tells the panels apart; None for a single one, with the values of at
+            most 4 runs as numbers beside it.
         label: what the values are.
         log: whether the values stand on a logarithmic axis.
+        limits: of the axis of values, None for an open end.
     """
-    require(table, "run", value, row, panel, number=value)
-    runs, names, panels = (list(dict.fromkeys(table[name])) for name in ("run", row, panel))
+    require(table, "run", value, row, *([panel] if panel else []), number=value)
+    runs, names = (list(dict.fromkeys(table[name])) for name in ("run", row))
+    parts = dict(iter(table.groupby(panel, sort=False))) if panel else {"": table}
     line = 0.35 + 0.24 * len(names)
-    figure, grid = panel_grid(min(len(panels), MOST), ACROSS, PAGE, line, 0.9)
+    figure, grid = panel_grid(min(len(parts), MOST), ACROSS, PAGE, line, 0.9)
     looks = _looks(runs)
-    for ax, name in zip(grid, panels, strict=False):
-        rows = table[table[panel] == name]
+    for ax, (name, rows) in zip(grid, parts.items(), strict=False):
         for place, run in enumerate(runs):
             part = rows[rows.run == run]
             height = [names.index(one) + 0.16 * (place - (len(runs) - 1) / 2) for one in part[row]]
@@ -79,9 +98,34 @@ def dots_by_name(
         ax.set_title(short(name, 26), loc="left", parse_math=False)
         if log:
             ax.set_xscale("log")
+    if limits is not None:
+        grid[0].set_xlim(*limits)
+    if panel is None:
+        if log:
+            round_ticks(grid[0])
+        if len(runs) <= MOST_NUMBERS:
+            _numbers(grid[0], table.pivot(index=row, columns="run", values=value), names, looks)
     figure.supxlabel(label + state_left_out(table), fontsize="medium", parse_math=False)
     shared_legend(figure, grid[0], "upper left", ncols=min(len(runs), 4), handlelength=1)
     return figure
+
+
+def _numbers(
+    ax: Axes, values: pd.DataFrame, names: list, looks: dict[str, dict[str, object]]
+) -> None:
+    """Write the values right of the axes, a column a run below its mark."""
+    from matplotlib.transforms import offset_copy
+
+    shown = {run: [f"{x:.3g}" if x == x else "" for x in values.loc[names, run]] for run in looks}
+    right = 0.0  # points
+    for run, texts in shown.items():
+        wide = 0.62 * fine() * max(map(len, texts))
+        right += fine() + wide
+        for height, text in enumerate(texts):
+            ax.annotate(text, (1, height), (right, 0), ("axes fraction", "data"), "offset points",
+                        ha="right", va="center", fontsize=fine())  # fmt: skip
+        place = offset_copy(ax.get_yaxis_transform(), ax.figure, right - wide / 2, 0, "points")
+        ax.plot(1, -0.9, transform=place, clip_on=False, markersize=6, **looks[run])
 
 
 def _looks(runs: list[str]) -> dict[str, dict[str, object]]:

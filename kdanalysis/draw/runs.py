@@ -3,8 +3,9 @@
 import pandas as pd
 
 from kdanalysis.draw.colours import CYCLE, DASHES, FAINT, MARKERS, loss_colours
-from kdanalysis.draw.look import PAGE, Axes, Figure, fine, plain_log, shared_legend, styled
+from kdanalysis.draw.look import PAGE, Axes, Figure, plain_log, shared_legend, styled
 from kdanalysis.draw.names import short
+from kdanalysis.draw.overlay import dots_by_name
 from kdanalysis.draw.panels import panel_grid
 from kdanalysis.draw.tables import require, state_left_out
 
@@ -21,7 +22,7 @@ def lines_by_run(
     log: bool = False,
     limits: tuple[float | int, float | int | None] | None = None,
 ) -> Figure:
-    """One panel for every entry of a column: one line a run, or a dot where runs have no steps.
+    """One panel for every entry of a column: one line a run; of runs without steps dots by entry.
 
     Of more than 30 steps in any run neighbours are put together, weighted by their samples; the
     axis says how many. Values of 0 have no place on a logarithmic axis and leave a gap.
@@ -38,22 +39,22 @@ def lines_by_run(
     rows = table.dropna(subset="step")
     runs, panels = list(dict.fromkeys(rows.run)), list(dict.fromkeys(rows[panel]))
     over_steps = bool(rows.groupby("run").step.nunique().max() > 1)
-    rows, together = coarse(rows, value, panel) if over_steps else (rows, 1)
+    if not over_steps:
+        return dots_by_name(rows, value, panel, None, label, log, limits)
+    rows, together = coarse(rows, value, panel)
     width = min(PAGE, PAGE * len(panels) / ACROSS + 1.0)
     figure, grid = panel_grid(len(panels), ACROSS, width, 1.6, 0.9)
     for ax, name in zip(grid, panels, strict=True):
-        _draw_panel(ax, rows[rows[panel] == name], value, runs, over_steps)
+        _draw_panel(ax, rows[rows[panel] == name], value, runs)
         ax.set_title(short(name, 26), loc="left", parse_math=False)
     first = grid[0]
     if log:
         plain_log(first)
     if limits is not None:
         first.set_ylim(*limits)
-    axis = step_label(together) if over_steps else ""
-    figure.supxlabel(axis + state_left_out(table), fontsize="medium")
+    figure.supxlabel(step_label(together) + state_left_out(table), fontsize="medium")
     figure.supylabel(label, fontsize="medium", parse_math=False)
-    look = {"ncols": min(len(runs), 4), "handlelength": 3 if over_steps else 1}
-    shared_legend(figure, first, "upper left", **look)
+    shared_legend(figure, first, "upper left", ncols=min(len(runs), 4), handlelength=3)
     return figure
 
 
@@ -77,32 +78,17 @@ def step_label(together: int) -> str:
     return f"training step{more}"
 
 
-def _draw_panel(
-    ax: Axes, rows: pd.DataFrame, value: str, runs: list[str], over_steps: bool
-) -> None:
+def _draw_panel(ax: Axes, rows: pd.DataFrame, value: str, runs: list[str]) -> None:
     ax.grid(axis="y", color=FAINT, linewidth=0.5)
     colours = loss_colours(runs)
     for i, run in enumerate(runs):
         part = rows[rows.run == run].sort_values("step")
         ax.plot(
-            part.step if over_steps else [i] * len(part),
+            part.step,
             part[value],
             color=colours[run],
-            linestyle=DASHES[i // len(CYCLE) % len(DASHES)] if over_steps else "none",
-            marker=None if over_steps and len(part) > 1 else MARKERS[i % len(MARKERS)],
+            linestyle=DASHES[i // len(CYCLE) % len(DASHES)],
+            marker=None if len(part) > 1 else MARKERS[i % len(MARKERS)],
             markersize=6,
             label=short(run, 24),
         )
-        if not over_steps:
-            _write_values(ax, i, part[value])
-    if not over_steps:
-        ax.set_xticks([])
-        ax.margins(y=0.25)
-        ax.set_xlim(-0.7, len(runs) - 0.3)
-
-
-def _write_values(ax: Axes, x: int, values: pd.Series) -> None:
-    """Numbers beside the dots."""
-    for value in values.dropna():
-        ax.annotate(f"{value:.3g}", (x, value), xytext=(0, 5), textcoords="offset points",
-                    ha="center", fontsize=fine())  # fmt: skip

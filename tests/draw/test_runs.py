@@ -63,13 +63,33 @@ def test_a_value_that_is_missing_is_left_out_of_its_mean():
     assert drawn["kd"][1][0] == 1.0  # of steps 0 and 10 only the first has a value
 
 
-def test_runs_without_steps_are_dots_with_their_numbers():
+def test_runs_without_steps_are_dots_by_name_with_their_numbers():
+    figure = draw(table(steps=1), log=True, limits=(0.5, 200))
+    (ax,) = figure.axes
+    drawn = lines(ax)
+    assert [drawn[run][0] for run in ("kd", "gdkd")] == [[1.0, 101.0], [2.0, 102.0]]
+    assert [np.round(drawn[run][1]).tolist() for run in ("kd", "gdkd")] == [[0, 1], [0, 1]]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert [text.get_text() for text in ax.texts] == ["1", "101", "2", "102"]
+    assert (figure.get_supxlabel(), ax.get_title(loc="left")) == ("a value", "")
+    assert (ax.get_xscale(), ax.get_xlim()) == ("log", (0.5, 200))
+    assert ax.get_xticks().tolist() == [1, 3, 10, 30, 100]
+
+
+def test_numbers_stand_in_columns_below_the_marks_of_their_runs():
     figure = draw(table(steps=1))
-    first = figure.axes[0]
-    assert lines(first) == {"kd": ([0], [1.0]), "gdkd": ([1], [2.0])}
-    assert [text.get_text() for text in first.texts] == ["1", "2"]
-    assert len(first.get_xticks()) == 0
-    assert figure.get_supxlabel() == ""
+    figure.canvas.draw()
+    (ax,) = figure.axes
+    boxes = [text.get_window_extent() for text in ax.texts]
+    heads = [line for line in ax.lines if line.get_label().startswith("_")]
+    for place, (run, head) in enumerate(zip(("kd", "gdkd"), heads, strict=True)):
+        column, x = boxes[2 * place : 2 * place + 2], head.get_window_extent().x0
+        assert len({round(box.x1, 3) for box in column}) == 1, "right-aligned"
+        assert max(box.width for box in column) > abs(x - column[0].x1), "over its column"
+        assert head.get_color() == LOSSES[run]
+    assert boxes[0].x1 < boxes[3].x0, "columns do not touch"
+    many = draw(table(steps=1, runs=tuple("abcde")))
+    assert len(many.axes[0].texts) == 0, "more than 4 columns would leave no room"
 
 
 def test_rows_over_all_steps_are_no_point():

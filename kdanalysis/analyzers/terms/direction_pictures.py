@@ -13,7 +13,7 @@ from kdanalysis.analyzers.terms.direction_reading import (
     over_all_steps,
     times,
 )
-from kdanalysis.draw.axes import time_axis
+from kdanalysis.draw.axes import round_ticks, time_axis
 from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import DASHES, FAINT, GREY, loss_colours
 from kdanalysis.draw.look import (
@@ -81,7 +81,7 @@ def direction_scatter(table: pd.DataFrame, ax: Axes | None = None, teacher: str 
     span = [x for x in (1, *drawn.multiplier, *drawn.ratio_q25, *drawn.ratio_q75) if 0 < x < np.inf]
     ax.set_xlim(min(span) / 1.4, max(span) * 1.4)
     ax.set_ylim(min(-0.05, drawn.cosine.min() - 0.1) if len(drawn) else -0.05, 1.12)
-    _ticks(ax)
+    round_ticks(ax)
     ax.set_ylabel(f"cosine to {short(first)}", parse_math=False)
     ax.set_xlabel(
         f"step: norm over that of {short(first)} (line: middle half){state_left_out(table)}",
@@ -144,18 +144,6 @@ def _cells(ax: Axes, rows: pd.DataFrame, losses: list[str]) -> None:
     image = cosine_map(ax, cells, texts, names, names, longest=8)
     label = "cosine by sample, and share of negative ones\n(above the diagonal: over the batch)"
     ax.figure.colorbar(image, ax=ax, label=label, location="bottom", aspect=40)
-
-
-def _ticks(ax: Axes) -> None:
-    """At most six of 1, 2, 5 and their tenfolds, written as they are."""
-    low, high = ax.get_xlim()
-    for digits in ((1, 2, 5), (1, 3), (1,)):
-        ladder = [d * 10.0**power for power in range(-12, 13) for d in digits]
-        marks = [x for x in ladder if low <= x <= high]
-        if len(marks) <= 6:
-            break
-    ax.set_xticks(marks, labels=[f"{x:g}" for x in marks])
-    ax.set_xticks([], minor=True)
 
 
 def direction_by_run(table: pd.DataFrame) -> Figure:
