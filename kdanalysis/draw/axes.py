@@ -50,13 +50,21 @@ def log_axis(ax: Axes, places: Sequence[float | int], text: str = "{x:g}") -> No
     ax.xaxis.set_major_formatter(text)
 
 
-def round_ticks(ax: Axes) -> None:
-    """At most six ticks of a logarithmic axis, as 1, 2, 5 and their tenfolds; written as is."""
+def round_ticks(ax: Axes, most: int = 6) -> None:
+    """At least two ticks of a logarithmic axis and at most so many, at round numbers, as they are.
+
+    At 1, 2, 5 and their tenfolds, or as near to that as there is room.
+    """
+    from matplotlib.ticker import MaxNLocator
+
     low, high = ax.get_xlim()
     for digits in (range(1, 10), (1, 2, 5), (1, 3), (1,)):
         ladder = [d * 10.0**power for power in range(-12, 13) for d in digits]
         marks = [x for x in ladder if low <= x <= high]
-        if len(marks) <= 6:
+        if len(marks) <= most:
             break
+    if len(marks) < 2:  # less than a decade
+        marks = [x for x in MaxNLocator(most - 1).tick_values(low, high) if low <= x <= high]
+    marks = marks[:: -(-len(marks) // most)]  # of many decades
     ax.set_xticks(marks, labels=[f"{x:g}" for x in marks])
     ax.set_xticks([], minor=True)

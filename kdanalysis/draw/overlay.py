@@ -20,6 +20,7 @@ from kdanalysis.draw.tables import require, state_left_out
 
 ACROSS = 3  # panels beside each other
 MOST = 9  # panels
+MOST_TICKS, FEW_TICKS = 6, 3  # of a frame as wide as the page, and of one of several
 MOST_NUMBERS = 4  # columns of them
 
 
@@ -100,11 +101,10 @@ def dots_by_name(
             ax.set_xscale("log")
     if limits is not None:
         grid[0].set_xlim(*limits)
-    if panel is None:
-        if log:
-            round_ticks(grid[0])
-        if len(runs) <= MOST_NUMBERS:
-            _numbers(grid[0], table.pivot(index=row, columns="run", values=value), names, looks)
+    if log:
+        round_ticks(grid[0], MOST_TICKS if len(grid) == 1 else FEW_TICKS)
+    if panel is None and len(runs) <= MOST_NUMBERS:
+        _numbers(grid[0], table.pivot(index=row, columns="run", values=value), names, looks)
     figure.supxlabel(label + state_left_out(table), fontsize="medium", parse_math=False)
     shared_legend(figure, grid[0], "upper left", ncols=min(len(runs), 4), handlelength=1)
     return figure

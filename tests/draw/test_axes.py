@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from kdanalysis.draw.axes import k_axis, log_axis, time_axis
+from kdanalysis.draw.axes import k_axis, log_axis, round_ticks, time_axis
 from kdanalysis.draw.look import new_axes
 
 
@@ -40,3 +40,24 @@ def test_a_logarithmic_axis_keeps_as_many_ticks_as_stand_side_by_side():
     canvas.draw()
     boxes = [text.get_window_extent(canvas.get_renderer()) for text in narrow.get_xticklabels()]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+@pytest.mark.parametrize(
+    ("limits", "most", "expected"),
+    [
+        ((0.0026, 0.03), 3, [0.005, 0.01, 0.02]),
+        ((7.4, 13.7), 6, [8, 9, 10]),
+        ((0.05, 6), 3, [0.1, 1]),
+        ((2.1, 2.9), 6, [2.2, 2.4, 2.6, 2.8]),
+        ((1e-9, 1e3), 6, [1e-9, 1e-6, 1e-3, 1, 1e3]),
+    ],
+)
+def test_a_logarithmic_axis_has_two_ticks_at_least_and_no_more_than_there_is_room_for(
+    limits, most, expected
+):
+    ax = new_axes()
+    ax.set_xscale("log")
+    ax.set_xlim(*limits)
+    round_ticks(ax, most)
+    assert ax.get_xticks().tolist() == pytest.approx(expected)
+    assert [label.get_text() for label in ax.get_xticklabels()] == [f"{x:g}" for x in expected]
