@@ -5,6 +5,7 @@ import pandas as pd
 from kdanalysis.draw.axes import round_ticks
 from kdanalysis.draw.colours import FAINT, MARKERS, loss_colours
 from kdanalysis.draw.look import (
+    COLUMN,
     PAGE,
     Axes,
     Figure,
@@ -85,7 +86,8 @@ def dots_by_name(
     runs, names = (list(dict.fromkeys(table[name])) for name in ("run", row))
     parts = dict(iter(table.groupby(panel, sort=False))) if panel else {"": table}
     line = 0.35 + 0.24 * len(names)
-    figure, grid = panel_grid(min(len(parts), MOST), ACROSS, PAGE, line, 0.9)
+    width = PAGE if panel else COLUMN
+    figure, grid = panel_grid(min(len(parts), MOST), ACROSS, width, line, 0.9)
     looks = _looks(runs)
     for ax, (name, rows) in zip(grid, parts.items(), strict=False):
         for place, run in enumerate(runs):
