@@ -19,6 +19,7 @@ from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.facts import stated
+from kdanalysis.studies.pairing import look_at_sides
 from kdanalysis.studies.sparse import read_known, read_student
 from kdanalysis.studies.sweeps import as_logits
 
@@ -81,6 +82,7 @@ def sparse_study(
     held, classes = int(teacher.present.sum(-1).min()), student.shape[1]
     ks = [k for k in KS if k <= min(held, classes - 1)] if ks is None else ks
     analyzers = {kind.noun: kind(classes, ks, temperatures) for kind in SPARSE}
+    look_at_sides(student=student, teacher=teacher)
     add_sparse(analyzers.values(), student, teacher)
     tables = {noun: one.table() for noun, one in analyzers.items()}
     if tables["truncation"].n.max() == 0:
