@@ -23,6 +23,8 @@ from kdanalysis.studies.pairing import look_at_sides
 from kdanalysis.studies.sparse import read_known, read_student
 from kdanalysis.studies.sweeps import as_logits
 
+KNOWN = {"logprobs": "log-probabilities", "logits": "logits"}
+
 
 def sparse_file_study(
     path: str | Path,
@@ -88,9 +90,11 @@ def sparse_study(
     if tables["truncation"].n.max() == 0:
         raise ValueError(nothing_finite("the student", student))
     facts = {
-        "teacher": f"{name} {teacher}".strip(),
+        "teacher": name,
+        "known": f"{KNOWN[teacher.kind]} of {teacher.ids.shape[1]:,} tokens a row at T = "
+        f"{teacher.temperature:g}",
         "rows": f"{len(student):,}",
-        "classes": str(classes),
+        "classes": f"{classes:,}",
         "K": ", ".join(map(str, ks)),
         "temperatures": ", ".join(f"{t:g}" for t in temperatures),
         "rows left out (NaN or inf)": int(tables["truncation"].non_finite.max()) or None,

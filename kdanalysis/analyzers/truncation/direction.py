@@ -106,8 +106,10 @@ def summed_up(
 @TruncatedDirection.reads()
 def direction_reading(table: pd.DataFrame) -> Reading:
     """Which conventions keep direction and length of full KD at the largest K, and which do not."""
-    rows, temperature = at_first(table, "quantity", "convention", "k", "unknown", "median")
-    last = int(rows.k.max())
+    rows, temperature = at_first(table, "quantity", "convention", "k", "mean", "unknown", "median")
+    off = rows["mean"].sub(1).abs().groupby([rows.k, rows.convention]).max()
+    told = off.groupby("k").min() > NOTHING  # not where one is full KD itself, by definition
+    last = int(told.index[told].max() if told.any() else rows.k.max())
     at = rows[rows.k == last].set_index(["quantity", "convention"])
     told, kept = [], []
     for name in CONVENTIONS:
@@ -123,17 +125,19 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     number = f"T = {temperature:g}, K = {last}, median (middle half) of {n:,} rows: "
     keeps = "keeps" if len(kept) == 1 else "keep"
     head = f"At K = {last} {listed(kept)} {keeps}" if kept else f"Even K = {last} does not keep"
-    worst = at.loc["cosine"]["median"].idxmin()
-    off = ""
+    cosines = at.loc["cosine"]["median"]
+    worst = cosines.index[cosines <= cosines.min() + NOTHING].tolist()
+    shape = ""
     if (unknown := float(rows.unknown.max())) > NOTHING:
-        off = (
+        shape = (
             f" So it is where the tail that is not stored has the student's shape; with another "
             f"one full KD's own gradient may be another by {unknown:.1%} of its length."
         )
     return Reading(
         f"{head} the direction and the length of full KD for the median row (cosine at least "
-        f"{KEPT:g}, length within {STEP:.0%}, over their whole 95 % intervals); the lowest cosine "
-        f"has {named(worst)}, {median_of(at.loc[('cosine', worst)]).text()}.{off}",
+        f"{KEPT:g}, length within {STEP:.0%}, over their whole 95 % intervals); "
+        f"{listed([named(name) for name in worst])} {'has' if len(worst) == 1 else 'have'} the "
+        f"lowest cosine, {median_of(at.loc[('cosine', worst[0])]).text()}.{shape}",
         number + "; ".join(told),
     )
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import Interval, Z, share_of
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named, percent
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, listed, named, percent
 from kdanalysis.core.sparse_tail import tail_bounds
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
@@ -92,11 +92,12 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     first, end = rows.iloc[0], rows.iloc[-1]
     n = int(first.n)
     against = {name: round(float(end[f"opposed_{name}"]) * n) for name in CONVENTIONS}
-    worst = max(against, key=against.get)
+    most = max(against.values())
+    worst = [named(name) for name, count in against.items() if count == most]
     opposed = (
-        f"{named(worst)} opposes full KD in {against[worst]:,} of {n:,} rows "
-        f"({share_of(against[worst] / n, n)})"
-        if against[worst]
+        f"{listed(worst)} {'opposes' if len(worst) == 1 else 'oppose'} full KD in {most:,} of "
+        f"{n:,} rows ({share_of(most / n, n)})"
+        if most
         else f"no convention opposes full KD in any of {n:,} rows"
     )
     clamped = round(float(end.clamped) * n)

@@ -91,6 +91,10 @@ def example(most: float = 0.9, opposed: float = 0.2, error: float = 0.01) -> pd.
             example(),
             'At T = 4 and K = 64 "none" opposes full KD in 40 of 200 rows (20.0 ± 6.1',
         ),
+        (
+            example().assign(opposed_teacher=[0.0, 0.0, 0.2, 0.2]),
+            '"none" and "teacher" oppose full KD in 40 of 200 rows',
+        ),
         (example(opposed=0.0), "no convention opposes full KD in any of 200 rows"),
         (example(), "is below 0 in 10 (5.0 ± 4.1 %), which a clamp at 0 would silence"),
     ],
