@@ -146,7 +146,8 @@ def direction_reading(table: pd.DataFrame) -> Reading:
 def direction_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure:
     """Two panels over K, a line a convention: cosine to full KD, and norm over full KD's.
 
-    Lines are medians, bands the middle half of the rows, the dashed line is full KD itself.
+    Lines are medians, bands the middle half of the rows, the dashed line is full KD itself. What
+    is so by definition, the bucket of all that a sparse teacher stores, has no mark.
 
     Args:
         table: as ``TruncatedDirection.table`` gives it.
@@ -154,13 +155,15 @@ def direction_over_k(table: pd.DataFrame, temperature: float | None = None) -> F
     """
     if temperature is not None:
         table = table[table.temperature == temperature]
-    rows, chosen = at_first(table, "quantity", "convention", "k", "q25", "q75", "median")
+    columns = ("quantity", "convention", "k", "mean", "unknown", "q25", "q75", "median")
+    rows, chosen = at_first(table, *columns)
+    itself = (rows.unknown > NOTHING) & (rows["mean"].sub(1).abs() <= NOTHING)
     figure, axes = new_panels(1, 2, figsize=(PAGE, 3.3), sharex=True)
     for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
         ax.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         for name, look in LOOKS.items():
             line = rows[(rows.quantity == quantity) & (rows.convention == name)].sort_values("k")
-            low, middle, high = (line[q].where(line[q] != 0) for q in QUARTILES)
+            low, middle, high = (line[q].where((line[q] != 0) & ~itself) for q in QUARTILES)
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         ax.set_title(label, loc="left")
         log_axis(ax, sorted(rows.k.unique().tolist()), "{x:.0f}")

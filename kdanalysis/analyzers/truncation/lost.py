@@ -203,13 +203,13 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
     whole = not off > NOTHING  # else the bucket of all stored tokens loses nothing by definition
     figure, axes = new_panels(1, 3, figsize=(PAGE, 3.3), sharex=True)
     for ax, (measure, label) in zip(axes, MEASURES.items(), strict=True):
-        look = {"color": GREY, "linewidth": 0.8, "linestyle": DASHES[2], "zorder": 0}
-        ax.axhline(100 * WANTED, label=f"{WANTED:.0%}", **look)
         for name, look in LOOKS.items():
             line = rows[(rows.measure == measure) & (rows.convention == name)].sort_values("k")
             line = line.where((line.share.abs() > NOTHING) | (measure == "value") & whole)
             low, middle, high = (100 * line[x] for x in ("low", "share", "high"))
             banded_line(ax, line.k, middle, low, high, label=name, **look)
+        look = {"color": GREY, "linewidth": 1.2, "linestyle": DASHES[2], "zorder": 0}
+        ax.axhline(100 * WANTED, label=f"{WANTED:.0%}", **look)
         ax.set_title(f"lost {label}", loc="left")
         log_axis(ax, sorted(rows.k.unique().tolist()), "{x:.0f}")
     lengths = 100 * rows[["low", "high"]][rows.measure != "value"]

@@ -103,6 +103,10 @@ def test_a_k_at_which_a_convention_is_full_kd_itself_is_no_finding():
     itself = (table.convention == "bucket") & (table.k == 64)
     table.loc[itself, ["mean", "q25", "median", "q75"]] = 1.0
     assert direction_reading(table).sentence.startswith('At K = 8 "renormalise", "bucket" and')
+    for unknown, gap in ((0.0, False), (0.1, True)):
+        axes = direction_over_k(table.assign(unknown=unknown)).axes
+        ends = [lines(ax)["bucket"][1][-1] for ax in axes]
+        assert [end != end for end in ends] == [gap, gap]
     everywhere = table[table.k == 64]
     assert direction_reading(everywhere).sentence.startswith("At K = 64")
 
