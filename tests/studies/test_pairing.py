@@ -1,13 +1,17 @@
 """Every door that reads two sides says where they do not belong together, and says it once."""
 
 import re
+import sys
 import warnings
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
 import kdanalysis as kd
+from kdanalysis.cli.main import main
+from kdanalysis.pages.known import known_study
 
 RNG = np.random.default_rng(0)
 TEACHER = (3 * RNG.normal(size=(601, 30))).astype(np.float32)
@@ -58,9 +62,33 @@ def test_a_batch_is_not_the_end(monkeypatch):
         kd.truncation(APART["student"][:100], APART["teacher"][:100], ks=(4,))
 
 
-def test_labels_one_apart_are_told_and_missing_ones_say_nothing(tmp_path):
+def test_labels_one_apart_are_told_and_missing_ones_say_nothing():
     target = TEACHER.argmax(1)
     kd.diagnose({"teacher_logits": TEACHER, "target": target})
     kd.diagnose({"teacher_logits": TEACHER, "target": np.where(target < 15, -100, target)})
     with pytest.warns(RuntimeWarning, match="rows of teacher and target seem to be one apart"):
         kd.diagnose({"teacher_logits": TEACHER[1:], "target": target[:-1]})
+
+
+def test_labels_in_the_file_of_a_sparse_teacher_are_looked_at(tmp_path):
+    columns = {"ids": SPARSE.ids.numpy(), "logprobs": SPARSE.logprobs.numpy()}
+    target = TEACHER[1:].argmax(1)
+    np.savez(tmp_path / "right.npz", **columns, target=target)
+    np.savez(tmp_path / "apart.npz", **columns, target=np.roll(target, 1))
+    known_study(tmp_path / "right.npz")
+    with pytest.warns(RuntimeWarning, match="rows of teacher and target .* of the row after in"):
+        known_study(tmp_path / "apart.npz")
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_command_says_it_in_one_line(tmp_path, capsys):
+    np.savez(tmp_path / "top.npz", ids=SPARSE.ids.numpy(), logprobs=SPARSE.logprobs.numpy())
+    np.savez(tmp_path / "student.npz", student_logits=STUDENT[:-1])
+    call = ("truncation", tmp_path / "top.npz", "--student", tmp_path / "student.npz", "--ks", "4")
+    argv = patch.object(sys, "argv", ["kdanalysis", *map(str, call)])
+    with argv, pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code in (None, 0)
+    told = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(told) == 1
+    assert told[0].startswith("kdanalysis: warning: the rows of student and teacher seem to be one")
