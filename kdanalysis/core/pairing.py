@@ -55,7 +55,7 @@ def _apart(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
         return None
     hits = {d: _same(one[1:-1], other[1 + d : rows - 1 + d]) for d in (-1, 0, 1)}
     best = max((-1, 1), key=lambda d: int(hits[d][0].sum()))
-    if not all(_more(hits[best][0], hits[d][0], SURE) for d in (0, -best)):
+    if not all(_more(hits[best][0], hits[d][0], n) for d, n in ((0, SURE), (-best, LIKELY))):
         return None
     alone = len(hits[0]) == 1  # nothing tells a side that repeats the token it reads
     if not (alone or _more(hits[best][1], hits[0][1], LIKELY)):
