@@ -16,7 +16,7 @@ from torch import Tensor
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.warn import warn
 
-ROWS = 512  # looked at, from the first on
+ROWS = 256  # looked at, from the first on
 TOGETHER = 16  # rows that are made wider at once
 SURE, LIKELY = 6.0, 3.0  # standard errors of a difference of two counts
 UNKNOWN = -1  # a class where the largest logits are equal or NaN: it is no other's

@@ -18,7 +18,7 @@ TEACHER = (3 * RNG.normal(size=(601, 30))).astype(np.float32)
 STUDENT = (TEACHER + RNG.normal(size=(601, 30))).astype(np.float32)
 APART = {"student": STUDENT[:-1], "teacher": TEACHER[1:]}
 SPARSE = kd.SparseTeacher.from_logits(TEACHER[1:], 4)
-TOLD = r"the rows of student and teacher seem to be one apart: .* of 512 rows "
+TOLD = r"the rows of student and teacher seem to be one apart: .* of 256 rows "
 FILE = {f"{name}_logits": side for name, side in APART.items()}
 
 DOORS = {
