@@ -8,6 +8,7 @@ from torch import Tensor
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import Z
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.core.truncation.means import add_at_known, add_at_others, lost_sums
@@ -198,5 +199,5 @@ def error_over_tokens(table: pd.DataFrame) -> Figure:
 
 
 def _drawn(error: pd.Series) -> pd.Series:
-    """An error of 0 has no place on a logarithmic axis: a gap."""
-    return 100 * error.where(error > 0)
+    """An error of 0, or of rounding alone, has no place on a logarithmic axis: a gap."""
+    return 100 * error.where(error > NOTHING)

@@ -8,6 +8,7 @@ from torch import Tensor
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import Interval, Z, share_of
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, listed, named, percent
 from kdanalysis.core.sparse_tail import tail_bounds
 from kdanalysis.core.truncation.algebra import CONVENTIONS
@@ -87,7 +88,7 @@ class TruncatedTemperature(Truncation):
 def temperature_reading(table: pd.DataFrame) -> Reading:
     """What a cache of the first temperature knows of the tail at the last one; who opposes KD."""
     require(table, "temperature", "k", "least", "most", *OPPOSED, "clamped", number="mass")
-    last = int(table.k.max())
+    last = telling_k(table)
     rows = table[table.k == last]
     first, end = rows.iloc[0], rows.iloc[-1]
     n = int(first.n)
@@ -125,6 +126,12 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     )
 
 
+def telling_k(table: pd.DataFrame) -> int:
+    """The largest K whose bounds leave something open: one class outside has all of the tail."""
+    told = table[table.most - table.least > NOTHING * table.most]
+    return int((table if told.empty else told).k.max())
+
+
 @TruncatedTemperature.picture(
     "Tail with its bounds, and gradients that oppose full KD", panels=True
 )
@@ -133,7 +140,7 @@ def tail_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
 
     Args:
         table: as ``TruncatedTemperature.table`` gives it.
-        k: which K to draw; the largest if None.
+        k: which K to draw; the largest whose bounds leave something open if None.
 
     Raises:
         ValueError: the table lacks the K.
@@ -142,7 +149,7 @@ def tail_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
     there = sorted(table.k.unique().tolist())
     if k is not None and k not in there:
         raise ValueError(f"the table has no K = {k}, it has {there}")
-    chosen = there[-1] if k is None else k
+    chosen = telling_k(table) if k is None else k
     rows = table[table.k == chosen].sort_values("temperature")
     stored = table.temperature.iloc[0]
     figure, (tail, against) = new_panels(2, 1, figsize=(PAGE, 4.8), sharex=True)

@@ -126,5 +126,8 @@ def test_curves_are_the_errors():
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["K = 8", "K = 32", "K = 128"]
     drawn = lines(figure.axes[1])
     rows = frame[(frame.k == 32) & (frame.way == "sampling")]
+    none = example()
+    none.loc[none.way == "bucket", "error"] = 1e-12
+    assert np.isnan(lines(error_over_tokens(none).axes[1])["bucket"][1]).all()
     assert drawn["sampling 2 K tokens"] == ([1, 10, 100, 1000], pytest.approx(100 * rows.error))
     assert smallest_font(figure) >= 9

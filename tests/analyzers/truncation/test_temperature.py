@@ -104,6 +104,14 @@ def test_the_sentence_follows_the_table(table, words):
     assert "T = 4: tail 60.0%, known to be 50.0% to" in temperature_reading(table).number
 
 
+def test_a_k_whose_bounds_are_one_number_is_no_finding():
+    table = example()
+    known = table.assign(least=table.least.where(table.k == 8, table.most))
+    assert "At T = 4 and K = 8 " in temperature_reading(known).sentence
+    assert tail_over_temperature(known).axes[1].get_xlabel() == "temperature T (K = 8)"
+    assert tail_over_temperature(known, 64).axes[1].get_xlabel() == "temperature T (K = 64)"
+
+
 def test_one_temperature_has_no_sentence_about_the_cache():
     table = example()
     sentence = temperature_reading(table[table.temperature == 1]).sentence
