@@ -33,8 +33,10 @@ def tops_of(side: Float[Tensor, "n c"] | Int[Tensor, " n"] | SparseTeacher) -> T
     return torch.cat([_two(rows) for rows in side.split(TOGETHER)])
 
 
-def warn_of_mispairing(names: tuple[str, str], one: Tops, other: Tops) -> None:
+def warn_of_mispairing(names: tuple[str, str], one: Tops, other: Tops) -> str:
     """Give a RuntimeWarning where rows or classes of two sides seem not to belong together.
+
+    And return its text; nothing where they do.
 
     Args:
         names: of the sides.
@@ -46,6 +48,7 @@ def warn_of_mispairing(names: tuple[str, str], one: Tops, other: Tops) -> None:
         found = _renamed(names, one, other)
     if found is not None:
         warn(found)
+    return found or ""
 
 
 def _apart(names: tuple[str, str], one: Tops, other: Tops) -> str | None:

@@ -46,9 +46,10 @@ def known_study(
         ValueError: as ``read_sparse``; or it holds draws, or logits without their logsumexp.
     """
     teacher, target = read_known(path, vocabulary, keys, kind, config)
-    look_at_sides(teacher=teacher, target=target)
+    doubt = look_at_sides(teacher=teacher, target=target)
     ladder, missing = known_at(teacher, temperatures, path)
     left = {
+        "likely wrong": doubt,
         "left out": missing,
         "of all tokens": "nothing: their logits are not in the file; kdanalysis truncation "
         "--student FILE shows what K tokens lose",

@@ -84,7 +84,7 @@ def sparse_study(
     held, classes = int(teacher.present.sum(-1).min()), student.shape[1]
     ks = [k for k in KS if k <= min(held, classes - 1)] if ks is None else ks
     analyzers = {kind.noun: kind(classes, ks, temperatures) for kind in SPARSE}
-    look_at_sides(student=student, teacher=teacher)
+    doubt = look_at_sides(student=student, teacher=teacher)
     add_sparse(analyzers.values(), student, teacher)
     tables = {noun: one.table() for noun, one in analyzers.items()}
     if tables["truncation"].n.max() == 0:
@@ -103,6 +103,7 @@ def sparse_study(
         "who pays, bias against sampling, temperature, losses: they need how the tokens that are "
         "not stored share their mass"
     )
+    facts["likely wrong"] = doubt
     title = f"Truncation: {name}" if name else "Truncation of a sparse teacher"
     return study_of(title, facts, tables)
 

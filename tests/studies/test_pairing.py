@@ -24,6 +24,7 @@ FILE = {f"{name}_logits": side for name, side in APART.items()}
 DOORS = {
     "truncation": lambda student: kd.truncation(student, TEACHER[1:], ks=(4,)),
     "sparse truncation": lambda student: kd.truncation(student, SPARSE, ks=(4,)),
+    "sweep_study": lambda student: kd.sweep_study(FILE | {"student_logits": student}, ks=(4,)),
     "sweep": lambda student: kd.sweep(student, TEACHER[1:], ks=(4,)),
     "sweep_samples": lambda student: kd.sweep_samples(student, TEACHER[1:], ks=(4,)),
     "compare": lambda student: kd.compare(FILE | {"student_logits": student}, losses="kd,gdkd:k=3"),
@@ -35,9 +36,11 @@ DOORS = {
 def test_rows_one_apart_are_told_once_at_every_door(door):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        DOORS[door](STUDENT[:-1])
+        study = DOORS[door](STUDENT[:-1])
     assert [bool(re.match(TOLD, str(one.message))) for one in told] == [True]
     assert told[0].filename == __file__
+    if hasattr(study, "facts"):  # and on the page
+        assert str(told[0].message) in " ".join(map(str, study.facts.values()))
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -77,7 +80,8 @@ def test_labels_in_the_file_of_a_sparse_teacher_are_looked_at(tmp_path):
     np.savez(tmp_path / "apart.npz", **columns, target=np.roll(target, 1))
     known_study(tmp_path / "right.npz")
     with pytest.warns(RuntimeWarning, match="rows of teacher and target .* of the row after in"):
-        known_study(tmp_path / "apart.npz")
+        study = known_study(tmp_path / "apart.npz")
+    assert "rows of teacher and target" in study.facts["likely wrong"]
 
 
 @pytest.mark.filterwarnings("default")
