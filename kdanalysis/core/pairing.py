@@ -8,7 +8,6 @@ before they are trained, agrees with its neighbour too, but not in the second mo
 
 from collections import Counter
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -97,15 +96,15 @@ def _renamed(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
 
 def _two(rows: Float[Tensor, "n c"]) -> Tops:
     """The two largest of every row; one pass each, where sorting takes some twenty."""
-    numbers = rows.detach().float().cpu().numpy()
-    first = numbers.argmax(-1)
-    second = []
-    for row, place in zip(numbers, first.tolist(), strict=True):
-        sides = (row[:place], 0), (row[place + 1 :], place + 1)
+    numbers = rows.detach().float().cpu()
+    both = []
+    for row in numbers.numpy():  # which is in the cache when the second one is looked for
+        first = int(row.argmax())
+        sides = (row[:first], 0), (row[first + 1 :], first + 1)
         others = [start + int(part.argmax()) for part, start in sides if len(part)]
-        second.append(max(others, key=row.__getitem__))
-    both = torch.stack((torch.from_numpy(first), torch.tensor(second)), -1)
-    return _known(both, torch.from_numpy(np.take_along_axis(numbers, both.numpy(), -1)))
+        both.append((first, max(others, key=row.__getitem__)))
+    classes = torch.tensor(both)
+    return _known(classes, numbers.gather(-1, classes))
 
 
 def _known(classes: Tops, values: Float[Tensor, "n _"]) -> Tops:
