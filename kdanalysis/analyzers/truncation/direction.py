@@ -142,6 +142,27 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     )
 
 
+def floor_of(rows: pd.DataFrame) -> float:
+    """A little below the least ratio above 0: where a logarithmic axis of ratios begins."""
+    ratios = rows.loc[rows.quantity == "ratio", [*QUARTILES]]
+    least = float(ratios[ratios > 0].min(axis=None))
+    return 0.7 * (least if least > 0 else 1.0)
+
+
+def quartiles_drawn(line: pd.DataFrame, quantity: str, floor: float) -> list[pd.Series]:
+    """Quartiles as a panel shows them: of ratios a median of 0 is a gap, a band ends at the floor.
+
+    Args:
+        line: of one convention or loss.
+        quantity: cosine or ratio.
+        floor: as ``floor_of`` gives it.
+    """
+    low, middle, high = (line[q] for q in QUARTILES)
+    if quantity == "cosine":
+        return [low, middle, high]
+    return [one.where(middle > 0) for one in (low.mask(low == 0, floor), middle, high)]
+
+
 @TruncatedDirection.picture("Cosine and norm beside full KD, against K", panels=True)
 def direction_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure:
     """Two panels over K, a line a convention: cosine to full KD, and norm over full KD's.
@@ -157,17 +178,20 @@ def direction_over_k(table: pd.DataFrame, temperature: float | None = None) -> F
         table = table[table.temperature == temperature]
     columns = ("quantity", "convention", "k", "mean", "unknown", "q25", "q75", "median")
     rows, chosen = at_first(table, *columns)
+    floor = floor_of(rows)
     itself = (rows.unknown > NOTHING) & (rows["mean"].sub(1).abs() <= NOTHING)
     figure, axes = new_panels(1, 2, figsize=(PAGE, 3.3), sharex=True)
     for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
         ax.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         for name, look in LOOKS.items():
             line = rows[(rows.quantity == quantity) & (rows.convention == name)].sort_values("k")
-            low, middle, high = (line[q].where((line[q] != 0) & ~itself) for q in QUARTILES)
+            line = line.where(~itself)
+            low, middle, high = quartiles_drawn(line, quantity, floor)
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         ax.set_title(label, loc="left")
         log_axis(ax, sorted(rows.k.unique().tolist()), "{x:.0f}")
     plain_log(axes[1])
+    axes[1].set_ylim(bottom=floor)
     figure.supxlabel(
         f"K, known classes (T = {chosen:g}; line: median, band: middle half of the rows)"
         f"{state_left_out(table)}",

@@ -111,6 +111,21 @@ def test_a_k_at_which_a_convention_is_full_kd_itself_is_no_finding():
     assert direction_reading(everywhere).sentence.startswith("At K = 64")
 
 
+def test_a_band_that_reaches_no_norm_ends_at_the_bottom():
+    table = directions()
+    ratio = table.quantity == "ratio"
+    table.loc[ratio & (table.convention == "bucket"), "q25"] = 0.0
+    table.loc[ratio & (table.convention == "none"), ["q25", "median"]] = 0.0
+    axes = direction_over_k(table).axes
+    band = axes[1].collections[CONVENTIONS.index("bucket")].get_paths()[0].vertices[:, 1]
+    assert axes[1].get_ylim()[0] == band.min() == pytest.approx(0.7 * 1.04)
+    assert np.isnan(lines(axes[1])["none"][1]).all()
+    table.loc[~ratio & (table.convention == "bucket"), "median"] = 0.0
+    assert lines(direction_over_k(table).axes[0])["bucket"][1] == [0, 0]
+    table.loc[ratio, ["q25", "median", "q75"]] = 0.0
+    assert direction_over_k(table).axes[1].get_ylim()[0] == 0.7
+
+
 def test_panels_show_the_medians():
     frame = directions()
     figure = direction_over_k(frame)
