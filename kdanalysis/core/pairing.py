@@ -29,6 +29,8 @@ def tops_of(side: Float[Tensor, "n c"] | Int[Tensor, " n"] | SparseTeacher) -> T
         return _known(side.ids.gather(-1, ordered.indices).long(), ordered.values).cpu()
     if side.dim() == 1:
         return side.long().unsqueeze(-1).cpu()
+    if side.shape[1] < 2 or not len(side):
+        return torch.full((len(side), 1), UNKNOWN)
     return torch.cat([_two(rows) for rows in side.split(TOGETHER)])
 
 

@@ -191,3 +191,8 @@ def test_rows_that_say_nothing_do_not_count_as_equal():
     with pytest.warns(RuntimeWarning, match="seem to be one apart") as w:
         look(STUDENT.where(there, 0.0), TEACHER.roll(1, 0).where(there, 0.0))
     assert float(re.search(r"row in ([\d.]+)%", str(w[0].message))[1]) < 20
+
+
+def test_one_class_and_no_rows_name_nothing():
+    assert tops_of(torch.ones(3, 1)).tolist() == [[-1], [-1], [-1]]
+    look(torch.ones(0, 5), torch.ones(0, 5))
