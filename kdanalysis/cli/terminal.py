@@ -39,7 +39,8 @@ def heading(source: "Source", name: object, more: str = "") -> str:
 
     cut = cut_fact(source)
     more += f" ({cut})" if cut else ""
-    return f"{name}: {counted(source.num_rows, 'sample')}, {source.info.num_classes} classes{more}"
+    classes = f"{source.info.num_classes:,} classes"
+    return f"{name}: {counted(source.num_rows, 'sample')}, {classes}{more}"
 
 
 def print_frame(frame: "pd.DataFrame", title: str = "") -> None:

@@ -106,7 +106,7 @@ def _studied(
                 f"--losses needs all of the teacher's logits, and {file} holds a few tokens a row"
             )
         study = sparse_file_study(file, student, *settings, vocabulary, names, **known.given)
-        return study, "{teacher}; {rows} rows".format(**study.facts)
+        return study, "{teacher}: {rows} rows, {known}".format(**study.facts)
     known.refuse(file)
     options = {"keys": names, "vocabulary": vocabulary}
     given = file if student is None else load_logits(file, student=student, **options)

@@ -1,5 +1,7 @@
 """Is it logits? One look for every door: files, tables, the recorder's first captured step."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -11,6 +13,8 @@ TOTALS = {1: "", 100: " (in percent)", 255: " (in 255ths)"}  # what rows of prob
 ROUNDING = 0.25  # of a total: what rounding to two digits may move the sum of a hundred classes
 EXACT = 1e-3  # of a total, where there is a single row to go by
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+BASES = (2, 10)  # of logarithms, in the place of e
+ROUNDED = 0.02  # of what rows of logarithms add up to: half precision
 ROWS_TO_LOOK = 16  # one number below 0 among them is enough
 ROWS_TO_WARN = 16  # so many rows between 0 and 1, one entry above a half, are hardly logits
 
@@ -18,8 +22,9 @@ ROWS_TO_WARN = 16  # so many rows between 0 and 1, one entry above a half, are h
 def check_logits(name: str, values: Float[Tensor, "n c"], instead: str) -> None:
     """Refuse probabilities; warn of values that are probably none of logits.
 
-    Probabilities are not negative, and each row adds up to the same total: 1, 100 or 255. Rows of
-    one value, as zeros that nobody filled in, and rows that are not finite say nothing.
+    Probabilities are not negative, and each row adds up to the same total: 1, 100 or 255. Their
+    logarithms to base e are logits, to another they are logits times a factor: b^x adds up to 1.
+    Rows of one value, as zeros that nobody filled in, and rows that are not finite say nothing.
 
     Args:
         name: of what is looked at, for the message.
@@ -27,8 +32,10 @@ def check_logits(name: str, values: Float[Tensor, "n c"], instead: str) -> None:
         instead: what to give in their place, as the last words of the message.
 
     Raises:
-        ValueError: every row that says something is one of probabilities.
+        ValueError: every row that says something is one of probabilities, or every one of the first
+            of their logarithms to base 2 or 10.
     """
+    _refuse_base(name, values[:ROWS_TO_LOOK])
     if _is_negative(values[:ROWS_TO_LOOK]) or _is_negative(values):
         return
     rows = values[_telling(values)[1]].double()
@@ -69,6 +76,22 @@ def check_dense(name: str, values: Tensor, floats: bool = True) -> None:
         raise ValueError(
             f"{name} are {values.dtype} in a {kind} tensor on {values.device.type}, need a dense "
             f"one{need}"
+        )
+
+
+def _refuse_base(name: str, values: Float[Tensor, "n c"]) -> None:
+    """Refuse logarithms of probabilities to another base than e, of more than one row."""
+    if not values.numel() or values.amax() > 0:
+        return
+    rows = values[_telling(values)[1]].double()
+    if len(rows) < 2:
+        return
+    fits = [bool(((rows * math.log(b)).logsumexp(-1).abs() <= ROUNDED).all()) for b in BASES]
+    if any(fits) and not (rows.logsumexp(-1).abs() <= ROUNDED).all():
+        base = BASES[fits.index(True)]
+        raise ValueError(
+            f"{name} are logarithms to base {base}: in all of {len(rows)} rows {base}^x adds up to "
+            f"1; multiply them by ln {base} = {math.log(base):.4f}"
         )
 
 

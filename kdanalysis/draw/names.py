@@ -16,6 +16,12 @@ def short(name: object, length: int = 16) -> str:
     return line if len(line) <= length else f"{line[: length - tail - 1]}…{line[-tail:]}"
 
 
+def said(name: object, length: int = 24) -> str:
+    """A class name in a sentence, where a number alone would be read as one of samples."""
+    line = short(name, length)
+    return f"class {line}" if line.isdecimal() else line
+
+
 def class_names(count: int, names: Sequence[str] | None) -> list[str]:
     """Names of all classes, their numbers where none are given.
 

@@ -36,6 +36,7 @@ from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, joined, unwatched, without_label
 from kdanalysis.studies.facts import class_fact, cut_fact, stated
 from kdanalysis.studies.kept import bind
+from kdanalysis.studies.pairing import doubt
 from kdanalysis.studies.setting import DEFAULTS, refusals
 from kdanalysis.studies.source import Source
 
@@ -236,12 +237,10 @@ def draw_terms(table: pd.DataFrame) -> Axes | Figure:
 def source_facts(sources: Mapping[str, Source], losses: Mapping[str, Loss]) -> dict[str, object]:
     """Return what was read, one fact a source, and what the losses are."""
     first = next(iter(sources.values()))
-    read = {
-        x.label: ", ".join(
-            filter(None, (counted(x.num_rows, "sample") + without_label(x), cut_fact(x)))
-        )
-        for x in sources.values()
-    }
+    read = {}
+    for one in sources.values():
+        rows = counted(one.num_rows, "sample") + without_label(one)
+        read[one.label] = ", ".join(filter(None, (rows, cut_fact(one), doubt(one))))
     facts = {
         "classes": class_fact(first.info.num_classes, first.info.classes),
         "without labels": ", ".join(n for n, one in sources.items() if not one.has_target),

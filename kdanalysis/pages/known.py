@@ -16,6 +16,7 @@ from kdanalysis.studies.compute import Watch, unwatched
 from kdanalysis.studies.facts import kept_facts, stated
 from kdanalysis.studies.kept import SHOWN
 from kdanalysis.studies.kept_teacher import read_kept_teacher
+from kdanalysis.studies.pairing import look_at_sides
 from kdanalysis.studies.run import tables_of
 from kdanalysis.studies.source import Source
 from kdanalysis.studies.sparse import known_at, read_known
@@ -45,8 +46,10 @@ def known_study(
         ValueError: as ``read_sparse``; or it holds draws, or logits without their logsumexp.
     """
     teacher, target = read_known(path, vocabulary, keys, kind, config)
+    doubt = look_at_sides(teacher=teacher, target=target)
     ladder, missing = known_at(teacher, temperatures, path)
     left = {
+        "likely wrong": doubt,
         "left out": missing,
         "of all tokens": "nothing: their logits are not in the file; kdanalysis truncation "
         "--student FILE shows what K tokens lose",

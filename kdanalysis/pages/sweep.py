@@ -23,6 +23,7 @@ from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, stated
 from kdanalysis.studies.opening import Given, open_source
+from kdanalysis.studies.pairing import doubt
 
 MOST_ROWS = 400  # of the table on the page; the files hold all
 BATCH, WIDE = 16_384, 2**24  # rows that are read together, and entries of them
@@ -87,6 +88,7 @@ def sweep_study(
         "weights": "high {:g}, low_top {:g}, low_other {:g}".format(*weights),
         "no gradient": NO_GRADIENT if (table.norm_kd == 0).all() else None,
         "samples left out (NaN or inf)": int(table.non_finite.iloc[0]) or None,
+        "likely wrong": doubt(source),
     }
     parts = {noun: {"": frame} for noun, frame in tables.items()}
     formats = ("csv", "parquet")

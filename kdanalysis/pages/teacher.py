@@ -33,6 +33,7 @@ from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, label_fact, left_out_fact, stated
 from kdanalysis.studies.opening import Given, open_source
+from kdanalysis.studies.pairing import doubt
 from kdanalysis.studies.run import MOST_CLASSES, embedding_fact, embedding_of
 from kdanalysis.studies.source import Source
 from kdanalysis.studies.sparse import is_sparse
@@ -79,6 +80,7 @@ def diagnose(
         "student": student_fact(source, tables.get("candidates")),
         "left out": left_out_fact(source.info.num_classes),
         "no embedding": embedding_fact(source),
+        "likely wrong": doubt(source),
     }
 
     def sections() -> list[Section]:

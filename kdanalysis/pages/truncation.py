@@ -24,6 +24,7 @@ from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, label_fact
 from kdanalysis.studies.kept import bind, ks_of
 from kdanalysis.studies.opening import Given, open_source
+from kdanalysis.studies.pairing import doubt
 from kdanalysis.studies.setting import refusals
 from kdanalysis.studies.source import Source
 
@@ -171,6 +172,7 @@ def _finished(
         "positions": POSITION if source.of_tokens else None,
         "rows left out (NaN or inf)": left_out or None,
         "left out": lacking,
+        "likely wrong": doubt(source),
     }
     return study_of(f"Truncation: {source.name}", facts, tables)
 

@@ -19,8 +19,11 @@ from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.facts import stated
+from kdanalysis.studies.pairing import look_at_sides
 from kdanalysis.studies.sparse import read_known, read_student
 from kdanalysis.studies.sweeps import as_logits
+
+KNOWN = {"logprobs": "log-probabilities", "logits": "logits"}
 
 
 def sparse_file_study(
@@ -81,14 +84,17 @@ def sparse_study(
     held, classes = int(teacher.present.sum(-1).min()), student.shape[1]
     ks = [k for k in KS if k <= min(held, classes - 1)] if ks is None else ks
     analyzers = {kind.noun: kind(classes, ks, temperatures) for kind in SPARSE}
+    doubt = look_at_sides(student=student, teacher=teacher)
     add_sparse(analyzers.values(), student, teacher)
     tables = {noun: one.table() for noun, one in analyzers.items()}
     if tables["truncation"].n.max() == 0:
         raise ValueError(nothing_finite("the student", student))
     facts = {
-        "teacher": f"{name} {teacher}".strip(),
+        "teacher": name,
+        "known": f"{KNOWN[teacher.kind]} of {teacher.ids.shape[1]:,} tokens a row at T = "
+        f"{teacher.temperature:g}",
         "rows": f"{len(student):,}",
-        "classes": str(classes),
+        "classes": f"{classes:,}",
         "K": ", ".join(map(str, ks)),
         "temperatures": ", ".join(f"{t:g}" for t in temperatures),
         "rows left out (NaN or inf)": int(tables["truncation"].non_finite.max()) or None,
@@ -97,6 +103,7 @@ def sparse_study(
         "who pays, bias against sampling, temperature, losses: they need how the tokens that are "
         "not stored share their mass"
     )
+    facts["likely wrong"] = doubt
     title = f"Truncation: {name}" if name else "Truncation of a sparse teacher"
     return study_of(title, facts, tables)
 

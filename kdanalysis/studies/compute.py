@@ -16,6 +16,7 @@ from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.core.streams import single
 from kdanalysis.studies.kept_rows import FED, feed_kept
+from kdanalysis.studies.pairing import INSTEAD, looked_at
 from kdanalysis.studies.source import Source
 
 MANY = 1e7  # logits, which take more than a second to look at
@@ -44,7 +45,8 @@ def compute(
     Under several ranks each reads its share of the rows, the first one all rows of kinds that are
     not shared, and all have the tables of all rows; in one process the share is every row. Rows
     without a label are counted in ``source.unlabelled``, those with a distribution, where that was
-    read, in ``source.soft`` too.
+    read, in ``source.soft`` too. A RuntimeWarning says where rows, or classes, of two sides seem
+    not to belong together.
 
     Args:
         source: where the columns come from.
@@ -75,6 +77,8 @@ def compute(
         if kept:
             feed_kept(watch(batches, source), group, source.info)
         else:
+            if kind == "samples":
+                batches = looked_at(batches, columns, source.paired)
             with expecting(source.num_rows * source.width):
                 feed(watch(batches, source), group, device)
         RANKS.unite([*group, unlabelled.to(device)], source.num_rows)
@@ -189,7 +193,7 @@ def look_at(batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
     """Return the batch; a ValueError where a side's rows are probabilities instead of logits."""
     for name in sorted({"teacher_logits", "student_logits"} & batch.keys()):
         logits = torch.from_numpy(np.ascontiguousarray(batch[name]))
-        check_logits(name, logits, "give logits (the logarithm of the probabilities will do)")
+        check_logits(name, logits, INSTEAD)
     return batch
 
 

@@ -231,8 +231,8 @@ def stated(facts: Mapping[str, object]) -> dict[str, object]:
 def class_fact(number: int, names: list[str] | None) -> str:
     """Return the number of classes with the first names."""
     if not names:
-        return str(number)
-    return f"{number} ({', '.join(names[:4])}{', ...' if number > 4 else ''})"
+        return f"{number:,}"
+    return f"{number:,} ({', '.join(names[:4])}{', ...' if number > 4 else ''})"
 
 
 def step_fact(steps: Any) -> str:

@@ -58,6 +58,7 @@ class Source:
         # rows without a label, and those of them with a target over the classes; known when the
         # columns have been read
         self.unlabelled = self.soft = 0
+        self.paired: dict[tuple[str, str], str] = {}  # what was warned of two sides' rows
         self.most = MOST | {"samples": most_steps}
         held = logits or regions
         self.path = held.path if run is None else run.path

@@ -17,6 +17,7 @@ from kdanalysis.core.streams import check_batch, check_temperatures, finite_rows
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
 from kdanalysis.studies.opening import as_array
+from kdanalysis.studies.pairing import look_at_sides
 
 ROWS = 65_536  # looked at together; a batch of the analyzer
 
@@ -101,7 +102,8 @@ def as_pair(student: Tensor | np.ndarray, teacher: Tensor | np.ndarray) -> tuple
     """Return both sides as tensors (n, c) of floats.
 
     Raises:
-        ValueError: as :func:`as_logits`, or they differ in shape or device.
+        ValueError: as :func:`as_logits`, they differ in shape or device, or one holds
+            probabilities.
     """
     student, teacher = as_logits(student, "student"), as_logits(teacher, "teacher")
     if student.shape != teacher.shape:
@@ -114,6 +116,7 @@ def as_pair(student: Tensor | np.ndarray, teacher: Tensor | np.ndarray) -> tuple
             f"student logits are on {student.device}, teacher logits on {teacher.device}: "
             f"need both on one device"
         )
+    look_at_sides(student=student, teacher=teacher)
     return student, teacher
 
 

@@ -62,6 +62,32 @@ def test_logits_pass(values):
         check_logits("z", values, "give z")
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(("base", "factor"), [(2, 0.6931), (10, 2.3026)])
+def test_logarithms_to_another_base_are_refused(base, factor, dtype):
+    wide = (3 * torch.randn(40, 5000)).double()
+    other = (wide.log_softmax(-1) / np.log(base)).to(dtype)
+    with pytest.raises(ValueError, match=rf"z are logarithms to base {base}: .* = {factor}$"):
+        check_logits("z", other, "give z")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (30 * torch.eye(10)[torch.arange(40) % 10] + LOGITS).log_softmax(-1),  # to any base 1
+        SOFTMAX[:1].log2(),  # one row may do so by chance
+        torch.full((40, 8), -3.0),  # 2^-3 of 8 classes: rows of one value
+        LOGITS - 20,
+        torch.where(torch.arange(40)[:, None] == 3, LOGITS - 20, SOFTMAX.log2()),
+    ],
+    ids=range(5),
+)
+def test_other_negative_logits_pass(values):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_logits("z", values, "give z")
+
+
 def test_sigmoids_are_warned_of():
     with pytest.warns(RuntimeWarning, match="z lie between 0 and 1 in all of 40 rows"):
         check_logits("z", LOGITS.sigmoid(), "give z")

@@ -308,6 +308,16 @@ def test_probabilities_are_told_from_log_probabilities_and_from_logits():
     SparseTeacher(ids, np.exp(logprobs) + np.arange(6)[:, None], kind="logits")
 
 
+@pytest.mark.parametrize("base", [2, 10])
+def test_logarithms_to_another_base_are_told_where_they_do_not_add_up(base):
+    sparse = SparseTeacher.from_logits(LOGITS, 8)
+    kept, other = sparse.logprobs / np.log(base), sparse.log_other / np.log(base)
+    with pytest.raises(ValueError, match=rf"need 1; .*to base {base} they do: .* by ln {base}$"):
+        SparseTeacher(sparse.ids, kept, other)
+    with pytest.raises(ValueError, match=r"need 1$"):
+        SparseTeacher(sparse.ids, kept - 9, other)
+
+
 def test_logits_of_half_precision_may_lie_beside_a_whole_logsumexp():
     logits = torch.from_numpy(LOGITS).round() + 200.6  # bfloat16 has whole numbers there
     order = logits.argsort(-1, descending=True)

@@ -43,8 +43,8 @@ def test_views_and_tensors_in_training_are_read_and_left_alone():
     assert (teacher == before).all()
     bfloat = torch.tensor(TEACHER).bfloat16()
     pd.testing.assert_frame_equal(
-        kd.sweep(bfloat, bfloat.roll(1, 0), (2,)),
-        kd.sweep(bfloat.double(), bfloat.double().roll(1, 0), (2,)),
+        kd.sweep(bfloat, bfloat.flip(0), (2,)),
+        kd.sweep(bfloat.double(), bfloat.double().flip(0), (2,)),
     )
 
 

@@ -13,7 +13,7 @@ from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.draw.colours import BLUE, GREY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels, top_legend
-from kdanalysis.draw.names import names_in, short
+from kdanalysis.draw.names import names_in, said, short
 from kdanalysis.draw.tables import require, state_left_out
 
 MEANS = ("entropy", "differing", "divergence", "clear")
@@ -129,7 +129,7 @@ def ambiguity_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     if len(ranked) < 2 or ranked.n.min() < IMAGES:
         return Reading(told + epochs_told(table), number)
     labels = names_in(table, names)
-    of = [short(labels[int(place)], 24) for place in ranked["class"]]
+    of = [said(labels[int(place)]) for place in ranked["class"]]
     classes = spread_told(of, ranked.differing, ranked.n)
     told = f"{told} Whether that share differs by class: {classes}."
     return Reading(told + epochs_told(table), number)

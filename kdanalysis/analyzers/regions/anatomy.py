@@ -24,7 +24,7 @@ from kdanalysis.analyzers.evidence import OPPOSITE, SEEN, Interval, agreed, ende
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.core.regions import count_regions
-from kdanalysis.draw.names import names_in, short
+from kdanalysis.draw.names import names_in, said
 from kdanalysis.draw.tables import require
 
 QUANTITIES = ("n", "value", "norm")
@@ -245,5 +245,5 @@ def _classes(table: pd.DataFrame, scale: int, names: Names) -> str:
     if len(rows) < 2:
         return ""
     labels = names_in(table, names)
-    of = [short(labels[int(place)], 24) for place in rows.index]
+    of = [said(labels[int(place)]) for place in rows.index]
     return f" Whether that share differs by class: {spread_told(of, rows.found / rows.n, images)}."

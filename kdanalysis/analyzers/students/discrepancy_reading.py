@@ -27,7 +27,7 @@ from kdanalysis.analyzers.students.seeds import (
     what_intervals_are_over,
 )
 from kdanalysis.core.wording import numeral
-from kdanalysis.draw.names import names_in, short
+from kdanalysis.draw.names import names_in, said
 from kdanalysis.draw.tables import require
 
 CALLED = {"logits": "centred logits", "probability": "softmax", "correlation": "correlation"}
@@ -157,7 +157,7 @@ def _widest(table: pd.DataFrame, names: Names) -> str:
     widest = rows.loc[rows.logits.abs().idxmax()]
     half = NormalDist().inv_cdf(1 - 0.025 / len(rows)) * widest.logits_se
     labels = names_in(table, names)
-    given, other = (short(labels[int(widest[column])]) for column in ("given", "class"))
+    given, other = (said(labels[int(widest[column])], 16) for column in ("given", "class"))
     gap = Interval(float(widest.logits), float(half))
     return (
         f" The widest gap, for {other} given {given}, {Interval(abs(gap.value), half).claim}: "

@@ -171,9 +171,8 @@ def known_reading(card: pd.DataFrame) -> Reading:
     for t in card.temperature.unique():
         one = values[t]
         parts.append(
-            f"at T = {t:g} {numeral(one['tail'], 2)} of the mass is outside the "
-            f"{numeral(one['tokens'])} known tokens of a row, and the entropy is "
-            f"{_entropy_text(one)} nats"
+            f"{numeral(one['tail'], 2)} of the mass is outside the {numeral(one['tokens'])} known "
+            f"tokens of a row at T = {t:g}, and the entropy is {_entropy_text(one)} nats"
         )
         worst = one["tail_largest"]
         numbers.append(

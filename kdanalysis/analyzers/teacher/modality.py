@@ -19,7 +19,7 @@ from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import BLUE, FAINT, GREY, SKY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, shared_legend
 from kdanalysis.draw.marks import stacked_bars
-from kdanalysis.draw.names import names_in, short
+from kdanalysis.draw.names import names_in, said, short
 from kdanalysis.draw.tables import require, state_left_out
 
 LADDER = tuple(2.0 ** (step / 2) for step in range(-2, 9))  # half octaves from 0.5 to 16
@@ -178,8 +178,7 @@ def modality_reading(table: pd.DataFrame, names: Names = None) -> Reading:
         labels = names_in(table.dropna(subset="target"), names, "target")
         first, last = rows.iloc[0], rows.iloc[-1]
         ends = (
-            f"{100 * row.several:.0f} % of {short(labels[int(row.target)], 24)}"
-            for row in (first, last)
+            f"{100 * row.several:.0f} % of {said(labels[int(row.target)])}" for row in (first, last)
         )
         claim += f" (from {' to '.join(ends)}; {rest})"
     return Reading(f"{told} {claim}.", number)

@@ -8,6 +8,7 @@ from torch import Tensor
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import Z
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.core.truncation.means import add_at_known, add_at_others, lost_sums
@@ -139,22 +140,25 @@ def bias_reading(table: pd.DataFrame) -> Reading:
         for name, n in crossing.items()
     }
     best = min(crossing, key=lambda name: (-crossing[name], CONVENTIONS.index(name)))
-    where = told[best] + _ends_told(first.loc[best])
+    where = told[best] + _ends_told(first.loc[best], count)
     sentence = (
         f"At K = {k}, {DRAWS * k} tokens sampled from the teacher take the same bytes. Sampling is "
-        f"nearer to full KD's mean gradient than {named(best)} {where}: of one token the errors "
-        f"are {first.error[SAMPLED]:.0%} and {first.error[best]:.1%} of it, of the mean over "
-        f"{rows.tokens.max():,} {last.error[SAMPLED]:.1%} and {last.error[best]:.1%}."
+        f"nearer to full KD's mean gradient than {named(best)} {where}: of one token sampling is "
+        f"{first.error[SAMPLED]:.0%} of it off and {named(best)} {first.error[best]:.1%}, of the "
+        f"mean over {rows.tokens.max():,} {last.error[SAMPLED]:.1%} and {last.error[best]:.1%}."
     )
     number = "; ".join(f"{named(name)}: {when}" for name, when in told.items())
     return Reading(sentence, f"K = {k}, means of {count:,} rows, sampling is nearer than {number}")
 
 
-def _ends_told(row: pd.Series) -> str:
+def _ends_told(row: pd.Series, count: int) -> str:
     low, high = (float(row.get(name, np.nan)) for name in CROSSING[1:])
     if np.isnan(low) or np.isnan(high):
         return " (interval unknown)"
-    return f" (95 % interval {low:,.0f} to {high:,.0f})".replace("inf", "never")
+    if np.isinf(low):
+        return ""
+    guess = f": a guess, of more than the {count:,} looked at" if low > count else ""
+    return f" (95 % interval {low:,.0f} to {high:,.0f}{guess})".replace("inf", "never")
 
 
 def middle(table: pd.DataFrame) -> int:
@@ -195,5 +199,5 @@ def error_over_tokens(table: pd.DataFrame) -> Figure:
 
 
 def _drawn(error: pd.Series) -> pd.Series:
-    """An error of 0 has no place on a logarithmic axis: a gap."""
-    return 100 * error.where(error > 0)
+    """An error of 0, or of rounding alone, has no place on a logarithmic axis: a gap."""
+    return 100 * error.where(error > NOTHING)

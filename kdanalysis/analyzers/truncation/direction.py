@@ -106,8 +106,10 @@ def summed_up(
 @TruncatedDirection.reads()
 def direction_reading(table: pd.DataFrame) -> Reading:
     """Which conventions keep direction and length of full KD at the largest K, and which do not."""
-    rows, temperature = at_first(table, "quantity", "convention", "k", "unknown", "median")
-    last = int(rows.k.max())
+    rows, temperature = at_first(table, "quantity", "convention", "k", "mean", "unknown", "median")
+    off = rows["mean"].sub(1).abs().groupby([rows.k, rows.convention]).max()
+    told = off.groupby("k").min() > NOTHING  # not where one is full KD itself, by definition
+    last = int(told.index[told].max() if told.any() else rows.k.max())
     at = rows[rows.k == last].set_index(["quantity", "convention"])
     told, kept = [], []
     for name in CONVENTIONS:
@@ -123,26 +125,50 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     number = f"T = {temperature:g}, K = {last}, median (middle half) of {n:,} rows: "
     keeps = "keeps" if len(kept) == 1 else "keep"
     head = f"At K = {last} {listed(kept)} {keeps}" if kept else f"Even K = {last} does not keep"
-    worst = at.loc["cosine"]["median"].idxmin()
-    off = ""
+    cosines = at.loc["cosine"]["median"]
+    worst = cosines.index[cosines <= cosines.min() + NOTHING].tolist()
+    shape = ""
     if (unknown := float(rows.unknown.max())) > NOTHING:
-        off = (
+        shape = (
             f" So it is where the tail that is not stored has the student's shape; with another "
             f"one full KD's own gradient may be another by {unknown:.1%} of its length."
         )
     return Reading(
         f"{head} the direction and the length of full KD for the median row (cosine at least "
-        f"{KEPT:g}, length within {STEP:.0%}, over their whole 95 % intervals); the lowest cosine "
-        f"has {named(worst)}, {median_of(at.loc[('cosine', worst)]).text()}.{off}",
+        f"{KEPT:g}, length within {STEP:.0%}, over their whole 95 % intervals); "
+        f"{listed([named(name) for name in worst])} {'has' if len(worst) == 1 else 'have'} the "
+        f"lowest cosine, {median_of(at.loc[('cosine', worst[0])]).text()}.{shape}",
         number + "; ".join(told),
     )
+
+
+def floor_of(rows: pd.DataFrame) -> float:
+    """A little below the least ratio above 0: where a logarithmic axis of ratios begins."""
+    ratios = rows.loc[rows.quantity == "ratio", [*QUARTILES]]
+    least = float(ratios[ratios > 0].min(axis=None))
+    return 0.7 * (least if least > 0 else 1.0)
+
+
+def quartiles_drawn(line: pd.DataFrame, quantity: str, floor: float) -> list[pd.Series]:
+    """Quartiles as a panel shows them: of ratios a median of 0 is a gap, a band ends at the floor.
+
+    Args:
+        line: of one convention or loss.
+        quantity: cosine or ratio.
+        floor: as ``floor_of`` gives it.
+    """
+    low, middle, high = (line[q] for q in QUARTILES)
+    if quantity == "cosine":
+        return [low, middle, high]
+    return [one.where(middle > 0) for one in (low.mask(low == 0, floor), middle, high)]
 
 
 @TruncatedDirection.picture("Cosine and norm beside full KD, against K", panels=True)
 def direction_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure:
     """Two panels over K, a line a convention: cosine to full KD, and norm over full KD's.
 
-    Lines are medians, bands the middle half of the rows, the dashed line is full KD itself.
+    Lines are medians, bands the middle half of the rows, the dashed line is full KD itself. What
+    is so by definition, the bucket of all that a sparse teacher stores, has no mark.
 
     Args:
         table: as ``TruncatedDirection.table`` gives it.
@@ -150,17 +176,22 @@ def direction_over_k(table: pd.DataFrame, temperature: float | None = None) -> F
     """
     if temperature is not None:
         table = table[table.temperature == temperature]
-    rows, chosen = at_first(table, "quantity", "convention", "k", "q25", "q75", "median")
+    columns = ("quantity", "convention", "k", "mean", "unknown", "q25", "q75", "median")
+    rows, chosen = at_first(table, *columns)
+    floor = floor_of(rows)
+    itself = (rows.unknown > NOTHING) & (rows["mean"].sub(1).abs() <= NOTHING)
     figure, axes = new_panels(1, 2, figsize=(PAGE, 3.3), sharex=True)
     for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
         ax.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         for name, look in LOOKS.items():
             line = rows[(rows.quantity == quantity) & (rows.convention == name)].sort_values("k")
-            low, middle, high = (line[q].where(line[q] != 0) for q in QUARTILES)
+            line = line.where(~itself)
+            low, middle, high = quartiles_drawn(line, quantity, floor)
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         ax.set_title(label, loc="left")
         log_axis(ax, sorted(rows.k.unique().tolist()), "{x:.0f}")
     plain_log(axes[1])
+    axes[1].set_ylim(bottom=floor)
     figure.supxlabel(
         f"K, known classes (T = {chosen:g}; line: median, band: middle half of the rows)"
         f"{state_left_out(table)}",

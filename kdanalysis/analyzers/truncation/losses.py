@@ -18,11 +18,12 @@ from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.truncation.direction import (
     COSINE_BINS,
     QUANTITIES,
+    floor_of,
+    quartiles_drawn,
     summed_up,
     tally,
 )
 from kdanalysis.analyzers.truncation.part import KS
-from kdanalysis.core.streams import QUARTILES
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import GREY
@@ -174,6 +175,7 @@ def losses_over_k(table: pd.DataFrame) -> Figure:
     """
     require(table, "quantity", "loss", "k", "q25", "q75", number="median")
     ks = sorted(table.k[table.k > 0].unique().tolist()) or [1]
+    floor = floor_of(table)
     figure, axes = new_panels(2, 1, figsize=(NARROW, 4.8), sharex=True)
     for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
         ax.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
@@ -182,13 +184,14 @@ def losses_over_k(table: pd.DataFrame) -> Figure:
             if (line.k == 0).all():
                 line = pd.concat([line.assign(k=k) for k in (ks[0], ks[-1])])
             line = line.sort_values("k")
-            low, middle, high = (line[q].where(line[q] != 0) for q in QUARTILES)
+            low, middle, high = quartiles_drawn(line, quantity, floor)
             look = line_look(place, len(line))
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         ax.set_ylabel(label)
         log_axis(ax, ks, "{x:.0f}")
     top_legend(axes[0], 2)
     plain_log(axes[1])
+    axes[1].set_ylim(bottom=floor)
     axes[1].set_xlabel(
         f"K, known classes (line: median, band: middle half of the rows){state_left_out(table)}"
     )

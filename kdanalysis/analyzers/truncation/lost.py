@@ -14,6 +14,7 @@ from kdanalysis.analyzers.truncation.part import (
     Looked,
     Truncation,
     at_first,
+    listed,
     named,
     percent,
     share_of,
@@ -21,7 +22,7 @@ from kdanalysis.analyzers.truncation.part import (
 )
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.colours import FAINT, GREY
+from kdanalysis.draw.colours import DASHES, GREY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend
 from kdanalysis.draw.marks import banded_line
 from kdanalysis.draw.tables import state_left_out
@@ -133,10 +134,11 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     }
     by = "upper end of the interval" + ", unknown tail added" * bool((rows.unknown > 0).any())
     at = f"K that loses at most {WANTED:.0%} ({by}) at T = {temperature:g}, in L2 / L1: "
-    number = at + "; ".join(
-        f"{named(name)} {' / '.join(str(k or f'more than {last}') for k in of.values())}"
-        for name, of in found.items()
-    )
+    answers: dict[str, list[str]] = {}
+    for name, of in found.items():
+        answer = " / ".join(str(k or f"more than {last}") for k in of.values())
+        answers.setdefault(answer, []).append(named(name))
+    number = at + "; ".join(f"{listed(names)} {answer}" for answer, names in answers.items())
     best = str(at_last.loc["l1"].share.idxmin())
     taken = found[best]["l1"]
     l2, l1 = at_last.loc[("l2", best)], at_last.loc[("l1", best)]
@@ -187,7 +189,7 @@ def lost_by_k(table: pd.DataFrame) -> pd.DataFrame:
 def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure:
     """Three panels over K, a line a convention: L2, L1 and KL value that are lost, in percent.
 
-    Bands are intervals of 95 percent, the light line is 5 percent. The axis of values is linear
+    Bands are intervals of 95 percent, the dotted line is 5 percent. The axis of values is linear
     between -10 and 10 percent and logarithmic beyond; below 0 the convention's loss is larger.
 
     Args:
@@ -197,14 +199,17 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
     if temperature is not None:
         table = table[table.temperature == temperature]
     rows, chosen = at_first(table, "measure", "convention", "k", "low", "high", "unknown", "share")
+    off = rows[rows.measure == "l1"].unknown.max()
+    whole = not off > NOTHING  # else the bucket of all stored tokens loses nothing by definition
     figure, axes = new_panels(1, 3, figsize=(PAGE, 3.3), sharex=True)
     for ax, (measure, label) in zip(axes, MEASURES.items(), strict=True):
-        ax.axhline(100 * WANTED, color=FAINT, linewidth=1.2, zorder=0)
         for name, look in LOOKS.items():
             line = rows[(rows.measure == measure) & (rows.convention == name)].sort_values("k")
-            line = line.where((line.share.abs() > NOTHING) | (measure == "value"))
+            line = line.where((line.share.abs() > NOTHING) | (measure == "value") & whole)
             low, middle, high = (100 * line[x] for x in ("low", "share", "high"))
             banded_line(ax, line.k, middle, low, high, label=name, **look)
+        look = {"color": GREY, "linewidth": 1.2, "linestyle": DASHES[2], "zorder": 0}
+        ax.axhline(100 * WANTED, label=f"{WANTED:.0%}", **look)
         ax.set_title(f"lost {label}", loc="left")
         log_axis(ax, sorted(rows.k.unique().tolist()), "{x:.0f}")
     lengths = 100 * rows[["low", "high"]][rows.measure != "value"]
@@ -218,9 +223,8 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
     axes[2].set_yscale("symlog", linthresh=10)
     axes[2].yaxis.set_major_formatter("{x:g}")
     axes[0].set_ylabel("lost share of full KD's (%)")
-    off = rows[rows.measure == "l1"].unknown.max()
-    said = f"; unknown tail: up to {off:.0%} off in L1" if off > NOTHING else ""
+    said = "" if whole else f"; unknown tail: up to {off:.0%} off in L1"
     label = f"K, known classes (T = {chosen:g}{said}){state_left_out(table)}"
     figure.supxlabel(label, fontsize=10)
-    shared_legend(figure, axes[0], "upper center", ncols=4)
+    shared_legend(figure, axes[0], "upper center", ncols=5)
     return figure

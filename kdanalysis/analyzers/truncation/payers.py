@@ -14,6 +14,7 @@ from kdanalysis.analyzers.truncation.part import (
     Looked,
     Truncation,
     at_first,
+    percent,
     share_of,
     share_with_ends,
 )
@@ -216,14 +217,15 @@ def payers_by_group(table: pd.DataFrame, k: int | None = None) -> Figure:
             error = [ends.share - ends.low, ends.high - ends.share]
             look = {"fmt": shown["marker"], "color": shown["color"], "elinewidth": 1.2}
             ax.errorbar(x, ends.share, error, label=convention, **look)
-        ax.set_xticks(range(len(names)), labels=[f"{n}: {p:.0%}" for n, p in parts.items()])
+        ax.set_xticks(range(len(names)), labels=[f"{n}: {percent(p, 0)}" for n, p in parts.items()])
         ax.set_title({"entropy": "teacher's entropy\n(nats)"}.get(kind, kind), loc="left")
         slant_ticks(ax)
         ax.grid(axis="y", color=FAINT, linewidth=0.6)
         ax.set_xlim(-0.6, len(names) - 0.4)
     plain_log(axes[0, 0])
     axes[0, 0].set_ylabel("gradient lost, L1 (%)")
-    said = f"group: its part of the rows (K = {chosen}, T = {temperature:g}; bars: 95 percent)"
+    few = f"; no mark: below {FEW} rows" if (rows.n < FEW).any() else ""
+    said = f"group: its part of the rows (K = {chosen}, T = {temperature:g}; bars: 95 percent{few})"
     figure.supxlabel(said + state_left_out(table), fontsize=10)
     shared_legend(figure, axes[0, 0], "upper center", ncols=4)
     return figure

@@ -8,7 +8,8 @@ from torch import Tensor
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import Interval, Z, share_of
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named, percent
+from kdanalysis.analyzers.truncation.lost import NOTHING
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, listed, named, percent
 from kdanalysis.core.sparse_tail import tail_bounds
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.draw.axes import log_axis
@@ -87,16 +88,17 @@ class TruncatedTemperature(Truncation):
 def temperature_reading(table: pd.DataFrame) -> Reading:
     """What a cache of the first temperature knows of the tail at the last one; who opposes KD."""
     require(table, "temperature", "k", "least", "most", *OPPOSED, "clamped", number="mass")
-    last = int(table.k.max())
+    last = telling_k(table)
     rows = table[table.k == last]
     first, end = rows.iloc[0], rows.iloc[-1]
     n = int(first.n)
     against = {name: round(float(end[f"opposed_{name}"]) * n) for name in CONVENTIONS}
-    worst = max(against, key=against.get)
+    most = max(against.values())
+    worst = [named(name) for name, count in against.items() if count == most]
     opposed = (
-        f"{named(worst)} opposes full KD in {against[worst]:,} of {n:,} rows "
-        f"({share_of(against[worst] / n, n)})"
-        if against[worst]
+        f"{listed(worst)} {'opposes' if len(worst) == 1 else 'oppose'} full KD in {most:,} of "
+        f"{n:,} rows ({share_of(most / n, n)})"
+        if most
         else f"no convention opposes full KD in any of {n:,} rows"
     )
     clamped = round(float(end.clamped) * n)
@@ -124,6 +126,12 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     )
 
 
+def telling_k(table: pd.DataFrame) -> int:
+    """The largest K whose bounds leave something open: one class outside has all of the tail."""
+    told = table[table.most - table.least > NOTHING * table.most]
+    return int((table if told.empty else told).k.max())
+
+
 @TruncatedTemperature.picture(
     "Tail with its bounds, and gradients that oppose full KD", panels=True
 )
@@ -132,7 +140,7 @@ def tail_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
 
     Args:
         table: as ``TruncatedTemperature.table`` gives it.
-        k: which K to draw; the largest if None.
+        k: which K to draw; the largest whose bounds leave something open if None.
 
     Raises:
         ValueError: the table lacks the K.
@@ -141,7 +149,7 @@ def tail_over_temperature(table: pd.DataFrame, k: int | None = None) -> Figure:
     there = sorted(table.k.unique().tolist())
     if k is not None and k not in there:
         raise ValueError(f"the table has no K = {k}, it has {there}")
-    chosen = there[-1] if k is None else k
+    chosen = telling_k(table) if k is None else k
     rows = table[table.k == chosen].sort_values("temperature")
     stored = table.temperature.iloc[0]
     figure, (tail, against) = new_panels(2, 1, figsize=(PAGE, 4.8), sharex=True)

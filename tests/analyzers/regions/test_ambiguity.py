@@ -129,7 +129,7 @@ def test_the_sentence_follows_the_table():
     frame.loc[(frame["class"] == 7).fillna(False), ["n", "differing"]] = 40, 1.0
     told = ambiguity_reading(frame).sentence
     assert "are more ambiguous is seen: 60% of their cells differ" in told
-    assert "differs by class: seen (from 40 % of 0 to 100 % of 7;" in told
+    assert "differs by class: seen (from 40 % of class 0 to 100 % of class 7;" in told
 
 
 def test_classes_of_few_images_are_not_named_and_not_drawn_beside_larger_ones():

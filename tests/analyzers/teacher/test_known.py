@@ -127,7 +127,10 @@ def test_readings_and_picture_say_what_the_tables_hold():
     found, table = known_card(ladder, torch.from_numpy(TARGET)), known_mass(ladder)
     values = found.set_index(["temperature", "quantity"]).value
     said = known_reading(found)
-    assert f"at T = 2 {values[2.0, 'tail']:.2g} of the mass is outside the 6 known" in said.sentence
+    outside = (
+        f"{values[2.0, 'tail']:.2g} of the mass is outside the 6 known tokens of a row at T = 2"
+    )
+    assert outside in said.sentence
     assert f"tokens of {values[1.0, 'label_known']:.1%} of the rows" in said.sentence
     assert f"T = 1: tail {values[1.0, 'tail']:.2g}" in said.number
     enough = table[(table.temperature == 1) & (table["mean"] >= 0.9)].k

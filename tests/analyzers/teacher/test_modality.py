@@ -90,6 +90,8 @@ def example(shares: list[float], n: int = 100) -> pd.DataFrame:
 def test_the_sentence_says_whether_classes_differ_by_more_than_chance():
     sentence, number = modality_reading(example([0.1, 0.5, 0.3]), ["a", "b", "c"])
     assert "differs by class: seen (from 10 % of a to 50 % of b; chi-square" in sentence
+    unnamed = modality_reading(example([0.1, 0.5, 0.3])).sentence
+    assert "(from 10 % of class 0 to 50 % of class 1; chi-square" in unnamed
     assert number.startswith("30.0 ± 5.4 % of samples with two peaks or more")
     assert number.endswith("GDKD-auto would choose k = 4.2 at T = 4, cap 9")
     assert "by class: not seen" in modality_reading(example([0.3, 0.31, 0.29])).sentence

@@ -103,9 +103,14 @@ def example(crossing: float = 90.0) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("crossing", "words"),
     [
-        (90.0, 'than "bucket" from 180 tokens on (95 % interval 90 to never): of one token the'),
-        (900.0, '"bucket" nowhere up to 1,000 tokens'),
-        (np.inf, '"renormalise" nowhere up to 1,000 tokens'),
+        (90.0, 'than "bucket" from 180 tokens on (95 % interval 90 to never): of one token sam'),
+        (
+            90.0,
+            'sampling is 100% of it off and "bucket" 10.0%, of the mean over 1,000 3.2% and 0.3%.',
+        ),
+        (900.0, '"bucket" nowhere up to 1,000 tokens (95 % interval 900 to never): of'),
+        (3e3, "(95 % interval 3,000 to never: a guess, of more than the 1,000 looked at)"),
+        (np.inf, '"renormalise" nowhere up to 1,000 tokens: of one token'),
         (0.5, '"bucket" at once'),
     ],
 )
@@ -121,5 +126,8 @@ def test_curves_are_the_errors():
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["K = 8", "K = 32", "K = 128"]
     drawn = lines(figure.axes[1])
     rows = frame[(frame.k == 32) & (frame.way == "sampling")]
+    none = example()
+    none.loc[none.way == "bucket", "error"] = 1e-12
+    assert np.isnan(lines(error_over_tokens(none).axes[1])["bucket"][1]).all()
     assert drawn["sampling 2 K tokens"] == ([1, 10, 100, 1000], pytest.approx(100 * rows.error))
     assert smallest_font(figure) >= 9

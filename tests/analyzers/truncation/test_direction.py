@@ -81,12 +81,49 @@ def directions(cosine: float = 0.999, unknown: float = 0.0) -> pd.DataFrame:
 def test_the_sentence_says_who_keeps_the_direction():
     sentence = direction_reading(directions()).sentence
     assert sentence.startswith('At K = 64 "renormalise", "bucket" and "none" keep the direction')
-    assert 'the lowest cosine has "teacher", 0.799 ± 0.002' in sentence
+    assert '"teacher" has the lowest cosine, 0.799 ± 0.002' in sentence
     assert direction_reading(directions(0.9)).sentence.startswith("Even K = 64 does not keep")
     assert "of 300 rows" in direction_reading(directions()).number
     assert "not stored" not in sentence
     off = direction_reading(directions(unknown=0.025)).sentence
     assert off.endswith("full KD's own gradient may be another by 2.5% of its length.")
+
+
+def test_conventions_that_point_alike_are_named_together():
+    table = directions()
+    numbers = ["mean", "q25", "median", "q75"]
+    of = {name: table.convention == name for name in ("none", "teacher")}
+    table.loc[of["none"], numbers] = table.loc[of["teacher"], numbers].to_numpy() + 1e-9
+    sentence = direction_reading(table).sentence
+    assert '"none" and "teacher" have the lowest cosine, 0.799 ± 0.002' in sentence
+
+
+def test_a_k_at_which_a_convention_is_full_kd_itself_is_no_finding():
+    table = directions()
+    itself = (table.convention == "bucket") & (table.k == 64)
+    table.loc[itself, ["mean", "q25", "median", "q75"]] = 1.0
+    assert direction_reading(table).sentence.startswith('At K = 8 "renormalise", "bucket" and')
+    for unknown, gap in ((0.0, False), (0.1, True)):
+        axes = direction_over_k(table.assign(unknown=unknown)).axes
+        ends = [lines(ax)["bucket"][1][-1] for ax in axes]
+        assert [end != end for end in ends] == [gap, gap]
+    everywhere = table[table.k == 64]
+    assert direction_reading(everywhere).sentence.startswith("At K = 64")
+
+
+def test_a_band_that_reaches_no_norm_ends_at_the_bottom():
+    table = directions()
+    ratio = table.quantity == "ratio"
+    table.loc[ratio & (table.convention == "bucket"), "q25"] = 0.0
+    table.loc[ratio & (table.convention == "none"), ["q25", "median"]] = 0.0
+    axes = direction_over_k(table).axes
+    band = axes[1].collections[CONVENTIONS.index("bucket")].get_paths()[0].vertices[:, 1]
+    assert axes[1].get_ylim()[0] == band.min() == pytest.approx(0.7 * 1.04)
+    assert np.isnan(lines(axes[1])["none"][1]).all()
+    table.loc[~ratio & (table.convention == "bucket"), "median"] = 0.0
+    assert lines(direction_over_k(table).axes[0])["bucket"][1] == [0, 0]
+    table.loc[ratio, ["q25", "median", "q75"]] = 0.0
+    assert direction_over_k(table).axes[1].get_ylim()[0] == 0.7
 
 
 def test_panels_show_the_medians():

@@ -117,7 +117,10 @@ def test_the_sentence_names_convention_and_k():
         "2.5% (2.3% to 2.8%) in L2 (500 rows)"
     )
     assert "That L2 flatters the tail is seen." in reading.sentence
-    assert '"bucket" 32 / more than 32' in reading.number
+    assert reading.number.endswith(
+        '"renormalise", "none" and "teacher" more than 32 / more than 32; '
+        '"bucket" 32 / more than 32'
+    )
     other = lost_reading(example("none", flatters=False))
     assert other.sentence.startswith('To lose at most 5% in L1, take "none" with K = 16: of')
     assert "That L2 flatters the tail is seen not to hold." in other.sentence
@@ -154,9 +157,19 @@ def test_curves_are_the_shares():
             ks, shares = lines(ax)[name]
             assert ks == [8, 16, 32]
             assert shares == pytest.approx(100 * rows.share)
+    assert lines(figure.axes[0])["5%"][1] == [5, 5]
     assert smallest_font(figure) >= 9
     assert "T = 1" in figure.get_supxlabel()
     assert "T = 2" in lost_over_k(frame, 2.0).get_supxlabel()
+
+
+@pytest.mark.parametrize("unknown", [0.0, 0.1])
+def test_the_bucket_of_all_stored_tokens_has_no_mark(unknown):
+    frame = example().assign(unknown=unknown)
+    frame.loc[(frame.k == 32) & (frame.convention == "bucket"), ["share", "low", "high"]] = 0.0
+    drawn = [lines(ax)["bucket"][1][-1] for ax in lost_over_k(frame).axes]
+    gaps = [value != value for value in drawn]
+    assert gaps == [True, True, unknown > 0]  # a value of 0 has a place, where it is no definition
 
 
 def test_a_share_of_nothing_has_no_sign():

@@ -131,6 +131,10 @@ def test_marks_are_the_shares_and_small_groups_have_none():
     assert marks["none"] == pytest.approx(100 * rows.share.to_numpy())
     assert np.isnan(position.containers[0].lines[0].get_ydata().astype(float)).all()
     assert [label.get_text() for label in entropy.get_xticklabels()] == ["0-0.1: 50%", "2-4: 50%"]
+    assert "no mark: below 20 rows" in figure.get_supxlabel()
     assert smallest_font(figure) >= 9
+    small = payers_by_group(table[table.n >= 20].assign(of_rows=0.004), 64)
+    assert small.axes[0].get_xticklabels()[0].get_text() == "0-0.1: 0.4%"
+    assert "no mark" not in small.get_supxlabel()
     with pytest.raises(ValueError, match=r"the table has no K = 5, it has \[8, 32, 64\]"):
         payers_by_group(table, 5)

@@ -91,6 +91,10 @@ def example(most: float = 0.9, opposed: float = 0.2, error: float = 0.01) -> pd.
             example(),
             'At T = 4 and K = 64 "none" opposes full KD in 40 of 200 rows (20.0 ± 6.1',
         ),
+        (
+            example().assign(opposed_teacher=[0.0, 0.0, 0.2, 0.2]),
+            '"none" and "teacher" oppose full KD in 40 of 200 rows',
+        ),
         (example(opposed=0.0), "no convention opposes full KD in any of 200 rows"),
         (example(), "is below 0 in 10 (5.0 ± 4.1 %), which a clamp at 0 would silence"),
     ],
@@ -98,6 +102,14 @@ def example(most: float = 0.9, opposed: float = 0.2, error: float = 0.01) -> pd.
 def test_the_sentence_follows_the_table(table, words):
     assert words in temperature_reading(table).sentence
     assert "T = 4: tail 60.0%, known to be 50.0% to" in temperature_reading(table).number
+
+
+def test_a_k_whose_bounds_are_one_number_is_no_finding():
+    table = example()
+    known = table.assign(least=table.least.where(table.k == 8, table.most))
+    assert "At T = 4 and K = 8 " in temperature_reading(known).sentence
+    assert tail_over_temperature(known).axes[1].get_xlabel() == "temperature T (K = 8)"
+    assert tail_over_temperature(known, 64).axes[1].get_xlabel() == "temperature T (K = 64)"
 
 
 def test_one_temperature_has_no_sentence_about_the_cache():

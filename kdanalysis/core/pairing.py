@@ -1,0 +1,149 @@
+"""Do the rows of two sides belong together, and their classes? What the most probable ones say.
+
+Two errors leave every shape right: rows one apart, as logits beside labels that were shifted for
+the next token, and classes numbered otherwise, as by another tokenizer. Both show where the sides
+agree far more often once the one is undone. A side that repeats the token it reads, as networks do
+before they are trained, agrees with its neighbour too, but not in the second most probable class.
+"""
+
+from collections import Counter
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.core.warn import warn
+
+ROWS = 256  # looked at, from the first on
+TOGETHER = 16  # rows that are made wider at once
+SURE, LIKELY = 6.0, 3.0  # standard errors of a difference of two counts
+UNKNOWN = -1  # a class where the largest logits are equal or NaN: it is no other's
+Tops = Int[Tensor, "n _"]
+
+
+def tops_of(side: Float[Tensor, "n c"] | Int[Tensor, " n"] | SparseTeacher) -> Tops:
+    """Return the two most probable classes of every row, as many as are known; of labels one."""
+    if isinstance(side, SparseTeacher):
+        ordered = side.inside().topk(min(2, side.ids.shape[-1]))
+        return _known(side.ids.gather(-1, ordered.indices).long(), ordered.values).cpu()
+    if side.dim() == 1:
+        return side.long().unsqueeze(-1).cpu()
+    if side.shape[1] < 2 or not len(side):
+        return torch.full((len(side), 1), UNKNOWN)
+    return torch.cat([_two(rows) for rows in side.split(TOGETHER)])
+
+
+def warn_of_mispairing(names: tuple[str, str], one: Tops, other: Tops) -> str:
+    """Give a RuntimeWarning where rows or classes of two sides seem not to belong together.
+
+    And return its text; nothing where they do.
+
+    Args:
+        names: of the sides.
+        one: the most probable classes of the rows, as ``tops_of`` gives them.
+        other: of as many rows.
+    """
+    found = _apart(names, one, other)
+    if found is None and min(one.shape[1], other.shape[1]) > 1:
+        found = _renamed(names, one, other)
+    if found is not None:
+        warn(found)
+    return found or ""
+
+
+def _apart(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
+    """Say that rows are one apart, where the row before or after agrees far more often."""
+    rows = len(one)
+    if rows < 3:
+        return None
+    hits = {d: _same(one[1:-1], other[1 + d : rows - 1 + d]) for d in (-1, 0, 1)}
+    best = max((-1, 1), key=lambda d: int(hits[d][0].sum()))
+    if not all(_more(hits[best][0], hits[d][0], n) for d, n in ((0, SURE), (-best, LIKELY))):
+        return None
+    alone = len(hits[0]) == 1  # nothing tells a side that repeats the token it reads
+    if not (alone or _more(hits[best][1], hits[0][1], LIKELY)):
+        return None
+    here, there = (float(hits[d][0].float().mean()) for d in (0, best))
+    return (
+        f"the rows of {names[0]} and {names[1]} seem to be one apart: the {names[0]}'s most "
+        f"probable class is the {names[1]}'s of the same row in {here:.1%} of {rows} rows "
+        f"({_chance(one, other)[0]:.1%} where rows are unrelated), and of the row "
+        f"{'before' if best < 0 else 'after'} in {there:.1%}; need both sides of one sample, or "
+        f"token, in one row{' (or one side repeats the token that it reads)' if alone else ''}"
+    )
+
+
+def _renamed(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
+    """Say that classes are numbered otherwise, where renaming those of every other row does it."""
+    names_of = _matched(one[::2, 0].tolist(), other[::2, 0].tolist())
+    plain, other = one[1::2], other[1::2]
+    named = torch.tensor([[names_of.get(c, UNKNOWN) for c in row] for row in plain.tolist()])
+    if not len(named):
+        return None
+    hits, before, chance = _same(named, other), _same(plain, other), _chance(named, other)
+    for rank, errors in enumerate((SURE, LIKELY)):
+        expected = len(other) * chance[rank]
+        beyond = float(hits[rank].sum()) - expected > errors * max(expected, 1.0) ** 0.5
+        if not (beyond and _more(hits[rank], before[rank], errors)):
+            return None
+    plainly, matched = (float(found[0].float().mean()) for found in (before, hits))
+    return (
+        f"{names[0]} and {names[1]} seem to number their classes otherwise: the most probable one "
+        f"is the same in {plainly:.1%} of {len(other)} rows, and in {matched:.1%} once each class "
+        f"of the {names[0]} is numbered as the rows between have it ({chance[0]:.1%} where sides "
+        f"are unrelated); need one tokenizer, or one order of the classes"
+    )
+
+
+def _two(rows: Float[Tensor, "n c"]) -> Tops:
+    """The two largest of every row; one pass each, where sorting takes some twenty."""
+    numbers = rows.detach().float().cpu()
+    both = []
+    for row in numbers.numpy():  # which is in the cache when the second one is looked for
+        first = int(row.argmax())
+        sides = (row[:first], 0), (row[first + 1 :], first + 1)
+        others = [start + int(part.argmax()) for part, start in sides if len(part)]
+        both.append((first, max(others, key=row.__getitem__)))
+    classes = torch.tensor(both)
+    return _known(classes, numbers.gather(-1, classes))
+
+
+def _known(classes: Tops, values: Float[Tensor, "n _"]) -> Tops:
+    """Return the classes, unknown in rows whose largest numbers are equal, or not finite."""
+    told = values.isfinite().all(-1) & (values[:, 0] != values[:, -1])
+    return classes.where(told.unsqueeze(-1) | (values.shape[1] == 1), UNKNOWN)
+
+
+def _same(one: Tops, other: Tops) -> Bool[Tensor, "_ n"]:
+    """Whether both name the same class, rank by rank, as far as both have one."""
+    ranks = min(one.shape[1], other.shape[1])
+    one, other = one[:, :ranks], other[:, :ranks]
+    return ((one == other) & (one >= 0)).t()
+
+
+def _more(hits: Bool[Tensor, " n"], fewer: Bool[Tensor, " n"], errors: float) -> bool:
+    """Whether one happens in more rows than the other, beyond so many standard errors."""
+    gained, lost = int((hits & ~fewer).sum()), int((fewer & ~hits).sum())
+    return gained - lost > errors * (gained + lost) ** 0.5
+
+
+def _chance(one: Tops, other: Tops) -> list[float]:
+    """How often unrelated rows of the same classes name the same, rank by rank."""
+    found = []
+    for mine, theirs in zip(one.t().tolist(), other.t().tolist(), strict=False):
+        counts, others = Counter(mine), Counter(theirs)
+        pairs = sum(count * others[c] for c, count in counts.items() if c >= 0)
+        found.append(pairs / (len(mine) * len(theirs)))
+    return found
+
+
+def _matched(one: list[int], other: list[int]) -> dict[int, int]:
+    """Return for each class its one partner, those met together most often first."""
+    partner: dict[int, int] = {}
+    taken: set[int] = set()
+    for (mine, theirs), _ in Counter(zip(one, other, strict=True)).most_common():
+        if mine not in partner and theirs not in taken and min(mine, theirs) >= 0:
+            partner[mine] = theirs
+            taken.add(theirs)
+    return partner

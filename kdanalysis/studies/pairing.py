@@ -1,0 +1,81 @@
+"""Looking at the first rows of a study: are they logits, and do its sides belong together?"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdanalysis.core.logits import check_logits
+from kdanalysis.core.pairing import ROWS, Tops, tops_of, warn_of_mispairing
+from kdanalysis.core.ranks import RANKS
+from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.studies.source import Source
+
+PAIRS = (("student", "teacher"), ("teacher", "target"))
+COLUMNS = {"student": "student_logits", "teacher": "teacher_logits", "target": "target"}
+INSTEAD = "give logits (the logarithm of the probabilities will do)"
+
+
+def look_at_sides(**sides: Tensor | SparseTeacher | None) -> str:
+    """Warn where the first rows of two sides seem not to belong together, and return the warning.
+
+    Args:
+        sides: of student, teacher and target those there are.
+
+    Raises:
+        ValueError: a side holds probabilities instead of logits.
+    """
+    given = {name: one for name, one in sides.items() if one is not None}
+    for name, one in given.items():
+        if isinstance(one, Tensor) and one.dim() == 2:
+            check_logits(f"{name} logits", one, INSTEAD)
+    looked = {name: tops_of(one[:ROWS]) for name, one in given.items()}
+    there = [pair for pair in PAIRS if looked.keys() >= {*pair}]
+    told = [warn_of_mispairing(pair, *(looked[name] for name in pair)) for pair in there]
+    return "; ".join(filter(None, told))
+
+
+def looked_at(
+    batches: Iterable[Mapping[str, np.ndarray]],
+    columns: Sequence[str],
+    seen: dict[tuple[str, str], str],
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """Yield batches, and warn where the first rows of two sides seem not to belong together.
+
+    Args:
+        batches: columns by name.
+        columns: which of them there are.
+        seen: what was warned of, by pair; those that were looked at before are looked at no more,
+            and these are added.
+    """
+    new = [p for p in PAIRS if p not in seen and {COLUMNS[name] for name in p} <= {*columns}]
+    seen.update(dict.fromkeys(new, ""))
+    names = dict.fromkeys(name for pair in new for name in pair) if RANKS.first else ()
+    parts: dict[str, list[Tops]] = {name: [] for name in names}
+    left = ROWS if parts else 0
+    for batch in batches:
+        if left > 0:
+            for name, tops in parts.items():
+                rows = np.ascontiguousarray(batch[COLUMNS[name]][:left])
+                tops.append(tops_of(torch.from_numpy(rows)))
+            left -= len(tops[-1])
+            if left <= 0:
+                _judge(new, parts, seen)
+        yield batch
+    if 0 < left < ROWS:
+        _judge(new, parts, seen)
+
+
+def doubt(source: Source) -> str:
+    """Return what was warned of: rows of two sides that seem not to belong together."""
+    return "; ".join(filter(None, source.paired.values()))
+
+
+def _judge(
+    pairs: Iterable[tuple[str, str]],
+    parts: Mapping[str, list[Tops]],
+    seen: dict[tuple[str, str], str],
+) -> None:
+    for pair in pairs:
+        seen[pair] = warn_of_mispairing(pair, *(torch.cat(parts[name]) for name in pair))
