@@ -110,14 +110,14 @@ def nothing_finite(what: object, *sides: Float[Tensor, "n c"]) -> str:
 def top_of_finite(logits: Float[Tensor, "n c"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
     """Return the class of the largest logit, as ``top`` does, and True for rows without NaN or inf.
 
-    Some rows at a time, which are made wider and looked at twice while they are in the cache.
+    On a processor some rows at a time, which are made wider and looked at twice while they are in
+    the cache.
     """
-    tops, sums = [], []
-    for rows in map(single, logits.split(max(1, CACHED // logits.shape[1]))):
-        tops.append(top(rows))
-        sums.append(rows.sum(-1))
-    finite = torch.cat(sums).isfinite()
-    return torch.cat(tops), finite if finite.all() else finite_rows(logits)
+    several = max(1, CACHED // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+    parts = [(top(rows), rows.sum(-1)) for rows in map(single, logits.split(several))]
+    tops, sums = map(torch.cat, zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
+    finite = sums.isfinite()
+    return tops, finite if finite.all() else finite_rows(logits)
 
 
 def single(column: Tensor) -> Tensor:
