@@ -194,7 +194,7 @@ class Bins:
 
         With the sums of each bin its values are taken as even around their mean, as far as the
         nearer edge: exact where all of them stand at one, such as the end of a range. With those of
-        their squares no farther than their deviation says: exact where all of them are equal.
+        their squares no farther than their deviation says: to rounding where all of them are equal.
         """
         total = counts.cumsum(-1)
         whole = total[..., -1:]

@@ -74,7 +74,7 @@ def test_squares_of_the_bins_make_equal_values_exact_wherever_they_stand(value, 
     values, group = torch.full((n,), value, dtype=torch.float64), torch.zeros(n, dtype=torch.long)
     counts, *moments = torch.zeros(3, 1, BINS.size, dtype=torch.float64)
     BINS.add(counts, values, group, moments)
-    assert BINS.quantiles(counts, {"q": q}, moments)["q"].item() == pytest.approx(value, abs=1e-7)
+    assert BINS.quantiles(counts, {"q": q}, moments)["q"].item() == pytest.approx(value, abs=1e-6)
 
 
 def test_values_that_fill_a_bin_evenly_are_so_with_sums_and_squares_too():
