@@ -60,14 +60,21 @@ class ByStep(Analyzer):
             state.view(-1, *value.shape[1:]).index_add_(0, touched, added)
 
     def count_rows(
-        self, state: str, bins: Bins, row: Int[Tensor, " k"], values: Float[Tensor, "k v"]
+        self,
+        state: str,
+        bins: Bins,
+        row: Int[Tensor, " k"],
+        values: Float[Tensor, "k v"],
+        moments: str | None = None,
     ) -> None:
         """Count values in the bins of their row and column of a state, as :meth:`add_rows` adds.
 
-        A value that is NaN is not counted.
+        A value that is NaN is not counted. A state of ``moments`` gets their sums and those of
+        their squares, each as ``state`` has its counts.
         """
         group = row.unsqueeze(-1) * values.shape[1] + torch.arange(values.shape[1]).to(row)
-        bins.add(getattr(self, state), values, group)
+        more = tuple(getattr(self, moments)) if moments else ()
+        bins.add(getattr(self, state), values, group, more)
 
     @property
     def epoch(self) -> Float[Tensor, " s"]:

@@ -110,14 +110,14 @@ def nothing_finite(what: object, *sides: Float[Tensor, "n c"]) -> str:
 def top_of_finite(logits: Float[Tensor, "n c"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
     """Return the class of the largest logit, as ``top`` does, and True for rows without NaN or inf.
 
-    Some rows at a time, which are made wider and looked at twice while they are in the cache.
+    On a processor some rows at a time, which are made wider and looked at twice while they are in
+    the cache.
     """
-    tops, sums = [], []
-    for rows in map(single, logits.split(max(1, CACHED // logits.shape[1]))):
-        tops.append(top(rows))
-        sums.append(rows.sum(-1))
-    finite = torch.cat(sums).isfinite()
-    return torch.cat(tops), finite if finite.all() else finite_rows(logits)
+    several = max(1, CACHED // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+    parts = [(top(rows), rows.sum(-1)) for rows in map(single, logits.split(several))]
+    tops, sums = map(torch.cat, zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
+    finite = sums.isfinite()
+    return tops, finite if finite.all() else finite_rows(logits)
 
 
 def single(column: Tensor) -> Tensor:
@@ -159,19 +159,20 @@ class Bins:
         counts: Float[Tensor, "*g b"],
         values: Float[Tensor, "*s"],
         group: Int[Tensor, "*#s"],
-        sums: Float[Tensor, "*g b"] | None = None,
+        moments: Sequence[Float[Tensor, "*g b"]] = (),
     ) -> None:
         """Add the values to the contiguous ``counts`` of their groups, numbered over ``*g``.
 
         NaN is in no bin. It takes as long as there are values, however many counters there are.
-        ``sums`` gets what the values of each bin add up to, infinite ones as 0.
+        ``moments`` get what the values of each bin add up to, then their squares; infinite ones
+        as 0.
         """
         place = group * self.size + self.index(values)
         flat = place.flatten().to(counts.device)
         known = values.eq(values).to(counts).expand_as(place)
         counts.view(-1).scatter_add_(0, flat, known.flatten())
-        if sums is not None:
-            finite = values.nan_to_num(0.0, 0.0, 0.0).to(sums).expand_as(place)
+        for power, sums in enumerate(moments, 1):
+            finite = values.nan_to_num(0.0, 0.0, 0.0).to(sums).pow(power).expand_as(place)
             sums.view(-1).scatter_add_(0, flat, finite.flatten())
 
     def quantile(self, counts: Float[Tensor, "*s b"], q: float) -> Float[Tensor, "*s"]:
@@ -187,12 +188,13 @@ class Bins:
         self,
         counts: Float[Tensor, "*s b"],
         qs: Mapping[str, float],
-        sums: Float[Tensor, "*s b"] | None = None,
+        moments: Sequence[Float[Tensor, "*s b"]] = (),
     ) -> dict[str, Float[Tensor, "*s"]]:
         """Several quantiles by name, as :meth:`quantile` reads each.
 
-        With the ``sums`` of each bin its values are taken as even around their mean, as far as the
-        nearer edge: exact where all of them are equal, as at the end of a range that many reach.
+        With the sums of each bin its values are taken as even around their mean, as far as the
+        nearer edge: exact where all of them stand at one, such as the end of a range. With those of
+        their squares no farther than their deviation says: to rounding where all of them are equal.
         """
         total = counts.cumsum(-1)
         whole = total[..., -1:]
@@ -201,18 +203,23 @@ class Bins:
         here = counts.gather(-1, place)
         inside = (goals - (total.gather(-1, place) - here)) / here
         value = self.low + self.width * (place - 1 + inside)
-        if sums is not None:
-            edge, mean = self.low + self.width * (place - 1), sums.gather(-1, place) / here
+        if moments:
+            mean, *square = (sums.gather(-1, place) / here for sums in moments)
+            edge = self.low + self.width * (place - 1)
             reach = torch.minimum(mean - edge, edge + self.width - mean).clamp(min=0)
+            for one in square:
+                reach = torch.minimum(reach, (3 * (one - mean.square()).clamp(min=0)).sqrt())
             value = mean + (2 * inside - 1) * reach
         value = value.masked_fill(place == 0, -torch.inf)
         value = value.masked_fill(place == self.size - 1, torch.inf)
         value = value.masked_fill(whole == 0, torch.nan).movedim(-1, 0)
         return dict(zip(qs, value.contiguous(), strict=True))
 
-    def quartiles(self, counts: Float[Tensor, "*s b"]) -> dict[str, Float[Tensor, "*s"]]:
-        """The three quartiles, as :meth:`quantile` reads them: q25, median, q75."""
-        return self.quantiles(counts, QUARTILES)
+    def quartiles(
+        self, counts: Float[Tensor, "*s b"], moments: Sequence[Float[Tensor, "*s b"]] = ()
+    ) -> dict[str, Float[Tensor, "*s"]]:
+        """The three quartiles, as :meth:`quantiles` reads them: q25, median, q75."""
+        return self.quantiles(counts, QUARTILES, moments)
 
 
 def sum_by_part(

@@ -33,7 +33,6 @@ DARKER = {  # of a second name of the loss: three fifths of its colour
     loss: "#" + "".join(f"{round(0.6 * part):02x}" for part in bytes.fromhex(colour[1:]))
     for loss, colour in LOSSES.items()
 }
-HUES = (*CYCLE, OLIVE, WINE, *DARKER.values())  # every colour of a loss
 STONE_PARTS = ("task", "distill", "cross")
 STONE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, OLIVE)  # the student's first
 

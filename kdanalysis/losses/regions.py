@@ -1,7 +1,8 @@
 """Scale decoupled distillation: a loss on the regions of an image instead of the whole (SDD)."""
 
-from collections.abc import Iterable
-from typing import SupportsIndex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import mul
+from typing import Any, SupportsIndex
 
 from torch import Tensor
 
@@ -63,9 +64,8 @@ class SDD(Loss, prefixes={"sdd-": {}}):
     @property
     def term_weights(self) -> dict[str, float]:
         """Weights of the base's terms, in consistent and in complementary regions."""
-        weights = self.base.term_weights.items()
-        first, second = self.consistent_weight, self.complementary_weight
-        return self._name({n: first * w for n, w in weights}, {n: second * w for n, w in weights})
+        weights = self.consistent_weight, self.complementary_weight
+        return _both(self.base.term_weights, weights, mul)
 
     @property
     def temperature(self) -> float | None:
@@ -81,25 +81,20 @@ class SDD(Loss, prefixes={"sdd-": {}}):
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Add up the base's terms over the consistent and over the complementary regions."""
-        first, second = self._shares(teacher, target)
         parts = self.base.values(*region_pairs(student, teacher, target), ramp)
-        parts = {name: part.unflatten(0, first.shape) for name, part in parts.items()}
-        return self._name(
-            {name: (part * first).sum(0) for name, part in parts.items()},
-            {name: (part * second).sum(0) for name, part in parts.items()},
-        )
+        shares = self._shares(teacher, target)
+        return _both(parts, shares, lambda part, by: (part.unflatten(0, by.shape) * by).sum(0))
 
     def slopes(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Weigh the base's gradients, a region's standing in its own column."""
-        first, second = self._shares(teacher, target)
         parts = self.base.slopes(*region_pairs(student, teacher, target), ramp)
-        parts = {name: part.unflatten(0, first.shape) for name, part in parts.items()}
-        return self._name(
-            {name: (part * first.unsqueeze(-1)).permute(1, 2, 0) for name, part in parts.items()},
-            {name: (part * second.unsqueeze(-1)).permute(1, 2, 0) for name, part in parts.items()},
-        )
+
+        def weigh(part: Tensor, by: Tensor) -> Tensor:
+            return (part.unflatten(0, by.shape) * by.unsqueeze(-1)).permute(1, 2, 0)
+
+        return _both(parts, self._shares(teacher, target), weigh)
 
     def _shares(self, teacher: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Factors (r, n) of every region in the consistent and in the complementary terms."""
@@ -108,7 +103,11 @@ class SDD(Loss, prefixes={"sdd-": {}}):
         first, second = share * self.consistent_weight, share * self.complementary_weight
         return first * (1 - other), second * other
 
-    def _name(self, first: dict, second: dict) -> dict:
-        return {f"{CONSISTENT}/{name}": part for name, part in first.items()} | {
-            f"{COMPLEMENTARY}/{name}": part for name, part in second.items()
-        }
+
+def _both(parts: Mapping, weights: Sequence, weigh: Callable) -> dict[str, Any]:
+    """Weigh the base's terms as of consistent and as of complementary regions."""
+    return {
+        f"{kind}/{name}": weigh(part, by)
+        for kind, by in zip((CONSISTENT, COMPLEMENTARY), weights, strict=True)
+        for name, part in parts.items()
+    }

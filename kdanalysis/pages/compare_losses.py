@@ -31,7 +31,7 @@ from kdanalysis.pages.compare_runs import BY_RUN, EVERY
 from kdanalysis.pages.explorer import explorer_of
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import lead_of
-from kdanalysis.pages.nouns import about, find, noun_section
+from kdanalysis.pages.nouns import about, find, noun_section, said_before
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, joined, unwatched, without_label
 from kdanalysis.studies.facts import class_fact, cut_fact, stated
@@ -170,7 +170,7 @@ def loss_section(noun: str, tables: Mapping[Source, pd.DataFrame], matched: str 
     """
     told = {} if noun != "magnitude" else {"title": "Gradient norms of the terms"}
     if noun == "magnitude" and matched:
-        told["reading"] = matched_reading(matched)
+        told["reading"] = matched_reading(matched, said_before)
     pictures = drawn(noun, list(tables), matched)
     if len(tables) == 1:
         return noun_section(noun, {"": next(iter(tables.values()))}, pictures=pictures, **told)

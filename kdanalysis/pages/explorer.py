@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from kdanalysis.analyzers.sweep.gram import CE, TermGram, explored_over_k, page_ks
 from kdanalysis.core.sweep.stacked import stacked
-from kdanalysis.draw.colours import HUES, loss_colours
+from kdanalysis.draw.colours import loss_colours
 from kdanalysis.pages.html import Shown
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.setting import common_settings
@@ -89,7 +89,7 @@ class Explorer:
             "runs": [
                 {
                     "name": name,
-                    "colour": HUES.index(hues[name]),  # of the classes in explorer.css
+                    "colour": hues[name],
                     "temperatures": self.temperatures,
                     "ks": self.ks,
                     "gram": {

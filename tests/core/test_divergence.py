@@ -14,12 +14,12 @@ from kdanalysis.core.partition import TopK
 @given(st.integers(0, 999), st.integers(1, 6), st.floats(0.5, 20), st.floats(0.1, 300))
 def test_parts_weighted_by_teacher_mass_add_up_to_kl(seed, k, temperature, scale):
     student, teacher, target = batch(seed, scale)
-
-    parts = decompose(student, teacher, TopK(k).members(teacher, target), temperature)
-
+    members = TopK(k).members(teacher, target)
     log_q, log_p = ((x / temperature).log_softmax(-1) for x in (student, teacher))
     kl = F.kl_div(log_q, log_p, log_target=True, reduction="none").sum(-1)  # torch's own
-    torch.testing.assert_close(parts.high + (parts.mass * parts.low).sum(-1), kl)
+    for graph in (False, True):  # in compiled loops, and in arrays
+        parts = decompose(student.requires_grad_(graph), teacher, members, temperature)
+        torch.testing.assert_close(parts.high + (parts.mass * parts.low).sum(-1), kl)
 
 
 @given(st.integers(0, 999), st.integers(1, 6), st.floats(0.5, 20))

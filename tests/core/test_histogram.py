@@ -62,11 +62,28 @@ def test_sums_of_the_bins_keep_a_quantile_within_a_bin_and_make_equal_values_exa
     two = torch.tensor([0.0, 2.0, -torch.inf], dtype=torch.float64).repeat_interleave(n)
     values, group = torch.cat((values, two)), torch.arange(4).repeat_interleave(n)
     counts, sums = torch.zeros(2, 4, BINS.size, dtype=torch.float64)
-    BINS.add(counts, values, group, sums)
-    found = BINS.quantiles(counts, {"q": q}, sums)["q"].tolist()
+    BINS.add(counts, values, group, (sums,))
+    found = BINS.quantiles(counts, {"q": q}, (sums,))["q"].tolist()
     exact = np.quantile(values[:n].numpy(), q, method="inverted_cdf")
     assert abs(found[0] - exact) <= BINS.width + 1e-12
     assert found[1:] == [0.0, 2.0, -np.inf]
+
+
+@given(st.floats(-1.99, 1.99), st.integers(1, 80), st.sampled_from([0.25, 0.5, 0.75, 0.99]))
+def test_squares_of_the_bins_make_equal_values_exact_wherever_they_stand(value, n, q):
+    values, group = torch.full((n,), value, dtype=torch.float64), torch.zeros(n, dtype=torch.long)
+    counts, *moments = torch.zeros(3, 1, BINS.size, dtype=torch.float64)
+    BINS.add(counts, values, group, moments)
+    assert BINS.quantiles(counts, {"q": q}, moments)["q"].item() == pytest.approx(value, abs=1e-6)
+
+
+def test_values_that_fill_a_bin_evenly_are_so_with_sums_and_squares_too():
+    values = torch.linspace(0.1, 0.2, 1002, dtype=torch.float64)[1:-1]
+    group = torch.zeros(1000, dtype=torch.long)
+    counts, *moments = torch.zeros(3, 1, BINS.size, dtype=torch.float64)
+    BINS.add(counts, values, group, moments)
+    found = BINS.quartiles(counts, moments)
+    assert [one.item() for one in found.values()] == pytest.approx([0.125, 0.15, 0.175], abs=2e-4)
 
 
 def test_quantiles_outside_are_infinite_and_without_samples_nan():

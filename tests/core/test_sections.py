@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from kdanalysis.core import parameters, sections
+from kdanalysis.core import factors, parameters, sections
 from kdanalysis.core.factors import Given, Window
-from kdanalysis.core.gram import gram, listed_gram
+from kdanalysis.core.gram import PIECE, gram, listed_gram
 from kdanalysis.core.parameters import layer_grams
 from kdanalysis.networks.zoo import build_model
 
@@ -250,8 +250,12 @@ def test_products_with_an_input_are_those_of_the_weights_gradients():
     torch.testing.assert_close(found, rows @ rows.T, rtol=1e-10, atol=1e-6)
 
 
-def test_what_a_window_sees_is_multiplied_in_pieces_of_its_channels():
+def test_what_a_window_sees_is_multiplied_in_pieces_of_its_channels(monkeypatch):
+    sizes, channel = [], 4 * 3 * 3 * 3 * 3
+    monkeypatch.setattr(factors, "gram", lambda rows: sizes.append(rows.numel()) or gram(rows))
     values = torch.randn(4, 700, 3, 3)  # 36 rows of 6300 features, above a piece
     seen = nn.functional.unfold(values.double(), 3, padding=1).transpose(1, 2).flatten(0, 1)
     found = Given(values, Window((3, 3), (1, 1), (1, 1), (1, 1))).products()
     torch.testing.assert_close(found, seen @ seen.T, rtol=1e-12, atol=1e-9)
+    assert sum(sizes) == seen.numel()
+    assert PIECE - channel < max(sizes) <= PIECE

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from kdanalysis.core import streams
+from kdanalysis.core.largest import top
 from kdanalysis.core.streams import CACHED, finite_rows, top_of_finite
 
 
@@ -18,6 +20,24 @@ def test_the_largest_logits_and_finite_rows_are_found_some_rows_at_a_time(dtype)
     assert (finite == finite_rows(logits)).all()
     assert (classes == logits.double().argmax(-1))[finite].all()
     assert classes[[12, 29]].tolist() == [100, 0]
+
+
+class Elsewhere(torch.Tensor):
+    """Logits that say they are on another device."""
+
+    device = property(lambda self: torch.device("cuda"))
+
+
+def test_only_a_processor_looks_at_some_rows_at_a_time(monkeypatch):
+    looked = []
+    monkeypatch.setattr(streams, "CACHED", 3 * 5)
+    monkeypatch.setattr(streams, "top", lambda rows: looked.append(len(rows)) or top(rows))
+    logits = torch.randn(8, 5)
+    for given, expected in ((logits, [3, 3, 2]), (logits.as_subclass(Elsewhere), [8])):
+        classes, finite = top_of_finite(given)
+        assert (classes.tolist(), finite.all()) == (logits.argmax(-1).tolist(), True)
+        assert looked == expected
+        looked.clear()
 
 
 def test_a_sum_that_overflows_leaves_no_row_out():

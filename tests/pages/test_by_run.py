@@ -4,10 +4,8 @@ import pandas as pd
 import pytest
 
 from kdanalysis.analyzers.sweep.gram import CE
-from kdanalysis.draw.colours import HUES
 from kdanalysis.pages.by_run import snr_by_run
 from kdanalysis.pages.explorer import Explorer
-from kdanalysis.pages.html.page import read
 from kdanalysis.pages.lead import accuracy_of_networks, where_of
 
 
@@ -32,18 +30,11 @@ def test_a_run_has_its_colour_in_the_explorer_and_on_the_first_screen():
     gram = gram.assign(**dict.fromkeys(CE, float("nan")))
     names = ("ours", "gdkd.npz", "dkd.npz", "sdd-gdkd", "sdd-nkd", "sdd-kd", "dkd-2")
     runs = dict.fromkeys(names, gram)
-    found = {run["name"]: HUES[run["colour"]] for run in Explorer(runs, 1.0, 1).payload["runs"]}
+    found = {run["name"]: run["colour"] for run in Explorer(runs, 1.0, 1).payload["runs"]}
     table = pd.DataFrame({"network": ["teacher", *runs], "accuracy": 0.5, "n": 100})
     dots = [line for line in accuracy_of_networks(table).lines if line.get_marker() == "o"]
     assert [dot.get_color() for dot in dots[1:]] == list(found.values())
     assert len(set(found.values())) == len(names)
-
-
-def test_the_colours_of_the_explorer_are_those_of_its_style():
-    style = read("explorer.css")
-    assert len(set(HUES)) == len(HUES)
-    for place, colour in enumerate(HUES):
-        assert f".colour-{place} {{ --hue: {colour}; }}" in style
 
 
 @pytest.mark.parametrize(

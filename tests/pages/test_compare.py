@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from kdanalysis.analyzers.by_term import with_kd_parts
-from kdanalysis.analyzers.terms.matching import (
-    summary,
-)
+from kdanalysis.analyzers.terms.magnitude import TermMagnitude
+from kdanalysis.analyzers.terms.matching import summary
+from kdanalysis.core import cores
 from kdanalysis.losses import DKD, GDKD, KD, NKD, SDD, CrossEntropy, Sum, parse_losses
 from kdanalysis.pages.compare_losses import loss_tables, losses_study
 from kdanalysis.studies.opening import open_sources
@@ -122,6 +122,19 @@ def test_the_page_of_one_file(write):
     assert len(sections["direction"].figures) == 2  # nothing over training
     assert "weight" in shown.tables["magnitude"]
     shown.html()
+
+
+def test_the_page_of_matched_norms_reads_every_table_once(write, monkeypatch):
+    asked, read = [], TermMagnitude.reading
+
+    def note(table, names=None):
+        asked.append(table)
+        return read(table, names)
+
+    monkeypatch.setattr(TermMagnitude, "reading", staticmethod(note))
+    monkeypatch.setattr(cores, "_can_fork", lambda: False)
+    assert "every loss brought to the mean norm of kd" in page([write()], match=True).html()
+    assert len(asked) == 1
 
 
 def test_without_matching_no_weight_is_shown(write):

@@ -102,3 +102,13 @@ def test_what_was_read_ahead_is_not_read_again(monkeypatch):
     assert len(asked) == 5
     noun_section("value", TABLES, pictures=())
     assert len(asked) == 7
+
+
+def test_another_error_is_raised_where_tables_are_read_ahead(monkeypatch):
+    def fail(table, names=None):
+        return read(table) if table.x.iloc[0] == 1 else {}["x"]
+
+    monkeypatch.setattr(find("value"), "reading", staticmethod(fail))
+    monkeypatch.setattr(cores, "_can_fork", lambda: False)
+    with pytest.raises(KeyError, match="x"), read_ahead({"value": TABLES}, None, [int] * 4):
+        raise AssertionError("nothing is written of tables that failed")

@@ -71,6 +71,18 @@ def test_counts_steps_and_columns(stored):
     assert len(run.parts) == 2
 
 
+def test_a_part_is_committed_once_64_mib_are_in_memory(tmp_path):
+    side, classes = np.zeros((8, 2**17), np.float16), 2**17  # both sides of a batch: 4 MiB
+    with PartWriter(tmp_path / "run", 0, RunInfo(classes)) as writer:
+        for step in range(16):
+            assert writer.pending() == 8 * step
+            place = {"step": np.full(8, step), "epoch": np.zeros(8, np.int32)}
+            logits = {"teacher_logits": side, "student_logits": side}
+            writer.write(place | {"sample_id": np.arange(8)} | logits)
+        assert writer.pending() == 0
+    assert StoredRun(tmp_path / "run").num_rows == 128
+
+
 def test_a_column_that_is_not_there_is_refused(stored):
     with pytest.raises(ValueError, match="no column residual in every part: it has step, epoch"):
         next(StoredRun(stored()).batches(["residual"]))

@@ -16,7 +16,7 @@ from kdanalysis.analyzers.terms.conflict import TEACHER, judged
 from kdanalysis.core.gram import HasGradients, sample_grams
 from kdanalysis.core.streams import Bins
 
-BINS = Bins(-4.0, 4.0, 8 * 64)  # log10 of a ratio of norms; quantiles are good to 3.7 percent
+BINS = Bins(-4.0, 4.0, 8 * 64)  # log10 of a ratio of norms
 # by two losses, over the samples that both see; norm and square are the first one's
 MATRICES = (
     *("cosine", "conflicts", "directed", "inner", "norm", "square", "samples"),
@@ -49,8 +49,9 @@ class LossDirection(ByStep):
       delta method where the number is a ratio of sums. Samples count as independent; an image that
       a training captures several times counts each time.
     - ``ratio_q25``, ``ratio_median``, ``ratio_q75``: quartiles over samples of \|b_i\| / \|a_i\|,
-      equal where b only scales a. From 64 bins a decade between 1e-4 and 1e4: within 3.7 percent;
-      below they read 0, above inf.
+      equal where b only scales a. From 64 bins a decade between 1e-4 and 1e4, below they read 0,
+      above inf, with mean and deviation of each: within 3.7 percent, exact where one bin's samples
+      have one ratio.
 
     A pair is over the samples whose targets serve both losses, n of them.
 
@@ -73,6 +74,7 @@ class LossDirection(ByStep):
         for state in MATRICES:
             self.add_sum(state, *rows, count, count)
         self.add_sum("ratios", *rows, len(self.pairs), BINS.size)
+        self.add_sum("moments", 2, *rows, len(self.pairs), BINS.size)
 
     @classmethod
     def for_setting(cls, setting: Setting) -> "LossDirection":
@@ -103,7 +105,8 @@ class LossDirection(ByStep):
         self.add_rows(row, **sums, **own, inner=inner, samples=both)
         a, b = torch.triu_indices(len(self.losses), len(self.losses), 1, device=norm.device)
         ratio = norm.log10()[:, b] - norm.log10()[:, a]  # NaN, and not counted, where both are zero
-        self.count_rows("ratios", BINS, row, ratio.where(both[:, a, b] > 0, torch.nan))
+        ratio = ratio.where(both[:, a, b] > 0, torch.nan)
+        self.count_rows("ratios", BINS, row, ratio, "moments")
 
     def compute(self) -> dict[str, Tensor]:
         """Every column of the table by (step, teacher right/wrong/all, pair), the counts included.
@@ -118,8 +121,10 @@ class LossDirection(ByStep):
             (sums[x][..., a, b], sums[x][..., b, a])
             for x in ("norm", "square", "fourth", "inner_by_square")
         )
-        n, ratios = pair["samples"], self._with_all(self.ratios)
-        quartiles = {f"ratio_{name}": 10**log for name, log in BINS.quartiles(ratios).items()}
+        n = pair["samples"]
+        ratios, *moments = (self._with_all(state) for state in (self.ratios, *self.moments))
+        logs = BINS.quartiles(ratios, moments)
+        quartiles = {f"ratio_{name}": 10**log for name, log in logs.items()}
         no_epoch = self.epoch.new_full((len(self.marks) - len(self.steps),), torch.nan)
         return {
             "cosine": pair["cosine"] / pair["directed"],

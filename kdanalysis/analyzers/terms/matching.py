@@ -79,11 +79,16 @@ def matching_sentence(frame: pd.DataFrame) -> str:
     return f"To step as far as {first.loss}, at equal mean norms: {factors}."
 
 
-def matched_reading(first: str) -> Callable[..., Reading]:
-    """Return the reading of magnitude that says which norm all losses were brought to."""
+def matched_reading(first: str, read: Callable[..., Reading]) -> Callable[..., Reading]:
+    """Return the reading of magnitude that says which norm all losses were brought to.
+
+    Args:
+        first: the loss whose norm it is.
+        read: gives what ``TermMagnitude.reading``, its first argument, says of a table.
+    """
 
     def reading(table: pd.DataFrame, names: object = None) -> Reading:
-        said = TermMagnitude.reading(table)
+        said = read(TermMagnitude.reading, table, names)
         where = f"These norms are with every loss brought to the mean norm of {first}."
         return Reading(f"{where} {said.sentence}", said.number)
 

@@ -86,7 +86,7 @@ def tally(
     for of, values in enumerate((cosine, ratio)):
         known = values.where(values.abs() < torch.inf, torch.nan)
         bins, scaled = (RATIO_BINS, known.log10()) if of else (COSINE_BINS, known)
-        bins.add(counts[of], scaled, place, binned[of])
+        bins.add(counts[of], scaled, place, (binned[of],))
         sums[of] += known.nansum(1).to(sums)
 
 
@@ -97,8 +97,8 @@ def summed_up(
 ) -> dict[str, Tensor]:
     """Return mean, quartiles and n of what ``tally`` gave."""
     n = counts.sum(-1)
-    cosine = COSINE_BINS.quantiles(counts[:, :1], QUARTILES, binned[:, :1])
-    ratio = RATIO_BINS.quantiles(counts[:, 1:], QUARTILES, binned[:, 1:])
+    cosine = COSINE_BINS.quartiles(counts[:, :1], (binned[:, :1],))
+    ratio = RATIO_BINS.quartiles(counts[:, 1:], (binned[:, 1:],))
     quartiles = {q: torch.cat((cosine[q], 10 ** ratio[q]), 1) for q in QUARTILES}
     return {"mean": sums / n, **quartiles, "n": n}
 

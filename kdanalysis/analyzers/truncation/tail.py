@@ -52,15 +52,15 @@ class TailMass(Truncation):
         for quantity, values in enumerate((found.tail, found.student_tail, found.overlap)):
             bins, scaled = (SHARE_BINS, values) if quantity == 2 else (MASS_BINS, values.log10())
             counts, binned = (x[looked.place, quantity] for x in (self.counts, self.binned))
-            bins.add(counts, scaled.clamp(max=bins.high), ks, binned)
+            bins.add(counts, scaled.clamp(max=bins.high), ks, (binned,))
             self.sums[looked.place, quantity] += values.sum(0).to(self.sums)
             self.squares[looked.place, quantity] += values.square().sum(0).to(self.squares)
 
     def compute(self) -> dict[str, Tensor]:
         """``mean``, ``std``, quantiles, ``n`` by (T, quantity, K); non_finite."""
         n = self.counts.sum(-1)
-        masses = MASS_BINS.quantiles(self.counts[:, :2], QUANTILES, self.binned[:, :2])
-        shares = SHARE_BINS.quantiles(self.counts[:, 2:], QUANTILES, self.binned[:, 2:])
+        masses = MASS_BINS.quantiles(self.counts[:, :2], QUANTILES, (self.binned[:, :2],))
+        shares = SHARE_BINS.quantiles(self.counts[:, 2:], QUANTILES, (self.binned[:, 2:],))
         quantiles = {q: torch.cat((10 ** masses[q], shares[q]), 1) for q in QUANTILES}
         spread = {"std": deviation(self.sums, self.squares, n)}
         counts = {"n": n, "non_finite": self.non_finite.clone()}

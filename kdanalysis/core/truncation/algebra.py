@@ -1,7 +1,7 @@
 """Rows as their truncation is looked at: the known classes, and sums over the others."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args, no_type_check
 
 import numpy as np
 import torch
@@ -55,9 +55,10 @@ class Rows(NamedTuple):
     apart: Float[Tensor, "n 2k"]  # sums of |factor q - p| over the classes not among the top
 
 
-def is_near(group: Group) -> Tensor:
-    """Whether the masses of a group are close."""
-    return (group.q < NEAR * group.p) & (group.p < NEAR * group.q)
+@no_type_check
+def is_near(of):
+    """Whether the masses of a group are close: of one row where loops are compiled, or of many."""
+    return (of.q < NEAR * of.p) & (of.p < NEAR * of.q)
 
 
 def known_of(student: Float[Tensor, "n c"], teacher: Float[Tensor, "n c"], most: int) -> Known:

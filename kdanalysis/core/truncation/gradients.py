@@ -20,11 +20,12 @@ from typing import no_type_check
 import numpy as np
 
 from kdanalysis.core.sweep.elementary import compiled
-from kdanalysis.core.truncation.algebra import NEAR, Group
+from kdanalysis.core.truncation.algebra import Group, is_near
 from kdanalysis.core.truncation.distances import distance
 
 ROUNDING = 1e-14  # of the squares of the parts of a gradient: what is left of them is rounding
 rounded = compiled()  # no product is added before it is rounded: squares that cancel would change
+near = rounded(is_near)
 
 
 @no_type_check
@@ -48,13 +49,6 @@ def add(sums, p, q, u):
 def group(of, e):
     """The group of these sums, its difference of masses in place of their own."""
     return Group(of[0], e, of[2], of[3], of[4], of[5], of[6], of[7], of[8])
-
-
-@no_type_check
-@rounded
-def near(of):
-    """Whether the masses of a group are close."""
-    return (of.q < NEAR * of.p) & (of.p < NEAR * of.q)
 
 
 @no_type_check

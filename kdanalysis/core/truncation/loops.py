@@ -59,7 +59,7 @@ def outside(student, teacher, peak, inverse, shift, of_p, of_q, p, q, found):
 
 @no_type_check
 @exact
-def factors_of(p, q, of_p, of_q, ks, found):
+def fill_factors(p, q, of_p, of_q, ks, found):
     """Fill in P_O / Q_O of every K, then P_O of every K, from the known classes and the others."""
     place = len(ks) - 1
     for j in range(len(p), 0, -1):
@@ -113,7 +113,7 @@ def collect(student, teacher, best, chosen, ks, inverse, p, q, top, tail, entrop
             student[i], teacher[i], peak_t, inverse, shift, of_p, of_q, one, other, tail[i]
         )
         entropy[i] = np.log(norm_p) - along
-        factors_of(top[0, i], top[1, i], tail[i, 0], tail[i, 2], ks, factors[i])
+        fill_factors(top[0, i], top[1, i], tail[i, 0], tail[i, 2], ks, factors[i])
         distances(one, other, factors[i], sums, cells, flags, listed, apart[i])
 
 

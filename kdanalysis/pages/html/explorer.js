@@ -79,17 +79,18 @@ function scatterAxes(svg) {
 }
 
 /* A row of the table, a dot and a path of one student, each named for the picker. */
-function addRun(panel, index, run, columns) {
+function addRun(panel, run, columns) {
   const row = panel.body.insertRow();
-  const line = drawn("path", { class: `path colour-${run.colour}` }, panel.svg);
-  const dot = drawn("circle", { r: 6, class: `dot colour-${run.colour}` }, panel.svg);
+  const line = drawn("path", { class: "path", stroke: run.colour }, panel.svg);
+  const dot = drawn("circle", { r: 6, fill: run.colour }, panel.svg);
   drawn("title", {}, dot, run.name);
   for (const part of [row, line, dot]) part.dataset.run = run.name;
   const name = document.createElement("th");
   name.scope = "row";
   name.className = "t";
   const mark = document.createElement("span");
-  mark.className = `mark colour-${run.colour}`;
+  mark.className = "mark";
+  mark.style.background = run.colour;
   name.append(mark, run.name);
   row.append(name);
   const cells = columns.map(() => row.insertCell());
@@ -141,7 +142,7 @@ function startExplorer(root) {
   const inputs = Object.fromEntries([...root.querySelectorAll("input[type=range]")].map((i) => [i.name, i]));
   const svg = root.querySelector(".live svg");
   const panel = { svg, axes: scatterAxes(svg), body: root.querySelector(".numbers tbody") };
-  const updates = told.runs.map((run, i) => addRun(panel, i, run, told.columns));
+  const updates = told.runs.map((run) => addRun(panel, run, told.columns));
   setUp(inputs.k, ks.length - 1, 1, ks.indexOf(told.start.k));
   setUp(inputs.temperature, temperatures.length - 1, 1, temperatures.indexOf(told.start.temperature));
   for (const term of TERMS) {

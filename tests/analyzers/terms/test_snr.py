@@ -175,6 +175,12 @@ def test_ratios_by_layer_are_over_all_records():
     assert list(SignalToNoise.excerpt(example()).columns) == ["layer", *EXAMPLE_TERMS]
 
 
+def test_ratios_of_short_gradients_are_those_of_long_ones():
+    rows = example()
+    short = rows.assign(signal=1e-9 * rows.signal, noise=1e-9 * rows.noise)
+    pd.testing.assert_frame_equal(by_layer(short), by_layer(rows))
+
+
 def noisy(factor: float, spread: float) -> pd.DataFrame:
     """The example with a signal of high that differs from step to step."""
     rows = example(factor=factor)

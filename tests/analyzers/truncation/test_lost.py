@@ -174,3 +174,9 @@ def test_the_bucket_of_all_stored_tokens_has_no_mark(unknown):
 
 def test_a_share_of_nothing_has_no_sign():
     assert (percent(-0.0), Interval(-1e-9, 0.0).percent()) == ("0.0%", "0.0 ± 0.0 %")
+
+
+def test_a_small_share_has_two_digits_and_a_large_one_its_decimals():
+    shares = {0.0042: "0.42%", 0.0051: "0.5%", -1.234e-5: "-0.0012%", 0.123456: "12.3%"}
+    assert {share: percent(share) for share in shares} == shares
+    assert (percent(0.00042, 2), percent(0.0042, 2)) == ("0.042%", "0.42%")

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import kdanalysis as kd
+from kdanalysis.draw.colours import loss_colours
 from kdanalysis.pages.experiment import experiment_study
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
@@ -137,6 +138,14 @@ def test_sliders_give_the_numbers_of_the_sweep(opened, study, k, temperature):
             expected = getattr(row, f"share_batch_{term}")
             assert numbers[f"share_{term}"] == pytest.approx(expected, abs=1e-6)
         assert numbers["share_ce"] == 0
+
+
+def test_a_student_has_the_colour_of_its_loss(opened):
+    seen = "[...document.querySelectorAll('{}')].map((part) => getComputedStyle(part).{})"
+    parts = {".live circle": "fill", ".live path[data-run]": "stroke", ".mark": "backgroundColor"}
+    hues = [tuple(bytes.fromhex(colour[1:])) for colour in loss_colours(LOSSES).values()]
+    for part in parts.items():
+        assert opened.run(seen.format(*part)) == [f"rgb{hue}" for hue in hues]
 
 
 @pytest.mark.parametrize("ce", [0, 0.75])
