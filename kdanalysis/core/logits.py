@@ -103,6 +103,5 @@ def _is_negative(values: Float[Tensor, "n c"]) -> bool:
 
 def _telling(values: Float[Tensor, "n c"]) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"]]:
     """Return the least number of every row, and which rows say something."""
-    values = values.double()
     low, high = values.amin(-1), values.amax(-1)  # NaN where a row holds one
     return low, (low != high) & low.isfinite() & high.isfinite()

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kdanalysis.core.largest import top
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.warn import warn
 
@@ -20,9 +21,27 @@ TOGETHER = 16  # rows that are made wider at once
 SURE, LIKELY = 6.0, 3.0  # standard errors of a difference of two counts
 UNKNOWN = -1  # a class where the largest logits are equal or NaN: it is no other's
 Tops = Int[Tensor, "n _"]
+Side = Float[Tensor, "n c"] | Int[Tensor, " n"] | SparseTeacher
 
 
-def tops_of(side: Float[Tensor, "n c"] | Int[Tensor, " n"] | SparseTeacher) -> Tops:
+def seem_apart(one: Tops, other: Tops) -> bool:
+    """Whether the most probable class alone raises a doubt of two sides; the second may settle it.
+
+    Args:
+        one: as ``first_of`` gives them.
+        other: of as many rows.
+    """
+    return bool(_apart(("", ""), one, other) or _renamed(("", ""), one, other))
+
+
+def first_of(side: Side) -> Tops:
+    """Return the most probable class of every row, in one pass."""
+    if torch.is_tensor(side) and side.dim() == 2:
+        return top(side).unsqueeze(-1).cpu()
+    return tops_of(side)[:, :1]
+
+
+def tops_of(side: Side) -> Tops:
     """Return the two most probable classes of every row, as many as are known; of labels one."""
     if isinstance(side, SparseTeacher):
         ordered = side.inside().topk(min(2, side.ids.shape[-1]))
@@ -82,7 +101,7 @@ def _renamed(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
     if not len(named):
         return None
     hits, before, chance = _same(named, other), _same(plain, other), _chance(named, other)
-    for rank, errors in enumerate((SURE, LIKELY)):
+    for rank, errors in zip(range(len(hits)), (SURE, LIKELY), strict=False):
         expected = len(other) * chance[rank]
         beyond = float(hits[rank].sum()) - expected > errors * max(expected, 1.0) ** 0.5
         if not (beyond and _more(hits[rank], before[rank], errors)):

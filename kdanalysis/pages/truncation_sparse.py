@@ -84,8 +84,8 @@ def sparse_study(
     held, classes = int(teacher.present.sum(-1).min()), student.shape[1]
     ks = [k for k in KS if k <= min(held, classes - 1)] if ks is None else ks
     analyzers = {kind.noun: kind(classes, ks, temperatures) for kind in SPARSE}
-    doubt = look_at_sides(student=student, teacher=teacher)
-    add_sparse(analyzers.values(), student, teacher)
+    best = add_sparse(analyzers.values(), student, teacher)
+    doubt = look_at_sides(best, student=student, teacher=teacher)
     tables = {noun: one.table() for noun, one in analyzers.items()}
     if tables["truncation"].n.max() == 0:
         raise ValueError(nothing_finite("the student", student))

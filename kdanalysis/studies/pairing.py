@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from kdanalysis.core.logits import check_logits
-from kdanalysis.core.pairing import ROWS, Tops, tops_of, warn_of_mispairing
+from kdanalysis.core.pairing import ROWS, first_of, seem_apart, tops_of, warn_of_mispairing
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.studies.source import Source
@@ -17,10 +18,13 @@ COLUMNS = {"student": "student_logits", "teacher": "teacher_logits", "target": "
 INSTEAD = "give logits (the logarithm of the probabilities will do)"
 
 
-def look_at_sides(**sides: Tensor | SparseTeacher | None) -> str:
+def look_at_sides(
+    best: Int[Tensor, " n"] | None = None, **sides: Tensor | SparseTeacher | None
+) -> str:
     """Warn where the first rows of two sides seem not to belong together, and return the warning.
 
     Args:
+        best: the student's most probable class of rows from the first on, where it is known.
         sides: of student, teacher and target those there are.
 
     Raises:
@@ -30,9 +34,13 @@ def look_at_sides(**sides: Tensor | SparseTeacher | None) -> str:
     for name, one in given.items():
         if isinstance(one, Tensor) and one.dim() == 2:
             check_logits(f"{name} logits", one, INSTEAD)
-    looked = {name: tops_of(one[:ROWS]) for name, one in given.items()}
-    there = [pair for pair in PAIRS if looked.keys() >= {*pair}]
-    told = [warn_of_mispairing(pair, *(looked[name] for name in pair)) for pair in there]
+    rows = {name: one[:ROWS] for name, one in given.items()}
+    known = best is not None and len(best) >= len(rows["student"])
+    firsts = {"student": best[:ROWS].unsqueeze(-1)} if known else {}
+    firsts |= {name: first_of(one) for name, one in rows.items() if name not in firsts}
+    there = [pair for pair in PAIRS if given.keys() >= {*pair}]
+    doubted = [pair for pair in there if seem_apart(*(firsts[name] for name in pair))]
+    told = [warn_of_mispairing(pair, *(tops_of(rows[name]) for name in pair)) for pair in doubted]
     return "; ".join(filter(None, told))
 
 
@@ -52,7 +60,7 @@ def looked_at(
     new = [p for p in PAIRS if p not in seen and {COLUMNS[name] for name in p} <= {*columns}]
     seen.update(dict.fromkeys(new, ""))
     names = dict.fromkeys(name for pair in new for name in pair) if RANKS.first else ()
-    parts: dict[str, list[Tops]] = {name: [] for name in names}
+    parts: dict[str, list[Tensor]] = {name: [] for name in names}
     left = ROWS if parts else 0
     for batch in batches:
         if left > 0:
@@ -74,7 +82,7 @@ def doubt(source: Source) -> str:
 
 def _judge(
     pairs: Iterable[tuple[str, str]],
-    parts: Mapping[str, list[Tops]],
+    parts: Mapping[str, list[Tensor]],
     seen: dict[tuple[str, str], str],
 ) -> None:
     for pair in pairs:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdanalysis.core.pairing import ROWS, tops_of, warn_of_mispairing
+from kdanalysis.core.pairing import ROWS, first_of, seem_apart, tops_of, warn_of_mispairing
 from kdanalysis.core.sparse import SparseTeacher
 
 LOGITS = Path(__file__).parents[2] / "notebooks" / "logits"
@@ -27,9 +27,9 @@ OTHER = torch.randperm(40, generator=DRAW)
 
 def look(one, other, names=("student", "teacher")) -> None:
     """Look at logits, labels, a sparse teacher, or most probable classes (n, 2)."""
-    warn_of_mispairing(
-        names, *(side if of_classes(side) else tops_of(side) for side in (one, other))
-    )
+    tops = [side if of_classes(side) else tops_of(side) for side in (one, other)]
+    if warn_of_mispairing(names, *tops):
+        assert seem_apart(*(side[:, :1] for side in tops)), "the first one alone raises the doubt"
 
 
 def of_classes(side) -> bool:
@@ -196,3 +196,11 @@ def test_rows_that_say_nothing_do_not_count_as_equal():
 def test_one_class_and_no_rows_name_nothing():
     assert tops_of(torch.ones(3, 1)).tolist() == [[-1], [-1], [-1]]
     look(torch.ones(0, 5), torch.ones(0, 5))
+
+
+def test_the_first_class_alone_is_that_of_both():
+    sparse = SparseTeacher.from_logits(TEACHER, 5)
+    for side in (TEACHER, sparse):
+        assert torch.equal(first_of(side), tops_of(side)[:, :1])
+    assert first_of(torch.tensor([3, -1])).tolist() == [[3], [-1]]
+    assert not seem_apart(first_of(TEACHER), first_of(STUDENT))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.truncation.part import ROWS, Looked, Truncation
@@ -26,8 +26,11 @@ MORE = 4 * ROWS  # where logits are looked at in place: what is known of a row i
 
 def add_sparse(
     parts: Iterable[Truncation], student: Float[Tensor, "n c"], teacher: SparseTeacher
-) -> None:
+) -> Int[Tensor, " m"] | None:
     """Add the rows of a sparse teacher to analyzers of the same K and temperatures.
+
+    And return the student's most probable class of some rows, from the first on; None if one of
+    these is left out.
 
     Raises:
         ValueError: a row has fewer tokens than the largest K, or the mass of the other tokens is
@@ -40,7 +43,7 @@ def add_sparse(
     for one in at_each:
         one.tail()  # or the sentence that says why there is none
     in_place = student.device.type == "cpu" and student.dtype in (torch.float32, torch.float64)
-    step = MORE if in_place else ROWS
+    step, best = MORE if in_place else ROWS, None
     for start in range(0, len(student), step):
         rows = slice(start, start + step)
         side, known = on_processor(student[rows])[0], [one[rows].to("cpu") for one in at_each]
@@ -50,8 +53,11 @@ def add_sparse(
             for part in parts:
                 part.accumulate(non_finite=(~kept).sum())
             looked = look_at_each(side[kept], [one[kept] for one in known], ks)
+        elif start == 0:
+            best = looked[0].rows.known.best
         for part, one in product(parts, looked):
             part.add_rows(one)
+    return best
 
 
 def check_sparse(teacher: SparseTeacher, ks: Sequence[int]) -> None:
