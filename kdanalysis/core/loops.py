@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.core.cores import by_threads
 from kdanalysis.core.softened import exponentials, peaks_of, reordered, soften, together
 from kdanalysis.core.sweep.elementary import curved, exact, widest
 
@@ -29,7 +30,8 @@ def decompose_rows(
     """Return what ``decompose`` does, the groups but the last given by their classes."""
     groups = len(chosen) + 1
     found = student.new_empty(1 + 2 * groups, len(student))
-    _decompose(*_arrays(student, teacher, chosen), 1 / temperature, found.numpy())
+    given = *_arrays(student, teacher, chosen), 1 / temperature, found.numpy()
+    by_threads(lambda begin, end: _decompose(begin, end, *given), *student.shape)
     return found[0], found[1 : 1 + groups].t(), found[1 + groups :].t()
 
 
@@ -45,7 +47,8 @@ def slope_rows(
     found = student.new_empty(len(scales), *student.shape)
     arrays = _arrays(student, teacher, chosen)
     factors, heavy = np.array(scales, float), np.array(by_mass, bool)
-    _slopes(*arrays, 1 / temperature, factors, heavy, found.numpy())
+    given = *arrays, 1 / temperature, factors, heavy, found.numpy()
+    by_threads(lambda begin, end: _slopes(begin, end, *given), *student.shape)
     high, *low = found.unbind()
     return high, tuple(low)
 
@@ -59,7 +62,8 @@ def whole_slope_rows(
     """Return scale (q - p), both over all classes."""
     found = student.new_empty(student.shape)
     sides = (x.detach().contiguous().numpy() for x in (student, teacher))
-    _whole_slopes(*sides, 1 / temperature, scale, found.numpy())
+    given = *sides, 1 / temperature, scale, found.numpy()
+    by_threads(lambda begin, end: _whole_slopes(begin, end, *given), *student.shape)
     return found
 
 
@@ -96,11 +100,12 @@ def _inside(student, teacher, start, rate, gaps, q, p, of_q, of_p, found):
 
 @no_type_check
 @exact
-def _decompose(student, teacher, classes, ends, rate, found):
-    c, last, m = student.shape[1], len(ends) - 1, together(student)
+def _decompose(begin, end, student, teacher, classes, ends, rate, found):
+    c, last = student.shape[1], len(ends) - 1
+    m = together(end - begin, c)
     kept, q, p = np.empty((m, c), student.dtype), np.empty((m, c)), np.empty((m, c))
-    for first in range(0, len(student), m):
-        start = min(first, len(student) - m)
+    for first in range(begin, end, m):
+        start = min(first, end - m)
         soft_q, shifts_q, totals_q, mass_q = soften(student, start, classes, ends, rate, kept, q)
         soft_p, shifts_p, totals_p, mass_p = soften(teacher, start, classes, ends, rate, kept, p)
         gaps = np.log(totals_q / totals_p) + shifts_q - shifts_p
@@ -123,12 +128,13 @@ def _decompose(student, teacher, classes, ends, rate, found):
 
 @no_type_check
 @exact
-def _slopes(student, teacher, classes, ends, rate, scales, by_mass, found):
-    c, last, m = student.shape[1], len(ends) - 1, together(student)
+def _slopes(begin, end, student, teacher, classes, ends, rate, scales, by_mass, found):
+    c, last = student.shape[1], len(ends) - 1
+    m = together(end - begin, c)
     kept, q, p = np.empty((m, c), student.dtype), np.empty((m, c)), np.empty((m, c))
     of_high, of_low, none = np.empty(m), np.empty(m), np.zeros(m)
-    for first in range(0, len(student), m):
-        start = min(first, len(student) - m)
+    for first in range(begin, end, m):
+        start = min(first, end - m)
         soft_q, _, totals_q, mass_q = soften(student, start, classes, ends, rate, kept, q)
         soft_p, _, totals_p, mass_p = soften(teacher, start, classes, ends, rate, kept, p)
         moved, factor = np.empty((m, last + 1)), np.empty((m, last + 1))
@@ -159,12 +165,13 @@ def _slopes(student, teacher, classes, ends, rate, scales, by_mass, found):
 
 @no_type_check
 @exact
-def _whole_slopes(student, teacher, rate, scale, found):
-    c, m = student.shape[1], together(student)
+def _whole_slopes(begin, end, student, teacher, rate, scale, found):
+    c = student.shape[1]
+    m = together(end - begin, c)
     q, p, peaks = np.empty((m, c)), np.empty((m, c)), np.empty(m)
     sums_q, sums_p = np.empty(m), np.empty(m)
-    for first in range(0, len(student), m):
-        start = min(first, len(student) - m)
+    for first in range(begin, end, m):
+        start = min(first, end - m)
         peaks_of(student, start, peaks)
         exponentials(student, start, peaks, rate, q, sums_q)
         peaks_of(teacher, start, peaks)

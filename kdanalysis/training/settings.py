@@ -7,7 +7,7 @@ from typing import Any
 from kdanalysis.losses import Loss
 
 MILESTONES = (0.625, 0.75, 0.875)  # 150, 180, 210 of 240 epochs, as the literature trains
-RISE = 0.25  # of a training in one cycle
+RISE, START = 0.25, 0.04  # of one cycle: the part that rises, and the share it rises from
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,9 @@ class Settings:
         batch_size: images in a step.
         learning_rate: the largest.
         schedule: "cosine" falls from it to 0 along half a cosine; "step" divides it by 10 at 62.5,
-            75 and 87.5 percent of the training; "onecycle" rises to it over the first quarter and
-            falls to 0, both linearly, which takes fewer epochs (Smith and Topin 2018).
+            75 and 87.5 percent of the training; "onecycle" rises to it over the first quarter,
+            from a 25th, and falls to 0, both linearly, which takes fewer epochs (Smith and Topin
+            2018, who change the momentum too).
         weight_decay: on all parameters.
         warmup: epochs over which the weight of the distillation terms rises linearly from 0; None
             is a twelfth of the epochs, as in 20 of 240.
@@ -77,7 +78,8 @@ class Settings:
         if self.schedule == "cosine":
             return self.learning_rate * (1 + cos(pi * done)) / 2
         if self.schedule == "onecycle":
-            return self.learning_rate * min(done / RISE, (1 - done) / (1 - RISE))
+            risen = START + (1 - START) * done / RISE
+            return self.learning_rate * min(risen, (1 - done) / (1 - RISE))
         return self.learning_rate * 0.1 ** sum(done >= milestone for milestone in MILESTONES)
 
     def ramp(self, epoch: int | float) -> float:
