@@ -1,7 +1,4 @@
-"""Work on two cores: a forked process does those tasks that this one has not begun.
-
-Rows of compiled loops, which hold no lock of Python's, are shared among threads.
-"""
+"""Work on two cores: a forked process does those tasks that this one has not begun."""
 
 import logging
 import multiprocessing
@@ -16,13 +13,11 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import pairwise
 from typing import IO, Any
 
 FEWEST = 4  # tasks that are worth a process
 PATIENCE = 20.0  # seconds for the last task of the other process
 NUMBER = 2  # bytes of a task's place in the pipe
-NUMBERS = 2**16  # which a compiled loop looks at in about a millisecond
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
 
@@ -43,31 +38,6 @@ def on_two_cores(
     """
     found = _shared(tasks, meanwhile) if len(tasks) >= FEWEST and _can_fork() else {}
     return [found[place] if place in found else task() for place, task in enumerate(tasks)]
-
-
-def by_threads(work: Callable[[int, int], object], rows: int, numbers: int) -> None:
-    """Let a compiled loop work on rows from a first to before a last one, by torch's threads.
-
-    A thread is worth its start for so many numbers alone, and ends with its work.
-
-    Args:
-        work: takes both; each row's result depends on that row alone.
-        rows: in all.
-        numbers: in a row.
-    """
-    import torch  # whose processes may have none, to draw
-
-    threads = min(torch.get_num_threads(), rows * numbers // NUMBERS, rows)
-    if threads < 2:
-        work(0, rows)
-        return
-    bounds = [rows * part // threads for part in range(threads + 1)]
-    others = [threading.Thread(target=work, args=pair) for pair in pairwise(bounds[1:])]
-    for one in others:
-        one.start()
-    work(0, bounds[1])
-    for one in others:
-        one.join()
 
 
 def _can_fork() -> bool:

@@ -84,6 +84,7 @@ def _refuse_base(name: str, values: Float[Tensor, "n c"]) -> None:
     if not values.numel() or values.amax() > 0:
         return
     rows = values[_telling(values)[1]].double()
+    rows = rows[rows.amax(-1) < 0]  # less their largest, logits have 0 there, whatever the base
     if len(rows) < 2:
         return
     fits = [bool(((rows * math.log(b)).logsumexp(-1).abs() <= ROUNDED).all()) for b in BASES]

@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.core.cores import by_threads
 from kdanalysis.core.softened import exponentials, peaks_of, reordered, soften, together
 from kdanalysis.core.sweep.elementary import curved, exact, widest
 
@@ -30,8 +29,7 @@ def decompose_rows(
     """Return what ``decompose`` does, the groups but the last given by their classes."""
     groups = len(chosen) + 1
     found = student.new_empty(1 + 2 * groups, len(student))
-    given = *_arrays(student, teacher, chosen), 1 / temperature, found.numpy()
-    by_threads(lambda begin, end: _decompose(begin, end, *given), *student.shape)
+    _decompose(*_arrays(student, teacher, chosen), 1 / temperature, found.numpy())
     return found[0], found[1 : 1 + groups].t(), found[1 + groups :].t()
 
 
@@ -47,8 +45,7 @@ def slope_rows(
     found = student.new_empty(len(scales), *student.shape)
     arrays = _arrays(student, teacher, chosen)
     factors, heavy = np.array(scales, float), np.array(by_mass, bool)
-    given = *arrays, 1 / temperature, factors, heavy, found.numpy()
-    by_threads(lambda begin, end: _slopes(begin, end, *given), *student.shape)
+    _slopes(*arrays, 1 / temperature, factors, heavy, found.numpy())
     high, *low = found.unbind()
     return high, tuple(low)
 
@@ -62,8 +59,7 @@ def whole_slope_rows(
     """Return scale (q - p), both over all classes."""
     found = student.new_empty(student.shape)
     sides = (x.detach().contiguous().numpy() for x in (student, teacher))
-    given = *sides, 1 / temperature, scale, found.numpy()
-    by_threads(lambda begin, end: _whole_slopes(begin, end, *given), *student.shape)
+    _whole_slopes(*sides, 1 / temperature, scale, found.numpy())
     return found
 
 
@@ -100,12 +96,11 @@ def _inside(student, teacher, start, rate, gaps, q, p, of_q, of_p, found):
 
 @no_type_check
 @exact
-def _decompose(begin, end, student, teacher, classes, ends, rate, found):
-    c, last = student.shape[1], len(ends) - 1
-    m = together(end - begin, c)
+def _decompose(student, teacher, classes, ends, rate, found):
+    c, last, m = student.shape[1], len(ends) - 1, together(student)
     kept, q, p = np.empty((m, c), student.dtype), np.empty((m, c)), np.empty((m, c))
-    for first in range(begin, end, m):
-        start = min(first, end - m)
+    for first in range(0, len(student), m):
+        start = min(first, len(student) - m)
         soft_q, shifts_q, totals_q, mass_q = soften(student, start, classes, ends, rate, kept, q)
         soft_p, shifts_p, totals_p, mass_p = soften(teacher, start, classes, ends, rate, kept, p)
         gaps = np.log(totals_q / totals_p) + shifts_q - shifts_p
@@ -128,13 +123,12 @@ def _decompose(begin, end, student, teacher, classes, ends, rate, found):
 
 @no_type_check
 @exact
-def _slopes(begin, end, student, teacher, classes, ends, rate, scales, by_mass, found):
-    c, last = student.shape[1], len(ends) - 1
-    m = together(end - begin, c)
+def _slopes(student, teacher, classes, ends, rate, scales, by_mass, found):
+    c, last, m = student.shape[1], len(ends) - 1, together(student)
     kept, q, p = np.empty((m, c), student.dtype), np.empty((m, c)), np.empty((m, c))
     of_high, of_low, none = np.empty(m), np.empty(m), np.zeros(m)
-    for first in range(begin, end, m):
-        start = min(first, end - m)
+    for first in range(0, len(student), m):
+        start = min(first, len(student) - m)
         soft_q, _, totals_q, mass_q = soften(student, start, classes, ends, rate, kept, q)
         soft_p, _, totals_p, mass_p = soften(teacher, start, classes, ends, rate, kept, p)
         moved, factor = np.empty((m, last + 1)), np.empty((m, last + 1))
@@ -165,13 +159,12 @@ def _slopes(begin, end, student, teacher, classes, ends, rate, scales, by_mass, 
 
 @no_type_check
 @exact
-def _whole_slopes(begin, end, student, teacher, rate, scale, found):
-    c = student.shape[1]
-    m = together(end - begin, c)
+def _whole_slopes(student, teacher, rate, scale, found):
+    c, m = student.shape[1], together(student)
     q, p, peaks = np.empty((m, c)), np.empty((m, c)), np.empty(m)
     sums_q, sums_p = np.empty(m), np.empty(m)
-    for first in range(begin, end, m):
-        start = min(first, end - m)
+    for first in range(0, len(student), m):
+        start = min(first, len(student) - m)
         peaks_of(student, start, peaks)
         exponentials(student, start, peaks, rate, q, sums_q)
         peaks_of(teacher, start, peaks)

@@ -86,7 +86,7 @@ def _apart(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
     here, there = (float(hits[d][0].float().mean()) for d in (0, best))
     return (
         f"the rows of {names[0]} and {names[1]} seem to be one apart: the {names[0]}'s most "
-        f"probable class is the {names[1]}'s of the same row in {here:.1%} of {rows} rows "
+        f"probable class is the {names[1]}'s of the same row in {here:.1%} of {rows - 2} rows "
         f"({_chance(one, other)[0]:.1%} where rows are unrelated), and of the row "
         f"{'before' if best < 0 else 'after'} in {there:.1%}; need both sides of one sample, or "
         f"token, in one row{' (or one side repeats the token that it reads)' if alone else ''}"
@@ -94,7 +94,10 @@ def _apart(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
 
 
 def _renamed(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
-    """Say that classes are numbered otherwise, where renaming those of every other row does it."""
+    """Say that classes are numbered otherwise, where renaming those of every other row does it.
+
+    Of two classes the second one follows from the first: so is told a side that is mostly wrong.
+    """
     names_of = _matched(one[::2, 0].tolist(), other[::2, 0].tolist())
     plain, other = one[1::2], other[1::2]
     named = torch.tensor([[names_of.get(c, UNKNOWN) for c in row] for row in plain.tolist()])

@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.core.cores import by_threads
 from kdanalysis.core.softened import reordered
 from kdanalysis.core.sweep.elementary import exact, inlined, larger, widest
 
@@ -27,7 +26,7 @@ def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
     found = torch.empty(len(logits), k, dtype=torch.long)
     rows, blocks = logits.detach().contiguous().numpy(), logits.shape[1] // BLOCK
     if k * rows.itemsize * rows.shape[1] <= FEW:
-        by_threads(lambda a, b: _successively(rows[a:b], found[a:b].numpy()), *rows.shape)
+        _successively(rows, found.numpy())
         return found
     blocks = blocks if blocks > k else 0
     peaks = np.empty((len(rows), blocks), rows.dtype)

@@ -20,11 +20,11 @@ NUMBERS = 2048  # of a side, looked at together
 
 @no_type_check
 @exact
-def together(samples, classes):
+def together(logits):
     """How many samples to look at together; the last time a few may be looked at again."""
-    most = max(1, NUMBERS // classes)
-    times = max(1, (samples + most - 1) // most)
-    return max(1, (samples + times - 1) // times)
+    most = max(1, NUMBERS // logits.shape[1])
+    times = max(1, (len(logits) + most - 1) // most)
+    return max(1, (len(logits) + times - 1) // times)
 
 
 @no_type_check

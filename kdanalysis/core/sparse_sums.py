@@ -70,8 +70,8 @@ def sums(kept: Tensor, log_other: Tensor | None) -> Tensor:
         hint = "; are they logits (of the kind 'logits')?" if total[row] > 1 else ""
         if are_probabilities(kept):
             hint = "; these look like probabilities: give their logarithms"
-        elif base := base_of(kept, log_other):
-            hint += f"; as logarithms to base {base} they do: multiply such by ln {base}"
+        elif log_other is not None and (base := base_of(kept, log_other)):
+            hint = f"; as logarithms to base {base} they do: multiply such by ln {base}"
         raise ValueError(
             f"the probabilities of row {row} add up to {float(total[row]):.6g}{last}: need "
             f"{'1 at most' if log_other is None else '1'}{hint}"
@@ -79,12 +79,12 @@ def sums(kept: Tensor, log_other: Tensor | None) -> Tensor:
     return whole
 
 
-def base_of(kept: Tensor, log_other: Tensor | None) -> int | None:
-    """Return 2 or 10 where rows add up as logarithms to that base must, None where to neither."""
+def base_of(kept: Tensor, log_other: Tensor) -> int | None:
+    """Return 2 or 10 where rows add up to 1 as logarithms to that base, None where to neither."""
+    parts = torch.cat((kept, log_other.double()[:, None]), -1)
     for base in BASES:
-        parts = kept if log_other is None else torch.cat((kept, log_other.double()[:, None]), -1)
         total = (parts * math.log(base)).logsumexp(-1).exp()
-        if (total <= 1 + SLACK).all() and (log_other is None or (total >= 1 - SLACK).all()):
+        if ((total - 1).abs() <= SLACK).all():
             return base
     return None
 

@@ -13,6 +13,7 @@ from kdanalysis.core.logits import check_dense
 from kdanalysis.core.partition import check_target
 
 CACHED = 2**17  # numbers of 4 bytes that stay in a processor's cache
+ROUNDING = 1e-6  # of the width of a bin: values that lie no farther apart are equal
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
 
 
@@ -164,16 +165,22 @@ class Bins:
         """Add the values to the contiguous ``counts`` of their groups, numbered over ``*g``.
 
         NaN is in no bin. It takes as long as there are values, however many counters there are.
-        ``moments`` get what the values of each bin add up to, then their squares; infinite ones
-        as 0.
+        ``moments`` get what the values of each bin lie above its lower edge, added up, then the
+        squares of that.
         """
-        place = group * self.size + self.index(values)
+        own = self.index(values)
+        place = group * self.size + own
         flat = place.flatten().to(counts.device)
         known = values.eq(values).to(counts).expand_as(place)
         counts.view(-1).scatter_add_(0, flat, known.flatten())
+        above = (values - self._edge(own)).nan_to_num(0.0, 0.0, 0.0) if moments else values
         for power, sums in enumerate(moments, 1):
-            finite = values.nan_to_num(0.0, 0.0, 0.0).to(sums).pow(power).expand_as(place)
-            sums.view(-1).scatter_add_(0, flat, finite.flatten())
+            added = above.to(sums).pow(power).expand_as(place)
+            sums.view(-1).scatter_add_(0, flat, added.flatten())
+
+    def _edge(self, place: Int[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+        """Lower edge of the bins with these counters."""
+        return self.low + self.width * (place - 1).double()
 
     def quantile(self, counts: Float[Tensor, "*s b"], q: float) -> Float[Tensor, "*s"]:
         """Value below which the share q lies, at most one bin width from the sample's own.
@@ -205,11 +212,11 @@ class Bins:
         value = self.low + self.width * (place - 1 + inside)
         if moments:
             mean, *square = (sums.gather(-1, place) / here for sums in moments)
-            edge = self.low + self.width * (place - 1)
-            reach = torch.minimum(mean - edge, edge + self.width - mean).clamp(min=0)
+            reach = torch.minimum(mean, self.width - mean).clamp(min=0)
             for one in square:
                 reach = torch.minimum(reach, (3 * (one - mean.square()).clamp(min=0)).sqrt())
-            value = mean + (2 * inside - 1) * reach
+            reach = reach.where(reach > ROUNDING * self.width, 0.0)
+            value = self._edge(place) + mean + (2 * inside - 1) * reach
         value = value.masked_fill(place == 0, -torch.inf)
         value = value.masked_fill(place == self.size - 1, torch.inf)
         value = value.masked_fill(whole == 0, torch.nan).movedim(-1, 0)

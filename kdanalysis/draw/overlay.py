@@ -21,8 +21,8 @@ from kdanalysis.draw.tables import require, state_left_out
 
 ACROSS = 3  # panels beside each other
 MOST = 9  # panels
-MOST_TICKS, FEW_TICKS = 6, 3  # of a frame as wide as the page, and of one of several
-MOST_NUMBERS = 4  # columns of them
+MOST_TICKS, FEW_TICKS = 5, 3  # of a frame alone, and of one of several or beside numbers
+MOST_NUMBERS = 3  # columns of them
 
 
 @styled
@@ -77,7 +77,7 @@ def dots_by_name(
         value: the column to draw.
         row: the column of names, which stand at the left.
         panel: the column that tells the panels apart; None for a single one, with the values of at
-            most 4 runs as numbers beside it.
+            most 3 runs as numbers beside it.
         label: what the values are.
         log: whether the values stand on a logarithmic axis.
         limits: of the axis of values, None for an open end.
@@ -86,13 +86,15 @@ def dots_by_name(
     runs, names = (list(dict.fromkeys(table[name])) for name in ("run", row))
     parts = dict(iter(table.groupby(panel, sort=False))) if panel else {"": table}
     line = 0.35 + 0.24 * len(names)
-    width = PAGE if panel else COLUMN
+    numbers = panel is None and len(runs) <= MOST_NUMBERS
+    width = COLUMN if numbers and len(runs) < MOST_NUMBERS else PAGE
     figure, grid = panel_grid(min(len(parts), MOST), ACROSS, width, line, 0.9)
     looks = _looks(runs)
     for ax, (name, rows) in zip(grid, parts.items(), strict=False):
         for place, run in enumerate(runs):
             part = rows[rows.run == run]
-            height = [names.index(one) + 0.16 * (place - (len(runs) - 1) / 2) for one in part[row]]
+            apart = min(0.16, 0.6 / len(runs)) * (place - (len(runs) - 1) / 2)
+            height = [names.index(one) + apart for one in part[row]]
             look = looks[run] | {"linestyle": "none", "markersize": 6}
             ax.plot(part[value], height, label=short(run, 24), **look)
         ax.set_yticks(range(len(names)), labels=[short(n, 24) for n in names], parse_math=False)
@@ -103,9 +105,12 @@ def dots_by_name(
             ax.set_xscale("log")
     if limits is not None:
         grid[0].set_xlim(*limits)
+    ticks = FEW_TICKS if numbers or len(grid) > 1 else MOST_TICKS
     if log:
-        round_ticks(grid[0], MOST_TICKS if len(grid) == 1 else FEW_TICKS)
-    if panel is None and len(runs) <= MOST_NUMBERS:
+        round_ticks(grid[0], ticks)
+    elif panel is None:
+        few_ticks(grid[0].xaxis, ticks)
+    if numbers:
         _numbers(grid[0], table.pivot(index=row, columns="run", values=value), names, looks)
     figure.supxlabel(label + state_left_out(table), fontsize="medium", parse_math=False)
     shared_legend(figure, grid[0], "upper left", ncols=min(len(runs), 4), handlelength=1)

@@ -27,6 +27,7 @@ from kdanalysis.studies.compute import Watch, by_noun, joined, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, left_out_fact, stated
 from kdanalysis.studies.kept import TABLES
 from kdanalysis.studies.paired import paired_errors
+from kdanalysis.studies.pairing import doubt
 from kdanalysis.studies.run import possible, tables_of
 from kdanalysis.studies.setting import common_settings, compared_fact, kept_by_all, within_kept
 from kdanalysis.studies.source import Source
@@ -242,4 +243,4 @@ def noun_together(noun: str, tables: Mapping[Source, pd.DataFrame]) -> Section:
 def run_fact(source: Source) -> str:
     """Return how much a source holds, and what it was trained with where that is known."""
     rows = counted(source.num_rows, "sample")
-    return ", ".join(filter(None, (rows, source.info.loss, cut_fact(source))))
+    return ", ".join(filter(None, (rows, source.info.loss, cut_fact(source), doubt(source))))

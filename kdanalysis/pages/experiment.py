@@ -9,13 +9,14 @@ import pandas as pd
 
 from kdanalysis.analyzers.teacher.calibration import Calibration
 from kdanalysis.pages.by_run import section_of_runs
+from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import Lead, lead_of
 from kdanalysis.pages.nouns import with_conflict
 from kdanalysis.pages.reading import read_all
 from kdanalysis.pages.run import run_tables
-from kdanalysis.pages.study import Study
+from kdanalysis.pages.study import Study, Tables
 from kdanalysis.studies.compute import Watch, by_noun, compute, unwatched
 from kdanalysis.studies.ladder import ladder_tables
 from kdanalysis.studies.opening import open_source
@@ -64,20 +65,7 @@ def experiment_study(
     classes = next(iter(opened.values())).info.classes
     valid = {name: open_source(path) for name, path in learned.items()}
     images = next(iter(valid.values())).num_rows
-    sources = {f"run {name}": Source(name, None, run) for name, run in opened.items()}
-    sources |= {f"student {name}": one for name, one in valid.items()}
-
-    def tables_of(source: Source, watch: Watch) -> dict[str, pd.DataFrame]:
-        if source.run is not None:
-            return run_tables(source, device, watch)
-        (run,) = (opened[name] for name, one in valid.items() if one is source)
-        return student_tables(source, run, device, watch)
-
-    settings = common_settings([run.info for run in opened.values()])
-    where = f"Over {images:,} validation images."
-    tables, explorer = read_all(sources, tables_of, settings, device, watch, where, valid)
-    of_runs = by_noun({name: tables[f"run {name}"] for name in opened})
-    of_students = by_noun({name: tables[f"student {name}"] for name in valid})
+    of_runs, of_students, explorer = read_together(opened, valid, device, watch)
     calibration = {"teacher": card.tables["calibration"]} | of_students["calibration"]
     of_ladders = by_noun({
         name: one.history() | ladder_tables(one.ladder, one.loss, one.batches())
@@ -102,6 +90,33 @@ def experiment_study(
     parts |= of_ladders | training | validation | {"calibration": calibration}
     sections = partial(experiment_sections, students, card, shown, named)
     return Study(title, facts, parts, sections, classes, lead=lead, explorer=explorer)
+
+
+def read_together(
+    opened: Mapping[str, Run], valid: Mapping[str, Source], device: Any, watch: Watch
+) -> tuple[Tables, Tables, Explorer | None]:
+    """Return by noun the tables of runs and of their students, and the students' explorer.
+
+    Args:
+        opened: runs by loss.
+        valid: what their students say of the validation images, likewise.
+        device: where to compute.
+        watch: wraps the batches, for a progress bar.
+    """
+    sources = {f"run {name}": Source(name, None, run) for name, run in opened.items()}
+    sources |= {f"student {name}": one for name, one in valid.items()}
+
+    def tables_of(source: Source, watch: Watch) -> dict[str, pd.DataFrame]:
+        if source.run is not None:
+            return run_tables(source, device, watch)
+        (run,) = (opened[name] for name, one in valid.items() if one is source)
+        return student_tables(source, run, device, watch)
+
+    settings = common_settings([run.info for run in opened.values()])
+    where = f"Over {next(iter(valid.values())).num_rows:,} validation images."
+    tables, explorer = read_all(sources, tables_of, settings, device, watch, where, valid)
+    of_runs = by_noun({name: tables[f"run {name}"] for name in opened})
+    return of_runs, by_noun({name: tables[f"student {name}"] for name in valid}), explorer
 
 
 def experiment_sections(

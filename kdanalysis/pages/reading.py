@@ -56,17 +56,19 @@ def read_all(
             done = on_two_cores(tasks)
     else:
         done = [task() for task in tasks]
-    for source, (_, counts) in zip((*sources.values(), *both.values()), done, strict=True):
-        source.unlabelled, source.soft = counts
+    for source, (_, seen) in zip((*sources.values(), *both.values()), done, strict=True):
+        source.unlabelled, source.soft, source.paired = seen
     found = [one for one, _ in done]
     grams = dict(zip(both, found[len(sources) :], strict=True))
     tables = dict(zip(sources, found[: len(sources)], strict=True))
     return tables, explorer_from(grams, both, settings, of)
 
 
-def _counted(source: Source, read: Callable[[], Any]) -> tuple[Any, tuple[int, int]]:
-    """Return what was read, and how many rows had no label, which the source counts then."""
-    return read(), (source.unlabelled, source.soft)
+def _counted(
+    source: Source, read: Callable[[], Any]
+) -> tuple[Any, tuple[int, int, dict[tuple[str, str], str]]]:
+    """Return what was read, and what the source knows then of labels and of sides put together."""
+    return read(), (source.unlabelled, source.soft, source.paired)
 
 
 @contextmanager

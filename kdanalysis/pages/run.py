@@ -15,7 +15,8 @@ from kdanalysis.pages.reading import read_all
 from kdanalysis.pages.study import Study, Tables
 from kdanalysis.pages.teacher import card_section
 from kdanalysis.studies.compute import Watch, by_noun, unwatched
-from kdanalysis.studies.facts import kept_facts, source_facts
+from kdanalysis.studies.facts import kept_facts, source_facts, stated
+from kdanalysis.studies.pairing import doubt
 from kdanalysis.studies.run import Run, tables_of
 from kdanalysis.studies.source import Source
 
@@ -64,7 +65,9 @@ def run_study(
     parts = by_noun({"": tables[name]} if alone else tables)
     return Study(
         f"Distillation run {name}" if alone else "Distillation runs",
-        source_facts(first) if alone else {n: _run_fact(s) for n, s in sources.items()},
+        source_facts(first) | stated({"likely wrong": doubt(first)})
+        if alone
+        else {n: _run_fact(s) for n, s in sources.items()},
         parts,
         lambda: run_sections(parts, first.info.classes),
         first.info.classes,
@@ -75,7 +78,9 @@ def run_study(
 
 def _run_fact(source: Source) -> str:
     """Return the loss of one of several runs, and what was kept of its rows where not all was."""
-    return "; ".join(filter(None, (source.info.loss, *kept_facts(source.info).values())))
+    return "; ".join(
+        filter(None, (source.info.loss, *kept_facts(source.info).values(), doubt(source)))
+    )
 
 
 def run_tables(

@@ -74,10 +74,9 @@ def sweep_study(
         "sweep": TermGram(classes, *settings),
         "spread": SweepSpread(classes, temperatures, few(settings[1]), weights),
     }
-    rows = max(1, min(BATCH, WIDE // classes))
     if classes <= VOCABULARY and source.has_target:
         analyzers["calibration"] = Calibration(classes)
-    tables = compute(source, analyzers, device, watch, rows)
+    tables = compute(source, analyzers, device, watch, max(1, min(BATCH, WIDE // classes)))
     table, calibration = tables["sweep"], tables.pop("calibration", None)
     pictures = sweep_pictures(calibration)
     facts = {
@@ -91,11 +90,10 @@ def sweep_study(
         "likely wrong": doubt(source),
     }
     parts = {noun: {"": frame} for noun, frame in tables.items()}
-    formats = ("csv", "parquet")
-    title, explorer = f"Sweep: {source.name}", swept_explorer(source.name, analyzers["sweep"])
-    shown = {"pictures": {"sweep": pictures}, "explorer": explorer}
+    explorer = swept_explorer(source.name, analyzers["sweep"])
+    shown = {"pictures": {"sweep": pictures}, "explorer": explorer, "formats": ("csv", "parquet")}
     sections = partial(sweep_sections, table, tables["spread"], pictures)
-    return Study(title, stated(facts), parts, sections, None, formats, **shown)
+    return Study(f"Sweep: {source.name}", stated(facts), parts, sections, **shown)
 
 
 def sweep_sections(

@@ -11,6 +11,7 @@ from kdanalysis.analyzers.terms.direction_reading import NO_GRADIENT
 from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.sparse import add_sparse
 from kdanalysis.analyzers.truncation.together import SPARSE
+from kdanalysis.core.logits import check_logits
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_rows import within
 from kdanalysis.core.sparse_sums import warn_of_small
@@ -19,7 +20,7 @@ from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.facts import stated
-from kdanalysis.studies.pairing import look_at_sides
+from kdanalysis.studies.pairing import INSTEAD, look_at_sides
 from kdanalysis.studies.sparse import read_known, read_student
 from kdanalysis.studies.sweeps import as_logits
 
@@ -84,6 +85,7 @@ def sparse_study(
     held, classes = int(teacher.present.sum(-1).min()), student.shape[1]
     ks = [k for k in KS if k <= min(held, classes - 1)] if ks is None else ks
     analyzers = {kind.noun: kind(classes, ks, temperatures) for kind in SPARSE}
+    check_logits("student logits", student, INSTEAD)
     best = add_sparse(analyzers.values(), student, teacher)
     doubt = look_at_sides(best, student=student, teacher=teacher)
     tables = {noun: one.table() for noun, one in analyzers.items()}
@@ -91,7 +93,7 @@ def sparse_study(
         raise ValueError(nothing_finite("the student", student))
     facts = {
         "teacher": name,
-        "known": f"{KNOWN[teacher.kind]} of {teacher.ids.shape[1]:,} tokens a row at T = "
+        "known": f"{KNOWN[teacher.kind]} of at most {teacher.ids.shape[1]:,} tokens a row at T = "
         f"{teacher.temperature:g}",
         "rows": f"{len(student):,}",
         "classes": f"{classes:,}",

@@ -24,15 +24,15 @@ def look_at_sides(
     """Warn where the first rows of two sides seem not to belong together, and return the warning.
 
     Args:
-        best: the student's most probable class of rows from the first on, where it is known.
+        best: the most probable class of rows from the first on, of a student that was checked.
         sides: of student, teacher and target those there are.
 
     Raises:
-        ValueError: a side holds probabilities instead of logits.
+        ValueError: a side holds probabilities instead of logits, or logarithms to another base.
     """
     given = {name: one for name, one in sides.items() if one is not None}
     for name, one in given.items():
-        if isinstance(one, Tensor) and one.dim() == 2:
+        if isinstance(one, Tensor) and one.dim() == 2 and (name != "student" or best is None):
             check_logits(f"{name} logits", one, INSTEAD)
     rows = {name: one[:ROWS] for name, one in given.items()}
     known = best is not None and len(best) >= len(rows["student"])

@@ -13,7 +13,7 @@ from kdanalysis.analyzers.sweep.sweep import COLUMNS, TermSweep
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.logits import check_dense
-from kdanalysis.core.streams import check_batch, check_temperatures, finite_rows
+from kdanalysis.core.streams import check_batch, check_classes, check_temperatures, finite_rows
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
 from kdanalysis.studies.opening import as_array
@@ -102,8 +102,8 @@ def as_pair(student: Tensor | np.ndarray, teacher: Tensor | np.ndarray) -> tuple
     """Return both sides as tensors (n, c) of floats.
 
     Raises:
-        ValueError: as :func:`as_logits`, they differ in shape or device, or one holds
-            probabilities.
+        ValueError: as :func:`as_logits`, they differ in shape or device, have fewer than two
+            classes, or one holds probabilities, or logarithms to another base than e.
     """
     student, teacher = as_logits(student, "student"), as_logits(teacher, "teacher")
     if student.shape != teacher.shape:
@@ -116,6 +116,7 @@ def as_pair(student: Tensor | np.ndarray, teacher: Tensor | np.ndarray) -> tuple
             f"student logits are on {student.device}, teacher logits on {teacher.device}: "
             f"need both on one device"
         )
+    check_classes(student.shape[1])
     look_at_sides(student=student, teacher=teacher)
     return student, teacher
 

@@ -1,15 +1,12 @@
 """Compiled loops give what whole arrays give, and choose as a stable sort does."""
 
-import threading
 from decimal import Decimal, localcontext
 
 import pytest
 import torch
 from problems import batch
 
-from kdanalysis.core import cores
 from kdanalysis.core.compiled import expecting
-from kdanalysis.core.cores import NUMBERS, by_threads
 from kdanalysis.core.divergence import decompose, slopes, whole_slopes
 from kdanalysis.core.largest import top
 from kdanalysis.core.partition import Groups, Target, Top1, Top1TopK, TopK
@@ -116,46 +113,6 @@ def test_loops_give_what_arrays_give_of_any_number_of_samples_and_classes(n, cla
             lambda: whole_slopes(student, teacher, 3.0, 2.0),
         ):
             torch.testing.assert_close(*both_ways(call), **digits)
-
-
-@pytest.mark.parametrize(
-    ("rows", "numbers", "parts"),
-    [
-        (10, NUMBERS, [(0, 3), (3, 6), (6, 10)]),
-        (2, NUMBERS, [(0, 1), (1, 2)]),
-        (7, NUMBERS // 3, [(0, 3), (3, 7)]),
-        (7, NUMBERS // 7, [(0, 7)]),
-        (0, NUMBERS, [(0, 0)]),
-    ],
-)
-def test_threads_share_many_rows_at_once_and_none_is_left(monkeypatch, rows, numbers, parts):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    all_there, done = threading.Barrier(len(parts), timeout=60), []
-
-    def work(begin: int, end: int) -> None:
-        all_there.wait()
-        done.append((begin, end))
-
-    threads = threading.active_count()
-    by_threads(work, rows, numbers)
-    assert sorted(done) == parts
-    assert threading.active_count() == threads
-
-
-def test_threads_share_the_rows_and_move_no_bit(monkeypatch):
-    student, teacher, target = batch(7, 3.0, 45, 127)
-    before, found = torch.get_num_threads(), []
-    for numbers, threads in ((45 * 127, 2), (1000, 2), (1000, 5)):
-        monkeypatch.setattr(cores, "NUMBERS", numbers)
-        torch.set_num_threads(threads)
-        members = Top1TopK(12).members(teacher, target)
-        parts = decompose(student, teacher, members, 2.0)
-        high, low = slopes(student, teacher, members, (1, 2, 3, 4), 2.0)
-        found.append([*members, *parts, high, *low, whole_slopes(student, teacher, 3.0, 2.0)])
-    torch.set_num_threads(before)
-    for one in found[1:]:
-        for a, b in zip(one, found[0], strict=True):
-            torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -1,10 +1,13 @@
 """Runs stand in one picture: a panel a quantity, a line a run, neighbouring steps put together."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from kdanalysis.draw.colours import LOSSES
+from kdanalysis.draw.drawn import Drawn
 from kdanalysis.draw.overlay import curves_over, dots_by_name
 from kdanalysis.draw.runs import POINTS, lines_by_run
 from tests.analyzers.readback import lines, smallest_font
@@ -73,7 +76,7 @@ def test_runs_without_steps_are_dots_by_name_with_their_numbers():
     assert [text.get_text() for text in ax.texts] == ["1", "101", "2", "102"]
     assert (figure.get_supxlabel(), ax.get_title(loc="left")) == ("a value", "")
     assert (ax.get_xscale(), ax.get_xlim()) == ("log", (0.5, 200))
-    assert ax.get_xticks().tolist() == [1, 3, 10, 30, 100]
+    assert ax.get_xticks().tolist() == [1, 10, 100]
 
 
 def test_numbers_stand_in_columns_below_the_marks_of_their_runs():
@@ -88,8 +91,19 @@ def test_numbers_stand_in_columns_below_the_marks_of_their_runs():
         assert max(box.width for box in column) > abs(x - column[0].x1), "over its column"
         assert head.get_color() == LOSSES[run]
     assert boxes[0].x1 < boxes[3].x0, "columns do not touch"
-    many = draw(table(steps=1, runs=tuple("abcde")))
-    assert len(many.axes[0].texts) == 0, "more than 4 columns would leave no room"
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
+def test_a_frame_beside_numbers_has_room_and_ticks_that_do_not_touch(count, log):
+    frame = table(1, [f"a-long-name-of-{n}" for n in range(count)], ["gdkd-k15: low_other", "b"])
+    drawn = Drawn(lambda: draw(frame.assign(value=0.00123 * frame.value), log=log))
+    assert drawn.box.width < 8
+    (ax,) = drawn.figure.axes
+    assert ax.get_position().width * drawn.figure.get_figwidth() > 1.7
+    assert bool(ax.texts) == (count <= 3)
+    shown = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
+    assert all(a.x1 < b.x0 for a, b in pairwise(shown))
 
 
 def test_rows_over_all_steps_are_no_point():

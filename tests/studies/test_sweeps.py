@@ -67,6 +67,7 @@ def spoiled(row: int, value: float) -> np.ndarray:
         (STUDENT[:, :5], TEACHER, r"student logits \(50, 5\) and teacher logits \(50, 6\)"),
         (STUDENT[0], TEACHER[0], r"\(6,\), need .samples, classes."),
         (STUDENT[:, :1], TEACHER[:, :1], "need at least 2 classes"),
+        (STUDENT[:, :0], TEACHER[:, :0], "need at least 2 classes, got 0"),
         (STUDENT[:0], TEACHER[:0], "the batch holds no samples"),
         (STUDENT.astype(int), TEACHER, "student logits are int64, need floats"),
     ],

@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from kdanalysis.draw.glyphs import tell_lacking
+from kdanalysis.draw.look import Figure
 from kdanalysis.pages.html.columns import in_columns
 from kdanalysis.pages.html.picture import Picture, make_pictures
 from kdanalysis.pages.html.section import ASIDE, Section
@@ -63,13 +64,12 @@ def build(
     tabled = [one for one in here if one["tables"]]
     groups = grouped(here)
     drawn = [next(pictures) for _ in lead.figures] if lead else []
-    figures = [x.drawn for one in (*sections, *([lead] * bool(lead))) for x in one.figures]
-    tell_lacking((drawn.figure, drawn.lacking) for drawn in figures if drawn.lacking)
+    tell_lacking(lacking(sections, lead))
     sliders = explorer.html(not runs, next(pictures)) if explorer else None
     first = [("verdict", "Verdict")] * bool(lead) + [("explorer", "Explorer")] * bool(explorer)
     last = [("collected", "Tables and words")] * bool(tabled)
     template = make_environment().from_string(read("page.html.j2"))
-    page = template.render(
+    return template.render(
         title=title,
         facts={label: fact_text(value) for label, value in facts.items()},
         lead={"verdict": lead.verdict, "pictures": drawn} if lead else None,
@@ -85,8 +85,7 @@ def build(
         style=Markup(style),
         script=Markup(script),
         policy=content_policy(style, script),
-    )
-    return page.lstrip()
+    ).lstrip()
 
 
 def pictures_and_tables(
@@ -103,6 +102,13 @@ def pictures_and_tables(
     tables = [partial(make_table, *one) for section in sections for one in section.tables]
     pictures, tables = make_pictures(asked, tables)
     return iter(pictures), iter(tables)
+
+
+def lacking(sections: Sequence[Section], lead: Any) -> Iterator[tuple[Figure, dict[str, str]]]:
+    """Yield figures that lack letters, with these."""
+    for shown in (one for part in (*sections, *([lead] * bool(lead))) for one in part.figures):
+        if shown.drawn.lacking:
+            yield shown.drawn.figure, shown.drawn.lacking
 
 
 def grouped(sections: Sequence[dict]) -> list[dict]:

@@ -36,7 +36,7 @@ def test_the_tables_are_those_of_the_completed_teacher(temperature):
     sparse = kd.SparseTeacher.from_logits(TEACHER, HELD, (1, 2))
     study = kd.truncation(STUDENT, sparse, KS, (temperature,))
     assert list(study.tables) == ["truncation", "truncation_direction", "truncation_tail"]
-    assert study.facts["known"] == "log-probabilities of 20 tokens a row at T = 1"
+    assert study.facts["known"] == "log-probabilities of at most 20 tokens a row at T = 1"
     share = shares(study, temperature).share
     tails = study.tables["truncation_tail"].set_index(["quantity", "k"])["mean"]
     direction = study.tables["truncation_direction"].set_index(["quantity", "convention", "k"])
