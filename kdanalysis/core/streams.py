@@ -173,14 +173,15 @@ class Bins:
         flat = place.flatten().to(counts.device)
         known = values.eq(values).to(counts).expand_as(place)
         counts.view(-1).scatter_add_(0, flat, known.flatten())
-        above = (values - self._edge(own)).nan_to_num(0.0, 0.0, 0.0) if moments else values
-        for power, sums in enumerate(moments, 1):
-            added = above.to(sums).pow(power).expand_as(place)
-            sums.view(-1).scatter_add_(0, flat, added.flatten())
+        if moments:
+            added = above = (values - self._edge(own)).nan_to_num_(0.0, 0.0, 0.0).expand_as(place)
+        for sums in moments:
+            sums.view(-1).scatter_add_(0, flat, added.flatten().to(sums))
+            added = added * above
 
     def _edge(self, place: Int[Tensor, "*s"]) -> Float[Tensor, "*s"]:
         """Lower edge of the bins with these counters."""
-        return self.low + self.width * (place - 1).double()
+        return place.double().sub_(1).mul_(self.width).add_(self.low)
 
     def quantile(self, counts: Float[Tensor, "*s b"], q: float) -> Float[Tensor, "*s"]:
         """Value below which the share q lies, at most one bin width from the sample's own.
