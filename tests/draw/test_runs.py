@@ -102,6 +102,8 @@ def test_a_frame_beside_numbers_has_room_and_ticks_that_do_not_touch(count, log)
     (ax,) = drawn.figure.axes
     assert ax.get_position().width * drawn.figure.get_figwidth() > 1.7
     assert bool(ax.texts) == (count <= 3)
+    heights = [y for line in ax.lines if line.get_label()[0] != "_" for y in line.get_ydata()]
+    assert max(abs(y - round(y)) for y in heights) < 0.35, "dots stay on their line"
     shown = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
     assert all(a.x1 < b.x0 for a, b in pairwise(shown))
 

@@ -10,9 +10,10 @@ from kdanalysis.analyzers import load_nouns
 from kdanalysis.pages.groups import GROUPS
 from kdanalysis.pages.html.page import build
 from kdanalysis.pages.nouns import noun_section
-from kdanalysis.pages.run import report
+from kdanalysis.pages.run import report, run_study, run_tables
 from kdanalysis.studies.opening import short_names
 from kdanalysis.studies.run import ORDER, open_run
+from kdanalysis.studies.source import Source
 
 TABLES = [name for name in ORDER if load_nouns()[name].kind == "samples"]
 PLACES = [name for nouns in GROUPS.values() for name in nouns if name in TABLES]
@@ -40,6 +41,17 @@ def test_one_run_shows_every_table(page_of_one):
     assert page.facts["loss"] == "KD(temperature=2.0)"
     for section in page.sections[1:]:
         assert section.figures, section.text
+
+
+def test_what_is_likely_wrong_with_rows_stands_among_the_facts(one):
+    sources = {name: Source(name, None, open_run(one)) for name in ("a", "b")}
+    tables = {name: run_tables(source) for name, source in sources.items()}
+    sources["a"].paired = {("student", "teacher"): "rows are one apart"}
+    alone = run_study({"a": sources["a"]}, {"a": tables["a"]}).facts
+    assert alone["likely wrong"] == "rows are one apart"
+    both = run_study(sources, tables).facts
+    assert "rows are one apart" in both["a"]
+    assert "rows are one apart" not in both["b"]
 
 
 def test_every_table_has_pictures_and_a_reading():
