@@ -1,9 +1,10 @@
 """The largest logits of a sample as compiled loops, for processors.
 
-Of few classes the largest is looked for k times, in vector registers. Of many a class is only
-looked at by itself where the largest logit of its block is among the k largest of all blocks: k
-logits are at least as large as that one, each in a block of its own. A block's classes lie far
-apart, so that those of many blocks fill a vector register.
+Of few classes in float32 the largest is looked for k times, in vector registers: its class is part
+of what is compared. Otherwise a class is only looked at by itself where the largest logit of its
+block is among the k largest of all blocks: k logits are at least as large as that one, each in a
+block of its own. A block's classes lie far apart, so that those of many blocks fill a vector
+register.
 """
 
 from typing import no_type_check
@@ -14,18 +15,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.core.softened import reordered
-from kdanalysis.core.sweep.elementary import exact, inlined, larger, widest
+from kdanalysis.core.sweep.elementary import bits_of, exact, inlined, widest
 
 BLOCK = 32  # classes
-FEW = 2**15  # bytes of logits to be looked at in search of a sample's k largest
+FEW = 2**13  # logits to be looked at in search of a sample's k largest
 LINE = 64  # numbers: a row is filled up to a multiple, which leaves registers no rest
+CLASS = 2**29 - 1  # bits of a key that hold its class
+TAKEN = -(2**63)  # below every key
 
 
 def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
     """Return the k classes of the largest logits, in that order, of equal ones the first."""
     found = torch.empty(len(logits), k, dtype=torch.long)
     rows, blocks = logits.detach().contiguous().numpy(), logits.shape[1] // BLOCK
-    if k * rows.itemsize * rows.shape[1] <= FEW:
+    if rows.dtype == np.float32 and k * rows.shape[1] <= FEW:
         _successively(rows, found.numpy())
         return found
     blocks = blocks if blocks > k else 0
@@ -42,41 +45,38 @@ def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
 @no_type_check
 @exact
 def _successively(logits, found):
-    """Fill in the class of the largest logit, then without it that of the next, and so on."""
+    """Fill in the class of the largest key, then without it that of the next, and so on."""
     widest()
     (n, c), k = logits.shape, found.shape[1]
-    left = np.full((c + LINE - 1) // LINE * LINE, -np.inf).astype(logits.dtype)
-    best = np.empty(k, logits.dtype)
+    keys = np.full((c + LINE - 1) // LINE * LINE, TAKEN)
     for i in range(n):
-        for j in range(c):
-            left[j] = logits[i, j]
+        _fill_keys(logits[i], keys)
         for place in range(k):
-            peak = _peak_of(left)
-            own = _first_of(left, peak)
-            if own >= c or peak == -np.inf:  # NaN alone, or none that was not taken before
-                _keep(logits[i], 0, 1, -np.inf, best, found[i], 0)
-                break
-            found[i, place], left[own] = own, -np.inf
+            own = CLASS - (_most_of(keys) & CLASS)
+            found[i, place], keys[own] = own, TAKEN
 
 
 @no_type_check
-@inlined
-def _peak_of(logits):
-    peak = logits[0]
+@exact
+def _fill_keys(logits, keys):
+    """Fill in whole numbers in the order of the logits, of equal ones the first the largest.
+
+    A float32 leaves the last bits of a float64 empty, which hold the class. NaN is the least.
+    """
+    widest()
     for j in range(len(logits)):
-        peak = larger(logits[j], peak)
-    return peak
+        bits = bits_of(np.float64(logits[j]) + 0.0)  # -0.0 is 0.0
+        ascending = bits ^ ((bits >> 63) & ~TAKEN) if logits[j] == logits[j] else TAKEN
+        keys[j] = (ascending & ~CLASS) | (CLASS - j)
 
 
 @no_type_check
 @inlined
-def _first_of(logits, value):
-    """Return the first place of a value, or how many there are."""
-    size = np.int32(len(logits))
-    first = size
-    for j in range(size):
-        first = min(first, np.int32(j) if logits[j] == value else size)
-    return first
+def _most_of(keys):
+    most = keys[0]
+    for j in range(len(keys)):
+        most = max(most, keys[j])
+    return most
 
 
 @no_type_check
