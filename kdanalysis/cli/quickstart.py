@@ -18,7 +18,7 @@ def quickstart(
     data: Annotated[
         str, typer.Option(metavar="PATH", help="Images to train on, as for train.")
     ] = "glyphs",
-    figures: Figures = "png,svg",
+    figures: Figures = "svg",
     overwrite: Overwrite = False,
     machine: Machine,
 ) -> None:

@@ -303,7 +303,7 @@ def test_quickstart_writes_a_page_from_small_data(tmp_path, monkeypatch):
     assert "wrote the teacher's card: open" in result.stdout
     assert "Teacher card: teacher.npz" in (tmp_path / "q" / "teacher.html").read_text()
     figures = {path.suffix for path in (tmp_path / "q" / "figures").iterdir()}
-    assert figures == {".png", ".svg"}
+    assert figures == {".svg"}
     assert "What kd, dkd, gdkd teach" in (tmp_path / "q" / "report.html").read_text()
 
 

@@ -22,6 +22,7 @@ ALLOWED_ATTRIBUTES = {
     *("gradientTransform", "patternUnits", "patternTransform", "font-size", "font-family"),
     *("font-style", "font-weight", "text-anchor", "image-rendering", "shape-rendering", HREF),
 }
+KNOWN_TAGS = {f"{{{SVG}}}{name}" for name in ALLOWED_TAGS}
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -68,7 +69,7 @@ def keep_known(element: ElementTree.Element) -> None:
     if not is_local(element):
         del element.attrib[HREF]
     for child in list(element):
-        if child.tag in {f"{{{SVG}}}{name}" for name in ALLOWED_TAGS}:
+        if child.tag in KNOWN_TAGS:
             keep_known(child)
         else:
             element.remove(child)
@@ -99,9 +100,10 @@ def rename_ids(root: ElementTree.Element, prefix: str) -> None:
         if identity in names:
             element.set("id", names[identity])
         for key, value in list(element.attrib.items()):
-            new = REFERENCE.sub(lambda found: f"url(#{names[found[1]]})", value)
-            is_link = key == HREF and value.startswith("#")
-            element.set(key, f"#{names[value[1:]]}" if is_link else new)
+            if key == HREF and value.startswith("#"):
+                element.set(key, f"#{names[value[1:]]}")
+            elif "url(" in value:
+                element.set(key, REFERENCE.sub(lambda found: f"url(#{names[found[1]]})", value))
 
 
 def strip_namespace(root: ElementTree.Element) -> None:
