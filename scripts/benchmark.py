@@ -31,6 +31,7 @@ from measures.stones import stones
 from measures.store import store
 from measures.sweep import imagenet, sweep
 from measures.truncation import truncation
+from measures.vocabulary import vocabulary
 
 MEASURES = {
     "commands": commands,
@@ -43,6 +44,7 @@ MEASURES = {
     "stones": stones,
     "sweep": sweep,
     "truncation": truncation,
+    "vocabulary": vocabulary,
     "imagenet": imagenet,
     "memory": memory,
 }

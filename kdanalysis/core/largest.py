@@ -32,7 +32,7 @@ def top(logits: Float[Tensor, "n c"]) -> Int[Tensor, " n"]:
 
     On a CPU numpy finds it many times as fast as torch.
     """
-    if logits.device.type != "cpu" or logits.dtype not in (torch.float32, torch.float64):
+    if not _of_numpy(logits):
         return logits.argmax(-1)
     return torch.from_numpy(logits.detach().numpy().argmax(-1))
 
@@ -42,6 +42,10 @@ def ranked(logits: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
 
     On a CPU numpy sorts a row of a vocabulary about eight times as fast as torch.
     """
-    if logits.device.type != "cpu":
+    if not _of_numpy(logits):
         return logits.sort(-1, descending=True).values
     return torch.from_numpy(np.sort(logits.numpy(), -1)).flip(-1)
+
+
+def _of_numpy(logits: Float[Tensor, "n c"]) -> bool:
+    return logits.device.type == "cpu" and logits.dtype in (torch.float32, torch.float64)

@@ -96,12 +96,16 @@ class TeacherDistribution(Analyzer):
         """Add the finite samples of a batch, with labels where there are some."""
         others = () if target is None else (target.long(),)
         for logits, *labels in chunks(teacher, *others, entries=ENTRIES):
-            self._add(logits.double(), *labels)
+            self._add(logits, *labels)
 
     def _add(self, logits: Logits, target: Labels | None = None) -> None:
-        ranked, n = by_rank(logits), torch.tensor(len(logits))
-        free = [_free_sums(ranked, t) for t in self.temperatures]
+        ranked, n = by_rank(logits).double(), torch.tensor(len(logits))
+        below = ranked[:, 1:] - ranked[:, 1:2]
+        free = [_free_sums(ranked, below, t) for t in self.temperatures]
         normaliser = torch.stack([one.pop("normaliser") for one in free])
+        for of_t, one in zip(self.rank_mass, free, strict=True):
+            of_t[0] += one["confidence_mean"].to(of_t)
+            of_t[1:] += one.pop("rest_mass").to(of_t)
         self.accumulate(
             n=n,
             constant=(ranked[:, 0] == ranked[:, -1]).sum(),
@@ -110,7 +114,7 @@ class TeacherDistribution(Analyzer):
         if target is not None:
             correct = top(logits) == target
             chosen = torch.stack(
-                [logits.gather(-1, target.unsqueeze(-1)).squeeze(-1), ranked[:, 0]]
+                [logits.gather(-1, target.unsqueeze(-1)).squeeze(-1).double(), ranked[:, 0]]
             )
             sums = _labelled_sums(*chosen, normaliser, correct, self.temperatures)
             self.accumulate(labelled=n, correct=correct.sum(), **sums)
@@ -140,17 +144,20 @@ class TeacherDistribution(Analyzer):
         return pd.DataFrame(rows, columns=["quantity", "temperature", "value"])
 
 
-def _free_sums(ranked: Float[Tensor, "n c"], temperature: float) -> dict[str, Tensor]:
+def _free_sums(
+    ranked: Float[Tensor, "n c"], below: Float[Tensor, "n d"], temperature: float
+) -> dict[str, Tensor]:
     """Sums over the batch that need no label, and the normaliser, log sum_i exp(logit_i / T), (n,).
 
-    The logits are sorted, largest first. With p the probability of the first class, r = 1 - p and
-    H the entropy of the rest, renormalised, the entropy is -p log p - r log r + r H.
+    The logits are sorted, largest first; ``below`` are those after the first, less the largest of
+    them. With p the probability of the first class, r = 1 - p and H the entropy of the rest,
+    renormalised, the entropy is -p log p - r log r + r H.
     """
-    first, below = ranked[:, 0] / temperature, (ranked[:, 1:] - ranked[:, 1:2]) / temperature
-    weights = below.exp()  # of the rest, over its largest
-    total = weights.sum(-1)
-    rest_entropy = total.log() - (weights * below).sum(-1) / total
-    second = ranked[:, 1] / temperature
+    first, second = ranked[:, 0] / temperature, ranked[:, 1] / temperature
+    weights = (below / temperature).exp_()  # of the rest, over its largest
+    others = weights[:, TOP - 1 :].sum(-1)
+    total = weights[:, : TOP - 1].sum(-1) + others
+    rest_entropy = total.log() - torch.einsum("nd,nd->n", weights, below) / (temperature * total)
     log_rest = second + total.log()
     normaliser = first.logaddexp(log_rest)
     log_p, log_rest = first - normaliser, log_rest - normaliser
@@ -162,8 +169,8 @@ def _free_sums(ranked: Float[Tensor, "n c"], temperature: float) -> dict[str, Te
         "modes_mean": entropy.exp().sum(),
         "several_peaks": (scale >= PEAK * p).sum(),
         "rest_entropy_mean": rest_entropy.sum(),
-        "p_other_mean": scale @ weights[:, TOP - 1 :].sum(-1),
-        "rank_mass": torch.cat([p.sum().unsqueeze(0), scale @ weights]),
+        "p_other_mean": scale @ others,
+        "rest_mass": scale @ weights,
         "normaliser": normaliser,
     }
     if ranked.shape[1] <= VOCABULARY:

@@ -53,7 +53,7 @@ class TopKMass(Analyzer):
 
     def add(self, teacher: Logits) -> None:
         """Add the finite samples of a batch."""
-        parts = [self._masses(ranked(p.double())) for (p,) in chunks(teacher, entries=ENTRIES)]
+        parts = [self._masses(ranked(p).double()) for (p,) in chunks(teacher, entries=ENTRIES)]
         masses = torch.cat(parts, 1)
         rows = torch.arange(self.mass.numel(), device=masses.device).view_as(self.mass)
         BINS.add(self.counts, masses, rows.unsqueeze(1).expand_as(masses))
@@ -62,7 +62,7 @@ class TopKMass(Analyzer):
     def _masses(self, logits: Logits) -> Float[Tensor, "t n k"]:
         """Top-k masses of sorted logits; all of it is exactly 1."""
         place, below = torch.tensor(self.ks, device=logits.device) - 1, logits - logits[:, :1]
-        sums = [(below / t).exp_().cumsum(-1) for t in self.temperatures]
+        sums = [(below / t).exp_().cumsum_(-1) for t in self.temperatures]
         return torch.stack([of_t[:, place] / of_t[:, -1:] for of_t in sums])
 
     def measures(self) -> dict[str, Tensor]:

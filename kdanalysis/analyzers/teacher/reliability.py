@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from kdanalysis.core.largest import top
+
 BINS = 15
 
 
@@ -49,9 +51,9 @@ def calibration_sums(
 
     And ``products``, those of the nll at two T.
     """
-    top, predicted = logits.max(-1, keepdim=True)
-    correct = (predicted == target.unsqueeze(-1)).squeeze(-1)
-    below = logits - top
+    predicted = top(logits)
+    correct = predicted == target
+    below = logits - logits.gather(-1, predicted.unsqueeze(-1))
     sums, squares = power_sums(below, temperatures)
     ladder = torch.tensor(temperatures, dtype=sums.dtype, device=sums.device).unsqueeze(-1)
     log_p = below.gather(-1, target.unsqueeze(-1)).squeeze(-1) / ladder - sums.log()

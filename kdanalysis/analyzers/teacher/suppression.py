@@ -64,20 +64,26 @@ class Suppression(Analyzer):
 
     def add(self, teacher: Logits, target: Labels | None) -> None:
         """Add the finite samples of a batch, with labels where there are some."""
-        others = () if target is None else (target,)
+        others = () if target is None else (target.long(),)
         for logits, *labels in chunks(teacher, *others, entries=ENTRIES):
             self._add(logits.double(), *labels)
 
     def _add(self, logits: Logits, target: Labels | None = None) -> None:
-        chosen = {"top": top(logits)}
+        first = top(logits)
+        odds = odds_ladder(logits, first, self.temperatures)
+        self._count("top", odds)
         if target is not None:
-            chosen["label"] = target.long()
-        for name, index in chosen.items():
-            odds = odds_ladder(logits, index, self.temperatures)
-            rows = torch.arange(len(odds), device=odds.device).unsqueeze(-1).expand_as(odds)
-            place = CLASSES.index(name)
-            self.sum[place] += odds.sigmoid().sum(-1).to(self.sum)
-            BINS.add(self.counts[place], odds, rows)
+            own, most = (logits.gather(-1, i.unsqueeze(-1)).squeeze(-1) for i in (target, first))
+            ladder = odds.new_tensor(self.temperatures).unsqueeze(-1)
+            log_p = (own - most) / ladder - odds.logaddexp(odds.new_zeros(()))
+            second = log_p.exp().neg().log1p() - log_p  # p is at most 1/2: 1 - p is not rounded
+            self._count("label", odds.where(target == first, second))
+
+    def _count(self, of: str, odds: Float[Tensor, "t n"]) -> None:
+        rows = torch.arange(len(odds), device=odds.device).unsqueeze(-1).expand_as(odds)
+        place = CLASSES.index(of)
+        self.sum[place] += odds.sigmoid().sum(-1).to(self.sum)
+        BINS.add(self.counts[place], odds, rows)
 
     def measures(self) -> dict[str, Tensor]:
         """``mean``, ``count`` by bin and ``n``, each by (label or top, temperature)."""
