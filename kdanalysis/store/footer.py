@@ -58,20 +58,19 @@ def read_footer(path: Path) -> list[list[Chunk]]:
     return found
 
 
-def check_pages(path: Path) -> None:
-    """Refuse a file whose pages claim to be longer than it is, or than they can be.
+def read_pages(path: Path) -> list[list[tuple[Chunk, list[Page]]]]:
+    """Return the chunks of every row group with their pages.
 
     Raises:
-        ValueError: such a page, or what cannot be read.
+        ValueError: a page claims to be longer than its file, or than it can be, or what cannot be
+            read.
     """
-    chunks = [chunk for group in read_footer(path) for chunk in group]
+    groups = read_footer(path)
     with path.open("rb") as file:
-        for _ in (page for chunk in chunks for page in pages_of(file, chunk)):
-            pass
+        return [[(chunk, list(_pages_of(file, chunk))) for chunk in group] for group in groups]
 
 
-def pages_of(file: BinaryIO, chunk: Chunk) -> Iterator[Page]:
-    """Yield the pages of a chunk; a ValueError as :func:`check_pages` says."""
+def _pages_of(file: BinaryIO, chunk: Chunk) -> Iterator[Page]:
     place = chunk.start
     while place < chunk.stop:
         length, fields = _header(file, place)

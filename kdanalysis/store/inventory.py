@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kdanalysis.store.files import inside, is_start, part_name, part_number, rank_number
-from kdanalysis.store.footer import Chunk, check_pages, read_footer
+from kdanalysis.store.footer import Chunk, Page, read_pages
 from kdanalysis.store.info import RUN_JSON, read_info
 from kdanalysis.store.kinds import KINDS
 from kdanalysis.store.part import checksum, open_parquet
@@ -58,7 +58,7 @@ class Part:
             crc = checksum(self.path)
             if self.entry is not None and crc != self.entry.crc32:
                 raise ValueError("replaced: it is whole, but not the part that was recorded")
-            check_pages(self.path)
+            self._groups  # noqa: B018
             with self.file() as file:
                 read_cells(file.schema_arrow)
         except FileNotFoundError:
@@ -66,6 +66,10 @@ class Part:
         except Exception as error:  # whatever a library says of bytes that it cannot read
             return cause(error)
         return None
+
+    @cached_property
+    def _groups(self) -> list[list[tuple[Chunk, list[Page]]]]:
+        return read_pages(self.path)
 
     def file(self) -> pq.ParquetFile:
         """Open the part, whose checksum is verified by ``problem``."""
@@ -115,9 +119,8 @@ class Part:
                 }
                 numbers, pages = None, {}
                 if widths or first_step is not None:
-                    groups = read_footer(self.path)
-                    numbers = [n for n, group in enumerate(groups) if _reaches(group, first_step)]
-                    pages = plain_pages(self.path, [groups[n] for n in numbers], widths)
+                    numbers = [n for n, x in enumerate(self._groups) if _reaches(x, first_step)]
+                    pages = plain_pages([self._groups[n] for n in numbers], widths)
                 others = [name for name in stored if name not in pages]
                 cells = {name: Straight(raw, pages[name], widths[name]) for name in pages}
                 for batch in file.iter_batches(batch_size, columns=others, row_groups=numbers):
@@ -143,9 +146,9 @@ class Part:
         return np.full((count, *shape), np.nan, np.float16)
 
 
-def _reaches(group: Sequence[Chunk], step: int | None) -> bool:
+def _reaches(group: Sequence[tuple[Chunk, list[Page]]], step: int | None) -> bool:
     """Whether a row group may hold rows of a step or later, by the largest that is stated."""
-    stated = next((chunk.largest for chunk in group if chunk.name == "step"), None)
+    stated = next((chunk.largest for chunk, _ in group if chunk.name == "step"), None)
     if step is None or stated is None:
         return True
     return int.from_bytes(stated, "little", signed=True) >= step

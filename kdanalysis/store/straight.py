@@ -1,13 +1,12 @@
 """Cells read from the pages of a part into their array, past a decoder that copies them twice."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
 
-from kdanalysis.store.footer import Chunk, Page, pages_of
+from kdanalysis.store.footer import Chunk, Page
 
 
 class Straight:
@@ -53,19 +52,17 @@ class Straight:
 
 
 def plain_pages(
-    path: Path, groups: Sequence[Sequence[Chunk]], widths: Mapping[str, int]
+    groups: Sequence[Sequence[tuple[Chunk, Sequence[Page]]]], widths: Mapping[str, int]
 ) -> dict[str, list[Page]]:
     """Return the pages of columns of cells; of those alone whose pages hold nothing else.
 
     Args:
-        path: of a part that has been checked.
-        groups: the row groups to read.
+        groups: the row groups to read, of a part that has been checked.
         widths: bytes of a cell by column.
     """
     found: dict[str, list[Page]] = {name: [] for name in widths}
-    with path.open("rb") as file:
-        for chunk in (chunk for group in groups for chunk in group if chunk.name in found):
-            found[chunk.name] += pages_of(file, chunk)
+    for chunk, pages in (each for group in groups for each in group if each[0].name in found):
+        found[chunk.name] += pages
     return {name: pages for name, pages in found.items() if _plain(pages, widths[name])}
 
 

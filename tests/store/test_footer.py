@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kdanalysis.store.footer import Thrift, check_pages, pages_of, read_footer
+from kdanalysis.store.footer import Thrift, read_footer, read_pages
 from kdanalysis.store.sources import load_logits
 
 
@@ -44,7 +44,9 @@ def test_the_footer_says_what_arrow_reads_in_it(file):
 
 
 def test_whole_files_pass(file):
-    check_pages(file)
+    groups = read_pages(file)
+    assert [[chunk for chunk, _ in group] for group in groups] == read_footer(file)
+    assert all(pages[-1].stop == chunk.stop for group in groups for chunk, pages in group)
     assert load_logits(file).num_rows == 60
 
 
@@ -59,9 +61,8 @@ def test_a_page_of_nothing_but_values_is_known_as_one(tmp_path, options):
     table = pa.table([cells], pa.schema([pa.field("x", pa.binary(4), nullable=False)]))
     plain = {"compression": "NONE", "use_dictionary": False, "data_page_size": 40}
     pq.write_table(table, tmp_path / "x", write_batch_size=10, **plain | options)
-    ((chunk,),) = read_footer(tmp_path / "x")
+    (((_, pages),),) = read_pages(tmp_path / "x")
     with (tmp_path / "x").open("rb") as file:
-        pages = list(pages_of(file, chunk))
         found = [(file.seek(page.start), file.read(page.stop - page.start))[1] for page in pages]
     if "use_dictionary" not in options:
         assert [len(one) for one in found] == [40] * 3

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kdanalysis.store.footer import check_pages
+from kdanalysis.store.footer import read_pages
 from kdanalysis.store.formats.table import ArrayInfo, Table
 from kdanalysis.store.merge import rebatch
 from kdanalysis.store.part import checksum, open_parquet
@@ -26,7 +26,7 @@ class ParquetTable(Table):
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            check_pages(path)
+            read_pages(path)
             with open_parquet(path) as file:
                 self._schema, self.num_rows = file.schema_arrow, file.metadata.num_rows
             self._cells = read_cells(self._schema)
