@@ -13,11 +13,11 @@ from kdanalysis.pages.compare_losses import MOST_STEPS, losses_study
 from kdanalysis.pages.compare_runs import runs_study
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, unwatched
-from kdanalysis.studies.opening import open_sources
+from kdanalysis.studies.opening import BY_NAME, open_sources
 from kdanalysis.studies.source import MOST, Source
 
 
-@typed
+@typed(advice={"sources": BY_NAME})
 def compare(
     sources: str | Path | Mapping[str, Any] | Iterable[str | Path],
     losses: str | Iterable[str | Loss] | Mapping[str, Loss] | None = None,

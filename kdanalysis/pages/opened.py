@@ -15,7 +15,7 @@ from kdanalysis.pages.publish import output_file
 from kdanalysis.pages.run import EVERY, run_study
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, unwatched
-from kdanalysis.studies.opening import Given, open_source
+from kdanalysis.studies.opening import BY_NAME, Given, open_source
 from kdanalysis.studies.run import Run, possible, table_names, tables_of
 from kdanalysis.studies.source import Source
 
@@ -87,7 +87,7 @@ class Opened:
         return f"<{self.source.name}: {rows}; {', '.join(self.names)}>"
 
 
-@typed
+@typed(advice={"path": BY_NAME})
 def open(path: Given) -> Opened:
     """Open a run folder, a file of logits, or arrays by the names of their columns.
 

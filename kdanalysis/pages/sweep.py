@@ -22,7 +22,7 @@ from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, stated
-from kdanalysis.studies.opening import Given, open_source
+from kdanalysis.studies.opening import BY_NAME, Given, open_source
 from kdanalysis.studies.pairing import doubt
 
 MOST_ROWS = 400  # of the table on the page; the files hold all
@@ -33,7 +33,7 @@ SHORT = (
 )
 
 
-@typed
+@typed(advice={"source": BY_NAME})
 def sweep_study(
     source: Given,
     temperatures: Sequence[float] = (1.0, 2.0, 4.0, 8.0),

@@ -32,14 +32,14 @@ from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, label_fact, left_out_fact, stated
-from kdanalysis.studies.opening import Given, open_source
+from kdanalysis.studies.opening import BY_NAME, Given, open_source
 from kdanalysis.studies.pairing import doubt
 from kdanalysis.studies.run import MOST_CLASSES, embedding_fact, embedding_of
 from kdanalysis.studies.source import Source
 from kdanalysis.studies.sparse import is_sparse
 
 
-@typed
+@typed(advice={"source": BY_NAME})
 def diagnose(
     source: Given,
     temperatures: Sequence[float | int] = (1.0, 2.0, 4.0, 8.0),

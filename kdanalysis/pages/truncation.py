@@ -23,7 +23,7 @@ from kdanalysis.pages.truncation_sparse import sparse_study, study_of
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, label_fact
 from kdanalysis.studies.kept import bind, ks_of
-from kdanalysis.studies.opening import Given, open_source
+from kdanalysis.studies.opening import BY_NAME, Given, open_source
 from kdanalysis.studies.pairing import doubt
 from kdanalysis.studies.setting import refusals
 from kdanalysis.studies.source import Source
@@ -94,7 +94,7 @@ def numbered(classes: Tensor | np.ndarray | Sequence[str]) -> tuple[Any, list[st
     return np.array([place[word] for word in words.tolist()]), names
 
 
-@typed
+@typed(advice={"source": BY_NAME})
 def truncation_study(
     source: Given,
     ks: Sequence[int] | None = None,

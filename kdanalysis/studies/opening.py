@@ -20,6 +20,7 @@ from kdanalysis.studies.source import MOST, Source
 
 # A path, what was opened already, or arrays by the names of their columns.
 Given = str | Path | Mapping[str, Any] | Logits | StoredRun | Source
+BY_NAME = "; arrays go by name, as {'teacher_logits': logits, 'target': labels}"  # advice
 
 
 class Arrays(Sliced):
@@ -108,11 +109,13 @@ def open_regions(path: Any) -> Regions:
 
 def _arrays(arrays: Mapping[str, Any], known: Iterable[str]) -> Arrays:
     """Return them as a file; a ValueError where the first is missing, or one is unknown."""
-    known = list(known)
-    if known[0] not in arrays or {*arrays} - {*known, CLASSES}:
+    known = [*known, CLASSES]
+    there = ", ".join(known)
+    if known[0] not in arrays:
         given = ", ".join(map(str, arrays)) or "nothing"
-        there = ", ".join([*known, CLASSES])
         raise ValueError(f"need {known[0]} among arrays of {there}; got {given}")
+    if strange := [str(name) for name in arrays if name not in known]:
+        raise ValueError(f"arrays named {', '.join(strange)} mean nothing here: known are {there}")
     return Arrays(arrays)
 
 

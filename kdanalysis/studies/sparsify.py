@@ -15,14 +15,14 @@ from kdanalysis.store.sparse_writer import writing_sparse
 from kdanalysis.studies.compute import Watch, look_at, unwatched
 from kdanalysis.studies.kept_rows import COLUMNS
 from kdanalysis.studies.kept_teacher import kept_teacher
-from kdanalysis.studies.opening import Given, open_source
+from kdanalysis.studies.opening import BY_NAME, Given, open_source
 from kdanalysis.studies.source import Source
 
 BESIDE = ("target", "sample_id", "step", "epoch")  # come along where the dense file has them
 WIDE = 2**21  # entries of logits that are read together
 
 
-@typed
+@typed(advice={"source": BY_NAME})
 def sparsify(
     source: Given,
     out: str | Path,

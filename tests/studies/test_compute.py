@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+import kdanalysis as kd
 from kdanalysis.analyzers.students.agreement import Agreement
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
 from kdanalysis.analyzers.teacher.mass import TopKMass
@@ -86,6 +87,15 @@ def test_probabilities_are_refused():
 def test_arrays_are_named_by_their_columns():
     with pytest.raises(ValueError, match=r"need teacher_logits among arrays of .*; got logits"):
         open_source({"logits": arrays()["teacher_logits"]})
+    with pytest.raises(ValueError, match="arrays named labels mean nothing here: known are teach"):
+        open_source(arrays() | {"labels": arrays()["target"]})
+
+
+@pytest.mark.parametrize("call", [kd.diagnose, kd.open, kd.compare, kd.sparsify])
+def test_an_array_without_a_name_is_answered_with_how_to_name_it(call, tmp_path):
+    others = [tmp_path / "x.safetensors"] if call is kd.sparsify else []
+    with pytest.raises(ValueError, match=r"got a numpy ndarray .*; arrays go by name, as \{'teach"):
+        call(arrays()["teacher_logits"], *others)
 
 
 def test_each_analyzer_sees_every_batch_once():
