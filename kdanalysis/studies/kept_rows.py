@@ -32,7 +32,7 @@ class Bound:
     """
 
     def __init__(self, loss: OverKept) -> None:
-        self._loss = loss
+        self._loss, self.terms = loss, tuple(loss.terms)
         self.rows: tuple[Kept, Int[Tensor, " n"]]
 
     def __getattr__(self, name: str) -> object:
