@@ -1,6 +1,7 @@
 """Looking at the first rows of a study: are they logits, and do its sides belong together?"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ def look_at_sides(
 
     Args:
         best: the most probable class of rows from the first on, of a student that was checked.
-        sides: of student, teacher and target those there are.
+        sides: of student, teacher and target those there are; several teachers as "teacher NAME".
 
     Raises:
         ValueError: a side holds probabilities instead of logits, or logarithms to another base.
@@ -38,7 +39,8 @@ def look_at_sides(
     known = best is not None and len(best) >= len(rows["student"])
     firsts = {"student": best[:ROWS].unsqueeze(-1)} if known else {}
     firsts |= {name: first_of(one) for name, one in rows.items() if name not in firsts}
-    there = [pair for pair in PAIRS if given.keys() >= {*pair}]
+    roles = {name: name.partition(" ")[0] for name in given}
+    there = [(a, b) for a, b in permutations(given, 2) if (roles[a], roles[b]) in PAIRS]
     doubted = [pair for pair in there if seem_apart(*(firsts[name] for name in pair))]
     told = [warn_of_mispairing(pair, *(tops_of(rows[name]) for name in pair)) for pair in doubted]
     return "; ".join(filter(None, told))

@@ -8,6 +8,7 @@ from torch import nn
 from toy import Training, batches, network
 
 import kdanalysis as kd
+from kdanalysis.studies import pairing
 
 
 def given(count: int = 2, n: int = 40, c: int = 6, seed: int = 0) -> list[torch.Tensor]:
@@ -76,6 +77,32 @@ def test_each_teacher_is_held_against_the_mixture_as_a_loop_does():
         expected = np.mean(cosines), divergence, np.mean(norms)
         expected = *expected, np.mean([np.linalg.norm(b) for _, b in pairs])
         np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_doubts_of_rows_and_refusals_name_the_teacher_and_look_at_the_student_once(monkeypatch):
+    looked, look = [], pairing.check_logits
+    monkeypatch.setattr(
+        pairing, "check_logits", lambda name, *x: (looked.append(name), look(name, *x))
+    )
+    teacher, other, noise = given(3, 300, 30)
+    student, apart = teacher + 0.3 * noise, other.roll(1, 0)
+    with pytest.warns(RuntimeWarning) as told:
+        kd.mixture(student, {"good": teacher, "shifted": teacher.roll(1, 0), "other": apart})
+    (message,) = [str(one.message) for one in told]
+    assert message.startswith("the rows of student and teacher shifted seem to be one apart: ")
+    assert looked == [
+        f"{name} logits" for name in ("student", "teacher good", "teacher shifted", "teacher other")
+    ]
+    for wrong, words in (
+        (other.softmax(-1), "teacher bad logits are probabilities"),
+        (other[1:], r"student logits \(300, 30\) and teacher bad logits \(299, 30\) must have"),
+        (
+            other.masked_fill(other == other[7, 2], torch.nan),
+            "teacher bad logits of sample 7 hold nan at",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            kd.mixture(student, {"good": teacher, "bad": wrong})
 
 
 def test_rows_looked_at_in_parts_give_the_same_table(monkeypatch):
