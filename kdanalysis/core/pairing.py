@@ -45,7 +45,7 @@ def tops_of(side: Side) -> Tops:
     """Return the two most probable classes of every row, as many as are known; of labels one."""
     if isinstance(side, SparseTeacher):
         ordered = side.inside().topk(min(2, side.ids.shape[-1]))
-        return _known(side.ids.gather(-1, ordered.indices).long(), ordered.values).cpu()
+        return known_tops(side.ids.gather(-1, ordered.indices).long(), ordered.values).cpu()
     if side.dim() == 1:
         return side.long().unsqueeze(-1).cpu()
     if side.shape[1] < 2 or not len(side):
@@ -53,21 +53,28 @@ def tops_of(side: Side) -> Tops:
     return torch.cat([_two(rows) for rows in side.split(TOGETHER)])
 
 
-def warn_of_mispairing(names: tuple[str, str], one: Tops, other: Tops) -> str:
+def known_tops(classes: Tops, values: Float[Tensor, "n _"]) -> Tops:
+    """Return classes, the most probable first, unknown where their numbers are equal or NaN."""
+    told = values.isfinite().all(-1) & (values[:, 0] != values[:, -1])
+    return classes.where(told.unsqueeze(-1) | (values.shape[1] == 1), UNKNOWN)
+
+
+def warn_of_mispairing(names: tuple[str, str], one: Tops, other: Tops, of: str = "") -> str:
     """Give a RuntimeWarning where rows or classes of two sides seem not to belong together.
 
-    And return its text; nothing where they do.
+    And return its text, without what they are of; nothing where they do.
 
     Args:
         names: of the sides.
         one: the most probable classes of the rows, as ``tops_of`` gives them.
         other: of as many rows.
+        of: the file or run that both are of.
     """
     found = _apart(names, one, other)
     if found is None and min(one.shape[1], other.shape[1]) > 1:
         found = _renamed(names, one, other)
     if found is not None:
-        warn(found)
+        warn(f"{of}: {found}" if of else found)
     return found or ""
 
 
@@ -128,13 +135,7 @@ def _two(rows: Float[Tensor, "n c"]) -> Tops:
         others = [start + int(part.argmax()) for part, start in sides if len(part)]
         both.append((first, max(others, key=row.__getitem__)))
     classes = torch.tensor(both)
-    return _known(classes, numbers.gather(-1, classes))
-
-
-def _known(classes: Tops, values: Float[Tensor, "n _"]) -> Tops:
-    """Return the classes, unknown in rows whose largest numbers are equal, or not finite."""
-    told = values.isfinite().all(-1) & (values[:, 0] != values[:, -1])
-    return classes.where(told.unsqueeze(-1) | (values.shape[1] == 1), UNKNOWN)
+    return known_tops(classes, numbers.gather(-1, classes))
 
 
 def _same(one: Tops, other: Tops) -> Bool[Tensor, "_ n"]:

@@ -74,11 +74,11 @@ def compute(
             announce(source, group, size, share)
         there = source.batches(kind, columns, size, share) if share or RANKS.first else ()
         batches = unlabelled.counting(there)
+        if kind == "samples":
+            batches = looked_at(batches, columns, source)
         if kept:
             feed_kept(watch(batches, source), group, source.info)
         else:
-            if kind == "samples":
-                batches = looked_at(batches, columns, source.paired)
             with expecting(source.num_rows * source.width):
                 feed(watch(batches, source), group, device)
         RANKS.unite([*group, unlabelled.to(device)], source.num_rows)
