@@ -124,7 +124,7 @@ class TruncationBias(Truncation):
 @TruncationBias.reads()
 def bias_reading(table: pd.DataFrame) -> Reading:
     """Over how many tokens sampling in the same bytes is nearer to full KD's mean gradient."""
-    require(table, "k", "way", "tokens", "crossing", "n", number="error")
+    _check(table)
     k = middle(table)
     rows = table[table.k == k]
     first = rows[rows.tokens == 1].set_index("way")
@@ -149,6 +149,12 @@ def bias_reading(table: pd.DataFrame) -> Reading:
     )
     number = "; ".join(f"{named(name)}: {when}" for name, when in told.items())
     return Reading(sentence, f"K = {k}, means of {count:,} rows, sampling is nearer than {number}")
+
+
+def _check(table: pd.DataFrame) -> None:
+    if (table.get("n", pd.Series(2)) == 1).all():
+        raise ValueError("the bias of a mean gradient needs two rows, and there is one")
+    require(table, "k", "way", "tokens", "crossing", "n", number="error")
 
 
 def _ends_told(row: pd.Series, count: int) -> str:
@@ -176,7 +182,7 @@ def error_over_tokens(table: pd.DataFrame) -> Figure:
     Args:
         table: as ``TruncationBias.table`` gives it.
     """
-    require(table, "k", "way", "tokens", number="error")
+    _check(table)
     ks = sorted(table.k.unique().tolist())
     figure, axes = panel_grid(len(ks), 3, PAGE, 2.6, 0.8)
     for ax, k in zip(axes, ks, strict=True):

@@ -24,7 +24,7 @@ from kdanalysis.analyzers.truncation.direction import (
     tally,
 )
 from kdanalysis.analyzers.truncation.part import KS
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import counted, numeral
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import NARROW, Figure, new_panels, plain_log, top_legend
@@ -157,8 +157,8 @@ def losses_reading(table: pd.DataFrame) -> Reading:
         for name, row in of["cosine"].iterrows()
     )
     return Reading(
-        f"{claim} over {n:,} rows; {away} differs most in length, {numeral(far.value)} ± "
-        f"{numeral(far.half, 2)} times full KD's; {against} opposes it most often, in {often} "
+        f"{claim} over {counted(n, 'row')}; {away} differs most in length, {far.text('.3g')} "
+        f"times full KD's; {against} opposes it most often, in {often} "
         f"of the rows.",
         number,
     )

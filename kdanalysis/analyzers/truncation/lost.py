@@ -21,6 +21,7 @@ from kdanalysis.analyzers.truncation.part import (
     share_with_ends,
 )
 from kdanalysis.core.truncation.algebra import CONVENTIONS
+from kdanalysis.core.wording import counted
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import DASHES, GREY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend
@@ -161,13 +162,17 @@ def lost_reading(table: pd.DataFrame) -> Reading:
         )
     claim = (
         f"{advice}: of the conventions {named(best)} loses least at K = {compared}{shape}, "
-        f"{_said(l1)} of the gradient in L1 and {_said(l2)} in L2 ({int(l1.n):,} rows){off}"
+        f"{_said(l1)} of the gradient in L1 and {_said(l2)} in L2 "
+        f"({counted(int(l1.n), 'row')}){off}"
     )
     apart = between(l1.low - l2.high, l1.high - l2.low)
     flatters = f" That L2 flatters the tail {apart.claim}." if l1.share > NOTHING else ""
     others = at_last.loc["l1"].share.drop(best).sort_values()
     worse = ", ".join(f"{named(name)} {percent(share, 0)}" for name, share in others.items())
-    return Reading(f"{claim}. The others lose {worse} in L1{shape and ' there'}.{flatters}", number)
+    lead = at_last.loc[("l1", str(others.index[0]))]
+    more = between(lead.low - l1.high, lead.high - l1.low)
+    claim += f". That the others lose more in L1 {more.claim}: {worse}{shape and ' there'}"
+    return Reading(f"{claim}.{flatters}", number)
 
 
 def _said(row: pd.Series) -> str:
@@ -212,12 +217,12 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
         ax.axhline(100 * WANTED, label=f"{WANTED:.0%}", **look)
         ax.set_title(f"lost {label}", loc="left")
         log_axis(ax, sorted(rows.k.unique().tolist()), "{x:.0f}")
-    lengths = 100 * rows[["low", "high"]][rows.measure != "value"]
-    there = lengths.low[lengths.low > 100 * NOTHING]
-    bottom = 0.7 * min(there.min(), 100 * WANTED)
+    lengths = 100 * rows[rows.measure != "value"]
+    low, high = (lengths[end].fillna(lengths.share) for end in ("low", "high"))
+    bottom = 0.7 * min(100 * WANTED, low[low > 100 * NOTHING].min())
     for ax in axes[:2]:
         plain_log(ax)
-        ax.set_ylim(bottom, 1.4 * max(lengths.high.max(), 100))
+        ax.set_ylim(bottom, 1.4 * max(high.max(), 100))
     axes[1].tick_params(labelleft=False, which="both")
     axes[2].axhline(0, color=GREY, linewidth=0.8, zorder=0)
     axes[2].set_yscale("symlog", linthresh=10)

@@ -117,6 +117,7 @@ def test_the_sentence_names_convention_and_k():
         "2.5% (2.3% to 2.8%) in L2 (500 rows)"
     )
     assert "That L2 flatters the tail is seen." in reading.sentence
+    assert 'That the others lose more in L1 is seen: "renormalise" 30%, "none" 30%' in reading[0]
     assert reading.number.endswith(
         '"renormalise", "none" and "teacher" more than 32 / more than 32; '
         '"bucket" 32 / more than 32'
@@ -132,6 +133,15 @@ def test_the_sentence_names_convention_and_k():
     assert "(upper end of the interval, unknown tail added)" in unknown.number
     near = example().assign(low=0.0, high=1.0)
     assert "That L2 flatters the tail is not seen." in lost_reading(near).sentence
+    assert "That the others lose more in L1 is not seen: " in lost_reading(near).sentence
+
+
+def test_shares_of_a_single_row_have_no_interval_and_are_drawn():
+    frame = fed(LostGradient, STUDENT[:1], TEACHER[:1], KS, splits=()).table()
+    assert "That the others lose more in L1 cannot be tested here: " in lost_reading(frame).sentence
+    assert "(1 row)" in lost_reading(frame).sentence
+    low, high = lost_over_k(frame).axes[0].get_ylim()
+    assert 0 < low < 100 * frame.share[frame.measure == "l2"].max() < high
 
 
 def test_a_k_is_enough_only_where_all_above_it_are():
