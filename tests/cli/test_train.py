@@ -83,7 +83,7 @@ def test_a_log_has_a_line_an_epoch_and_the_teachers_card_before_any_student(trai
     assert [line[0] for line in lines] == [f"{name}: epoch 1 of 1" for name in names]
     with np.load(out / "logits" / "teacher.npz") as found:
         right = (found["teacher_logits"].argmax(1) == found["target"]).mean()
-    assert lines[0][2].startswith(f"{right:.1%} of the validation images right, ")
+    assert lines[0][2].startswith(f"{100 * right:.1f} % of the validation images right, ")
     for _, _, line in lines:
         assert re.search(r" right, [\d,]+ images/s, 0 s left$", line)
     said = result.output.replace("\n", " ")

@@ -175,8 +175,8 @@ def sweep_reading(table: pd.DataFrame) -> Reading:
     for t, of_t in table.groupby("temperature"):
         best = balanced(of_t)
         parts.append(
-            f"T = {t:g}: k = {best.k:.0f} (low_top {best.share_low_top:.0%}, "
-            f"low_other {best.share_low_other:.0%})"
+            f"T = {t:g}: k = {best.k:.0f} (low_top {100 * best.share_low_top:.0f} %, "
+            f"low_other {100 * best.share_low_other:.0f} %)"
         )
     norm = table.groupby("temperature").norm_kd.first()
     if len(norm) > 1 and norm.iloc[0] > 0 and norm.iloc[-1] > 0:

@@ -131,11 +131,11 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     if (unknown := float(rows.unknown.max())) > NOTHING:
         shape = (
             f" So it is where the tail that is not stored has the student's shape; with another "
-            f"one full KD's own gradient may be another by {unknown:.1%} of its length."
+            f"one full KD's own gradient may be another by {100 * unknown:.1f} % of its length."
         )
     return Reading(
         f"{head} the direction and the length of full KD for the median row (cosine at least "
-        f"{KEPT:g}, length within {STEP:.0%}, over their whole 95 % intervals); "
+        f"{KEPT:g}, length within {100 * STEP:.0f} %, over their whole 95 % intervals); "
         f"{_lowest(at.loc['cosine'])}.{shape}",
         number + "; ".join(told),
     )

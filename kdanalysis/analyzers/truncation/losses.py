@@ -153,7 +153,8 @@ def losses_reading(table: pd.DataFrame) -> Reading:
     often = share_of(of["cosine"].opposed[against], of["cosine"].n[against])
     number = "; ".join(
         f"{name}{f' at K = {row.k}' if row.k else ''} cosine {row['median']:.3f}, norm "
-        f"{numeral(ratio[name])} times, {row.opposed:.1%} opposed, {row.silent:.1%} silent"
+        f"{numeral(ratio[name])} times, {100 * row.opposed:.1f} % opposed, "
+        f"{100 * row.silent:.1f} % silent"
         for name, row in of["cosine"].iterrows()
     )
     return Reading(

@@ -1,6 +1,6 @@
 """Gradient lost (the first figure of truncation): what each K and convention miss."""
 
-from math import isfinite
+from math import isfinite, isnan
 
 import pandas as pd
 import torch
@@ -134,7 +134,7 @@ def lost_reading(table: pd.DataFrame) -> Reading:
         name: {m: least_k(rows, m, name, WANTED) for m in ("l2", "l1")} for name in CONVENTIONS
     }
     by = "upper end of the interval" + ", unknown tail added" * bool((rows.unknown > 0).any())
-    at = f"K that loses at most {WANTED:.0%} ({by}) at T = {temperature:g}, in L2 / L1: "
+    at = f"K that loses at most {100 * WANTED:.0f} % ({by}) at T = {temperature:g}, in L2 / L1: "
     answers: dict[str, list[str]] = {}
     for name, of in found.items():
         answer = " / ".join(str(k or f"more than {last}") for k in of.values())
@@ -143,7 +143,7 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     best = str(at_last.loc["l1"].share.idxmin())
     taken = found[best]["l1"]
     l2, l1 = at_last.loc[("l2", best)], at_last.loc[("l1", best)]
-    aim = f"at most {WANTED:.0%} in L1"
+    aim = f"at most {100 * WANTED:.0f} % in L1"
     known = rows[(rows.measure == "l1") & (rows.convention == best)]
     if taken:
         advice = f"To lose {aim}, take {named(best)} with K = {taken}"
@@ -190,6 +190,13 @@ def lost_by_k(table: pd.DataFrame) -> pd.DataFrame:
     return wide.reset_index()
 
 
+def percent_lost(share: float) -> str:
+    """A share in percent; 0 where it is rounding, as of the bucket of all stored tokens."""
+    if isnan(share):
+        return "NaN"
+    return percent(share) if abs(share) > NOTHING else "0 %"
+
+
 @LostGradient.picture("Gradient of full KD that is lost, against K", panels=True)
 def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure:
     """Three panels over K, a line a convention: L2, L1 and KL value that are lost, in percent.
@@ -214,7 +221,7 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
             low, middle, high = (100 * line[x] for x in ("low", "share", "high"))
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         look = {"color": GREY, "linewidth": 1.2, "linestyle": DASHES[2], "zorder": 0}
-        ax.axhline(100 * WANTED, label=f"{WANTED:.0%}", **look)
+        ax.axhline(100 * WANTED, label=f"{100 * WANTED:.0f} %", **look)
         ax.set_title(f"lost {label}", loc="left")
         log_axis(ax, sorted(rows.k.unique().tolist()), "{x:.0f}")
     lengths = 100 * rows[rows.measure != "value"]
@@ -228,7 +235,7 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
     axes[2].set_yscale("symlog", linthresh=10)
     axes[2].yaxis.set_major_formatter("{x:g}")
     axes[0].set_ylabel("lost share of full KD's (%)")
-    said = "" if whole else f"; unknown tail: up to {off:.0%} off in L1"
+    said = "" if whole else f"; unknown tail: up to {100 * off:.0f} % off in L1"
     label = f"K, known classes (T = {chosen:g}{said}){state_left_out(table)}"
     figure.supxlabel(label, fontsize=10)
     shared_legend(figure, axes[0], "upper center", ncols=5)

@@ -173,7 +173,7 @@ def share_with_ends(row: pd.Series) -> str:
 def percent(share: float, digits: int = 1) -> str:
     """Write a share in percent with so many decimals, or two digits where these are too few."""
     small = 0 < abs(share) < 0.5 * 10.0 ** -(digits + 2) * 10
-    return f"{numeral(100 * share, 2)}%" if small else f"{share:z.{digits}%}"
+    return f"{numeral(100 * share, 2) if small else format(100 * share, f'z.{digits}f')} %"
 
 
 def listed(names: Sequence[str]) -> str:

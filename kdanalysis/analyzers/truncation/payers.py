@@ -146,7 +146,7 @@ def payers_reading(table: pd.DataFrame) -> Reading:
     if of.paid.isna().all():
         return Reading(f'With K = {k} "bucket" loses nothing, so nobody pays.')
     most = of.loc[of.paid.idxmax()]
-    paid = f'{_paid(most)} of all that "bucket" loses, with {most.of_rows:.0%} of the rows'
+    paid = f'{_paid(most)} of all that "bucket" loses, with {100 * most.of_rows:.0f} % of the rows'
     heaviest = f"rows of {most.group} nats pay {paid}"
     low, high = of.iloc[0], of.iloc[-1]
     claim = f"Only one group of entropy has {FEW} rows"
@@ -238,7 +238,7 @@ def payers_by_group(table: pd.DataFrame, k: int | None = None) -> Figure:
     plain_log(axes[0, 0])
     axes[0, 0].set_ylabel("gradient lost, L1 (%)")
     few = f"; no mark: below {FEW} rows" if (rows.n < FEW).any() else ""
-    said = f"group: its part of the rows (K = {chosen}, T = {temperature:g}; bars: 95 percent{few})"
+    said = f"group: its part of the rows (K = {chosen}, T = {temperature:g}; bars: 95 %{few})"
     figure.supxlabel(said + state_left_out(table), fontsize=10)
     shared_legend(figure, axes[0, 0], "upper center", ncols=4)
     return figure

@@ -84,7 +84,7 @@ def tail_reading(table: pd.DataFrame) -> Reading:
     teacher, student, overlap = (of[name] for name in QUANTITIES)
     first = {q: teacher.index[teacher[q] <= SMALL] for q in ("median", "q90")}
     median, most = (int(ks[0]) if len(ks) else None for ks in first.values())
-    masses, held = teacher.loc[last], f"{1 - SMALL:.0%} of the teacher's mass"
+    masses, held = teacher.loc[last], f"{100 * (1 - SMALL):.0f} % of the teacher's mass"
     claim = (
         f"Even K = {last} does not hold {held} in the median row, where "
         f"{percent(masses['median'])} lies outside, and {percent(masses.q90)} or more in one row "

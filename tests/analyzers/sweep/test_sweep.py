@@ -264,7 +264,7 @@ def test_the_interval_of_the_scale_is_that_of_the_bootstrap():
 
 def test_the_number_names_the_balanced_k():
     assert sweep_reading(example(12)).number == (
-        "T = 1: k = 6 (low_top 50%, low_other 50%); T = 4: k = 6 (low_top 50%, low_other 50%); "
+        "T = 1: k = 6 (low_top 50 %, low_other 50 %); T = 4: k = 6 (low_top 50 %, low_other 50 %); "
         "norm of kd over T: factor 1.1, without T² 0.0688"
     )
 

@@ -92,7 +92,7 @@ def test_the_sentence_says_who_keeps_the_direction():
     assert "of 300 rows" in direction_reading(directions()).number
     assert "not stored" not in sentence
     off = direction_reading(directions(unknown=0.025)).sentence
-    assert off.endswith("full KD's own gradient may be another by 2.5% of its length.")
+    assert off.endswith("full KD's own gradient may be another by 2.5 % of its length.")
 
 
 def test_conventions_that_point_alike_are_named_together():
@@ -221,17 +221,17 @@ def tails(median: float = 0.2, q90: float = 0.4, student: float = 2.0) -> pd.Dat
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (tails(), "One K serves all rows: 95% of the teacher's mass takes K = 16 in the median"),
-        (tails(0.04), "No K serves all rows alike: 95% of the teacher's mass takes K = 8"),
+        (tails(), "One K serves all rows: 95 % of the teacher's mass takes K = 16 in the median"),
+        (tails(0.04), "No K serves all rows alike: 95 % of the teacher's mass takes K = 8"),
         (tails(0.4, 6.0), "K = 16 in the median row and more than K = 32 in nine of ten"),
-        (tails(20.0, 40.0), "Even K = 32 does not hold 95% of the teacher's mass"),
+        (tails(20.0, 40.0), "Even K = 32 does not hold 95 % of the teacher's mass"),
         (tails(), "That the student has more outside than its teacher is seen: 2 (95 % 1.92 to"),
         (tails(student=0.5), "has less outside than its teacher is seen: 0.5 (95 % 0.481 to 0.52)"),
         (tails(student=1.02), "more outside than its teacher is not seen: 1.02 (95 % 0.981 to"),
-        (tails(student=0.0), "The student has 0.0% outside K = 32, its teacher 0.2%; there its"),
-        (tails(0.0, 0.0), "The student has 0.0% outside K = 32, its teacher 0.0%; there its own"),
+        (tails(student=0.0), "The student has 0.0 % outside K = 32, its teacher 0.2 %; there its"),
+        (tails(0.0, 0.0), "The student has 0.0 % outside K = 32, its teacher 0.0 %; there its own"),
         (tails().drop(columns="std"), "than its teacher cannot be tested here: 2 times"),
-        (tails(), "agrees in 0.2 ± 0.0 % of its classes (40.0% if they were unrelated)."),
+        (tails(), "agrees in 0.2 ± 0.0 % of its classes (40.0 % if they were unrelated)."),
     ],
 )
 def test_the_sentence_about_the_tail_follows_the_table(frame, words):

@@ -113,14 +113,17 @@ def example(high: float = 0.4, last: int = 300) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (example(), "Rows of an unsure teacher lose more of their gradient: 10.0% (8.0% to 12.0%)"),
+        (
+            example(),
+            "Rows of an unsure teacher lose more of their gradient: 10.0 % (8.0 % to 12.0 %)",
+        ),
         (example(0.01), "Rows of a sure teacher lose more"),
         (example(0.11), "No side of entropy loses more of their gradient"),
         (example(last=7), "Only one group of entropy has 20 rows"),
         (
             example(),
             'that rows of 2-4 nats pay most is seen: 80.0 ± 25.0 % of all that "bucket" loses, '
-            "with 50% of the rows (next 0-0.1 nats, 20.0 ± 25.0 %).",
+            "with 50 % of the rows (next 0-0.1 nats, 20.0 ± 25.0 %).",
         ),
         (example().assign(paid_half=0.31), "that rows of 2-4 nats pay most is not seen: 80.0 ± 31"),
         (example(last=7), "rows of 0-0.1 nats pay 20.0 ± 25.0 % of all"),
@@ -139,11 +142,11 @@ def test_marks_are_the_shares_and_small_groups_have_none():
     rows = table[(table.k == 64) & (table.convention == "none") & (table.kind == "entropy")]
     assert marks["none"] == pytest.approx(100 * rows.share.to_numpy())
     assert np.isnan(position.containers[0].lines[0].get_ydata().astype(float)).all()
-    assert [label.get_text() for label in entropy.get_xticklabels()] == ["0-0.1: 50%", "2-4: 50%"]
+    assert [label.get_text() for label in entropy.get_xticklabels()] == ["0-0.1: 50 %", "2-4: 50 %"]
     assert "no mark: below 20 rows" in figure.get_supxlabel()
     assert smallest_font(figure) >= 9
     small = payers_by_group(table[table.n >= 20].assign(of_rows=0.004), 64)
-    assert small.axes[0].get_xticklabels()[0].get_text() == "0-0.1: 0.4%"
+    assert small.axes[0].get_xticklabels()[0].get_text() == "0-0.1: 0.4 %"
     assert "no mark" not in small.get_supxlabel()
     with pytest.raises(ValueError, match=r"the table has no K = 5, it has \[8, 32, 64\]"):
         payers_by_group(table, 5)
