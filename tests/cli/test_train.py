@@ -326,6 +326,12 @@ def test_layers_of_the_student_are_recorded_and_shown(tmp_path):
     assert json.loads((out / "train.json").read_text())["record layers"] == "logits, layer?, fc"
 
 
+def test_the_folder_may_be_given_by_a_tilde_that_no_shell_has_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = train(*QUICK, "--loss", "kd", "--resume", "--out", "~/out")
+    assert f"{tmp_path / 'out'} holds no training" in result.output.replace("\n", "")
+
+
 def test_a_layer_that_is_not_there_is_refused_before_any_training(tmp_path):
     layers = ("--record-layers", "layer9")
     result = train(*QUICK, "--loss", "kd", *layers, "--out", tmp_path / "out")
