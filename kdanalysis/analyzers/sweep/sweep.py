@@ -226,14 +226,15 @@ def _claim_of_k(rows: pd.DataFrame, temperature: float) -> str:
 def _half_of_change(table: pd.DataFrame) -> float:
     """Half the interval of the logarithm of the norm of kd at the last T over that at the first.
 
-    As of independent samples: norms that rise together over them would make it narrower.
+    As of independent samples: norms that rise together over them would make it narrower. NaN of a
+    single sample.
     """
     names = ["norm_kd", "rms_kd", "n"]
     if any(name not in table for name in names):
         return float("nan")
     ends = table.groupby("temperature")[names].first().iloc[[0, -1]]
-    spread = (ends.rms_kd**2 / ends.norm_kd**2 - 1).clip(lower=0) / (ends.n - 1)
-    return float(Z * np.sqrt(spread.sum()))
+    spread = (ends.rms_kd**2 / ends.norm_kd**2 - 1).clip(lower=0) / (ends.n - 1).where(ends.n > 1)
+    return float(Z * np.sqrt(spread.sum(skipna=False)))
 
 
 def balanced(rows: pd.DataFrame) -> pd.Series:
