@@ -142,6 +142,17 @@ def test_a_truncated_teacher_is_read_and_says_how_far_it_may_be_off(run_command,
     assert "left out  who pays, bias against sampling, temperature, losses" in result.stdout
 
 
+def test_a_row_of_nan_beside_a_truncated_teacher_is_told(run_command, sparse):
+    gone = np.where(np.arange(40)[:, None] == 3, np.nan, STUDENT)
+    np.save(sparse / "gone.npy", gone)
+    result = run_command("truncation", sparse / "top.npz", "--student", sparse / "gone.npy")
+    title = result.stdout.splitlines()[0]
+    assert title.startswith(
+        "top.npz: 40 rows, log-probabilities of at most 8 tokens a row at T = 1"
+    )
+    assert "1 of them with NaN or inf and left out" in title
+
+
 def test_a_padded_student_is_cut_to_the_vocabulary(run_command, sparse):
     padded = np.concatenate((STUDENT, np.full((40, 3), 9, np.float32)), 1)
     np.save(sparse / "padded.npy", padded)
