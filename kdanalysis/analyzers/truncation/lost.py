@@ -145,9 +145,10 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     l2, l1 = at_last.loc[("l2", best)], at_last.loc[("l1", best)]
     aim = f"at most {100 * WANTED:.0f} % in L1"
     known = rows[(rows.measure == "l1") & (rows.convention == best)]
-    if taken:
+    alone = known.high.isna().all()  # a single row has no interval
+    if taken and not alone:
         advice = f"To lose {aim}, take {named(best)} with K = {taken}"
-    elif (known.low.fillna(known.share) - known.unknown <= WANTED).any():
+    elif alone or (known.low.fillna(known.share) - known.unknown <= WANTED).any():
         advice = f"Whether a K up to {last} loses {aim} cannot be told"
     else:
         advice = f"No K up to {last} loses {aim}"

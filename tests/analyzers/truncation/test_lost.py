@@ -141,6 +141,9 @@ def test_shares_of_a_single_row_have_no_interval_and_are_drawn():
     frame = fed(LostGradient, STUDENT[:1], TEACHER[:1], KS, splits=()).table()
     assert "That the others lose more in L1 cannot be tested here: " in lost_reading(frame).sentence
     assert "(1 row)" in lost_reading(frame).sentence
+    for share in (0.01, 0.9):
+        told = lost_reading(frame.assign(share=share)).sentence
+        assert told.startswith("Whether a K up to 16 loses at most 5 % in L1 cannot be told: ")
     low, high = lost_over_k(frame).axes[0].get_ylim()
     assert 0 < low < 100 * frame.share[frame.measure == "l2"].max() < high
 
