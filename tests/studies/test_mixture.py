@@ -129,6 +129,16 @@ def test_what_cannot_be_mixed_is_refused(arguments, words):
             call(given(), **arguments)
 
 
+def test_one_of_several_teachers_that_gives_probabilities_is_named():
+    plain, softened = nn.Linear(4, 3), nn.Sequential(nn.Linear(4, 3), nn.Softmax(-1))
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="teacher 1's outputs are probabilities: 8 rows"):
+        kd.Teachers(plain, softened)(x)
+    both = kd.Teachers(plain, plain, of="logits")
+    both(x)
+    torch.testing.assert_close(both(x), plain(x))
+
+
 def test_teachers_that_are_none_and_shapes_that_differ_are_named():
     with pytest.raises(ValueError, match="Teachers takes one or more modules, got str"):
         kd.Teachers("resnet")
