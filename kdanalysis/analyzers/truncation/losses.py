@@ -150,7 +150,9 @@ def losses_reading(table: pd.DataFrame) -> Reading:
             f"cosine of {turned[nearest].text()} (next {others[-1]}, "
             f"{turned[others[-1]].text()})"
         )
-    often = share_of(of["cosine"].opposed[against], of["cosine"].n[against])
+    share, known = of["cosine"].opposed[against], of["cosine"].n[against]
+    often = f"{against} opposes it most often, in {share_of(share, known)} of the rows"
+    often = often if share > 0 else "none of them opposes it"
     number = "; ".join(
         f"{name}{f' at K = {row.k}' if row.k else ''} cosine {row['median']:.3f}, norm "
         f"{numeral(ratio[name])} times, {100 * row.opposed:.1f} % opposed, "
@@ -159,8 +161,7 @@ def losses_reading(table: pd.DataFrame) -> Reading:
     )
     return Reading(
         f"{claim} over {counted(n, 'row')}; {away} differs most in length, {far.text('.3g')} "
-        f"times full KD's; {against} opposes it most often, in {often} "
-        f"of the rows.",
+        f"times full KD's; {often}.",
         number,
     )
 

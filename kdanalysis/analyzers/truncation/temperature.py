@@ -100,7 +100,7 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
         f"{listed(worst)} {'opposes' if len(worst) == 1 else 'oppose'} full KD in {most:,} of "
         f"{counted(n, 'row')} ({share_of(most / n, n)})"
         if most
-        else f"no convention opposes full KD in any of {counted(n, 'row')}"
+        else f"no convention opposes full KD in {'the one row' if n == 1 else f'any of {n:,} rows'}"
     )
     clamped = round(float(end.clamped) * n)
     gone = (

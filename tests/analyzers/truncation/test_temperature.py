@@ -96,6 +96,7 @@ def example(most: float = 0.9, opposed: float = 0.2, error: float = 0.01) -> pd.
             '"none" and "teacher" oppose full KD in 40 of 200 rows',
         ),
         (example(opposed=0.0), "no convention opposes full KD in any of 200 rows"),
+        (example(opposed=0.0).assign(n=1), "no convention opposes full KD in the one row"),
         (example(), "is below 0 in 10 (5.0 ± 4.1 %), which a clamp at 0 would silence"),
     ],
 )
