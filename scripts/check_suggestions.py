@@ -63,7 +63,7 @@ def main() -> None:
         teacher = train_teacher(data, "resnet14", taught, path)
         table, suggested = suggestions(teacher)
         print(table[["candidate", "loss", "cosine", "multiplier"]].to_string(index=False))
-        print(f"teacher {teacher.history[-1]:.2%}; the rule: {suggested}", flush=True)
+        print(f"teacher {100 * teacher.history[-1]:.2f} %; the rule: {suggested}", flush=True)
         rows = []
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             seeded = replace(settings, seed=seed)

@@ -151,9 +151,12 @@ def epoch_sums(
 
 
 def deviation(total: Tensor, squares: Tensor, n: Tensor) -> Tensor:
-    """Standard deviation over n samples (divided by n - 1) from their sum and that of squares."""
+    """Standard deviation over n samples (divided by n - 1) from their sum and that of squares.
+
+    NaN for a single one, whatever rounding leaves of its square.
+    """
     spread = (squares - total.square() / n).clamp(min=0)
-    return (spread / (n - 1)).sqrt()
+    return (spread / (n - 1)).sqrt().where(n > 1, torch.nan)
 
 
 def spread_over_samples(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

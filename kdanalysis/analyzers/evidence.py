@@ -187,9 +187,10 @@ def median_of(row: Any) -> Interval:
     """Return the median of a row with the interval that its quartiles and n give it.
 
     Its standard error where the middle is normal: 1.2533 standard deviations over root n, of which
-    the quartiles lie 1.349 apart (McGill, Tukey and Larsen, 1978).
+    the quartiles lie 1.349 apart (McGill, Tukey and Larsen, 1978). Half is NaN of a single row.
     """
-    error = 1.2533 / 1.349 * (row["q75"] - row["q25"]) / float(row["n"]) ** 0.5
+    n = float(row["n"])
+    error = 1.2533 / 1.349 * (row["q75"] - row["q25"]) / n**0.5 if n > 1 else np.nan
     return Interval(float(row["median"]), float(Z * error))
 
 

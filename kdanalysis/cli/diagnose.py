@@ -81,7 +81,9 @@ def print_known(study: "Study") -> None:
     from kdanalysis.analyzers.teacher.card_tiles import wide_card
     from kdanalysis.cli.terminal import print_facts, print_frame
 
-    title = "{truncated teacher}: {rows} rows, tokens a row: {tokens a row}".format(**study.facts)
+    facts = study.facts
+    rows = f"{facts['rows']} row{'s' * (facts['rows'] != '1')}"
+    title = f"{facts['truncated teacher']}: {rows}, tokens a row: {facts['tokens a row']}"
     print_frame(wide_card(study.tables["known"]), title=title)
     typer.echo("\n" + "\n".join(reading.sentence for reading in study.readings.values()))
     told = ("entropy_high", "left out", "of all tokens", "truncation")

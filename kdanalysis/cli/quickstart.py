@@ -33,6 +33,7 @@ def quickstart(
     from kdanalysis.data import load_data
     from kdanalysis.training import Experiment, Settings
 
+    out = out.expanduser()
     check_target(out, overwrite, resume=False, can_resume=False)
     where, seed = machine.prepare(), machine.seed
     splits = load_data(data, image_size=16, seed=seed, limit=9_300)

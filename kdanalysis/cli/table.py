@@ -57,7 +57,7 @@ def table(
             typer.echo(f"\nLosses compared: {note}.")
     else:
         write(frame, out, overwrite)
-        typer.echo("; ".join(filter(None, (f"wrote {out}, {len(frame):,} rows", said))))
+        typer.echo("; ".join(filter(None, (f"wrote {out}, {counted(len(frame), 'row')}", said))))
 
 
 def write(frame: "pd.DataFrame", out: Path, overwrite: bool) -> None:

@@ -119,6 +119,7 @@ def train(
     from kdanalysis.cli.experiment import check_target, conduct
     from kdanalysis.training import Experiment, check_names
 
+    out = out.expanduser()
     check_target(out, overwrite, resume)
     check_names(teacher, student, loss)
     stones, settings = read_stones(method, blocks, light), training.settings(machine.seed)

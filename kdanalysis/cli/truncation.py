@@ -94,6 +94,7 @@ def _studied(
     """Return the study of a file, whether its teacher is truncated or not, and its title."""
     from kdanalysis.cli.progress import watching
     from kdanalysis.cli.terminal import heading, open_file
+    from kdanalysis.core.wording import counted
     from kdanalysis.pages.truncation import truncation_study
     from kdanalysis.pages.truncation_sparse import sparse_file_study
     from kdanalysis.store.sources import load_logits
@@ -106,7 +107,9 @@ def _studied(
                 f"--losses needs all of the teacher's logits, and {file} holds a few tokens a row"
             )
         study = sparse_file_study(file, student, *settings, vocabulary, names, **known.given)
-        return study, "{teacher}: {rows} rows, {known}".format(**study.facts)
+        facts, table = study.facts, study.tables["truncation"]
+        rows = counted(int(table.n.max() + table.non_finite.max()), "row")
+        return study, f"{facts['teacher']}: {rows}, {facts['known']}{left_out(table)}"
     known.refuse(file)
     options = {"keys": names, "vocabulary": vocabulary}
     given = file if student is None else load_logits(file, student=student, **options)

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kdanalysis.core.warn import warn
-from kdanalysis.core.wording import told
+from kdanalysis.core.wording import counted, told
 
 TOTALS = {1: "", 100: " (in percent)", 255: " (in 255ths)"}  # what rows of probabilities add up to
 ROUNDING = 0.25  # of a total: what rounding to two digits may move the sum of a hundred classes
@@ -46,8 +46,9 @@ def check_logits(name: str, values: Float[Tensor, "n c"], instead: str) -> None:
     for total, unit in TOTALS.items():
         if (sums / total - 1).abs().amax() <= slack and rows.amax() <= total * (1 + EXACT):
             raise ValueError(
-                f"{name} are probabilities{unit}: {len(rows)} rows are not negative and each adds "
-                f"up to about {total} (from {sums.amin():.4g} to {sums.amax():.4g}); {instead}"
+                f"{name} are probabilities{unit}: {counted(len(rows), 'row')} "
+                f"{'is' if len(rows) == 1 else 'are'} not negative and each adds up to about "
+                f"{total} (from {sums.amin():.4g} to {sums.amax():.4g}); {instead}"
             )
     if 0.5 < rows.amax() <= 1 and len(rows) >= ROWS_TO_WARN:
         warn(

@@ -45,7 +45,7 @@ def tops_of(side: Side) -> Tops:
     """Return the two most probable classes of every row, as many as are known; of labels one."""
     if isinstance(side, SparseTeacher):
         ordered = side.inside().topk(min(2, side.ids.shape[-1]))
-        return _known(side.ids.gather(-1, ordered.indices).long(), ordered.values).cpu()
+        return known_tops(side.ids.gather(-1, ordered.indices).long(), ordered.values).cpu()
     if side.dim() == 1:
         return side.long().unsqueeze(-1).cpu()
     if side.shape[1] < 2 or not len(side):
@@ -53,21 +53,28 @@ def tops_of(side: Side) -> Tops:
     return torch.cat([_two(rows) for rows in side.split(TOGETHER)])
 
 
-def warn_of_mispairing(names: tuple[str, str], one: Tops, other: Tops) -> str:
+def known_tops(classes: Tops, values: Float[Tensor, "n _"]) -> Tops:
+    """Return classes, the most probable first, unknown where their numbers are equal or NaN."""
+    told = values.isfinite().all(-1) & (values[:, 0] != values[:, -1])
+    return classes.where(told.unsqueeze(-1) | (values.shape[1] == 1), UNKNOWN)
+
+
+def warn_of_mispairing(names: tuple[str, str], one: Tops, other: Tops, of: str = "") -> str:
     """Give a RuntimeWarning where rows or classes of two sides seem not to belong together.
 
-    And return its text; nothing where they do.
+    And return its text, without what they are of; nothing where they do.
 
     Args:
         names: of the sides.
         one: the most probable classes of the rows, as ``tops_of`` gives them.
         other: of as many rows.
+        of: the file or run that both are of.
     """
     found = _apart(names, one, other)
     if found is None and min(one.shape[1], other.shape[1]) > 1:
         found = _renamed(names, one, other)
     if found is not None:
-        warn(found)
+        warn(f"{of}: {found}" if of else found)
     return found or ""
 
 
@@ -86,9 +93,11 @@ def _apart(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
     here, there = (float(hits[d][0].float().mean()) for d in (0, best))
     return (
         f"the rows of {names[0]} and {names[1]} seem to be one apart: the {names[0]}'s most "
-        f"probable class is the {names[1]}'s of the same row in {here:.1%} of {rows - 2} rows "
-        f"({_chance(one, other)[0]:.1%} where rows are unrelated), and of the row "
-        f"{'before' if best < 0 else 'after'} in {there:.1%}; need both sides of one sample, or "
+        f"probable class is the {names[1]}'s of the same row in {100 * here:.1f} % of {rows - 2} "
+        "rows "
+        f"({100 * _chance(one, other)[0]:.1f} % where rows are unrelated), and of the row "
+        f"{'before' if best < 0 else 'after'} in {100 * there:.1f} %; need both sides of one "
+        "sample, or "
         f"token, in one row{' (or one side repeats the token that it reads)' if alone else ''}"
     )
 
@@ -112,8 +121,10 @@ def _renamed(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
     plainly, matched = (float(found[0].float().mean()) for found in (before, hits))
     return (
         f"{names[0]} and {names[1]} seem to number their classes otherwise: the most probable one "
-        f"is the same in {plainly:.1%} of {len(other)} rows, and in {matched:.1%} once each class "
-        f"of the {names[0]} is numbered as the rows between have it ({chance[0]:.1%} where sides "
+        f"is the same in {100 * plainly:.1f} % of {len(other)} rows, and in {100 * matched:.1f} % "
+        "once each class "
+        f"of the {names[0]} is numbered as the rows between have it ({100 * chance[0]:.1f} % where "
+        "sides "
         f"are unrelated); need one tokenizer, or one order of the classes"
     )
 
@@ -128,13 +139,7 @@ def _two(rows: Float[Tensor, "n c"]) -> Tops:
         others = [start + int(part.argmax()) for part, start in sides if len(part)]
         both.append((first, max(others, key=row.__getitem__)))
     classes = torch.tensor(both)
-    return _known(classes, numbers.gather(-1, classes))
-
-
-def _known(classes: Tops, values: Float[Tensor, "n _"]) -> Tops:
-    """Return the classes, unknown in rows whose largest numbers are equal, or not finite."""
-    told = values.isfinite().all(-1) & (values[:, 0] != values[:, -1])
-    return classes.where(told.unsqueeze(-1) | (values.shape[1] == 1), UNKNOWN)
+    return known_tops(classes, numbers.gather(-1, classes))
 
 
 def _same(one: Tops, other: Tops) -> Bool[Tensor, "_ n"]:

@@ -123,7 +123,7 @@ class SparseTeacher:
         if self.bounds is None:
             return ""
         low, high = (float(bound.exp().mean()) for bound in self.bounds)
-        return f" (between {low:.1%} and {high:.1%} in the mean over rows)"
+        return f" (between {100 * low:.1f} % and {100 * high:.1f} % in the mean over rows)"
 
     @classmethod
     @typed

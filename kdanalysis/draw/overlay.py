@@ -17,10 +17,11 @@ from kdanalysis.draw.look import (
 )
 from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid
-from kdanalysis.draw.tables import require, state_left_out
+from kdanalysis.draw.tables import require, require_once, state_left_out
 
 ACROSS = 3  # panels beside each other
 MOST = 9  # panels
+NAMES = 4  # of runs on a line of the legend
 MOST_TICKS, FEW_TICKS = 5, 3  # of a frame alone, and of one of several or beside numbers
 MOST_NUMBERS = 3  # columns of them
 
@@ -56,7 +57,7 @@ def curves_over(
         _finish(ax, name, log)
     figure.supxlabel(labels[0] + state_left_out(table), fontsize="medium")
     figure.supylabel(labels[1], fontsize="medium", parse_math=False)
-    shared_legend(figure, grid[0], "upper left", ncols=min(len(runs), 4))
+    shared_legend(figure, grid[0], "upper left", ncols=min(len(runs), NAMES))
     return figure
 
 
@@ -82,13 +83,17 @@ def dots_by_name(
         log: whether the values stand on a logarithmic axis.
         limits: of the axis of values, None for an open end.
     """
-    require(table, "run", value, row, *([panel] if panel else []), number=value)
+    keys = ["run", row, *([panel] if panel else [])]
+    require(table, value, *keys, number=value)
+    require_once(table, *keys)
     runs, names = (list(dict.fromkeys(table[name])) for name in ("run", row))
     parts = dict(iter(table.groupby(panel, sort=False))) if panel else {"": table}
     line = 0.35 + 0.24 * len(names)
     numbers = panel is None and len(runs) <= MOST_NUMBERS
     width = COLUMN if numbers and len(runs) < MOST_NUMBERS else PAGE
-    figure, grid = panel_grid(min(len(parts), MOST), ACROSS, width, line, 0.9)
+    below = label + state_left_out(table)
+    more = below.count("\n") + (len(runs) - 1) // NAMES  # lines of texts around the panels
+    figure, grid = panel_grid(min(len(parts), MOST), ACROSS, width, line, 0.9 + 0.2 * more)
     looks = _looks(runs)
     for ax, (name, rows) in zip(grid, parts.items(), strict=False):
         for place, run in enumerate(runs):
@@ -112,8 +117,8 @@ def dots_by_name(
         few_ticks(grid[0].xaxis, ticks)
     if numbers:
         _numbers(grid[0], table.pivot(index=row, columns="run", values=value), names, looks)
-    figure.supxlabel(label + state_left_out(table), fontsize="medium", parse_math=False)
-    shared_legend(figure, grid[0], "upper left", ncols=min(len(runs), 4), handlelength=1)
+    figure.supxlabel(below, fontsize="medium", parse_math=False)
+    shared_legend(figure, grid[0], "upper left", ncols=min(len(runs), NAMES), handlelength=1)
     return figure
 
 

@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from kdanalysis.core.wording import told
+
 
 def state_left_out(table: pd.DataFrame) -> str:
     """Second line for an axis label that says how many samples the table leaves out, or nothing."""
@@ -28,4 +30,18 @@ def require(table: pd.DataFrame, *columns: str, number: str | None = None) -> No
         raise ValueError(
             f"the table has no value of {number!r}: all samples hold NaN or inf, or lack a "
             f"gradient or the label it needs"
+        )
+
+
+def require_once(table: pd.DataFrame, *columns: str) -> None:
+    """Refuse a table of which two rows would be drawn as one thing.
+
+    Raises:
+        ValueError: two rows are equal in these columns; it says which.
+    """
+    keys = table[list(columns)]
+    if (again := keys.duplicated()).any():
+        which = ", ".join(f"{name} {told(value)}" for name, value in keys[again].iloc[0].items())
+        raise ValueError(
+            f"two rows of the table are of {which}: need one, as of runs with names of their own"
         )

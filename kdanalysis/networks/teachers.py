@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.logits import check_logits
 from kdanalysis.core.mixture import Real, check_mixture, mix
 from kdanalysis.networks.hook import logits_of
 
@@ -45,15 +46,23 @@ class Teachers(nn.Module):
         self.weights = check_mixture(len(teachers), weights, of, temperature)
         self.of, self.temperature = of, temperature
         self.teachers = nn.ModuleList(teachers)
+        self._looked = (
+            False  # whether outputs were, once, as of probabilities nothing is seen mixed
+        )
 
     def forward(self, *inputs: Any, **named: Any) -> Float[Tensor, "n c"]:
         """Return the mixed logits of a batch, given to every teacher.
 
         Raises:
-            ValueError: a teacher gives no logits (n, c), or others than the first in shape.
+            ValueError: a teacher gives no logits (n, c), in the first batch probabilities, or
+                others than the first in shape.
         """
         given = [
             logits_of(one(*inputs, **named), f"teacher {place}")
             for place, one in enumerate(self.teachers)
         ]
+        if not self._looked:
+            for place, one in enumerate(given):
+                check_logits(f"teacher {place}'s outputs", one.detach(), "give models of logits")
+            self._looked = True
         return mix(given, self.weights, self.of, self.temperature)

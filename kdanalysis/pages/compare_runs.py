@@ -211,7 +211,7 @@ def _first(frame: pd.DataFrame, share: str, one: str, several: str) -> str:
     names = frame.run[frame[share] == frame[share].max()].tolist()
     alone, alike = f"the student of {names[0]} {one}", f"the students of {', '.join(names)}"
     told = alone if len(names) == 1 else f"{alike} {several}, all alike"
-    return f"{told} ({frame[share].max():.1%})"
+    return f"{told} ({100 * frame[share].max():.1f} %)"
 
 
 def noun_together(noun: str, tables: Mapping[Source, pd.DataFrame]) -> Section:

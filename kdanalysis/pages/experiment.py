@@ -160,7 +160,8 @@ def students_section(students: pd.DataFrame) -> Section:
         "Teacher and students",
         "Accuracy over the validation images, and the share of them on which a student names the "
         "class that its teacher names.",
-        f"{best.network} has {best.accuracy:.1%}, the teacher {students.accuracy.iloc[0]:.1%}; one "
+        f"{best.network} has {100 * best.accuracy:.1f} %, the teacher "
+        f"{100 * students.accuracy.iloc[0]:.1f} %; one "
         f"seed each, so whether one loss teaches better cannot be tested here.",
         tables=[("Networks", students)],
     )

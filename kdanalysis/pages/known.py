@@ -16,7 +16,7 @@ from kdanalysis.studies.compute import Watch, unwatched
 from kdanalysis.studies.facts import kept_facts, stated
 from kdanalysis.studies.kept import SHOWN
 from kdanalysis.studies.kept_teacher import read_kept_teacher
-from kdanalysis.studies.pairing import look_at_sides
+from kdanalysis.studies.pairing import doubt, look_at_sides
 from kdanalysis.studies.run import tables_of
 from kdanalysis.studies.source import Source
 from kdanalysis.studies.sparse import known_at, read_known
@@ -80,6 +80,7 @@ def kept_known_study(
     ladder, missing = known_at(teacher, temperatures, source.path)
     tables = known_tables(ladder, target, exact) | tables_of(source, SHOWN, device, watch)
     left = {
+        "likely wrong": doubt(source),
         "rows left out (NaN or inf)": source.num_rows - len(teacher) or None,
         "left out": missing,
         **kept_facts(source.info),

@@ -75,8 +75,8 @@ def accuracy_line(frame: pd.DataFrame, where: str, errors: pd.DataFrame | None =
     """
     told = []
     for row in frame.itertuples():
-        low, high = wilson(row.accuracy, int(row.n))
-        told.append(f"{row.network} {row.accuracy:.1%} ({100 * low:z.1f} to {100 * high:.1f})")
+        low, high = (100 * end for end in wilson(row.accuracy, int(row.n)))
+        told.append(f"{row.network} {100 * row.accuracy:.1f} % ({low:z.1f} to {high:.1f})")
     line = f"Accuracy {where} (95 % intervals): {', '.join(told)}."
     students = frame.iloc[1:]
     if len(students) < 2:

@@ -73,7 +73,7 @@ class Opened:
         Raises:
             FileExistsError: the file exists.
         """
-        with output_file(Path(path).expanduser(), overwrite) as file:
+        with output_file(Path(path), overwrite) as file:
             explorer = explorer_of({self.source.name: self.source}, of=EVERY)
             page = self._study(self.names, explorer).html()
             file.write_text(page, encoding="utf-8")

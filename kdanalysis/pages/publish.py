@@ -61,7 +61,7 @@ def output_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         FileExistsError: ``path`` is in use, and is not to be or must not be replaced.
     """
-    path = path.resolve()
+    path = path.expanduser().resolve()
     with place_beside(path) as place:
         check_folder(path, overwrite, CARD, "report.html")
         building = place / _NEW
@@ -119,7 +119,7 @@ def output_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         FileExistsError: ``path`` exists and is not to be replaced, or is a folder.
     """
-    path = path.resolve()
+    path = path.expanduser().resolve()
     if path.is_dir():
         raise FileExistsError(f"{path} is a folder: give the name of a file")
     if path.exists() and not overwrite:
@@ -140,7 +140,7 @@ def figures_beside(page: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         FileExistsError: it is in use, and not to be replaced, or holds more than figures.
     """
-    path = page.resolve().with_name(f"{page.stem}-figures")
+    path = page.expanduser().resolve().with_name(f"{page.stem}-figures")
     held = [entry.name for entry in path.iterdir()] if path.is_dir() else []
     pictures = [name for name in held if name.endswith(KINDS)]
     check_folder(path, overwrite, pictures, next(iter(pictures), "figure"))

@@ -155,7 +155,7 @@ class Study:
             ValueError: another kind of figures.
         """
         kinds = figure_kinds(figures)
-        with output_folder(Path(folder).expanduser(), overwrite) as building:
+        with output_folder(Path(folder), overwrite) as building:
             self.write(building, kinds)
 
     @typed

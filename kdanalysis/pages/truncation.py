@@ -11,8 +11,8 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.targets import check_labelled
 from kdanalysis.analyzers.truncation.losses import TruncatedLosses, with_each_k
-from kdanalysis.analyzers.truncation.lost import lost_by_k
-from kdanalysis.analyzers.truncation.part import KS
+from kdanalysis.analyzers.truncation.lost import lost_by_k, percent_lost
+from kdanalysis.analyzers.truncation.part import KS, percent
 from kdanalysis.analyzers.truncation.together import KEPT, EveryTruncation
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.sparse import SparseTeacher
@@ -237,9 +237,9 @@ def excerpt(table: pd.DataFrame) -> pd.DataFrame:
     if len(ks) > SHOWN:
         ks = ks[np.unique(np.geomspace(1, len(ks), SHOWN).round().astype(int)) - 1]
     wide = lost_by_k(table[table.k.isin(ks)])
-    shares = {name: 100 * wide[name] for name in wide if name.startswith("K = ")}
-    told = {n: one.map("{:z.1f}%".format).replace("nan%", "NaN") for n, one in shares.items()}
+    shares = {name: wide[name] for name in wide if name.startswith("K = ")}
+    told = {n: one.map(percent_lost) for n, one in shares.items()}
     if "unknown" in wide:
-        off = (100 * wide.unknown).map("± {:.1f}%".format)
-        told["unknown"] = off.replace("± nan%", "without bound")
+        off = wide.unknown.map(lambda share: f"± {percent(share)}")
+        told["unknown"] = off.where(wide.unknown.notna(), "without bound")
     return wide.assign(**told)

@@ -16,6 +16,7 @@ from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_rows import within
 from kdanalysis.core.sparse_sums import warn_of_small
 from kdanalysis.core.streams import nothing_finite
+from kdanalysis.core.wording import counted
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
@@ -77,8 +78,8 @@ def sparse_study(
     student = within(as_logits(student, "student"), teacher)
     if not len(student) == len(teacher) > 0:
         raise ValueError(
-            f"the student has {len(student)} rows of logits and the teacher {len(teacher)} of "
-            f"tokens: need the same ones, and one at least"
+            f"the student has {counted(len(student), 'row')} of logits and the teacher "
+            f"{len(teacher)} of tokens: need the same ones, and one at least"
         )
     if teacher.vocabulary is None and teacher.kind == "logprobs":
         warn_of_small(teacher.inside(), student.shape[1])

@@ -74,11 +74,11 @@ def compute(
             announce(source, group, size, share)
         there = source.batches(kind, columns, size, share) if share or RANKS.first else ()
         batches = unlabelled.counting(there)
+        if kind == "samples":
+            batches = (look_at(b, source.name) for b in looked_at(batches, columns, source))
         if kept:
             feed_kept(watch(batches, source), group, source.info)
         else:
-            if kind == "samples":
-                batches = looked_at(batches, columns, source.paired)
             with expecting(source.num_rows * source.width):
                 feed(watch(batches, source), group, device)
         RANKS.unite([*group, unlabelled.to(device)], source.num_rows)
@@ -157,13 +157,12 @@ def feed(
 
     Raises:
         KeyError: a needed column is missing from a batch.
-        ValueError: a side holds probabilities instead of logits.
     """
     keep_freed_memory()
     analyzers = [one.to(device) for one in analyzers]
     names = {name for one in analyzers for name in (*one.needs, *one.takes)}
     made = (lambda x: x) if all(one.counting for one in analyzers) else single
-    for batch in map(look_at, batches):
+    for batch in batches:
         columns = {
             name: made(torch.from_numpy(np.ascontiguousarray(batch[name])).to(device))
             for name in sorted(names & batch.keys())
@@ -189,11 +188,16 @@ def by_label(columns: dict[str, Tensor]) -> list[dict[str, Tensor]]:
     return [labelled, without] if there.any() else [without]
 
 
-def look_at(batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    """Return the batch; a ValueError where a side's rows are probabilities instead of logits."""
+def look_at(batch: Mapping[str, np.ndarray], of: str) -> Mapping[str, np.ndarray]:
+    """Return the batch; a ValueError where a side's rows are probabilities instead of logits.
+
+    Args:
+        batch: columns by name.
+        of: the file or run, as the message names it.
+    """
     for name in sorted({"teacher_logits", "student_logits"} & batch.keys()):
         logits = torch.from_numpy(np.ascontiguousarray(batch[name]))
-        check_logits(name, logits, INSTEAD)
+        check_logits(f"{of}: {name}", logits, INSTEAD)
     return batch
 
 

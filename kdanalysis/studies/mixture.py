@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.mixture import Real, check_mixture, mix
-from kdanalysis.studies.sweeps import as_pair, refuse_non_finite
+from kdanalysis.studies.sweeps import as_sides, refuse_non_finite
 
 ENTRIES = 2**20  # rows x classes x teachers looked at together
 
@@ -49,17 +49,16 @@ def mixture(
     parts = check_mixture(len(teachers), weights, of, temperature)
     if not teachers:
         raise ValueError("need the logits of one or more teachers by name, got none")
-    sides = [as_pair(student, teacher) for teacher in teachers.values()]
-    student, given = sides[0][0], [teacher for _, teacher in sides]
+    named = {f"teacher {name}": teacher for name, teacher in teachers.items()}
+    student, *given = as_sides(student=student, **named)
     if not len(student):
         raise ValueError("the logits hold no samples, need at least one row")
     size = max(1, ENTRIES // (student.shape[1] * len(given)))
     sums: dict[str, Tensor] = {}
     for start in range(0, len(student), size):
         rows = slice(start, start + size)
-        for teacher in given:
-            refuse_non_finite(student[rows], teacher[rows], start)
         chunk = [teacher[rows].double() for teacher in given]
+        refuse_non_finite(start, student=student[rows], **dict(zip(named, chunk, strict=True)))
         whole = mix(chunk, parts, of, temperature)
         found = _sums(student[rows].double(), torch.stack(chunk), whole, temperature)
         sums = {name: value + sums.get(name, 0) for name, value in found.items()}

@@ -1,6 +1,7 @@
 """Looking at the first rows of a study: are they logits, and do its sides belong together?"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -8,13 +9,21 @@ from jaxtyping import Int
 from torch import Tensor
 
 from kdanalysis.core.logits import check_logits
-from kdanalysis.core.pairing import ROWS, first_of, seem_apart, tops_of, warn_of_mispairing
+from kdanalysis.core.pairing import (
+    ROWS,
+    first_of,
+    known_tops,
+    seem_apart,
+    tops_of,
+    warn_of_mispairing,
+)
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.studies.source import Source
 
 PAIRS = (("student", "teacher"), ("teacher", "target"))
 COLUMNS = {"student": "student_logits", "teacher": "teacher_logits", "target": "target"}
+KEPT = "teacher_kept"  # logits of the classes that "ids" names, the largest first
 INSTEAD = "give logits (the logarithm of the probabilities will do)"
 
 
@@ -25,7 +34,7 @@ def look_at_sides(
 
     Args:
         best: the most probable class of rows from the first on, of a student that was checked.
-        sides: of student, teacher and target those there are.
+        sides: of student, teacher and target those there are; several teachers as "teacher NAME".
 
     Raises:
         ValueError: a side holds probabilities instead of logits, or logarithms to another base.
@@ -38,41 +47,45 @@ def look_at_sides(
     known = best is not None and len(best) >= len(rows["student"])
     firsts = {"student": best[:ROWS].unsqueeze(-1)} if known else {}
     firsts |= {name: first_of(one) for name, one in rows.items() if name not in firsts}
-    there = [pair for pair in PAIRS if given.keys() >= {*pair}]
+    roles = {name: name.partition(" ")[0] for name in given}
+    there = [(a, b) for a, b in permutations(given, 2) if (roles[a], roles[b]) in PAIRS]
     doubted = [pair for pair in there if seem_apart(*(firsts[name] for name in pair))]
     told = [warn_of_mispairing(pair, *(tops_of(rows[name]) for name in pair)) for pair in doubted]
     return "; ".join(filter(None, told))
 
 
 def looked_at(
-    batches: Iterable[Mapping[str, np.ndarray]],
-    columns: Sequence[str],
-    seen: dict[tuple[str, str], str],
+    batches: Iterable[Mapping[str, np.ndarray]], columns: Sequence[str], source: Source
 ) -> Iterator[Mapping[str, np.ndarray]]:
     """Yield batches, and warn where the first rows of two sides seem not to belong together.
+
+    Of kept classes teacher and target alone are looked at: of the student one class is known, and
+    of an untrained one, which repeats the token that it reads, that is the teacher's of the row
+    before.
 
     Args:
         batches: columns by name.
         columns: which of them there are.
-        seen: what was warned of, by pair; those that were looked at before are looked at no more,
-            and these are added.
+        source: of the batches; pairs that were looked at before are looked at no more, and what
+            is warned of is added to its ``paired``.
     """
-    new = [p for p in PAIRS if p not in seen and {COLUMNS[name] for name in p} <= {*columns}]
-    seen.update(dict.fromkeys(new, ""))
+    held = {name: column for name, column in COLUMNS.items() if column in columns}
+    held |= {"teacher": KEPT} if KEPT in columns else {}
+    new = [pair for pair in PAIRS if pair not in source.paired and {*pair} <= held.keys()]
+    source.paired.update(dict.fromkeys(new, ""))
     names = dict.fromkeys(name for pair in new for name in pair) if RANKS.first else ()
     parts: dict[str, list[Tensor]] = {name: [] for name in names}
     left = ROWS if parts else 0
     for batch in batches:
         if left > 0:
             for name, tops in parts.items():
-                rows = np.ascontiguousarray(batch[COLUMNS[name]][:left])
-                tops.append(tops_of(torch.from_numpy(rows)))
+                tops.append(_tops(batch, held[name], left))
             left -= len(tops[-1])
             if left <= 0:
-                _judge(new, parts, seen)
+                _judge(new, parts, source)
         yield batch
     if 0 < left < ROWS:
-        _judge(new, parts, seen)
+        _judge(new, parts, source)
 
 
 def doubt(source: Source) -> str:
@@ -80,10 +93,18 @@ def doubt(source: Source) -> str:
     return "; ".join(filter(None, source.paired.values()))
 
 
+def _tops(batch: Mapping[str, np.ndarray], column: str, count: int) -> Tensor:
+    rows = torch.from_numpy(np.ascontiguousarray(batch[column][:count]))
+    if column != KEPT:
+        return tops_of(rows)
+    some = min(2, rows.shape[1] - 1)  # the last one may be the label
+    ids = torch.from_numpy(np.ascontiguousarray(batch["ids"][:count]))
+    return known_tops(ids[:, :some].long(), rows[:, :some])
+
+
 def _judge(
-    pairs: Iterable[tuple[str, str]],
-    parts: Mapping[str, list[Tensor]],
-    seen: dict[tuple[str, str], str],
+    pairs: Iterable[tuple[str, str]], parts: Mapping[str, list[Tensor]], source: Source
 ) -> None:
     for pair in pairs:
-        seen[pair] = warn_of_mispairing(pair, *(torch.cat(parts[name]) for name in pair))
+        tops = (torch.cat(parts[name]) for name in pair)
+        source.paired[pair] = warn_of_mispairing(pair, *tops, of=source.name)

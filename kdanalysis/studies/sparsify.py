@@ -119,7 +119,7 @@ def _teacher(
     batch: Any, k: int, temperatures: Sequence[float], done: int, source: Source
 ) -> SparseTeacher:
     """The k largest of a batch, whether all logits are there or a few classes of every row."""
-    values = batch["shape"] if source.kept else look_at(batch)["teacher_logits"]
+    values = batch["shape"] if source.kept else look_at(batch, source.name)["teacher_logits"]
     if not (finite := np.isfinite(values).all(-1)).all():
         row = done + int((~finite).nonzero()[0][0])
         raise ValueError(

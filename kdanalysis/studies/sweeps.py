@@ -57,13 +57,13 @@ def sweep(
         ValueError: a logit is NaN or infinite, shapes differ, there is one class or no sample, or
             a k, a temperature or a weight is out of range.
     """
-    student, teacher = as_pair(student, teacher)
+    student, teacher = as_sides(student=student, teacher=teacher)
     analyzer = TermSweep(teacher.shape[1], temperatures, ks, weights, dtype).to(teacher.device)
     for start in range(0, max(len(teacher), 1), ROWS):
         rows = slice(start, start + ROWS)
         analyzer.update(student[rows], teacher[rows])
         if analyzer.non_finite:
-            refuse_non_finite(student[rows], teacher[rows], start)
+            refuse_non_finite(start, student=student[rows], teacher=teacher[rows])
     return analyzer.table().drop(columns="non_finite")
 
 
@@ -83,9 +83,9 @@ def sweep_samples(
     Raises:
         ValueError: as :func:`sweep`, or more numbers than this machine's memory holds.
     """
-    student, teacher = as_pair(student, teacher)
+    student, teacher = as_sides(student=student, teacher=teacher)
     check_batch(teacher, student, None, None)
-    refuse_non_finite(student, teacher, 0)
+    refuse_non_finite(0, student=student, teacher=teacher)
     (temperature,) = check_temperatures((temperature,))
     chosen, weights = check_ks(ks, teacher.shape[1]), check_weights(weights)
     size = 8 * len(PLAIN + DEFINED) * len(teacher) * len(chosen)
@@ -98,27 +98,32 @@ def sweep_samples(
     return {name: values for name, values in named if name in COLUMNS}
 
 
-def as_pair(student: Tensor | np.ndarray, teacher: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return both sides as tensors (n, c) of floats.
+def as_sides(**sides: Tensor | np.ndarray) -> list[Tensor]:
+    """Return the student and its teachers as tensors (n, c) of floats, looked at together.
+
+    Args:
+        sides: by name, the student first; names of teachers begin with "teacher".
 
     Raises:
         ValueError: as :func:`as_logits`, they differ in shape or device, have fewer than two
             classes, or one holds probabilities, or logarithms to another base than e.
     """
-    student, teacher = as_logits(student, "student"), as_logits(teacher, "teacher")
-    if student.shape != teacher.shape:
-        raise ValueError(
-            f"student logits {tuple(student.shape)} and teacher logits {tuple(teacher.shape)} "
-            f"must have the same shape"
-        )
-    if student.device != teacher.device:
-        raise ValueError(
-            f"student logits are on {student.device}, teacher logits on {teacher.device}: "
-            f"need both on one device"
-        )
+    given = {name: as_logits(side, name) for name, side in sides.items()}
+    student = given["student"]
+    for name, one in given.items():
+        if one.shape != student.shape:
+            raise ValueError(
+                f"student logits {tuple(student.shape)} and {name} logits {tuple(one.shape)} "
+                f"must have the same shape"
+            )
+        if one.device != student.device:
+            raise ValueError(
+                f"student logits are on {student.device}, {name} logits on {one.device}: "
+                f"need both on one device"
+            )
     check_classes(student.shape[1])
-    look_at_sides(student=student, teacher=teacher)
-    return student, teacher
+    look_at_sides(**given)
+    return list(given.values())
 
 
 def as_logits(logits: Tensor | np.ndarray, side: str) -> Tensor:
@@ -140,13 +145,13 @@ def as_logits(logits: Tensor | np.ndarray, side: str) -> Tensor:
     return logits.detach()
 
 
-def refuse_non_finite(student: Tensor, teacher: Tensor, start: int) -> None:
+def refuse_non_finite(start: int, **sides: Tensor) -> None:
     """Raise a ValueError that names the first sample with NaN or inf, counted from ``start``."""
-    for side, logits in (("student", student), ("teacher", teacher)):
+    for side, logits in sides.items():
         if (bad := ~finite_rows(logits)).any():
             sample = int(bad.nonzero()[0])
             index = int((~logits[sample].isfinite()).nonzero()[0])
             raise ValueError(
                 f"{side} logits of sample {start + sample} hold {float(logits[sample, index])} at "
-                f"class {index}; a sweep needs finite logits"
+                f"class {index}; need finite logits"
             )

@@ -142,7 +142,7 @@ class Fit:
                 RANKS.agree()  # what belongs to the checkpoint is safe in every rank
                 if RANKS.first:
                     self._save()
-                right = f"{self.history[-1]:.1%} of the validation images right"
+                right = f"{100 * self.history[-1]:.1f} % of the validation images right"
                 advance(0, f"epoch {self.epoch} of {self.settings.epochs}, {right}")
         self.__dict__.pop("trained", None)  # DDP would outlive the group of its ranks
 

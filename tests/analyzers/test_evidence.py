@@ -1,7 +1,9 @@
 """A verdict says on which side of 0 an interval lies, in every place where one stands."""
 
 import pytest
+import torch
 
+from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import (
     OPPOSITE,
     SEEN,
@@ -66,3 +68,10 @@ def test_digits_are_written_without_an_exponent():
     assert Interval(2.0e6, 1.0e5).text(".2g", unit=" nats") == "2 million ± 100,000 nats"
     assert Interval(14.0, 1.0).ratio() == "1.2 million (95 % 442,000 to 3.27 million)"
     assert written(float("nan"), ".2g") == written(float("inf"), ".2f") == "unknown"
+
+
+@pytest.mark.parametrize("left", [0.0, 1e-17])  # what rounding makes of a square less itself
+def test_a_single_sample_has_no_deviation_where_rounding_leaves_one(left):
+    one, two = torch.tensor([1, 2], dtype=torch.float64)
+    assert deviation(one / 10, one / 100 + left, one).isnan()
+    assert float(deviation(4 * one, 10 * one, two)) == pytest.approx(2**0.5)  # of 1 and 3

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kdanalysis.pages.publish import output_file, output_folder
+from kdanalysis.pages.publish import figures_beside, output_file, output_folder
 
 
 def names(folder) -> list[str]:
@@ -51,6 +51,16 @@ def test_folders_above_go_where_nothing_came_into_them(tmp_path, output):
     with output(tmp_path / "a" / "b" / "out") as building:
         building.mkdir(exist_ok=True)
     assert names(tmp_path / "a" / "b") == ["out"]
+
+
+@pytest.mark.parametrize("output", [output_folder, output_file, figures_beside])
+def test_a_shell_that_leaves_the_tilde_makes_no_folder_of_that_name(tmp_path, monkeypatch, output):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    with output(Path("~/out")) as building:  # as of --out=~/out
+        building.mkdir(exist_ok=True)
+    assert names(tmp_path) == ["home"]
+    assert names(tmp_path / "home") == ["out-figures" if output is figures_beside else "out"]
 
 
 def test_a_folder_in_use_is_refused_and_kept(tmp_path):

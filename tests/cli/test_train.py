@@ -83,7 +83,7 @@ def test_a_log_has_a_line_an_epoch_and_the_teachers_card_before_any_student(trai
     assert [line[0] for line in lines] == [f"{name}: epoch 1 of 1" for name in names]
     with np.load(out / "logits" / "teacher.npz") as found:
         right = (found["teacher_logits"].argmax(1) == found["target"]).mean()
-    assert lines[0][2].startswith(f"{right:.1%} of the validation images right, ")
+    assert lines[0][2].startswith(f"{100 * right:.1f} % of the validation images right, ")
     for _, _, line in lines:
         assert re.search(r" right, [\d,]+ images/s, 0 s left$", line)
     said = result.output.replace("\n", " ")
@@ -324,6 +324,12 @@ def test_layers_of_the_student_are_recorded_and_shown(tmp_path):
     for name in ("layers", "layer_conflict", "layer_conflict_over_epochs", "snr"):
         assert (out / "figures" / f"{name}-gdkd-k-3.svg").is_file()
     assert json.loads((out / "train.json").read_text())["record layers"] == "logits, layer?, fc"
+
+
+def test_the_folder_may_be_given_by_a_tilde_that_no_shell_has_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = train(*QUICK, "--loss", "kd", "--resume", "--out", "~/out")
+    assert f"{tmp_path / 'out'} holds no training" in result.output.replace("\n", "")
 
 
 def test_a_layer_that_is_not_there_is_refused_before_any_training(tmp_path):

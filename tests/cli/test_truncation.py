@@ -27,7 +27,8 @@ def test_shares_and_sentences_are_printed(run_command, file):
     table = found.tables["truncation"].set_index(["measure", "convention", "k"])
     rows = [line.split() for line in result.stdout.splitlines()]
     (row,) = [row for row in rows if row[:3] == ["1", "l1", "bucket"]]
-    assert row[3:] == [f"{100 * table.share['l1', 'bucket', k]:.1f}%" for k in (1, 4, 5)]
+    assert row[3::2] == [f"{100 * table.share['l1', 'bucket', k]:.1f}" for k in (1, 4, 5)]
+    assert row[4::2] == 3 * ["%"]
     assert found.readings["truncation"].sentence in result.stdout
 
 
@@ -138,8 +139,19 @@ def test_a_truncated_teacher_is_read_and_says_how_far_it_may_be_off(run_command,
     np.testing.assert_allclose(table.share, known.share, rtol=1e-5)
     np.testing.assert_allclose(table.unknown, known.unknown, rtol=1e-5)
     assert "with another shape these may be up to" in result.stdout
-    assert result.stdout.splitlines()[1].endswith("K = 4    unknown")
+    assert result.stdout.splitlines()[1].split()[-4:] == ["K", "=", "4", "unknown"]
     assert "left out  who pays, bias against sampling, temperature, losses" in result.stdout
+
+
+def test_a_row_of_nan_beside_a_truncated_teacher_is_told(run_command, sparse):
+    gone = np.where(np.arange(40)[:, None] == 3, np.nan, STUDENT)
+    np.save(sparse / "gone.npy", gone)
+    result = run_command("truncation", sparse / "top.npz", "--student", sparse / "gone.npy")
+    title = result.stdout.splitlines()[0]
+    assert title.startswith(
+        "top.npz: 40 rows, log-probabilities of at most 8 tokens a row at T = 1"
+    )
+    assert "1 of them with NaN or inf and left out" in title
 
 
 def test_a_padded_student_is_cut_to_the_vocabulary(run_command, sparse):

@@ -146,7 +146,7 @@ def test_rows_one_apart_are_told_with_three_numbers(shift, where):
         (mine[:, None] == theirs).float().mean(),  # every pair of rows
         (mine == true)[1:-1].float().mean(),
     ]
-    found = [float(number) for number in re.findall(r"([\d.]+)%", message)]
+    found = [float(number) for number in re.findall(r"([\d.]+) %", message)]
     assert found == pytest.approx([100 * float(share) for share in wanted], abs=0.06)
 
 
@@ -159,7 +159,7 @@ def test_labels_one_apart_are_told_with_what_else_it_may_be():
 def test_classes_numbered_otherwise_are_told():
     with pytest.warns(RuntimeWarning, match="seem to number their classes otherwise") as w:
         look(STUDENT[:, OTHER], TEACHER)
-    plainly, matched, unrelated = map(float, re.findall(r"([\d.]+)%", str(w[0].message)))
+    plainly, matched, unrelated = map(float, re.findall(r"([\d.]+) %", str(w[0].message)))
     agreement = 100 * float((STUDENT.argmax(-1) == TEACHER.argmax(-1)).float().mean())
     assert plainly < unrelated + 5 < matched
     assert matched == pytest.approx(agreement, abs=8)  # what the right numbers give
@@ -190,7 +190,7 @@ def test_rows_that_say_nothing_do_not_count_as_equal():
     there = torch.arange(ROWS)[:, None] < 150
     with pytest.warns(RuntimeWarning, match="seem to be one apart") as w:
         look(STUDENT.where(there, 0.0), TEACHER.roll(1, 0).where(there, 0.0))
-    assert float(re.search(r"row in ([\d.]+)%", str(w[0].message))[1]) < 20
+    assert float(re.search(r"row in ([\d.]+) %", str(w[0].message))[1]) < 20
 
 
 def test_one_class_and_no_rows_name_nothing():

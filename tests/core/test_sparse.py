@@ -123,7 +123,7 @@ def test_another_temperature_without_its_logsumexp_says_what_the_tail_can_be():
     inside = found.inside().log_softmax(-1)
     np.testing.assert_allclose(inside, log_softmax(known(8, 4.0)[1], -1), atol=1e-12)
     low, high = (float(bound.exp().mean()) for bound in found.bounds)
-    between = rf"between {100 * low:.1f}% and {100 * high:.1f}% in the mean over rows"
+    between = rf"between {100 * low:.1f} % and {100 * high:.1f} % in the mean over rows"
     with pytest.raises(ValueError, match=rf"{between}.*needs the logsumexp of all logits at T = 4"):
         found.tail()
 

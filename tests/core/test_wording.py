@@ -11,6 +11,7 @@ import kdanalysis
 from kdanalysis.core.wording import numeral
 
 PACKAGE = Path(kdanalysis.__file__).parent
+TOUCHING = re.compile(r"\.\d%\}|[\d}]%(?!s)")
 DIGITS = re.compile(r"\{[^{}]*:[+z]*\.\d+[ge]\}")
 
 
@@ -59,3 +60,10 @@ def test_sentences_leave_digits_to_it():
     ]
     assert found == []
     assert DIGITS.search('f"{value:.3g}"')  # and it would be found
+
+
+def test_a_percent_sign_stands_apart_from_its_number_in_code_and_docs():
+    files = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "docs").glob("*.md")]
+    found = {path.name: TOUCHING.findall(path.read_text()) for path in files}
+    assert {name: texts for name, texts in found.items() if texts} == {}
+    assert TOUCHING.search('f"{share:.0%} of 5%"')  # the control

@@ -108,6 +108,21 @@ def test_a_frame_beside_numbers_has_room_and_ticks_that_do_not_touch(count, log)
     assert all(a.x1 < b.x0 for a, b in pairwise(shown))
 
 
+@pytest.mark.parametrize("count", [2, 5, 13])
+def test_a_frame_of_one_line_keeps_its_height_below_a_legend_and_above_what_is_left_out(count):
+    frame = table(1, [f"run-{n}" for n in range(count)], ["kd"]).assign(non_finite=1)
+    drawn = Drawn(lambda: draw(frame))  # a warning that axes collapse is an error
+    drawn.box  # noqa: B018
+    (ax,) = drawn.figure.axes
+    assert ax.get_position().height * drawn.figure.get_figheight() > 0.4
+
+
+def test_two_runs_of_one_name_are_refused():
+    frame = table(steps=1)
+    with pytest.raises(ValueError, match="two rows of the table are of run 'kd', panel 'a': need"):
+        draw(pd.concat([frame, frame[frame.run == "kd"]]))
+
+
 def test_rows_over_all_steps_are_no_point():
     frame = table().astype({"step": "Int64"})
     whole = frame.iloc[:1].assign(step=pd.NA, value=99.0)

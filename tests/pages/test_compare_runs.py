@@ -86,13 +86,13 @@ def test_the_sentence_names_the_best_and_what_may_be_chance():
     frame = frame_of(agreement=[0.5, 0.7], student_accuracy=[0.9, 0.1])
     text = overview_sentence(frame)
     assert text.startswith(
-        "The student of dkd agrees most with its teacher (70.0%), and the student of kd is right "
-        "most often (90.0%). Differences below 14.1 points"
+        "The student of dkd agrees most with its teacher (70.0 %), and the student of kd is right "
+        "most often (90.0 %). Differences below 14.1 points"
     )
     same = overview_sentence(frame_of(agreement=[0.7, 0.7], student_accuracy=[0.1, 0.9]))
     assert same.startswith(
-        "The students of kd, dkd agree most with their teacher, all alike (70.0%), and the "
-        "student of dkd is right most often (90.0%)."
+        "The students of kd, dkd agree most with their teacher, all alike (70.0 %), and the "
+        "student of dkd is right most often (90.0 %)."
     )
 
 

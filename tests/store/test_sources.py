@@ -189,7 +189,7 @@ def test_no_column_of_fractions_is_cut_to_whole_numbers(tmp_path, name):
     [
         ([[1.0, 2.0], [1.0]], "has 1 values in row 1, need 2"),
         ([[1.0, 2.0], None], "has no values in row 1, need 2"),
-        ([[1.0, 2.0], [1.0, None]], "has a null in row 1"),
+        ([[1.0, 2.0], [1.0, None]], "has a null in row 1, need a number$"),
         ([[], []], "have 0 class, need at least 2"),
     ],
 )
@@ -197,6 +197,14 @@ def test_ragged_parquet_lists_are_refused_with_their_row(tmp_path, rows, message
     column = pa.array(rows, pa.list_(pa.float32()))
     pq.write_table(pa.table({"logits": column}), tmp_path / "x.parquet")
     with pytest.raises(ValueError, match=message):
+        list(load_logits(tmp_path / "x.parquet").batches(5))
+
+
+def test_a_null_among_labels_is_refused_with_what_says_that_there_is_none(tmp_path):
+    columns = {"logits": pa.array([[1.0, 2.0]] * 2), "target": pa.array([0, None])}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    said = "has a null in row 1, need a number; -1 is the target of a row without a label"
+    with pytest.raises(ValueError, match=said):
         list(load_logits(tmp_path / "x.parquet").batches(5))
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from toy import Training, batches, network
 
 import kdanalysis as kd
+from kdanalysis.studies import pairing
 
 
 def given(count: int = 2, n: int = 40, c: int = 6, seed: int = 0) -> list[torch.Tensor]:
@@ -78,6 +79,32 @@ def test_each_teacher_is_held_against_the_mixture_as_a_loop_does():
         np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+def test_doubts_of_rows_and_refusals_name_the_teacher_and_look_at_the_student_once(monkeypatch):
+    looked, look = [], pairing.check_logits
+    monkeypatch.setattr(
+        pairing, "check_logits", lambda name, *x: (looked.append(name), look(name, *x))
+    )
+    teacher, other, noise = given(3, 300, 30)
+    student, apart = teacher + 0.3 * noise, other.roll(1, 0)
+    with pytest.warns(RuntimeWarning) as told:
+        kd.mixture(student, {"good": teacher, "shifted": teacher.roll(1, 0), "other": apart})
+    (message,) = [str(one.message) for one in told]
+    assert message.startswith("the rows of student and teacher shifted seem to be one apart: ")
+    assert looked == [
+        f"{name} logits" for name in ("student", "teacher good", "teacher shifted", "teacher other")
+    ]
+    for wrong, words in (
+        (other.softmax(-1), "teacher bad logits are probabilities"),
+        (other[1:], r"student logits \(300, 30\) and teacher bad logits \(299, 30\) must have"),
+        (
+            other.masked_fill(other == other[7, 2], torch.nan),
+            "teacher bad logits of sample 7 hold nan at",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            kd.mixture(student, {"good": teacher, "bad": wrong})
+
+
 def test_rows_looked_at_in_parts_give_the_same_table(monkeypatch):
     student, one, two = given(3)
     whole = kd.mixture(student, {"one": one, "two": two})
@@ -100,6 +127,16 @@ def test_what_cannot_be_mixed_is_refused(arguments, words):
     for call in (kd.mix, lambda x, **more: kd.Teachers(nn.Linear(2, 2), nn.Linear(2, 2), **more)):
         with pytest.raises(ValueError, match=words):
             call(given(), **arguments)
+
+
+def test_one_of_several_teachers_that_gives_probabilities_is_named():
+    plain, softened = nn.Linear(4, 3), nn.Sequential(nn.Linear(4, 3), nn.Softmax(-1))
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="teacher 1's outputs are probabilities: 8 rows"):
+        kd.Teachers(plain, softened)(x)
+    both = kd.Teachers(plain, plain, of="logits")
+    both(x)
+    torch.testing.assert_close(both(x), plain(x))
 
 
 def test_teachers_that_are_none_and_shapes_that_differ_are_named():

@@ -12,6 +12,7 @@ import torch
 import kdanalysis as kd
 from kdanalysis.cli.main import main
 from kdanalysis.pages.known import known_study
+from kdanalysis.pages.run import report
 
 RNG = np.random.default_rng(0)
 TEACHER = (3 * RNG.normal(size=(601, 30))).astype(np.float32)
@@ -33,6 +34,8 @@ DOORS = {
     "compare": lambda student: kd.compare(FILE | {"student_logits": student}, losses="kd,gdkd:k=3"),
     "diagnose": lambda student: kd.diagnose(FILE | {"student_logits": student}),
 }
+WHOSE = dict.fromkeys(("truncation", "sweep_study", "compare", "diagnose"), "arrays: ")
+WHOSE |= {"compare of students": "a: "}
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -40,10 +43,12 @@ def test_rows_one_apart_are_told_once_at_every_door(door):
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         study = DOORS[door](STUDENT[:-1])
-    assert [bool(re.match(TOLD, str(one.message))) for one in told] == [True]
+    (message,) = [str(one.message) for one in told]
+    whose, text = re.fullmatch(f"(.*: )?({TOLD}.*)", message).groups()
+    assert whose == WHOSE.get(door)
     assert told[0].filename == __file__
     if hasattr(study, "facts"):  # and on the page
-        assert str(told[0].message) in " ".join(map(str, study.facts.values()))
+        assert text in " ".join(map(str, study.facts.values()))
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -74,6 +79,30 @@ def test_labels_one_apart_are_told_and_missing_ones_say_nothing():
     kd.diagnose({"teacher_logits": TEACHER, "target": np.where(target < 15, -100, target)})
     with pytest.warns(RuntimeWarning, match="rows of teacher and target seem to be one apart"):
         kd.diagnose({"teacher_logits": TEACHER[1:], "target": target[:-1]})
+
+
+def kept_run(path, shift: int):
+    """A run of kept classes, whose labels are the teacher's classes some rows before."""
+    with kd.Recorder(path, keep=kd.TopK(4), schedule=kd.every(1)) as recorder:
+        student, teacher = torch.from_numpy(STUDENT).requires_grad_(), torch.from_numpy(TEACHER)
+        recorder.observe(teacher.argmax(1).roll(shift), student=student, teacher=teacher)
+    return path
+
+
+@pytest.mark.parametrize("kept", ["report", "diagnose", "truncation", "compare"])
+def test_labels_of_a_run_of_kept_classes_are_looked_at(tmp_path, kept):
+    looks = {
+        "report": lambda path: report({path.name: kd.open_run(path)}),
+        "diagnose": kd.diagnose,
+        "truncation": lambda path: kd.truncation_study(path, ks=(4,)),
+        "compare": lambda path: kd.compare(path, losses="kd:temperature=1,dkd:temperature=1"),
+    }
+    looks[kept](kept_run(tmp_path / "right", 0))
+    with pytest.warns(RuntimeWarning, match="^apart: the rows of teacher and target .* after") as w:
+        found = looks[kept](kept_run(tmp_path / "apart", 1))
+    assert len(w) == 1
+    told = " ".join(map(str, found.facts.values()))
+    assert "the rows of teacher and target seem to be one apart" in told
 
 
 def test_labels_in_the_file_of_a_sparse_teacher_are_looked_at(tmp_path):

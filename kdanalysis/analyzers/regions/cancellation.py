@@ -153,8 +153,8 @@ def _verdict(scale: int, groups: pd.DataFrame) -> str:
     if pairs[0] == PAIRS[1]:
         told = ("images of which more than half of the cells differ", "the others")
     claim = (
-        f"the mean keeps {ambiguous.ratio:.1%} of the cells' gradient norm on {told[0]}, "
-        f"{clear.ratio:.1%} on {told[1]} ({less.negated.points()})"
+        f"the mean keeps {100 * ambiguous.ratio:.1f} % of the cells' gradient norm on {told[0]}, "
+        f"{100 * clear.ratio:.1f} % on {told[1]} ({less.negated.points()})"
     )
     way = "Less" if less.negated.verdict == SEEN else "More"
     told = (less.negated if way == "Less" else less).claim

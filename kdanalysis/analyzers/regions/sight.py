@@ -163,7 +163,7 @@ def _plain(
     ax.imshow(image, interpolation="nearest")
     ax.set_title(f"label:\n{short(labels[whole.label], 20)}", loc="left", parse_math=False)
     ax.set_xlabel(
-        f"the teacher reads:\n{short(labels[whole['class']], 22)}\n{whole.confidence:.0%}",
+        f"the teacher reads:\n{short(labels[whole['class']], 22)}\n{100 * whole.confidence:.0f} %",
         parse_math=False,
         loc="left",
     )
@@ -195,7 +195,7 @@ def _cells(
         ax.text(
             j + 0.5,
             top + side + (bar - GAP) / 2,
-            f"{short(labels[row['class']], 11)}\n{row.confidence:.0%}",
+            f"{short(labels[row['class']], 11)}\n{100 * row.confidence:.0f} %",
             ha="center",
             va="center",
             fontsize=fine(),

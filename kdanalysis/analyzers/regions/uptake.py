@@ -113,20 +113,26 @@ def uptake_reading(table: pd.DataFrame) -> Reading:
         return Reading(f"At scale {scale} no cell names another class than its image.", number)
     first = (
         f"Where the teacher's cell at scale {scale} names another class than the image, the "
-        f"student names that class in {other['local']:.0%} of these {other['n']:,} cells and the "
-        f"image's in {other['whole']:.0%}"
+        f"student names that class in {100 * other['local']:.0f} % of these {other['n']:,} cells "
+        "and the "
+        f"image's in {100 * other['whole']:.0f} %"
     )
-    rest = f"; where cell and image agree, it follows in {same['local']:.0%}." if same["n"] else "."
+    rest = (
+        f"; where cell and image agree, it follows in {100 * same['local']:.0f} %."
+        if same["n"]
+        else "."
+    )
     row = _of_scale(table, scale)
     lead = Interval(float(row.lead), Z * float(row.lead_se))
     return Reading(f"{first}{rest} {_verdict(lead)}", number)
 
 
 def _told(same: Mapping, other: Mapping) -> str:
-    told = [f"{same['local']:.1%} where it is the image's"] if same["n"] else []
+    told = [f"{100 * same['local']:.1f} % where it is the image's"] if same["n"] else []
     if other["n"]:
         told.append(
-            f"{other['local']:.1%} where it is another (the image's class {other['whole']:.1%})"
+            f"{100 * other['local']:.1f} % where it is another (the image's class "
+            f"{100 * other['whole']:.1f} %)"
         )
     return ", ".join(told)
 
@@ -170,7 +176,8 @@ def runs_reading(tables: Tables) -> Reading:
     rows = run_shares(tables)
     other = rows[(rows.kind == "other") & (rows.n > 0)]
     number = "; ".join(
-        f"{row.run}: {row.local:.1%}, the image's class {row.whole:.1%} (n = {row.n:,})"
+        f"{row.run}: {100 * row.local:.1f} %, the image's class {100 * row.whole:.1f} % (n = "
+        f"{row.n:,})"
         for row in other.itertuples()
     )
     if len(by_seed(other.run)) < 2:

@@ -103,8 +103,10 @@ def connector_reading(table: pd.DataFrame) -> Reading:
         )
     else:
         told = (
-            f"From {worst.r2:.0%} ({said(worst.side)}, {worst.r2_fit:.0%} on the images of the "
-            f"fit) to {best:.0%} of the variance of the teacher's features follows linearly from "
+            f"From {100 * worst.r2:.0f} % ({said(worst.side)}, {100 * worst.r2_fit:.0f} % on the "
+            "images of the "
+            f"fit) to {100 * best:.0f} % of the variance of the teacher's features follows "
+            "linearly from "
             f"the student's; what a stone lacks may be what its connector lacks."
         )
     return Reading(told, number)

@@ -98,7 +98,7 @@ def gradient_reading(table: pd.DataFrame) -> Reading:
     table = last_epoch(table)
     stones = together(table)
     shares = {block: one.value for block, one in stones.items()}
-    number = "share of the stones: " + "; ".join(f"{b} {s:.0%}" for b, s in shares.items())
+    number = "share of the stones: " + "; ".join(f"{b} {100 * s:.0f} %" for b, s in shares.items())
     first, last = next(iter(shares)), list(shares)[-1]
     more = stones[first].less(stones[last])
     claim = (

@@ -188,7 +188,7 @@ def ladder_reading(table: pd.DataFrame) -> Reading:
     rows = last_epoch(table)
     number = "; ".join(
         f"{said(row.side)} "
-        + ("" if pd.isna(row.accuracy) else f"{row.accuracy:.1%} right, ")
+        + ("" if pd.isna(row.accuracy) else f"{100 * row.accuracy:.1f} % right, ")
         + f"{numeral(row.divergence_teacher)} nats from the teacher"
         for row in rows.itertuples()
     )
@@ -208,8 +208,8 @@ def ladder_reading(table: pd.DataFrame) -> Reading:
     )
     told = (
         f"{claim}; that {said(best.side)}, the most accurate stone, is right more often than the "
-        f"student {ahead.claim}: {best.accuracy:.0%} against {student.accuracy:.0%}, "
-        f"{ahead.points()}."
+        f"student {ahead.claim}: {100 * best.accuracy:.0f} % against "
+        f"{100 * student.accuracy:.0f} %, {ahead.points()}."
     )
     return Reading(told, number)
 

@@ -87,14 +87,16 @@ def agreement_reading(table: pd.DataFrame) -> Reading:
     """How often the student repeats its teacher at the end, and which of the two is right."""
     last = at_the_end(table)
     known = [(said, last[name]) for name, said in SAID.items() if not np.isnan(last[name])]
-    number = ", ".join(f"{said} {share:.1%}" for said, share in known)
-    claim = f"{last.when} the student says what its teacher says on {last.agreement:.0%} of samples"
+    number = ", ".join(f"{said} {100 * share:.1f} %" for said, share in known)
+    agrees = f"on {100 * last.agreement:.0f} % of samples"
+    claim = f"{last.when} the student says what its teacher says {agrees}"
     if np.isnan(last.student_accuracy):
         return Reading(f"{claim}; without labels nothing is known of who is right.", number)
     student, teacher = last.student_accuracy, last.teacher_accuracy
     behind = difference_of_shares(teacher, last.n, student, last.n)
     return Reading(
-        f"{claim}, and is right on {student:.0%} where the teacher is on {teacher:.0%}; that it is "
+        f"{claim}, and is right on {100 * student:.0f} % where the teacher is on "
+        f"{100 * teacher:.0f} %; that it is "
         f"behind {behind.claim}: {behind.negated.points()}.",
         number,
     )

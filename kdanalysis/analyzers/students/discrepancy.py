@@ -6,6 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
+from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.core.largest import top
 
 CONSTANT = 1e-12  # of the largest second moment: less variance than this is rounding
@@ -109,9 +110,8 @@ class ClassDiscrepancy(Analyzer):
         n = self.count.unsqueeze(-1)
         matrices = {}
         for name in MEANS:
-            total = getattr(self, name)
-            spread = (getattr(self, f"{name}_squares") - total.square() / n).clamp(min=0)
-            matrices |= {name: total / n, f"{name}_se": (spread / (n - 1) / n).sqrt()}
+            total, squares = getattr(self, name), getattr(self, f"{name}_squares")
+            matrices |= {name: total / n, f"{name}_se": deviation(total, squares, n) / n.sqrt()}
         for side in SIDES:
             products = getattr(self, f"{side}_products")
             matrices[f"{side}_correlation"] = correlation(

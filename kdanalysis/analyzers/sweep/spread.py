@@ -148,7 +148,7 @@ def spread_reading(table: pd.DataFrame) -> Reading:
         if samples(rows, group)
     }
     number = f"T = {temperature:g}, k = {k}: " + "; ".join(
-        f"{group}: {kd:.0%} in KD, {weighted:.0%} as weighted"
+        f"{group}: {100 * kd:.0f} % in KD, {100 * weighted:.0f} % as weighted"
         for group, (kd, weighted) in told.items()
     )
     groups = [group for group in told if group != "all" and samples(rows, group) >= FEW]
@@ -157,9 +157,9 @@ def spread_reading(table: pd.DataFrame) -> Reading:
     first, last = groups[0], groups[-1]
     kd, weighted = zip(told[first], told[last], strict=True)
     claim = (
-        f"at T = {temperature:g} and k = {k} its median inside KD goes from {kd[0]:.0%} "
-        f"({first}) to {kd[1]:.0%} ({last}), as weighted from {weighted[0]:.0%} to "
-        f"{weighted[1]:.0%}"
+        f"at T = {temperature:g} and k = {k} its median inside KD goes from {100 * kd[0]:.0f} % "
+        f"({first}) to {100 * kd[1]:.0f} % ({last}), as weighted from {100 * weighted[0]:.0f} % to "
+        f"{100 * weighted[1]:.0f} %"
     )
     inside = of_k[of_k.quantity == SHARES[0]].set_index("confidence")
     fall = median_of(inside.loc[first]).less(median_of(inside.loc[last]))

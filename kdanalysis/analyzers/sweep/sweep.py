@@ -175,8 +175,8 @@ def sweep_reading(table: pd.DataFrame) -> Reading:
     for t, of_t in table.groupby("temperature"):
         best = balanced(of_t)
         parts.append(
-            f"T = {t:g}: k = {best.k:.0f} (low_top {best.share_low_top:.0%}, "
-            f"low_other {best.share_low_other:.0%})"
+            f"T = {t:g}: k = {best.k:.0f} (low_top {100 * best.share_low_top:.0f} %, "
+            f"low_other {100 * best.share_low_other:.0f} %)"
         )
     norm = table.groupby("temperature").norm_kd.first()
     if len(norm) > 1 and norm.iloc[0] > 0 and norm.iloc[-1] > 0:
@@ -226,14 +226,15 @@ def _claim_of_k(rows: pd.DataFrame, temperature: float) -> str:
 def _half_of_change(table: pd.DataFrame) -> float:
     """Half the interval of the logarithm of the norm of kd at the last T over that at the first.
 
-    As of independent samples: norms that rise together over them would make it narrower.
+    As of independent samples: norms that rise together over them would make it narrower. NaN of a
+    single sample.
     """
     names = ["norm_kd", "rms_kd", "n"]
     if any(name not in table for name in names):
         return float("nan")
     ends = table.groupby("temperature")[names].first().iloc[[0, -1]]
-    spread = (ends.rms_kd**2 / ends.norm_kd**2 - 1).clip(lower=0) / (ends.n - 1)
-    return float(Z * np.sqrt(spread.sum()))
+    spread = (ends.rms_kd**2 / ends.norm_kd**2 - 1).clip(lower=0) / (ends.n - 1).where(ends.n > 1)
+    return float(Z * np.sqrt(spread.sum(skipna=False)))
 
 
 def balanced(rows: pd.DataFrame) -> pd.Series:

@@ -24,7 +24,7 @@ from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.analyzers.terms.direction_reading import ERRORS, against_first, far_text, measured
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import counted, numeral
 
 USUAL = 4.0  # the papers' temperature
 MOST = {"low_top": 2, "low_other": 8}  # their weights
@@ -154,7 +154,7 @@ def candidates_reading(table: pd.DataFrame) -> Reading:
             "against it.",
             number,
         )
-    whose = f"the student of the file ({int(table.n.iloc[0]):,} samples)"
+    whose = f"the student of the file ({counted(int(table.n.iloc[0]), 'sample')})"
     if table.student.iloc[0] == UNIFORM:
         whose = "a student whose logits are all equal"
     claims = ", ".join(_claim(row) for row in table.iloc[1:].itertuples())

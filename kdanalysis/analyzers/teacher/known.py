@@ -181,8 +181,9 @@ def known_reading(card: pd.DataFrame) -> Reading:
     text, first = f"On average {'; '.join(parts)}.", values[card.temperature.iloc[0]]
     if "label_known" in first:
         text += (
-            f" The label is among the tokens of {first['label_known']:.1%} of the rows, and the "
-            f"most probable one of {first['accuracy']:.1%}."
+            f" The label is among the tokens of {100 * first['label_known']:.1f} % of the rows, "
+            "and the "
+            f"most probable one of {100 * first['accuracy']:.1f} %."
         )
     return Reading(text, "; ".join(numbers))
 

@@ -94,7 +94,7 @@ def profile_reading(table: pd.DataFrame) -> Reading:
     middle = each.median()
     strongest = part.groupby(rest.target).max().median()
     rivals = f"{middle:g} rival" if middle == 1 else f"{middle:g} rivals"
-    held = f"{strongest:.0%}" if strongest >= 0.1 else f"{strongest:.1%}"
+    held = f"{100 * strongest:.0f} %" if strongest >= 0.1 else f"{100 * strongest:.1f} %"
     number = (
         f"{rivals} above twice an even spread (median class); the strongest "
         f"holds {held} of the mass beside the true class"
@@ -105,7 +105,8 @@ def profile_reading(table: pd.DataFrame) -> Reading:
     some = share_interval((each > 0).mean(), len(each))
     return Reading(
         f"That most classes have a rival {some.above(0.5).claim}: "
-        f"{(each > 0).sum()} of {len(each)} classes (95 % interval from {max(some.low, 0):.0%}) "
+        f"{(each > 0).sum()} of {len(each)} classes (95 % interval from "
+        f"{100 * max(some.low, 0):.0f} %) "
         f"give another one at least twice the probability of an even spread; the median class has "
         f"{rivals}, its strongest holds {held} of the mass beside it.",
         number,

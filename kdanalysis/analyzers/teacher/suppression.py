@@ -176,7 +176,7 @@ def suppression_reading(table: pd.DataFrame) -> Reading:
         if at == t
     }
     number = "; ".join(
-        f"{prefix(name)}T = {t:g}: mean {digits(mean)}, below {SMALL:g} for {small:.0%}"
+        f"{prefix(name)}T = {t:g}: mean {digits(mean)}, below {SMALL:g} for {100 * small:.0f} %"
         for (name, t), (mean, small, _) in found.items()
     )
     first = {name: part for (name, t), part in groups.items() if t == ladder[0]}

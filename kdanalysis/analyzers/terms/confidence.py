@@ -129,9 +129,9 @@ def confidence_reading(table: pd.DataFrame) -> Reading:
         first, last = of_tenths[0], of_tenths[-1]
         fall = difference_of_means(first.share, first.std, first.n, last.share, last.std, last.n)
         change = fall._replace(value=-fall.value)
-        claim = f"{loss} {first.share:.0%} to {last.share:.0%} ({change.points()})"
+        claim = f"{loss} {100 * first.share:.0f} % to {100 * last.share:.0f} % ({change.points()})"
         parts.setdefault(fall.verdict, []).append(claim)
-        ends.append(f"{loss}: {first.share:.0%} to {last.share:.0%}")
+        ends.append(f"{loss}: {100 * first.share:.0f} % to {100 * last.share:.0f} %")
     told = "A fall of the non-top share from the least to the most confident tenth"
     said = "; ".join(f"{seen} in {', '.join(which)}" for seen, which in sorted_by_verdict(parts))
     return Reading(f"{told}: {said}.", "; ".join(ends))

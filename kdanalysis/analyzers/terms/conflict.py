@@ -122,7 +122,7 @@ def conflict_reading(table: pd.DataFrame) -> Reading:
     sides = {teacher: _conflict(table, teacher) for teacher in ("right", "wrong")}
     pairs = "ce and the other terms" if {"ce"} & {*table.term_a, *table.term_b} else "the terms"
     shares = {
-        teacher: "none" if np.isnan(rate) else f"{rate:.0%}"
+        teacher: "none" if np.isnan(rate) else f"{100 * rate:.0f} %"
         for teacher, (rate, _, _) in sides.items()
     }
     number = (
@@ -140,8 +140,10 @@ def conflict_reading(table: pd.DataFrame) -> Reading:
     claim = f"{shares['wrong']} there, {shares['right']} where it is right, {found.points()}"
     if opposed + others:
         inside, of_all = opposed / (opposed + others), n_right / (n_right + n_wrong)
-        claim += f"; {inside:.0%} of all opposed pairs are where it is right, {of_all:.0%} of the "
-        claim += "samples"
+        claim += (
+            f"; {100 * inside:.0f} % of all opposed pairs are where it is right, "
+            f"{100 * of_all:.0f} % of the samples"
+        )
     return Reading(f"{told} ({claim}).", number)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.terms.conflict import GradientConflict, over_steps, with_ce
+from kdanalysis.core.wording import counted
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, new_panels, side_legend, styled
@@ -59,7 +60,7 @@ def conflict_matrix(
     terms = len(set(rows.term_a) | set(rows.term_b))
     ax = ax or new_axes(1.9 + 0.78 * terms, 1.1 + 0.6 * terms)
     cosine_matrix(ax, rows)
-    count = f"{rows.n.max():,.0f} samples"
+    count = counted(int(rows.n.max()), "sample")
     ax.set_title({"all": count}.get(teacher, f"teacher {teacher}: {count}"), loc="left")
     ax.set_xlabel("cell: mean cosine; share of negative ones" + state_left_out(table))
     if bar:

@@ -13,6 +13,7 @@ from kdanalysis.analyzers.terms.direction_reading import (
     over_all_steps,
     times,
 )
+from kdanalysis.core.wording import counted
 from kdanalysis.draw.axes import round_ticks, time_axis
 from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import DASHES, FAINT, GREY, loss_colours
@@ -51,7 +52,7 @@ def direction_or_step(table: pd.DataFrame, teacher: str = "all") -> Figure:
     direction_scatter(table, above, teacher)
     _cells(cells, over_all_steps(table).query("teacher == @teacher"), losses)
     samples = "" if teacher == "all" else f", teacher {teacher}"
-    above.set_title(f"{rows.n.max():,} samples{samples}", loc="left")
+    above.set_title(counted(int(rows.n.max()), "sample") + samples, loc="left")
     return figure
 
 

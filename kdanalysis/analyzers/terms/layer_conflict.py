@@ -40,7 +40,7 @@ def layer_conflict_reading(table: pd.DataFrame) -> Reading:
     pair, cosine = f"{worst.term_a} and {worst.term_b}", f"{worst.cosine:+z.2f}"
     number = (
         f"lowest mean cosine {cosine}, of {pair} at {worst.layer}, negative in "
-        f"{worst.conflict:.0%} of the recorded steps"
+        f"{100 * worst.conflict:.0f} % of the recorded steps"
     )
     rows = pairs_of(table)
     steps = _means(rows[(rows[["layer", *PAIR]] == worst[["layer", *PAIR]]).all(axis=1)], ["step"])

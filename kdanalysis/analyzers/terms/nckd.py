@@ -191,7 +191,7 @@ def nckd_by_confidence(
             ("kd_", "inside KD", term_colour("kd"), DASHES[1], "s"),
         ):
             share = shares[prefix + quantity].value
-            text = name if np.isnan(share) else f"{name}: {share:.0%}"
+            text = name if np.isnan(share) else f"{name}: {100 * share:.0f} %"
             look = {"color": colour, "linestyle": dash, "marker": marker}
             ax.plot(rows.place, rows[prefix + quantity], label=text, **look)
         ax.axvspan(5.5, 10.4, color=FAINT, alpha=0.25, linewidth=0, zorder=0)

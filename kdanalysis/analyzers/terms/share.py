@@ -123,8 +123,8 @@ def share_reading(table: pd.DataFrame) -> Reading:
         for row in rest:
             told = (row.share, row.std, row.n), (first.share, first.std, first.n)
             one = difference_of_means(*told[0], *told[1])
-            claims.append(f"{row.share:.1%} in {row.loss} ({one.points()})")
-        parts.append(f"{term} is {first.share:.1%} of the gradient in {first.loss}, "
+            claims.append(f"{100 * row.share:.1f} % in {row.loss} ({one.points()})")
+        parts.append(f"{term} is {100 * first.share:.1f} % of the gradient in {first.loss}, "
                      f"{', '.join(claims)}.")  # fmt: skip
     if not parts:
         parts = ["No two losses here share a non-top term, so its share cannot be compared."]

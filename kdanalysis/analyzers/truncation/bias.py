@@ -124,7 +124,7 @@ class TruncationBias(Truncation):
 @TruncationBias.reads()
 def bias_reading(table: pd.DataFrame) -> Reading:
     """Over how many tokens sampling in the same bytes is nearer to full KD's mean gradient."""
-    require(table, "k", "way", "tokens", "crossing", "n", number="error")
+    _check(table)
     k = middle(table)
     rows = table[table.k == k]
     first = rows[rows.tokens == 1].set_index("way")
@@ -144,11 +144,19 @@ def bias_reading(table: pd.DataFrame) -> Reading:
     sentence = (
         f"At K = {k}, {DRAWS * k} tokens sampled from the teacher take the same bytes. Sampling is "
         f"nearer to full KD's mean gradient than {named(best)} {where}: of one token sampling is "
-        f"{first.error[SAMPLED]:.0%} of it off and {named(best)} {first.error[best]:.1%}, of the "
-        f"mean over {rows.tokens.max():,} {last.error[SAMPLED]:.1%} and {last.error[best]:.1%}."
+        f"{100 * first.error[SAMPLED]:.0f} % of it off and {named(best)} "
+        f"{100 * first.error[best]:.1f} %, of the "
+        f"mean over {rows.tokens.max():,} {100 * last.error[SAMPLED]:.1f} % and "
+        f"{100 * last.error[best]:.1f} %."
     )
     number = "; ".join(f"{named(name)}: {when}" for name, when in told.items())
     return Reading(sentence, f"K = {k}, means of {count:,} rows, sampling is nearer than {number}")
+
+
+def _check(table: pd.DataFrame) -> None:
+    if (table.get("n", pd.Series(2)) == 1).all():
+        raise ValueError("the bias of a mean gradient needs two rows, and there is one")
+    require(table, "k", "way", "tokens", "crossing", "n", number="error")
 
 
 def _ends_told(row: pd.Series, count: int) -> str:
@@ -176,7 +184,7 @@ def error_over_tokens(table: pd.DataFrame) -> Figure:
     Args:
         table: as ``TruncationBias.table`` gives it.
     """
-    require(table, "k", "way", "tokens", number="error")
+    _check(table)
     ks = sorted(table.k.unique().tolist())
     figure, axes = panel_grid(len(ks), 3, PAGE, 2.6, 0.8)
     for ax, k in zip(axes, ks, strict=True):

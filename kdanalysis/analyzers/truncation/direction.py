@@ -1,5 +1,6 @@
 """Direction (the second figure of truncation): where each K and convention points, and how far."""
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -11,7 +12,7 @@ from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, listed, named
 from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.truncation.algebra import CONVENTIONS
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import counted, numeral
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend
@@ -115,31 +116,52 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     for name in CONVENTIONS:
         cosine, ratio = at.loc[("cosine", name)], at.loc[("ratio", name)]
         told.append(
-            f"{named(name)} cosine {cosine['median']:.3f} ({cosine.q25:.3f} to {cosine.q75:.3f}), "
+            f"{named(name)} cosine {_middle(cosine)}, "
             f"norm {numeral(ratio['median'])} times ({numeral(ratio.q25)} to {numeral(ratio.q75)})"
         )
         far = median_of(ratio)
         if median_of(cosine).low >= KEPT and max(far.high - 1, 1 - far.low) <= STEP:
             kept.append(named(name))
     n = int(rows.n.max())
-    number = f"T = {temperature:g}, K = {last}, median (middle half) of {n:,} rows: "
+    number = f"T = {temperature:g}, K = {last}, median (middle half) of {counted(n, 'row')}: "
     keeps = "keeps" if len(kept) == 1 else "keep"
     head = f"At K = {last} {listed(kept)} {keeps}" if kept else f"Even K = {last} does not keep"
-    cosines = at.loc["cosine"]["median"]
-    worst = cosines.index[cosines <= cosines.min() + NOTHING].tolist()
+    head = f"It cannot be tested here whether K = {last} keeps" if n < 2 else head
     shape = ""
     if (unknown := float(rows.unknown.max())) > NOTHING:
         shape = (
             f" So it is where the tail that is not stored has the student's shape; with another "
-            f"one full KD's own gradient may be another by {unknown:.1%} of its length."
+            f"one full KD's own gradient may be another by {100 * unknown:.1f} % of its length."
         )
     return Reading(
         f"{head} the direction and the length of full KD for the median row (cosine at least "
-        f"{KEPT:g}, length within {STEP:.0%}, over their whole 95 % intervals); "
-        f"{listed([named(name) for name in worst])} {'has' if len(worst) == 1 else 'have'} the "
-        f"lowest cosine, {median_of(at.loc[('cosine', worst[0])]).text()}.{shape}",
+        f"{KEPT:g}, length within {100 * STEP:.0f} %, over their whole 95 % intervals); "
+        f"{_lowest(at.loc['cosine'])}.{shape}",
         number + "; ".join(told),
     )
+
+
+def _middle(row: pd.Series) -> str:
+    if np.isnan(row["median"]):
+        return "unknown, without a gradient"
+    return f"{row['median']:.3f} ({row.q25:.3f} to {row.q75:.3f})"
+
+
+def _lowest(cosines: pd.DataFrame) -> str:
+    """Say which conventions have the lowest median cosine, and whether the next one has more."""
+    known = cosines.dropna(subset="median").sort_values("median", kind="stable")
+    if known.empty:
+        return "no convention has a cosine"
+    lowest = known["median"] <= known["median"].min() + NOTHING
+    worst, others = known.index[lowest], known[~lowest]
+    which = listed([named(name) for name in CONVENTIONS if name in worst])
+    has = f"{which} {'has' if len(worst) == 1 else 'have'} the lowest cosine"
+    least = median_of(known.iloc[0])
+    if others.empty:
+        return f"{has}, {least.text()}"
+    most = median_of(others.iloc[0])
+    following = f"(next {named(others.index[0])}, {most.text()})"
+    return f"that {has} {most.less(least).claim}, {least.text()} {following}"
 
 
 def floor_of(rows: pd.DataFrame) -> float:

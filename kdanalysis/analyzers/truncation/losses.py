@@ -24,7 +24,7 @@ from kdanalysis.analyzers.truncation.direction import (
     tally,
 )
 from kdanalysis.analyzers.truncation.part import KS
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import counted, numeral
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import NARROW, Figure, new_panels, plain_log, top_legend
@@ -150,16 +150,18 @@ def losses_reading(table: pd.DataFrame) -> Reading:
             f"cosine of {turned[nearest].text()} (next {others[-1]}, "
             f"{turned[others[-1]].text()})"
         )
-    often = share_of(of["cosine"].opposed[against], of["cosine"].n[against])
+    share, known = of["cosine"].opposed[against], of["cosine"].n[against]
+    often = f"{against} opposes it most often, in {share_of(share, known)} of the rows"
+    often = often if share > 0 else "none of them opposes it"
     number = "; ".join(
         f"{name}{f' at K = {row.k}' if row.k else ''} cosine {row['median']:.3f}, norm "
-        f"{numeral(ratio[name])} times, {row.opposed:.1%} opposed, {row.silent:.1%} silent"
+        f"{numeral(ratio[name])} times, {100 * row.opposed:.1f} % opposed, "
+        f"{100 * row.silent:.1f} % silent"
         for name, row in of["cosine"].iterrows()
     )
     return Reading(
-        f"{claim} over {n:,} rows; {away} differs most in length, {numeral(far.value)} ± "
-        f"{numeral(far.half, 2)} times full KD's; {against} opposes it most often, in {often} "
-        f"of the rows.",
+        f"{claim} over {counted(n, 'row')}; {away} differs most in length, {far.text('.3g')} "
+        f"times full KD's; {often}.",
         number,
     )
 

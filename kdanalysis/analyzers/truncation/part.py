@@ -144,6 +144,25 @@ def share_of(
     return share, half.where(n > 1, torch.nan)
 
 
+def paid_of(
+    lost: Float[Tensor, "*s g"], squares: Float[Tensor, "*s g"], n: Float[Tensor, "*s g"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return each group's part of all that is lost, half its interval, and its part of the rows.
+
+    The interval is by the delta method, as of independent rows; NaN of one row.
+
+    Args:
+        lost: sums over the rows of every group of a kind.
+        squares: sums of its squares.
+        n: rows.
+    """
+    whole, rows = lost.sum(-1, keepdim=True), n.sum(-1, keepdim=True)
+    paid = lost / whole
+    spread = squares * (1 - paid) ** 2 + (squares.sum(-1, keepdim=True) - squares) * paid**2
+    half = NORMAL * spread.sqrt() / whole * (rows / (rows - 1)).sqrt()
+    return paid, half.where(rows > 1, torch.nan), n / rows
+
+
 def share_with_ends(row: pd.Series) -> str:
     """Write the share of a table's row with the ends of its interval."""
     if not (isfinite(row.low) and isfinite(row.high)):
@@ -154,7 +173,7 @@ def share_with_ends(row: pd.Series) -> str:
 def percent(share: float, digits: int = 1) -> str:
     """Write a share in percent with so many decimals, or two digits where these are too few."""
     small = 0 < abs(share) < 0.5 * 10.0 ** -(digits + 2) * 10
-    return f"{numeral(100 * share, 2)}%" if small else f"{share:z.{digits}%}"
+    return f"{numeral(100 * share, 2) if small else format(100 * share, f'z.{digits}f')} %"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -8,17 +8,20 @@ import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
+from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import (
     LOOKS,
     Looked,
     Truncation,
     at_first,
+    paid_of,
     percent,
     share_of,
     share_with_ends,
 )
 from kdanalysis.core.truncation.algebra import CONVENTIONS
+from kdanalysis.core.wording import counted
 from kdanalysis.draw.colours import FAINT
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend, slant_ticks
 from kdanalysis.draw.tables import state_left_out
@@ -45,8 +48,8 @@ class Payers(Truncation):
 
     - ``share``: mean L1 norm of the lost gradient over that of full KD, with its interval of 95
       percent, ``low`` and ``high``.
-    - ``paid``: the group's part of all that is lost; ``of_rows`` its part of the rows, which number
-      ``n``.
+    - ``paid``: the group's part of all that is lost, with ``paid_half``, half of its interval of 95
+      percent; ``of_rows`` its part of the rows, which number ``n``.
     """
 
     noun, title = "truncation_payers", "Who pays for truncation"
@@ -73,27 +76,24 @@ class Payers(Truncation):
         self.count[place] += member.sum(0).to(self.lost)
 
     def compute(self) -> dict[str, Tensor]:
-        """Share with its interval, ``paid``, ``of_rows``, ``n`` by (T, convention, K, group)."""
+        """Shares with their intervals, ``of_rows``, ``n`` by (T, convention, K, group)."""
         full, squares, n = (
             x[:, None, None].expand_as(self.lost)
             for x in (self.full, self.full_squares, self.count)
         )
         share, half = share_of(self.lost, self.squares, self.products, full, squares, n)
-        paid, rows = torch.zeros_like(share), torch.zeros_like(share)
-        start = 0
-        for names in KINDS.values():
-            part = slice(start, start + len(names))
-            paid[..., part] = self.lost[..., part] / self.lost[..., part].sum(-1, keepdim=True)
-            rows[..., part] = n[..., part] / n[..., part].sum(-1, keepdim=True)
-            start += len(names)
+        sizes = [len(names) for names in KINDS.values()]
+        kinds = zip(*(x.split(sizes, -1) for x in (self.lost, self.squares, n)), strict=True)
+        of_kinds = zip(*(paid_of(*kind) for kind in kinds), strict=True)
+        paid, paid_half, of_rows = (torch.cat(found, -1) for found in of_kinds)
         found = {"share": share, "low": share - half, "high": share + half}
         counts = {"n": n.clone(), "non_finite": self.non_finite.clone()}
-        return found | {"paid": paid, "of_rows": rows} | counts
+        return found | {"paid": paid, "paid_half": paid_half, "of_rows": of_rows} | counts
 
     def table(self) -> pd.DataFrame:
-        """Columns temperature, convention, k, kind, group, share, low, high, paid, of_rows, n.
+        """Columns temperature, convention, k, kind, group, share, low, high, paid, paid_half, ...
 
-        And non_finite. Groups without rows have no line.
+        And of_rows, n, non_finite. Groups without rows have no line.
         """
         index = [
             (t, v, k, *name)
@@ -146,13 +146,17 @@ def payers_reading(table: pd.DataFrame) -> Reading:
     if of.paid.isna().all():
         return Reading(f'With K = {k} "bucket" loses nothing, so nobody pays.')
     most = of.loc[of.paid.idxmax()]
-    heaviest = (
-        f'rows of {most.group} nats pay most: {most.paid:.0%} of all that "bucket" loses, with '
-        f"{most.of_rows:.0%} of the rows"
-    )
+    paid = f'{_paid(most)} of all that "bucket" loses, with {100 * most.of_rows:.0f} % of the rows'
+    heaviest = f"rows of {most.group} nats pay {paid}"
     low, high = of.iloc[0], of.iloc[-1]
     claim = f"Only one group of entropy has {FEW} rows"
     if len(of) > 1:
+        other = of.loc[of.paid.drop(most.name).idxmax()]
+        lead = Interval(most.paid - other.paid, most.paid_half + other.paid_half)
+        heaviest = (
+            f"that rows of {most.group} nats pay most {lead.claim}: {paid} (next {other.group} "
+            f"nats, {_paid(other)})"
+        )
         apart = "an unsure" if high.low > low.high else "a sure" if low.low > high.high else ""
         claim = (
             f"{'Rows of ' + apart + ' teacher lose' if apart else 'No side of entropy loses'} "
@@ -160,13 +164,17 @@ def payers_reading(table: pd.DataFrame) -> Reading:
             f"{share_with_ends(high)} at {high.group}"
         )
     number = "; ".join(
-        f"{kind} {group}: {share_with_ends(row)} of {int(row.n):,} rows"
+        f"{kind} {group}: {share_with_ends(row)} of {counted(int(row.n), 'row')}"
         for (kind, group), row in rows[rows.convention == "bucket"]
         .set_index(["kind", "group"])
         .iterrows()
     )
     head = f'T = {temperature:g}, K = {k}, "bucket", L1 lost: '
     return Reading(f'{claim} (K = {k}, "bucket", L1); {heaviest}.', head + number)
+
+
+def _paid(row: pd.Series) -> str:
+    return Interval(row.paid, row.paid_half).percent()
 
 
 def at_middle(table: pd.DataFrame, k: int | None = None) -> tuple[pd.DataFrame, float, int]:
@@ -193,8 +201,13 @@ def payers_by_group(table: pd.DataFrame, k: int | None = None) -> Figure:
     Args:
         table: as ``Payers.table`` gives it.
         k: which K to draw; the middle one if None.
+
+    Raises:
+        ValueError: no group has a mark, or the table lacks the K.
     """
     rows, temperature, chosen = at_middle(table, k)
+    if not ((rows.n >= FEW) & (rows.share > 0)).any():
+        raise ValueError(f"no group has {FEW} rows, of which something is lost")
     kinds = [kind for kind in KINDS if kind in set(rows.kind)]
     size = {kind: rows.group[rows.kind == kind].nunique() for kind in kinds}
     figure, axes = new_panels(
@@ -225,7 +238,7 @@ def payers_by_group(table: pd.DataFrame, k: int | None = None) -> Figure:
     plain_log(axes[0, 0])
     axes[0, 0].set_ylabel("gradient lost, L1 (%)")
     few = f"; no mark: below {FEW} rows" if (rows.n < FEW).any() else ""
-    said = f"group: its part of the rows (K = {chosen}, T = {temperature:g}; bars: 95 percent{few})"
+    said = f"group: its part of the rows (K = {chosen}, T = {temperature:g}; bars: 95 %{few})"
     figure.supxlabel(said + state_left_out(table), fontsize=10)
     shared_legend(figure, axes[0, 0], "upper center", ncols=4)
     return figure

@@ -10,6 +10,7 @@ from kdanalysis.analyzers.evidence import Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first, percent
 from kdanalysis.core.streams import Bins
+from kdanalysis.core.wording import counted
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import BLACK, BLUE, DASHES, ORANGE
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, side_legend
@@ -31,9 +32,10 @@ class TailMass(Truncation):
     """Mass that teacher and student give to what is outside the teacher's top K, by T and K.
 
     ``teacher`` and ``student`` are masses in [0, 1], ``overlap`` the share of the student's own K
-    most probable classes that are among the teacher's K. Means are exact; quantiles over rows come
-    from 768 bins and the mean of each, 64 a decade for masses (one below 1e-12 reads 0), 0.0014
-    wide for the overlap.
+    most probable classes that are among the teacher's K; ``by_chance`` is what unrelated sides
+    have of that, K over the number of classes, NaN of masses. Means are exact; quantiles over rows
+    come from 768 bins and the mean of each, 64 a decade for masses (one below 1e-12 reads 0),
+    0.0014 wide for the overlap.
     """
 
     noun, title = "truncation_tail", "What lies outside the top K"
@@ -57,17 +59,19 @@ class TailMass(Truncation):
             self.squares[looked.place, quantity] += values.square().sum(0).to(self.squares)
 
     def compute(self) -> dict[str, Tensor]:
-        """``mean``, ``std``, quantiles, ``n`` by (T, quantity, K); non_finite."""
+        """``mean``, ``std``, quantiles, ``by_chance``, ``n`` by (T, quantity, K); non_finite."""
         n = self.counts.sum(-1)
         masses = MASS_BINS.quantiles(self.counts[:, :2], QUANTILES, (self.binned[:, :2],))
         shares = SHARE_BINS.quantiles(self.counts[:, 2:], QUANTILES, (self.binned[:, 2:],))
         quantiles = {q: torch.cat((10 ** masses[q], shares[q]), 1) for q in QUANTILES}
         spread = {"std": deviation(self.sums, self.squares, n)}
         counts = {"n": n, "non_finite": self.non_finite.clone()}
-        return {"mean": self.sums / n, **spread, **quantiles, **counts}
+        by_chance = torch.full_like(n, torch.nan)
+        by_chance[:, 2] = torch.tensor(self.ks, dtype=n.dtype) / self.num_classes
+        return {"mean": self.sums / n, **spread, **quantiles, "by_chance": by_chance, **counts}
 
     def table(self) -> pd.DataFrame:
-        """Columns temperature, quantity, k, mean, std, q10, median, q90, n, non_finite."""
+        """Columns temperature, quantity, k, mean, std, q10, median, q90, by_chance, n, ..."""
         return self.grid(temperature=self.temperatures, quantity=QUANTITIES, k=self.ks)
 
 
@@ -80,7 +84,7 @@ def tail_reading(table: pd.DataFrame) -> Reading:
     teacher, student, overlap = (of[name] for name in QUANTITIES)
     first = {q: teacher.index[teacher[q] <= SMALL] for q in ("median", "q90")}
     median, most = (int(ks[0]) if len(ks) else None for ks in first.values())
-    masses, held = teacher.loc[last], f"{1 - SMALL:.0%} of the teacher's mass"
+    masses, held = teacher.loc[last], f"{100 * (1 - SMALL):.0f} % of the teacher's mass"
     claim = (
         f"Even K = {last} does not hold {held} in the median row, where "
         f"{percent(masses['median'])} lies outside, and {percent(masses.q90)} or more in one row "
@@ -91,13 +95,14 @@ def tail_reading(table: pd.DataFrame) -> Reading:
         alike = "One K serves all rows" if median == most else "No K serves all rows alike"
         claim = f"{alike}: {held} takes K = {median} in the median row and {reach} in nine of ten"
     agrees = mean_over_rows(overlap.loc[last]).percent()
+    unrelated = percent(float(overlap.by_chance[last]))
     sentence = (
         f"{claim}. {_beside(student.loc[last], masses, last)}; there its own top K agrees in "
-        f"{agrees} of its classes."
+        f"{agrees} of its classes ({unrelated} if they were unrelated)."
     )
     return Reading(
         sentence,
-        f"T = {temperature:g}, K = {last}, {int(masses.n):,} rows: outside lies "
+        f"T = {temperature:g}, K = {last}, {counted(int(masses.n), 'row')}: outside lies "
         f"{percent(masses['mean'])} on average, {percent(masses['median'])} in the median row, "
         f"{percent(masses.q90)} in one of ten",
     )

@@ -12,6 +12,7 @@ from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, listed, named, percent
 from kdanalysis.core.sparse_tail import tail_bounds
 from kdanalysis.core.truncation.algebra import CONVENTIONS
+from kdanalysis.core.wording import counted
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import BLACK, BLUE, DASHES
 from kdanalysis.draw.look import PAGE, Figure, new_panels, side_legend
@@ -97,9 +98,9 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     worst = [named(name) for name, count in against.items() if count == most]
     opposed = (
         f"{listed(worst)} {'opposes' if len(worst) == 1 else 'oppose'} full KD in {most:,} of "
-        f"{n:,} rows ({share_of(most / n, n)})"
+        f"{counted(n, 'row')} ({share_of(most / n, n)})"
         if most
-        else f"no convention opposes full KD in any of {n:,} rows"
+        else f"no convention opposes full KD in {'the one row' if n == 1 else f'any of {n:,} rows'}"
     )
     clamped = round(float(end.clamped) * n)
     gone = (

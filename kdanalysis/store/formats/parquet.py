@@ -110,7 +110,9 @@ class ParquetTable(Table):
     def _refuse_null(self, key: str, array: pa.Array, row: int, width: int = 1) -> None:
         if array.null_count:
             first = array.is_null().index(True).as_py()
-            raise ValueError(f"{self.path} ({key}) has a null in row {row + first // width}")
+            need = "a number" + "; -1 is the target of a row without a label" * (width == 1)
+            found = f"a null in row {row + first // width}"
+            raise ValueError(f"{self.path} ({key}) has {found}, need {need}")
 
 
 def _groups_of(metadata: pq.FileMetaData, rows: range) -> tuple[list[int], int]:

@@ -100,7 +100,7 @@ def test_bars_and_points_are_the_tables():
     left, right = figure.axes
     heights = [[bar.get_height() for bar in bars] for bars in left.containers]
     assert heights == [[pytest.approx(40)] * 2, [pytest.approx(60)] * 2]
-    assert left.texts[0].get_text() == "10%\nclear"
+    assert left.texts[0].get_text() == "10 %\nclear"
     ranked = frame[(frame.part == "class") & (frame.scale == 4)].sort_values("entropy")
     expected = pd.concat([ranked[:MOST], ranked[-MOST:]])
     assert right.lines[0].get_xdata().tolist() == expected.entropy.tolist()
@@ -120,15 +120,15 @@ def test_few_classes_are_all_drawn_and_those_without_images_left_out():
 
 def test_the_sentence_follows_the_table():
     told = ambiguity_reading(drawable(), [f"class{i}" for i in range(20)]).sentence
-    assert told.startswith("At scale 4, 45% of the cells name another class than the whole image")
+    assert told.startswith("At scale 4, 45 % of the cells name another class than the whole image")
     assert "1.80 nats of at most 2.77" in told
-    assert "are more ambiguous is not seen: 60% of their cells differ, 40% where it is r" in told
+    assert "are more ambiguous is not seen: 60 % of their cells differ, 40 % where it is r" in told
     assert told.endswith("by class: not seen (chi-square 0, by chance below 30.1 in 95 of 100).")
     frame = drawable()
     frame.loc[frame.part == "teacher", "n"] *= 10
     frame.loc[(frame["class"] == 7).fillna(False), ["n", "differing"]] = 40, 1.0
     told = ambiguity_reading(frame).sentence
-    assert "are more ambiguous is seen: 60% of their cells differ" in told
+    assert "are more ambiguous is seen: 60 % of their cells differ" in told
     assert "differs by class: seen (from 40 % of class 0 to 100 % of class 7;" in told
 
 
@@ -155,8 +155,8 @@ def test_few_images_that_the_teacher_gets_wrong_are_not_compared():
 
 def test_the_number_names_every_scale():
     assert ambiguity_reading(drawable()).number.startswith(
-        "scale 2: 45.0% of the cells differ, 10.0% of the images are clear, entropy 0.900 nats, "
-        "divergence 0.200 nats; scale 4: 45.0%"
+        "scale 2: 45.0 % of the cells differ, 10.0 % of the images are clear, entropy 0.900 nats, "
+        "divergence 0.200 nats; scale 4: 45.0 %"
     )
 
 

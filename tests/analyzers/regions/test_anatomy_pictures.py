@@ -173,13 +173,13 @@ def test_a_large_loss_with_a_mean_gradient_is_not_called_large():
 def test_a_student_that_is_its_teacher_has_pairs_but_no_size():
     told = anatomy_reading(of_classes(SHARES).assign(value=0.0, norm=0.0))
     assert "of scale 2 are few is seen: 20.0 ± 2.0 % of the pairs; no pair has" in told.sentence
-    assert "scale 2 by class: 20.0% of the pairs, no pair has a gradient;" in told.number
+    assert "scale 2 by class: 20.0 % of the pairs, no pair has a gradient;" in told.number
     assert "nan" not in "".join(told)
 
 
 def test_the_sentence_names_where_the_definitions_disagree_and_whether_classes_do():
     assert (
-        "The definitions disagree about 20.0% of these pairs" in anatomy_reading(table()).sentence
+        "The definitions disagree about 20.0 % of these pairs" in anatomy_reading(table()).sentence
     )
     frame = of_classes((0.8, 0.1, 0.6, 0.3, 0.2))
     told = anatomy_reading(frame, names=["cat", "dog", "cow", "ant", "bee"]).sentence
@@ -195,6 +195,6 @@ def test_the_sentence_names_where_the_definitions_disagree_and_whether_classes_d
 
 def test_the_number_gives_all_three_parts_under_both_definitions():
     assert anatomy_reading(table()).number == (
-        "scale 2 by class: 50.0% of the pairs, 66.7% of the loss, 66.7% of the gradient; "
-        "scale 2 by correctness: 30.0% of the pairs, 40.0% of the loss, 40.0% of the gradient"
+        "scale 2 by class: 50.0 % of the pairs, 66.7 % of the loss, 66.7 % of the gradient; "
+        "scale 2 by correctness: 30.0 % of the pairs, 40.0 % of the loss, 40.0 % of the gradient"
     )

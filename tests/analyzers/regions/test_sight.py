@@ -81,7 +81,7 @@ def test_cells_are_the_photograph_with_class_and_probability_in_a_bar_below():
         ax, size = axes[f"{m} x {m} cells"], 12 // m
         texts = [t.get_text() for t in ax.texts]
         assert texts == [
-            f"{short(NAMES[c], 11)}\n{p:.0%}"
+            f"{short(NAMES[c], 11)}\n{100 * p:.0f} %"
             for c, p in zip(rows["class"], rows.confidence, strict=True)
         ]
         assert not any(t.get_parse_math() for t in ax.texts)
@@ -102,7 +102,7 @@ def test_cells_are_the_photograph_with_class_and_probability_in_a_bar_below():
 def test_the_image_stands_beside_with_its_label_and_the_teachers_class():
     ax = panels(sight_of_image(drawable(), IMAGE, 7, NAMES))["label:\ndog"]
     np.testing.assert_array_equal(ax.images[0].get_array(), IMAGE)
-    assert ax.get_xlabel() == "the teacher reads:\ncat\n5%"
+    assert ax.get_xlabel() == "the teacher reads:\ncat\n5 %"
 
 
 def test_texts_stay_readable_and_scales_too_fine_for_names_are_left_out():

@@ -150,15 +150,15 @@ def test_the_sentence_follows_the_table():
     ):
         assert uptake_reading(drawable(whole, error=error)).sentence.endswith(claim)
     assert (
-        "in 63% of these 50 cells and the image's in 20%; where cell"
+        "in 63 % of these 50 cells and the image's in 20 %; where cell"
         in uptake_reading(drawable()).sentence
     )
     assert uptake_reading(drawable(scales=(1,))).sentence == (
         "At scale 1 no cell names another class than its image."
     )
     assert uptake_reading(drawable()).number == (
-        "scale 2: 60.2% where it is the image's, 62.7% where it is another (the image's class "
-        "20.0%)"
+        "scale 2: 60.2 % where it is the image's, 62.7 % where it is another (the image's class "
+        "20.0 %)"
     )
 
 
@@ -200,7 +200,7 @@ def test_sentence_and_number_follow_the_tables():
     few = {name: table.assign(images=10) for name, table in tables.items()}
     assert runs_reading(few).sentence.count("points (not seen)") == 2
     assert runs_reading(tables).number.startswith(
-        f"kd: {shares['kd']:.1%}, the image's class 30.0%"
+        f"kd: {100 * shares['kd']:.1f} %, the image's class 30.0 %"
     )
 
 

@@ -69,7 +69,7 @@ def drawable(r2: tuple, r2_fit: tuple) -> pd.DataFrame:
 def test_fitted_connectors_say_what_follows_linearly():
     told = connector_reading(drawable((0.39, 0.57), (0.41, 0.6))).sentence
     assert told.startswith(
-        "From 39% (stone 1, 41% on the images of the fit) to 57% of the variance"
+        "From 39 % (stone 1, 41 % on the images of the fit) to 57 % of the variance"
     )
 
 

@@ -78,7 +78,7 @@ def test_without_labels_there_is_one_line():
     frame = TABLE.assign(student_accuracy=np.nan, teacher_accuracy=np.nan)
     assert list(lines(agreement_over_training(frame))) == ["agrees with its teacher"]
     assert "without labels nothing is known" in agreement_reading(frame).sentence
-    assert agreement_reading(frame).number == "agreement 50.0%"
+    assert agreement_reading(frame).number == "agreement 50.0 %"
 
 
 def test_the_end_is_the_last_epoch_weighted_by_samples():
@@ -94,8 +94,8 @@ def test_the_end_is_the_last_epoch_weighted_by_samples():
 
 def test_words_follow_the_numbers():
     assert agreement_reading(TABLE).sentence == (
-        "Over the captured samples of epoch 1 the student says what its teacher says on 50% of "
-        "samples, and is right on 25% where the teacher is on 50%; that it is behind is seen: "
+        "Over the captured samples of epoch 1 the student says what its teacher says on 50 % of "
+        "samples, and is right on 25 % where the teacher is on 50 %; that it is behind is seen: "
         "-25.0 ± 21.3 points."
     )
     few = agreement_reading(TABLE.assign(n=[10, 10, 15, 5])).sentence
@@ -113,5 +113,5 @@ def test_a_last_step_without_finite_samples_is_not_the_end():
 def test_the_number_is_of_the_end():
     assert (
         agreement_reading(TABLE).number
-        == "agreement 50.0%, student right 25.0%, teacher right 50.0%"
+        == "agreement 50.0 %, student right 25.0 %, teacher right 50.0 %"
     )

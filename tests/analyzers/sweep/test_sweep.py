@@ -242,6 +242,8 @@ def test_the_sentence_follows_the_table():
     assert "scale is not seen: from" in sweep_reading(close).sentence
     unknown = sweep_reading(example().drop(columns="rms_kd")).sentence
     assert "T² keeps the gradient's scale cannot be tested here" in unknown
+    alone = sweep_reading(example().assign(n=1)).sentence
+    assert "T² keeps the gradient's scale cannot be tested here" in alone
     ends = example(12)
     ends.loc[ends.k == 6, "norm_low_top"] = 0.0  # as if by construction: it is passed over
     assert "largest at k = 6" not in sweep_reading(ends).sentence
@@ -264,7 +266,7 @@ def test_the_interval_of_the_scale_is_that_of_the_bootstrap():
 
 def test_the_number_names_the_balanced_k():
     assert sweep_reading(example(12)).number == (
-        "T = 1: k = 6 (low_top 50%, low_other 50%); T = 4: k = 6 (low_top 50%, low_other 50%); "
+        "T = 1: k = 6 (low_top 50 %, low_other 50 %); T = 4: k = 6 (low_top 50 %, low_other 50 %); "
         "norm of kd over T: factor 1.1, without T² 0.0688"
     )
 

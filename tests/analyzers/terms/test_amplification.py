@@ -124,7 +124,7 @@ def test_median_and_tail_are_those_of_the_samples():
 def test_values_beyond_the_axis_are_stated():
     far = example(spread=4.0)
     past = far[(far.temperature == 1) & (far.low >= 6 - 1e-9)].share.sum()
-    assert f"(beyond: {past:.0%} at T = 1)" in amplification_over_kd(far).get_xlabel()
+    assert f"(beyond: {100 * past:.0f} % at T = 1)" in amplification_over_kd(far).get_xlabel()
     assert "beyond" not in amplification_over_kd(example(0.5)).get_xlabel()
 
 

@@ -269,7 +269,7 @@ def test_sentence_and_number_name_the_fight_and_the_logits_beside_it():
         "at fc, -0.80 ± 0.00, in logit space +0.50."
     )
     assert layer_conflict_reading(rows).number == (
-        "lowest mean cosine -0.80, of high and low_other at fc, negative in 100% of the recorded "
+        "lowest mean cosine -0.80, of high and low_other at fc, negative in 100 % of the recorded "
         "steps"
     )
     alone = rows[rows.layer == "fc"]

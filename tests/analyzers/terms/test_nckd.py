@@ -144,7 +144,7 @@ def test_lines_are_the_tables_and_the_legend_holds_the_shares():
         assert drawn[alone] == (tenths.place.tolist(), tenths[quantity].tolist())
         assert drawn[inside] == (tenths.place.tolist(), tenths["kd_" + quantity].tolist())
         upper = tenths[quantity][5:].sum() / tenths[quantity].sum()
-        assert legend_texts(ax)[0] == f"nckd: {upper:.0%}"
+        assert legend_texts(ax)[0] == f"nckd: {100 * upper:.0f} %"
         assert legend_is_beside(ax)
         assert ax.get_ylim()[0] == 0
     assert figure.axes[-1].get_xticklabels()[0].get_text() == "1\n.05"

@@ -87,6 +87,13 @@ def test_more_tokens_than_rows_have_no_line_and_three_k_are_looked_at():
     assert sorted(frame.k.unique()) == [1, 4, 32]
 
 
+def test_a_single_row_has_no_bias_and_says_so():
+    frame = fed(TruncationBias, STUDENT[:1], TEACHER[:1], (1, 2), splits=()).table()
+    for use in (bias_reading, error_over_tokens):
+        with pytest.raises(ValueError, match="needs two rows, and there is one"):
+            use(frame)
+
+
 def example(crossing: float = 90.0) -> pd.DataFrame:
     rows = [
         (k, way, tokens, (1.0 if way == "sampling" else 0.1) / tokens**0.5, at, 1000)
@@ -106,7 +113,8 @@ def example(crossing: float = 90.0) -> pd.DataFrame:
         (90.0, 'than "bucket" from 180 tokens on (95 % interval 90 to never): of one token sam'),
         (
             90.0,
-            'sampling is 100% of it off and "bucket" 10.0%, of the mean over 1,000 3.2% and 0.3%.',
+            'sampling is 100 % of it off and "bucket" 10.0 %, of the mean over 1,000 3.2 % and '
+            "0.3 %.",
         ),
         (900.0, '"bucket" nowhere up to 1,000 tokens (95 % interval 900 to never): of'),
         (3e3, "(95 % interval 3,000 to never: a guess, of more than the 1,000 looked at)"),

@@ -50,6 +50,8 @@ def test_quartiles_of_the_overlap_of_one_class_are_0_or_1():
     frame = fed(TailMass, STUDENT, TEACHER, KS).table().set_index(["quantity", "k"])
     alike = (STUDENT.argmax(1) == TEACHER.argmax(1)).double().numpy()
     row = frame.loc[("overlap", 1)]
+    assert frame.by_chance["overlap"].tolist() == [k / 50 for k in KS]
+    assert frame.by_chance["teacher"].isna().all()
     for column, q in (("q10", 0.1), ("median", 0.5), ("q90", 0.9)):
         assert row[column] == np.quantile(alike, q, method="inverted_cdf")
 
@@ -81,12 +83,16 @@ def directions(cosine: float = 0.999, unknown: float = 0.0) -> pd.DataFrame:
 def test_the_sentence_says_who_keeps_the_direction():
     sentence = direction_reading(directions()).sentence
     assert sentence.startswith('At K = 64 "renormalise", "bucket" and "none" keep the direction')
-    assert '"teacher" has the lowest cosine, 0.799 ± 0.002' in sentence
+    assert 'that "teacher" has the lowest cosine is seen, 0.799 ± 0.002 (next "renorm' in sentence
+    wide = directions().assign(q25=0.0, q75=1.0, n=9)
+    assert (
+        'that "teacher" has the lowest cosine is not seen, 0.7' in direction_reading(wide).sentence
+    )
     assert direction_reading(directions(0.9)).sentence.startswith("Even K = 64 does not keep")
     assert "of 300 rows" in direction_reading(directions()).number
     assert "not stored" not in sentence
     off = direction_reading(directions(unknown=0.025)).sentence
-    assert off.endswith("full KD's own gradient may be another by 2.5% of its length.")
+    assert off.endswith("full KD's own gradient may be another by 2.5 % of its length.")
 
 
 def test_conventions_that_point_alike_are_named_together():
@@ -95,7 +101,21 @@ def test_conventions_that_point_alike_are_named_together():
     of = {name: table.convention == name for name in ("none", "teacher")}
     table.loc[of["none"], numbers] = table.loc[of["teacher"], numbers].to_numpy() + 1e-9
     sentence = direction_reading(table).sentence
-    assert '"none" and "teacher" have the lowest cosine, 0.799 ± 0.002' in sentence
+    assert 'that "none" and "teacher" have the lowest cosine is seen, 0.799 ± 0.002' in sentence
+    alike = table.assign(median=0.8, mean=0.9)
+    assert '; "renormalise", "bucket", "none" and "teacher" have the' in direction_reading(alike)[0]
+
+
+def test_of_a_single_row_nothing_is_claimed_and_no_number_is_nan():
+    table = directions().assign(n=1)
+    no_cosine = (table.convention == "renormalise") & (table.quantity == "cosine")
+    table.loc[no_cosine, ["mean", "q25", "median", "q75"]] = np.nan
+    reading = direction_reading(table)
+    assert reading.sentence.startswith(
+        "It cannot be tested here whether K = 64 keeps the direction"
+    )
+    assert 'that "teacher" has the lowest cosine cannot be tested here, 0.799 (' in reading.sentence
+    assert 'of 1 row: "renormalise" cosine unknown, without a gradient, norm 1.05' in reading.number
 
 
 def test_a_k_at_which_a_convention_is_full_kd_itself_is_no_finding():
@@ -194,22 +214,24 @@ def tails(median: float = 0.2, q90: float = 0.4, student: float = 2.0) -> pd.Dat
     ]
     names = ["temperature", "quantity", "k", "mean", "q10", "median", "q90", "n"]
     frame = pd.DataFrame(rows, columns=names).assign(non_finite=0)
-    return frame.assign(std=0.2 * frame["mean"])
+    by_chance = (frame.k / 80).where(frame.quantity == "overlap")
+    return frame.assign(std=0.2 * frame["mean"], by_chance=by_chance)
 
 
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (tails(), "One K serves all rows: 95% of the teacher's mass takes K = 16 in the median"),
-        (tails(0.04), "No K serves all rows alike: 95% of the teacher's mass takes K = 8"),
+        (tails(), "One K serves all rows: 95 % of the teacher's mass takes K = 16 in the median"),
+        (tails(0.04), "No K serves all rows alike: 95 % of the teacher's mass takes K = 8"),
         (tails(0.4, 6.0), "K = 16 in the median row and more than K = 32 in nine of ten"),
-        (tails(20.0, 40.0), "Even K = 32 does not hold 95% of the teacher's mass"),
+        (tails(20.0, 40.0), "Even K = 32 does not hold 95 % of the teacher's mass"),
         (tails(), "That the student has more outside than its teacher is seen: 2 (95 % 1.92 to"),
         (tails(student=0.5), "has less outside than its teacher is seen: 0.5 (95 % 0.481 to 0.52)"),
         (tails(student=1.02), "more outside than its teacher is not seen: 1.02 (95 % 0.981 to"),
-        (tails(student=0.0), "The student has 0.0% outside K = 32, its teacher 0.2%; there its"),
-        (tails(0.0, 0.0), "The student has 0.0% outside K = 32, its teacher 0.0%; there its own"),
+        (tails(student=0.0), "The student has 0.0 % outside K = 32, its teacher 0.2 %; there its"),
+        (tails(0.0, 0.0), "The student has 0.0 % outside K = 32, its teacher 0.0 %; there its own"),
         (tails().drop(columns="std"), "than its teacher cannot be tested here: 2 times"),
+        (tails(), "agrees in 0.2 ± 0.0 % of its classes (40.0 % if they were unrelated)."),
     ],
 )
 def test_the_sentence_about_the_tail_follows_the_table(frame, words):

@@ -14,6 +14,7 @@ from kdanalysis.analyzers.truncation.lost import (
     lost_by_k,
     lost_over_k,
     lost_reading,
+    percent_lost,
 )
 from kdanalysis.analyzers.truncation.part import percent, share_of
 from kdanalysis.core.truncation.algebra import CONVENTIONS
@@ -112,26 +113,39 @@ def example(best: str = "bucket", flatters: bool = True) -> pd.DataFrame:
 def test_the_sentence_names_convention_and_k():
     reading = lost_reading(example())
     assert reading.sentence.startswith(
-        "Whether a K up to 32 loses at most 5% in L1 cannot be told: of the conventions "
-        '"bucket" loses least at K = 32, 5.0% (4.5% to 5.5%) of the gradient in L1 and '
-        "2.5% (2.3% to 2.8%) in L2 (500 rows)"
+        "Whether a K up to 32 loses at most 5 % in L1 cannot be told: of the conventions "
+        '"bucket" loses least at K = 32, 5.0 % (4.5 % to 5.5 %) of the gradient in L1 and '
+        "2.5 % (2.3 % to 2.8 %) in L2 (500 rows)"
     )
     assert "That L2 flatters the tail is seen." in reading.sentence
+    assert 'That the others lose more in L1 is seen: "renormalise" 30 %, "none" 30 %' in reading[0]
     assert reading.number.endswith(
         '"renormalise", "none" and "teacher" more than 32 / more than 32; '
         '"bucket" 32 / more than 32'
     )
     other = lost_reading(example("none", flatters=False))
-    assert other.sentence.startswith('To lose at most 5% in L1, take "none" with K = 16: of')
+    assert other.sentence.startswith('To lose at most 5 % in L1, take "none" with K = 16: of')
     assert "That L2 flatters the tail is seen not to hold." in other.sentence
-    assert other.number.startswith("K that loses at most 5% (upper end of the interval) at T = 1")
+    assert other.number.startswith("K that loses at most 5 % (upper end of the interval) at T = 1")
     far = example().assign(share=0.2, low=0.19, high=0.21)
-    assert lost_reading(far).sentence.startswith("No K up to 32 loses at most 5% in L1: of")
+    assert lost_reading(far).sentence.startswith("No K up to 32 loses at most 5 % in L1: of")
     unknown = lost_reading(far.assign(unknown=0.15))
-    assert unknown.sentence.startswith("Whether a K up to 32 loses at most 5% in L1 cannot be")
+    assert unknown.sentence.startswith("Whether a K up to 32 loses at most 5 % in L1 cannot be")
     assert "(upper end of the interval, unknown tail added)" in unknown.number
     near = example().assign(low=0.0, high=1.0)
     assert "That L2 flatters the tail is not seen." in lost_reading(near).sentence
+    assert "That the others lose more in L1 is not seen: " in lost_reading(near).sentence
+
+
+def test_shares_of_a_single_row_have_no_interval_and_are_drawn():
+    frame = fed(LostGradient, STUDENT[:1], TEACHER[:1], KS, splits=()).table()
+    assert "That the others lose more in L1 cannot be tested here: " in lost_reading(frame).sentence
+    assert "(1 row)" in lost_reading(frame).sentence
+    for share in (0.01, 0.9):
+        told = lost_reading(frame.assign(share=share)).sentence
+        assert told.startswith("Whether a K up to 16 loses at most 5 % in L1 cannot be told: ")
+    low, high = lost_over_k(frame).axes[0].get_ylim()
+    assert 0 < low < 100 * frame.share[frame.measure == "l2"].max() < high
 
 
 def test_a_k_is_enough_only_where_all_above_it_are():
@@ -157,7 +171,7 @@ def test_curves_are_the_shares():
             ks, shares = lines(ax)[name]
             assert ks == [8, 16, 32]
             assert shares == pytest.approx(100 * rows.share)
-    assert lines(figure.axes[0])["5%"][1] == [5, 5]
+    assert lines(figure.axes[0])["5 %"][1] == [5, 5]
     assert smallest_font(figure) >= 9
     assert "T = 1" in figure.get_supxlabel()
     assert "T = 2" in lost_over_k(frame, 2.0).get_supxlabel()
@@ -173,10 +187,16 @@ def test_the_bucket_of_all_stored_tokens_has_no_mark(unknown):
 
 
 def test_a_share_of_nothing_has_no_sign():
-    assert (percent(-0.0), Interval(-1e-9, 0.0).percent()) == ("0.0%", "0.0 ± 0.0 %")
+    assert (percent(-0.0), Interval(-1e-9, 0.0).percent()) == ("0.0 %", "0.0 ± 0.0 %")
 
 
 def test_a_small_share_has_two_digits_and_a_large_one_its_decimals():
-    shares = {0.0042: "0.42%", 0.0051: "0.5%", -1.234e-5: "-0.0012%", 0.123456: "12.3%"}
+    shares = {0.0042: "0.42 %", 0.0051: "0.5 %", -1.234e-5: "-0.0012 %", 0.123456: "12.3 %"}
     assert {share: percent(share) for share in shares} == shares
-    assert (percent(0.00042, 2), percent(0.0042, 2)) == ("0.042%", "0.42%")
+    assert (percent(0.00042, 2), percent(0.0042, 2)) == ("0.042 %", "0.42 %")
+
+
+def test_a_cell_of_the_terminal_tells_nothing_from_little():
+    cells = {0.0: "0 %", -1e-9: "0 %", 0.0004: "0.04 %", 0.1234: "12.3 %", -0.5: "-50.0 %"}
+    assert {share: percent_lost(share) for share in cells} == cells
+    assert percent_lost(np.nan) == "NaN"

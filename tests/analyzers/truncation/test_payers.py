@@ -78,6 +78,9 @@ def test_shares_of_groups_are_numpys():
             known = CLASS.numpy() >= 0 if kind == "token class" else known
             assert row.paid == pytest.approx(lost[rows].sum() / lost[known].sum(), rel=1e-10)
             assert row.of_rows == pytest.approx(rows.sum() / known.sum())
+            apart = lost[known] * (rows[known] - row.paid) / lost[known].mean()
+            half = 1.96 * apart.std(ddof=1) / known.sum() ** 0.5
+            assert row.paid_half == pytest.approx(half, rel=1e-6, abs=1e-9)
 
 
 def test_without_labels_and_positions_there_is_entropy_alone():
@@ -94,7 +97,7 @@ def test_a_range_begins_at_its_start():
 def example(high: float = 0.4, last: int = 300) -> pd.DataFrame:
     """Bucket's share rises with entropy from 10 percent; the others lose twice as much."""
     rows = [
-        (1.0, name, k, kind, group, share, share - 0.02, share + 0.02, paid, of_rows, n)
+        (1.0, name, k, kind, group, share, share - 0.02, share + 0.02, paid, 0.25, of_rows, n)
         for name, k in product(CONVENTIONS, (8, 32, 64))
         for kind, group, share, paid, of_rows, n in (
             ("entropy", "0-0.1", 0.1, 0.2, 0.5, 500),
@@ -104,17 +107,26 @@ def example(high: float = 0.4, last: int = 300) -> pd.DataFrame:
         for share in [share * (1 if name == "bucket" else 2)]
     ]
     names = ["temperature", "convention", "k", "kind", "group", "share", "low", "high", "paid"]
-    return pd.DataFrame(rows, columns=[*names, "of_rows", "n"]).assign(non_finite=0)
+    return pd.DataFrame(rows, columns=[*names, "paid_half", "of_rows", "n"]).assign(non_finite=0)
 
 
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (example(), "Rows of an unsure teacher lose more of their gradient: 10.0% (8.0% to 12.0%)"),
+        (
+            example(),
+            "Rows of an unsure teacher lose more of their gradient: 10.0 % (8.0 % to 12.0 %)",
+        ),
         (example(0.01), "Rows of a sure teacher lose more"),
         (example(0.11), "No side of entropy loses more of their gradient"),
         (example(last=7), "Only one group of entropy has 20 rows"),
-        (example(), 'rows of 2-4 nats pay most: 80% of all that "bucket" loses, with 50% of the'),
+        (
+            example(),
+            'that rows of 2-4 nats pay most is seen: 80.0 ± 25.0 % of all that "bucket" loses, '
+            "with 50 % of the rows (next 0-0.1 nats, 20.0 ± 25.0 %).",
+        ),
+        (example().assign(paid_half=0.31), "that rows of 2-4 nats pay most is not seen: 80.0 ± 31"),
+        (example(last=7), "rows of 0-0.1 nats pay 20.0 ± 25.0 % of all"),
     ],
 )
 def test_the_sentence_follows_the_table(table, words):
@@ -130,11 +142,14 @@ def test_marks_are_the_shares_and_small_groups_have_none():
     rows = table[(table.k == 64) & (table.convention == "none") & (table.kind == "entropy")]
     assert marks["none"] == pytest.approx(100 * rows.share.to_numpy())
     assert np.isnan(position.containers[0].lines[0].get_ydata().astype(float)).all()
-    assert [label.get_text() for label in entropy.get_xticklabels()] == ["0-0.1: 50%", "2-4: 50%"]
+    assert [label.get_text() for label in entropy.get_xticklabels()] == ["0-0.1: 50 %", "2-4: 50 %"]
     assert "no mark: below 20 rows" in figure.get_supxlabel()
     assert smallest_font(figure) >= 9
     small = payers_by_group(table[table.n >= 20].assign(of_rows=0.004), 64)
-    assert small.axes[0].get_xticklabels()[0].get_text() == "0-0.1: 0.4%"
+    assert small.axes[0].get_xticklabels()[0].get_text() == "0-0.1: 0.4 %"
     assert "no mark" not in small.get_supxlabel()
     with pytest.raises(ValueError, match=r"the table has no K = 5, it has \[8, 32, 64\]"):
         payers_by_group(table, 5)
+    for nothing in (table.assign(n=19), table.assign(share=0.0)):
+        with pytest.raises(ValueError, match="no group has 20 rows, of which something is lost"):
+            payers_by_group(nothing)

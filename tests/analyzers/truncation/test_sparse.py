@@ -167,13 +167,15 @@ def test_the_sentence_says_how_far_it_may_be_off():
     sentence = study.readings["truncation"].sentence
     assert "loses least at K = 4 where the tail that is not stored has the student's" in sentence
     high = shares(study).high["l1", "bucket", 4]
-    assert f"with another shape these may be up to {high + off:.1%} and " in sentence
+    assert f"with another shape these may be up to {100 * (high + off):.1f} % and " in sentence
     part = study.tables["truncation_direction"].unknown.unique().item()
     l2 = shares(study).loc[("l2", "bucket", 4)]
     assert l2.unknown == pytest.approx(part * (1 + l2.share) / (1 - part))
-    assert f"another by {part:.1%} of its" in study.readings["truncation_direction"].sentence
+    assert (
+        f"another by {100 * part:.1f} % of its" in study.readings["truncation_direction"].sentence
+    )
     shown = excerpt(study.tables["truncation"]).set_index(["measure", "convention"]).unknown
-    assert shown["l1", "none"] == f"± {off:.1%}"
+    assert shown["l1", "none"] == f"± {100 * off:.1f} %"
     assert shown["value", "none"] == "without bound"
     assert "mass alone" not in kd.truncation(STUDENT, TEACHER, (4,)).readings["truncation"].sentence
     assert set(CONVENTIONS) == set(study.tables["truncation"].convention)

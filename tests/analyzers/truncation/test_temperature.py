@@ -83,7 +83,7 @@ def example(most: float = 0.9, opposed: float = 0.2, error: float = 0.01) -> pd.
             example(),
             "That a cache of T = 1 tells the tail at T = 4 is seen not to hold: of K = 64 it",
         ),
-        (example(), "between 50.0% and 90.0%, and it is 60.0 ± 2.0 %"),
+        (example(), "between 50.0 % and 90.0 %, and it is 60.0 ± 2.0 %"),
         (example(0.55), "That a cache of T = 1 tells the tail at T = 4 is seen"),
         (example(0.55, error=0.03), "That a cache of T = 1 tells the tail at T = 4 is not seen"),
         (example(0.55, error=np.nan), "tells the tail at T = 4 cannot be tested here"),
@@ -96,12 +96,13 @@ def example(most: float = 0.9, opposed: float = 0.2, error: float = 0.01) -> pd.
             '"none" and "teacher" oppose full KD in 40 of 200 rows',
         ),
         (example(opposed=0.0), "no convention opposes full KD in any of 200 rows"),
+        (example(opposed=0.0).assign(n=1), "no convention opposes full KD in the one row"),
         (example(), "is below 0 in 10 (5.0 ± 4.1 %), which a clamp at 0 would silence"),
     ],
 )
 def test_the_sentence_follows_the_table(table, words):
     assert words in temperature_reading(table).sentence
-    assert "T = 4: tail 60.0%, known to be 50.0% to" in temperature_reading(table).number
+    assert "T = 4: tail 60.0 %, known to be 50.0 % to" in temperature_reading(table).number
 
 
 def test_a_k_whose_bounds_are_one_number_is_no_finding():
