@@ -24,7 +24,7 @@ def k_axis(ax: Axes, ks: Collection[int], marked: Collection[int] = ()) -> None:
         steps = ROUND if last <= 2 * ROUND[-1] else [10**power for power in range(7)]
         places = [*(k for k in steps if min(ks) <= k < 0.7 * last), last]
         kept = [k for k in places if all(abs(log(k / one)) > NEAR for one in marked)]
-        log_axis(ax, sorted({*kept, *marked}), "{x:.0f}")
+        log_axis(ax, sorted({*kept, *marked}), "{x:.0f}", marked)
 
 
 def time_axis(ax: Axes, times: pd.Series, most: int = 5) -> None:
@@ -35,16 +35,28 @@ def time_axis(ax: Axes, times: pd.Series, most: int = 5) -> None:
         few_ticks(ax.xaxis, most, integer=True)
 
 
-def log_axis(ax: Axes, places: Sequence[float | int], text: str = "{x:g}") -> None:
+def log_axis(
+    ax: Axes,
+    places: Sequence[float | int],
+    text: str = "{x:g}",
+    marked: Collection[float | int] = (),
+) -> None:
     """Make the axis logarithmic, with these ticks alone, written as ``text`` says.
 
-    Of more than can stand side by side every second or third is left, the last among them.
+    Of numbers that would touch those stay that are marked, then the larger ones.
     """
     ax.set_xscale("log")
-    written = [text.format(x=place) for place in places]
     inches = ax.figure.get_figwidth() * ax.get_position().width
-    room = 1 + 72 * inches // (fine() * 0.7 * (1 + max(map(len, written), default=0)))
-    kept = places[:: -max(1, -(-len(places) // int(room)))]
+    decades = log(max(places) / min(places)) or 1.0
+    letters = 72 * inches / (fine() * 0.64) / decades  # to a unit of the logarithm
+    kept: list[float | int] = []
+    for place in sorted(places, key=lambda place: (place not in marked, -place)):
+        wide = len(text.format(x=place))
+        if all(
+            letters * abs(log(place / other)) >= (wide + len(text.format(x=other))) / 2 + 0.5
+            for other in kept
+        ):
+            kept.append(place)
     ax.set_xticks(sorted(kept))
     ax.set_xticks([], minor=True)
     ax.xaxis.set_major_formatter(text)

@@ -18,6 +18,18 @@ def test_marked_k_have_ticks_in_place_of_round_numbers_too_near():
     assert ax.get_xticks().tolist() == list(range(2, 9))
 
 
+@pytest.mark.parametrize("classes", [1300, 8000, 32000])
+def test_numbers_of_a_vocabularys_k_do_not_touch(classes):
+    ax = new_axes(4.5, 3)
+    k_axis(ax, [*range(1, 101), classes])
+    canvas = FigureCanvasAgg(ax.figure)
+    canvas.draw()
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in ax.get_xticklabels()]
+    assert len(boxes) >= 5
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert ax.get_xticks()[-1] == classes
+
+
 @pytest.mark.parametrize(("times", "ticks"), [([7, 7], [7]), ([0, 1, 2], [0, 1, 2])])
 def test_times_are_whole_and_a_single_one_has_its_tick(times, ticks):
     ax = new_axes()

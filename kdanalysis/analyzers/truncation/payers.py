@@ -159,11 +159,10 @@ def payers_reading(table: pd.DataFrame) -> Reading:
             f"more of their gradient: {share_with_ends(low)} at {low.group} nats, "
             f"{share_with_ends(high)} at {high.group}"
         )
+    drawn = rows[(rows.convention == "bucket") & (rows.n >= FEW)]
     number = "; ".join(
-        f"{kind} {group}: {share_with_ends(row)} of {int(row.n):,} rows"
-        for (kind, group), row in rows[rows.convention == "bucket"]
-        .set_index(["kind", "group"])
-        .iterrows()
+        f"{kind} " + ", ".join(f"{row.group}: {row.share:.1%}" for row in part.itertuples())
+        for kind, part in drawn.groupby("kind", sort=False)
     )
     head = f'T = {temperature:g}, K = {k}, "bucket", L1 lost: '
     return Reading(f'{claim} (K = {k}, "bucket", L1); {heaviest}.', head + number)

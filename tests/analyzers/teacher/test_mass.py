@@ -88,7 +88,7 @@ def test_curves_bands_and_knees_are_the_tables(classes):
         assert x == rows.k.tolist()
         assert y == pytest.approx(rows["mean"].tolist())
         most = int((rows["mean"] < 0.95).sum()) + 1
-        assert label.endswith(f"k = {knee(rows)}, {most}")
+        assert label.endswith(f"k = {knee(rows)} and {most}")
         (square,) = [s for s in ax.lines if s.get_marker() == "s" and s.get_xdata()[0] == most][:1]
         assert square.get_ydata()[0] == rows["mean"].iloc[most - 1]
     rings = [line for line in ax.lines if line.get_marker() == "o"]
