@@ -8,6 +8,7 @@ import pandas as pd
 from kdanalysis.draw.look import Axes, few_ticks, fine
 
 LOGARITHMIC = 20  # more k than this are laid out on a logarithmic axis
+LEFT = 0.75  # of the width of axes over k, by the legend beside them
 NEAR = 0.3  # of the logarithms of two k whose numbers would overlap
 ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
@@ -24,7 +25,7 @@ def k_axis(ax: Axes, ks: Collection[int], marked: Collection[int] = ()) -> None:
         steps = ROUND if last <= 2 * ROUND[-1] else [10**power for power in range(7)]
         places = [*(k for k in steps if min(ks) <= k < 0.7 * last), last]
         kept = [k for k in places if all(abs(log(k / one)) > NEAR for one in marked)]
-        log_axis(ax, sorted({*kept, *marked}), "{x:.0f}", marked)
+        log_axis(ax, sorted({*kept, *marked}), "{x:.0f}", marked, LEFT)
 
 
 def time_axis(ax: Axes, times: pd.Series, most: int = 5) -> None:
@@ -40,13 +41,15 @@ def log_axis(
     places: Sequence[float | int],
     text: str = "{x:g}",
     marked: Collection[float | int] = (),
+    left: float | int = 1,
 ) -> None:
     """Make the axis logarithmic, with these ticks alone, written as ``text`` says.
 
-    Of numbers that would touch those stay that are marked, then the larger ones.
+    Of numbers that would touch those stay that are marked, then the larger ones; ``left`` is the
+    part of the width that what stands beside the axes leaves.
     """
     ax.set_xscale("log")
-    inches = ax.figure.get_figwidth() * ax.get_position().width
+    inches = left * ax.figure.get_figwidth() * ax.get_position().width
     decades = log(max(places) / min(places)) or 1.0
     letters = 72 * inches / (fine() * 0.64) / decades  # to a unit of the logarithm
     kept: list[float | int] = []

@@ -1,9 +1,12 @@
 """Top-k mass agrees with numpy's sorted sums and quartiles; the picture and reading are its."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from kdanalysis.analyzers.teacher.mass import (
     BINS,
@@ -124,3 +127,13 @@ def test_sentence_follows_the_table():
     alone = mass_reading(few.query("temperature == 1")).sentence
     assert alone.endswith("lies at k = 2 (1 to 2) at T = 1.")
     assert mass_reading(example()).number == "T = 1: k = 2 holds 0.94; T = 4: k = 3 holds 0.63"
+
+
+@pytest.mark.parametrize("classes", [1300, 8000])
+def test_numbers_of_k_do_not_touch_beside_the_legend(classes):
+    ax = mass_by_k(example(classes))
+    canvas = FigureCanvasAgg(ax.figure)
+    canvas.draw()
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in ax.get_xticklabels()]
+    assert len(boxes) >= 5
+    assert all(left.x1 + 2 < right.x0 for left, right in pairwise(boxes))
