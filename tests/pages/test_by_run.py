@@ -8,6 +8,8 @@ from kdanalysis.analyzers.sweep.gram import CE
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.pages.by_run import section_of_runs, snr_by_run
 from kdanalysis.pages.explorer import Explorer
+from kdanalysis.pages.groups import arranged
+from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import accuracy_of_networks, where_of
 
 
@@ -69,3 +71,8 @@ def test_what_is_the_same_of_all_runs_is_said_once():
     assert table.run.unique().tolist() == ["kd", "gdkd"]
     lines = section_of_runs("mass", {"kd": one, "gdkd": other}).text.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["kd", "gdkd"]
+
+
+def test_what_students_say_stands_under_their_name_trained_here_or_not():
+    said = [Section(noun, noun) for noun in ("relation", "share", "magnitude")]
+    assert [one.group for one in arranged(said)] == ["Losses", "Students", "Students"]
