@@ -28,6 +28,11 @@ def k_axis(ax: Axes, ks: Collection[int], marked: Collection[int] = ()) -> None:
         log_axis(ax, sorted({*kept, *marked}), "{x:.0f}", marked, LEFT)
 
 
+def cosine_limits(cosines: pd.Series) -> tuple[float, float]:
+    """Ends of an axis of cosines: 0 and 1, or -1 where one of them points the other way."""
+    return (-1.03 if cosines.min() < 0 else -0.03), 1.03
+
+
 def time_axis(ax: Axes, times: pd.Series, most: int = 5) -> None:
     """Few ticks at whole steps or epochs; where there is one time alone, a tick there."""
     if len(places := times.dropna().unique()) == 1:

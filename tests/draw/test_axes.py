@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from kdanalysis.draw.axes import k_axis, log_axis, round_ticks, time_axis
+from kdanalysis.draw.axes import cosine_limits, k_axis, log_axis, round_ticks, time_axis
 from kdanalysis.draw.look import new_axes
 
 
@@ -73,3 +73,8 @@ def test_a_logarithmic_axis_has_two_ticks_at_least_and_no_more_than_there_is_roo
     round_ticks(ax, most)
     assert ax.get_xticks().tolist() == pytest.approx(expected)
     assert [label.get_text() for label in ax.get_xticklabels()] == [f"{x:g}" for x in expected]
+
+
+def test_an_axis_of_cosines_reaches_below_0_where_one_does():
+    assert cosine_limits(pd.Series([0.5, 0.9, float("nan")])) == (-0.03, 1.03)
+    assert cosine_limits(pd.Series([0.5, -0.01])) == (-1.03, 1.03)

@@ -143,3 +143,6 @@ def test_the_term_of_a_long_title_stands_below_its_loss():
     rows = pd.DataFrame({"run": "kd", "x": [1, 2], "y": 0.5, "loss": "kd parts (T = 1): low_other"})
     (ax,) = curves_over(rows, "x", "y", "loss", ("x", "y")).axes
     assert ax.get_title(loc="left") == "kd parts (T = 1)\nlow_other"
+    over_steps = table(panels=("kd parts by target (T = 1): nckd",))
+    (ax,) = lines_by_run(over_steps, "value", "panel", "value").axes
+    assert ax.get_title(loc="left") == "kd parts by target (T = 1)\nnckd"
