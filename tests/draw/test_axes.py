@@ -18,6 +18,13 @@ def test_marked_k_have_ticks_in_place_of_round_numbers_too_near():
     assert ax.get_xticks().tolist() == list(range(2, 9))
 
 
+def test_a_marked_number_stays_where_a_larger_one_would_touch_it():
+    for marked, ticks in (((), [10, 100]), ((80,), [10, 80])):
+        ax = new_axes(2, 3)
+        log_axis(ax, [10, 80, 100], "{x:.0f}", marked)
+        assert ax.get_xticks().tolist() == ticks
+
+
 @pytest.mark.parametrize("classes", [1300, 8000, 32000])
 def test_numbers_of_a_vocabularys_k_do_not_touch(classes):
     ax = new_axes(4.5, 3)
