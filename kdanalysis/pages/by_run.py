@@ -17,6 +17,7 @@ from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import excerpt, find, noun_section
 
 LAST = "epoch"
+MANY = 5  # runs that are not all named
 FIRST = ("calibration",)  # of which a page of several runs holds the first figure alone
 
 
@@ -119,8 +120,8 @@ def section_of_runs(
 ) -> Section:
     """Return the section of one noun with every run in each figure.
 
-    Equal tables, as of one teacher, are one. What else nothing draws together is drawn of the first
-    run alone.
+    Of one teacher equal tables are one. What else nothing draws together is drawn of the first run
+    alone.
 
     Args:
         noun: its name.
@@ -131,8 +132,9 @@ def section_of_runs(
     if len(tables) == 1 or known is None:
         return noun_section(noun, tables, classes)
     (runs, table), *others = of_equal(tables)
-    if not others:
-        section = noun_section(noun, {", ".join(runs): table}, classes)
+    if not others and "student_logits" not in getattr(known, "needs", ("student_logits",)):
+        whose = ", ".join(runs) if len(runs) < MANY else f"{runs[0]} and {len(runs) - 1} others"
+        section = noun_section(noun, {whose: table}, classes)
         return replace(section, tables=[excerpt(known, noun, tables)])
     together = OVERLAID.get(noun, ())
     section = noun_section(noun, tables, classes, pictures=(), together=together)

@@ -69,6 +69,8 @@ def test_what_is_the_same_of_all_runs_is_said_once():
     assert line.startswith("kd, gdkd: That the knee")
     ((_, table),) = alike.tables
     assert table.run.unique().tolist() == ["kd", "gdkd"]
+    many = section_of_runs("mass", {f"kd-{seed}": one.copy() for seed in range(9)})
+    assert many.text.startswith("kd-0 and 8 others: That the knee")
     lines = section_of_runs("mass", {"kd": one, "gdkd": other}).text.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["kd", "gdkd"]
 
