@@ -7,7 +7,7 @@ A number that is not known is said to be so: no sentence holds NaN or inf.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import exp, isfinite, isnan, sqrt
+from math import exp, floor, isfinite, isnan, log10, sqrt
 from typing import Any, NamedTuple, SupportsFloat, TypeVar
 
 import numpy as np
@@ -70,12 +70,17 @@ class Interval(NamedTuple):
         return Interval(self.value - other.value, float(np.hypot(self.half, other.half)))
 
     def text(self, spec: str = ".3f", scale: float | int = 1, unit: str = "") -> str:
-        """Write the estimate and half of its interval, times a scale."""
+        """Write the estimate and half of its interval, times a scale, to the same decimals.
+
+        No half that is above 0 is written as 0 (``.2f``), and none to more than two digits
+        (``.3g``), behind which the estimate has none.
+        """
         if not isfinite(self.half):
             why = " (interval unknown)" if isfinite(self.value) else ""
             return f"{written(scale * self.value, spec)}{unit if why else ''}{why}"
-        half = written(scale * self.half, spec.removeprefix("+"))
-        return f"{written(scale * self.value, spec)} ± {half}{unit}"
+        value, half = scale * self.value, scale * self.half
+        spec, of_half = matched(spec, value, half)
+        return f"{written(value, spec)} ± {written(half, of_half.removeprefix('+'))}{unit}"
 
     def points(self) -> str:
         """Write a difference of shares in percentage points."""
@@ -120,6 +125,20 @@ def written(value: Real, spec: str) -> str:
     if spec.endswith("g"):
         return numeral(value, int(spec[-2]), "+" if "+" in spec else "")
     return f"{float(value):{spec}}" if isfinite(float(value)) else UNKNOWN
+
+
+def matched(spec: str, value: float, half: float) -> tuple[str, str]:
+    """Return how an estimate and half of its interval are written, where ``spec`` would have it."""
+    sign, digits, kind = spec.partition(".")[0], int(spec[-2]), spec[-1]
+    if not half > 0 or not isfinite(value):
+        return spec, spec
+    last = floor(log10(half))  # decimal place of the first digit
+    if kind == "g":
+        first = floor(log10(abs(value))) if value else last
+        return f"{sign}.{min(max(first - last + 2, 1), max(digits, 3))}g", f"{sign}.2g"
+    if not round(half, digits):
+        digits = min(-last, digits + 2)
+    return (f"{sign}.{digits}f",) * 2
 
 
 def ended(verdict: str) -> str:

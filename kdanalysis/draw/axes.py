@@ -8,6 +8,7 @@ import pandas as pd
 from kdanalysis.draw.look import Axes, few_ticks, fine
 
 LOGARITHMIC = 20  # more k than this are laid out on a logarithmic axis
+LEFT = 0.75  # of the width of axes over k, by the legend beside them
 NEAR = 0.3  # of the logarithms of two k whose numbers would overlap
 ROUND = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
@@ -24,7 +25,12 @@ def k_axis(ax: Axes, ks: Collection[int], marked: Collection[int] = ()) -> None:
         steps = ROUND if last <= 2 * ROUND[-1] else [10**power for power in range(7)]
         places = [*(k for k in steps if min(ks) <= k < 0.7 * last), last]
         kept = [k for k in places if all(abs(log(k / one)) > NEAR for one in marked)]
-        log_axis(ax, sorted({*kept, *marked}), "{x:.0f}")
+        log_axis(ax, sorted({*kept, *marked}), "{x:.0f}", marked, LEFT)
+
+
+def cosine_limits(cosines: pd.Series) -> tuple[float, float]:
+    """Ends of an axis of cosines: 0 and 1, or -1 where one of them points the other way."""
+    return (-1.03 if cosines.min() < 0 else -0.03), 1.03
 
 
 def time_axis(ax: Axes, times: pd.Series, most: int = 5) -> None:
@@ -35,16 +41,30 @@ def time_axis(ax: Axes, times: pd.Series, most: int = 5) -> None:
         few_ticks(ax.xaxis, most, integer=True)
 
 
-def log_axis(ax: Axes, places: Sequence[float | int], text: str = "{x:g}") -> None:
+def log_axis(
+    ax: Axes,
+    places: Sequence[float | int],
+    text: str = "{x:g}",
+    marked: Collection[float | int] = (),
+    left: float | int = 1,
+) -> None:
     """Make the axis logarithmic, with these ticks alone, written as ``text`` says.
 
-    Of more than can stand side by side every second or third is left, the last among them.
+    Of numbers that would touch those stay that are marked, then the larger ones; ``left`` is the
+    part of the width that what stands beside the axes leaves.
     """
     ax.set_xscale("log")
-    written = [text.format(x=place) for place in places]
-    inches = ax.figure.get_figwidth() * ax.get_position().width
-    room = 1 + 72 * inches // (fine() * 0.7 * (1 + max(map(len, written), default=0)))
-    kept = places[:: -max(1, -(-len(places) // int(room)))]
+    inches = left * ax.figure.get_figwidth() * ax.get_position().width
+    decades = log(max(places) / min(places)) or 1.0
+    letters = 72 * inches / (fine() * 0.64) / decades  # to a unit of the logarithm
+    kept: list[float | int] = []
+    for place in sorted(places, key=lambda place: (place not in marked, -place)):
+        wide = len(text.format(x=place))
+        if all(
+            letters * abs(log(place / other)) >= (wide + len(text.format(x=other))) / 2 + 0.5
+            for other in kept
+        ):
+            kept.append(place)
     ax.set_xticks(sorted(kept))
     ax.set_xticks([], minor=True)
     ax.xaxis.set_major_formatter(text)

@@ -148,9 +148,17 @@ def _looks(runs: list[str]) -> dict[str, dict[str, object]]:
     }
 
 
+def two_lines(title: str, length: int) -> str:
+    """Write a title above a narrow panel; of a longer one the term stands below its loss."""
+    loss, colon, term = title.partition(": ")
+    if len(title) <= length or not colon:
+        return short(title, length)
+    return f"{short(loss, length)}\n{short(term, length)}"
+
+
 def _finish(ax: Axes, title: object, log: bool) -> None:
     ax.grid(axis="y", color=FAINT, linewidth=0.5)
-    ax.set_title(short(title, 26), loc="left", parse_math=False)
+    ax.set_title(two_lines(str(title), 26), loc="left", parse_math=False)
     few_ticks(ax.xaxis, 5, integer=True)
     if log:
         plain_log(ax)

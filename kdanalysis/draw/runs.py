@@ -5,7 +5,7 @@ import pandas as pd
 from kdanalysis.draw.colours import CYCLE, DASHES, FAINT, MARKERS, loss_colours
 from kdanalysis.draw.look import PAGE, Axes, Figure, plain_log, shared_legend, styled
 from kdanalysis.draw.names import short
-from kdanalysis.draw.overlay import dots_by_name
+from kdanalysis.draw.overlay import dots_by_name, two_lines
 from kdanalysis.draw.panels import panel_grid
 from kdanalysis.draw.tables import require, state_left_out
 
@@ -46,7 +46,7 @@ def lines_by_run(
     figure, grid = panel_grid(len(panels), ACROSS, width, 1.6, 0.9)
     for ax, name in zip(grid, panels, strict=True):
         _draw_panel(ax, rows[rows[panel] == name], value, runs)
-        ax.set_title(short(name, 26), loc="left", parse_math=False)
+        ax.set_title(two_lines(str(name), 26), loc="left", parse_math=False)
     first = grid[0]
     if log:
         plain_log(first)

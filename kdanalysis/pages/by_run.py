@@ -14,9 +14,10 @@ from kdanalysis.draw.tables import require
 from kdanalysis.losses import non_top_terms
 from kdanalysis.pages.compare_runs import BY_RUN
 from kdanalysis.pages.html import Section
-from kdanalysis.pages.nouns import find, noun_section
+from kdanalysis.pages.nouns import excerpt, find, noun_section
 
 LAST = "epoch"
+MANY = 5  # runs that are not all named
 FIRST = ("calibration",)  # of which a page of several runs holds the first figure alone
 
 
@@ -119,7 +120,8 @@ def section_of_runs(
 ) -> Section:
     """Return the section of one noun with every run in each figure.
 
-    What nothing draws together, as tables of one teacher, is drawn of the first run alone.
+    Of one teacher equal tables are one. What else nothing draws together is drawn of the first run
+    alone.
 
     Args:
         noun: its name.
@@ -129,6 +131,11 @@ def section_of_runs(
     known = find(noun)
     if len(tables) == 1 or known is None:
         return noun_section(noun, tables, classes)
+    (runs, table), *others = of_equal(tables)
+    if not others and "student_logits" not in getattr(known, "needs", ("student_logits",)):
+        whose = ", ".join(runs) if len(runs) < MANY else f"{runs[0]} and {len(runs) - 1} others"
+        section = noun_section(noun, {whose: table}, classes)
+        return replace(section, tables=[excerpt(known, noun, tables)])
     together = OVERLAID.get(noun, ())
     section = noun_section(noun, tables, classes, pictures=(), together=together)
     if noun in OVERLAID or known.pictures_of_all:
@@ -136,3 +143,15 @@ def section_of_runs(
     first = next(iter(tables))
     alone = noun_section(noun, {first: tables[first]}, classes)
     return replace(section, figures=alone.figures)
+
+
+def of_equal(tables: Mapping[str, pd.DataFrame]) -> list[tuple[list[str], pd.DataFrame]]:
+    """Return every table once, with the runs whose table it is."""
+    found: list[tuple[list[str], pd.DataFrame]] = []
+    for run, table in tables.items():
+        same = [runs for runs, one in found if one.equals(table)]
+        if same:
+            same[0].append(run)
+        else:
+            found.append(([run], table))
+    return found

@@ -9,7 +9,7 @@ FURTHER = "Further"
 GROUPS = {
     "Teacher": ("teacher", "mass", "calibration", "profile", "modality"),
     "Losses": ("suppression", "amplification", "share", "nckd", "confidence", "direction"),
-    "Training": (
+    "Students": (  # trained here or read from files
         *("relation", "agreement", "magnitude", "value", "conflict", "discrepancy", "embedding"),
         *("losses", "truncation", "truncation_payers", "layers", "layer_conflict", "snr"),
         *("ladder", "gradient", "alignment", "connector"),

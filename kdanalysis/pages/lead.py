@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from kdanalysis.analyzers.evidence import Interval
+from kdanalysis.analyzers.evidence import Interval, Z, matched, written
 from kdanalysis.analyzers.noun import Picture
 from kdanalysis.analyzers.students.agreement import at_the_end
 from kdanalysis.analyzers.terms.direction_reading import (
@@ -16,7 +16,6 @@ from kdanalysis.analyzers.terms.direction_reading import (
     is_silent,
     measured,
 )
-from kdanalysis.core.wording import numeral
 from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import FAINT, GREY, MARKERS, loss_colours
 from kdanalysis.draw.look import Axes, new_axes, styled
@@ -25,7 +24,6 @@ from kdanalysis.draw.tables import require
 from kdanalysis.pages.explorer import WEIGHTS, Explorer
 from kdanalysis.pages.html import Shown
 
-Z = 1.96  # of a 95 % interval
 Tables = Mapping[str, pd.DataFrame]
 
 
@@ -106,24 +104,27 @@ def direction_line(tables: Tables) -> str:
     told = []
     for loss, part in rows.groupby("loss_b", sort=False):
         found = [measured(row) for row in part.itertuples()]
-        cosine, step = (
-            spread([one[place] for one in found], digits) for place, digits in ((0, 2), (2, 1))
-        )
+        cosine, step = (spread([one[i] for one in found], digits) for i, digits in ((0, 2), (2, 1)))
         told.append(f"{loss} cosine {cosine}, {step} times as far")
-    return f"Against {rows.loss_a.iloc[0]}'s gradient, mean over samples: {'; '.join(told)}."
+    where = f"mean over samples{of_students(len(tables))}"
+    return f"Against {rows.loss_a.iloc[0]}'s gradient, {where}: {'; '.join(told)}."
+
+
+def of_students(count: int) -> str:
+    """Say what the ends of a span of :func:`spread` are, of several students."""
+    return f", from the least to the largest of {count} students" if count > 1 else ""
 
 
 def spread(values: Sequence[Interval], digits: int) -> str:
     """Write the least and the largest value, or one where they are written alike; the interval."""
-    told = list(
-        dict.fromkeys(f"{end(one.value for one in values):.{digits}f}" for end in (min, max))
-    )
     half = max(one.half for one in values)
+    spec, _ = matched(f".{digits}f", 0.0, half)
+    least, most = (written(end(one.value for one in values), spec) for end in (min, max))
+    span = least if least == most else f"{least} to {most}"
     if isnan(half):
-        return " to ".join(told)
-    if len(told) == 1:
-        return f"{told[0]} ± {numeral(half, 2)}"
-    return f"{' to '.join(told)} (± {numeral(half, 2)} or less)"
+        return span
+    told = f"± {written(half, spec)}"
+    return f"{span} {told}" if least == most else f"{span} ({told} or less)"
 
 
 @styled
@@ -182,9 +183,8 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     each = " (a dot a student)" if len(tables) > 1 else ""
     ax.set_xlabel(f"mean cosine to {first}{each}", parse_math=False)
     ax.set_ylabel(f"mean norm over that of {first}", parse_math=False)
-    inks = [colours[name] for name in names]
     texts = [short(name, 24) for name in (*names, first)]
-    names_beside(ax, texts, [*places, (1.0, 1.0)], [*inks, GREY])
+    names_beside(ax, texts, [*places, (1.0, 1.0)], [*(colours[name] for name in names), GREY])
     return ax
 
 
@@ -203,8 +203,9 @@ def weight_line(explorer: Explorer) -> str:
         told.append(f"{text} cosine {spread(cosine, 2)}, {spread(step, 1)} times as far")
     where = f"T = {explorer.temperature:g} and k = {explorer.k}"
     return (
-        f"GDKD against KD at {where}, all samples' gradients laid end to end, by weights of high, "
-        f"low_top and low_other: {'; '.join(told)}."
+        f"GDKD against KD at {where}, all samples' gradients laid end to end"
+        f"{of_students(len(explorer.grams))}, by weights of high, low_top and low_other: "
+        f"{'; '.join(told)}."
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdanalysis.pages.by_run import section_of_runs
+from kdanalysis.pages.by_run import of_equal, section_of_runs
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
@@ -110,15 +110,3 @@ def run_sections(parts: Tables, classes: Sequence[str] | None = None) -> list[Se
     rest = {noun: tables for noun, tables in parts.items() if noun != "teacher"}
     found = [section_of_runs(n, t, classes) for n, t in with_conflict(rest).items()]
     return arranged([*cards, *found])
-
-
-def of_equal(tables: Mapping[str, pd.DataFrame]) -> list[tuple[list[str], pd.DataFrame]]:
-    """Return every table once, with the runs whose table it is."""
-    found: list[tuple[list[str], pd.DataFrame]] = []
-    for run, table in tables.items():
-        same = [runs for runs, one in found if one.equals(table)]
-        if same:
-            same[0].append(run)
-        else:
-            found.append(([run], table))
-    return found

@@ -63,8 +63,26 @@ def test_what_is_seen_comes_first():
     ]
 
 
+@pytest.mark.parametrize(
+    ("value", "half", "spec", "told"),
+    [
+        (0.2234, 0.01382, "+.3g", "+0.223 ± 0.014"),
+        (-0.0424, 0.0141, "+.3g", "-0.042 ± 0.014"),
+        (9.842, 0.1512, "+.2g", "+9.84 ± 0.15"),
+        (0.019, 0.25, ".2g", "0.02 ± 0.25"),
+        (0.0, 0.25, ".2g", "0 ± 0.25"),
+        (0.7712, 0.0031, ".2f", "0.771 ± 0.003"),
+        (0.7712, 0.0000031, ".2f", "0.7712 ± 0.0000"),
+        (0.7712, 0.0, ".2f", "0.77 ± 0.00"),
+        (0.7712, 0.031, ".2f", "0.77 ± 0.03"),
+    ],
+)
+def test_an_estimate_has_the_decimals_of_its_interval(value, half, spec, told):
+    assert Interval(value, half).text(spec) == told
+
+
 def test_digits_are_written_without_an_exponent():
-    assert Interval(243.0, 0.00001).text("+.2g") == "+240 ± 0.00001"
+    assert Interval(243.0, 0.00001).text("+.2g") == "+243 ± 0.00001"
     assert Interval(2.0e6, 1.0e5).text(".2g", unit=" nats") == "2 million ± 100,000 nats"
     assert Interval(14.0, 1.0).ratio() == "1.2 million (95 % 442,000 to 3.27 million)"
     assert written(float("nan"), ".2g") == written(float("inf"), ".2f") == "unknown"

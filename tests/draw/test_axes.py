@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from kdanalysis.draw.axes import k_axis, log_axis, round_ticks, time_axis
+from kdanalysis.draw.axes import cosine_limits, k_axis, log_axis, round_ticks, time_axis
 from kdanalysis.draw.look import new_axes
 
 
@@ -16,6 +16,25 @@ def test_marked_k_have_ticks_in_place_of_round_numbers_too_near():
     assert ax.get_xticks().tolist() == [2, 4, 10, 20, 38, 98]
     k_axis(ax, range(2, 9), (4,))
     assert ax.get_xticks().tolist() == list(range(2, 9))
+
+
+def test_a_marked_number_stays_where_a_larger_one_would_touch_it():
+    for marked, ticks in (((), [10, 100]), ((80,), [10, 80])):
+        ax = new_axes(2, 3)
+        log_axis(ax, [10, 80, 100], "{x:.0f}", marked)
+        assert ax.get_xticks().tolist() == ticks
+
+
+@pytest.mark.parametrize("classes", [1300, 8000, 32000])
+def test_numbers_of_a_vocabularys_k_do_not_touch(classes):
+    ax = new_axes(4.5, 3)
+    k_axis(ax, [*range(1, 101), classes])
+    canvas = FigureCanvasAgg(ax.figure)
+    canvas.draw()
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in ax.get_xticklabels()]
+    assert len(boxes) >= 5
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert ax.get_xticks()[-1] == classes
 
 
 @pytest.mark.parametrize(("times", "ticks"), [([7, 7], [7]), ([0, 1, 2], [0, 1, 2])])
@@ -61,3 +80,8 @@ def test_a_logarithmic_axis_has_two_ticks_at_least_and_no_more_than_there_is_roo
     round_ticks(ax, most)
     assert ax.get_xticks().tolist() == pytest.approx(expected)
     assert [label.get_text() for label in ax.get_xticklabels()] == [f"{x:g}" for x in expected]
+
+
+def test_an_axis_of_cosines_reaches_below_0_where_one_does():
+    assert cosine_limits(pd.Series([0.5, 0.9, float("nan")])) == (-0.03, 1.03)
+    assert cosine_limits(pd.Series([0.5, -0.01])) == (-1.03, 1.03)

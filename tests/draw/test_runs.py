@@ -8,7 +8,7 @@ import pytest
 
 from kdanalysis.draw.colours import LOSSES
 from kdanalysis.draw.drawn import Drawn
-from kdanalysis.draw.overlay import curves_over, dots_by_name
+from kdanalysis.draw.overlay import curves_over, dots_by_name, two_lines
 from kdanalysis.draw.runs import POINTS, lines_by_run
 from tests.analyzers.readback import lines, smallest_font
 
@@ -149,3 +149,15 @@ def test_seven_panels_stand_in_three_rows_and_the_last_have_their_steps():
 def test_a_table_without_values_is_refused():
     with pytest.raises(ValueError, match="the table has no value of 'value'"):
         draw(table().assign(value=np.nan))
+
+
+def test_the_term_of_a_long_title_stands_below_its_loss():
+    assert two_lines("dkd: nckd", 26) == "dkd: nckd"
+    assert two_lines("kd parts by target (T = 1): nckd", 26) == "kd parts by target (T = 1)\nnckd"
+    assert two_lines("a" * 40, 26).count("…") == 1
+    rows = pd.DataFrame({"run": "kd", "x": [1, 2], "y": 0.5, "loss": "kd parts (T = 1): low_other"})
+    (ax,) = curves_over(rows, "x", "y", "loss", ("x", "y")).axes
+    assert ax.get_title(loc="left") == "kd parts (T = 1)\nlow_other"
+    over_steps = table(panels=("kd parts by target (T = 1): nckd",))
+    (ax,) = lines_by_run(over_steps, "value", "panel", "value").axes
+    assert ax.get_title(loc="left") == "kd parts by target (T = 1)\nnckd"

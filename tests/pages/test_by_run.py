@@ -2,10 +2,14 @@
 
 import pandas as pd
 import pytest
+import torch
 
 from kdanalysis.analyzers.sweep.gram import CE
-from kdanalysis.pages.by_run import snr_by_run
+from kdanalysis.analyzers.teacher.mass import TopKMass
+from kdanalysis.pages.by_run import section_of_runs, snr_by_run
 from kdanalysis.pages.explorer import Explorer
+from kdanalysis.pages.groups import arranged
+from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import accuracy_of_networks, where_of
 
 
@@ -50,3 +54,27 @@ def test_the_first_screen_says_over_which_samples_accuracies_are(epochs, steps, 
     table = pd.DataFrame({"step": steps, "epoch": epochs, "n": 10}).assign(**shares)
     table = table.astype({"epoch": "Int64"})
     assert where_of({"": table}) == where
+
+
+def masses(shift: float) -> pd.DataFrame:
+    analyzer = TopKMass(30, (1, 4))
+    analyzer.update(torch.linspace(0, 6, 600).view(20, 30).sin() * 5 + shift * torch.arange(30))
+    return analyzer.table()
+
+
+def test_what_is_the_same_of_all_runs_is_said_once():
+    one, other = masses(0.0), masses(0.1)
+    alike = section_of_runs("mass", {"kd": one, "gdkd": one.copy()})
+    (line,) = alike.text.splitlines()
+    assert line.startswith("kd, gdkd: That the knee")
+    ((_, table),) = alike.tables
+    assert table.run.unique().tolist() == ["kd", "gdkd"]
+    many = section_of_runs("mass", {f"kd-{seed}": one.copy() for seed in range(9)})
+    assert many.text.startswith("kd-0 and 8 others: That the knee")
+    lines = section_of_runs("mass", {"kd": one, "gdkd": other}).text.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["kd", "gdkd"]
+
+
+def test_what_students_say_stands_under_their_name_trained_here_or_not():
+    said = [Section(noun, noun) for noun in ("relation", "share", "magnitude")]
+    assert [one.group for one in arranged(said)] == ["Losses", "Students", "Students"]

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
+from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.sweep.gram import TermGram
 from kdanalysis.draw.colours import LOSSES
 from kdanalysis.losses import DKD, GDKD, KD
@@ -15,6 +16,7 @@ from kdanalysis.pages.lead import (
     cosine_against_step,
     direction_line,
     lead_of,
+    spread,
     weight_line,
     wilson,
 )
@@ -81,10 +83,20 @@ def test_the_sentence_spans_the_runs(direction):
     text = direction_line({"a": direction, "b": further})
     row = direction[(direction.teacher == "all") & (direction.loss_b == "gdkd")].iloc[0]
     span = f"gdkd cosine {row.cosine / 2:.2f} to {row.cosine:.2f}"
-    assert f"{span} (± {1.96 * row.cosine_se:.2g} or less)" in text
+    assert f"{span} (± {1.96 * row.cosine_se:.2f} or less)" in text
+    assert "mean over samples, from the least to the largest of 2 students: dkd " in text
     assert f"{row.multiplier:.1f} to {3 * row.multiplier:.1f} (± " in text
     alone = direction_line({"a": direction})
-    assert f"gdkd cosine {row.cosine:.2f} ± {1.96 * row.cosine_se:.2g}, " in alone
+    assert f"gdkd cosine {row.cosine:.2f} ± {1.96 * row.cosine_se:.2f}, " in alone
+    assert "mean over samples: dkd " in alone
+
+
+def test_no_interval_is_written_as_0():
+    assert spread([Interval(1.03, 0.031)], 1) == "1.03 ± 0.03"
+    assert (
+        spread([Interval(1.03, 0.031), Interval(1.21, 0.02)], 1) == "1.03 to 1.21 (± 0.03 or less)"
+    )
+    assert spread([Interval(1.03, float("nan")), Interval(1.21, 0.02)], 1) == "1.0 to 1.2"
 
 
 def test_the_explorer_tells_the_split_from_the_weight(logits):

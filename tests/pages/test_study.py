@@ -84,7 +84,7 @@ def test_figures_are_named_by_table_drawing_and_run(make_run):
     names = [shown.name for section in report(runs).sections for shown in section.figures]
     assert len(names) == len(set(names)) > 15
     assert not [name for name in names if re.search(r"-\d+$|/", name)]
-    assert {"magnitude", "mass-a-kd", "relation", "multiplier_by_run"} <= {*names}
+    assert {"magnitude", "mass-a-kd-gdkd", "relation", "multiplier_by_run"} <= {*names}
 
 
 def test_names_that_would_be_one_file_are_numbered(tmp_path):

@@ -184,8 +184,14 @@ def students_reading(tables: Tables) -> Reading:
         return Reading("No map has a number for every student, so they cannot be compared.", number)
     if len(students) < 2:
         return Reading(ALONE, number)
-    claims = [f"{loss}: {_closer(sizes, loss)}" for loss in students if loss != base_of(students)]
+    losses = [loss for loss in students if loss != base_of(students)]
+    tested = {kind: of for kind, of in sizes.items()
+              if any(_verdict(of, loss) != UNTESTED for loss in losses)}  # fmt: skip
+    claims = [f"{loss}: {_closer(tested or sizes, loss)}" for loss in losses]
     told = f"Closer to its teacher than {base_of(students)} is {'; '.join(claims)}."
+    for kind in [kind for kind in sizes if tested and kind not in tested]:
+        each = ", ".join(f"{name} {numeral(x.rms, 2)}" for name, x in sizes[kind].items())
+        told += f" Not to be compared by one student each: {CALLED[kind]} (rms {each})."
     chancy = [CALLED[kind] for kind, of in sizes.items()
               if all(x.verdict == UNSEEN for x in of.values())]  # fmt: skip
     if chancy:
@@ -198,15 +204,19 @@ def _closer(sizes: Mapping[str, Mapping[str, Size]], loss: str) -> str:
     told: dict[str, list[str]] = {}
     for kind, of in sizes.items():
         students = by_seed(of)
-        known = {name: Interval(-(x.rms**2), np.nan) for name, x in of.items()}
-        verdict = above_base(known, lambda a, b, of=of: of[b].less(of[a]))[loss].verdict
         ours, base = (
             np.mean([of[name].rms for name in students[one].values()])
             for one in (loss, base_of(students))
         )
         text = f"{CALLED[kind]} ({numeral(ours, 2)} against {numeral(base, 2)})"
-        told.setdefault(verdict, []).append(text)
+        told.setdefault(_verdict(of, loss), []).append(text)
     return ", ".join(f"{verdict} in {', '.join(texts)}" for verdict, texts in told.items())
+
+
+def _verdict(of: Mapping[str, Size], loss: str) -> str:
+    """Whether a loss's students are closer to their teacher in one map than the base's."""
+    known = {name: Interval(-(x.rms**2), np.nan) for name, x in of.items()}
+    return above_base(known, lambda a, b: of[b].less(of[a]))[loss].verdict
 
 
 def check_students(tables: Tables) -> int:

@@ -174,9 +174,9 @@ def at_temperature(
     table: pd.DataFrame, wanted: float | int | None = None
 ) -> tuple[pd.DataFrame, float | int]:
     """Rows of one temperature, and which it is; a ValueError where they show nothing."""
-    require(table, "temperature", "k", "confidence", "quantity", "median", number="median")
+    require(table, "temperature", "k", "confidence", "quantity", "mean", number="median")
     rows, chosen = rows_at(table, "temperature", wanted)
-    if not rows["median"][rows.quantity.isin(SHARES)].max() > 0:
+    if not rows["mean"][rows.quantity.isin(SHARES)].max() > 0:
         raise ValueError("no sample has a gradient of low_other, as with two classes")
     if rows.n[rows.confidence != "all"].max() < FEW:
         raise ValueError(f"no group of confidence has {FEW} samples")
@@ -184,8 +184,11 @@ def at_temperature(
 
 
 def where_it_may_vary(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Leave out the k at which low_other is 0 by construction, as c - 1; and name them."""
-    most = rows[rows.quantity == "share_low_other"].groupby("k")["median"].max()
+    """Leave out the k at which low_other is 0 by construction, as c - 1; and name them.
+
+    The mean tells: a quartile of zeros reads as one inside the bin that they are counted in.
+    """
+    most = rows[rows.quantity == "share_low_other"].groupby("k")["mean"].max()
     gone = most.index[~(most > 0)]
     return rows[~rows.k.isin(gone)], ", ".join(map(str, gone))
 

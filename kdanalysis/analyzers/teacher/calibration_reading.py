@@ -39,7 +39,8 @@ def calibration_reading(table: pd.DataFrame) -> Reading:
         f"NLL is least at {found['nll'].at}{_alike(scores)}, ECE at {found['ece'].at}. "
         f"{_higher(scores, distilled)}ECE is {own.text()} where it is least and {error.text()} at "
         f"the losses' T = {distilled:g}, where the mean confidence is "
-        f"{scores.confidence[distilled]:.2f} and the accuracy {scores.accuracy[distilled]:.2f}: "
+        f"{numeral(scores.confidence[distilled], 2)} and the accuracy "
+        f"{numeral(scores.accuracy[distilled], 2)}: "
         f"that the network is {sure} sure than right there {seen}, {gap.points()}.",
         number,
     )

@@ -14,11 +14,11 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.mass import knees
 from kdanalysis.analyzers.teacher.modality import PEAK
 from kdanalysis.analyzers.teacher.reliability import BINS, calibration_error, sums_by_confidence
+from kdanalysis.analyzers.teacher.suppression import digits
 from kdanalysis.core.largest import ranked as by_rank
 from kdanalysis.core.largest import top
 from kdanalysis.core.partition import AutoK
 from kdanalysis.core.vocabulary import VOCABULARY
-from kdanalysis.core.wording import numeral
 
 MODES = ("modes_mean", "several_peaks")
 TOP = 5  # p_other is the mass outside the TOP most probable classes
@@ -223,9 +223,7 @@ def card_reading(card: pd.DataFrame) -> Reading:
     )
     told = "The teacher's predictive distribution, by temperature."
     if "p_other_mean" in rows and len(rows):
-        rest = ", ".join(
-            f"{numeral(p, 2)} at T = {t:g}" for t, p in (1 - rows.confidence_mean).items()
-        )
+        rest = ", ".join(f"{digits(p)} at T = {t:g}" for t, p in (1 - rows.confidence_mean).items())
         told = f"What the teacher leaves to the classes after its first, on average: {rest}."
     return Reading(told, number)
 

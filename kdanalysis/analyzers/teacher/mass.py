@@ -92,9 +92,9 @@ def mass_reading(table: pd.DataFrame) -> Reading:
     right where the interval of the last T lies beyond that of the first.
     """
     found, mass = knee_by_temperature(table), table.set_index(["temperature", "k"])["mean"]
-    number = "; ".join(f"T = {t:g}: k = {k} holds {mass[(t, k)]:.2f}" for t, k in found.items())
+    number = "; ".join(f"T = {t:g}: k = {k:,} holds {mass[(t, k)]:.2f}" for t, k in found.items())
     ends = {t: knee_ends(rows) for t, rows in table.groupby("temperature")}
-    listed = ", ".join(f"{k}{_ends_told(*ends[t])} at T = {t:g}" for t, k in found.items())
+    listed = ", ".join(f"{k:,}{_ends_told(*ends[t])} at T = {t:g}" for t, k in found.items())
     if len(found) < 2:
         return Reading(f"The knee of the top-k mass lies at k = {listed}.", number)
     first, last = min(ends), max(ends)
@@ -126,7 +126,7 @@ def knee_ends(rows: pd.DataFrame) -> tuple[int, int]:
 
 
 def _ends_told(low: int, high: int) -> str:
-    return f" ({low} to {high})" if low < high else " (interval unknown)" if not high else ""
+    return f" ({low:,} to {high:,})" if low < high else " (interval unknown)" if not high else ""
 
 
 def knee_by_temperature(table: pd.DataFrame) -> dict[float, int]:
@@ -169,7 +169,7 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     for temperature, rows in table.groupby("temperature"):
         rows, colour, knee = rows.sort_values("k"), colours[temperature], found[temperature]
         most = rows[rows["mean"] >= MOST].iloc[0]
-        label = f"T = {temperature:g}: k = {knee}, {most.k:.0f}"
+        label = f"T = {temperature:g}: k = {knee:,} and {most.k:,.0f}"
         banded_line(ax, rows.k, rows["mean"], rows.q25, rows.q75, colour, label=label)
         ring = {"marker": "o", "markersize": 7, "markerfacecolor": "none", "markeredgewidth": 1.6}
         ax.plot([knee], rows["mean"][rows.k == knee], color=colour, linestyle="none", **ring)

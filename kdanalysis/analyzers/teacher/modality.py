@@ -161,16 +161,16 @@ def modality_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     whole, rows = check_table(table), by_class(table)
     at = f"T = {numeral(whole.temperature)}"
     several = share_of(1 - whole.peaks_1, whole.n)
-    quartiles = f"{whole.modes_q25:.2f} / {whole.modes_median:.2f} / {whole.modes_q75:.2f}"
+    low, middle, high = (numeral(whole[f"modes_{name}"]) for name in ("q25", "median", "q75"))
     number = (
-        f"{several} of samples with two peaks or more, exp(entropy) {quartiles} (quartiles) at "
-        f"{at}; GDKD-auto would choose k = {whole.auto_k:.1f} at T = "
+        f"{several} of samples with two peaks or more, exp(entropy) {low} / {middle} / {high} "
+        f"(quartiles) at {at}; GDKD-auto would choose k = {whole.auto_k:.1f} at T = "
         f"{whole.auto_k_temperature:g}, cap {whole.auto_k_cap:.0f}"
     )
     told = (
         f"At {at}, of the ladder that with the least NLL, {several} of the samples have two peaks "
         f"or more (p of at least a tenth of the largest), and half of them weigh as much as "
-        f"{whole.modes_q25:.2f} to {whole.modes_q75:.2f} equal classes."
+        f"{low} to {high} equal classes."
     )
     seen, rest = chance_spread(rows.several.to_numpy(), rows.n.to_numpy())
     claim = f"Whether that share differs by class: {seen}"

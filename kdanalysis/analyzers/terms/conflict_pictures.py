@@ -5,7 +5,7 @@ import pandas as pd
 
 from kdanalysis.analyzers.terms.conflict import GradientConflict, over_steps, with_ce
 from kdanalysis.core.wording import counted
-from kdanalysis.draw.axes import time_axis
+from kdanalysis.draw.axes import cosine_limits, time_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, new_panels, side_legend, styled
 from kdanalysis.draw.marks import cosine_map, line_look
@@ -118,7 +118,7 @@ def conflict_over_training(
     time_axis(ax, rows.step)
     ax.set_xlabel("training step" + state_left_out(table))
     ax.set_ylabel(BAR + samples)
-    ax.set_ylim(-1.03, 1.03)
+    ax.set_ylim(*cosine_limits(rows.cosine))
     side_legend(ax)
     return ax
 
@@ -134,4 +134,4 @@ def conflict_by_run(table: pd.DataFrame) -> Figure:
     if "ce" not in {*rows.term_a, *rows.term_b}:
         lowest = rows.groupby("pair").cosine.mean().nsmallest(MOST_PANELS).index
         rows = rows[rows.pair.isin(lowest)]
-    return lines_by_run(rows, "cosine", "pair", "mean cosine", limits=(-1.03, 1.03))
+    return lines_by_run(rows, "cosine", "pair", "mean cosine", limits=cosine_limits(rows.cosine))

@@ -14,7 +14,7 @@ from kdanalysis.analyzers.terms.direction_reading import (
     times,
 )
 from kdanalysis.core.wording import counted
-from kdanalysis.draw.axes import round_ticks, time_axis
+from kdanalysis.draw.axes import cosine_limits, round_ticks, time_axis
 from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import DASHES, FAINT, GREY, loss_colours
 from kdanalysis.draw.look import (
@@ -122,7 +122,7 @@ def direction_over_training(table: pd.DataFrame, teacher: str = "all") -> Figure
         bottom.plot(part.step, part.multiplier.where(part.multiplier > 0), **look)
     top.axhline(0, color=GREY, linewidth=1, zorder=0)
     bottom.axhline(1, color=GREY, linewidth=1, zorder=0)
-    top.set_ylim(-1.03, 1.03)
+    top.set_ylim(*cosine_limits(rows.cosine))
     plain_log(bottom)
     top.set_ylabel(f"cosine to {first}", parse_math=False)
     bottom.set_ylabel(f"norm over that\nof {first}", parse_math=False)
@@ -151,7 +151,7 @@ def direction_by_run(table: pd.DataFrame) -> Figure:
     """Cosine to the first loss, by sample; of ``LossDirection`` with a column run."""
     rows = _against_first_of_runs(table)
     label = f"mean cosine to {table.loss_a.iloc[0]}"
-    return lines_by_run(rows, "cosine", "loss_b", label, limits=(-1.03, 1.03))
+    return lines_by_run(rows, "cosine", "loss_b", label, limits=cosine_limits(rows.cosine))
 
 
 def multiplier_by_run(table: pd.DataFrame) -> Figure:

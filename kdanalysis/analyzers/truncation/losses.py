@@ -23,10 +23,10 @@ from kdanalysis.analyzers.truncation.direction import (
     summed_up,
     tally,
 )
-from kdanalysis.analyzers.truncation.part import KS
+from kdanalysis.analyzers.truncation.part import KS, LOOKS
 from kdanalysis.core.wording import counted, numeral
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.colours import GREY
+from kdanalysis.draw.colours import CYCLE, GREY, OLIVE, WINE
 from kdanalysis.draw.look import NARROW, Figure, new_panels, plain_log, top_legend
 from kdanalysis.draw.marks import banded_line, line_look
 from kdanalysis.draw.tables import require, state_left_out
@@ -178,6 +178,8 @@ def losses_over_k(table: pd.DataFrame) -> Figure:
     require(table, "quantity", "loss", "k", "q25", "q75", number="median")
     ks = sorted(table.k[table.k > 0].unique().tolist()) or [1]
     floor = floor_of(table)
+    conventions = {look["color"] for look in LOOKS.values()}  # have theirs on the same page
+    hues = [hue for hue in (*CYCLE, OLIVE, WINE) if hue not in (*conventions, GREY)]
     figure, axes = new_panels(2, 1, figsize=(NARROW, 4.8), sharex=True)
     for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
         ax.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
@@ -187,7 +189,7 @@ def losses_over_k(table: pd.DataFrame) -> Figure:
                 line = pd.concat([line.assign(k=k) for k in (ks[0], ks[-1])])
             line = line.sort_values("k")
             low, middle, high = quartiles_drawn(line, quantity, floor)
-            look = line_look(place, len(line))
+            look = line_look(place, len(line)) | {"color": hues[place % len(hues)]}
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         ax.set_ylabel(label)
         log_axis(ax, ks, "{x:.0f}")

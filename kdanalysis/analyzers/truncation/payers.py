@@ -21,7 +21,6 @@ from kdanalysis.analyzers.truncation.part import (
     share_with_ends,
 )
 from kdanalysis.core.truncation.algebra import CONVENTIONS
-from kdanalysis.core.wording import counted
 from kdanalysis.draw.colours import FAINT
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend, slant_ticks
 from kdanalysis.draw.tables import state_left_out
@@ -163,11 +162,10 @@ def payers_reading(table: pd.DataFrame) -> Reading:
             f"more of their gradient: {share_with_ends(low)} at {low.group} nats, "
             f"{share_with_ends(high)} at {high.group}"
         )
+    drawn = rows[(rows.convention == "bucket") & (rows.n >= FEW)]
     number = "; ".join(
-        f"{kind} {group}: {share_with_ends(row)} of {counted(int(row.n), 'row')}"
-        for (kind, group), row in rows[rows.convention == "bucket"]
-        .set_index(["kind", "group"])
-        .iterrows()
+        f"{kind} " + ", ".join(f"{row.group}: {percent(row.share)}" for row in part.itertuples())
+        for kind, part in drawn.groupby("kind", sort=False)
     )
     head = f'T = {temperature:g}, K = {k}, "bucket", L1 lost: '
     return Reading(f'{claim} (K = {k}, "bucket", L1); {heaviest}.', head + number)

@@ -250,7 +250,12 @@ def test_students_are_compared_map_by_map():
     assert text.startswith(
         "Closer to its teacher than kd is dkd: seen in centred logits (0.43 against 0.86), softmax"
     )
-    assert ", cannot be tested here in correlation (0.05 against 0.1). One student each" in text
+    apart = (
+        "Not to be compared by one student each: correlation (rms kd 0.1, dkd 0.05). One student"
+    )
+    assert f"(0.0043 against 0.0086). {apart}" in text
+    more = students_reading(tables | {"gdkd": table(scale=0.2)}).sentence
+    assert (more.count("correlation"), more.count("cannot be tested here")) == (1, 1)
     swapped = students_reading({"kd": tables["dkd"], "dkd": tables["kd"]}).sentence
     assert (
         "kd is dkd: the opposite is seen in centred logits (0.86 against 0.43), soft"

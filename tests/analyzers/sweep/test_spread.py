@@ -97,9 +97,10 @@ def example(falling: bool = True, sizes: dict[str, int] = GROUPS) -> pd.DataFram
         for k in (1, 2, 5, 10)
         for place, (group, n) in enumerate(sizes.items())
     ]
-    names = ["temperature", "quantity", "k", "confidence", "median", "n"]
+    names = ["temperature", "quantity", "k", "confidence", "mean", "n"]
     frame = pd.DataFrame(rows, columns=names)
-    return frame.assign(q25=frame["median"] - 0.1, q75=frame["median"] + 0.1, non_finite=0)
+    quartiles = {"q25": frame["mean"] - 0.1, "median": frame["mean"], "q75": frame["mean"] + 0.1}
+    return frame.assign(**quartiles, non_finite=0)
 
 
 def test_curves_are_the_medians_of_the_groups():
@@ -125,9 +126,20 @@ def test_curves_are_the_medians_of_the_groups():
 def test_a_k_whose_share_is_always_0_is_named_not_drawn():
     frame = example()
     gone = (frame.k == 10) & (frame.quantity == "share_low_other")
-    figure = spread_over_k(frame.assign(median=frame["median"].where(~gone, 0.0)))
+    figure = spread_over_k(frame.assign(mean=frame["mean"].where(~gone, 0.0)))
     assert all(lines(ax)["below 0.5 (n = 40)"][0] == [1, 2, 5] for ax in figure.axes)
     assert "without k = 10, where low_other is always 0" in figure.axes[-1].get_xlabel()
+
+
+def test_of_samples_the_k_is_left_out_at_which_one_class_is_left():
+    spread = SweepSpread(C, (4,), (1, 3, C - 1), WEIGHTS, edges=(0.5, 0.9))
+    spread.update(STUDENT, TEACHER)
+    frame = spread.table()
+    binned = frame[(frame.k == C - 1) & (frame.quantity == "share_low_other")]["median"]
+    assert (binned > 0).all()  # of zeros, inside their bin
+    figure = spread_over_k(frame)
+    assert all(ks == [1, 3] for ax in figure.axes for ks, _ in lines(ax).values())
+    assert f"without k = {C - 1}, where low_other is always 0" in figure.axes[-1].get_xlabel()
 
 
 def test_a_small_group_is_named_not_drawn():
@@ -163,7 +175,7 @@ def test_a_temperature_that_is_not_there_is_refused():
 
 
 def test_samples_without_a_gradient_are_not_drawn():
-    frame = example().assign(median=0.0)
+    frame = example().assign(mean=0.0)
     for draw in (spread_over_k, spread_reading):
         with pytest.raises(ValueError, match="no sample has a gradient of low_other"):
             draw(frame)

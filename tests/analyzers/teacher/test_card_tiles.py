@@ -2,8 +2,9 @@
 
 import pandas as pd
 import pytest
+import torch
 
-from kdanalysis.analyzers.teacher.card import card_reading
+from kdanalysis.analyzers.teacher.card import TeacherDistribution, card_reading
 from kdanalysis.analyzers.teacher.card_tiles import card_tiles, wide_card
 
 NAN = float("nan")
@@ -60,3 +61,9 @@ def test_the_wide_card_has_a_column_for_each_temperature():
 def test_the_reading_says_how_many_samples_are_left_out(count, number):
     card = CARD.assign(value=CARD.value.where(CARD.quantity != "non_finite", count))
     assert card_reading(card).number == number
+
+
+def test_what_is_left_of_a_flat_teacher_is_not_rounded_to_all():
+    card = TeacherDistribution(3000, (1,))
+    card.update(torch.linspace(0, 0.1, 6000).view(2, 3000))
+    assert card_reading(card.table()).sentence.endswith("on average: 0.9997 at T = 1.")

@@ -1,9 +1,12 @@
 """Top-k mass agrees with numpy's sorted sums and quartiles; the picture and reading are its."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from kdanalysis.analyzers.teacher.mass import (
     BINS,
@@ -88,7 +91,7 @@ def test_curves_bands_and_knees_are_the_tables(classes):
         assert x == rows.k.tolist()
         assert y == pytest.approx(rows["mean"].tolist())
         most = int((rows["mean"] < 0.95).sum()) + 1
-        assert label.endswith(f"k = {knee(rows)}, {most}")
+        assert label.endswith(f"k = {knee(rows)} and {most}")
         (square,) = [s for s in ax.lines if s.get_marker() == "s" and s.get_xdata()[0] == most][:1]
         assert square.get_ydata()[0] == rows["mean"].iloc[most - 1]
     rings = [line for line in ax.lines if line.get_marker() == "o"]
@@ -123,4 +126,19 @@ def test_sentence_follows_the_table():
     assert "cannot be tested here: k = 2 (interval unknown)" in unknown
     alone = mass_reading(few.query("temperature == 1")).sentence
     assert alone.endswith("lies at k = 2 (1 to 2) at T = 1.")
+    of_many = mass_reading(example(8000, (0.2, 0.1)))
+    assert of_many.sentence.endswith(
+        "k = 2,626 (1 to 4,256) at T = 1, 2,792 (1 to 5,582) at T = 4."
+    )
+    assert of_many.number == "T = 1: k = 2,626 holds 0.41; T = 4: k = 2,792 holds 0.39"
     assert mass_reading(example()).number == "T = 1: k = 2 holds 0.94; T = 4: k = 3 holds 0.63"
+
+
+@pytest.mark.parametrize("classes", [1300, 8000])
+def test_numbers_of_k_do_not_touch_beside_the_legend(classes):
+    ax = mass_by_k(example(classes))
+    canvas = FigureCanvasAgg(ax.figure)
+    canvas.draw()
+    boxes = [text.get_window_extent(canvas.get_renderer()) for text in ax.get_xticklabels()]
+    assert len(boxes) >= 5
+    assert all(left.x1 + 2 < right.x0 for left, right in pairwise(boxes))

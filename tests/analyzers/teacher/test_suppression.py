@@ -157,7 +157,7 @@ def test_teachers_are_curves_of_one_figure():
         n: np.cov(x, fweights=rows[n]["count"]) / rows[n].n.iloc[0] for n, x in middles.items()
     }
     gap = rows["small"]["mean"].iloc[0] - rows["wide $net$"]["mean"].iloc[0]
-    assert f"as teacher than with small is seen: by {gap:.2g} ± 0." in sentence
+    assert f"as teacher than with small is seen: by {gap:.3g} ± 0." in sentence
     half = float(sentence.rpartition(" ± ")[2].partition(". ")[0])
     assert half == pytest.approx(1.96 * np.sqrt(sum(errors.values())), rel=0.05)
     again = suppression_reading(

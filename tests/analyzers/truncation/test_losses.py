@@ -11,6 +11,7 @@ from kdanalysis.analyzers.truncation.losses import (
     losses_reading,
     with_each_k,
 )
+from kdanalysis.analyzers.truncation.part import LOOKS
 from tests.analyzers.readback import lines, smallest_font, smallest_letters_on_a_page
 from tests.analyzers.truncation.rows import KS, N, fed, pair, plain
 
@@ -121,5 +122,8 @@ def test_lines_are_the_medians_and_a_loss_without_k_is_level():
     assert cosine["near"] == ([8, 64], [0.9, 0.9])
     assert ratio["far"] == ([8, 64], [3.0, 3.0])
     assert cosine["kd"] == ([8, 64], [1.0, 1.0])
+    hues = {line.get_color() for line in figure.axes[0].lines}
+    assert len(hues) == 4  # with the dashed line of full KD
+    assert not hues & {look["color"] for look in LOOKS.values()}  # of conventions
     assert smallest_font(figure) >= 9
     assert smallest_letters_on_a_page(figure) >= 9.5

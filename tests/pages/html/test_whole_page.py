@@ -163,6 +163,17 @@ def test_the_loss_as_text_is_read_by_kd_and_compares_to_the_same_numbers(opened,
         assert (numbers["share_ce"] > 0.01) == (ce > 0)
 
 
+def test_the_explorers_table_has_room_for_long_names(opened):
+    found = opened.run("""(() => {
+      for (const cell of document.querySelectorAll(".explorer .numbers tbody th"))
+        cell.append(" weights 1/1/8");
+      const box = document.querySelector(".explorer .scroll");
+      return [box.scrollWidth - box.clientWidth, document.querySelector(".live svg").clientWidth];
+    })()""")
+    assert found[0] <= 0
+    assert found[1] >= 260
+
+
 def test_keys_move_a_slider_and_the_numbers_with_it(opened):
     before = move(opened, 3, 2.0)
     opened.run("document.querySelector('.explorer input[name=k]').focus()")
