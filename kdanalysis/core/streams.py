@@ -174,7 +174,7 @@ class Bins:
         known = values.eq(values).to(counts).expand_as(place)
         counts.view(-1).scatter_add_(0, flat, known.flatten())
         if moments:
-            added = above = (values - self._edge(own)).nan_to_num_(0.0, 0.0, 0.0).expand_as(place)
+            added = above = (values - self._edge(own)).expand_as(place)
         for sums in moments:
             sums.view(-1).scatter_add_(0, flat, added.flatten().to(sums))
             added = added * above
@@ -213,7 +213,7 @@ class Bins:
         value = self.low + self.width * (place - 1 + inside)
         if moments:
             mean, *square = (sums.gather(-1, place) / here for sums in moments)
-            reach = torch.minimum(mean, self.width - mean).clamp(min=0)
+            reach = torch.minimum(mean, self.width - mean)
             for one in square:
                 reach = torch.minimum(reach, (3 * (one - mean.square()).clamp(min=0)).sqrt())
             reach = reach.where(reach > ROUNDING * self.width, 0.0)

@@ -182,13 +182,9 @@ def explorer_of(
 
 
 def explored(sources: Mapping[str, Source]) -> dict[str, Source]:
-    """Return the sources that have the logits of both sides, of two classes or more."""
+    """Return the sources that have the logits of both sides."""
     both = {"student_logits", "teacher_logits"}
-    return {
-        name: source
-        for name, source in sources.items()
-        if source.info.num_classes > 1 and both <= {*source.columns()}
-    }
+    return {name: source for name, source in sources.items() if both <= {*source.columns()}}
 
 
 def gram_of(

@@ -58,7 +58,8 @@ def joined(first: Place | None, second: Table, key: str | None) -> tuple[Table, 
         key: the name of its ids; None where it has none.
 
     Raises:
-        ValueError: ids that one file has and the other lacks, or that stand in a file twice.
+        ValueError: ids that one file has and the other lacks, or that stand in a file twice where
+            the order of the two differs.
     """
     if first is None or key is None:
         without = [

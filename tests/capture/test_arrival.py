@@ -160,6 +160,13 @@ def test_a_warm_up_of_zero_is_zero():
     assert term_ramps(LOSS, closed, 0.0, *sides) == pytest.approx({"ce": 1.0, "kd": 0.0})
 
 
+def test_a_term_without_gradient_is_said_to_be_warmed_up_as_the_loss_is():
+    x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sides = x, x, torch.arange(5)  # the student gives its teacher's logits
+    closed = LOSS.gradients(*sides, ramp=0.5)
+    assert term_ramps(LOSS, closed, 0.5, *sides) == pytest.approx({"ce": 1.0, "kd": 0.5})
+
+
 def choose(path) -> None:
     """A step whose loss is computed from every other row, chosen once more for the recorder."""
     training, (x, y, _) = Training(), next(batches(1))

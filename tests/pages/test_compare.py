@@ -142,6 +142,8 @@ def test_without_matching_no_weight_is_shown(write):
     assert "weight" not in shown.tables["losses"]
     assert "weight" not in shown.tables["magnitude"]
     assert shown.sections[0].number == ""
+    (magnitude,) = (one for one in shown.sections if one.name == "magnitude")
+    assert "brought to" not in magnitude.text + "".join(x.caption for x in magnitude.figures)
 
 
 def test_a_run_is_drawn_over_its_steps(make_run):

@@ -80,3 +80,13 @@ def test_without_ids_rows_are_taken_in_their_order_and_it_is_said(tmp_path, ours
     np.testing.assert_array_equal(batch["student_logits"], LOGITS[1])
     assert logits.order.startswith(order)
     assert load_logits(teacher).order == ""
+
+
+def test_files_with_the_same_ids_in_the_same_order_are_read_as_they_are(tmp_path):
+    twice = np.where(np.arange(N) == 0, IDS[1], IDS)  # which of the two it is, the order says
+    teacher = save(tmp_path / "t.npz", logits=LOGITS[0], sample_id=twice)
+    student = save(tmp_path / "s.npz", student=LOGITS[1], sample_id=twice)
+    logits = load_logits(teacher, student=student)
+    (batch,) = logits.batches(N, ["student_logits"])
+    np.testing.assert_array_equal(batch["student_logits"], LOGITS[1])
+    assert logits.order == "rows of s.npz joined by sample_id"

@@ -292,6 +292,8 @@ def test_the_fingerprint_tells_experiments_apart(experiment, whole):
     for other in others:
         assert other.fingerprint() != experiment.fingerprint()
     assert replace(experiment).fingerprint() == experiment.fingerprint()
+    uncropped = replace(experiment, settings=replace(QUICK, crops=False))
+    assert replace(uncropped, cache=whole[0]).fingerprint() != uncropped.fingerprint()
     given = replace(experiment, teacher=teacher)
     assert replace(given, teacher_epochs=2).fingerprint() == given.fingerprint()  # trained already
 

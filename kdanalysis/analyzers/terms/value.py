@@ -1,6 +1,5 @@
 """Values by step: what every term of the losses comes to, and how the student's logits grow."""
 
-from math import isnan
 from typing import Any
 
 import pandas as pd
@@ -96,31 +95,27 @@ def value_reading(table: pd.DataFrame) -> Reading:
     entropy and scale of its logits at both ends.
     """
     require(table, "loss", "term", "step", "value", "std", "n", *STUDENT, number="value")
-    table = table[table.n > 0]
+    table = table[table.n > 0]  # no target may serve a loss at a step
     first, last = (table[table.step == step] for step in (table.step.min(), table.step.max()))
     number = ", ".join(
         f"{name.replace('_', ' ')} {numeral(first[name].iloc[0])} to {numeral(last[name].iloc[0])}"
         for name in STUDENT
     )
-    count = table.groupby("loss", sort=False).term.nunique()
+    ends = first.merge(last, on=["loss", "term"])
+    count = ends.groupby("loss", sort=False).term.nunique()
     single = list(count.index[count == 1]) or list(count.index)
     claims = []
-    for loss in single:
-        for a, b in zip(
-            first[first.loss == loss].itertuples(),
-            last[last.loss == loss].itertuples(),
-            strict=True,
-        ):
-            if isnan(a.value) or isnan(b.value):  # of a loss that no target serves
-                continue
-            fall = difference_of_means(a.value, a.std, a.n, b.value, b.std, b.n)
-            claims.append(
-                f"{b.term}: {fall.verdict} ({numeral(a.value)} to {numeral(b.value)}, "
-                f"{fall.negated.text('+.2g')})"
-            )
+    for row in ends[ends.loss.isin(single)].itertuples():
+        a, b = (row.value_x, row.std_x, row.n_x), (row.value_y, row.std_y, row.n_y)
+        fall = difference_of_means(*a, *b)
+        claims.append(
+            f"{row.term}: {fall.verdict} ({numeral(a[0])} to {numeral(b[0])}, "
+            f"{fall.negated.text('+.2g')})"
+        )
     if table.step.nunique() < 2:
-        known = last[last.value.notna()].itertuples()
-        listed = ", ".join(f"{row.loss}: {row.term} {numeral(row.value)}" for row in known)
+        listed = ", ".join(
+            f"{row.loss}: {row.term} {numeral(row.value)}" for row in last.itertuples()
+        )
         return Reading(f"Values in nats: {listed}.", number)
     steps = f"step {table.step.min():,} to {table.step.max():,}"
     return Reading(f"A fall of the value from {steps}: {'; '.join(claims)}.", number)

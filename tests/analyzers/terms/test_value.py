@@ -93,6 +93,17 @@ def test_the_sentence_says_whether_values_fall():
     assert single.startswith("Values in nats: ce: ce 2, dkd: tckd 2")
 
 
+def test_the_sentence_is_of_the_steps_and_losses_that_have_samples():
+    whole = value_reading(example(1.0))
+    nothing = example(1.0).query("step == 9").assign(step=12, value=np.nan, std=np.nan, n=0)
+    assert value_reading(pd.concat([example(1.0), nothing])) == whole
+    kd = example(1.0).query("loss == 'ce'").assign(loss="kd", term="kd")
+    served = example(1.0).assign(n=[0, 100, 100, 100, 100, 100])  # of ce, only the last step
+    found = value_reading(pd.concat([kd, served])).sentence
+    assert found == whole.sentence.replace("ce:", "kd:")
+    assert "ce" not in value_reading(served.query("step == 0")).sentence
+
+
 def test_lines_are_the_tables_a_panel_a_loss_and_the_student_last():
     figure = value_over_training(example(1.0))
     ce, dkd, student = figure.axes
