@@ -8,13 +8,11 @@ every sum over U follows from those of q and q^2, in one pass over the student's
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.special import entr
 
-from kdanalysis.core.largest import largest
 from kdanalysis.core.truncation.algebra import Known, Rows, factors_of, overlap_of
 
 ROUNDING = 1e-12  # of a log-probability
@@ -47,8 +45,7 @@ def rows_completed(
         ks: every K, ascending; each row knows at least the largest.
         temperature: T.
     """
-    theirs = largest(student, ks[-1])
-    about = _unknown(student, theirs[:, 0].contiguous(), ids, temperature)
+    theirs, about = _unknown(student, ids, ks[-1], temperature)
     whole = torch.cat((inside, tail.unsqueeze(-1)), -1).logsumexp(-1)
     there, of_q = ids >= 0, about.logsumexp.unsqueeze(-1)
     log_q = student.gather(-1, ids.clamp(min=0)).double() / temperature - of_q
@@ -73,13 +70,17 @@ def rows_completed(
     return Rows(None, None, shared, top, tails, entropy, factors, gaps), about
 
 
-def _unknown(student: Tensor, best: Tensor, ids: Tensor, temperature: float | int) -> Unknown:
+def _unknown(
+    student: Tensor, ids: Tensor, k: int, temperature: float | int
+) -> tuple[Int[Tensor, "n k"], Unknown]:
+    """Return the student's k largest classes too, found while a row is in the cache."""
     from kdanalysis.core.truncation import loops  # numba takes a while to load
 
     found = torch.empty(len(student), len(Unknown._fields), dtype=torch.float64)
-    arrays = (x.contiguous().numpy() for x in (student, best, ids))
-    loops.beside(*arrays, 1 / temperature, np.empty(student.shape[1]), found.numpy())
-    return Unknown(*found.unbind(-1))
+    theirs = torch.zeros(len(student), k, dtype=torch.long)
+    arrays = (student.contiguous().numpy(), ids.contiguous().numpy())
+    loops.beside(*arrays, 1 / temperature, theirs.numpy(), found.numpy())
+    return theirs, Unknown(*found.unbind(-1))
 
 
 def _summands(p: Tensor, q: Tensor, u: Tensor) -> Float[Tensor, "s n m"]:
