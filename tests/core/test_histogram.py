@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdanalysis.core.streams import Bins
+from kdanalysis.core.bins import Bins
 
 BINS = Bins(-2.0, 2.0, 40)
 
