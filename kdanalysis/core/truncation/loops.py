@@ -7,9 +7,8 @@ from typing import no_type_check
 
 import numpy as np
 
-from kdanalysis.core.peaks import blocks_of, fill_largest
 from kdanalysis.core.softened import LEAST, reordered
-from kdanalysis.core.sweep.elementary import exact, exp, summed, widest
+from kdanalysis.core.sweep.elementary import exact, exp, widest
 from kdanalysis.core.truncation.distances import BLOCK, CELLS, distances
 
 SUMS = 9  # p, e, q, pp, pe, ee, pq, qq, h of a group of classes; see ``algebra.Group``
@@ -116,56 +115,6 @@ def collect(student, teacher, best, chosen, ks, inverse, p, q, top, tail, entrop
         entropy[i] = np.log(norm_p) - along
         fill_factors(top[0, i], top[1, i], tail[i, 0], tail[i, 2], ks, factors[i])
         distances(one, other, factors[i], sums, cells, flags, listed, apart[i])
-
-
-@no_type_check
-@summed
-def moments(logits, peak, inverse, kept):
-    """Sums over the kept classes of x = exp((logit - peak) / T), of its square, and of x log x.
-
-    Where a logit is not finite, the last one is not.
-    """
-    widest()
-    total, square, along = 0.0, 0.0, 0.0
-    for j in range(len(logits)):
-        z = (np.float64(logits[j]) - peak) * inverse
-        x = exp(max(z, LEAST)) if kept[j] else 0.0
-        total += x
-        square += x * x
-        along += x * z
-    return total, square, along
-
-
-@no_type_check
-@exact
-def beside(logits, ids, inverse, theirs, found):
-    """Fill in what is to be known of every row's softmax(logits / T) beside some of its classes.
-
-    Args:
-        logits: (n, c).
-        ids: classes (n, m), below 0 where there is none.
-        inverse: 1 / T.
-        theirs: 0 (n, k); filled in with the classes of the largest logits, in that order.
-        found: logsumexp of all logits / T, then over the other classes the sums of q, q^2 and
-            q log q (n, 4); filled in.
-    """
-    k, kept = theirs.shape[1], np.ones(logits.shape[1], np.uint8)
-    peaks, best = np.empty(blocks_of(logits.shape[1], k), logits.dtype), np.empty(k, logits.dtype)
-    for i in range(len(logits)):
-        fill_largest(logits[i], peaks, best, theirs[i])
-        peak, total = np.float64(logits[i, theirs[i, 0]]), 0.0
-        for j in ids[i]:
-            if j >= 0:
-                total += exp(max((np.float64(logits[i, j]) - peak) * inverse, LEAST))
-                kept[j] = 0
-        mass, square, along = moments(logits[i], peak, inverse, kept)
-        for j in ids[i]:
-            if j >= 0:
-                kept[j] = 1
-        total += mass
-        log_total = np.log(total)
-        found[i, 0], found[i, 1] = peak * inverse + log_total, mass / total
-        found[i, 2], found[i, 3] = square / total / total, (along - log_total * mass) / total
 
 
 @no_type_check
