@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
-from kdanalysis.core.streams import Bins
+from kdanalysis.core.bins import Bins
 
 
 class ByStep(Analyzer):

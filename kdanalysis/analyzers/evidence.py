@@ -72,8 +72,8 @@ class Interval(NamedTuple):
     def text(self, spec: str = ".3f", scale: float | int = 1, unit: str = "") -> str:
         """Write the estimate and half of its interval, times a scale, to the same decimals.
 
-        No half that is above 0 is written as 0 (``.2f``), and none to more than two digits
-        (``.3g``), behind which the estimate has none.
+        No half that is more than rounding is written as 0 (``.2f``), and none to more than two
+        digits after the point (``.3g``).
         """
         if not isfinite(self.half):
             why = " (interval unknown)" if isfinite(self.value) else ""
@@ -128,16 +128,21 @@ def written(value: Real, spec: str) -> str:
 
 
 def matched(spec: str, value: float, half: float) -> tuple[str, str]:
-    """Return how an estimate and half of its interval are written, where ``spec`` would have it."""
+    """Return how an estimate and half of its interval are written, where ``spec`` would have it.
+
+    As ``spec`` says where half is 0, or so small that it is rounding.
+    """
     sign, digits, kind = spec.partition(".")[0], int(spec[-2]), spec[-1]
     if not half > 0 or not isfinite(value):
         return spec, spec
     last = floor(log10(half))  # decimal place of the first digit
     if kind == "g":
-        first = floor(log10(abs(value))) if value else last
+        first, decimals = floor(log10(abs(value))) if value else last, 1 - last
+        if 0 <= decimals <= digits + 1 - first:
+            return (f"{sign},.{decimals}f",) * 2
         return f"{sign}.{min(max(first - last + 2, 1), max(digits, 3))}g", f"{sign}.2g"
-    if not round(half, digits):
-        digits = min(-last, digits + 2)
+    if not round(half, digits) and round(half, digits + 2):
+        digits = -last
     return (f"{sign}.{digits}f",) * 2
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kdanalysis.core.streams import Bins
+from kdanalysis.core.bins import Bins
 
 COUNTS = ("n", "rows", "related", "no_gradient", "no_relation", "non_finite")
 

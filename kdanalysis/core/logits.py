@@ -36,7 +36,7 @@ def check_logits(name: str, values: Float[Tensor, "n c"], instead: str) -> None:
             of their logarithms to base 2 or 10.
     """
     _refuse_base(name, values[:ROWS_TO_LOOK])
-    if _is_negative(values[:ROWS_TO_LOOK]) or _is_negative(values):
+    if any(_is_negative(values[:rows]) for rows in (1, ROWS_TO_LOOK, len(values))):
         return
     rows = values[_telling(values)[1]].double()
     if not len(rows):
@@ -82,7 +82,7 @@ def check_dense(name: str, values: Tensor, floats: bool = True) -> None:
 
 def _refuse_base(name: str, values: Float[Tensor, "n c"]) -> None:
     """Refuse logarithms of probabilities to another base than e, of more than one row."""
-    if not values.numel() or values.amax() > 0:
+    if not values.numel() or values[0].amax() > 0 or values.amax() > 0:
         return
     rows = values[_telling(values)[1]].double()
     rows = rows[rows.amax(-1) < 0]  # less their largest, logits have 0 there, whatever the base

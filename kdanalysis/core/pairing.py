@@ -107,12 +107,13 @@ def _renamed(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
 
     Of two classes the second one follows from the first: so is told a side that is mostly wrong.
     """
+    before = _same(one[1::2], other[1::2])
+    if int((~before[0]).sum()) <= SURE**2:  # too few rows for more to agree beyond doubt
+        return None
     names_of = _matched(one[::2, 0].tolist(), other[::2, 0].tolist())
     plain, other = one[1::2], other[1::2]
     named = torch.tensor([[names_of.get(c, UNKNOWN) for c in row] for row in plain.tolist()])
-    if not len(named):
-        return None
-    hits, before, chance = _same(named, other), _same(plain, other), _chance(named, other)
+    hits, chance = _same(named, other), _chance(named, other)
     for rank, errors in zip(range(len(hits)), (SURE, LIKELY), strict=False):
         expected = len(other) * chance[rank]
         beyond = float(hits[rank].sum()) - expected > errors * max(expected, 1.0) ** 0.5

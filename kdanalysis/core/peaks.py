@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.core.softened import reordered
-from kdanalysis.core.sweep.elementary import bits_of, exact, inlined, widest
+from kdanalysis.core.sweep.elementary import bits_of, exact, inlined, larger, widest
 
 BLOCK = 32  # classes
 FEW = 2**13  # logits to be looked at in search of a sample's k largest
@@ -26,19 +26,10 @@ TAKEN = -(2**63)  # below every key
 
 def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
     """Return the k classes of the largest logits, in that order, of equal ones the first."""
-    found = torch.empty(len(logits), k, dtype=torch.long)
-    rows, blocks = logits.detach().contiguous().numpy(), logits.shape[1] // BLOCK
-    if rows.dtype == np.float32 and k * rows.shape[1] <= FEW:
-        _successively(rows, found.numpy())
-        return found
-    blocks = blocks if blocks > k else 0
-    peaks = np.empty((len(rows), blocks), rows.dtype)
-    least = np.full(len(rows), -np.inf, rows.dtype)
-    if blocks:
-        _fill_peaks(rows, peaks)
-        # k classes reach the least of the k largest peaks, each in a block of its own
-        least = np.partition(peaks, blocks - k)[:, blocks - k]
-    _largest(rows, peaks, least, found.numpy())
+    found = torch.zeros(len(logits), k, dtype=torch.long)
+    rows = logits.detach().contiguous().numpy()
+    few = rows.dtype == np.float32 and k * rows.shape[1] <= FEW
+    (_successively if few else _largest)(rows, found.numpy())
     return found
 
 
@@ -80,13 +71,6 @@ def _most_of(keys):
 
 
 @no_type_check
-@exact
-def _fill_peaks(logits, peaks):
-    for i in range(len(logits)):
-        peaks_of(logits[i], peaks[i], peaks.shape[1])
-
-
-@no_type_check
 @reordered
 def peaks_of(logits, peaks, blocks):
     """Fill in the largest logit of every block: of one class in as many as there are blocks."""
@@ -99,17 +83,77 @@ def peaks_of(logits, peaks, blocks):
 
 
 @no_type_check
+@inlined
+def _peak_of(peaks):
+    peak = peaks[0]
+    for j in range(len(peaks)):
+        peak = larger(peaks[j], peak)
+    return peak
+
+
+@no_type_check
+@reordered
+def _how_many(peaks, least):
+    """Count the peaks that are not below a number."""
+    widest()
+    count = np.int32(0)
+    for j in range(len(peaks)):
+        count += np.int32(peaks[j] >= least)
+    return count
+
+
+@no_type_check
 @exact
-def _largest(logits, peaks, least, found):
-    blocks, best = peaks.shape[1], np.empty(found.shape[1], logits.dtype)
+def _reached(peaks, k):
+    """Return a number that k peaks reach, and few more where they are different."""
+    low, high, half = -_peak_of(-peaks), _peak_of(peaks), peaks.dtype.type(0.5)
+    middle = half * low + half * high
+    while low < middle < high:
+        count = _how_many(peaks, middle)
+        low, high = (low, middle) if count < k else (middle, high)
+        if k <= count <= k + k // 8:
+            break
+        middle = half * low + half * high
+    return low
+
+
+@no_type_check
+@exact
+def fill_largest(logits, peaks, best, found):
+    """Fill in the classes of a sample's largest logits, in that order, of equal ones the first.
+
+    Args:
+        logits: (c,).
+        peaks: scratch, a block each; ``blocks_of`` are as many.
+        best: scratch, as many as ``found``.
+        found: 0 (k,); filled in, of a sample with NaN perhaps in part.
+    """
+    blocks, least, size = len(peaks), logits.dtype.type(-np.inf), 0
     rest = blocks * BLOCK
+    if blocks:
+        peaks_of(logits, peaks, blocks)
+        least = _reached(peaks, len(found))  # by as many classes, each in a block of its own
+    for block in range(blocks):
+        if not peaks[block] < least:  # NaN is not below either
+            size = _keep(logits[block:rest], block, blocks, least, best, found, size)
+    _keep(logits[rest:], rest, 1, least, best, found, size)
+
+
+@no_type_check
+@exact
+def blocks_of(classes, k):
+    """How many blocks the classes are looked at in; none where a few would hold the k largest."""
+    blocks = classes // BLOCK
+    return blocks if blocks > k else 0
+
+
+@no_type_check
+@exact
+def _largest(logits, found):
+    k = found.shape[1]
+    peaks, best = np.empty(blocks_of(logits.shape[1], k), logits.dtype), np.empty(k, logits.dtype)
     for i in range(len(logits)):
-        size = 0
-        for block in range(blocks):
-            if not peaks[i, block] < least[i]:  # NaN is not below either
-                members = logits[i, block:rest]
-                size = _keep(members, block, blocks, least[i], best, found[i], size)
-        _keep(logits[i, rest:], rest, 1, least[i], best, found[i], size)
+        fill_largest(logits[i], peaks, best, found[i])
 
 
 @no_type_check

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdanalysis.core.streams import Bins
+from kdanalysis.core.bins import Bins
+from kdanalysis.core.compiled import expecting
 
 BINS = Bins(-2.0, 2.0, 40)
 
@@ -38,6 +39,20 @@ def test_nan_is_in_no_bin_and_infinities_are_outside():
     assert counts[0].nonzero().flatten().tolist() == [21]
     assert counts[1].nonzero().flatten().tolist() == [0, 41]
     assert counts.sum(-1).tolist() == [1, 2]
+
+
+def test_loops_and_arrays_fill_the_same_counters():
+    generator = torch.Generator().manual_seed(0)
+    values = 2 * torch.randn(3, 50, 4, dtype=torch.float64, generator=generator)
+    ends = [torch.nan, torch.inf, -torch.inf, 2.0, np.nextafter(2.0, 0.0), -2.0]
+    values[0, :6, 0] = torch.tensor(ends, dtype=torch.float64)
+    loops, arrays = torch.zeros(2, 3, 12, BINS.size, dtype=torch.float64)
+    group = torch.arange(12).view(3, 1, 4)
+    BINS.add(loops[0], values, group, loops[1:].unbind())
+    with expecting(1):
+        BINS.add(arrays[0], values, group, arrays[1:].unbind())
+    assert arrays[0].sum() == 599
+    assert loops.equal(arrays)
 
 
 @pytest.mark.parametrize("bins", [BINS, Bins(-1.0, 1.0, 1152), Bins(0.0, 0.7, 7)])

@@ -204,3 +204,10 @@ def test_the_first_class_alone_is_that_of_both():
         assert torch.equal(first_of(side), tops_of(side)[:, :1])
     assert first_of(torch.tensor([3, -1])).tolist() == [[3], [-1]]
     assert not seem_apart(first_of(TEACHER), first_of(STUDENT))
+
+
+@pytest.mark.parametrize(("swapped", "told"), [(16, True), (4, False)])
+def test_a_few_classes_numbered_otherwise_are_told_of_enough_rows(swapped, told):
+    one = torch.randint(40, (ROWS, 1), generator=torch.Generator().manual_seed(0))
+    other = torch.where(one < swapped, (one + 1) % swapped, one)
+    assert seem_apart(one, other) is told

@@ -21,9 +21,9 @@ from kdanalysis.analyzers.students.seeds import (
     what_intervals_are_over,
 )
 from kdanalysis.core.association import MEASURES, associations
+from kdanalysis.core.bins import Bins
 from kdanalysis.core.largest import top
 from kdanalysis.core.partition import Partition, Target, Top1, TopK
-from kdanalysis.core.streams import Bins
 from kdanalysis.draw.tables import require
 
 BINS = Bins(-1.0, 1.0, 200)  # quartiles are good to 0.01

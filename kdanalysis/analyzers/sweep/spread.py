@@ -14,8 +14,8 @@ from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.evidence import median_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.sweep import EveryK, rows_at
+from kdanalysis.core.bins import QUARTILES, Bins
 from kdanalysis.core.limits import announce_memory
-from kdanalysis.core.streams import QUARTILES, Bins
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
 from kdanalysis.draw.axes import k_axis

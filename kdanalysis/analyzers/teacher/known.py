@@ -17,8 +17,8 @@ from torch.special import entr
 
 from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.teacher.reliability import calibration_error, sums_by_confidence
+from kdanalysis.core.bins import QUARTILES
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.core.streams import QUARTILES
 from kdanalysis.core.wording import UNKNOWN, numeral
 from kdanalysis.draw.axes import k_axis
 from kdanalysis.draw.colours import ladder_colours

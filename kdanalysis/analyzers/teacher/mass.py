@@ -13,8 +13,8 @@ from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks
 from kdanalysis.analyzers.evidence import UNTESTED, Z, between, ended
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.core.bins import Bins
 from kdanalysis.core.largest import ranked
-from kdanalysis.core.streams import Bins
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis
 from kdanalysis.draw.colours import GREY, ladder_colours

@@ -13,8 +13,8 @@ from kdanalysis.analyzers.chance import chance_spread
 from kdanalysis.analyzers.evidence import share_of
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.core.bins import Bins
 from kdanalysis.core.partition import AutoK
-from kdanalysis.core.streams import Bins
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import BLUE, FAINT, GREY, SKY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, shared_legend

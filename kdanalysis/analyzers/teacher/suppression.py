@@ -17,8 +17,9 @@ from kdanalysis.analyzers.evidence import difference_of_means, share_of
 from kdanalysis.analyzers.frames import histogram
 from kdanalysis.analyzers.noun import Reading, Tables
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.core.bins import Bins
 from kdanalysis.core.largest import top
-from kdanalysis.core.streams import Bins, check_temperature
+from kdanalysis.core.streams import check_temperature
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.tables import require
 

@@ -13,7 +13,8 @@ from kdanalysis.analyzers.frames import histogram
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
-from kdanalysis.core.streams import Bins, check_temperature
+from kdanalysis.core.bins import Bins
+from kdanalysis.core.streams import check_temperature
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import FAINT, GREY, ladder_colours
 from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend, styled

@@ -16,8 +16,8 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.terms.share import seen_shares
+from kdanalysis.core.bins import Bins, sum_by_part
 from kdanalysis.core.gram import HasGradients
-from kdanalysis.core.streams import Bins, sum_by_part
 from kdanalysis.draw.colours import DASHES, loss_colours
 from kdanalysis.draw.look import PAGE, Figure, top_legend
 from kdanalysis.draw.panels import panel_grid

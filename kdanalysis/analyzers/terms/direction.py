@@ -13,8 +13,8 @@ from kdanalysis.analyzers.by_term import gram_cosines, total_gradients
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.terms.conflict import TEACHER, judged
+from kdanalysis.core.bins import Bins
 from kdanalysis.core.gram import HasGradients, sample_grams
-from kdanalysis.core.streams import Bins
 
 BINS = Bins(-4.0, 4.0, 8 * 64)  # log10 of a ratio of norms
 # by two losses, over the samples that both see; norm and square are the first one's

@@ -11,7 +11,7 @@ from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
-from kdanalysis.core.streams import Bins
+from kdanalysis.core.bins import Bins
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import DASHES, FAINT, term_colour

@@ -14,9 +14,9 @@ from kdanalysis.analyzers.evidence import Interval, Z, agreed, ended, mean_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.suppression import rest_odds
 from kdanalysis.analyzers.terms.confidence import short_confidence
+from kdanalysis.core.bins import Bins, sum_by_part
 from kdanalysis.core.divergence import decompose, slopes
 from kdanalysis.core.partition import Target
-from kdanalysis.core.streams import Bins, sum_by_part
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import DASHES, FAINT, GREY, term_colour
 from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, new_panels, side_legend

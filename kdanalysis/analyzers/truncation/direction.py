@@ -10,7 +10,7 @@ from kdanalysis.analyzers.evidence import median_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, listed, named
-from kdanalysis.core.streams import QUARTILES, Bins
+from kdanalysis.core.bins import QUARTILES, Bins
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.core.wording import counted, numeral
 from kdanalysis.draw.axes import log_axis

@@ -94,7 +94,8 @@ def look(
     rows, unknown = rows_completed(student, ids, ordered.values, tail, ks, temperature)
     found = of_rows(rows, ks, temperature)
     mass = tail.exp()
-    least = inside.masked_fill(~teacher.present, torch.inf).amin(-1).exp()
+    last = teacher.present.sum(-1, keepdim=True) - 1
+    least = ordered.values.gather(-1, last).squeeze(-1).exp()
     shape = (unknown.square.sqrt() / unknown.mass).where(unknown.mass > 0, 0.0)
     l2 = mass * shape + (mass * torch.minimum(least, mass)).sqrt()
     bounds = temperature * torch.stack((l2, 2 * mass, torch.full_like(mass, torch.nan)))

@@ -9,7 +9,7 @@ from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first, percent
-from kdanalysis.core.streams import Bins
+from kdanalysis.core.bins import Bins
 from kdanalysis.core.wording import counted
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import BLACK, BLUE, DASHES, ORANGE

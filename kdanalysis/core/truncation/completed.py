@@ -12,12 +12,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.special import entr
 
-from kdanalysis.core.largest import largest
-from kdanalysis.core.truncation.algebra import Known, Rows, factors_of, overlap_of
-
-ROUNDING = 1e-12  # of a log-probability
+from kdanalysis.core.truncation.algebra import Known, Rows, overlap_of
+from kdanalysis.core.truncation.kept import SUMS
 
 
 class Unknown(NamedTuple):
@@ -47,55 +44,18 @@ def rows_completed(
         ks: every K, ascending; each row knows at least the largest.
         temperature: T.
     """
-    theirs = largest(student, ks[-1])
-    about = _unknown(student, theirs[:, 0].contiguous(), ids, temperature)
-    whole = torch.cat((inside, tail.unsqueeze(-1)), -1).logsumexp(-1)
-    there, of_q = ids >= 0, about.logsumexp.unsqueeze(-1)
-    log_q = student.gather(-1, ids.clamp(min=0)).double() / temperature - of_q
-    log_p = _same_if_near(inside - whole.unsqueeze(-1), log_q)
-    p, q = (log.exp().where(there, 0.0) for log in (log_p, log_q))
-    u = (log_q - log_p).where(there, 0.0)
-    log_c = _same_if_near(tail - whole - about.mass.log(), torch.zeros_like(tail))
-    log_c = log_c.masked_fill(about.mass == 0, 0.0)
-    most = ks[-1]
-    known, more = (slice(most), slice(most, None))
-    beyond = _summands(p[:, more], q[:, more], u[:, more]).sum(-1) + _of_unknown(about, log_c)
-    apart = (q - p)[:, more].abs().sum(-1) + about.mass * log_c.expm1().abs()
-    tails = torch.cat((beyond.t(), apart.unsqueeze(-1)), -1)
-    c = log_c.exp()
-    of_c = (c * about.mass * log_c).where(c > 0, 0.0)
-    entropy = entr(p).sum(-1) - of_c - c * about.logs
-    overlap = overlap_of(ids[:, :most].contiguous(), theirs, student.shape[1])
-    top, shared = torch.stack((p, q, u))[..., known], Known(ids[:, known], overlap, theirs[:, 0])
-    factors = factors_of(top, tails, ks)
-    gaps = (factors.unsqueeze(-1) * q[:, None, more] - p[:, None, more]).abs().sum(-1)
-    gaps += (factors - c.unsqueeze(-1)).abs() * about.mass.unsqueeze(-1)
-    return Rows(None, None, shared, top, tails, entropy, factors, gaps), about
+    from kdanalysis.core.truncation import beside  # numba takes a while to load
 
-
-def _unknown(student: Tensor, best: Tensor, ids: Tensor, temperature: float | int) -> Unknown:
-    from kdanalysis.core.truncation import loops  # numba takes a while to load
-
-    found = torch.empty(len(student), len(Unknown._fields), dtype=torch.float64)
-    arrays = (x.contiguous().numpy() for x in (student, best, ids))
-    loops.beside(*arrays, 1 / temperature, np.empty(student.shape[1]), found.numpy())
-    return Unknown(*found.unbind(-1))
-
-
-def _summands(p: Tensor, q: Tensor, u: Tensor) -> Float[Tensor, "s n m"]:
-    """What every class adds to the sums of its group; u = log(q/p)."""
-    e = q - p
-    return torch.stack((p, e, q, p * p, p * e, e * e, p * q, q * q, e - p * u))
-
-
-def _of_unknown(about: Unknown, log_c: Float[Tensor, " n"]) -> Float[Tensor, "s n"]:
-    """Sums over U, as ``Group`` has them: e = (1 - c) q."""
-    c, less, q, qq = log_c.exp(), -log_c.expm1(), about.mass, about.square
-    h = less * q + (c * q * log_c).where(c > 0, 0.0)
-    sums = (c * q, less * q, q, c * c * qq, c * less * qq, less * less * qq, c * qq, qq, h)
-    return torch.stack(sums)
-
-
-def _same_if_near(log: Tensor, other: Tensor) -> Tensor:
-    """The other logarithm where both differ by rounding, which would have a direction."""
-    return torch.where((log - other).abs() <= ROUNDING, other, log)
+    (n, classes), most = student.shape, ks[-1]
+    theirs = torch.zeros(n, most, dtype=torch.long)
+    top, entropy = torch.empty(3, n, most, dtype=torch.float64), torch.empty(n, dtype=torch.float64)
+    sizes = len(Unknown._fields), SUMS + 1, 2 * len(ks), 2 * len(ks)
+    about, tails, factors, apart = (entropy.new_empty(n, size) for size in sizes)
+    logits, known, logs, others = (x.contiguous().numpy() for x in (student, ids, inside, tail))
+    inverse, found = 1 / temperature, (about, top, tails, entropy, factors, apart)
+    beside.beside(logits, known, inverse, theirs.numpy(), about.numpy())
+    arrays = (x.numpy() for x in found)
+    beside.complete(logits, known, logs, others, np.array(ks), inverse, *arrays)
+    first = ids[:, :most].contiguous()
+    shared = Known(first, overlap_of(first, theirs, classes), theirs[:, 0])
+    return Rows(None, None, shared, *found[1:]), Unknown(*about.unbind(-1))

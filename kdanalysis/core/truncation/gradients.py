@@ -155,27 +155,29 @@ def distances(p, q, k, top, other, bucket, none):
 
 @no_type_check
 @rounded
-def compare(top, tail, ks, factors, apart, found, full, masses):
+def compare(top, tail, ks, temperature, factors, apart, found, full, masses):
     """Fill in what every row loses and keeps at every K, by every convention.
 
     Args:
         top: p, q and log(q/p) of the known classes (3, n, m), the teacher's largest first.
         tail: the sums of a group over the other classes, then that of |q - p| (n, 10).
         ks: every K, ascending, at most m.
+        temperature: T.
         factors: P_O / Q_O of every K, then P_O (n, 2 k).
         apart: sums of |factor q - p| over the classes that are not among the top (n, 2 k).
-        found: over T the lost gradient's L2 and L1 norms, the kept one's L2 norm, its cosine to
-            full KL's, NaN where one is 0, and over T^2 the value (5, v, n, k); filled in.
-        full: over T the L2 norm of full KL's gradient, and over T^2 its value (2, n); filled in.
+        found: the lost gradient's L2 and L1 norms, the kept one's L2 norm, its cosine to full KL's,
+            NaN where one is 0, and the value, all with T^2 (5, v, n, k); filled in.
+        full: the L2 norm of full KL's gradient, and its value, with T^2 (2, n); filled in.
         masses: P_O and Q_O (2, n, k); filled in.
     """
-    many = len(ks)
+    many, square_of_t = len(ks), temperature * temperature
     inside, outside = np.empty((2, many, tail.shape[1] - 1))
     for i in range(len(tail)):
         p, q = top[0, i], top[1, i]
         groups(p, q, top[2, i], tail[i, :-1], ks, inside, outside)
-        full[0, i] = norm = np.sqrt(inside[0, 5] + outside[0, 5])
-        full[1, i] = inside[0, 8] + outside[0, 8]
+        norm = np.sqrt(inside[0, 5] + outside[0, 5])
+        full[0, i] = temperature * norm
+        full[1, i] = square_of_t * (inside[0, 8] + outside[0, 8])
         for at in range(many):
             # the larger one's q - p is that of the other, which has digits
             e = -outside[at, 1] if inside[at, 0] > outside[at, 0] else inside[at, 1]
@@ -192,12 +194,13 @@ def compare(top, tail, ks, factors, apart, found, full, masses):
             for v in range(len(value)):
                 on_top, on_other = left[v]
                 length = np.sqrt(square(on_top, of_top) + square(on_other, of_other))
-                found[2, v, i, at] = length
+                found[2, v, i, at] = temperature * length
                 cosine = np.nan
                 if length * norm > 0:
                     cosine = (along(on_top, of_top) + along(on_other, of_other)) / (length * norm)
                 found[3, v, i, at] = -1.0 if cosine < -1 else 1.0 if cosine > 1 else cosine
                 on_top, on_other = gone[v]
-                found[0, v, i, at] = np.sqrt(square(on_top, of_top) + square(on_other, of_other))
-                found[1, v, i, at] = others[v] + far[v]
-                found[4, v, i, at] = value[v]
+                length = np.sqrt(square(on_top, of_top) + square(on_other, of_other))
+                found[0, v, i, at] = temperature * length
+                found[1, v, i, at] = temperature * (others[v] + far[v])
+                found[4, v, i, at] = square_of_t * value[v]

@@ -8,7 +8,7 @@ from typing import no_type_check
 import numpy as np
 
 from kdanalysis.core.softened import LEAST, reordered
-from kdanalysis.core.sweep.elementary import exact, exp, summed, widest
+from kdanalysis.core.sweep.elementary import exact, exp, widest
 from kdanalysis.core.truncation.distances import BLOCK, CELLS, distances
 
 SUMS = 9  # p, e, q, pp, pe, ee, pq, qq, h of a group of classes; see ``algebra.Group``
@@ -115,48 +115,6 @@ def collect(student, teacher, best, chosen, ks, inverse, p, q, top, tail, entrop
         entropy[i] = np.log(norm_p) - along
         fill_factors(top[0, i], top[1, i], tail[i, 0], tail[i, 2], ks, factors[i])
         distances(one, other, factors[i], sums, cells, flags, listed, apart[i])
-
-
-@no_type_check
-@summed
-def moments(logits, peak, inverse, q):
-    """Sums of q, of its square, and of q times the logit less ``peak`` over T.
-
-    Where a logit is not finite, the last one is not.
-    """
-    widest()
-    mass, square, along = 0.0, 0.0, 0.0
-    for j in range(len(q)):
-        mass += q[j]
-        square += q[j] * q[j]
-        along += q[j] * ((np.float64(logits[j]) - peak) * inverse)
-    return mass, square, along
-
-
-@no_type_check
-@exact
-def beside(logits, best, ids, inverse, q, found):
-    """Fill in what is to be known of every row's softmax(logits / T) beside some of its classes.
-
-    Args:
-        logits: (n, c).
-        best: the largest class (n,).
-        ids: classes (n, k), below 0 where there is none.
-        inverse: 1 / T.
-        q: scratch (c,).
-        found: logsumexp of all logits / T, then over the other classes the sums of q, q^2 and
-            q log q (n, 4); filled in.
-    """
-    for i in range(len(logits)):
-        peak = np.float64(logits[i, best[i]])
-        total = exponentials(logits[i], peak, inverse, q)
-        for j in ids[i]:
-            if j >= 0:
-                q[j] = 0.0
-        mass, square, along = moments(logits[i], peak, inverse, q)
-        log_total = np.log(total)
-        found[i, 0], found[i, 1] = peak * inverse + log_total, mass / total
-        found[i, 2], found[i, 3] = square / total / total, (along - log_total * mass) / total
 
 
 @no_type_check

@@ -72,18 +72,16 @@ def of_rows(rows: Rows, ks: Sequence[int], temperature: float | int) -> Statisti
     given = (x.contiguous().numpy() for x in (rows.factors, rows.apart))
     top, tail = rows.top.contiguous().numpy(), rows.tail.contiguous().numpy()
     arrays = (x.numpy() for x in (found, full, masses))
-    gradients.compare(top, tail, np.array(ks), *given, *arrays)
-    found[:3] *= temperature
-    found[4] *= (square := temperature**2)
+    gradients.compare(top, tail, np.array(ks), float(temperature), *given, *arrays)
     p, q, _ = rows.top
     whole = (p * p).sum(-1) + rows.tail[:, 3]
     return Statistics(
         *found,
-        temperature * full[0],
+        full[0],
         temperature * ((q - p).abs().sum(-1) + rows.tail[:, -1]),
-        square * full[1],
+        full[1],
         *masses,
         rows.known.overlap[:, torch.tensor(ks) - 1],
         rows.entropy,
-        square * (1 - whole),
+        temperature**2 * (1 - whole),
     )

@@ -136,7 +136,7 @@ def test_the_sentence_follows_the_table(table, words):
 
 def test_the_number_is_of_the_groups_that_have_a_mark():
     number = payers_reading(example()).number
-    assert number.endswith("lost: entropy 0-0.1: 10.0%, 2-4: 40.0%")  # a position has 7 rows
+    assert number.endswith("lost: entropy 0-0.1: 10.0 %, 2-4: 40.0 %")  # a position has 7 rows
 
 
 def test_marks_are_the_shares_and_small_groups_have_none():
