@@ -3,7 +3,7 @@
 A sentence claims only what could have come out otherwise: "seen" where the interval lies above 0,
 "not seen" where it holds 0, "the opposite is seen" where it lies below, "cannot be tested here"
 where there is nothing to count.
-A number that is not known is said to be so: no sentence holds NaN or inf.
+No sentence holds NaN or inf: what is not known is said to be so.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -72,8 +72,8 @@ class Interval(NamedTuple):
     def text(self, spec: str = ".3f", scale: float | int = 1, unit: str = "") -> str:
         """Write the estimate and half of its interval, times a scale, to the same decimals.
 
-        No half that is more than rounding is written as 0 (``.2f``), and none to more than two
-        digits after the point (``.3g``).
+        A half that two more decimals show is not written as 0 (``.2f``); of ``.3g`` it has two
+        digits.
         """
         if not isfinite(self.half):
             why = " (interval unknown)" if isfinite(self.value) else ""
@@ -128,19 +128,16 @@ def written(value: Real, spec: str) -> str:
 
 
 def matched(spec: str, value: float, half: float) -> tuple[str, str]:
-    """Return how an estimate and half of its interval are written, where ``spec`` would have it.
-
-    As ``spec`` says where half is 0, or so small that it is rounding.
-    """
-    sign, digits, kind = spec.partition(".")[0], int(spec[-2]), spec[-1]
+    """Return how an estimate and half of its interval are written; as ``spec`` where half is 0."""
+    sign, digits, kind = spec.partition(".")[0].rstrip("z") + "z", int(spec[-2]), spec[-1]
     if not half > 0 or not isfinite(value):
         return spec, spec
     last = floor(log10(half))  # decimal place of the first digit
     if kind == "g":
-        first, decimals = floor(log10(abs(value))) if value else last, 1 - last
-        if 0 <= decimals <= digits + 1 - first:
-            return (f"{sign},.{decimals}f",) * 2
-        return f"{sign}.{min(max(first - last + 2, 1), max(digits, 3))}g", f"{sign}.2g"
+        if 0 <= 1 - last <= 6:
+            return (f"{sign},.{1 - last}f",) * 2
+        first = floor(log10(abs(value))) if value else last
+        return f"{sign}.{max(digits, min(first - last + 2, 6))}g", f"{sign}.2g"
     if not round(half, digits) and round(half, digits + 2):
         digits = -last
     return (f"{sign}.{digits}f",) * 2

@@ -58,7 +58,7 @@ class Bins:
         if loops_serve(values) and values.dtype == torch.float64 and counts.device == values.device:
             from kdanalysis.core.binned import add  # numba takes a while to load
 
-            given = (x.flatten().numpy() for x in torch.broadcast_tensors(values, group))
+            given = (x.detach().flatten().numpy() for x in torch.broadcast_tensors(values, group))
             sums = (counts, *moments, counts[:0], counts[:0])[:3]
             ends = self.low, self.width, self.high, self.count
             add(*given, *ends, *(one.view(-1).numpy() for one in sums))

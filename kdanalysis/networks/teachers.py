@@ -1,8 +1,10 @@
 """Teachers: several models that teach as one."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -46,9 +48,7 @@ class Teachers(nn.Module):
         self.weights = check_mixture(len(teachers), weights, of, temperature)
         self.of, self.temperature = of, temperature
         self.teachers = nn.ModuleList(teachers)
-        self._looked = (
-            False  # whether outputs were, once, as of probabilities nothing is seen mixed
-        )
+        self._looked = False  # whether outputs are known to be logits: mixed, they do not show it
 
     def forward(self, *inputs: Any, **named: Any) -> Float[Tensor, "n c"]:
         """Return the mixed logits of a batch, given to every teacher.
@@ -61,8 +61,11 @@ class Teachers(nn.Module):
             logits_of(one(*inputs, **named), f"teacher {place}")
             for place, one in enumerate(self.teachers)
         ]
-        if not self._looked:
-            for place, one in enumerate(given):
-                check_logits(f"teacher {place}'s outputs", one.detach(), "give models of logits")
-            self._looked = True
+        if not (self._looked or torch.compiler.is_compiling()):
+            with suppress(RuntimeError):  # under vmap there are no numbers to look at
+                for place, one in enumerate(given):
+                    check_logits(
+                        f"teacher {place}'s outputs", one.detach(), "give models of logits"
+                    )
+                self._looked = True
         return mix(given, self.weights, self.of, self.temperature)

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import isnan, nan, sqrt
+from math import ceil, isnan, nan, sqrt
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.evidence import Interval, Z, matched, written
@@ -96,35 +97,33 @@ def accuracy_line(frame: pd.DataFrame, where: str, errors: pd.DataFrame | None =
 
 
 def direction_line(tables: Tables) -> str:
-    """Say how the losses' gradients lie to the first loss's, as a range over runs.
-
-    With the 95 % interval over samples, of several runs the widest.
-    """
+    """Say how gradients lie to the first loss's, over runs, with the widest 95 % interval."""
     rows = pd.concat(rows_of(tables), ignore_index=True)
     told = []
     for loss, part in rows.groupby("loss_b", sort=False):
         found = [measured(row) for row in part.itertuples()]
         cosine, step = (spread([one[i] for one in found], digits) for i, digits in ((0, 2), (2, 1)))
         told.append(f"{loss} cosine {cosine}, {step} times as far")
-    where = f"mean over samples{of_students(len(tables))}"
+    where = f"mean over samples{of_students(len(tables), told)}"
     return f"Against {rows.loss_a.iloc[0]}'s gradient, {where}: {'; '.join(told)}."
 
 
-def of_students(count: int) -> str:
-    """Say what the ends of a span of :func:`spread` are, of several students."""
-    return f", from the least to the largest of {count} students" if count > 1 else ""
+def of_students(count: int, told: Sequence[str]) -> str:
+    """Say what the ends of a span of :func:`spread` are, where there is one."""
+    said = f", from the least to the largest of {count} students"
+    return said if any(" to " in one for one in told) else ""
 
 
 def spread(values: Sequence[Interval], digits: int) -> str:
     """Write the least and the largest value, or one where they are written alike; the interval."""
-    half = max(one.half for one in values)
-    spec, _ = matched(f".{digits}f", 0.0, half)
-    least, most = (written(end(one.value for one in values), spec) for end in (min, max))
-    span = least if least == most else f"{least} to {most}"
-    if isnan(half):
-        return span
-    told = f"± {written(half, spec)}"
-    return f"{span} {told}" if least == most else f"{span} ({told} or less)"
+    half = float(np.max([one.half for one in values]))  # NaN where one is
+    spec, _ = matched(f"z.{digits}f", 0.0, half)
+    ends = dict.fromkeys(written(end(x.value for x in values), spec) for end in (min, max))
+    span = " to ".join(ends)
+    if isnan(half) or len(ends) == 1:
+        return span if isnan(half) else f"{span} ± {written(half, spec)}"
+    most = ceil(half * 10 ** int(spec[-2]) - 1e-9) / 10 ** int(spec[-2])
+    return f"{span} (± {written(most, spec)} or less)"
 
 
 @styled
@@ -204,7 +203,7 @@ def weight_line(explorer: Explorer) -> str:
     where = f"T = {explorer.temperature:g} and k = {explorer.k}"
     return (
         f"GDKD against KD at {where}, all samples' gradients laid end to end"
-        f"{of_students(len(explorer.grams))}, by weights of high, low_top and low_other: "
+        f"{of_students(len(explorer.grams), told)}, by weights of high, low_top and low_other: "
         f"{'; '.join(told)}."
     )
 

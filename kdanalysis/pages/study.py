@@ -218,7 +218,7 @@ class Study:
         except ValueError as error:
             return Reading(f"Not to be read from these data: {error}.")
         lines = zip(*(
-            (f"{run}: {text}" if len(found) > 1 and text else text for text in reading)
+            [f"{run}: {text}" if len(found) > 1 and text else text for text in reading]
             for run, reading in found.items()
         ), strict=True)  # fmt: skip
         return Reading(*("\n".join(texts) for texts in lines))

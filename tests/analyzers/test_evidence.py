@@ -73,6 +73,10 @@ def test_what_is_seen_comes_first():
         (0.0, 0.25, ".2g", "0.00 ± 0.25"),
         (3.0, 0.0105, ".3g", "3.000 ± 0.011"),
         (12345.0, 12.3, ".3g", "12,345 ± 12"),
+        (12345.0, 4.0, ".3g", "12,345.0 ± 4.0"),
+        (0.9997, 0.0004, ".2g", "0.99970 ± 0.00040"),
+        (-1e-4, 0.5, "+.2g", "+0.00 ± 0.50"),
+        (1e-9, 1e-9, ".3g", "1 x 10⁻⁹ ± 1 x 10⁻⁹"),
         (0.7712, 0.0031, ".2f", "0.771 ± 0.003"),
         (0.7712, 0.0000031, ".2f", "0.77 ± 0.00"),
         (0.7712, 0.0, ".2f", "0.77 ± 0.00"),
@@ -84,7 +88,7 @@ def test_an_estimate_has_the_decimals_of_its_interval(value, half, spec, told):
 
 
 def test_digits_are_written_without_an_exponent():
-    assert Interval(243.0, 0.00001).text("+.2g") == "+243 ± 0.00001"
+    assert Interval(243.0, 0.00001).text("+.2g") == "+243.000000 ± 0.000010"
     assert Interval(2.0e6, 1.0e5).text(".2g", unit=" nats") == "2 million ± 100,000 nats"
     assert Interval(14.0, 1.0).ratio() == "1.2 million (95 % 442,000 to 3.27 million)"
     assert written(float("nan"), ".2g") == written(float("inf"), ".2f") == "unknown"

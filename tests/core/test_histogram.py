@@ -108,3 +108,9 @@ def test_quantiles_outside_are_infinite_and_without_samples_nan():
     assert (low, high) == (-np.inf, np.inf)
     assert np.isnan(none)
     assert one == pytest.approx(0.05)
+
+
+def test_values_that_require_a_gradient_are_added_as_others():
+    counts, values = torch.zeros(1, 4, dtype=torch.float64), torch.rand(5, dtype=torch.float64)
+    Bins(0.0, 1.0, 2).add(counts, values.requires_grad_(), torch.zeros(5, dtype=torch.long))
+    assert counts.sum() == 5

@@ -1,5 +1,6 @@
 """The first screen: intervals as published, who leads by more than chance, dots in place."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -83,7 +84,7 @@ def test_the_sentence_spans_the_runs(direction):
     text = direction_line({"a": direction, "b": further})
     row = direction[(direction.teacher == "all") & (direction.loss_b == "gdkd")].iloc[0]
     span = f"gdkd cosine {row.cosine / 2:.2f} to {row.cosine:.2f}"
-    assert f"{span} (± {1.96 * row.cosine_se:.2f} or less)" in text
+    assert f"{span} (± {np.ceil(196 * row.cosine_se) / 100:.2f} or less)" in text
     assert "mean over samples, from the least to the largest of 2 students: dkd " in text
     assert f"{row.multiplier:.1f} to {3 * row.multiplier:.1f} (± " in text
     alone = direction_line({"a": direction})
@@ -94,7 +95,7 @@ def test_the_sentence_spans_the_runs(direction):
 def test_no_interval_is_written_as_0():
     assert spread([Interval(1.03, 0.031)], 1) == "1.03 ± 0.03"
     assert (
-        spread([Interval(1.03, 0.031), Interval(1.21, 0.02)], 1) == "1.03 to 1.21 (± 0.03 or less)"
+        spread([Interval(1.03, 0.031), Interval(1.21, 0.02)], 1) == "1.03 to 1.21 (± 0.04 or less)"
     )
     assert spread([Interval(1.03, float("nan")), Interval(1.21, 0.02)], 1) == "1.0 to 1.2"
 

@@ -32,6 +32,13 @@ def test_readings_are_those_of_the_nouns(arrays):
     assert set(study.readings) <= set(study.tables)
 
 
+def test_readings_of_several_runs_say_of_which_each_is(make_run, tmp_path):
+    study = kd.compare([make_run("kd"), make_run("gdkd")])
+    for reading in study.readings.values():
+        names = [line.partition(":")[0] for line in reading.sentence.split("\n")]
+        assert len({*names}) == len(names)
+
+
 def test_a_name_that_is_not_there_is_answered_with_those_that_are(arrays):
     study = kd.diagnose(arrays)
     for held in (study.tables, study.readings, kd.analyzers):

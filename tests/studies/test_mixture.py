@@ -153,3 +153,10 @@ def test_teachers_mixed_at_another_temperature_than_the_losss_are_told(tmp_path)
         kd.Recorder(tmp_path / "run", loss, teacher=kd.Teachers(*two, temperature=2)).close()
     for fits in ({"temperature": 4}, {"temperature": 2, "of": "logits"}):  # a warning is an error
         kd.Recorder(tmp_path / "run", loss, teacher=kd.Teachers(*two, **fits)).close()
+
+
+def test_several_teachers_can_be_mapped_over_a_batch():
+    teachers = kd.Teachers(torch.nn.Linear(3, 4), torch.nn.Linear(3, 4))
+    mapped = torch.func.vmap(lambda x: teachers(x.unsqueeze(0)).squeeze(0))
+    x = torch.randn(5, 3)
+    torch.testing.assert_close(mapped(x), teachers(x))

@@ -140,6 +140,7 @@ def spread_reading(table: pd.DataFrame) -> Reading:
     number holds the medians inside KD and as weighted by group, at one T and k.
     """
     rows, temperature = at_temperature(table)
+    rows, _ = where_it_may_vary(rows)
     of_k, k = rows_at(rows, "k")
     medians = of_k.set_index(["quantity", "confidence"])["median"]
     told = {

@@ -83,9 +83,10 @@ def measured(row: object) -> tuple[Interval, Interval, Interval]:
 
 
 def far_text(factor: Interval) -> str:
-    """Write how many times as far, with half of its interval: ``8.03 ± 0.081 x``."""
-    half = f" ± {numeral(factor.half, 2)}" if np.isfinite(factor.half) else ""
-    return f"{numeral(factor.value)}{half} x"
+    """Write how many times as far, with half of its interval: ``8.030 ± 0.081 x``."""
+    return (
+        factor.text(".3g", unit=" x") if np.isfinite(factor.half) else f"{numeral(factor.value)} x"
+    )
 
 
 def against_first(table: pd.DataFrame, teacher: str = "all") -> pd.DataFrame:

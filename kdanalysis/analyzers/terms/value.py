@@ -118,6 +118,8 @@ def value_reading(table: pd.DataFrame) -> Reading:
         )
         return Reading(f"Values in nats: {listed}.", number)
     steps = f"step {table.step.min():,} to {table.step.max():,}"
+    if not claims:
+        return Reading(f"No loss has samples both at the first and at the last of {steps}.", number)
     return Reading(f"A fall of the value from {steps}: {'; '.join(claims)}.", number)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import (
     LOOKS,
     Looked,
@@ -142,7 +143,7 @@ def payers_reading(table: pd.DataFrame) -> Reading:
     of = rows[(rows.kind == "entropy") & (rows.convention == "bucket") & (rows.n >= FEW)]
     if of.empty:
         return Reading(f"No group has {FEW} rows: who pays cannot be said.")
-    if of.paid.isna().all():
+    if of.paid.isna().all() or of.share.max() <= NOTHING:
         return Reading(f'With K = {k} "bucket" loses nothing, so nobody pays.')
     most = of.loc[of.paid.idxmax()]
     paid = f'{_paid(most)} of all that "bucket" loses, with {100 * most.of_rows:.0f} % of the rows'
@@ -204,7 +205,7 @@ def payers_by_group(table: pd.DataFrame, k: int | None = None) -> Figure:
         ValueError: no group has a mark, or the table lacks the K.
     """
     rows, temperature, chosen = at_middle(table, k)
-    if not ((rows.n >= FEW) & (rows.share > 0)).any():
+    if not ((rows.n >= FEW) & (rows.share > NOTHING)).any():
         raise ValueError(f"no group has {FEW} rows, of which something is lost")
     kinds = [kind for kind in KINDS if kind in set(rows.kind)]
     size = {kind: rows.group[rows.kind == kind].nunique() for kind in kinds}

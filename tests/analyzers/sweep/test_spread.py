@@ -182,3 +182,8 @@ def test_samples_without_a_gradient_are_not_drawn():
     few = example(sizes={"below 0.5": 4, "0.5 and above": 3, "all": 7})
     with pytest.raises(ValueError, match="no group of confidence has 20 samples"):
         spread_over_k(few)
+
+
+def test_a_k_that_leaves_one_class_is_not_read():
+    rows = table()
+    assert "and k = 3 its median" in spread_reading(rows[rows.k > 1]).sentence

@@ -163,7 +163,7 @@ def test_teachers_are_curves_of_one_figure():
     again = suppression_reading(
         join_teachers({"small": example(1.0), "too": example(1.0)})
     ).sentence
-    assert "is not seen: by 0 ± " in again
+    assert "is not seen: by 0.000 ± " in again
     assert suppression_reading(joined).number.count("T = 1") == 2
     tables = dict(tuple(joined.drop(columns="name").groupby(joined.name, sort=False)))
     assert teachers_reading(tables).sentence == sentence

@@ -304,11 +304,13 @@ def test_the_sentence_sorts_the_losses_by_the_threshold():
     claim = direction_reading(example()).sentence
     scaled, rest = claim.split("By the mean over samples the direction of kd")
     assert scaled.startswith("Only the step differs from kd: more (cosine 0.990 ± 0.010, over")
-    assert "8 ± 0.0098 x as far" in scaled
+    assert "8.0000 ± 0.0098 x as far" in scaled
     assert "cosines of at least 0.95" in scaled
     uneven, turned = rest.split("Not only the step, the direction differs from kd: ")
-    assert "uneven (cosine 0.970 ± 0.010, over the batch 0.900 ± 0.010; 0.5 ±" in uneven
-    told = "turned (cosine -0.300 ± 0.010, over the batch -0.250 ± 0.010; 1 ± 0.0098 x as far)."
+    assert "uneven (cosine 0.970 ± 0.010, over the batch 0.900 ± 0.010; 0.5000 ±" in uneven
+    told = (
+        "turned (cosine -0.300 ± 0.010, over the batch -0.250 ± 0.010; 1.0000 ± 0.0098 x as far)."
+    )
     assert turned == told
 
 

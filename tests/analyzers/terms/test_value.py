@@ -85,7 +85,7 @@ def example(last: float) -> pd.DataFrame:
 def test_the_sentence_says_whether_values_fall():
     half = 1.96 * np.sqrt(2 * 0.5**2 / 100)
     text = value_reading(example(1.0)).sentence
-    assert text == (f"A fall of the value from step 0 to 9: ce: seen (2 to 1, -1 ± {half:.2g}).")
+    assert text == (f"A fall of the value from step 0 to 9: ce: seen (2 to 1, -1.00 ± {half:.2f}).")
     assert "ce: not seen (2 to 1.95" in value_reading(example(1.95)).sentence
     assert "ce: the opposite is seen (2 to 3, +1" in value_reading(example(3.0)).sentence
     assert value_reading(example(1.0)).number.startswith("student entropy 1.5 to 1.5")

@@ -158,3 +158,8 @@ def test_marks_are_the_shares_and_small_groups_have_none():
     for nothing in (table.assign(n=19), table.assign(share=0.0)):
         with pytest.raises(ValueError, match="no group has 20 rows, of which something is lost"):
             payers_by_group(nothing)
+
+
+def test_of_rounding_nobody_pays():
+    rows = example().assign(share=1e-17, low=0.0, high=1e-16)
+    assert payers_reading(rows).sentence.endswith("loses nothing, so nobody pays.")
