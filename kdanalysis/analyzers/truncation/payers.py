@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise, product
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Shaped
@@ -139,6 +140,8 @@ def ranges(values: Shaped[Tensor, " n"], starts: Sequence[float | int]) -> Bool[
 @Payers.reads()
 def payers_reading(table: pd.DataFrame) -> Reading:
     """Whether unsure or sure rows lose more of their gradient, and who pays most of the loss."""
+    if "paid_half" not in table:  # written before it was known
+        table = table.assign(paid_half=np.nan)
     rows, temperature, k = at_middle(table)
     of = rows[(rows.kind == "entropy") & (rows.convention == "bucket") & (rows.n >= FEW)]
     if of.empty:

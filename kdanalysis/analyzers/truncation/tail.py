@@ -95,10 +95,11 @@ def tail_reading(table: pd.DataFrame) -> Reading:
         alike = "One K serves all rows" if median == most else "No K serves all rows alike"
         claim = f"{alike}: {held} takes K = {median} in the median row and {reach} in nine of ten"
     agrees = mean_over_rows(overlap.loc[last]).percent()
-    unrelated = percent(float(overlap.by_chance[last]))
+    chance = overlap.get("by_chance")  # tables written before have none
+    unrelated = "" if chance is None else f" ({percent(chance[last])} if they were unrelated)"
     sentence = (
         f"{claim}. {_beside(student.loc[last], masses, last)}; there its own top K agrees in "
-        f"{agrees} of its classes ({unrelated} if they were unrelated)."
+        f"{agrees} of its classes{unrelated}."
     )
     return Reading(
         sentence,

@@ -163,3 +163,7 @@ def test_marks_are_the_shares_and_small_groups_have_none():
 def test_of_rounding_nobody_pays():
     rows = example().assign(share=1e-17, low=0.0, high=1e-16)
     assert payers_reading(rows).sentence.endswith("loses nothing, so nobody pays.")
+
+
+def test_a_table_without_intervals_of_who_pays_is_read():
+    assert "cannot be tested here" in payers_reading(example().drop(columns="paid_half")).sentence
