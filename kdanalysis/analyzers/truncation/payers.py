@@ -156,10 +156,9 @@ def payers_reading(table: pd.DataFrame) -> Reading:
     if len(of) > 1:
         other = of.loc[of.paid.drop(most.name).idxmax()]
         lead = Interval(most.paid - other.paid, most.paid_half + other.paid_half)
-        heaviest = (
-            f"that rows of {most.group} nats pay most {lead.claim}: {paid} (next {other.group} "
-            f"nats, {_paid(other)})"
-        )
+        if np.isfinite(lead.half):
+            heaviest = f"that rows of {most.group} nats pay most {lead.claim}: {paid}"
+        heaviest += f" (next {other.group} nats, {_paid(other)})"
         apart = "an unsure" if high.low > low.high else "a sure" if low.low > high.high else ""
         claim = (
             f"{'Rows of ' + apart + ' teacher lose' if apart else 'No side of entropy loses'} "
