@@ -109,12 +109,10 @@ def train(
 
     Results: teacher.html, the teacher's card, before the students are trained; then report.html,
     tables, teacher.pt, students/LOSS.pt, the captured runs in runs/LOSS and validation logits in
-    logits/LOSS.npz.
+    logits/LOSS.npz. With --method blocks every loss is the base of block-wise logit distillation.
 
     Example: kdanalysis train --data images/ --teacher resnet32x4 --student resnet8x4
     --loss kd --loss gdkd:k=5,temperature=4 --epochs 30 --out results
-
-    With --method blocks every loss is the base of block-wise logit distillation.
     """
     from kdanalysis.cli.experiment import check_target, conduct
     from kdanalysis.training import Experiment, check_names

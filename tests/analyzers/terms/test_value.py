@@ -113,3 +113,10 @@ def test_lines_are_the_tables_a_panel_a_loss_and_the_student_last():
     assert lines(student)["entropy (nats)"][1] == [1.5, 1.5]
     assert "weighted" in ce.get_ylabel()
     assert smallest_font(figure) >= 9
+
+
+def test_a_loss_without_samples_at_an_end_is_not_compared():
+    rows = example(1.0)
+    last = rows.assign(n=rows.n.where(rows.step == rows.step.max(), 0))
+    early = rows.assign(n=rows.n.where(rows.step == rows.step.min(), 0), loss="kd", term="kd")
+    assert "No loss has samples both" in value_reading(pd.concat([last, early])).sentence
