@@ -94,11 +94,10 @@ def _apart(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
     return (
         f"the rows of {names[0]} and {names[1]} seem to be one apart: the {names[0]}'s most "
         f"probable class is the {names[1]}'s of the same row in {100 * here:.1f} % of {rows - 2} "
-        "rows "
-        f"({100 * _chance(one, other)[0]:.1f} % where rows are unrelated), and of the row "
+        f"rows ({100 * _chance(one, other)[0]:.1f} % where rows are unrelated), and of the row "
         f"{'before' if best < 0 else 'after'} in {100 * there:.1f} %; need both sides of one "
-        "sample, or "
-        f"token, in one row{' (or one side repeats the token that it reads)' if alone else ''}"
+        "sample, or token, in one row"
+        f"{' (or one side repeats the token that it reads)' if alone else ''}"
     )
 
 
@@ -125,8 +124,7 @@ def _renamed(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
         f"is the same in {100 * plainly:.1f} % of {len(other)} rows, and in {100 * matched:.1f} % "
         "once each class "
         f"of the {names[0]} is numbered as the rows between have it ({100 * chance[0]:.1f} % where "
-        "sides "
-        f"are unrelated); need one tokenizer, or one order of the classes"
+        f"sides are unrelated); need one tokenizer, or one order of the classes"
     )
 
 

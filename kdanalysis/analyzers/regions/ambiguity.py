@@ -106,17 +106,15 @@ def ambiguity_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     whole = of_teacher[of_teacher.teacher == "all"]
     number = "; ".join(
         f"scale {row.scale}: {100 * row.differing:.1f} % of the cells differ, "
-        f"{100 * row.clear:.1f} % of the "
-        f"images are clear, entropy {row.entropy:.3f} nats, divergence {row.divergence:.3f} nats"
+        f"{100 * row.clear:.1f} % of the images are clear, entropy {row.entropy:.3f} nats, "
+        f"divergence {row.divergence:.3f} nats"
         for row in whole.itertuples()
     )
     fine = whole.iloc[-1]
     told = (
         f"At scale {fine.scale}, {100 * fine.differing:.0f} % of the cells name another class than "
-        "the "
-        f"whole image, and {100 * fine.clear:.0f} % of the images are clear; the entropy of the "
-        "cells' "
-        f"classes is {fine.entropy:.2f} nats of at most {np.log(fine.scale**2):.2f}."
+        f"the whole image, and {100 * fine.clear:.0f} % of the images are clear; the entropy of "
+        f"the cells' classes is {fine.entropy:.2f} nats of at most {np.log(fine.scale**2):.2f}."
     )
     rows = of_teacher[(of_teacher.scale == fine.scale) & (of_teacher.n >= IMAGES)]
     differing = rows.set_index("teacher").differing
@@ -126,8 +124,7 @@ def ambiguity_reading(table: pd.DataFrame, names: Names = None) -> Reading:
         told += (
             f" That images which the teacher gets wrong are more ambiguous {more.claim}: "
             f"{100 * differing['wrong']:.0f} % of their cells differ, "
-            f"{100 * differing['right']:.0f} % where it is "
-            f"right ({more.points()})."
+            f"{100 * differing['right']:.0f} % where it is right ({more.points()})."
         )
     ranked = _ranked(table)
     if len(ranked) < 2 or ranked.n.min() < IMAGES:

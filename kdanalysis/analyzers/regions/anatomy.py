@@ -132,8 +132,7 @@ def anatomy_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     between = fine[fine.by_class != fine.by_correctness].n.sum() / fine.n.sum()
     told += (
         f" The definitions disagree about {100 * between:.1f} % of these pairs, where cell and "
-        "image are "
-        f"both wrong in two ways (GW-LW other)."
+        "image are both wrong in two ways (GW-LW other)."
     )
     return Reading(told + _classes(table, finest, names), number)
 

@@ -114,8 +114,7 @@ def uptake_reading(table: pd.DataFrame) -> Reading:
     first = (
         f"Where the teacher's cell at scale {scale} names another class than the image, the "
         f"student names that class in {100 * other['local']:.0f} % of these {other['n']:,} cells "
-        "and the "
-        f"image's in {100 * other['whole']:.0f} %"
+        f"and the image's in {100 * other['whole']:.0f} %"
     )
     rest = (
         f"; where cell and image agree, it follows in {100 * same['local']:.0f} %."

@@ -104,9 +104,8 @@ def connector_reading(table: pd.DataFrame) -> Reading:
     else:
         told = (
             f"From {100 * worst.r2:.0f} % ({said(worst.side)}, {100 * worst.r2_fit:.0f} % on the "
-            "images of the "
-            f"fit) to {100 * best:.0f} % of the variance of the teacher's features follows "
-            "linearly from "
-            f"the student's; what a stone lacks may be what its connector lacks."
+            f"images of the fit) to {100 * best:.0f} % of the variance of the teacher's features "
+            "follows linearly from the student's; what a stone lacks may be what its connector "
+            "lacks."
         )
     return Reading(told, number)

@@ -96,8 +96,7 @@ def agreement_reading(table: pd.DataFrame) -> Reading:
     behind = difference_of_shares(teacher, last.n, student, last.n)
     return Reading(
         f"{claim}, and is right on {100 * student:.0f} % where the teacher is on "
-        f"{100 * teacher:.0f} %; that it is "
-        f"behind {behind.claim}: {behind.negated.points()}.",
+        f"{100 * teacher:.0f} %; that it is behind {behind.claim}: {behind.negated.points()}.",
         number,
     )
 

@@ -182,8 +182,7 @@ def known_reading(card: pd.DataFrame) -> Reading:
     if "label_known" in first:
         text += (
             f" The label is among the tokens of {100 * first['label_known']:.1f} % of the rows, "
-            "and the "
-            f"most probable one of {100 * first['accuracy']:.1f} %."
+            f"and the most probable one of {100 * first['accuracy']:.1f} %."
         )
     return Reading(text, "; ".join(numbers))
 

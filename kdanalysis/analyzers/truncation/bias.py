@@ -145,9 +145,8 @@ def bias_reading(table: pd.DataFrame) -> Reading:
         f"At K = {k}, {DRAWS * k} tokens sampled from the teacher take the same bytes. Sampling is "
         f"nearer to full KD's mean gradient than {named(best)} {where}: of one token sampling is "
         f"{100 * first.error[SAMPLED]:.0f} % of it off and {named(best)} "
-        f"{100 * first.error[best]:.1f} %, of the "
-        f"mean over {rows.tokens.max():,} {100 * last.error[SAMPLED]:.1f} % and "
-        f"{100 * last.error[best]:.1f} %."
+        f"{100 * first.error[best]:.1f} %, of the mean over {rows.tokens.max():,} "
+        f"{100 * last.error[SAMPLED]:.1f} % and {100 * last.error[best]:.1f} %."
     )
     number = "; ".join(f"{named(name)}: {when}" for name, when in told.items())
     return Reading(sentence, f"K = {k}, means of {count:,} rows, sampling is nearer than {number}")
