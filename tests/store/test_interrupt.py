@@ -97,12 +97,13 @@ for number in itertools.count():
     root, taken = f"{sys.argv[1]}/run{number}", []
     queue = begin(root)
     try:
-        signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-5, length))
-        loop(queue, taken, 8)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-5, length))
+            loop(queue, taken, 8)
+        finally:  # the signal may come here too, once the loop is through
+            signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
         interrupted += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
     queue.close()
     assert {*taken} <= {*StoredRun(root).steps().tolist()}, taken
     PartWriter(root, 0, RunInfo(2), existing="resume").close()  # the rank is free
