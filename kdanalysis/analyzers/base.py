@@ -83,6 +83,8 @@ class Analyzer(Noun):
         own = vars(cls)
         if "__init__" in own:
             typed(cls)
+        if "update" in own:
+            cls.update = torch.no_grad()(own["update"])
         if "for_setting" in own:
             cls.for_setting = classmethod(typed(own["for_setting"].__func__))
 
@@ -94,6 +96,8 @@ class Analyzer(Noun):
 
     def update(self, *columns: Any, **more: Any) -> None:
         """Add one batch of the columns of ``needs`` and ``takes``, in their order or by name.
+
+        Gradients are not followed.
 
         Raises:
             ValueError: as :meth:`keep`, or as the class says.
@@ -107,6 +111,7 @@ class Analyzer(Noun):
         for name, column in given.arguments.items():
             hint = Tensor if name in needed else Tensor | None
             fitted(f"{type(self).__name__}: {name}", column, hint)
+            given.arguments[name] = None if column is None else column.detach()
         given.apply_defaults()
         self.add(*self.analysed(given.arguments).values())
 

@@ -90,6 +90,19 @@ def test_the_dtype_of_logits_does_not_matter_where_it_holds_them(name):
         same(other, table)
 
 
+@pytest.mark.parametrize("name", ANALYZERS)
+def test_the_outputs_of_a_network_in_training_are_looked_at_as_numbers(name):
+    learnt = {
+        key: tuple(x.clone().requires_grad_() for x in value)
+        if isinstance(value, tuple)
+        else value.clone().requires_grad_(value.is_floating_point())
+        for key, value in GIVEN.items()
+    }  # fmt: skip
+    analyzer = fed(name, learnt)
+    assert not any(state.requires_grad for state in analyzer.states.values())
+    same(analyzer.table(), table_of(name))
+
+
 AT_ONE = ("spread", "nckd")  # which group samples by probabilities at T = 1
 SCALED = [
     name

@@ -25,7 +25,7 @@ from kdanalysis.draw.tables import require
 
 # Quarter octaves from 0.25 to 16. Octaves share their mantissas, which makes them cheap to sum.
 LADDER = (*(2.0**octave * 2.0 ** (q / 4) for octave in range(-2, 4) for q in range(4)), 16.0)
-ENTRIES = 40_000  # of a chunk
+ENTRIES = 2**18  # of a chunk
 ABOVE = "nll_above_se"  # tables made before lack it
 SCORES = {"ece": "ECE", "nll": "NLL (nats)", "brier": "Brier score"}
 

@@ -17,13 +17,14 @@ from kdanalysis.analyzers.teacher.reliability import BINS, calibration_error, su
 from kdanalysis.analyzers.teacher.suppression import digits
 from kdanalysis.core.largest import ranked as by_rank
 from kdanalysis.core.largest import top
+from kdanalysis.core.octaves import exponentials
 from kdanalysis.core.partition import AutoK
 from kdanalysis.core.vocabulary import VOCABULARY
 
 MODES = ("modes_mean", "several_peaks")
 TOP = 5  # p_other is the mass outside the TOP most probable classes
 CONFIDENT = 0.9
-ENTRIES = 2**18  # of a chunk
+ENTRIES = 2**20  # of a chunk: of a vocabulary some rows
 
 # A probability is rounded to zero at half the smallest subnormal number or less: 2^-24 (float16),
 # 2^-133 (bfloat16), 2^-149 (float32). In natural logarithms: -17.3, -92.9, -104.0.
@@ -96,28 +97,27 @@ class TeacherDistribution(Analyzer):
         """Add the finite samples of a batch, with labels where there are some."""
         others = () if target is None else (target.long(),)
         for logits, *labels in chunks(teacher, *others, entries=ENTRIES):
-            self._add(logits, *labels)
+            self.accumulate(**self._sums(logits, *labels))
 
-    def _add(self, logits: Logits, target: Labels | None = None) -> None:
-        ranked, n = by_rank(logits).double(), torch.tensor(len(logits))
-        below = ranked[:, 1:] - ranked[:, 1:2]
-        free = [_free_sums(ranked, below, t) for t in self.temperatures]
+    def _sums(self, logits: Logits, target: Labels | None = None) -> dict[str, Tensor]:
+        ranked, n = by_rank(logits), torch.tensor(len(logits))
+        below = ranked[:, 1:].to(torch.float64, copy=True).sub_(ranked[:, 1:2])
+        free: list[dict[str, Tensor]] = [{} for _ in self.temperatures]
+        mass = below.new_empty(self.rank_mass.shape)
+        for place, weights in exponentials(below, self.temperatures):
+            free[place] = _free_sums(ranked, below, weights, self.temperatures[place])
+            mass[place, 0] = free[place]["confidence_mean"]
+            torch.mv(weights.T, free[place].pop("scale"), out=mass[place, 1:])
         normaliser = torch.stack([one.pop("normaliser") for one in free])
-        for of_t, one in zip(self.rank_mass, free, strict=True):
-            of_t[0] += one["confidence_mean"].to(of_t)
-            of_t[1:] += one.pop("rest_mass").to(of_t)
-        self.accumulate(
-            n=n,
-            constant=(ranked[:, 0] == ranked[:, -1]).sum(),
-            **{name: torch.stack([one[name] for one in free]) for name in free[0]},
-        )
+        sums = {name: torch.stack([one[name] for one in free]) for name in free[0]}
+        sums |= {"n": n, "rank_mass": mass, "constant": (ranked[:, 0] == ranked[:, -1]).sum()}
         if target is not None:
             correct = top(logits) == target
-            chosen = torch.stack(
-                [logits.gather(-1, target.unsqueeze(-1)).squeeze(-1).double(), ranked[:, 0]]
-            )
-            sums = _labelled_sums(*chosen, normaliser, correct, self.temperatures)
-            self.accumulate(labelled=n, correct=correct.sum(), **sums)
+            own = logits.gather(-1, target.unsqueeze(-1)).squeeze(-1)
+            chosen = torch.stack([own, ranked[:, 0]]).double()
+            sums |= {"labelled": n, "correct": correct.sum()}
+            sums |= _labelled_sums(*chosen, normaliser, correct, self.temperatures)
+        return sums
 
     def compute(self) -> dict[str, Tensor]:
         """Every quantity by name: a scalar, or one value a temperature; NaN without samples."""
@@ -145,16 +145,19 @@ class TeacherDistribution(Analyzer):
 
 
 def _free_sums(
-    ranked: Float[Tensor, "n c"], below: Float[Tensor, "n d"], temperature: float
+    ranked: Float[Tensor, "n c"],
+    below: Float[Tensor, "n d"],
+    weights: Float[Tensor, "n d"],
+    temperature: float,
 ) -> dict[str, Tensor]:
-    """Sums over the batch that need no label, and the normaliser, log sum_i exp(logit_i / T), (n,).
+    """Sums over the batch that need no label; by sample the normaliser and the weights' scale.
 
     The logits are sorted, largest first; ``below`` are those after the first, less the largest of
-    them. With p the probability of the first class, r = 1 - p and H the entropy of the rest,
-    renormalised, the entropy is -p log p - r log r + r H.
+    them, and ``weights`` exp(below / T). The normaliser is log sum_i exp(logit_i / T), and scale
+    times weights are the probabilities. With p the probability of the first class, r = 1 - p and
+    H the entropy of the rest, renormalised, the entropy is -p log p - r log r + r H.
     """
-    first, second = ranked[:, 0] / temperature, ranked[:, 1] / temperature
-    weights = (below / temperature).exp_()  # of the rest, over its largest
+    first, second, last = (ranked[:, i].double() / temperature for i in (0, 1, -1))
     others = weights[:, TOP - 1 :].sum(-1)
     total = weights[:, : TOP - 1].sum(-1) + others
     rest_entropy = total.log() - torch.einsum("nd,nd->n", weights, below) / (temperature * total)
@@ -170,12 +173,12 @@ def _free_sums(
         "several_peaks": (scale >= PEAK * p).sum(),
         "rest_entropy_mean": rest_entropy.sum(),
         "p_other_mean": scale @ others,
-        "rest_mass": scale @ weights,
+        "scale": scale,
         "normaliser": normaliser,
     }
     if ranked.shape[1] <= VOCABULARY:
-        sums["auto_k"] = AutoK(temperature=temperature).sizes(ranked).sum()
-    smallest = ranked[:, -1] / temperature - normaliser
+        sums["auto_k"] = AutoK(temperature=temperature).sizes(ranked.double()).sum()
+    smallest = last - normaliser
     return sums | {f"underflow_{d}": (smallest <= bound).sum() for d, bound in UNDERFLOW.items()}
 
 

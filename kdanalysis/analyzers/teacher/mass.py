@@ -15,6 +15,7 @@ from kdanalysis.analyzers.evidence import UNTESTED, Z, between, ended
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.bins import Bins
 from kdanalysis.core.largest import ranked
+from kdanalysis.core.octaves import exponentials
 from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis
 from kdanalysis.draw.colours import GREY, ladder_colours
@@ -25,7 +26,7 @@ from kdanalysis.draw.tables import require, state_left_out
 BINS = Bins(0.0, 1.0, 500)  # quantiles of a mass are good to 0.002
 EACH, A_DECADE = 100, 24  # of a vocabulary every k up to here, then so many
 MOST = 0.95  # of the mass
-ENTRIES = 2**18  # of a chunk
+ENTRIES = 2**20  # of a chunk: of a vocabulary some rows
 
 
 class TopKMass(Analyzer):
@@ -62,8 +63,12 @@ class TopKMass(Analyzer):
     def _masses(self, logits: Logits) -> Float[Tensor, "t n k"]:
         """Top-k masses of sorted logits; all of it is exactly 1."""
         place, below = torch.tensor(self.ks, device=logits.device) - 1, logits - logits[:, :1]
-        sums = [(below / t).exp_().cumsum_(-1) for t in self.temperatures]
-        return torch.stack([of_t[:, place] / of_t[:, -1:] for of_t in sums])
+        masses = logits.new_empty(len(self.temperatures), len(logits), len(self.ks))
+        sums = torch.empty_like(below)
+        for row, powers in exponentials(below, self.temperatures):
+            torch.cumsum(powers, -1, out=sums)
+            torch.div(sums[:, place], sums[:, -1:], out=masses[row])
+        return masses
 
     def measures(self) -> dict[str, Tensor]:
         """Mean and quartiles of the mass, and the samples n, by (temperature, k)."""

@@ -1,14 +1,13 @@
 """Reliability as sums: samples, confidence and hits by bin of confidence, at many temperatures."""
 
-from collections import defaultdict
 from collections.abc import Sequence
-from math import frexp, ldexp
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from kdanalysis.core.largest import top
+from kdanalysis.core.octaves import exponentials
 
 BINS = 15
 
@@ -68,22 +67,10 @@ def calibration_sums(
 def power_sums(
     below: Float[Tensor, "n c"], temperatures: Sequence[float]
 ) -> tuple[Float[Tensor, "t n"], Float[Tensor, "t n"]]:
-    """Sums over the classes of exp(x / T) and of exp(2x / T), for x <= 0.
-
-    Temperatures an octave apart share their exponentials: exp(x / (T/2)) is the square of
-    exp(x / T), so that 25 temperatures in quarter octaves take 4 exponentials a logit, not 50.
-    """
-    families: dict[float, dict[int, int]] = defaultdict(dict)
-    for row, temperature in enumerate(temperatures):
-        mantissa, octave = frexp(temperature)
-        families[mantissa][octave] = row
-    sums, squares = below.new_empty(2, len(temperatures), len(below))
-    for mantissa, rows in families.items():
-        powers = (below / ldexp(mantissa, max(rows))).exp_()
-        total = powers.sum(-1)
-        for octave in range(max(rows), min(rows) - 1, -1):
-            square = powers.square_().sum(-1)
-            if octave in rows:
-                sums[rows[octave]], squares[rows[octave]] = total, square
-            total = square
-    return sums, squares
+    """Sums over the classes of exp(x / T) and of exp(2x / T), for x <= 0."""
+    ladder = sorted({*temperatures, *(temperature / 2 for temperature in temperatures)})
+    sums = below.new_empty(len(ladder), len(below))
+    for place, powers in exponentials(below, ladder):
+        torch.sum(powers, -1, out=sums[place])
+    own, half = ([ladder.index(t / by) for t in temperatures] for by in (1, 2))
+    return sums[own], sums[half]

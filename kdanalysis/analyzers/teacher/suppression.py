@@ -19,6 +19,7 @@ from kdanalysis.analyzers.noun import Reading, Tables
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.bins import Bins
 from kdanalysis.core.largest import top
+from kdanalysis.core.octaves import exponentials
 from kdanalysis.core.streams import check_temperature
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.tables import require
@@ -128,7 +129,10 @@ def odds_ladder(
     rest = logits.scatter(-1, place, -torch.inf)
     largest = rest.amax(-1, keepdim=True)
     below, apart = rest - largest, (largest - logits.gather(-1, place)).squeeze(-1)
-    return torch.stack([(below / t).exp_().sum(-1).log() + apart / t for t in temperatures])
+    odds = below.new_empty(len(temperatures), len(below))
+    for row, powers in exponentials(below, temperatures):
+        odds[row] = powers.sum(-1).log() + apart / temperatures[row]
+    return odds
 
 
 def join_teachers(tables: Tables) -> pd.DataFrame:
