@@ -1,11 +1,17 @@
 """The classes of the largest logits, and logits by rank, on any device."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.core.compiled import loops_serve
+
+_sorted: ContextVar[dict[tuple, tuple[Tensor, Tensor]] | None] = ContextVar("sorted", default=None)
 
 
 def largest(logits: Float[Tensor, "n c"], k: int) -> Int[Tensor, "n k"]:
@@ -37,14 +43,31 @@ def top(logits: Float[Tensor, "n c"]) -> Int[Tensor, " n"]:
     return torch.from_numpy(logits.detach().numpy().argmax(-1))
 
 
+@contextmanager
+def sorted_once() -> Iterator[None]:
+    """Let ``ranked`` sort logits once that stay as they are, however often it is asked inside."""
+    token = _sorted.set({})
+    try:
+        yield
+    finally:
+        _sorted.reset(token)
+
+
 def ranked(logits: Float[Tensor, "n c"]) -> Float[Tensor, "n c"]:
-    """Return the logits of every row, the largest first.
+    """Return the logits of every row, the largest first; not to be written into.
 
     On a CPU numpy sorts a row of a vocabulary about eight times as fast as torch.
     """
-    if not _of_numpy(logits):
-        return logits.sort(-1, descending=True).values
-    return torch.from_numpy(np.sort(logits.numpy(), -1)).flip(-1)
+    known, place = _sorted.get(), (logits.data_ptr(), logits.shape, logits.stride(), logits.dtype)
+    if known is not None and place in known:
+        return known[place][1]
+    if _of_numpy(logits):
+        found = torch.from_numpy(np.sort(logits.numpy(), -1)).flip(-1)
+    else:
+        found = logits.sort(-1, descending=True).values
+    if known is not None:
+        known[place] = logits, found  # held, so that no others come to lie there
+    return found
 
 
 def _of_numpy(logits: Float[Tensor, "n c"]) -> bool:

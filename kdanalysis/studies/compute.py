@@ -11,6 +11,7 @@ from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.core.compiled import expecting
 from kdanalysis.core.device import as_device
 from kdanalysis.core.garbage import keep_freed_memory
+from kdanalysis.core.largest import sorted_once
 from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS
@@ -167,15 +168,20 @@ def feed(
             name: made(torch.from_numpy(np.ascontiguousarray(batch[name])).to(device))
             for name in sorted(names & batch.keys())
         }
-        parts = by_label(columns)
-        for one in analyzers:
-            if absent := [name for name in one.needs if name not in columns]:
-                raise KeyError(f"{type(one).__name__} needs the column {absent[0]!r}")
-            asks = "target" in (*one.needs, *one.takes) and not one.mixed
-            for part in parts if asks else [columns]:
-                if {*one.needs} <= part.keys():
-                    more = {n: part[n] for n in one.takes if n in part and n not in one.needs}
-                    one.update(*(part[name] for name in one.needs), **more)
+        with sorted_once():
+            _show(columns, analyzers)
+
+
+def _show(columns: dict[str, Tensor], analyzers: Iterable[Analyzer]) -> None:
+    parts = by_label(columns)
+    for one in analyzers:
+        if absent := [name for name in one.needs if name not in columns]:
+            raise KeyError(f"{type(one).__name__} needs the column {absent[0]!r}")
+        asks = "target" in (*one.needs, *one.takes) and not one.mixed
+        for part in parts if asks else [columns]:
+            if {*one.needs} <= part.keys():
+                more = {n: part[n] for n in one.takes if n in part and n not in one.needs}
+                one.update(*(part[name] for name in one.needs), **more)
 
 
 def by_label(columns: dict[str, Tensor]) -> list[dict[str, Tensor]]:
