@@ -10,6 +10,7 @@ from kdanalysis.core.arguments import fitted
 from kdanalysis.core.largest import top
 from kdanalysis.core.logits import check_dense
 from kdanalysis.core.partition import check_target
+from kdanalysis.core.wording import PICKED
 
 CACHED = 2**17  # numbers of 4 bytes that stay in a processor's cache
 
@@ -31,7 +32,8 @@ def check_batch(
     if student is not None:
         check_dense("student logits", student)
     if teacher.dim() != 2:
-        raise ValueError(f"logits have shape {tuple(teacher.shape)}, need (samples, classes)")
+        hint = f": {PICKED}" if teacher.dim() == 3 else ""
+        raise ValueError(f"logits have shape {tuple(teacher.shape)}, need (samples, classes){hint}")
     samples, classes = teacher.shape
     check_classes(classes)
     if num_classes is not None and classes != num_classes:

@@ -19,6 +19,9 @@ WORDS: dict[Any, str] = {
     Callable: "a function",
 }
 UNKNOWN = "unknown"  # in place of a number that no sample gives
+PICKED = (  # rows of logits that have positions too
+    "of a language model's tokens kd.tokens(student_logits, teacher_logits, labels) picks the rows"
+)
 LARGE = {12: "trillion", 9: "billion", 6: "million"}
 RAISED = str.maketrans(
     "-0123456789", "\u207b\u2070\xb9\xb2\xb3\u2074\u2075\u2076\u2077\u2078\u2079"

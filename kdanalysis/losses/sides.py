@@ -14,6 +14,7 @@ from kdanalysis.core.partition import check_target
 from kdanalysis.core.regions import count_regions
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.sparse_rows import within
+from kdanalysis.core.wording import PICKED
 
 Side: TypeAlias = Tensor | SparseTeacher  # a teacher
 Labels: TypeAlias = Int[Tensor, " n"] | Float[Tensor, "n c"]  # class indices, or distributions
@@ -181,6 +182,8 @@ def _check_kinds(target: Any, **sides: Any) -> None:
             raise ValueError(f"{name} must be a torch tensor, got {type(values).__name__}")
     for name, logits in sides.items():
         check_dense(f"{name} logits", logits)
+        if logits.dim() == 3 and logits.shape[:2] == target.shape and not is_soft(target):
+            raise ValueError(f"the {name} logits have shape {tuple(logits.shape)}: {PICKED}")
     refuse_wide(target)
     wrong = target.is_floating_point() or target.is_complex() or target.dtype == torch.bool
     if wrong and not is_soft(target):

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kdanalysis.core.wording import PICKED
+
 MUTED = ContextVar("muted", default=False)
 IN_PYTHON = "what a hook of kdanalysis sees depends on the step, so it runs as plain Python"
 
@@ -54,9 +56,8 @@ def _ignore(*seen: Any) -> None:
 
 
 TOKENS = (
-    "of a language model's tokens kd.tokens(student_logits, teacher_logits, labels) picks the rows "
-    "for recorder.loss(..., student=, teacher=): leave the models out of the recorder, or use the "
-    "integration of your trainer"
+    f"{PICKED} for recorder.loss(..., student=, teacher=): leave the models out of the recorder, "
+    f"or use the integration of your trainer"
 )
 
 

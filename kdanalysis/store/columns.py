@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.wording import PICKED
 from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.formats.table import Table
 from kdanalysis.store.kinds import Kind
@@ -190,6 +191,8 @@ class Columns:
         what, need = f"{name} of {table.path}", ", ".join(("samples", *axes))
         if dtype not in DTYPES:
             raise ValueError(f"{what} are {dtype}, need one of {', '.join(DTYPES)}")
+        if len(shape) == 3 and axes == ("classes",):
+            raise ValueError(f"{what} have shape {shape}, need ({need}): {PICKED}")
         if len(shape) != 1 + len(axes) or shape[0] < 1:
             raise ValueError(f"{what} have shape {shape}, need ({need}) with samples")
         return tuple(shape), what

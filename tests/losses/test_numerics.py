@@ -137,6 +137,9 @@ def test_shapes_are_checked():
     student, teacher, target = batch(6)
     with pytest.raises(ValueError, match=r"student \(5, 7\), teacher \(5, 6\), target \(5,\)"):
         checked(student, teacher[:, :6], target)
+    of_texts = (side.unflatten(0, (1, 5)) for side in batch(6))
+    with pytest.raises(ValueError, match=r"student logits have shape \(1, 5, 7\): .* kd.tokens\("):
+        checked(*of_texts)
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy(), DKD(), NKD()], ids=repr)
