@@ -24,9 +24,9 @@ LONGEST = 40  # letters of what is quoted in an error
 def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
     """Read a loss from ``name:key=value,key=value``; ``+`` between several adds them up.
 
-    Names: ce, kd, dkd, gdkd, gdkd3, nkd, of language models topk, jsd, skew, tvd, ab, rs and
-    sample, and by project trl-server, verl, distillkit, axolotl, nemo, megatron, maxtext and swift,
-    whose options may be written over; each also behind ``ls-`` for standardised logits, behind
+    Names: ce, kd, dkd, gdkd, gdkd3, nkd, of language models topk, fkl, rkl, jsd, skew, tvd, ab, rs
+    and sample, and by project trl-server, verl, distillkit, axolotl, nemo, megatron, maxtext and
+    swift, whose options may be written over; each also behind ``ls-`` for standardised logits, behind
     ``sdd-`` for the regions of several scales, or behind ``sure-`` or ``unsure-`` for the samples
     whose label the teacher gives more than ``threshold``, or less; of several prefixes the first
     is outermost. Losses of your own go by the names they are defined with. The keys are the

@@ -18,7 +18,11 @@ from kdanalysis.losses.truncated import DIRECTIONS, check_direction
 class JSD(
     OverTokens,
     name="jsd",
-    presets={"trl-server": {"beta": 0.0, "k": 64, "tail": "bucket"}},
+    presets={
+        "fkl": {"beta": 0.0},
+        "rkl": {"beta": 1.0},
+        "trl-server": {"beta": 0.0, "k": 64, "tail": "bucket"},
+    },
 ):
     """Generalised Jensen-Shannon divergence (GKD, Agarwal et al., ICLR 2024, arXiv 2306.13649).
 
@@ -26,8 +30,9 @@ class JSD(
 
     As in TRL, b = 0 is the forward and b = 1 the reverse KL. Neither is the limit: the divergence
     vanishes like b and 1 - b there, so that a step at b = .01 is some 100 times shorter than one
-    at 0. ``scale`` divides by b (1 - b), which makes the ends continuous. The preset
-    ``trl-server`` is TRL's trainer with a teacher behind a server, tail on and b = 0.
+    at 0. ``scale`` divides by b (1 - b), which makes the ends continuous. Presets are the ends,
+    ``fkl`` and ``rkl``, and ``trl-server``, TRL's trainer with a teacher behind a server, tail on
+    and b = 0.
 
     Args:
         beta: b, from 0 to 1.

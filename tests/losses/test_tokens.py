@@ -431,6 +431,8 @@ PRESETS = {
     "verl:clamp=-1,k=2": Truncated(2, "none", clamp=-1),
     "trl-server:beta=0.5,k=16": JSD(0.5, k=16),
     "jsd:beta=.5,scale=true": JSD(0.5, scale=True),
+    "fkl:temperature=2": JSD(0, temperature=2),
+    "rkl:k=8": JSD(1, k=8),
     "skew:alpha=.1,divergence=reverse": SkewKL(0.1, "reverse"),
     "tvd": TVD(),
     "ab:alpha=.2,beta=.7": AlphaBeta(0.2, 0.7),
