@@ -26,10 +26,10 @@ def parse_loss(text: str, temperature: float | int | None = None) -> Loss:
 
     Names: ce, kd, dkd, gdkd, gdkd3, nkd, of language models topk, fkl, rkl, jsd, skew, tvd, ab, rs
     and sample, and by project trl-server, verl, distillkit, axolotl, nemo, megatron, maxtext and
-    swift, whose options may be written over; each also behind ``ls-`` for standardised logits, behind
-    ``sdd-`` for the regions of several scales, or behind ``sure-`` or ``unsure-`` for the samples
-    whose label the teacher gives more than ``threshold``, or less; of several prefixes the first
-    is outermost. Losses of your own go by the names they are defined with. The keys are the
+    swift, whose options may be written over; each also behind ``ls-`` for standardised logits,
+    behind ``sdd-`` for the regions of several scales, or behind ``sure-`` or ``unsure-`` for the
+    samples whose label the teacher gives more than ``threshold``, or less; of several prefixes the
+    first is outermost. Losses of your own go by the names they are defined with. The keys are the
     constructors' arguments; several numbers are separated by ``/``. A loss that has a temperature
     and names none takes ``temperature`` where that is given.
 
