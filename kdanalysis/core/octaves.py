@@ -34,3 +34,13 @@ def exponentials(
                 powers.square_()
             held = octave
             yield places[octave], powers
+
+
+def log_sums(logits: Float[Tensor, "n c"], temperatures: Sequence[float]) -> Float[Tensor, "t n"]:
+    """Return log sum_i exp(logits_i / T) by T; -inf of a row of -inf."""
+    peak = logits.amax(-1, keepdim=True)
+    peak = peak.masked_fill(peak.isneginf(), 0.0)
+    found = logits.new_empty(len(temperatures), len(logits))
+    for place, powers in exponentials(logits - peak, temperatures):
+        found[place] = powers.sum(-1).log() + peak.squeeze(-1) / temperatures[place]
+    return found

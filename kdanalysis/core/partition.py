@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from kdanalysis.core.arguments import typed
-from kdanalysis.core.largest import largest
+from kdanalysis.core.largest import largest, ranked
 from kdanalysis.core.logits import check_tensor
 
 Logits, Labels, Ids = Float[Tensor, "n c"], Int[Tensor, " n"], Int[Tensor, "n c"]
@@ -184,17 +184,17 @@ class AutoK(Partition):
 
     def sizes(self, teacher: Float[Tensor, "n c"]) -> Int[Tensor, " n"]:
         """Return k for every sample, shape (n,)."""
-        classes = teacher.shape[-1]
-        _refuse_empty(self, 1, 1, classes)
-        ascending = (teacher.double() / self.temperature).softmax(-1).sort(-1).values
-        count = torch.arange(1, classes + 1, device=teacher.device)
+        _refuse_empty(self, 1, 1, teacher.shape[-1])
+        return self.sizes_of((ranked(teacher.detach()).double() / self.temperature).softmax(-1))
+
+    def sizes_of(self, softened: Float[Tensor, "n c"]) -> Int[Tensor, " n"]:
+        """Return the same of probabilities, largest first, or of multiples of a row's."""
+        ascending, classes = softened.flip(-1), softened.shape[-1]
+        count = torch.arange(1, classes + 1, device=softened.device)
         # p >= ratio * mean, written as a product: it holds where the smallest underflow to zero.
-        jump = ascending * count >= self.ratio * ascending.cumsum(-1)
-        jump &= ascending > 0
-        first = jump.int().argmax(-1)
-        k = torch.where(jump.any(-1), classes - first, 1)
-        cap = classes - 1 if self.max_k is None else min(self.max_k, classes - 1)
-        return k.clamp(max=cap)
+        jump = (ascending * count >= self.ratio * ascending.cumsum(-1)) & (ascending > 0)
+        k = torch.where(jump.any(-1), classes - jump.view(torch.uint8).argmax(-1), 1)
+        return k.clamp(max=min(self.max_k or classes, classes - 1))
 
     def __call__(self, teacher: Logits, target: Labels) -> Ids:
         """Rank by the teacher and cut each sample at its own k; ``target`` is not used."""

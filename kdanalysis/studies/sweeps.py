@@ -91,9 +91,8 @@ def sweep_samples(
     size = 8 * len(PLAIN + DEFINED) * len(teacher) * len(chosen)
     what = f"{len(teacher):,} samples at {len(chosen):,} k"
     announce_memory(size, what, "give a batch of the samples, or fewer ks")
-    found = [
-        of_every_sample(*pair, temperature, chosen, weights) for pair in chunks(student, teacher)
-    ]
+    settings = (temperature,), chosen, weights
+    found = [of_every_sample(*pair, *settings)[0] for pair in chunks(student, teacher)]
     named = zip((*PLAIN, *DEFINED), torch.cat(found, -1).transpose(1, 2), strict=True)
     return {name: values for name, values in named if name in COLUMNS}
 

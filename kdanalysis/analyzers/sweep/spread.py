@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from kdanalysis.analyzers.base import Logits
 from kdanalysis.analyzers.chunks import chunks
@@ -78,24 +79,24 @@ class SweepSpread(EveryK):
             confidence = other.double().softmax(-1).amax(-1)
             edges = torch.tensor(self.edges, dtype=torch.float64, device=other.device)
             group = torch.bucketize(confidence, edges, right=True)
-            for row, temperature in enumerate(self.temperatures):
-                each = of_every_sample(side, other, temperature, self.ks, self.weights)
-                self._count(row, each, group)
+            each = of_every_sample(side, other, self.temperatures, self.ks, self.weights)
+            for row, of_t in enumerate(each):
+                self._count(row, of_t, group)
 
     def _count(self, row: int, each: Float[Tensor, "s k n"], group: Int[Tensor, " n"]) -> None:
         """Add the samples' statistics at one temperature."""
-        names, sizes = (*PLAIN, *DEFINED), (len(self.ks), len(self.edges) + 1)
-        place = group + sizes[1] * torch.arange(sizes[0], device=group.device).unsqueeze(1)
-        for quantity, name in enumerate((*NORMS, *PARTS)):
-            values = each[names.index(name)]
-            there = ~values.isnan()
-            rows, values = place[there], values[there]
-            bins, scaled = LOG_BINS, values.log10()
-            if name not in NORMS:
-                bins, scaled = BINS, values.clamp(-1, 1)  # rounding takes a cosine of 1 beyond it
-            bins.add(self.counts[row, quantity], scaled, rows)
-            sums = values.new_zeros(sizes[0] * sizes[1]).index_add(0, rows, values)
-            self.sums[row, quantity] += sums.view(sizes).to(self.sums)
+        names, groups, first = (*PLAIN, *DEFINED), len(self.edges) + 1, 0
+        values = each[[names.index(name) for name in (*NORMS, *PARTS)]]
+        norms, parts = values.split([len(NORMS), len(PARTS)])
+        # rounding takes a cosine of 1 beyond it
+        for bins, scaled in ((LOG_BINS, norms.log10()), (BINS, parts.clamp(-1, 1))):
+            last = first + len(scaled)
+            place = torch.arange(scaled[..., 0].numel(), device=group.device)
+            place = group + groups * place.view(*scaled.shape[:2], 1)
+            bins.add(self.counts[row, first:last], scaled, place)
+            first = last
+        members = functional.one_hot(group, groups).to(values)
+        self.sums[row] += (values.nan_to_num(0.0) @ members).to(self.sums)
 
     def measures(self) -> dict[str, Tensor]:
         """``mean``, quartiles, ``n`` by (T, quantity, k, group), all samples last."""

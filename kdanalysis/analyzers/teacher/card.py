@@ -160,7 +160,7 @@ def _free_sums(
     first, second, last = (ranked[:, i].double() / temperature for i in (0, 1, -1))
     others = weights[:, TOP - 1 :].sum(-1)
     total = weights[:, : TOP - 1].sum(-1) + others
-    rest_entropy = total.log() - torch.einsum("nd,nd->n", weights, below) / (temperature * total)
+    rest_entropy = total.log() - torch.linalg.vecdot(weights, below) / (temperature * total)
     log_rest = second + total.log()
     normaliser = first.logaddexp(log_rest)
     log_p, log_rest = first - normaliser, log_rest - normaliser
@@ -177,7 +177,8 @@ def _free_sums(
         "normaliser": normaliser,
     }
     if ranked.shape[1] <= VOCABULARY:
-        sums["auto_k"] = AutoK(temperature=temperature).sizes(ranked.double()).sum()
+        multiples = torch.cat((((first - second).exp().unsqueeze(-1)), weights), -1)
+        sums["auto_k"] = AutoK(temperature=temperature).sizes_of(multiples).sum()
     smallest = last - normaliser
     return sums | {f"underflow_{d}": (smallest <= bound).sum() for d, bound in UNDERFLOW.items()}
 

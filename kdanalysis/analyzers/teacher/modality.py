@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.special import entr
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.chance import chance_spread
@@ -14,6 +13,7 @@ from kdanalysis.analyzers.evidence import share_of
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.bins import Bins
+from kdanalysis.core.octaves import exponentials
 from kdanalysis.core.partition import AutoK
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import BLUE, FAINT, GREY, SKY
@@ -73,23 +73,26 @@ class Modality(Analyzer):
     def add(self, teacher: Logits, target: Labels) -> None:
         """Add the finite samples of a batch."""
         logits, label = teacher.double(), target.long()
-        for place, temperature in enumerate(LADDER):
-            self._add_at(place, (logits / temperature).log_softmax(-1), label)
+        below = logits - logits.amax(-1, keepdim=True)
+        for place, powers in exponentials(below, LADDER):
+            self._add_at(place, below, powers, label)
         by_class = logits.new_zeros(2, self.num_classes)
         ones = torch.ones(len(label), dtype=torch.float64, device=label.device)
         found = by_class.index_add(1, label, torch.stack([ones, self.rule.sizes(logits).double()]))
         self.accumulate(n=found[0], auto_k=found[1])
 
-    def _add_at(self, place: int, log_p: Tensor, label: Tensor) -> None:
-        """Add the samples at one temperature of the ladder."""
-        p = log_p.exp()
-        entropy = entr(p).sum(-1)
-        peaks = (p >= PEAK * p.amax(-1, keepdim=True)).sum(-1)
+    def _add_at(self, place: int, below: Tensor, powers: Tensor, label: Tensor) -> None:
+        """Add the samples at one T of the ladder, of ``powers``, exp(below / T), at most 1."""
+        total = powers.sum(-1)
+        mean = torch.linalg.vecdot(powers, below) / total  # of the logits below the largest
+        entropy = total.log() - mean / LADDER[place]
+        peaks = (powers >= PEAK).sum(-1)
         kind = peaks.clamp(max=len(COUNTED)) - 1
         sums = {"peaks": peaks.double(), "modes": entropy.exp()}
         for name, values in sums.items():
             getattr(self, name)[place].index_add_(0, label, values.to(self.nll))
-        self.nll[place] -= log_p.gather(-1, label.unsqueeze(-1)).sum().to(self.nll)
+        own = below.gather(-1, label.unsqueeze(-1)).squeeze(-1)
+        self.nll[place] += (total.log() - own / LADDER[place]).sum().to(self.nll)
         pairs = (label * len(COUNTED) + kind).bincount(minlength=self.counts[place].numel())
         self.counts[place] += pairs.view_as(self.counts[place]).to(self.nll)
         self.bins.add(self.entropies[place], entropy, label)

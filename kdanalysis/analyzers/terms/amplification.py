@@ -14,6 +14,7 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.bins import Bins
+from kdanalysis.core.octaves import log_sums
 from kdanalysis.core.streams import check_temperature
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import FAINT, GREY, ladder_colours
@@ -75,17 +76,15 @@ class Amplification(Analyzer):
             rows, label = targets.seen_by(loss)
             logits = teacher if rows is None else teacher[rows]
             seen[name] = logits, loss.partition(logits, label) if len(logits) else None
+        whole = {logits: log_sums(logits, self.temperatures) for logits, _ in seen.values()}
+        ladder = torch.arange(len(self.temperatures), device=teacher.device).unsqueeze(-1)
         for row, (loss, _, group, weight) in enumerate(self.parts):
             logits, groups = seen[loss]
             if groups is None:
                 continue
-            outside = groups != group
-            for column, temperature in enumerate(self.temperatures):
-                log_p = (logits / temperature).log_softmax(-1)
-                log_mass = log_p.masked_fill(outside, -torch.inf).logsumexp(-1)
-                place = torch.zeros_like(log_mass, dtype=torch.long)
-                factor = log10(weight) - log_mass / log(10)
-                BINS.add(self.counts[row, column], factor, place)
+            inside = logits.masked_fill(groups != group, -torch.inf)
+            log_mass = log_sums(inside, self.temperatures) - whole[logits]
+            BINS.add(self.counts[row], log10(weight) - log_mass / log(10), ladder)
 
     def measures(self) -> dict[str, Tensor]:
         """``count`` (term, temperature, bin), ``median`` of the factor w_g / P_g, ``n`` samples."""

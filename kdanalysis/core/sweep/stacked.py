@@ -11,11 +11,13 @@ exactly, where a mean of the samples' own norms or cosines would need every samp
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.core.divergence import slopes
+from kdanalysis.core.octaves import exponentials
 from kdanalysis.core.sweep.algebra import REACH
 from kdanalysis.core.sweep.order import class_order
 
@@ -79,31 +81,46 @@ def with_cross_entropy(
         ce = ce * target.sum(-1, keepdim=True) - target
     else:
         ce[torch.arange(len(ce), device=ce.device), target] -= 1
-    sides = [side.gather(-1, order) for side in (student, teacher, ce)]
-    found = []
-    for temperature in temperatures:
+    ce, *sides = (side.gather(-1, order) for side in (ce, student, teacher))
+    below = [side - side.amax(-1, keepdim=True) for side in sides]
+    found = ce.new_empty(len(temperatures), 4, len(ks))
+    pairs = zip(*(exponentials(side, temperatures) for side in below), strict=True)
+    for (row, q), (_, p) in pairs:
+        temperature = temperatures[row]
         steep = torch.maximum(*spans) > REACH[torch.float64] * temperature
-        sums = temperature * _products(*(side[~steep] for side in sides), temperature, ks)
+        found[row] = temperature * _products(q, p, ce, ks)[:, ~steep].sum(1)
         if steep.any():
-            sums += _one_by_one(*(side[steep] for side in sides), temperature, ks)
-        found.append(sums)
-    return torch.stack(found), ce.square().sum()
+            far = (side[steep] for side in (*sides, ce))
+            found[row] += _one_by_one(*far, temperature, ks)
+    return found, ce.square().sum()
 
 
 def _products(
-    student: Tensor, teacher: Tensor, ce: Tensor, temperature: float | int, ks: Sequence[int]
-) -> Float[Tensor, "t k"]:
-    """Sums over samples, over T; classes in the teacher's order."""
-    q, p = ((side / temperature).softmax(-1) for side in (student, teacher))
-    place = torch.tensor(ks, device=q.device) - 1
+    q: Float[Tensor, "n c"], p: Float[Tensor, "n c"], ce: Float[Tensor, "n c"], ks: Sequence[int]
+) -> Float[Tensor, "t n k"]:
+    """Inner products by sample, over T; of exponentials of both sides in the teacher's order."""
     (q_top, q_other), (p_top, p_other), (a_top, a_other), (b_top, b_other) = (
-        (x.cumsum(-1)[:, place], x.flip(-1).cumsum(-1).flip(-1)[:, place + 1])
-        for x in (q, p, ce * q, ce * p)
+        _both_groups(x, ks) for x in (q, p, ce * q, ce * p)
     )
-    high = (p_other - q_other) * (a_top / q_top - a_other / q_other)
+    q_all, p_all = q_top + q_other, p_top + p_other
+    high = (p_other / p_all - q_other / q_all) * (a_top / q_top - a_other / q_other)
     low_top, low_other = a_top / q_top - b_top / p_top, a_other / q_other - b_other / p_other
-    kd = (ce * (q - p)).sum(-1, keepdim=True).expand_as(high)
-    return torch.stack([x.sum(0) for x in (high, low_top, low_other, kd)])
+    kd = (a_top + a_other) / q_all - (b_top + b_other) / p_all
+    return torch.stack((high, low_top, low_other, kd))
+
+
+def _both_groups(
+    values: Float[Tensor, "n c"], ks: Sequence[int]
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
+    """Sums over the first k classes and over all others, each added up from its own end."""
+    starts = np.array([0, *ks])
+    if values.device.type == "cpu":
+        between = torch.from_numpy(np.add.reduceat(values.numpy(), starts, -1))
+    else:
+        part = np.searchsorted(starts, np.arange(values.shape[1]), "right") - 1
+        part = torch.from_numpy(part).to(values.device)
+        between = values.new_zeros(len(values), len(starts)).index_add(1, part, values)
+    return between.cumsum(-1)[:, :-1], between.flip(-1).cumsum(-1).flip(-1)[:, 1:]
 
 
 def _one_by_one(

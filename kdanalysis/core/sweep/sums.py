@@ -56,18 +56,22 @@ def sums_over_samples(
 def of_every_sample(
     student: Float[Tensor, "n c"],
     teacher: Float[Tensor, "n c"],
-    temperature: float | int,
+    temperatures: Numbers,
     ks: Sequence[int],
     weights: Numbers,
-) -> Float[Tensor, "s k n"]:
+) -> Float[Tensor, "t s k n"]:
     """Return PLAIN and DEFINED of every sample, T^2 included; NaN where there is none."""
-    if not loops_serve(teacher, LOOKS):
-        found = _by_arrays(student, teacher, temperature, ks, weights)
-        return found.where(found.isfinite(), torch.nan)
-    _, found, steep = _compiled(student, teacher, (temperature,), ks, weights, each=True)
-    if (far := steep[0]).any():
-        found[..., far] = _by_arrays(student[far], teacher[far], temperature, ks, weights)
-    return found.where(found.isfinite(), torch.nan)
+    if loops_serve(teacher, LOOKS):
+        _, found, steep = _compiled(student, teacher, temperatures, ks, weights, each=True)
+    else:
+        shape = len(temperatures), len(PLAIN) + len(DEFINED), len(ks), len(teacher)
+        found = torch.empty(shape, dtype=torch.float64, device=teacher.device)
+        steep = teacher.new_ones(len(temperatures), len(teacher), dtype=torch.bool)
+    for of_t, far, temperature in zip(found, steep, temperatures, strict=True):
+        if far.any():
+            there = _by_arrays(student[far], teacher[far], temperature, ks, weights)
+            of_t[..., far] = there.where(there.isfinite(), torch.nan)
+    return found
 
 
 def _by_arrays(
@@ -85,7 +89,7 @@ def _compiled(
     ks: Sequence[int],
     weights: Numbers,
     each: bool,
-) -> tuple[Float[Tensor, "t 2 s k"], Float[Tensor, "s k m"], Tensor]:
+) -> tuple[Float[Tensor, "t 2 s k"], Float[Tensor, "t s k m"], Tensor]:
     """Sums and counts of samples within REACH; those of ``each``; which are beyond, (t, n)."""
     from kdanalysis.core.sweep import distributions, loops  # numba takes a while to load
 
@@ -97,15 +101,16 @@ def _compiled(
     ends = np.array((*ks, classes))
     kinds = len(PLAIN) + len(DEFINED)
     totals = np.zeros((len(temperatures), 2, len(ks), kinds))
-    found = np.empty((samples if each else 0, len(ks), kinds))
+    found = np.empty((len(temperatures), samples if each else 0, len(ks), kinds))
     steep = np.zeros((len(temperatures), samples), bool)
     chosen = tuple(float(w) for w in weights)
     for row, temperature in enumerate(temperatures):
         settings = float(temperature), chosen, ends
-        loops.collect(*ranked, extremes, *settings, *totals[row], found, steep[row])
+        loops.collect(*ranked, extremes, *settings, *totals[row], found[row], steep[row])
+    found[~np.isfinite(found)] = np.nan
     return (
         torch.from_numpy(totals).transpose(2, 3),
-        torch.from_numpy(found.T),
+        torch.from_numpy(found.transpose(0, 3, 2, 1)),
         torch.from_numpy(steep),
     )
 

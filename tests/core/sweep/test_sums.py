@@ -62,7 +62,7 @@ def test_the_loops_are_used(monkeypatch):
 @pytest.mark.parametrize("name", ["random", "some steep", "steep", "ties"])
 def test_statistics_of_samples_are_in_the_order_of_the_samples(name):
     pair, ks = PROBLEMS[name], (1, 3, 8)
-    each = fused.of_every_sample(*pair, 1, ks, WEIGHTS)
+    each = fused.of_every_sample(*pair, (1,), ks, WEIGHTS)[0]
     expected = sample_statistics(sweep_terms(rank(*pair), 1, torch.tensor(ks)), WEIGHTS)
     torch.testing.assert_close(each[: len(PLAIN)], expected[: len(PLAIN)], rtol=1e-9, atol=1e-12)
     assert torch.equal(each.isnan(), ~expected.isfinite())
