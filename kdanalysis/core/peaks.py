@@ -21,6 +21,7 @@ BLOCK = 32  # classes
 FEW = 2**13  # logits to be looked at in search of a sample's k largest
 LINE = 64  # numbers: a row is filled up to a multiple, which leaves registers no rest
 CLASS = 2**29 - 1  # bits of a key that hold its class
+SHORT = 100  # classes: so many are put in order as they come, of more the least is found first
 TAKEN = -(2**63)  # below every key
 
 
@@ -133,6 +134,8 @@ def fill_largest(logits, peaks, best, found):
     if blocks:
         peaks_of(logits, peaks, blocks)
         least = _reached(peaks, len(found))  # by as many classes, each in a block of its own
+    elif SHORT < len(found) < len(logits):
+        least = np.partition(logits, len(logits) - len(found))[len(logits) - len(found)]
     for block in range(blocks):
         if not peaks[block] < least:  # NaN is not below either
             size = _keep(logits[block:rest], block, blocks, least, best, found, size)

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from kdanalysis.core.peaks import BLOCK, FEW, LINE, largest
+from kdanalysis.core.peaks import BLOCK, FEW, LINE, SHORT, largest
 
 NEAR = [(LINE + more, 5) for more in (-1, 0, 1)]  # a row of keys is filled up to a line
 FURTHER = [(FEW // k + more, k) for k in (2, 5, 64) for more in (0, 1)]  # no longer by keys
 BLOCKS = [(BLOCK * k + more, k) for k in (32, 64) for more in (0, BLOCK, BLOCK + 1)]
+MANY = [(SHORT + 2, SHORT + 1), (1000, 200), (1000, 999)]
 
 
 def rows_of(classes: int, dtype: torch.dtype) -> torch.Tensor:
@@ -37,7 +38,7 @@ def rows_of(classes: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("classes", "k"), [(3, 2), (65, 64), *NEAR, *FURTHER, *BLOCKS])
+@pytest.mark.parametrize(("classes", "k"), [(3, 2), (65, 64), *NEAR, *FURTHER, *BLOCKS, *MANY])
 def test_the_largest_are_those_of_a_stable_sort(classes, k, dtype):
     logits = rows_of(classes, dtype)
     expected = logits.sort(dim=-1, descending=True, stable=True).indices[:, :k]
@@ -55,7 +56,7 @@ def test_of_keys_nan_is_the_least(classes):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize(("classes", "k"), [(40, 5), (3000, 5), (3000, 64)])
+@pytest.mark.parametrize(("classes", "k"), [(40, 5), (3000, 5), (3000, 64), (1000, 200)])
 @pytest.mark.parametrize("step", [1, 3])
 def test_a_row_with_nan_has_k_classes_too(classes, k, dtype, step):
     logits = rows_of(classes, dtype)
