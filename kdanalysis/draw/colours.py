@@ -7,7 +7,6 @@ GREY = "#7f7f7f"
 FAINT = "#bdbdbd"
 INK = "#14213d"  # on what is coloured
 BLACK = "#000000"  # on paper: a dark page turns it into white
-TEACHER = BLACK
 ORANGE, SKY, GREEN, BLUE = "#e69f00", "#56b4e9", "#009e73", "#0072b2"
 VERMILION, PURPLE = "#d55e00", "#cc79a7"
 OLIVE, WINE = "#999933", "#882255"
@@ -28,20 +27,21 @@ PALETTE = {
 CYCLE = (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY, GREY)
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-VIOLET, BROWN, CRIMSON, MAGENTA = "#5533dd", "#775511", "#cc1144", "#cc22cc"
-LAVENDER, COBALT, PLUM = "#8877ff", "#1144bb", "#554488"
+VIOLET, CRIMSON, BROWN, LAVENDER = "#7755ff", "#dd1155", "#915c00", "#aa77ee"
+PINE, SLATE, MAGENTA = "#227755", "#666688", "#cc22cc"
 
-# No loss has the colour of a term, but for those that are their only term. Of 4096 colours seen on
-# white and dark paper these are the furthest from the terms' and from each other, also as the
-# red-green blind see them (distances in OKLab; Machado, Oliveira and Fernandes, 2009).
-LOSSES = {"ce": GREY, "kd": ORANGE, "dkd": VIOLET, "gdkd": BROWN, "nkd": CRIMSON}
-LOSSES |= {"gdkd3": LAVENDER, "sdd": MAGENTA, "blocks": COBALT, "trained": PLUM}
+# No loss has the colour of a term, but for ce and kd, which are their only one. The others have a
+# contrast of 3 to white and dark pages (brown 2.9 to dark ones), and lie 0.09 or more from every
+# term and from each other in OKLab.
+LOSSES = {"ce": GREY, "kd": ORANGE, "dkd": VIOLET, "gdkd": CRIMSON, "nkd": BROWN}
+LOSSES |= {"gdkd3": LAVENDER, "sdd": PINE, "blocks": SLATE, "trained": MAGENTA}
+TEACHER, STUDENT = BLACK, MAGENTA  # one alone
 
 
 def _second(colour: str) -> str:
     """Colour of a second name of a loss: a bright one darker, a dark one lighter."""
     parts = bytes.fromhex(colour[1:])
-    to = 0 if sum(parts[i] * share for i, share in enumerate((0.3, 0.59, 0.11))) > 110 else 255
+    to = 0 if sum(parts[i] * share for i, share in enumerate((0.3, 0.59, 0.11))) > 120 else 255
     return "#" + "".join(f"{round(0.6 * part + 0.4 * to):02x}" for part in parts)
 
 

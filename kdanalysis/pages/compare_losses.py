@@ -134,8 +134,7 @@ def loss_tables(
         if loss.needs_target and lacking == source.num_rows:
             raise ValueError(
                 f"the loss {name!r} needs a label of every sample, and no target of "
-                f"{where(source)} is one class: compare losses without labels, such as kd, gdkd "
-                f"and gdkd3"
+                f"{where(source)} is one class: compare losses without labels, such as kd or gdkd"
             )
     return tables
 

@@ -99,7 +99,7 @@ def test_a_loss_has_one_colour_and_no_two_share_one():
     assert few == {name: LOSSES[name] for name in few}
     assert {name: many[name] for name in few} == few
     assert len(set(many.values())) == 6
-    assert many["gdkd 1/1/1"] == "#ad9970"  # gdkd's, lighter
+    assert many["gdkd 1/1/1"] == "#eb7099"  # gdkd's, lighter
     assert loss_colours(["kd", "kd x 6"])["kd x 6"] == "#8a5f00"  # kd's, darker
     assert loss_colours(["kd", "kd x 6"])["kd x 6"] not in LOSSES.values()
     assert loss_colours(["mine"]) == {"mine": LOSSES["trained"]}  # kd's and ce's come last

@@ -17,7 +17,7 @@ from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.truncation.kept import shape_of
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.colours import DASHES, PLUM, term_colour
+from kdanalysis.draw.colours import DASHES, MAGENTA, term_colour
 from kdanalysis.draw.look import PAGE, Figure, plain_log
 from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid, terms_legend
@@ -141,7 +141,7 @@ def value_over_training(table: pd.DataFrame) -> Figure:
         plain_log(ax)
     by_step = table.groupby("step")[list(STUDENT)].first()
     for name, (label, dash) in STUDENT.items():
-        axes[-1].plot(by_step.index, by_step[name], color=PLUM, linestyle=dash, label=label)
+        axes[-1].plot(by_step.index, by_step[name], color=MAGENTA, linestyle=dash, label=label)
     axes[-1].set_title("student", loc="left")
     axes[-1].set_ylim(0)
     axes[0].set_ylabel("value (nats),\nweighted, T² included")
