@@ -162,8 +162,8 @@ def open_source(
     source = Source(called, logits, run, most_steps=most_steps)
     if student and not source.kept and "student_logits" not in source.columns():
         raise ValueError(
-            f"{name or source.path} holds teacher logits alone: the losses' gradients are in the "
-            f"student's logits, so student_logits are needed beside them"
+            f"{where(source) if name else source.path} holds teacher logits alone: the losses' "
+            f"gradients are in the student's logits, so student_logits are needed beside them"
         )
     return source
 
@@ -226,8 +226,9 @@ def short_names(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def where(source: Source) -> str:
-    """The name of a source in errors: its path, where the name is of it."""
-    return str(source.path) if Path(source.path).stem == source.name else source.name
+    """The name of a source in errors: the path of a file that is called by its name."""
+    path = Path(source.path)
+    return str(path) if path.stem == source.name != path.name else source.name
 
 
 def _kept_run(path: Path) -> StoredRun | None:
