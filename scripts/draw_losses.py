@@ -29,7 +29,7 @@ LOSSES = {  # plain KD first; T = 4 and k = 5, the papers'
     "GDKD, weights 1/1/1": kd.GDKD(weights=(1, 1, 1)),
     "GDKD, weights 1/1/8": kd.GDKD(weights=(1, 1, 8)),
 }
-COLOURS = {"KD": "#14213d", "DKD": "#0072b2", "GDKD": "#d55e00"}
+COLOURS = {"KD": "#e69f00", "DKD": "#7755ff", "GDKD": "#dd1155"}  # as on every page
 INK, GREY = "#14213d", "#6b6b6b"
 
 

@@ -9,7 +9,10 @@ import pandas as pd
 from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.by_term import is_weighted, term_names
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.draw.colours import BLACK
 from kdanalysis.draw.look import Axes
+
+AS_TRAINED = "as trained"
 
 Ramps = Mapping[str, Mapping[str, Sequence[float]]]
 KEYS = ["loss", "term", "step", "epoch"]
@@ -88,8 +91,11 @@ def with_ramps(frame: pd.DataFrame, ramps: Ramps, steps: Sequence[int], value: s
 
 
 def draw_as_trained(ax: Axes, line: pd.DataFrame, colour: str) -> None:
-    """Draw a term as the warm-up let it train, dotted, where its table says so."""
-    if "as_trained" in line and line.ramp.ne(1).any() and line.ramp.notna().any():
+    """Draw a term as the warm-up let it train, dotted, where its table says that it differs.
+
+    One entry of the legend stands for the dotted lines of all terms.
+    """
+    if "as_trained" in line and (line.ramp.ne(1) & line.as_trained.gt(0)).any():
         values = line.as_trained.where(line.as_trained > 0)
-        label = f"{line.term.iloc[0]} as trained"
-        ax.plot(line.step, values, color=colour, linestyle=":", label=label)
+        ax.plot(line.step, values, color=colour, linestyle=":")
+        ax.plot([], [], color=BLACK, linestyle=":", label=AS_TRAINED)

@@ -1,7 +1,7 @@
 """Horizontal axes of k, temperatures and times, with ticks at the numbers that people use."""
 
 from collections.abc import Collection, Sequence
-from math import log
+from math import floor, log
 
 import pandas as pd
 
@@ -29,8 +29,9 @@ def k_axis(ax: Axes, ks: Collection[int], marked: Collection[int] = ()) -> None:
 
 
 def cosine_limits(cosines: pd.Series) -> tuple[float, float]:
-    """Ends of an axis of cosines: 0 and 1, or -1 where one of them points the other way."""
-    return (-1.03 if cosines.min() < 0 else -0.03), 1.03
+    """Ends of an axis of cosines: 0 and 1, or -0.5 or -1 where one of them points the other way."""
+    least = cosines.min()
+    return (floor(2 * least) / 2 if least < 0 else 0.0) - 0.03, 1.03
 
 
 def time_axis(ax: Axes, times: pd.Series, most: int = 5) -> None:
@@ -83,8 +84,9 @@ def round_ticks(ax: Axes, most: int = 6) -> None:
         marks = [x for x in ladder if low <= x <= high]
         if len(marks) <= most:
             break
-    if len(marks) < 2:  # less than a decade
-        marks = [x for x in MaxNLocator(most - 1).tick_values(low, high) if low <= x <= high]
+    if len(marks) < 2 or high < 3 * low:  # the round numbers of a decade are too few
+        ladder = MaxNLocator(most + 1, steps=(1, 2, 5, 10)).tick_values(low, high)
+        marks = [x for x in ladder if low <= x <= high]
     marks = marks[:: -(-len(marks) // most)]  # of many decades
     ax.set_xticks(marks, labels=[f"{x:g}" for x in marks])
     ax.set_xticks([], minor=True)

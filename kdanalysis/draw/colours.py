@@ -27,12 +27,25 @@ PALETTE = {
 CYCLE = (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY, GREY)
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LOSSES = {"ce": GREY, "kd": ORANGE, "dkd": PURPLE, "gdkd": VERMILION, "trained": BLUE}
-LOSSES |= {"gdkd3": WINE, "nkd": OLIVE, "sdd": GREEN, "blocks": SKY}
-DARKER = {  # of a second name of the loss: three fifths of its colour
-    loss: "#" + "".join(f"{round(0.6 * part):02x}" for part in bytes.fromhex(colour[1:]))
-    for loss, colour in LOSSES.items()
-}
+VIOLET, CRIMSON, BROWN, LAVENDER = "#7755ff", "#dd1155", "#915c00", "#aa77ee"
+PINE, SLATE, MAGENTA = "#227755", "#666688", "#cc22cc"
+
+# No loss has the colour of a term, but for ce and kd, which are their only one. The others have a
+# contrast of 3 to white and dark pages (brown 2.9 to dark ones), and lie 0.09 or more from every
+# term and from each other in OKLab.
+LOSSES = {"ce": GREY, "kd": ORANGE, "dkd": VIOLET, "gdkd": CRIMSON, "nkd": BROWN}
+LOSSES |= {"gdkd3": LAVENDER, "sdd": PINE, "blocks": SLATE, "trained": MAGENTA}
+TEACHER, STUDENT = BLACK, MAGENTA  # one alone
+
+
+def _second(colour: str) -> str:
+    """Colour of a second name of a loss: a bright one darker, a dark one lighter."""
+    parts = bytes.fromhex(colour[1:])
+    to = 0 if sum(parts[i] * share for i, share in enumerate((0.3, 0.59, 0.11))) > 120 else 255
+    return "#" + "".join(f"{round(0.6 * part + 0.4 * to):02x}" for part in parts)
+
+
+SECOND = {loss: _second(colour) for loss, colour in LOSSES.items()}
 STONE_PARTS = ("task", "distill", "cross")
 STONE_COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, OLIVE)  # the student's first
 
@@ -68,21 +81,22 @@ def ladder_colours(values: Iterable[float | int]) -> dict[float | int, tuple]:
 def loss_colours(names: Iterable[str]) -> dict[str, str]:
     """Colour of every loss, or run named by its loss, the same on all figures.
 
-    A name begins with the loss it is of: ``gdkd 1/1/1``. A second name of a loss has its colour
-    darker; further ones, and names of no known loss, take the next free colour.
+    A name begins with the loss it is of, as ``gdkd 1/1/1`` does, or ``run kd`` behind what it is. A
+    second name of a loss has a shade of its colour; further ones, and names of no known loss, take
+    the free colours of the losses, those that are met most often last.
     """
     names = list(dict.fromkeys(names))
-    kinds = {name: re.split(r"[^a-z0-9]", name.lower(), maxsplit=1)[0] for name in names}
+    itself = {name: re.sub(r"^(run|student) ", "", name.lower()) for name in names}
+    kinds = {name: re.split(r"[^a-z0-9]", called, maxsplit=1)[0] for name, called in itself.items()}
     found: dict[str, str] = {}
-    itself = {name: name.lower() for name in names}
-    for called, colours in ((itself, LOSSES), (kinds, LOSSES), (kinds, DARKER)):
+    for called, colours in ((itself, LOSSES), (kinds, LOSSES), (kinds, SECOND)):
         for name in names:
             colour = colours.get(called[name])
             if name not in found and colour is not None and colour not in found.values():
                 found[name] = colour
-    free = [colour for colour in (*CYCLE, OLIVE, WINE) if colour not in found.values()]
+    colours = list(LOSSES.values())[::-1]
     rest = [name for name in names if name not in found]
-    cycle = free or list(CYCLE)
+    cycle = [colour for colour in colours if colour not in found.values()] or colours
     found |= {name: cycle[place % len(cycle)] for place, name in enumerate(rest)}
     return {name: found[name] for name in names}
 

@@ -17,6 +17,7 @@ else:  # loaded when something is drawn, for a table needs no matplotlib
 
 COLUMN, PAGE = 5.0, 7.0  # widths in inches; readable when printed at half of them
 NARROW = 6.2  # of a figure of many letters, which are larger so in a column of a page
+STEPS = (1, 2, 2.5, 5, 10)  # between ticks
 FINE = 0.9  # of the font's size: ticks, legends and numbers in cells
 RC = {
     "axes.spines.top": False,
@@ -110,7 +111,7 @@ def few_ticks(axis: Axis, most: int, integer: bool = False) -> None:
     """Let an axis have at most so many intervals between its ticks."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(most, integer=integer))
+    axis.set_major_locator(MaxNLocator(most, integer=integer, steps=None if integer else STEPS))
 
 
 def slant_ticks(ax: Axes) -> None:

@@ -94,19 +94,24 @@ def stacked_bars(
 
 
 def shares_up_to(
-    ax: Axes, edges: Values, shares: Values, ends: tuple[float, float], **look: Any
+    ax: Axes, low: Values, high: Values, shares: Values, ends: tuple[float, float], **look: Any
 ) -> None:
-    """Draw what share lies up to every edge, in percent: 0 at the first end, 100 at the last.
+    """Draw what share lies up to every value, in percent: 0 at the first end, 100 at the last.
+
+    Exact at the edges of the bins; inside one the samples are taken as even.
 
     Args:
         ax: axes to draw on.
-        edges: upper ones of bins that hold something, rising.
+        low: lower edges of the bins that hold something, rising, as far as -inf.
+        high: their upper edges, as far as inf.
         shares: of every such bin; together they are 1.
-        ends: of what is drawn; they lie outside all edges.
+        ends: of what is drawn.
         look: as ``plot`` takes it.
     """
-    parts = np.r_[0, np.cumsum(shares), 1]
-    ax.plot(np.r_[ends[0], edges, ends[1]], 100 * parts, drawstyle="steps-post", **look)
+    edges = np.clip(np.stack([low, high], -1).ravel(), *ends)
+    up_to = np.cumsum(shares)
+    parts = np.stack([up_to - shares, up_to], -1).ravel()
+    ax.plot(np.r_[ends[0], edges, ends[1]], 100 * np.r_[0, parts, 1], **look)
 
 
 def banded_line(

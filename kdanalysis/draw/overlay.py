@@ -47,7 +47,9 @@ def curves_over(
     """
     require(table, "run", x, value, panel, number=value)
     runs, panels = (list(dict.fromkeys(table[name])) for name in ("run", panel))
-    figure, grid = panel_grid(min(len(panels), MOST), ACROSS, PAGE, 1.7, 0.9)
+    ends = table.groupby(panel)[x].agg(["min", "max"])
+    alike = len(ends.drop_duplicates()) == 1
+    figure, grid = panel_grid(min(len(panels), MOST), ACROSS, PAGE, 1.7, 0.9, sharex=alike)
     looks = _looks(runs)
     for ax, name in zip(grid, panels, strict=False):
         rows = table[table[panel] == name]
@@ -74,7 +76,8 @@ def dots_by_name(
     """One panel for every entry of a column, at most 9; one line a name with a dot a run.
 
     Args:
-        table: columns run, and the three named next; one row a run, name and panel.
+        table: columns run, and the three named next; one row a run, name and panel. Between the
+            values of its columns low and high, where it has them, dots have a line.
         value: the column to draw.
         row: the column of names, which stand at the left.
         panel: the column that tells the panels apart; None for a single one, with the values of at
@@ -100,6 +103,8 @@ def dots_by_name(
             part = rows[rows.run == run]
             apart = min(0.16, 0.6 / len(runs)) * (place - (len(runs) - 1) / 2)
             height = [names.index(one) + apart for one in part[row]]
+            if "low" in part:
+                ax.hlines(height, part.low, part.high, color=looks[run]["color"], linewidth=1.4)
             look = looks[run] | {"linestyle": "none", "markersize": 6}
             ax.plot(part[value], height, label=short(run, 24), **look)
         ax.set_yticks(range(len(names)), labels=[short(n, 24) for n in names], parse_math=False)

@@ -96,12 +96,12 @@ def terms_legend(figure: Figure, order: Sequence[str] = ()) -> None:
 
     Args:
         figure: the panels'.
-        order: of the texts; as they come in the panels, the last one's first, if none.
+        order: of the texts; as they come in the panels if none.
     """
     handles = {}
     for ax in figure.axes:
         found = zip(*ax.get_legend_handles_labels(), strict=True)
-        handles = {label: handle for handle, label in found} | handles
+        handles |= {label: handle for handle, label in found if label not in handles}
     handles = {label: handles[label] for label in order if label in handles} | handles
     legend = figure.legend(
         list(handles.values()),

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from kdanalysis.draw.colours import CYCLE, DASHES, FAINT, MARKERS, loss_colours
+from kdanalysis.draw.colours import BLACK, CYCLE, DASHES, FAINT, MARKERS, loss_colours
 from kdanalysis.draw.look import PAGE, Axes, Figure, plain_log, shared_legend, styled
 from kdanalysis.draw.names import short
 from kdanalysis.draw.overlay import dots_by_name, two_lines
@@ -80,9 +80,10 @@ def step_label(together: int) -> str:
 
 def _draw_panel(ax: Axes, rows: pd.DataFrame, value: str, runs: list[str]) -> None:
     ax.grid(axis="y", color=FAINT, linewidth=0.5)
-    colours = loss_colours(runs)
+    colours, lines = loss_colours(runs), []
     for i, run in enumerate(runs):
         part = rows[rows.run == run].sort_values("step")
+        lines.append((part.step.tolist(), part[value].tolist()))
         ax.plot(
             part.step,
             part[value],
@@ -92,3 +93,5 @@ def _draw_panel(ax: Axes, rows: pd.DataFrame, value: str, runs: list[str]) -> No
             markersize=6,
             label=short(run, 24),
         )
+    if len(lines) > 1 and all(line == lines[0] for line in lines):
+        ax.plot(*lines[0], color=BLACK)  # no run's own, as of the teacher that all share

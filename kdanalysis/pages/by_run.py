@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.by_step import over_samples
+from kdanalysis.analyzers.evidence import jackknife
 from kdanalysis.analyzers.noun import Names, Picture
 from kdanalysis.draw.look import Figure
 from kdanalysis.draw.overlay import curves_over, dots_by_name
@@ -18,6 +19,7 @@ from kdanalysis.pages.nouns import excerpt, find, noun_section
 
 LAST = "epoch"
 MANY = 5  # runs that are not all named
+OVER_STEPS = "(line: 95 % over captured steps)"
 FIRST = ("calibration",)  # of which a page of several runs holds the first figure alone
 
 
@@ -41,20 +43,27 @@ def nckd_by_run(table: pd.DataFrame) -> Figure:
 
 
 def layers_by_run(table: pd.DataFrame) -> Figure:
-    """Mean gradient norm of every term at every layer, over all records."""
+    """Mean gradient norm of every term at every layer, over all records, with its interval.
+
+    The interval is of 95 %, by the jackknife over captured steps, of the logarithm.
+    """
     require(table, "run", "layer", "term_a", "term_b", "norm_a", "n", number="norm_a")
     rows = table[table.term_a == table.term_b]
-    means = _means(rows, ["layer", "term_a"], "norm_a")
-    return dots_by_name(means, "norm_a", "term_a", "layer", "gradient norm, weighted", log=True)
+    means = _over_steps(rows, ["layer", "term_a"], "norm_a", log=True)
+    label = f"gradient norm, weighted {OVER_STEPS}"
+    return dots_by_name(means, "norm_a", "term_a", "layer", label, log=True)
 
 
 def layer_conflict_by_run(table: pd.DataFrame) -> Figure:
-    """Mean cosine of every pair of terms at every layer, over all records."""
+    """Mean cosine of every pair of terms at every layer, over all records, with its interval.
+
+    The interval is of 95 %, by the jackknife over captured steps.
+    """
     require(table, "run", "layer", "term_a", "term_b", "cosine", "n", number="cosine")
     rows = table[table.term_a != table.term_b]
     rows = rows.assign(pair=rows.term_a + ", " + rows.term_b)
-    return dots_by_name(_means(rows, ["layer", "pair"], "cosine"), "cosine", "pair", "layer",
-                        "mean cosine")  # fmt: skip
+    means = _over_steps(rows, ["layer", "pair"], "cosine")
+    return dots_by_name(means, "cosine", "pair", "layer", f"mean cosine {OVER_STEPS}")
 
 
 def snr_by_run(table: pd.DataFrame) -> Figure:
@@ -73,14 +82,16 @@ def anatomy_by_run(table: pd.DataFrame) -> Figure:
     require(table, "run", "part", "epoch", "scale", "case", "n", "norm", number="norm")
     rows = _last(table[table.part == "cell"])
     means = _means(rows[rows.scale > 1], ["scale", "case"], "norm")
-    means = means.assign(scale=means.scale.map("scale {:g}".format))
+    means = means.assign(scale=means.scale.map("{0:g} x {0:g} cells".format))
     return dots_by_name(means, "norm", "case", "scale", "mean gradient norm of a cell")
 
 
 def cancellation_by_run(table: pd.DataFrame) -> Figure:
     """Norm of the cells' mean gradient over their mean norm, by the cells that differ."""
     require(table, "run", "scale", "differing", "ratio", number="ratio")
-    rows = table.assign(scale=table.scale.map("scale {:g}".format), ratio=100 * table.ratio)
+    rows = table.assign(
+        scale=table.scale.map("{0:g} x {0:g} cells".format), ratio=100 * table.ratio
+    )
     labels = "cells that name another class than the image", "kept norm (%)"
     return curves_over(rows, "differing", "ratio", "scale", labels)
 
@@ -90,6 +101,27 @@ def _means(rows: pd.DataFrame, names: list[str], value: str) -> pd.DataFrame:
     known = rows[rows[value].notna() & (rows.n > 0)]
     means = over_samples(known, ["run", *names], [value])[value]
     return means.replace([np.inf, -np.inf], np.nan).reset_index()
+
+
+def _over_steps(
+    rows: pd.DataFrame, names: list[str], value: str, log: bool = False
+) -> pd.DataFrame:
+    """Means as :func:`_means` gives them, and the ends of their intervals over captured steps."""
+    require(rows, "step")
+    means = _means(rows, names, value).set_index(["run", *names])
+    known = rows[rows[value].notna() & (rows.n > 0)]
+    known = known.assign(total=known[value] * known.n)
+    steps = known.groupby(["run", *names, "step"], sort=False)[["total", "n"]].sum()
+    of_one = steps.groupby(["run", *names], sort=False)
+    left = (of_one.transform("sum") - steps).pipe(lambda rest: rest.total / rest.n)
+    (scale, back) = (np.log, np.exp) if log else (np.positive, np.positive)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole, left = scale(means[value]), scale(left)
+    groups = dict(iter(left.groupby(level=["run", *names], sort=False)))
+    half = np.array(
+        [jackknife(one, groups[key]).half for key, one in zip(means.index, whole, strict=True)]
+    )
+    return means.assign(low=back(whole - half), high=back(whole + half)).reset_index()
 
 
 def _last(rows: pd.DataFrame) -> pd.DataFrame:

@@ -36,6 +36,7 @@ from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, joined, unwatched, without_label
 from kdanalysis.studies.facts import class_fact, cut_fact, stated
 from kdanalysis.studies.kept import bind
+from kdanalysis.studies.opening import where
 from kdanalysis.studies.pairing import doubt
 from kdanalysis.studies.setting import DEFAULTS, refusals
 from kdanalysis.studies.source import Source
@@ -124,7 +125,7 @@ def loss_tables(
     tables = compute(source, analyzers, device, watch)
     if is_silent(tables["direction"]):
         raise ValueError(
-            f"no sample of {source.name} has a gradient of {next(iter(losses))!r} and of another "
+            f"no sample of {where(source)} has a gradient of {next(iter(losses))!r} and of another "
             f"loss: a loss of weight 0 has none, nor what distils where the student gives its "
             f"teacher's probabilities"
         )
@@ -132,8 +133,8 @@ def loss_tables(
         lacking = source.unlabelled - (0 if loss.needs_index else source.soft)
         if loss.needs_target and lacking == source.num_rows:
             raise ValueError(
-                f"the loss {name!r} needs a label of every sample, and no target of {source.name} "
-                f"is one class: compare losses without labels, such as kd, gdkd and gdkd3"
+                f"the loss {name!r} needs a label of every sample, and no target of "
+                f"{where(source)} is one class: compare losses without labels, such as kd or gdkd"
             )
     return tables
 
@@ -147,15 +148,15 @@ def check_losses(source: Source, losses: Mapping[str, Loss]) -> None:
     lost = refusals(losses, source.info) if source.kept else {}
     for name, loss in losses.items():
         if name in lost:
-            raise ValueError(f"the loss {name!r} on {source.name}: {lost[name]}")
+            raise ValueError(f"the loss {name!r} on {where(source)}: {lost[name]}")
         if loss.scales is not None:
             raise ValueError(
-                f"the loss {name!r} works on the logits of regions, and {source.name} holds those "
-                f"of whole images: compare its base loss instead"
+                f"the loss {name!r} works on the logits of regions, and {where(source)} holds "
+                f"those of whole images: compare its base loss instead"
             )
         if loss.needs_target and not source.has_target:
             raise ValueError(
-                f"the loss {name!r} needs labels, and {source.name} holds none: add target (or "
+                f"the loss {name!r} needs labels, and {where(source)} holds none: add target (or "
                 f"labels) to it, or compare losses without labels, such as kd, gdkd and gdkd3"
             )
 

@@ -26,6 +26,7 @@ from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, joined, unwatched
 from kdanalysis.studies.facts import class_fact, cut_fact, left_out_fact, stated
 from kdanalysis.studies.kept import TABLES
+from kdanalysis.studies.opening import where
 from kdanalysis.studies.paired import paired_errors
 from kdanalysis.studies.pairing import doubt
 from kdanalysis.studies.run import possible, tables_of
@@ -125,7 +126,7 @@ def settings_of(
             classes have no sums at the temperature.
     """
     over, at_once = (
-        [name for name, source in sources.items() if source.over_steps is steps]
+        [where(source) for source in sources.values() if source.over_steps is steps]
         for steps in (True, False)
     )
     if over and at_once:
@@ -232,7 +233,7 @@ def noun_together(noun: str, tables: Mapping[Source, pd.DataFrame]) -> Section:
         pictures=(),
         # Without steps the picture of all at the end says it already.
         together=BY_RUN[noun] if steps or not of_all else (),
-        labels={source.name if of_all else source.label: source.label for source in tables},
+        labels={source.label: source.name for source in tables},
     )
     if known.excerpt:
         return section

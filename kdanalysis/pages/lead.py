@@ -18,7 +18,7 @@ from kdanalysis.analyzers.terms.direction_reading import (
     measured,
 )
 from kdanalysis.draw.beside import names_beside
-from kdanalysis.draw.colours import FAINT, GREY, MARKERS, loss_colours
+from kdanalysis.draw.colours import FAINT, GREY, MARKERS, TEACHER, loss_colours
 from kdanalysis.draw.look import Axes, new_axes, styled
 from kdanalysis.draw.names import short
 from kdanalysis.draw.tables import require
@@ -138,7 +138,7 @@ def accuracy_of_networks(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = ax or new_axes(5.2, 1.1 + 0.34 * len(table))
     colours = loss_colours(table.network[1:])
     for place, row in enumerate(table.itertuples()):
-        colour = GREY if place == 0 else colours[row.network]
+        colour = TEACHER if place == 0 else colours[row.network]
         low, high = wilson(row.accuracy, int(row.n))
         ax.plot([100 * low, 100 * high], [place] * 2, color=colour, linewidth=2.5)
         ax.plot(100 * row.accuracy, place, marker="o", markersize=7, color=colour)
@@ -166,12 +166,12 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     rows = pd.concat(rows_of(tables))
     first, rows = rows.loss_a.iloc[0], rows[rows.multiplier > 0]
     names = list(dict.fromkeys(rows.loss_b))
-    colours, places = loss_colours(names), []
+    colours, places = loss_colours([first, *names]), []
     for place, (_, dots) in enumerate(rows.groupby("loss_b", sort=False)):
         look = {"color": colours[names[place]], "marker": MARKERS[place % len(MARKERS)]}
         ax.plot(dots.cosine, dots.multiplier, linestyle="none", markersize=7, **look)
         places.append((dots.cosine.iloc[0], dots.multiplier.iloc[0]))
-    ax.plot(1, 1, marker="+", markersize=10, color=GREY)
+    ax.plot(1, 1, marker="+", markersize=10, markeredgewidth=2, color=colours[first])
     ax.axhline(1, color=GREY, linewidth=1, zorder=0)
     ax.set_yscale("log")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -182,8 +182,9 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     each = " (a dot a student)" if len(tables) > 1 else ""
     ax.set_xlabel(f"mean cosine to {first}{each}", parse_math=False)
     ax.set_ylabel(f"mean norm over that of {first}", parse_math=False)
-    texts = [short(name, 24) for name in (*names, first)]
-    names_beside(ax, texts, [*places, (1.0, 1.0)], [*(colours[name] for name in names), GREY])
+    named = [*names, first]
+    texts, hues = [short(name, 24) for name in named], [colours[name] for name in named]
+    names_beside(ax, texts, [*places, (1.0, 1.0)], hues)
     return ax
 
 

@@ -115,10 +115,18 @@ def study_of(title: str, facts: dict[str, object], tables: dict[str, pd.DataFram
     """Return the study of these tables, a section each."""
 
     def sections() -> list[Section]:
-        return [noun_section(noun, {"": table}) for noun, table in tables.items()]
+        return [
+            noun_section(noun, {"": table}, pictures=() if over_one_temperature(table) else None)
+            for noun, table in tables.items()
+        ]
 
     parts = {noun: {"": table} for noun, table in tables.items()}
     there = {noun: table.n.max() > 0 for noun, table in tables.items()}
     silent = there["truncation_tail"] and not there["truncation_direction"]
     facts |= {"no gradient": NO_GRADIENT if silent else None}
     return Study(title, stated(facts), parts, sections, None, ("csv", "parquet"))
+
+
+def over_one_temperature(table: pd.DataFrame) -> bool:
+    """Whether a table over temperatures holds a single one, so that there is no line to draw."""
+    return "clamped" in table and table.temperature.nunique() == 1

@@ -162,8 +162,8 @@ def open_source(
     source = Source(called, logits, run, most_steps=most_steps)
     if student and not source.kept and "student_logits" not in source.columns():
         raise ValueError(
-            f"{name or source.path} holds teacher logits alone: the losses' gradients are in the "
-            f"student's logits, so student_logits are needed beside them"
+            f"{where(source) if name else source.path} holds teacher logits alone: the losses' "
+            f"gradients are in the student's logits, so student_logits are needed beside them"
         )
     return source
 
@@ -196,14 +196,17 @@ def open_sources(
     for other in others:
         if other.info.num_classes != first.info.num_classes:
             raise ValueError(
-                f"{first.name} has {first.info.num_classes} classes and {other.name} has "
+                f"{where(first)} has {first.info.num_classes} classes and {where(other)} has "
                 f"{other.info.num_classes}: only logits over the same classes can be compared"
             )
     return sources
 
 
 def short_names(paths: Iterable[Path]) -> dict[str, Path]:
-    """Name runs by their folder, or by their whole path where two folders share a name.
+    """Name runs by their folder and files by their name without its suffix.
+
+    Where two would be called alike, a file has its suffix; where that does not tell them apart,
+    they are called by their whole paths.
 
     Raises:
         ValueError: one of them is given twice.
@@ -212,11 +215,20 @@ def short_names(paths: Iterable[Path]) -> dict[str, Path]:
     whole = [path.resolve() for path in paths]
     if twice := [path for path in paths if whole.count(path.resolve()) > 1]:
         raise ValueError(f"{twice[0]} is given twice: every run or file must be another one")
-    last = [path.name for path in whole]
-    return {
-        path.name if last.count(path.name) == 1 else str(given): given
-        for path, given in zip(whole, paths, strict=True)
-    }
+    bare = [path.stem if path.is_file() else path.name for path in whole]
+    full = [path.name for path in whole]
+    named = {}
+    for given, *names in zip(paths, bare, full, strict=True):
+        alone = [name for name, all_of in zip(names, (bare, full), strict=True)
+                 if all_of.count(name) == 1]  # fmt: skip
+        named[(alone or [str(given)])[0]] = given
+    return named
+
+
+def where(source: Source) -> str:
+    """The name of a source in errors: the path of a file that is called by its name."""
+    path = Path(source.path)
+    return str(path) if path.stem == source.name != path.name else source.name
 
 
 def _kept_run(path: Path) -> StoredRun | None:

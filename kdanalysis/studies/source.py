@@ -84,8 +84,8 @@ class Source:
 
     @property
     def label(self) -> str:
-        """The name for readers: a run may be named like a loss."""
-        return f"run {self.name}" if self.over_steps else self.name
+        """The name for readers: a run or a file may be named like a loss."""
+        return f"{'run' if self.over_steps else 'student'} {self.name}"
 
     @property
     def has_target(self) -> bool:

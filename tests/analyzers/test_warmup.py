@@ -9,6 +9,7 @@ from toy import Training, batches
 from kdanalysis import GDKD, CrossEntropy, Recorder, Store, Sum, every, open_run
 from kdanalysis.analyzers.terms.magnitude import magnitude_over_training
 from kdanalysis.analyzers.terms.value import value_over_training
+from kdanalysis.draw.colours import term_colour
 from kdanalysis.studies import source
 from kdanalysis.studies.source import ramps_of
 
@@ -92,9 +93,12 @@ def test_they_are_read_once_for_all_tables(runs, monkeypatch):
 def test_the_figure_draws_the_terms_as_trained(runs, noun, draw):
     table = runs[0]["warm"].table(noun)
     figure = draw(table)
-    lines = {line.get_label(): line for ax in figure.axes for line in ax.lines}
+    lines = [line for ax in figure.axes for line in ax.lines if line.get_linestyle() == ":"]
     expected = trained(table).as_trained.loc["high"].to_numpy()
-    drawn = lines["high as trained"].get_ydata()
+    high = [line for line in lines if line.get_color() == term_colour("high")]
+    drawn = high[0].get_ydata()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()].count("as trained") == 1
     np.testing.assert_allclose(drawn[1:], expected[1:])
     assert np.isnan(drawn[0])  # 0 has no place on a logarithmic axis
     assert not any("as trained" in str(name) for name in labels(draw(runs[0]["cold"].table(noun))))

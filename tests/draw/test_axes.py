@@ -65,7 +65,8 @@ def test_a_logarithmic_axis_keeps_as_many_ticks_as_stand_side_by_side():
     ("limits", "most", "expected"),
     [
         ((0.0026, 0.03), 3, [0.005, 0.01, 0.02]),
-        ((7.4, 13.7), 6, [8, 9, 10]),
+        ((7.4, 13.7), 6, [8, 9, 10, 11, 12, 13]),
+        ((7.4, 13.7), 3, [8, 10, 12]),
         ((0.05, 6), 3, [0.1, 1]),
         ((2.1, 2.9), 6, [2.2, 2.4, 2.6, 2.8]),
         ((1e-9, 1e3), 6, [1e-9, 1e-6, 1e-3, 1, 1e3]),
@@ -84,4 +85,5 @@ def test_a_logarithmic_axis_has_two_ticks_at_least_and_no_more_than_there_is_roo
 
 def test_an_axis_of_cosines_reaches_below_0_where_one_does():
     assert cosine_limits(pd.Series([0.5, 0.9, float("nan")])) == (-0.03, 1.03)
-    assert cosine_limits(pd.Series([0.5, -0.01])) == (-1.03, 1.03)
+    assert cosine_limits(pd.Series([0.5, -0.01])) == (-0.53, 1.03)
+    assert cosine_limits(pd.Series([0.5, -0.51])) == (-1.03, 1.03)

@@ -9,9 +9,10 @@ import pytest
 from kdanalysis.analyzers.teacher.modality import Modality, modality_by_class
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
 from kdanalysis.analyzers.terms.share import TermShare
-from kdanalysis.draw.colours import LOSSES, loss_colours
+from kdanalysis.draw.colours import LOSSES, SECOND, TEACHER, loss_colours, term_colour
 from kdanalysis.draw.labels import relabel
 from kdanalysis.draw.look import new_axes
+from kdanalysis.losses.registry import KINDS
 from kdanalysis.pages.opened import open as open_anything
 from tests.analyzers.reference import logits, targets
 
@@ -98,9 +99,20 @@ def test_a_loss_has_one_colour_and_no_two_share_one():
     assert few == {name: LOSSES[name] for name in few}
     assert {name: many[name] for name in few} == few
     assert len(set(many.values())) == 6
-    assert many["gdkd 1/1/1"] == "#803800"  # gdkd's, darker
+    assert many["gdkd 1/1/1"] == "#eb7099"  # gdkd's, lighter
+    assert loss_colours(["kd", "kd x 6"])["kd x 6"] == "#8a5f00"  # kd's, darker
     assert loss_colours(["kd", "kd x 6"])["kd x 6"] not in LOSSES.values()
-    assert loss_colours(["mine"]) == {"mine": LOSSES["kd"]}  # grey, ce's, comes last
+    assert loss_colours(["mine"]) == {"mine": LOSSES["trained"]}  # kd's and ce's come last
+    assert loss_colours(["run gdkd", "student kd"]) == {
+        "run gdkd": LOSSES["gdkd"], "student kd": LOSSES["kd"]
+    }  # fmt: skip
+
+
+def test_no_loss_has_the_colour_of_a_term_of_another_name():
+    terms = {term: term_colour(term) for kind in KINDS.values() for term in kind.colours}
+    shared = {(loss, term) for loss, one in LOSSES.items() for term in terms if terms[term] == one}
+    assert shared == {("ce", "ce"), ("kd", "kd")}
+    assert not set(terms.values()) & (set(SECOND.values()) | {TEACHER})
 
 
 def test_an_opened_file_draws_on_axes_with_labels(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kdanalysis.draw.colours import LOSSES
+from kdanalysis.draw.colours import BLACK, LOSSES
 from kdanalysis.draw.drawn import Drawn
 from kdanalysis.draw.overlay import curves_over, dots_by_name, two_lines
 from kdanalysis.draw.runs import POINTS, lines_by_run
@@ -38,6 +38,25 @@ def test_a_panel_holds_one_line_a_run():
     assert [line.get_color() for line in first.lines] == [LOSSES["kd"], LOSSES["gdkd"]]
     assert figure.get_supxlabel() == "training step"
     assert smallest_font(figure) >= 9
+
+
+def test_what_all_runs_share_is_black():
+    frame = table()
+    frame.loc[frame.panel == "b", "value"] = frame.step
+    first, second = draw(frame).axes
+    assert second.lines[-1].get_color() == BLACK
+    assert second.lines[-1].get_ydata().tolist() == [0, 10, 20, 30]
+    assert BLACK not in [line.get_color() for line in first.lines]
+
+
+def test_panels_whose_ends_differ_have_each_its_own_axis():
+    frame = table(steps=9)
+    few = frame[(frame.panel == "a") | (frame.step <= 30)]
+    for rows, ends in ((few, [(0, 80), (0, 30)]), (frame, [(0, 80), (0, 80)])):
+        axes = curves_over(rows, "step", "value", "panel", ("step", "value")).axes
+        assert [ax.get_xlim() for ax in axes] == [
+            pytest.approx((a - b / 20, b * 1.05)) for a, b in ends
+        ]
 
 
 def test_runs_over_each_other_have_the_colours_of_their_losses():

@@ -1,12 +1,19 @@
 """Pictures of several runs say what they leave out; runs have one colour on all of a page."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 from kdanalysis.analyzers.sweep.gram import CE
 from kdanalysis.analyzers.teacher.mass import TopKMass
-from kdanalysis.pages.by_run import section_of_runs, snr_by_run
+from kdanalysis.pages.by_run import (
+    layer_conflict_by_run,
+    layers_by_run,
+    section_of_runs,
+    snr_by_run,
+)
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
@@ -27,6 +34,35 @@ def test_ratios_of_0_and_below_are_counted_where_they_are_not_drawn():
     below[2] = -3.0
     told = snr_by_run(ratios(below)).get_supxlabel()
     assert "(not drawn: 2 of 4 that are 0 or below, all noise)" in told
+
+
+def of_layers(values, steps=4, **columns) -> pd.DataFrame:
+    rows = [(run, step) for run in ("kd", "dkd") for step in range(steps)]
+    frame = pd.DataFrame(rows, columns=["run", "step"]).assign(layer="fc", term_a="ce", n=1)
+    return frame.assign(**{"term_b": "ce", "norm_a": values, "cosine": values} | columns)
+
+
+@pytest.mark.parametrize("scale", [np.log, np.positive])
+def test_dots_of_layers_have_the_t_interval_of_the_jackknife_over_steps(scale):
+    values = np.array([0.2, 0.5, 0.3, 0.4, 0.1, 0.1, 0.2, 0.6])
+    log = scale is np.log
+    draw = layers_by_run if log else layer_conflict_by_run
+    figure = draw(of_layers(values, term_b="ce" if log else "kd", n=[1, 3] * 4))
+    assert "(line: 95 % over captured steps)" in figure.get_supxlabel()
+    for place, line in enumerate(figure.axes[0].collections):
+        mine, n = values[4 * place : 4 * place + 4], np.array([1, 3, 1, 3])
+        left = [scale(np.average(np.delete(mine, i), weights=np.delete(n, i))) for i in range(4)]
+        half = stats.t.ppf(0.975, 3) * np.sqrt(3 * np.var(left))
+        whole = scale(np.average(mine, weights=n))
+        ends = [whole - half, whole + half]
+        expected = np.exp(ends) if log else ends
+        assert line.get_segments()[0][:, 0] == pytest.approx(expected, rel=1e-3)
+
+
+def test_two_steps_make_no_interval():
+    (ax,) = layers_by_run(of_layers([0.1, 0.2, 0.3, 0.4], steps=2)).axes
+    assert not any(len(segment) for line in ax.collections for segment in line.get_segments())
+    assert [line.get_xdata()[0] for line in ax.lines[:2]] == pytest.approx([0.15, 0.35])
 
 
 def test_a_run_has_its_colour_in_the_explorer_and_on_the_first_screen():

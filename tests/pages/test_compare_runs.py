@@ -58,7 +58,7 @@ def test_the_page_joins_the_tables_and_draws_all_runs_in_each_picture(sources):
                 assert line.startswith(("run kd: ", "run gdkd: "))
     magnitude = next(section for section in page.sections if section.name == "magnitude")
     (legend,) = magnitude.figures[0].figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["run kd", "run gdkd"]
+    assert [text.get_text() for text in legend.get_texts()] == ["kd", "gdkd"]
     assert page.facts["losses compared"] == "KD, DKD and GDKD at temperature 2 and k 3"
     assert page.formats == ("csv", "parquet")
     page.html()
@@ -124,7 +124,7 @@ def test_samples_that_are_not_finite_everywhere_leave_nothing_to_say():
 def test_runs_and_single_logits_are_not_mixed(make_run, tmp_path, logits):
     np.savez(tmp_path / "end.npz", teacher_logits=logits[0], student_logits=logits[1])
     sources = open_sources([make_run("kd"), tmp_path / "end.npz"], 400)
-    with pytest.raises(ValueError, match=r"kd holds the steps of a training, end\.npz one set"):
+    with pytest.raises(ValueError, match=r"kd holds the steps of a training, .*end\.npz one set"):
         settings_of(sources)
 
 

@@ -56,7 +56,7 @@ def test_the_commands_print_it(files):
     assert SAYS in truncated
     assert "nan%" not in truncated
     assert "Not to be read" not in truncated
-    assert f"No gradient of same.npz: {SAYS}" in command("compare", *files)
+    assert f"No gradient of same: {SAYS}" in command("compare", *files)
     assert SAYS not in command("sweep", files[1], "--ks", "1,3")
 
 

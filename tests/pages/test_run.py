@@ -86,7 +86,7 @@ def test_several_runs_stand_beside_each_other(page_of_two):
     (share,) = (section for section in page.sections if section.name == "share")
     (shown,) = share.figures  # one for both
     drawn = {text.get_text().split(", ")[-1] for text in shown.figure.axes[0].get_yticklabels()}
-    assert drawn == {"kd", "gdkd"}
+    assert drawn == {"student kd", "student gdkd"}
     assert page.tables["share"].run.unique().tolist() == ["kd", "gdkd"]
 
 
@@ -135,6 +135,20 @@ def test_runs_are_named_by_their_folders_where_that_tells_them_apart(tmp_path):
     assert list(short_names([one, other, far])) == [str(one), "gdkd", str(far)]
     with pytest.raises(ValueError, match="kd is given twice"):
         short_names([one, one])
+
+
+def test_files_are_named_without_their_suffix_where_that_tells_them_apart(tmp_path):
+    names = ("kd.npz", "dkd.npz", "dkd.pt", "v1.5/kd.npz", "gdkd.npz")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    one, two, three, far, alone = (tmp_path / name for name in names)
+    assert list(short_names([one, two])) == ["kd", "dkd"]
+    assert list(short_names([one, two, three])) == ["kd", "dkd.npz", "dkd.pt"]
+    assert list(short_names([one, far, alone])) == [str(one), str(far), "gdkd"]
+    assert list(short_names([alone, tmp_path / "v1.5"])) == ["gdkd", "v1.5"]  # a run's folder
+    (tmp_path / "gdkd").mkdir()
+    assert list(short_names([alone, tmp_path / "gdkd"])) == ["gdkd.npz", "gdkd"]
 
 
 def test_no_runs_are_refused():

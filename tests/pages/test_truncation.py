@@ -23,6 +23,14 @@ def test_the_tables_come_in_the_order_in_which_people_look():
     assert study.facts["temperatures"] == "1, 2"
 
 
+@pytest.mark.parametrize("temperatures", [(1,), (1, 2)])
+def test_over_one_temperature_there_is_no_line_to_draw(temperatures):
+    study = kd.truncation(STUDENT, TEACHER, ks=(1, 3), temperatures=temperatures)
+    drawn = {one.name for section in study.sections for one in section.figures}
+    assert ("truncation_temperature" in drawn) is (len(temperatures) > 1)
+    assert study.readings["truncation_temperature"].sentence
+
+
 def test_batches_change_nothing(monkeypatch):
     whole = kd.truncation(STUDENT, TEACHER, ks=(1, 4)).tables
     monkeypatch.setattr("kdanalysis.pages.truncation.BATCH", 7 * 30)

@@ -238,7 +238,7 @@ def test_losses_are_compared_on_distributions_and_what_none_serves_is_refused():
     over = {name: values[OVER] for name, values in over.items()}
     study = kd.compare(over, losses="ce,kd")
     assert study.tables["direction"].n.tolist() == [OVER.sum()]
-    assert "over several classes" in study.facts["arrays"]
+    assert "over several classes" in study.facts["student arrays"]
     with pytest.raises(ValueError, match="'dkd' needs a label of every sample, and no target of"):
         kd.compare(over, losses="kd,dkd")
     candidates = kd.diagnose(over).tables["candidates"]

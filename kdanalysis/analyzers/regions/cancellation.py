@@ -210,7 +210,8 @@ def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
             bottom.set_ylabel("images (%)")
     figure.supxlabel(
         f"cells in which the teacher's class is not that of the image\n"
-        f"(band: 95 % interval of the mean){state_left_out(table)}",
+        f"(band: 95 % interval of the mean; no mark: fewer than {FEW} images)"
+        f"{state_left_out(table)}",
         fontsize="medium",
     )
     shared_legend(figure, axes[0, 0], "upper right", ncols=3)

@@ -12,6 +12,7 @@ from kdanalysis.analyzers.regions.uptake import (
     pooled,
     run_shares,
 )
+from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import BLUE, DASHES, GREY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels, shared_legend
 from kdanalysis.draw.names import short
@@ -109,7 +110,8 @@ def _cases(ax: Axes, rows: pd.DataFrame) -> None:
         some = rows[(rows.n > 0) & (rows.by_class | (name == "local"))]
         for place, row in some.iterrows():
             colour = CASE_COLOURS[row.case]
-            ax.plot(place, 100 * row[name], "o", color=colour, **_look(fill))
+            look = {"color": colour, "clip_on": False} | _look(fill)
+            ax.plot(place, 100 * row[name], "o", **look)
         ax.plot([], [], "o", color=GREY, label=label, **_look(fill))
     ax.set_xticks(range(len(rows)), labels=[case.replace(" ", "\n") for case in rows.case])
     ax.tick_params(axis="x", labelsize=fine())
@@ -129,4 +131,5 @@ def _epochs(ax: Axes, rows: pd.DataFrame) -> None:
         values = [100 * pooled(of_case[of_case.epoch == e])[name] for e in epochs]
         marker = "o" if np.size(epochs) <= 12 else None
         ax.plot(epochs, values, color=colour, linestyle=dash, marker=marker, label=label)
+    time_axis(ax, rows.epoch)
     ax.set_ylim(0, 100)

@@ -11,15 +11,15 @@ from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.streams import check_batch, top_of_finite
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.colours import BLUE, DASHES, GREY, ORANGE
+from kdanalysis.draw.colours import DASHES, STUDENT, TEACHER
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, side_legend
 from kdanalysis.draw.runs import coarse, lines_by_run, step_label
 from kdanalysis.draw.tables import require, state_left_out
 
 QUANTITIES = {
-    "agreement": ("agrees with its teacher", ORANGE, DASHES[0]),
-    "student_accuracy": ("student right", BLUE, DASHES[0]),
-    "teacher_accuracy": ("teacher right", GREY, DASHES[1]),
+    "agreement": ("agrees with its teacher", STUDENT, DASHES[1]),
+    "student_accuracy": ("student right", STUDENT, DASHES[0]),
+    "teacher_accuracy": ("teacher right", TEACHER, DASHES[0]),
 }
 SAID = {name: name if name == "agreement" else label for name, (label, *_) in QUANTITIES.items()}
 

@@ -234,6 +234,9 @@ def spread_over_k(table: pd.DataFrame, temperature: float | int | None = None) -
     small = ", ".join(group for group in groups if group not in drawn)
     said = f"\n(fewer than {FEW} samples, not drawn: {small})" if small else ""
     said += f"\n(without k = {masked}, where low_other is always 0)" if masked else ""
-    axes[-1].set_xlabel(f"k, the number of classes in the top group{said}{state_left_out(table)}")
+    axes[-1].set_xlabel(
+        "k, the number of classes in the top group\n"
+        f"(line: median; band: middle half of the samples){said}{state_left_out(table)}"
+    )
     k_axis(axes[-1], rows.k.drop_duplicates())
     return figure

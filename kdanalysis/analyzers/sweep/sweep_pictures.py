@@ -19,7 +19,7 @@ from kdanalysis.analyzers.sweep.sweep import (
 from kdanalysis.analyzers.teacher.mass import knees
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis, log_axis
-from kdanalysis.draw.colours import BLACK, DASHES, GREY, term_colour
+from kdanalysis.draw.colours import BLACK, DASHES, GREY, TEACHER, term_colour
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, plain_log, side_legend
 from kdanalysis.draw.tables import state_left_out
 
@@ -115,7 +115,7 @@ def sweep_over_temperature(
     norms.plot([], [], color=GREY, linestyle=DASHES[2], label="without T²")
     plain_log(norms)
     norms.set_ylabel("gradient norm\n(unweighted, with T²)")
-    _line(entropy, rows.temperature, rows.entropy, "teacher", GREY, DASHES[0], **marker)
+    _line(entropy, rows.temperature, rows.entropy, "teacher", TEACHER, DASHES[0], **marker)
     entropy.set_ylabel("entropy (nats)")
     entropy.set_ylim(0)
     for term in TERMS[:-1]:

@@ -16,7 +16,7 @@ from kdanalysis.analyzers.teacher.calibration import (
 )
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.colours import BLUE, DASHES, FAINT, GREY, VERMILION, loss_colours
+from kdanalysis.draw.colours import BLUE, DASHES, FAINT, GREY, TEACHER, VERMILION, loss_colours
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, side_legend
 from kdanalysis.draw.names import short
 from kdanalysis.draw.tables import state_left_out
@@ -122,7 +122,7 @@ def _diagram(ax: Axes, rows: pd.DataFrame) -> None:
 def _histogram(ax: Axes, rows: pd.DataFrame) -> None:
     share = 100 * rows["count"] / rows.n
     ax.bar(rows.low, share, rows.high - rows.low, align="edge", color=BLUE)
-    ax.set_xticks([0, 0.5, 1], labels=["0", ".5", "1"])
+    ax.set_xticks([0, 0.5, 1], labels=["0", "0.5", "1"])
 
 
 @Calibration.picture(CURVES, panels=True)
@@ -136,7 +136,7 @@ def calibration_over_temperature(table: pd.DataFrame) -> Figure:
             them apart, a line each.
     """
     networks, distilled = by_network(table), float(table.distilled.iloc[0])
-    colours = loss_colours(networks)
+    colours = loss_colours(networks) | {"": TEACHER}
     figure, axes = new_panels(2, 1, figsize=(PAGE, 4.2), sharex=True)
     for ax, score in zip(axes, DRAWN, strict=True):
         for place, (name, scores) in enumerate(networks.items()):

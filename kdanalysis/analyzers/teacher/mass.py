@@ -25,6 +25,7 @@ from kdanalysis.draw.tables import require, state_left_out
 
 BINS = Bins(0.0, 1.0, 500)  # quantiles of a mass are good to 0.002
 EACH, A_DECADE = 100, 24  # of a vocabulary every k up to here, then so many
+STEP = 100 * (10 ** (1 / A_DECADE) - 1)  # from one of those to the next, in percent
 MOST = 0.95  # of the mass
 ENTRIES = 2**20  # of a chunk: of a vocabulary some rows
 
@@ -164,7 +165,8 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
     The band is the middle half of the samples, the dashed line a uniform teacher. A ring marks
     the knee, the k at which a curve stands highest above the uniform line, which is the k of the
-    candidates; a square the first k that holds 95 % of the mass.
+    candidates; a square the first k that holds 95 % of the mass. Of a vocabulary the label says how
+    far apart the k above 100 are that a curve is read at: no knee there is known to less.
     """
     require(table, "q25", "q75")
     ax = ax or new_axes(PAGE, 3.3)
@@ -186,10 +188,11 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     k_axis(ax, first.k.tolist())
     if classes > LOGARITHMIC:
         ax.set_xlim(0.95, classes * 1.05)
+    grid = "" if len(first) == classes else f"\n(above {EACH} one k in {STEP:.0f} % is read)"
     ax.set_xlabel(
         "k, the number of most probable classes\n"
         "(line: mean; band: middle half of the samples;\ndashed: uniform; dotted: 95 %)"
-        f"{state_left_out(table)}"
+        f"{grid}{state_left_out(table)}"
     )
     ax.set_ylabel("teacher mass of the top k")
     side_legend(ax, "knee (ring), largest gap to\nuniform; 95 % (square)")

@@ -219,14 +219,14 @@ def modality_by_class(table: pd.DataFrame, names: Names = None) -> Figure:
     left.set_yticks(places, labels=[short(labels[int(c)]) for c in shown.target], parse_math=False)
     left.set_ylim(len(shown) - 0.5, -0.5)
     left.set_xlim(0, 100)
+    left.set_ylabel("true class")
     left.set_xlabel(f"samples (%) by number of peaks\n(p ≥ {PEAK:g} max p){state_left_out(table)}")
     right.set_xlabel("exp(entropy): median,\nline: middle half")
-    shared_legend(figure, left, "upper left", ncols=3, title="peaks")
-    title = f"T = {numeral(whole.temperature)}, of least NLL"
+    title = f"peaks at T = {numeral(whole.temperature)}, of least NLL"
     if len(shown) < len(rows):
         left.axhline(ENDS - 0.5, color="0.3", linewidth=1, linestyle=(0, (4, 3)))
         title += f"\n{ENDS} classes at either end, of {len(rows)}"
-    right.set_title(title, loc="left")
+    shared_legend(figure, left, "upper left", ncols=3, title=title, alignment="left")
     for ax in (left, right):
         ax.tick_params(axis="y", length=0)
     return figure

@@ -12,7 +12,7 @@ from kdanalysis.analyzers.teacher.suppression import (
     join_teachers,
     prefix,
 )
-from kdanalysis.draw.colours import DASHES, FAINT, loss_colours
+from kdanalysis.draw.colours import DASHES, FAINT, TEACHER, loss_colours
 from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend
 from kdanalysis.draw.marks import shares_up_to
 from kdanalysis.draw.names import short
@@ -25,7 +25,7 @@ MARKS = (1e-6, 1e-4, 0.01, 0.1, 0.5, 0.9, 0.99)
 
 @Suppression.picture(CAPTION)
 def suppression_by_teacher(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Share of samples whose 1 - p is at most this, a colour a teacher, the training's T solid.
+    """Share of samples whose 1 - p is at most this, a colour a teacher, the training's T bold.
 
     The axis is even in the log odds of 1 - p, so that .001 and .01 are as far apart as .99 and
     .999; the legend holds the means.
@@ -39,13 +39,14 @@ def suppression_by_teacher(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = ax or new_axes(PAGE, 3.2)
     own = float(rows.distilled.iloc[0])
     ladder = sorted(rows.temperature.unique(), key=lambda t: (t != own, t))
-    colours = loss_colours(rows.name)
+    colours = loss_colours(rows.name) | {"": TEACHER}
     for (name, temperature), part in rows.groupby(["name", "temperature"], sort=False):
         mean = digits(part["mean"].iloc[0])
         place = ladder.index(temperature)
         shares_up_to(
             ax,
-            part.high_log_odds.clip(LOW - 1, HIGH + 1),
+            part.low_log_odds,
+            part.high_log_odds,
             part.share,
             (LOW - 1, HIGH + 1),
             color=colours[name],
@@ -62,7 +63,7 @@ def suppression_by_teacher(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     )
     ax.set_ylabel("samples up to here (%)")
     ax.set_xlabel(f"1 - p {what}{state_left_out(table)}")
-    side_legend(ax, "mean of 1 - p")
+    side_legend(ax, f"mean of 1 - p\n(bold: distils, T = {own:g})")
     return ax
 
 

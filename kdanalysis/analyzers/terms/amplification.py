@@ -160,9 +160,14 @@ def _one_term(table: pd.DataFrame, loss: str | None, term: str | None) -> pd.Dat
 
 
 def _quantile(rows: pd.DataFrame, q: float) -> float:
-    """Factor below which the share q of the samples lies, to a bin's width."""
-    place = min(int(np.searchsorted(rows.share.cumsum(), q - 1e-12)), len(rows) - 1)
-    return float(10.0 ** rows.iloc[place][["low", "high"]].mean())
+    """Factor below which the share q of the samples lies; in its bin, of 12 %, they are even."""
+    up_to = rows.share.cumsum().to_numpy()
+    place = min(int(np.searchsorted(up_to, q - 1e-12)), len(rows) - 1)
+    row = rows.iloc[place]
+    if np.isinf([row.low, row.high]).any():
+        return float(10.0 ** (row.low + row.high))
+    inside = 1 - (up_to[place] - q) / row.share
+    return float(10.0 ** (row.low + min(inside, 1.0) * (row.high - row.low)))
 
 
 def _factor(value: float) -> str:
@@ -178,9 +183,9 @@ def amplification_over_kd(
 ) -> Axes:
     """Share of samples whose w_g / P_g is at most a factor, one curve a temperature.
 
-    The training's T is bold; the legend holds the medians. The line at 1 is plain KD. All figures
-    have the same axis, to 1e6; the label counts what lies beyond. Loss and term as for
-    :func:`amplification_reading`.
+    The training's T is bold; the legend holds the medians, where the curves cross 50 %. The line at
+    1 is plain KD. All figures have the same axis, to 1e6; the label counts what lies beyond. Loss
+    and term as for :func:`amplification_reading`.
     """
     rows = _one_term(table, loss, term)
     ax = ax or new_axes(PAGE, 3.0)
@@ -190,7 +195,8 @@ def amplification_over_kd(
         median = _quantile(part, 0.5)
         shares_up_to(
             ax,
-            10.0 ** part.high.clip(upper=BINS.high),
+            10.0**part.low,
+            10.0**part.high,
             part.share,
             (10.0**BINS.low, 10.0**BINS.high),
             color=colours[temperature],
@@ -211,7 +217,7 @@ def amplification_over_kd(
         "weight over teacher mass, w / P (1: as in plain KD)" + note + state_left_out(table)
     )
     ax.set_ylabel("samples up to here (%)")
-    side_legend(ax, "median factor")
+    side_legend(ax, f"median factor\n(bold: distils, T = {own:g})")
     return ax
 
 

@@ -24,8 +24,11 @@ MOST_PANELS = 9  # of pairs by run
 BAR = "mean cosine of the gradients"
 
 
-def cosine_matrix(ax: Axes, rows: pd.DataFrame) -> None:
-    """Draw the mean cosine of every pair and its share of negative ones; rows of ``over_steps``."""
+def cosine_matrix(ax: Axes, rows: pd.DataFrame, apart: bool = True) -> None:
+    """Draw the mean cosine of every pair and its share of negative ones; rows of ``over_steps``.
+
+    In the logits, where low_top and low_other lie apart, they share no class.
+    """
     terms = list(dict.fromkeys([*rows.term_a, *rows.term_b]))
     cells, texts = np.full((len(terms) - 1, len(terms) - 1), np.nan), {}
     for row in rows.itertuples():
@@ -33,8 +36,8 @@ def cosine_matrix(ax: Axes, rows: pd.DataFrame) -> None:
         cells[place] = row.cosine
         if row.n > 0:
             texts[place] = f"{row.cosine:+z.2f}\n{100 * row.conflict:.0f} %"
-            if {row.term_a, row.term_b} == {"low_top", "low_other"}:
-                texts[place] = "always 0"  # they share no class
+            if apart and {row.term_a, row.term_b} == {"low_top", "low_other"}:
+                texts[place] = "always 0"
     cosine_map(ax, cells, texts, terms[1:], terms[:-1])
 
 
@@ -134,4 +137,4 @@ def conflict_by_run(table: pd.DataFrame) -> Figure:
     if "ce" not in {*rows.term_a, *rows.term_b}:
         lowest = rows.groupby("pair").cosine.mean().nsmallest(MOST_PANELS).index
         rows = rows[rows.pair.isin(lowest)]
-    return lines_by_run(rows, "cosine", "pair", "mean cosine", limits=cosine_limits(rows.cosine))
+    return lines_by_run(rows, "cosine", "pair", BAR, limits=cosine_limits(rows.cosine))

@@ -87,7 +87,8 @@ def conflict_by_layer(table: pd.DataFrame) -> Figure:
         rows, across, 1.5 + (0.3 + 0.72 * terms) * across, 0.75 + 0.5 * terms, 0.5, shared=False
     )
     for layer, ax in panels.items():
-        cosine_matrix(ax, over_steps(rows[rows.layer == layer].assign(teacher="all"), "all"))
+        of_layer = over_steps(rows[rows.layer == layer].assign(teacher="all"), "all")
+        cosine_matrix(ax, of_layer, apart=layer == LOGITS)
     figure.supxlabel(
         "cell: mean cosine; share of recorded steps with a negative one" + records_left_out(table),
         fontsize="medium",

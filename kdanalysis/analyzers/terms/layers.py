@@ -147,6 +147,6 @@ def layers_over_training(table: pd.DataFrame) -> Figure:
         ax.set_yscale("log")
     time_axis(next(iter(panels.values())), rows.step, 3)
     figure.supxlabel("training step" + records_left_out(table), fontsize="medium")
-    figure.supylabel("gradient norm of the batch mean, weighted", fontsize="medium")
+    figure.supylabel("gradient norm of\nthe batch mean, weighted", fontsize="medium")
     terms_legend(figure)
     return figure

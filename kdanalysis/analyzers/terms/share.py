@@ -172,4 +172,4 @@ def share_by_run(table: pd.DataFrame) -> Axes:
     order = {loss: place for place, loss in enumerate(dict.fromkeys(table.loss))}
     rows = table.assign(place=table.loss.map(order)).sort_values("place", kind="stable")
     short_run = rows.run.map(lambda run: short(run, LONGEST // 2))
-    return share_of_terms(rows.assign(loss=rows.loss + ", " + short_run))
+    return share_of_terms(rows.assign(loss=rows.loss + ", student " + short_run))

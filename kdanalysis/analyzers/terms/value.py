@@ -17,15 +17,15 @@ from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.truncation.kept import shape_of
 from kdanalysis.core.wording import numeral
 from kdanalysis.draw.axes import time_axis
-from kdanalysis.draw.colours import BLACK, GREY, term_colour
+from kdanalysis.draw.colours import DASHES, MAGENTA, term_colour
 from kdanalysis.draw.look import PAGE, Figure, plain_log
 from kdanalysis.draw.names import short
 from kdanalysis.draw.panels import panel_grid, terms_legend
 from kdanalysis.draw.tables import require, state_left_out
 
 STUDENT = {
-    "student_entropy": ("entropy (nats)", BLACK),
-    "logit_scale": ("scale of the logits", GREY),
+    "student_entropy": ("entropy (nats)", DASHES[0]),
+    "logit_scale": ("scale of the logits", DASHES[1]),
 }
 
 
@@ -140,8 +140,8 @@ def value_over_training(table: pd.DataFrame) -> Figure:
         ax.set_title(short(title, 24), loc="left", parse_math=False)
         plain_log(ax)
     by_step = table.groupby("step")[list(STUDENT)].first()
-    for name, (label, colour) in STUDENT.items():
-        axes[-1].plot(by_step.index, by_step[name], color=colour, label=label)
+    for name, (label, dash) in STUDENT.items():
+        axes[-1].plot(by_step.index, by_step[name], color=MAGENTA, linestyle=dash, label=label)
     axes[-1].set_title("student", loc="left")
     axes[-1].set_ylim(0)
     axes[0].set_ylabel("value (nats),\nweighted, T² included")

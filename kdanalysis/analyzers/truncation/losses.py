@@ -193,7 +193,7 @@ def losses_over_k(table: pd.DataFrame) -> Figure:
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         ax.set_ylabel(label)
         log_axis(ax, ks, "{x:.0f}")
-    top_legend(axes[0], 2)
+    top_legend(axes[0], min(rows.loss.nunique(), 3))
     plain_log(axes[1])
     axes[1].set_ylim(bottom=floor)
     axes[1].set_xlabel(

@@ -12,7 +12,7 @@ from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first, p
 from kdanalysis.core.bins import Bins
 from kdanalysis.core.wording import counted
 from kdanalysis.draw.axes import log_axis
-from kdanalysis.draw.colours import BLACK, BLUE, DASHES, ORANGE
+from kdanalysis.draw.colours import DASHES, GREY, STUDENT, TEACHER
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, side_legend
 from kdanalysis.draw.marks import banded_line
 from kdanalysis.draw.tables import state_left_out
@@ -154,7 +154,7 @@ def tail_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
         table = table[table.temperature == temperature]
     rows, chosen = at_first(table, "quantity", "k", "mean", "q10", "q90", "median")
     figure, (masses, overlap) = new_panels(2, 1, figsize=(PAGE, 4.8), sharex=True)
-    colours = dict(zip(QUANTITIES, (BLUE, ORANGE, BLACK), strict=True))
+    colours = dict(zip(QUANTITIES, (TEACHER, STUDENT, GREY), strict=True))
     for name, colour in colours.items():
         ax = overlap if name == "overlap" else masses
         scale = 100

@@ -14,6 +14,7 @@ from kdanalysis.analyzers.teacher.mass import (
     knee_by_temperature,
     knee_ends,
     mass_by_k,
+    mass_ks,
     mass_reading,
 )
 from tests.analyzers.readback import legend_is_beside, lines, smallest_font
@@ -112,6 +113,14 @@ def test_the_interval_of_a_knee_holds_those_of_the_bootstrap():
     knees = (ranks[draw].mean(1) > 1 / 12).sum(1)
     assert low <= np.quantile(knees, 0.025) <= np.quantile(knees, 0.975) <= high
     assert high - low <= 2 + np.ptp(knees)
+
+
+def test_the_label_says_where_not_every_k_is_read():
+    ks = mass_ks(20_000)
+    table = pd.DataFrame({"temperature": 1.0, "k": ks, "mean": np.array(ks) / 20_000})
+    table = table.assign(q25=0.0, q75=1.0, n=9, non_finite=0)
+    assert "(above 100 one k in 10 % is read)" in mass_by_k(table).get_xlabel()
+    assert "is read" not in mass_by_k(table[table.k <= 100].assign(mean=1.0)).get_xlabel()
 
 
 def test_sentence_follows_the_table():

@@ -133,12 +133,14 @@ def test_bars_and_lines_are_the_tables_sorted_by_class():
     for column, drawn in zip(("peaks_1", "peaks_2", "peaks_more"), widths, strict=True):
         assert drawn == pytest.approx((100 * rows[column]).tolist())
     assert right.lines[0].get_xdata().tolist() == [1.3] * 3
-    assert "T = 2" in right.get_title(loc="left")
+    (legend,) = left.figure.legends
+    assert "peaks at T = 2, of least NLL" in legend.get_title().get_text()
     assert smallest_font(left.figure) >= 9
 
 
 def test_of_many_classes_the_ends_are_drawn_and_said():
-    left, right = modality_by_class(example(np.linspace(0.1, 0.9, 100).tolist())).axes
+    figure = modality_by_class(example(np.linspace(0.1, 0.9, 100).tolist()))
+    left, (legend,) = figure.axes[0], figure.legends
     shown = [int(t.get_text()) for t in left.get_yticklabels()]
     assert shown == [*range(12), *range(88, 100)]
-    assert "12 classes at either end, of 100" in right.get_title(loc="left")
+    assert legend.get_title().get_text().endswith("\n12 classes at either end, of 100")

@@ -10,6 +10,7 @@ from kdanalysis.analyzers.terms.amplification import (
     amplification_over_kd,
     amplification_reading,
 )
+from kdanalysis.core.wording import numeral
 from kdanalysis.losses import DKD, GDKD, GDKD3, KD
 from tests.analyzers.readback import legend_is_beside, legend_texts, smallest_font
 from tests.analyzers.reference import logits, probabilities, targets, top_mass
@@ -54,6 +55,17 @@ def test_median_is_the_sample_median_within_a_bin():
     metric.update(TEACHER, TARGET)
     exact = np.quantile(8 / (1 - top_mass(TEACHER, 3, 1)), 0.5, method="inverted_cdf")
     assert metric.compute()["median"][1].item() == pytest.approx(exact, rel=10**0.05 - 1)
+
+
+def test_the_table_gives_the_median_of_the_sums_and_curves_cross_half_there():
+    metric = Amplification({"gdkd": GDKD(3)}, (1, 4))
+    metric.update(TEACHER, TARGET)
+    ax = amplification_over_kd(metric.table())
+    exact = metric.compute()["median"][1].tolist()
+    for line, label, median in zip(ax.lines, legend_texts(ax), exact, strict=False):
+        assert label.endswith(f": {numeral(median, 2)}")
+        crossing = np.interp(50, line.get_ydata(), np.log10(line.get_xdata()))
+        assert crossing == pytest.approx(np.log10(median), abs=1e-9)
 
 
 def test_masses_that_underflow_still_have_a_factor():

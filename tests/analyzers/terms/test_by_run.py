@@ -83,6 +83,6 @@ def test_bars_of_a_loss_stand_together():
     )
     ax = share_by_run(frame)
     labels = [text.get_text() for text in ax.get_yticklabels()]
-    assert labels == ["kd, one", "kd, two", "gdkd, one", "gdkd, two"]
+    assert labels == [f"{loss}, student {run}" for loss in ("kd", "gdkd") for run in ("one", "two")]
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([10, 30, 20, 40])
     assert legend_texts(ax) == ["high"]

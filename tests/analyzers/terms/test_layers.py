@@ -56,6 +56,16 @@ def test_norms_dots_and_cosines_agree_with_numpy(records):
     assert 0 < table.conflict.mean() < 1  # the control: both signs are there
 
 
+def test_relation_terms_are_apart_in_the_logits_alone():
+    pairs = (("ce", "low_top"), ("ce", "low_other"), ("low_top", "low_other"))
+    rows = [(layer, *pair, 0.25) for layer in ("logits", "fc") for pair in pairs]
+    frame = pd.DataFrame(rows, columns=["layer", "term_a", "term_b", "cosine"])
+    frame = frame.assign(step=0, epoch=0, conflict=0.5, n=4, non_finite=0, trained=True)
+    logits, fc = conflict_by_layer(frame).axes[:2]
+    assert [text.get_text() for text in logits.texts].count("always 0") == 1
+    assert [text.get_text() for text in fc.texts] == ["+0.25\n50 %"] * 3
+
+
 def test_a_gradient_of_zero_has_a_norm_and_no_direction(records):
     records["gram"][1, 0, :] = records["gram"][1, :, 0] = 0
     analyzer = LayerGradients(LAYERS, TERMS, STEPS)
