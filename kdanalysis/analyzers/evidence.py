@@ -7,12 +7,12 @@ No sentence holds NaN or inf: what is not known is said to be so.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import exp, floor, isfinite, isnan, log10, sqrt
+from math import exp, isfinite, isnan, sqrt
 from typing import Any, NamedTuple, SupportsFloat, TypeVar
 
 import numpy as np
 
-from kdanalysis.core.wording import UNKNOWN, numeral
+from kdanalysis.core.wording import matched, numeral, percent, percents, written
 
 Real = SupportsFloat
 Value = TypeVar("Value")
@@ -87,8 +87,12 @@ class Interval(NamedTuple):
         return self.text("+z.1f", 100, " points")
 
     def percent(self) -> str:
-        """Write a share in percent."""
-        return self.text("z.1f", 100, " %")
+        """Write a share in percent; with decimals that tell it from 0 and 1."""
+        if not isfinite(self.half):
+            return percent(self.value) + " (interval unknown)" * isfinite(self.value)
+        inside = 0 < self.value < 1
+        told = (d for d in (1, 2, 3) if 0 < round(100 * self.value, d) < 100 or not inside)
+        return self.text(f"z.{next(told, 1)}f", 100, " %")
 
     def ratio(self) -> str:
         """Write the logarithm of a ratio as the ratio with the ends of its interval."""
@@ -118,29 +122,6 @@ def between(low: Real, high: Real) -> Interval:
 def sorted_by_verdict(parts: Mapping[str, Value]) -> list[tuple[str, Value]]:
     """Return what belongs to each verdict, the seen first."""
     return sorted(parts.items(), key=lambda part: list(ENDS).index(part[0]))
-
-
-def written(value: Real, spec: str) -> str:
-    """Write a number as ``spec`` has it, of ".3g" as ``numeral``; "unknown" for NaN or inf."""
-    if spec.endswith("g"):
-        return numeral(value, int(spec[-2]), "+" if "+" in spec else "")
-    return f"{float(value):{spec}}" if isfinite(float(value)) else UNKNOWN
-
-
-def matched(spec: str, value: float, half: float) -> tuple[str, str]:
-    """Return how an estimate and half of its interval are written; as ``spec`` where half is 0."""
-    sign, digits, kind = spec.partition(".")[0].rstrip("z") + "z", int(spec[-2]), spec[-1]
-    if not half > 0 or not isfinite(value):
-        return spec, spec
-    last = floor(log10(half))  # decimal place of the first digit
-    if kind == "g":
-        if 0 <= 1 - last <= 6:
-            return (f"{sign},.{1 - last}f",) * 2
-        first = floor(log10(abs(value))) if value else last
-        return f"{sign}.{max(digits, min(first - last + 2, 6))}g", f"{sign}.2g"
-    if not round(half, digits) and round(half, digits + 2):
-        digits = -last
-    return (f"{sign}.{digits}f",) * 2
 
 
 def ended(verdict: str) -> str:
@@ -186,22 +167,36 @@ def difference_of_means(
     return Interval(a - b, Z * sqrt(std_a**2 / n_a + std_b**2 / n_b))
 
 
-def share_interval(share: Real, n: Real) -> Interval:
-    """Return a share of n samples (Agresti and Coull); NaN of none.
+def wilson(share: Real, n: Real) -> tuple[float, float]:
+    """Return the ends of the interval of a share of n samples (Wilson, 1927); NaN of none.
 
-    Their interval is centred on the shrunk share: widened so that it holds around the plain one.
+    It has a width where all samples are alike, and does not leave 0 to 1.
     """
     share, n = float(share), float(n)
-    if not n:
-        return Interval(float("nan"), float("nan"))
-    shrunk = (share * n + 2) / (n + 4)
-    half = Z * sqrt(shrunk * (1 - shrunk) / (n + 4))
-    return Interval(share, half + abs(share - shrunk))
+    if not n or isnan(share):
+        return float("nan"), float("nan")
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)  # rounding
+
+
+def share_interval(share: Real, n: Real) -> Interval:
+    """Return a share of n samples with the wider side of its interval (:func:`wilson`) on both."""
+    low, high = wilson(share, n)
+    return Interval(float(share), max(high - float(share), float(share) - low))
 
 
 def share_of(share: Real, n: Real) -> str:
-    """Write a share of n samples with half of its 95 % interval."""
-    return share_interval(share, n).percent()
+    """Write a share of n samples with the ends of its 95 % interval (:func:`wilson`)."""
+    return with_ends(share, *wilson(share, n))
+
+
+def with_ends(share: Real, low: Real, high: Real) -> str:
+    """Write a share with the ends of its interval, all in percent."""
+    if not (isfinite(low) and isfinite(high)):
+        return f"{percent(share)} (interval unknown)"
+    told, *ends = percents(share, low, high)
+    return f"{told} ({' to '.join(ends)})"
 
 
 def median_of(row: Any) -> Interval:

@@ -16,7 +16,7 @@ from kdanalysis.analyzers.terms.direction_reading import NO_GRADIENT, is_silent
 from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
 from kdanalysis.analyzers.terms.matching import Tables
 from kdanalysis.analyzers.terms.share import share_by_run
-from kdanalysis.core.wording import counted
+from kdanalysis.core.wording import counted, percent
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import lead_of
@@ -211,7 +211,7 @@ def _first(frame: pd.DataFrame, share: str, one: str, several: str) -> str:
     names = frame.run[frame[share] == frame[share].max()].tolist()
     alone, alike = f"the student of {names[0]} {one}", f"the students of {', '.join(names)}"
     told = alone if len(names) == 1 else f"{alike} {several}, all alike"
-    return f"{told} ({100 * frame[share].max():.1f} %)"
+    return f"{told} ({percent(frame[share].max())})"
 
 
 def noun_together(noun: str, tables: Mapping[Source, pd.DataFrame]) -> Section:

@@ -16,7 +16,7 @@ from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.core.association import associations
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.streams import check_batch, check_classes, finite_rows
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 from kdanalysis.draw.tables import require
 
 TEACHER = "teacher"
@@ -188,7 +188,7 @@ def ladder_reading(table: pd.DataFrame) -> Reading:
     rows = last_epoch(table)
     number = "; ".join(
         f"{said(row.side)} "
-        + ("" if pd.isna(row.accuracy) else f"{100 * row.accuracy:.1f} % right, ")
+        + ("" if pd.isna(row.accuracy) else f"{percent(row.accuracy)} right, ")
         + f"{numeral(row.divergence_teacher)} nats from the teacher"
         for row in rows.itertuples()
     )
@@ -208,8 +208,8 @@ def ladder_reading(table: pd.DataFrame) -> Reading:
     )
     told = (
         f"{claim}; that {said(best.side)}, the most accurate stone, is right more often than the "
-        f"student {ahead.claim}: {100 * best.accuracy:.0f} % against "
-        f"{100 * student.accuracy:.0f} %, {ahead.points()}."
+        f"student {ahead.claim}: {percent(best.accuracy)} against "
+        f"{percent(student.accuracy)}, {ahead.points()}."
     )
     return Reading(told, number)
 

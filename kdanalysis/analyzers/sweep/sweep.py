@@ -18,7 +18,7 @@ from kdanalysis.core.streams import check_classes
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.stacked import stacked
 from kdanalysis.core.sweep.sums import sums_over_samples
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 from kdanalysis.draw.tables import require
 
 COLUMNS = (
@@ -175,8 +175,8 @@ def sweep_reading(table: pd.DataFrame) -> Reading:
     for t, of_t in table.groupby("temperature"):
         best = balanced(of_t)
         parts.append(
-            f"T = {t:g}: k = {best.k:.0f} (low_top {100 * best.share_low_top:.0f} %, "
-            f"low_other {100 * best.share_low_other:.0f} %)"
+            f"T = {t:g}: k = {best.k:.0f} (low_top {percent(best.share_low_top, 0)}, "
+            f"low_other {percent(best.share_low_other, 0)})"
         )
     norm = table.groupby("temperature").norm_kd.first()
     if len(norm) > 1 and norm.iloc[0] > 0 and norm.iloc[-1] > 0:
@@ -219,7 +219,7 @@ def _claim_of_k(rows: pd.DataFrame, temperature: float) -> str:
         others = "at every other k it is seen to be smaller"
     return (
         f"At T = {temperature:g} the smaller of the weighted shares of low_top and low_other is "
-        f"largest at k = {best.k:.0f} ({share_of(most, n.max())}); {others}."
+        f"largest at k = {best.k:.0f}, {share_of(most, n.max())}; {others}."
     )
 
 

@@ -19,7 +19,7 @@ from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.teacher.reliability import calibration_error, sums_by_confidence
 from kdanalysis.core.bins import QUARTILES
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.core.wording import UNKNOWN, numeral
+from kdanalysis.core.wording import UNKNOWN, numeral, percent
 from kdanalysis.draw.axes import k_axis
 from kdanalysis.draw.colours import ladder_colours
 from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend
@@ -181,8 +181,8 @@ def known_reading(card: pd.DataFrame) -> Reading:
     text, first = f"On average {'; '.join(parts)}.", values[card.temperature.iloc[0]]
     if "label_known" in first:
         text += (
-            f" The label is among the tokens of {100 * first['label_known']:.1f} % of the rows, "
-            f"and the most probable one of {100 * first['accuracy']:.1f} %."
+            f" The label is among the tokens of {percent(first['label_known'])} of the rows, "
+            f"and the most probable one of {percent(first['accuracy'])}."
         )
     return Reading(text, "; ".join(numbers))
 

@@ -16,7 +16,7 @@ from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.bins import Bins
 from kdanalysis.core.octaves import log_sums
 from kdanalysis.core.streams import check_temperature
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 from kdanalysis.draw.colours import FAINT, GREY, ladder_colours
 from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend, styled
 from kdanalysis.draw.marks import shares_up_to
@@ -198,7 +198,7 @@ def amplification_over_kd(
             label=f"T = {temperature:g}: {_factor(median)}",
         )
         past = part.share[part.low >= log10(SEEN_TO) - 1e-9].sum()
-        beyond += [f"{100 * past:.0f} % at T = {temperature:g}"] * bool(past >= 0.005)
+        beyond += [f"{percent(past, 0)} at T = {temperature:g}"] * bool(past >= 0.005)
     ax.axvline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     ax.axhline(50, color=FAINT, linewidth=1, zorder=0)
     ax.set_xscale("log")

@@ -17,7 +17,7 @@ from kdanalysis.analyzers.terms.confidence import short_confidence
 from kdanalysis.core.bins import Bins, sum_by_part
 from kdanalysis.core.divergence import decompose, slopes
 from kdanalysis.core.partition import Target
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 from kdanalysis.draw.colours import DASHES, FAINT, GREY, term_colour
 from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, new_panels, side_legend
 from kdanalysis.draw.names import short
@@ -191,7 +191,7 @@ def nckd_by_confidence(
             ("kd_", "inside KD", term_colour("kd"), DASHES[1], "s"),
         ):
             share = shares[prefix + quantity].value
-            text = name if np.isnan(share) else f"{name}: {100 * share:.0f} %"
+            text = name if np.isnan(share) else f"{name}: {percent(share, 0)}"
             look = {"color": colour, "linestyle": dash, "marker": marker}
             ax.plot(rows.place, rows[prefix + quantity], label=text, **look)
         ax.axvspan(5.5, 10.4, color=FAINT, alpha=0.25, linewidth=0, zorder=0)

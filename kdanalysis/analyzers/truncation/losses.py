@@ -24,7 +24,7 @@ from kdanalysis.analyzers.truncation.direction import (
     tally,
 )
 from kdanalysis.analyzers.truncation.part import KS, LOOKS
-from kdanalysis.core.wording import counted, numeral
+from kdanalysis.core.wording import counted, numeral, percent
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import CYCLE, GREY, OLIVE, WINE
 from kdanalysis.draw.look import NARROW, Figure, new_panels, plain_log, top_legend
@@ -155,8 +155,8 @@ def losses_reading(table: pd.DataFrame) -> Reading:
     often = often if share > 0 else "none of them opposes it"
     number = "; ".join(
         f"{name}{f' at K = {row.k}' if row.k else ''} cosine {row['median']:.3f}, norm "
-        f"{numeral(ratio[name])} times, {100 * row.opposed:.1f} % opposed, "
-        f"{100 * row.silent:.1f} % silent"
+        f"{numeral(ratio[name])} times, {percent(row.opposed)} opposed, "
+        f"{percent(row.silent)} silent"
         for name, row in of["cosine"].iterrows()
     )
     return Reading(

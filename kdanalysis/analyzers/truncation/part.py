@@ -1,7 +1,6 @@
 """What the tables of truncation share: settings, rows laid out once, intervals of a share."""
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -16,7 +15,6 @@ from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.truncation.algebra import Rows, joined, known_of, on_processor, rows_of
 from kdanalysis.core.truncation.statistics import Statistics, of_rows
-from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import BLUE, DASHES, GREEN, ORANGE, VERMILION
 from kdanalysis.draw.tables import require
 
@@ -161,19 +159,6 @@ def paid_of(
     spread = squares * (1 - paid) ** 2 + (squares.sum(-1, keepdim=True) - squares) * paid**2
     half = NORMAL * spread.sqrt() / whole * (rows / (rows - 1)).sqrt()
     return paid, half.where(rows > 1, torch.nan), n / rows
-
-
-def share_with_ends(row: pd.Series) -> str:
-    """Write the share of a table's row with the ends of its interval."""
-    if not (isfinite(row.low) and isfinite(row.high)):
-        return f"{percent(row.share)} (interval unknown)"
-    return f"{percent(row.share)} ({percent(row.low)} to {percent(row.high)})"
-
-
-def percent(share: float, digits: int = 1) -> str:
-    """Write a share in percent with so many decimals, or two digits where these are too few."""
-    small = 0 < abs(share) < 0.5 * 10.0 ** -(digits + 2) * 10
-    return f"{numeral(100 * share, 2) if small else format(100 * share, f'z.{digits}f')} %"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -8,9 +8,9 @@ from torch import Tensor
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import Interval, Z
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first, percent
+from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first
 from kdanalysis.core.bins import Bins
-from kdanalysis.core.wording import counted
+from kdanalysis.core.wording import counted, percent
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import BLACK, BLUE, DASHES, ORANGE
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, side_legend
@@ -84,7 +84,7 @@ def tail_reading(table: pd.DataFrame) -> Reading:
     teacher, student, overlap = (of[name] for name in QUANTITIES)
     first = {q: teacher.index[teacher[q] <= SMALL] for q in ("median", "q90")}
     median, most = (int(ks[0]) if len(ks) else None for ks in first.values())
-    masses, held = teacher.loc[last], f"{100 * (1 - SMALL):.0f} % of the teacher's mass"
+    masses, held = teacher.loc[last], f"{percent(1 - SMALL, 0)} of the teacher's mass"
     claim = (
         f"Even K = {last} does not hold {held} in the median row, where "
         f"{percent(masses['median'])} lies outside, and {percent(masses.q90)} or more in one row "

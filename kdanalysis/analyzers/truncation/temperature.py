@@ -9,10 +9,10 @@ from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import Interval, Z, share_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.lost import NOTHING
-from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, listed, named, percent
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, listed, named
 from kdanalysis.core.sparse_tail import tail_bounds
 from kdanalysis.core.truncation.algebra import CONVENTIONS
-from kdanalysis.core.wording import counted
+from kdanalysis.core.wording import counted, percent
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import BLACK, BLUE, DASHES
 from kdanalysis.draw.look import PAGE, Figure, new_panels, side_legend
@@ -98,14 +98,14 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     worst = [named(name) for name, count in against.items() if count == most]
     opposed = (
         f"{listed(worst)} {'opposes' if len(worst) == 1 else 'oppose'} full KD in {most:,} of "
-        f"{counted(n, 'row')} ({share_of(most / n, n)})"
+        f"{counted(n, 'row')}, {share_of(most / n, n)}"
         if most
         else f"no convention opposes full KD in {'the one row' if n == 1 else f'any of {n:,} rows'}"
     )
     clamped = round(float(end.clamped) * n)
     gone = (
-        f"the loss of {named('none')} is below 0 in {clamped:,} "
-        f"({share_of(clamped / n, n)}), which a clamp at 0 would silence"
+        f"the loss of {named('none')} is below 0 in {clamped:,}, {share_of(clamped / n, n)}, which "
+        f"a clamp at 0 would silence"
     )
     number = "; ".join(
         f"T = {row.temperature:g}: tail {percent(row.mass)}, known to be "

@@ -103,7 +103,7 @@ def test_the_sentence_leaves_full_kd_out():
     assert sentence.startswith("That near points most nearly where full KD does is seen, with a")
     assert "median cosine of 0.900 ± 0.011 (next far, 0.500 ± 0.011) over 300 rows" in sentence
     assert "far differs most in length, 3.000 ± 0.011 times full KD's" in sentence
-    assert "far opposes it most often, in 20.0 ± 4.9 % of the rows" in sentence
+    assert "far opposes it most often, in 20.0 % (15.9 % to 24.9 %) of the rows" in sentence
     assert losses_reading(example().assign(opposed=0.0)).sentence.endswith(
         "none of them opposes it."
     )
