@@ -182,7 +182,9 @@ def overview(
         largest = np.fmax.reduce([one.to_numpy() for one in errors.values()]).max(1)
     else:
         shares = frame[["agreement", "student_accuracy"]]
-        variance = (shares * (1 - shares)).max(axis=1) / frame.n
+        n = frame.n + 2  # Agresti and Caffo: shares of 0 and 1 vary too
+        shares = shares.mul(frame.n, axis=0).add(1).div(n, axis=0)
+        variance = (shares * (1 - shares)).max(axis=1) / n
         largest = np.sqrt(variance + variance.max())
     frame.insert(frame.columns.get_loc("n"), "chance", 2 * largest)
     return frame

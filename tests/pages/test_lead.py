@@ -23,14 +23,6 @@ from kdanalysis.pages.lead import (
 from kdanalysis.studies.opening import open_source
 
 
-@pytest.mark.parametrize(
-    ("right", "n", "expected"),  # Newcombe 1998, table I, method 3
-    [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611))],
-)
-def test_the_interval_is_the_published_one(right, n, expected):
-    assert wilson(right / n, n) == pytest.approx(expected, abs=1e-4)
-
-
 def accuracies(*shares: float, n: int = 400) -> pd.DataFrame:
     names = ["teacher", "kd", "dkd", "gdkd"][: len(shares)]
     return pd.DataFrame({"network": names, "accuracy": shares, "n": n})

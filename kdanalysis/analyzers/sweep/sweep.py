@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks, in_parallel
-from kdanalysis.analyzers.evidence import Interval, Z, difference_of_shares, share_of, weakest
+from kdanalysis.analyzers.evidence import Interval, difference_of_shares, share_of, weakest, wide
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.checks import check_ks, check_weights
 from kdanalysis.core.garbage import keep_freed_memory
@@ -234,7 +234,7 @@ def _half_of_change(table: pd.DataFrame) -> float:
         return float("nan")
     ends = table.groupby("temperature")[names].first().iloc[[0, -1]]
     spread = (ends.rms_kd**2 / ends.norm_kd**2 - 1).clip(lower=0) / (ends.n - 1).where(ends.n > 1)
-    return float(Z * np.sqrt(spread.sum(skipna=False)))
+    return float(wide(ends.n.min()) * np.sqrt(spread.sum(skipna=False)))
 
 
 def balanced(rows: pd.DataFrame) -> pd.Series:

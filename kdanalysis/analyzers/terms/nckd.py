@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Interval, Z, agreed, ended, mean_of
+from kdanalysis.analyzers.evidence import Interval, agreed, ended, mean_of, wide
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.suppression import rest_odds
 from kdanalysis.analyzers.terms.confidence import short_confidence
@@ -113,7 +113,7 @@ def nckd_reading(table: pd.DataFrame) -> Reading:
             f"its teacher.",
             nothing,
         )
-    told = {name: one.percent() for name, one in shares.items()}
+    told = {name: one.share() for name, one in shares.items()}
     number = (
         f"surer half: {told['value']} of the value, {told['norm']} of the norm of "
         f"nckd; inside KD {told['kd_value']} and {told['kd_norm']}"
@@ -134,17 +134,19 @@ def half_shares(table: pd.DataFrame) -> dict[str, Interval]:
 
         S = A / (A + B)        Var S = (B^2 Var A + A^2 Var B) / (A + B)^4
 
-    A and B are the sums of two halves of independent samples; their border is taken as given.
+    A and B are the sums of two halves of independent samples; their border is taken as given. Half
+    is NaN where one of them has fewer than two samples.
     """
     rows, shares = part_rows(table, "half"), {}
+    reach = wide(rows.groupby("place").n.sum().reindex((1, 2)).min(skipna=False))
     for name in AMOUNTS:
         sums, spread = (
-            {place: float(found[rows.place == place].sum()) for place in (1, 2)}
+            {place: float(found[rows.place == place].sum(skipna=False)) for place in (1, 2)}
             for found in (rows[name] * rows.n, rows[f"{name}_std"] ** 2 * rows.n)
         )
         whole = sums[1] + sums[2] or float("nan")
         error = np.sqrt(sums[1] ** 2 * spread[2] + sums[2] ** 2 * spread[1]) / whole**2
-        shares[name] = Interval(sums[2] / whole, float(Z * error))
+        shares[name] = Interval(sums[2] / whole, float(reach * error))
     return shares
 
 

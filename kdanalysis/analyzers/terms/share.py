@@ -120,6 +120,9 @@ def share_reading(table: pd.DataFrame) -> Reading:
         first, *rest = list(known.itertuples()) or [None]
         if not rest:
             continue
+        if not known.share.any():
+            parts.append(f"{term} has no gradient in {', '.join(known.loss)}.")
+            continue
         claims = []
         for row in rest:
             told = (row.share, row.std, row.n), (first.share, first.std, first.n)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Z
+from kdanalysis.analyzers.evidence import wide
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
@@ -106,8 +106,9 @@ class TruncationBias(Truncation):
         The squared length of a mean over n rows has at most the variance
         4 bias spread / n + 2 spread^2 / n^2, all of the rows' spread lying along their mean.
         """
-        far = Z * deviation(self.n * gap, self.gaps, self.n) / self.n.sqrt()
-        off = Z * (4 * bias * spread / self.n + 2 * (spread / self.n) ** 2).sqrt()
+        reach = wide(float(self.n))
+        far = reach * deviation(self.n * gap, self.gaps, self.n) / self.n.sqrt()
+        off = reach * (4 * bias * spread / self.n + 2 * (spread / self.n) ** 2).sqrt()
         least = 1 + (gap - far).clamp(min=0) / (bias + off)
         most = 1 + (gap + far).clamp(min=0) / (bias - off).clamp(min=0)
         return least, most.where(gap + far > 0, torch.ones_like(most))

@@ -175,7 +175,7 @@ def lost_reading(table: pd.DataFrame) -> Reading:
 
 
 def _said(row: pd.Series) -> str:
-    return with_ends(row.share, row.low, row.high) if row.share > NOTHING else "nothing"
+    return with_ends(row.share, max(row.low, 0), row.high) if row.share > NOTHING else "nothing"
 
 
 @LostGradient.shortens

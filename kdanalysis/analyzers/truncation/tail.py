@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Interval, Z
+from kdanalysis.analyzers.evidence import Interval, wide
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first
 from kdanalysis.core.bins import Bins
@@ -94,7 +94,7 @@ def tail_reading(table: pd.DataFrame) -> Reading:
         reach = f"K = {most}" if most else f"more than K = {last}"
         alike = "One K serves all rows" if median == most else "No K serves all rows alike"
         claim = f"{alike}: {held} takes K = {median} in the median row and {reach} in nine of ten"
-    agrees = mean_over_rows(overlap.loc[last]).percent()
+    agrees = mean_over_rows(overlap.loc[last]).share()
     chance = overlap.get("by_chance")  # tables written before have none
     unrelated = "" if chance is None else f" ({percent(chance[last])} if they were unrelated)"
     sentence = (
@@ -125,8 +125,8 @@ def _beside(student: pd.Series, teacher: pd.Series, last: int) -> str:
 
 def mean_over_rows(row: pd.Series) -> Interval:
     """The mean of a row of the table with its interval; half NaN in tables without ``std``."""
-    half = Z * float(row.get("std", np.nan)) / float(row.n) ** 0.5
-    return Interval(float(row["mean"]), half if row.n > 1 else np.nan)
+    half = wide(row.n) * float(row.get("std", np.nan)) / float(row.n) ** 0.5
+    return Interval(float(row["mean"]), half)
 
 
 def times_as_much(student: pd.Series, teacher: pd.Series) -> Interval:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Interval, Z, share_of
+from kdanalysis.analyzers.evidence import Interval, share_of, wide
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, listed, named
@@ -115,9 +115,9 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     where = f"At T = {end.temperature:g} and K = {last}"
     if len(rows) == 1:
         return Reading(f"{where} {opposed}; {gone}.", number)
-    apart, error = (Z * float(end.get(name, np.nan)) for name in ("apart_se", "mass_se"))
+    apart, error = (wide(n) * float(end.get(name, np.nan)) for name in ("apart_se", "mass_se"))
     tells = Interval(float(WIDE * end.least - end.most), apart)
-    mass = Interval(float(end.mass), error).percent()
+    mass = Interval(float(end.mass), error).share()
     return Reading(
         f"That a cache of T = {first.temperature:g} tells the tail at T = {end.temperature:g} "
         f"{tells.claim}: of K = {last} it bounds the mean mass outside between "

@@ -223,13 +223,13 @@ def test_a_decile_without_samples_is_left_out():
 
 def test_confidence_sentence_follows_the_table():
     sentence, number = confidence_reading(by_confidence())
-    assert "most confident tenth: seen in kd 30.0 % to 1.0 % (-29.0 ± 7.8 points), gdkd" in sentence
-    assert "gdkd 70.0 % to 50.0 % (-20.0 ± 7.8 points)." in sentence
+    assert "most confident tenth: seen in kd 30.0 % to 1.0 % (-29.0 ± 8.0 points), gdkd" in sentence
+    assert "gdkd 70.0 % to 50.0 % (-20.0 ± 8.0 points)." in sentence
     assert number == "kd: 30 % to 1 %; gdkd: 70 % to 50 %"
     sentence, _ = confidence_reading(by_confidence(gdkd_last=0.65))
-    assert "; not seen in gdkd 70.0 % to 65.0 % (-5.0 ± 7.8 points)." in sentence
+    assert "; not seen in gdkd 70.0 % to 65.0 % (-5.0 ± 8.0 points)." in sentence
     sentence, _ = confidence_reading(by_confidence(gdkd_last=0.9))
-    assert "; the opposite is seen in gdkd 70.0 % to 90.0 % (+20.0 ± 7.8 points)." in sentence
+    assert "; the opposite is seen in gdkd 70.0 % to 90.0 % (+20.0 ± 8.0 points)." in sentence
 
 
 def test_a_table_without_relations_is_refused():

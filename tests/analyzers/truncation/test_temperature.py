@@ -83,7 +83,7 @@ def example(most: float = 0.9, opposed: float = 0.2, error: float = 0.01) -> pd.
             example(),
             "That a cache of T = 1 tells the tail at T = 4 is seen not to hold: of K = 64 it",
         ),
-        (example(), "between 50.0 % and 90.0 %, and it is 60.0 ± 2.0 %"),
+        (example(), "between 50.0 % and 90.0 %, and it is 60.0 % (58.0 % to 62.0 %)"),
         (example(0.55), "That a cache of T = 1 tells the tail at T = 4 is seen"),
         (example(0.55, error=0.03), "That a cache of T = 1 tells the tail at T = 4 is not seen"),
         (example(0.55, error=np.nan), "tells the tail at T = 4 cannot be tested here"),
