@@ -208,7 +208,8 @@ def _claim_of_k(rows: pd.DataFrame, temperature: float) -> str:
     """Both relation terms speak where the smaller of their shares is largest."""
     rows = inner(rows)
     if len(rows) < 2:
-        return f"{len(rows)} k with both relation terms cannot show how k changes them."
+        at = f"at k = {rows.k.iloc[0]:.0f} alone" if len(rows) else "at no k"
+        return f"Both relation terms have a gradient {at}: how k changes them cannot be seen."
     best, smaller = balanced(rows), rows[list(SHARES)].min(axis=1)
     n = rows.n if "n" in rows else pd.Series(0, rows.index)
     most = float(smaller.max())

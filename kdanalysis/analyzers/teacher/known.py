@@ -170,9 +170,10 @@ def known_reading(card: pd.DataFrame) -> Reading:
     parts, numbers = [], []
     for t in card.temperature.unique():
         one = values[t]
+        held = f"{numeral(one['tokens'])} known token" + "s" * bool(one["tokens"] != 1)
         parts.append(
-            f"{numeral(one['tail'], 2)} of the mass is outside the {numeral(one['tokens'])} known "
-            f"tokens of a row at T = {t:g}, and the entropy is {_entropy_text(one)} nats"
+            f"{numeral(one['tail'], 2)} of the mass is outside the {held} of a row at T = {t:g}, "
+            f"and the entropy is {_entropy_text(one)} nats"
         )
         worst = one["tail_largest"]
         numbers.append(

@@ -156,7 +156,8 @@ def payers_reading(table: pd.DataFrame) -> Reading:
         other = of.loc[of.paid.drop(most.name).idxmax()]
         lead = Interval(most.paid - other.paid, most.paid_half + other.paid_half)
         if np.isfinite(lead.half):
-            heaviest = f"that rows of {most.group} nats pay most {lead.claim}: {paid}"
+            heaviest = f"that rows of {most.group} nats pay most, of groups of {FEW} rows or more, "
+            heaviest += f"{lead.claim}: {paid}"
         heaviest += f" (next {other.group} nats, {_paid(other)})"
         apart = "an unsure" if high.low > low.high else "a sure" if low.low > high.high else ""
         claim = (

@@ -101,6 +101,8 @@ def tail_reading(table: pd.DataFrame) -> Reading:
         f"{claim}. {_beside(student.loc[last], masses, last)}; there its own top K agrees in "
         f"{agrees} of its classes{unrelated}."
     )
+    if (n := int(masses.n)) < 10:
+        sentence += f" One row of ten is the last of {counted(n, 'row')} here."
     return Reading(
         sentence,
         f"T = {temperature:g}, K = {last}, {counted(int(masses.n), 'row')}: outside lies "

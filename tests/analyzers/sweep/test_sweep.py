@@ -247,6 +247,9 @@ def test_the_sentence_follows_the_table():
     ends = example(12)
     ends.loc[ends.k == 6, "norm_low_top"] = 0.0  # as if by construction: it is passed over
     assert "largest at k = 6" not in sweep_reading(ends).sentence
+    for kept, told in ((ends.k == 6, "at no k"), (ends.k.isin((5, 6)), "at k = 5 alone")):
+        few = sweep_reading(ends[kept]).sentence
+        assert few.startswith(f"Both relation terms have a gradient {told}: how k changes them")
     assert "scale is seen not to hold: from" in sweep_reading(example(growth=10.0)).sentence
     assert "T²" not in sweep_reading(example(temperatures=(4.0,))).sentence
 

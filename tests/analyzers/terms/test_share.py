@@ -171,6 +171,8 @@ def test_share_sentence_follows_the_table():
     )
     assert number == "kd: low_other 10.0 %; gdkd: low_other 60.0 %; dkd: nckd 100.0 %"
     assert "60.0 % in gdkd (-10.0 ± 2.8 points)" in share_reading(shares(0.7)).sentence
+    none = shares().assign(share=0.0)
+    assert share_reading(none).sentence == "low_other has no gradient in kd, gdkd."
     assert "cannot be compared" in share_reading(shares().query("loss == 'kd'")).sentence
 
 

@@ -124,10 +124,11 @@ def example(high: float = 0.4, last: int = 300) -> pd.DataFrame:
         (example(last=7), "Only one group of entropy has 20 rows"),
         (
             example(),
-            'that rows of 2-4 nats pay most is seen: 80.0 ± 25.0 % of all that "bucket" loses, '
+            "that rows of 2-4 nats pay most, of groups of 20 rows or more, is seen: "
+            '80.0 ± 25.0 % of all that "bucket" loses, '
             "with 50.0 % of the rows (next 0-0.1 nats, 20.0 ± 25.0 %).",
         ),
-        (example().assign(paid_half=0.31), "that rows of 2-4 nats pay most is not seen: 80.0 ± 31"),
+        (example().assign(paid_half=0.31), "of groups of 20 rows or more, is not seen: 80.0 ± 31"),
         (example(last=7), "rows of 0-0.1 nats pay 20.0 ± 25.0 % of all"),
     ],
 )
