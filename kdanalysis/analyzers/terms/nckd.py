@@ -138,10 +138,10 @@ def half_shares(table: pd.DataFrame) -> dict[str, Interval]:
     is NaN where one of them has fewer than two samples.
     """
     rows, shares = part_rows(table, "half"), {}
-    reach = wide(rows.groupby("place").n.sum().reindex((1, 2)).min(skipna=False))
+    reach = wide(rows.groupby("place").n.sum().min())
     for name in AMOUNTS:
         sums, spread = (
-            {place: float(found[rows.place == place].sum(skipna=False)) for place in (1, 2)}
+            {place: float(found[rows.place == place].sum()) for place in (1, 2)}
             for found in (rows[name] * rows.n, rows[f"{name}_std"] ** 2 * rows.n)
         )
         whole = sums[1] + sums[2] or float("nan")
