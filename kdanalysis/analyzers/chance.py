@@ -6,7 +6,7 @@ from math import sqrt
 import numpy as np
 
 from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED, Real
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 
 
 def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
@@ -46,6 +46,6 @@ def spread_told(names: Sequence[str], shares: Iterable[Real], n: Iterable[Real])
     if values[low] == values[high]:
         return f"{seen} ({why})"
     ends = (
-        f"{100 * values[low]:.0f} % of {names[low]} to {100 * values[high]:.0f} % of {names[high]}"
+        f"{percent(values[low], 0)} of {names[low]} to {percent(values[high], 0)} of {names[high]}"
     )
     return f"{seen} (from {ends}; {why})"

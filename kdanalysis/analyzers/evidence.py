@@ -7,12 +7,12 @@ No sentence holds NaN or inf: what is not known is said to be so.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import exp, floor, isfinite, isnan, log10, sqrt
+from math import exp, isfinite, isnan, nan, sqrt
 from typing import Any, NamedTuple, SupportsFloat, TypeVar
 
 import numpy as np
 
-from kdanalysis.core.wording import UNKNOWN, numeral
+from kdanalysis.core.wording import matched, numeral, percent, percents, written
 
 Real = SupportsFloat
 Value = TypeVar("Value")
@@ -53,7 +53,7 @@ class Interval(NamedTuple):
 
     @property
     def claim(self) -> str:
-        """The verdict as the end of a sentence, as :func:`ended`."""
+        """The verdict as the end of a sentence."""
         return ended(self.verdict)
 
     def above(self, level: float) -> "Interval":
@@ -87,8 +87,16 @@ class Interval(NamedTuple):
         return self.text("+z.1f", 100, " points")
 
     def percent(self) -> str:
-        """Write a share in percent."""
-        return self.text("z.1f", 100, " %")
+        """Write a share in percent; with decimals that tell it from 0 and 1."""
+        if not isfinite(self.half):
+            return self.share()
+        inside = 0 < self.value < 1
+        told = (d for d in (1, 2, 3) if 0 < round(100 * self.value, d) < 100 or not inside)
+        return self.text(f"z.{next(told, 1)}f", 100, " %")
+
+    def share(self) -> str:
+        """Write a part of a whole with the ends of its interval, which do not leave 0 to 1."""
+        return with_ends(self.value, max(self.low, 0), min(self.high, 1))
 
     def ratio(self) -> str:
         """Write the logarithm of a ratio as the ratio with the ends of its interval."""
@@ -120,29 +128,6 @@ def sorted_by_verdict(parts: Mapping[str, Value]) -> list[tuple[str, Value]]:
     return sorted(parts.items(), key=lambda part: list(ENDS).index(part[0]))
 
 
-def written(value: Real, spec: str) -> str:
-    """Write a number as ``spec`` has it, of ".3g" as ``numeral``; "unknown" for NaN or inf."""
-    if spec.endswith("g"):
-        return numeral(value, int(spec[-2]), "+" if "+" in spec else "")
-    return f"{float(value):{spec}}" if isfinite(float(value)) else UNKNOWN
-
-
-def matched(spec: str, value: float, half: float) -> tuple[str, str]:
-    """Return how an estimate and half of its interval are written; as ``spec`` where half is 0."""
-    sign, digits, kind = spec.partition(".")[0].rstrip("z") + "z", int(spec[-2]), spec[-1]
-    if not half > 0 or not isfinite(value):
-        return spec, spec
-    last = floor(log10(half))  # decimal place of the first digit
-    if kind == "g":
-        if 0 <= 1 - last <= 6:
-            return (f"{sign},.{1 - last}f",) * 2
-        first = floor(log10(abs(value))) if value else last
-        return f"{sign}.{max(digits, min(first - last + 2, 6))}g", f"{sign}.2g"
-    if not round(half, digits) and round(half, digits + 2):
-        digits = -last
-    return (f"{sign}.{digits}f",) * 2
-
-
 def ended(verdict: str) -> str:
     """Write a verdict as the end of a sentence: "is seen", "is not seen", ..."""
     return ENDS[verdict]
@@ -160,16 +145,15 @@ def difference_of_shares(a: Real, n_a: Real, b: Real, n_b: Real) -> Interval:
     """Return the share a of n_a samples less the share b of n_b others (Agresti and Caffo).
 
     One success and one failure are added to either side, which keeps the interval honest for
-    shares near 0 and 1. For the mean of several indicators of a sample, such as pairs of terms,
-    the interval is at most too wide.
+    shares near 0 and 1, and it is widened to hold around the plain difference. For the mean of
+    several indicators of a sample, such as pairs of terms, it is at most too wide.
     """
     a, n_a, b, n_b = map(float, (a, n_a, b, n_b))
     if not n_a or not n_b or isnan(a) or isnan(b):
-        return Interval(float("nan"), float("nan"))
+        return Interval(nan, nan)
     parts = [((share * n + 1) / (n + 2), n + 2) for share, n in ((a, n_a), (b, n_b))]
     middle = parts[0][0] - parts[1][0]
     half = Z * sqrt(sum(share * (1 - share) / n for share, n in parts))
-    # The interval is centred on the shrunk difference: widened so that it holds around the plain.
     return Interval(a - b, half + abs(a - b - middle))
 
 
@@ -181,37 +165,52 @@ def difference_of_means(
     For two numbers of the same samples that rise together the interval is too wide.
     """
     a, std_a, n_a, b, std_b, n_b = map(float, (a, std_a, n_a, b, std_b, n_b))
-    if not n_a or not n_b:
-        return Interval(float("nan"), float("nan"))
-    return Interval(a - b, Z * sqrt(std_a**2 / n_a + std_b**2 / n_b))
+    few = min(n_a, n_b)
+    half = wide(few) * sqrt(std_a**2 / n_a + std_b**2 / n_b) if few else nan
+    return Interval(a - b if few else nan, half)
+
+
+def wilson(share: Real, n: Real) -> tuple[float, float]:
+    """Return the ends of the interval of a share of n samples (Wilson, 1927); NaN of none.
+
+    It has a width where all samples are alike, and does not leave 0 to 1.
+    """
+    share, n = float(share), float(n)
+    if not n or isnan(share):
+        return nan, nan
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0)  # rounding
 
 
 def share_interval(share: Real, n: Real) -> Interval:
-    """Return a share of n samples (Agresti and Coull); NaN of none.
-
-    Their interval is centred on the shrunk share: widened so that it holds around the plain one.
-    """
-    share, n = float(share), float(n)
-    if not n:
-        return Interval(float("nan"), float("nan"))
-    shrunk = (share * n + 2) / (n + 4)
-    half = Z * sqrt(shrunk * (1 - shrunk) / (n + 4))
-    return Interval(share, half + abs(share - shrunk))
+    """Return a share of n samples with the wider side of its interval (:func:`wilson`) on both."""
+    low, high = wilson(share, n)
+    return Interval(float(share), max(high - float(share), float(share) - low))
 
 
 def share_of(share: Real, n: Real) -> str:
-    """Write a share of n samples with half of its 95 % interval."""
-    return share_interval(share, n).percent()
+    """Write a share of n samples with the ends of its 95 % interval (:func:`wilson`)."""
+    return with_ends(share, *wilson(share, n))
+
+
+def with_ends(share: Real, low: Real, high: Real) -> str:
+    """Write a share with the ends of its interval, all in percent."""
+    if not (isfinite(low) and isfinite(high)):
+        return percent(share) + " (interval unknown)" * isfinite(share)
+    told, *ends = percents(share, low, high)
+    return f"{told} ({' to '.join(ends)})"
 
 
 def median_of(row: Any) -> Interval:
     """Return the median of a row with the interval that its quartiles and n give it.
 
     Its standard error where the middle is normal: 1.2533 standard deviations over root n, of which
-    the quartiles lie 1.349 apart (McGill, Tukey and Larsen, 1978). Half is NaN of a single row.
+    the quartiles lie 1.349 apart (McGill, Tukey and Larsen, 1978). Half is NaN of fewer than six
+    rows, all of which lie on one side of the true median in more than 5 of 100 draws.
     """
     n = float(row["n"])
-    error = 1.2533 / 1.349 * (row["q75"] - row["q25"]) / n**0.5 if n > 1 else np.nan
+    error = 1.2533 / 1.349 * (row["q75"] - row["q25"]) / n**0.5 if n > 5 else nan
     return Interval(float(row["median"]), float(Z * error))
 
 
@@ -221,12 +220,9 @@ T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Stud
 def mean_of(values: Iterable[Real]) -> Interval:
     """Return the mean of independent values with its t interval; half NaN of one, all of none."""
     numbers = np.array([float(value) for value in values])
-    freedom = len(numbers) - 1
-    if freedom < 0:
-        return Interval(float("nan"), float("nan"))
-    if freedom == 0:
-        return Interval(float(numbers[0]), float("nan"))
-    half = _wide(freedom) * numbers.std(ddof=1) / sqrt(len(numbers))
+    if len(numbers) < 2:
+        return Interval(float(numbers.sum()) if len(numbers) else nan, nan)
+    half = wide(len(numbers)) * numbers.std(ddof=1) / sqrt(len(numbers))
     return Interval(float(numbers.mean()), float(half))
 
 
@@ -241,10 +237,14 @@ def jackknife(whole: Real, left: Sequence[Real]) -> Interval:
         left: the estimates with each group left out in turn.
     """
     if len(left) < 3 or not all(isfinite(float(value)) for value in left):
-        return Interval(float(whole), float("nan"))
+        return Interval(float(whole), nan)
     spread = np.var([float(value) for value in left]) * (len(left) - 1)
-    return Interval(float(whole), float(_wide(len(left) - 1) * sqrt(spread)))
+    return Interval(float(whole), float(wide(len(left)) * sqrt(spread)))
 
 
-def _wide(freedom: int) -> float:
-    return T_975[freedom - 1] if freedom <= len(T_975) else Z + 2.4 / freedom + 2.8 / freedom**2
+def wide(n: Real) -> float:
+    """Return to how many standard errors the interval of a mean of n reaches; NaN of one."""
+    freedom = float(n) - 1
+    if freedom > len(T_975):
+        return Z + 2.4 / freedom + 2.8 / freedom**2
+    return T_975[int(freedom) - 1] if freedom >= 1 else nan

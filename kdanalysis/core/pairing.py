@@ -15,6 +15,7 @@ from torch import Tensor
 from kdanalysis.core.largest import top
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.warn import warn
+from kdanalysis.core.wording import percent
 
 ROWS = 256  # looked at, from the first on
 TOGETHER = 16  # rows that are made wider at once
@@ -93,11 +94,10 @@ def _apart(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
     here, there = (float(hits[d][0].float().mean()) for d in (0, best))
     return (
         f"the rows of {names[0]} and {names[1]} seem to be one apart: the {names[0]}'s most "
-        f"probable class is the {names[1]}'s of the same row in {100 * here:.1f} % of {rows - 2} "
-        f"rows ({100 * _chance(one, other)[0]:.1f} % where rows are unrelated), and of the row "
-        f"{'before' if best < 0 else 'after'} in {100 * there:.1f} %; need both sides of one "
-        "sample, or token, in one row"
-        f"{' (or one side repeats the token that it reads)' if alone else ''}"
+        f"probable class is the {names[1]}'s of the same row in {percent(here)} of {rows - 2} rows "
+        f"({percent(_chance(one, other)[0])} where rows are unrelated), and of the row "
+        f"{'before' if best < 0 else 'after'} in {percent(there)}; need both sides of one sample, "
+        f"or token, in one row{' (or one side repeats the token that it reads)' if alone else ''}"
     )
 
 
@@ -121,9 +121,9 @@ def _renamed(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
     plainly, matched = (float(found[0].float().mean()) for found in (before, hits))
     return (
         f"{names[0]} and {names[1]} seem to number their classes otherwise: the most probable one "
-        f"is the same in {100 * plainly:.1f} % of {len(other)} rows, and in {100 * matched:.1f} % "
+        f"is the same in {percent(plainly)} of {len(other)} rows, and in {percent(matched)} "
         "once each class "
-        f"of the {names[0]} is numbered as the rows between have it ({100 * chance[0]:.1f} % where "
+        f"of the {names[0]} is numbered as the rows between have it ({percent(chance[0])} where "
         f"sides are unrelated); need one tokenizer, or one order of the classes"
     )
 

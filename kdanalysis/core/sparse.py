@@ -12,6 +12,7 @@ from kdanalysis.core.arguments import typed
 from kdanalysis.core.device import as_device
 from kdanalysis.core.sparse_sums import checked
 from kdanalysis.core.sparse_tail import Bounds, kept, tail_bounds
+from kdanalysis.core.wording import percent
 
 ROWS = 8  # of logits that are held in float64 at once
 
@@ -123,7 +124,7 @@ class SparseTeacher:
         if self.bounds is None:
             return ""
         low, high = (float(bound.exp().mean()) for bound in self.bounds)
-        return f" (between {100 * low:.1f} % and {100 * high:.1f} % in the mean over rows)"
+        return f" (between {percent(low)} and {percent(high)} in the mean over rows)"
 
     @classmethod
     @typed

@@ -22,6 +22,7 @@ UNKNOWN = "unknown"  # in place of a number that no sample gives
 PICKED = (  # rows of logits that have positions too
     "of a language model's tokens kd.tokens(student_logits, teacher_logits, labels) picks the rows"
 )
+ROUNDING = 1e-9  # by which a sum of shares may be off 1
 LARGE = {12: "trillion", 9: "billion", 6: "million"}
 RAISED = str.maketrans(
     "-0123456789", "\u207b\u2070\xb9\xb2\xb3\u2074\u2075\u2076\u2077\u2078\u2079"
@@ -112,9 +113,61 @@ def numeral(value: SupportsFloat, digits: int = 3, sign: str = "") -> str:
     return f"{before}{text} {LARGE[named]}" if named else f"{before}{text}"
 
 
+def percent(share: SupportsFloat, digits: int = 1) -> str:
+    """Write a share in percent: 45.0 %, 0.21 %, 99.98 %; "unknown" for NaN and inf.
+
+    Below half a percent it has two digits, so that what is not 0 is never written as 0, and what
+    is below 1 by more than rounding the decimals that tell it from 1.
+    """
+    value = float(share)
+    if not isfinite(value):
+        return UNKNOWN
+    if 0 < abs(value) < 0.005:
+        return f"{numeral(100 * value, 2)} %"
+    if ROUNDING < 1 - value < 0.5 * 10.0 ** -(digits + 2):
+        digits = -2 - floor(log10(1 - value))
+    return f"{100 * value:z.{digits}f} %"
+
+
+def percents(*shares: SupportsFloat) -> list[str]:
+    """Write shares in percent with the same decimals: as many as tell them apart, and from 0 and 1.
+
+    Each by itself (:func:`percent`) where four do not.
+    """
+    values = [100 * float(share) for share in shares]
+    for digits in range(1, 5):
+        texts = {value: f"{value:z.{digits}f} %" for value in (0.0, 100.0, *values)}
+        if len(set(texts.values())) == len(texts) and all(map(isfinite, values)):
+            return [texts[value] for value in values]
+    return [percent(share) for share in shares]
+
+
 def _plain(size: float, decimals: int) -> str:
     text = f"{size:,.{max(decimals, 0)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def written(value: SupportsFloat, spec: str) -> str:
+    """Write a number as ``spec`` has it, of ".3g" as ``numeral``; "unknown" for NaN or inf."""
+    if spec.endswith("g"):
+        return numeral(value, int(spec[-2]), "+" if "+" in spec else "")
+    return f"{float(value):{spec}}" if isfinite(float(value)) else UNKNOWN
+
+
+def matched(spec: str, value: float, half: float) -> tuple[str, str]:
+    """Return how an estimate and half of its interval are written; as ``spec`` where half is 0."""
+    sign, digits, kind = spec.partition(".")[0].rstrip("z") + "z", int(spec[-2]), spec[-1]
+    if not half > 0 or not isfinite(value):
+        return spec, spec
+    last = floor(log10(half))  # decimal place of the first digit
+    if kind == "g":
+        if 0 <= 1 - last <= 6:
+            return (f"{sign},.{1 - last}f",) * 2
+        first = floor(log10(abs(value))) if value else last
+        return f"{sign}.{max(digits, min(first - last + 2, 6))}g", f"{sign}.2g"
+    if not round(half, digits) and round(half, digits + 2):
+        digits = -last
+    return (f"{sign}.{digits}f",) * 2
 
 
 def differing(before: Any, now: Any) -> tuple[str, str]:

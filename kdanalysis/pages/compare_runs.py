@@ -16,7 +16,7 @@ from kdanalysis.analyzers.terms.direction_reading import NO_GRADIENT, is_silent
 from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
 from kdanalysis.analyzers.terms.matching import Tables
 from kdanalysis.analyzers.terms.share import share_by_run
-from kdanalysis.core.wording import counted
+from kdanalysis.core.wording import counted, percent
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import lead_of
@@ -183,7 +183,9 @@ def overview(
         largest = np.fmax.reduce([one.to_numpy() for one in errors.values()]).max(1)
     else:
         shares = frame[["agreement", "student_accuracy"]]
-        variance = (shares * (1 - shares)).max(axis=1) / frame.n
+        n = frame.n + 2  # Agresti and Caffo: shares of 0 and 1 vary too
+        shares = shares.mul(frame.n, axis=0).add(1).div(n, axis=0)
+        variance = (shares * (1 - shares)).max(axis=1) / n
         largest = np.sqrt(variance + variance.max())
     frame.insert(frame.columns.get_loc("n"), "chance", 2 * largest)
     return frame
@@ -212,7 +214,7 @@ def _first(frame: pd.DataFrame, share: str, one: str, several: str) -> str:
     names = frame.run[frame[share] == frame[share].max()].tolist()
     alone, alike = f"the student of {names[0]} {one}", f"the students of {', '.join(names)}"
     told = alone if len(names) == 1 else f"{alike} {several}, all alike"
-    return f"{told} ({100 * frame[share].max():.1f} %)"
+    return f"{told} ({percent(frame[share].max())})"
 
 
 def noun_together(noun: str, tables: Mapping[Source, pd.DataFrame]) -> Section:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from kdanalysis.analyzers.teacher.calibration import Calibration
+from kdanalysis.core.wording import percent
 from kdanalysis.pages.by_run import section_of_runs
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.groups import arranged
@@ -160,8 +161,8 @@ def students_section(students: pd.DataFrame) -> Section:
         "Teacher and students",
         "Accuracy over the validation images, and the share of them on which a student names the "
         "class that its teacher names.",
-        f"{best.network} has {100 * best.accuracy:.1f} %, the teacher "
-        f"{100 * students.accuracy.iloc[0]:.1f} %; one "
+        f"{best.network} has {percent(best.accuracy)}, the teacher "
+        f"{percent(students.accuracy.iloc[0])}; one "
         f"seed each, so whether one loss teaches better cannot be tested here.",
         tables=[("Networks", students)],
     )

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import ceil, isnan, nan, sqrt
+from math import ceil, isnan, nan
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.evidence import Interval, Z, matched, written
+from kdanalysis.analyzers.evidence import SEEN, Interval, Z, difference_of_shares, share_of, wilson
 from kdanalysis.analyzers.noun import Picture
 from kdanalysis.analyzers.students.agreement import at_the_end
 from kdanalysis.analyzers.terms.direction_reading import (
@@ -17,6 +17,7 @@ from kdanalysis.analyzers.terms.direction_reading import (
     is_silent,
     measured,
 )
+from kdanalysis.core.wording import matched, written
 from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import FAINT, GREY, MARKERS, TEACHER, loss_colours
 from kdanalysis.draw.look import Axes, new_axes, styled
@@ -34,13 +35,6 @@ class Lead(NamedTuple):
     verdict: Sequence[str]
     figures: Sequence[Shown] = ()
     runs: Sequence[str] = ()
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share of n samples (Wilson, 1927)."""
-    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return middle - half, middle + half
 
 
 def accuracies_at_the_end(tables: Tables) -> pd.DataFrame:
@@ -72,10 +66,7 @@ def accuracy_line(frame: pd.DataFrame, where: str, errors: pd.DataFrame | None =
         errors: standard errors of the differences of students over the same samples, by name; as of
             independent samples if None.
     """
-    told = []
-    for row in frame.itertuples():
-        low, high = (100 * end for end in wilson(row.accuracy, int(row.n)))
-        told.append(f"{row.network} {100 * row.accuracy:.1f} % ({low:z.1f} to {high:.1f})")
+    told = [f"{row.network} {share_of(row.accuracy, row.n)}" for row in frame.itertuples()]
     line = f"Accuracy {where} (95 % intervals): {', '.join(told)}."
     students = frame.iloc[1:]
     if len(students) < 2:
@@ -84,15 +75,15 @@ def accuracy_line(frame: pd.DataFrame, where: str, errors: pd.DataFrame | None =
     gap = best.accuracy - least.accuracy
     if gap == 0:
         return f"{line} No student is right more often than another."
-    if errors is None:
-        half = Z * sqrt(sum(x.accuracy * (1 - x.accuracy) / x.n for x in (best, least)))
-        how = "as of independent samples"
-    else:
-        half, how = Z * errors.loc[best.network, least.network], "sample by sample"
-    seen = "more than chance over samples" if gap > half else "within chance"
+    lead = difference_of_shares(best.accuracy, best.n, least.accuracy, least.n)
+    how = "as of independent samples"
+    if errors is not None:
+        lead = Interval(gap, Z * errors.loc[best.network, least.network])
+        how = "sample by sample"
+    seen = "more than chance over samples" if lead.verdict == SEEN else "within chance"
     return (
-        f"{line} {best.network} leads {least.network} by {100 * gap:.1f} ± {100 * half:.1f} "
-        f"points ({how}), {seen}; one seed each says nothing of another training."
+        f"{line} {best.network} leads {least.network} by {lead.text('z.1f', 100, ' points')} "
+        f"({how}), {seen}; one seed each says nothing of another training."
     )
 
 
@@ -139,7 +130,7 @@ def accuracy_of_networks(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     colours = loss_colours(table.network[1:])
     for place, row in enumerate(table.itertuples()):
         colour = TEACHER if place == 0 else colours[row.network]
-        low, high = wilson(row.accuracy, int(row.n))
+        low, high = wilson(row.accuracy, row.n)
         ax.plot([100 * low, 100 * high], [place] * 2, color=colour, linewidth=2.5)
         ax.plot(100 * row.accuracy, place, marker="o", markersize=7, color=colour)
     names = [short(name, 24) for name in table.network]

@@ -11,12 +11,13 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.targets import check_labelled
 from kdanalysis.analyzers.truncation.losses import TruncatedLosses, with_each_k
-from kdanalysis.analyzers.truncation.lost import lost_by_k, percent_lost
-from kdanalysis.analyzers.truncation.part import KS, percent
+from kdanalysis.analyzers.truncation.lost import NOTHING, lost_by_k
+from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.together import KEPT, EveryTruncation
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import nothing_finite
+from kdanalysis.core.wording import percent
 from kdanalysis.losses import Loss, parse_losses
 from kdanalysis.pages.study import Study
 from kdanalysis.pages.truncation_sparse import sparse_study, study_of
@@ -238,7 +239,7 @@ def excerpt(table: pd.DataFrame) -> pd.DataFrame:
         ks = ks[np.unique(np.geomspace(1, len(ks), SHOWN).round().astype(int)) - 1]
     wide = lost_by_k(table[table.k.isin(ks)])
     shares = {name: wide[name] for name in wide if name.startswith("K = ")}
-    told = {n: one.map(percent_lost) for n, one in shares.items()}
+    told = {n: (one * (one.abs() > NOTHING)).map(percent) for n, one in shares.items()}
     if "unknown" in wide:
         off = wide.unknown.map(lambda share: f"± {percent(share)}")
         told["unknown"] = off.where(wide.unknown.notna(), "without bound")

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.evidence import Z
 from kdanalysis.studies.source import Source
 
 NEEDED = ("teacher_logits", "student_logits", "target")
@@ -14,7 +15,9 @@ def paired_errors(sources: Mapping[str, Source]) -> dict[str, pd.DataFrame] | No
     """Standard errors of the differences of two students, of their samples one by one.
 
     Of d, 1 where one student alone is right, -1 where the other alone is, else 0, over n samples:
-    sqrt(var(d) / n). Rows with NaN or infinite logits, or without a label, are left out for all.
+    sqrt(var(d) / n). Two samples more are counted in it, one for either student (Bonett and Price,
+    2012), without which few that are alike would have none; it is widened to hold around the plain
+    difference. Rows with NaN or infinite logits, or without a label, are left out for all.
 
     Args:
         sources: by name.
@@ -60,10 +63,12 @@ class Differences:
         self.together += right.astype(float) @ right.T.astype(float)
 
     def errors(self) -> np.ndarray:
-        """Standard errors of all differences of means; NaN of fewer than two samples."""
-        if self.n < 2:
+        """Standard errors of all differences of means; NaN of no sample."""
+        if not self.n:
             return np.full_like(self.together, np.nan)
-        alone = np.diag(self.together)
+        alone, n = np.diag(self.together), self.n + 2
         apart = alone[:, None] + alone - 2 * self.together  # where one of two alone is right
-        mean = (alone[:, None] - alone) / self.n
-        return np.sqrt(np.maximum(apart / self.n - mean**2, 0) / self.n)
+        lead = alone[:, None] - alone
+        errors = np.sqrt(((apart + 2) / n - (lead / n) ** 2) / n) + abs(lead) * 2 / (n * self.n * Z)
+        np.fill_diagonal(errors, 0)
+        return errors

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from kdanalysis.core.ranks import RANKS
-from kdanalysis.core.wording import differing
+from kdanalysis.core.wording import differing, percent
 from kdanalysis.data import DataSplits
 from kdanalysis.training.checkpoint import read_checkpoint, save_checkpoint
 from kdanalysis.training.parallel import images_a_rank, in_all_ranks, share_buffers
@@ -142,7 +142,7 @@ class Fit:
                 RANKS.agree()  # what belongs to the checkpoint is safe in every rank
                 if RANKS.first:
                     self._save()
-                right = f"{100 * self.history[-1]:.1f} % of the validation images right"
+                right = f"{percent(self.history[-1])} of the validation images right"
                 advance(0, f"epoch {self.epoch} of {self.settings.epochs}, {right}")
         self.__dict__.pop("trained", None)  # DDP would outlive the group of its ranks
 

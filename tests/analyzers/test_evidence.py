@@ -1,7 +1,10 @@
 """A verdict says on which side of 0 an interval lies, in every place where one stands."""
 
+from math import isnan, nan
+
 import pytest
 import torch
+from scipy.stats import t as student_t
 
 from kdanalysis.analyzers.by_step import deviation
 from kdanalysis.analyzers.evidence import (
@@ -12,8 +15,14 @@ from kdanalysis.analyzers.evidence import (
     Interval,
     agreed,
     between,
+    difference_of_means,
+    mean_of,
+    median_of,
+    share_of,
     sorted_by_verdict,
     weakest,
+    wide,
+    wilson,
     written,
 )
 
@@ -92,6 +101,70 @@ def test_digits_are_written_without_an_exponent():
     assert Interval(2.0e6, 1.0e5).text(".2g", unit=" nats") == "2 million ± 100,000 nats"
     assert Interval(14.0, 1.0).ratio() == "1.2 million (95 % 442,000 to 3.27 million)"
     assert written(float("nan"), ".2g") == written(float("inf"), ".2f") == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "expected"),  # Newcombe 1998, table I, method 3
+    [(81, 263, (0.2553, 0.3662)), (15, 148, (0.0624, 0.1605)), (0, 20, (0.0, 0.1611))],
+)
+def test_the_interval_of_a_share_is_the_published_one(right, n, expected):
+    assert wilson(right / n, n) == pytest.approx(expected, abs=1e-4)
+    assert wilson(1 - right / n, n) == pytest.approx([1 - end for end in expected[::-1]], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("share", "n", "told"),
+    [
+        (1.0, 2, "100.0 % (34.2 % to 100.0 %)"),
+        (0.0, 19, "0.0 % (0.0 % to 16.8 %)"),
+        (1 / 19, 19, "5.3 % (0.9 % to 24.6 %)"),
+        (0.9998, 5000, "99.980 % (99.887 % to 99.996 %)"),
+        (nan, 5, "unknown"),
+        (0.5, 0, "50.0 % (interval unknown)"),
+    ],
+)
+def test_a_share_stands_with_ends_that_have_a_width_and_do_not_leave_0_to_1(share, n, told):
+    assert share_of(share, n) == told
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 11, 20, 60, 5000])
+def test_a_mean_of_few_reaches_as_far_as_students_t(n):
+    assert wide(n) == pytest.approx(student_t.ppf(0.975, n - 1), rel=2e-3)
+    assert difference_of_means(0, 3, n, 1, 4, 5000 + n).half == pytest.approx(
+        wide(n) * (9 / n + 16 / (5000 + n)) ** 0.5
+    )
+    values = [0.0, 1.0] * (n // 2 or 1)
+    assert mean_of(values).half == pytest.approx(
+        wide(len(values)) * torch.tensor(values).std().item() / len(values) ** 0.5, rel=1e-6
+    )
+
+
+def test_of_one_nothing_is_seen():
+    assert isnan(wide(1))
+    assert isnan(wide(0))
+    assert difference_of_means(5, 0, 1, 1, 0, 9).verdict == mean_of([5]).verdict == UNTESTED
+
+
+def test_a_median_of_five_has_no_interval():
+    row = {"q25": 1.0, "median": 2.0, "q75": 3.0}
+    assert median_of(row | {"n": 6}).verdict == SEEN
+    assert median_of(row | {"n": 5}).verdict == UNTESTED
+
+
+@pytest.mark.parametrize(
+    ("interval", "percent", "share"),
+    [
+        (Interval(0.7, 0.03), "70.0 ± 3.0 %", "70.0 % (67.0 % to 73.0 %)"),
+        (Interval(0.9, 0.3), "90.0 ± 30.0 %", "90.0 % (60.0 % to 100.0 %)"),
+        (Interval(0.0004, 0.003), "0.04 ± 0.30 %", "0.04 % (0.00 % to 0.34 %)"),
+        (Interval(0.9999, 0.003), "99.99 ± 0.30 %", "99.99 % (99.69 % to 100.00 %)"),
+        (Interval(0.0, 0.0), "0.0 ± 0.0 %", "0.0 % (0.0 % to 0.0 %)"),
+        (Interval(0.0002, nan), "0.02 % (interval unknown)", "0.02 % (interval unknown)"),
+        (Interval(nan, nan), "unknown", "unknown"),
+    ],
+)
+def test_a_share_is_told_from_0_and_1_beside_its_interval(interval, percent, share):
+    assert (interval.percent(), interval.share()) == (percent, share)
 
 
 @pytest.mark.parametrize("left", [0.0, 1e-17])  # what rounding makes of a square less itself

@@ -1,5 +1,6 @@
 """Numbers stand in sentences as a reader would write them."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -8,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kdanalysis
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent, percents
 
 PACKAGE = Path(kdanalysis.__file__).parent
 TOUCHING = re.compile(r"\.\d%\}|[\d}]%(?!s)")
+BY_HAND = re.compile(r":[^}]*f\}|100 \*")
 DIGITS = re.compile(r"\{[^{}]*:[+z]*\.\d+[ge]\}")
 
 
@@ -49,6 +51,70 @@ def test_below_a_million_it_is_the_number_with_so_many_digits(value, digits):
     rounded = float(f"{value:.{digits}g}")
     if abs(rounded) < 1e6:
         assert float(numeral(value, digits).replace(",", "")) == rounded
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0.123456, "12.3 %"),
+        (-0.5, "-50.0 %"),
+        (0.0051, "0.5 %"),
+        (0.0042, "0.42 %"),
+        (-1.234e-5, "-0.0012 %"),
+        (0.0, "0.0 %"),
+        (-0.0, "0.0 %"),
+        (0.9994, "99.9 %"),
+        (0.99951, "99.95 %"),  # not 100.0 %, which it is not
+        (0.999996, "99.9996 %"),
+        (1 - 1e-15, "100.0 %"),  # a sum's rounding
+        (1.0, "100.0 %"),
+        (1.00001, "100.0 %"),
+        (float("nan"), "unknown"),
+        (float("inf"), "unknown"),
+    ],
+)
+def test_a_share_is_written_so_that_it_is_told_from_0_and_1(share, said):
+    assert percent(share) == said
+
+
+def test_a_share_has_the_decimals_that_are_asked_for_where_these_tell_it():
+    shares = {0.314: "31 %", 0.034: "3 %", 0.0034: "0.34 %", 0.997: "99.7 %", 0.99: "99 %"}
+    assert {share: percent(share, 0) for share in shares} == shares
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ((0.053, 0.0027, 0.246), ["5.3 %", "0.3 %", "24.6 %"]),
+        ((0.0043, 0.0041, 0.0045), ["0.43 %", "0.41 %", "0.45 %"]),
+        ((0.0002, 0.000036, 0.00113), ["0.020 %", "0.004 %", "0.113 %"]),
+        ((0.9996, 0.5), ["99.96 %", "50.00 %"]),
+        ((1, 0.9999), ["100.00 %", "99.99 %"]),
+        ((0.5, 0.5), ["50.0 %", "50.0 %"]),
+        ((0.5, 1e-8), ["50.0 %", "0.000001 %"]),  # too far apart for the same decimals
+        ((0.5, float("nan")), ["50.0 %", "unknown"]),
+    ],
+)
+def test_shares_of_one_sentence_have_the_same_decimals(shares, said):
+    assert percents(*shares) == said
+
+
+def hand_written(source: str) -> list[str]:
+    """Return the f-strings of a file that write a percent by hand."""
+    found = []
+    for text in (x for x in ast.walk(ast.parse(source)) if isinstance(x, ast.JoinedStr)):
+        for field, after in zip(text.values, text.values[1:], strict=False):
+            said = ast.unparse(field)
+            if str(getattr(after, "value", "")).startswith(" %") and BY_HAND.search(said):
+                found.append(said)
+    return found
+
+
+def test_sentences_leave_percents_to_it():
+    files = [file for file in PACKAGE.rglob("*.py") if file.name != "wording.py"]
+    found = {file.name: hand_written(file.read_text(encoding="utf-8")) for file in files}
+    assert {name: texts for name, texts in found.items() if texts} == {}
+    assert len(hand_written('f"{100 * x:.1f} " f"%", f"{x:.0f} % {numeral(100 * y)}" " %"')) == 3
 
 
 def test_sentences_leave_digits_to_it():

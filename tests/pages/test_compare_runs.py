@@ -74,8 +74,8 @@ def test_the_overview_holds_the_shares_of_the_last_epoch(sources, logits):
     assert frame.n.tolist() == [30, 30]
     assert frame.loss.tolist() == ["KD(temperature=2.0)", GDKD3]
     share = max((accuracy, agreed), key=lambda share: share * (1 - share))
-    # of steps of trainings: as of independent samples
-    assert frame.chance.tolist() == pytest.approx([2 * np.sqrt(2 * share * (1 - share) / 30)] * 2)
+    share = (30 * share + 1) / 32  # of steps of trainings: as of independent samples
+    assert frame.chance.tolist() == pytest.approx([2 * np.sqrt(2 * share * (1 - share) / 32)] * 2)
 
 
 def frame_of(**columns) -> pd.DataFrame:

@@ -22,7 +22,11 @@ def sources(**changed):
 
 
 def by_hand(right, one, other):
-    return (right[one] - right[other]).std() / np.sqrt(len(right[one]))
+    """One sample more for either student; widened by how far that moves the difference."""
+    apart = right[one] - right[other]
+    more = np.r_[apart, 1, -1]
+    moved = abs(apart.mean() - more.mean()) / 1.96
+    return (more.std() / np.sqrt(len(more)) + moved) * (one != other)
 
 
 def test_errors_are_those_of_differences_of_single_samples():
@@ -45,6 +49,15 @@ def test_rows_that_one_source_cannot_say_are_left_out_of_all():
     kept = np.r_[7:20, 30:N]
     right = {n: (x.argmax(1) == TARGET)[kept].astype(float) for n, x in STUDENTS.items()}
     assert found.loc["a", "c"] == pytest.approx(by_hand(right, "a", "c"))
+
+
+def test_two_rows_of_which_one_student_alone_is_right_do_not_make_it_better():
+    teacher = {"teacher_logits": np.eye(2), "target": np.arange(2)}
+    students = {"right": np.eye(2), "wrong": 1 - np.eye(2)}
+    both = {name: open_source(teacher | {"student_logits": x}) for name, x in students.items()}
+    found = paired_errors(both)["student_accuracy"]
+    assert 1 < 1.96 * found.loc["right", "wrong"] < 2
+    assert found.loc["right", "right"] == 0
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with
 from kdanalysis.analyzers.chance import spread_told
 from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Names, Reading
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.colours import BLUE, GREY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels, top_legend
 from kdanalysis.draw.names import names_in, said, short
@@ -105,15 +106,15 @@ def ambiguity_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     of_teacher = table[table.part == "teacher"]
     whole = of_teacher[of_teacher.teacher == "all"]
     number = "; ".join(
-        f"scale {row.scale}: {100 * row.differing:.1f} % of the cells differ, "
-        f"{100 * row.clear:.1f} % of the images are clear, entropy {row.entropy:.3f} nats, "
+        f"scale {row.scale}: {percent(row.differing)} of the cells differ, "
+        f"{percent(row.clear)} of the images are clear, entropy {row.entropy:.3f} nats, "
         f"divergence {row.divergence:.3f} nats"
         for row in whole.itertuples()
     )
     fine = whole.iloc[-1]
     told = (
-        f"At scale {fine.scale}, {100 * fine.differing:.0f} % of the cells name another class than "
-        f"the whole image, and {100 * fine.clear:.0f} % of the images are clear; the entropy of "
+        f"At scale {fine.scale}, {percent(fine.differing, 0)} of the cells name another class than "
+        f"the whole image, and {percent(fine.clear, 0)} of the images are clear; the entropy of "
         f"the cells' classes is {fine.entropy:.2f} nats of at most {np.log(fine.scale**2):.2f}."
     )
     rows = of_teacher[(of_teacher.scale == fine.scale) & (of_teacher.n >= IMAGES)]
@@ -123,8 +124,8 @@ def ambiguity_reading(table: pd.DataFrame, names: Names = None) -> Reading:
         more = difference_of_shares(differing["wrong"], n["wrong"], differing["right"], n["right"])
         told += (
             f" That images which the teacher gets wrong are more ambiguous {more.claim}: "
-            f"{100 * differing['wrong']:.0f} % of their cells differ, "
-            f"{100 * differing['right']:.0f} % where it is right ({more.points()})."
+            f"{percent(differing['wrong'])} of their cells differ, "
+            f"{percent(differing['right'])} where it is right ({more.points()})."
         )
     ranked = _ranked(table)
     if len(ranked) < 2 or ranked.n.min() < IMAGES:
@@ -182,7 +183,7 @@ def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
         label = f"teacher {teacher} (n = {int(some.n.iloc[0]):,})"
         at = np.arange(len(scales)) + 0.4 * (place - 0.5)
         bars = ax.bar(at, 100 * some.differing, width=0.38, color=colour, label=label)
-        texts = [f"{100 * x:.0f} %\nclear" if x == x else "" for x in some.clear]
+        texts = [f"{percent(x, 0)}\nclear" if x == x else "" for x in some.clear]
         ax.bar_label(bars, texts, padding=2, fontsize=fine())
     ax.set_xticks(range(len(scales)), labels=[f"{m} x {m} cells" for m in scales])
     ax.set_ylim(0, 115)

@@ -24,6 +24,7 @@ from kdanalysis.analyzers.evidence import OPPOSITE, SEEN, Interval, agreed, ende
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.core.regions import count_regions
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.names import names_in, said
 from kdanalysis.draw.tables import require
 
@@ -131,7 +132,7 @@ def anatomy_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     told = " ".join(_verdict(fine, of_classes, split, finest) for split in SPLITS)
     between = fine[fine.by_class != fine.by_correctness].n.sum() / fine.n.sum()
     told += (
-        f" The definitions disagree about {100 * between:.1f} % of these pairs, where cell and "
+        f" The definitions disagree about {percent(between)} of these pairs, where cell and "
         "image are both wrong in two ways (GW-LW other)."
     )
     return Reading(told + _classes(table, finest, names), number)
@@ -177,8 +178,8 @@ def shares(sums: pd.DataFrame, split: str) -> tuple[float, float, float]:
 
 
 def _parts(n: float, value: float, norm: float) -> str:
-    told = f"{100 * value:.1f} % of the loss, {100 * norm:.1f} % of the gradient"
-    return f"{100 * n:.1f} % of the pairs, {'no pair has a gradient' if np.isnan(norm) else told}"
+    told = f"{percent(value)} of the loss, {percent(norm)} of the gradient"
+    return f"{percent(n)} of the pairs, {'no pair has a gradient' if np.isnan(norm) else told}"
 
 
 def class_sums(table: pd.DataFrame, scale: int) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from kdanalysis.analyzers.by_region import (
 from kdanalysis.analyzers.evidence import SEEN, Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.regions.ambiguity import by_image, epochs_told
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import BLUE, GREY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, shared_legend
@@ -153,8 +154,8 @@ def _verdict(scale: int, groups: pd.DataFrame) -> str:
     if pairs[0] == PAIRS[1]:
         told = ("images of which more than half of the cells differ", "the others")
     claim = (
-        f"the mean keeps {100 * ambiguous.ratio:.1f} % of the cells' gradient norm on {told[0]}, "
-        f"{100 * clear.ratio:.1f} % on {told[1]} ({less.negated.points()})"
+        f"the mean keeps {percent(ambiguous.ratio)} of the cells' gradient norm on {told[0]}, "
+        f"{percent(clear.ratio)} on {told[1]} ({less.negated.points()})"
     )
     way = "Less" if less.negated.verdict == SEEN else "More"
     told = (less.negated if way == "Less" else less).claim

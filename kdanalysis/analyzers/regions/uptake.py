@@ -24,6 +24,7 @@ from kdanalysis.analyzers.students.seeds import (
     what_intervals_are_over,
 )
 from kdanalysis.core.cases import KINDS, region_kinds
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.tables import require
 
 SHARES = ("local", "whole", "own", "label")
@@ -113,11 +114,11 @@ def uptake_reading(table: pd.DataFrame) -> Reading:
         return Reading(f"At scale {scale} no cell names another class than its image.", number)
     first = (
         f"Where the teacher's cell at scale {scale} names another class than the image, the "
-        f"student names that class in {100 * other['local']:.0f} % of these {other['n']:,} cells "
-        f"and the image's in {100 * other['whole']:.0f} %"
+        f"student names that class in {percent(other['local'], 0)} of these {other['n']:,} cells "
+        f"and the image's in {percent(other['whole'], 0)}"
     )
     rest = (
-        f"; where cell and image agree, it follows in {100 * same['local']:.0f} %."
+        f"; where cell and image agree, it follows in {percent(same['local'], 0)}."
         if same["n"]
         else "."
     )
@@ -127,11 +128,11 @@ def uptake_reading(table: pd.DataFrame) -> Reading:
 
 
 def _told(same: Mapping, other: Mapping) -> str:
-    told = [f"{100 * same['local']:.1f} % where it is the image's"] if same["n"] else []
+    told = [f"{percent(same['local'])} where it is the image's"] if same["n"] else []
     if other["n"]:
         told.append(
-            f"{100 * other['local']:.1f} % where it is another (the image's class "
-            f"{100 * other['whole']:.1f} %)"
+            f"{percent(other['local'])} where it is another (the image's class "
+            f"{percent(other['whole'])})"
         )
     return ", ".join(told)
 
@@ -175,8 +176,7 @@ def runs_reading(tables: Tables) -> Reading:
     rows = run_shares(tables)
     other = rows[(rows.kind == "other") & (rows.n > 0)]
     number = "; ".join(
-        f"{row.run}: {100 * row.local:.1f} %, the image's class {100 * row.whole:.1f} % (n = "
-        f"{row.n:,})"
+        f"{row.run}: {percent(row.local)}, the image's class {percent(row.whole)} (n = {row.n:,})"
         for row in other.itertuples()
     )
     if len(by_seed(other.run)) < 2:

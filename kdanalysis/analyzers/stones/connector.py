@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
-from kdanalysis.analyzers.evidence import written
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.stones.ladder import said
+from kdanalysis.core.wording import percent, written
 
 
 class ConnectorFit(Analyzer):
@@ -103,8 +103,8 @@ def connector_reading(table: pd.DataFrame) -> Reading:
         )
     else:
         told = (
-            f"From {100 * worst.r2:.0f} % ({said(worst.side)}, {100 * worst.r2_fit:.0f} % on the "
-            f"images of the fit) to {100 * best:.0f} % of the variance of the teacher's features "
+            f"From {percent(worst.r2, 0)} ({said(worst.side)}, {percent(worst.r2_fit, 0)} on the "
+            f"images of the fit) to {percent(best, 0)} of the variance of the teacher's features "
             "follows linearly from the student's; what a stone lacks may be what its connector "
             "lacks."
         )

@@ -13,7 +13,7 @@ from kdanalysis.analyzers.evidence import Interval, mean_of
 from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.analyzers.stones.ladder import said
 from kdanalysis.analyzers.stones.ladder_pictures import side_lines
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 from kdanalysis.draw.colours import FAINT
 from kdanalysis.draw.look import Axes, Figure, new_axes
 from kdanalysis.draw.marks import block_map
@@ -98,7 +98,7 @@ def gradient_reading(table: pd.DataFrame) -> Reading:
     table = last_epoch(table)
     stones = together(table)
     shares = {block: one.value for block, one in stones.items()}
-    number = "share of the stones: " + "; ".join(f"{b} {100 * s:.0f} %" for b, s in shares.items())
+    number = "share of the stones: " + "; ".join(f"{b} {percent(s, 0)}" for b, s in shares.items())
     first, last = next(iter(shares)), list(shares)[-1]
     more = stones[first].less(stones[last])
     claim = (
@@ -141,7 +141,7 @@ def gradient_by_block(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax = ax or new_axes(2.6 + 1.0 * norms.shape[1], 1.3 + 0.62 * len(norms))
     texts = [
         [
-            f"{numeral(norm, 2)}\n{100 * share:z.0f} %" if norm > 0 else "no path"
+            f"{numeral(norm, 2)}\n{percent(share, 0)}" if norm > 0 else "no path"
             for norm, share in row
         ]
         for row in np.dstack([norms, shares])

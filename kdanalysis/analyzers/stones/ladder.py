@@ -10,13 +10,20 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import SEEN, UNTESTED, Interval, Z, difference_of_shares, weakest
+from kdanalysis.analyzers.evidence import (
+    SEEN,
+    UNTESTED,
+    Interval,
+    difference_of_shares,
+    weakest,
+    wide,
+)
 from kdanalysis.analyzers.frames import flat_columns
 from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.core.association import associations
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.streams import check_batch, check_classes, finite_rows
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 from kdanalysis.draw.tables import require
 
 TEACHER = "teacher"
@@ -188,7 +195,7 @@ def ladder_reading(table: pd.DataFrame) -> Reading:
     rows = last_epoch(table)
     number = "; ".join(
         f"{said(row.side)} "
-        + ("" if pd.isna(row.accuracy) else f"{100 * row.accuracy:.1f} % right, ")
+        + ("" if pd.isna(row.accuracy) else f"{percent(row.accuracy)} right, ")
         + f"{numeral(row.divergence_teacher)} nats from the teacher"
         for row in rows.itertuples()
     )
@@ -200,16 +207,12 @@ def ladder_reading(table: pd.DataFrame) -> Reading:
     if stones.accuracy.isna().all():
         return Reading(f"{claim}.", number)
     best = stones.loc[stones.accuracy.idxmax()]
-    ahead = difference_of_shares(
-        best.accuracy,
-        best.get("labelled", best.n),
-        student.accuracy,
-        student.get("labelled", student.n),
-    )
+    sides = [(row.accuracy, row.get("labelled", row.n)) for row in (best, student)]
+    ahead = difference_of_shares(*sides[0], *sides[1])
     told = (
         f"{claim}; that {said(best.side)}, the most accurate stone, is right more often than the "
-        f"student {ahead.claim}: {100 * best.accuracy:.0f} % against "
-        f"{100 * student.accuracy:.0f} %, {ahead.points()}."
+        f"student {ahead.claim}: {percent(best.accuracy)} against {percent(student.accuracy)}, "
+        f"{ahead.points()}."
     )
     return Reading(told, number)
 
@@ -242,9 +245,6 @@ def _order(path: pd.DataFrame) -> str:
 
 
 def intervals(path: pd.DataFrame, more: np.ndarray, error: str) -> list[Interval]:
-    """Differences of divergences along a path with their intervals; half NaN where none is known.
-
-    Tables of earlier trainings have no standard errors.
-    """
-    known = path[error] if error in path else pd.Series(np.nan, path.index)
-    return [Interval(float(m), Z * float(e)) for m, e in zip(more, known[:-1], strict=True)]
+    """Differences of divergences along a path, with intervals; half NaN in tables without any."""
+    half = wide(path.n.min()) * path.get(error, pd.Series(np.nan, path.index))
+    return [Interval(float(m), float(e)) for m, e in zip(more, half[:-1], strict=True)]

@@ -10,6 +10,7 @@ from kdanalysis.analyzers.by_step import ByStep
 from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.streams import check_batch, top_of_finite
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import DASHES, STUDENT, TEACHER
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, side_legend
@@ -87,16 +88,16 @@ def agreement_reading(table: pd.DataFrame) -> Reading:
     """How often the student repeats its teacher at the end, and which of the two is right."""
     last = at_the_end(table)
     known = [(said, last[name]) for name, said in SAID.items() if not np.isnan(last[name])]
-    number = ", ".join(f"{said} {100 * share:.1f} %" for said, share in known)
-    agrees = f"on {100 * last.agreement:.0f} % of samples"
+    number = ", ".join(f"{said} {percent(share)}" for said, share in known)
+    agrees = f"on {percent(last.agreement)} of samples"
     claim = f"{last.when} the student says what its teacher says {agrees}"
     if np.isnan(last.student_accuracy):
         return Reading(f"{claim}; without labels nothing is known of who is right.", number)
     student, teacher = last.student_accuracy, last.teacher_accuracy
     behind = difference_of_shares(teacher, last.n, student, last.n)
     return Reading(
-        f"{claim}, and is right on {100 * student:.0f} % where the teacher is on "
-        f"{100 * teacher:.0f} %; that it is behind {behind.claim}: {behind.negated.points()}.",
+        f"{claim}, and is right on {percent(student)} where the teacher is on "
+        f"{percent(teacher)}; that it is behind {behind.claim}: {behind.negated.points()}.",
         number,
     )
 

@@ -14,7 +14,7 @@ from kdanalysis.analyzers.evidence import (
 )
 from kdanalysis.analyzers.noun import Names, Reading, Tables
 from kdanalysis.analyzers.students.embedding import Embedding
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 from kdanalysis.draw.colours import FAINT, MARKERS, PALETTE
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, shared_legend
 from kdanalysis.draw.names import class_names, short
@@ -50,7 +50,7 @@ def networks_reading(tables: Tables) -> Reading:
     shares = ", ".join(f"{name} {share_of(row.knn, row.n)}" for name, row in whole.items())
     told = [
         f"The {first.k} nearest others in feature space name a sample's class: {shares}; the most "
-        f"frequent class is that of {100 * first.chance:.1f} %."
+        f"frequent class is that of {percent(first.chance)}."
     ]
     students = [name for name, row in whole.items() if row.side == "student"]
     if "teacher" in whole and students:
@@ -68,9 +68,10 @@ def networks_reading(tables: Tables) -> Reading:
             f"student each, so what another training would give {UNTESTED}."
         )
     kept = sorted(row.kept for row in whole.values())
+    ends = dict.fromkeys(percent(share, 0) for share in (kept[0], kept[-1]))
     told.append(
         f"The picture is one of many: of a drawn sample's {first.k} nearest it keeps "
-        f"{_range(kept)}, and how far its groups lie apart says nothing."
+        f"{' to '.join(ends)}, and how far its groups lie apart says nothing."
     )
     number = "; ".join(
         f"{name} {written(row.silhouette, '.3f')} and {written(row.fisher, '.3g')}"
@@ -127,11 +128,6 @@ def _rows(row: pd.Series) -> str:
     """How many rows were looked at, and of how many where these were drawn."""
     drawn = row.n + row.non_finite < row.labelled
     return f"{row.n:,}" + (f" drawn from {row.labelled:,}" if drawn else "")
-
-
-def _range(kept: list[float]) -> str:
-    low, high = f"{100 * kept[0]:.0f}", f"{100 * kept[-1]:.0f}"
-    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 @Embedding.shortens

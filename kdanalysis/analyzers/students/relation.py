@@ -9,7 +9,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import ByStep, deviation, spread_over_samples
 from kdanalysis.analyzers.chunks import chunks
-from kdanalysis.analyzers.evidence import Interval, Z
+from kdanalysis.analyzers.evidence import Interval, wide
 from kdanalysis.analyzers.noun import Reading, Tables
 from kdanalysis.analyzers.students.seeds import (
     ALONE,
@@ -178,7 +178,7 @@ def pooled(table: pd.DataFrame, time: str) -> pd.DataFrame:
     ``low`` to ``high`` is the 95 % interval of the mean; NaN for a single sample.
     """
     rows = spread_over_samples(table[table.n > 0], [time, "notion", "measure"])
-    half = Z * rows["std"] / rows.n**0.5
+    half = rows.n.map(wide) * rows["std"] / rows.n**0.5
     return rows.assign(low=rows["mean"] - half, high=rows["mean"] + half).reset_index()
 
 

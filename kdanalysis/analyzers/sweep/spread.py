@@ -19,6 +19,7 @@ from kdanalysis.core.bins import QUARTILES, Bins
 from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.axes import k_axis
 from kdanalysis.draw.colours import DASHES, ladder_colours
 from kdanalysis.draw.look import PAGE, Figure, new_panels, side_legend
@@ -150,7 +151,7 @@ def spread_reading(table: pd.DataFrame) -> Reading:
         if samples(rows, group)
     }
     number = f"T = {temperature:g}, k = {k}: " + "; ".join(
-        f"{group}: {100 * kd:.0f} % in KD, {100 * weighted:.0f} % as weighted"
+        f"{group}: {percent(kd, 0)} in KD, {percent(weighted, 0)} as weighted"
         for group, (kd, weighted) in told.items()
     )
     groups = [group for group in told if group != "all" and samples(rows, group) >= FEW]
@@ -159,9 +160,9 @@ def spread_reading(table: pd.DataFrame) -> Reading:
     first, last = groups[0], groups[-1]
     kd, weighted = zip(told[first], told[last], strict=True)
     claim = (
-        f"at T = {temperature:g} and k = {k} its median inside KD goes from {100 * kd[0]:.0f} % "
-        f"({first}) to {100 * kd[1]:.0f} % ({last}), as weighted from {100 * weighted[0]:.0f} % to "
-        f"{100 * weighted[1]:.0f} %"
+        f"at T = {temperature:g} and k = {k} its median inside KD goes from {percent(kd[0], 0)} "
+        f"({first}) to {percent(kd[1], 0)} ({last}), as weighted from {percent(weighted[0], 0)} to "
+        f"{percent(weighted[1], 0)}"
     )
     inside = of_k[of_k.quantity == SHARES[0]].set_index("confidence")
     fall = median_of(inside.loc[first]).less(median_of(inside.loc[last]))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks, in_parallel
-from kdanalysis.analyzers.evidence import Interval, Z, difference_of_shares, share_of, weakest
+from kdanalysis.analyzers.evidence import Interval, difference_of_shares, share_of, weakest, wide
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.checks import check_ks, check_weights
 from kdanalysis.core.garbage import keep_freed_memory
@@ -18,7 +18,7 @@ from kdanalysis.core.streams import check_classes
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.stacked import stacked
 from kdanalysis.core.sweep.sums import sums_over_samples
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 from kdanalysis.draw.tables import require
 
 COLUMNS = (
@@ -175,8 +175,8 @@ def sweep_reading(table: pd.DataFrame) -> Reading:
     for t, of_t in table.groupby("temperature"):
         best = balanced(of_t)
         parts.append(
-            f"T = {t:g}: k = {best.k:.0f} (low_top {100 * best.share_low_top:.0f} %, "
-            f"low_other {100 * best.share_low_other:.0f} %)"
+            f"T = {t:g}: k = {best.k:.0f} (low_top {percent(best.share_low_top, 0)}, "
+            f"low_other {percent(best.share_low_other, 0)})"
         )
     norm = table.groupby("temperature").norm_kd.first()
     if len(norm) > 1 and norm.iloc[0] > 0 and norm.iloc[-1] > 0:
@@ -208,7 +208,8 @@ def _claim_of_k(rows: pd.DataFrame, temperature: float) -> str:
     """Both relation terms speak where the smaller of their shares is largest."""
     rows = inner(rows)
     if len(rows) < 2:
-        return f"{len(rows)} k with both relation terms cannot show how k changes them."
+        at = f"at k = {rows.k.iloc[0]:.0f} alone" if len(rows) else "at no k"
+        return f"Both relation terms have a gradient {at}: how k changes them cannot be seen."
     best, smaller = balanced(rows), rows[list(SHARES)].min(axis=1)
     n = rows.n if "n" in rows else pd.Series(0, rows.index)
     most = float(smaller.max())
@@ -219,7 +220,7 @@ def _claim_of_k(rows: pd.DataFrame, temperature: float) -> str:
         others = "at every other k it is seen to be smaller"
     return (
         f"At T = {temperature:g} the smaller of the weighted shares of low_top and low_other is "
-        f"largest at k = {best.k:.0f} ({share_of(most, n.max())}); {others}."
+        f"largest at k = {best.k:.0f}, {share_of(most, n.max())}; {others}."
     )
 
 
@@ -234,7 +235,7 @@ def _half_of_change(table: pd.DataFrame) -> float:
         return float("nan")
     ends = table.groupby("temperature")[names].first().iloc[[0, -1]]
     spread = (ends.rms_kd**2 / ends.norm_kd**2 - 1).clip(lower=0) / (ends.n - 1).where(ends.n > 1)
-    return float(Z * np.sqrt(spread.sum(skipna=False)))
+    return float(wide(ends.n.min()) * np.sqrt(spread.sum(skipna=False)))
 
 
 def balanced(rows: pd.DataFrame) -> pd.Series:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.evidence import UNTESTED, Interval, Z
+from kdanalysis.analyzers.evidence import UNTESTED, Interval, wide
 from kdanalysis.analyzers.noun import Reading, Tables
 from kdanalysis.analyzers.teacher.calibration import (
     ABOVE,
@@ -14,6 +14,8 @@ from kdanalysis.analyzers.teacher.calibration import (
     one_network,
 )
 from kdanalysis.core.wording import numeral
+
+FEW = 10  # samples: of fewer the bins' numbers have no interval
 
 
 @Calibration.reads()
@@ -50,7 +52,8 @@ def above(scores: pd.DataFrame) -> list[Interval]:
     """NLL at every temperature of the ladder less that at its least; half NaN if not known."""
     errors = scores[ABOVE] if ABOVE in scores else pd.Series(np.nan, scores.index)
     more = scores.nll - scores.nll.min()
-    return [Interval(float(m), Z * float(e)) for m, e in zip(more, errors, strict=True)]
+    reach = wide(scores.n.min()) if "n" in scores else np.nan
+    return [Interval(float(m), reach * float(e)) for m, e in zip(more, errors, strict=True)]
 
 
 def _alike(scores: pd.DataFrame) -> str:
@@ -73,16 +76,22 @@ def bin_intervals(rows: pd.DataFrame) -> tuple[Interval, Interval]:
     """ECE, and the mean confidence less the accuracy, with their intervals, from the bins of a T.
 
     The confidences within a bin of 1/15 count as one. The ECE's interval takes every bin's sign as
-    it is.
+    it is. One sample more that is right and one that is wrong, both of the mean confidence, are
+    counted in either: where all are alike they would have no width. NaN of fewer than ten samples.
     """
     rows = rows[rows["count"] > 0]
     share, n = rows["count"] / rows.n, float(rows.n.iloc[0])
     gap = rows.confidence - rows.accuracy
     squares = (share * (rows.accuracy * (1 - rows.accuracy) + gap**2)).sum()
     found = float((share * gap.abs()).sum()), float((share * gap).sum())
-    if n < 2:
-        return tuple(Interval(one, float("nan")) for one in found)
-    return tuple(Interval(x, float(Z * np.sqrt((squares - x**2) / (n - 1)))) for x in found)
+    sure = float((share * rows.confidence).sum())
+    squares = (n * squares + sure**2 + (1 - sure) ** 2) / (n + 2)
+    reach = wide(n) if n >= FEW else np.nan
+    halves = []
+    for x, sign in zip(found, (np.sign(found[1]), 1), strict=True):
+        mean = (n * x + sign * (2 * sure - 1)) / (n + 2)
+        halves.append(reach * np.sqrt((squares - mean**2) / (n + 1)) + abs(mean - x))
+    return tuple(Interval(x, float(half)) for x, half in zip(found, halves, strict=True))
 
 
 @Calibration.reads(of_all=True)

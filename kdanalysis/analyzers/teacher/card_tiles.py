@@ -5,6 +5,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from kdanalysis.analyzers.teacher.card import TeacherDistribution, counted, left_out
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.text import format_number
 
 
@@ -18,7 +19,7 @@ class Entry(NamedTuple):
 
     def write(self, value: float) -> str:
         """Return the number without its unit."""
-        return f"{format_number(100 * value, 3)} %" if self.percent else format_number(value, 3)
+        return percent(value) if self.percent else format_number(value, 3)
 
 
 ENTRIES = {

@@ -19,7 +19,7 @@ from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.teacher.reliability import calibration_error, sums_by_confidence
 from kdanalysis.core.bins import QUARTILES
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.core.wording import UNKNOWN, numeral
+from kdanalysis.core.wording import UNKNOWN, numeral, percent
 from kdanalysis.draw.axes import k_axis
 from kdanalysis.draw.colours import ladder_colours
 from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend
@@ -170,9 +170,10 @@ def known_reading(card: pd.DataFrame) -> Reading:
     parts, numbers = [], []
     for t in card.temperature.unique():
         one = values[t]
+        held = f"{numeral(one['tokens'])} known token" + "s" * bool(one["tokens"] != 1)
         parts.append(
-            f"{numeral(one['tail'], 2)} of the mass is outside the {numeral(one['tokens'])} known "
-            f"tokens of a row at T = {t:g}, and the entropy is {_entropy_text(one)} nats"
+            f"{numeral(one['tail'], 2)} of the mass is outside the {held} of a row at T = {t:g}, "
+            f"and the entropy is {_entropy_text(one)} nats"
         )
         worst = one["tail_largest"]
         numbers.append(
@@ -181,8 +182,8 @@ def known_reading(card: pd.DataFrame) -> Reading:
     text, first = f"On average {'; '.join(parts)}.", values[card.temperature.iloc[0]]
     if "label_known" in first:
         text += (
-            f" The label is among the tokens of {100 * first['label_known']:.1f} % of the rows, "
-            f"and the most probable one of {100 * first['accuracy']:.1f} %."
+            f" The label is among the tokens of {percent(first['label_known'])} of the rows, "
+            f"and the most probable one of {percent(first['accuracy'])}."
         )
     return Reading(text, "; ".join(numbers))
 

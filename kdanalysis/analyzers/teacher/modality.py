@@ -15,7 +15,7 @@ from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.bins import Bins
 from kdanalysis.core.octaves import exponentials
 from kdanalysis.core.partition import AutoK
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 from kdanalysis.draw.colours import BLUE, FAINT, GREY, SKY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, shared_legend
 from kdanalysis.draw.marks import stacked_bars
@@ -181,7 +181,7 @@ def modality_reading(table: pd.DataFrame, names: Names = None) -> Reading:
         labels = names_in(table.dropna(subset="target"), names, "target")
         first, last = rows.iloc[0], rows.iloc[-1]
         ends = (
-            f"{100 * row.several:.0f} % of {said(labels[int(row.target)])}" for row in (first, last)
+            f"{percent(row.several, 0)} of {said(labels[int(row.target)])}" for row in (first, last)
         )
         claim += f" (from {' to '.join(ends)}; {rest})"
     return Reading(f"{told} {claim}.", number)

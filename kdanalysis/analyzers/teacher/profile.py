@@ -12,6 +12,7 @@ from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.evidence import share_interval
 from kdanalysis.analyzers.frames import flat_columns
 from kdanalysis.analyzers.noun import Names, Reading
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.colours import BLUE, FAINT, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, fine
 from kdanalysis.draw.names import names_in, short
@@ -94,7 +95,7 @@ def profile_reading(table: pd.DataFrame) -> Reading:
     middle = each.median()
     strongest = part.groupby(rest.target).max().median()
     rivals = f"{middle:g} rival" if middle == 1 else f"{middle:g} rivals"
-    held = f"{100 * strongest:.0f} %" if strongest >= 0.1 else f"{100 * strongest:.1f} %"
+    held = percent(strongest, 0 if strongest >= 0.1 else 1)
     number = (
         f"{rivals} above twice an even spread (median class); the strongest "
         f"holds {held} of the mass beside the true class"
@@ -104,11 +105,10 @@ def profile_reading(table: pd.DataFrame) -> Reading:
         return Reading(claim, number)
     some = share_interval((each > 0).mean(), len(each))
     return Reading(
-        f"That most classes have a rival {some.above(0.5).claim}: "
-        f"{(each > 0).sum()} of {len(each)} classes (95 % interval from "
-        f"{100 * max(some.low, 0):.0f} %) "
-        f"give another one at least twice the probability of an even spread; the median class has "
-        f"{rivals}, its strongest holds {held} of the mass beside it.",
+        f"That most classes have a rival {some.above(0.5).claim}: {(each > 0).sum()} of "
+        f"{len(each)} classes (95 % interval from {percent(max(some.low, 0), 0)}) give another one "
+        f"at least twice the probability of an even spread; the median class has {rivals}, its "
+        f"strongest holds {held} of the mass beside it.",
         number,
     )
 

@@ -21,7 +21,7 @@ from kdanalysis.core.bins import Bins
 from kdanalysis.core.largest import top
 from kdanalysis.core.octaves import exponentials
 from kdanalysis.core.streams import check_temperature
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 from kdanalysis.draw.tables import require
 
 BINS = Bins(-50.0, 50.0, 1000)  # log odds of 1 - p: steps of 0.1, from 2e-22 to 1 - 2e-22
@@ -181,7 +181,7 @@ def suppression_reading(table: pd.DataFrame) -> Reading:
         if at == t
     }
     number = "; ".join(
-        f"{prefix(name)}T = {t:g}: mean {digits(mean)}, below {SMALL:g} for {100 * small:.0f} %"
+        f"{prefix(name)}T = {t:g}: mean {digits(mean)}, below {SMALL:g} for {percent(small, 0)}"
         for (name, t), (mean, small, _) in found.items()
     )
     first = {name: part for (name, t), part in groups.items() if t == ladder[0]}

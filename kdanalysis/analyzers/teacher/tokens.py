@@ -9,7 +9,7 @@ lost sum to 2 P_O at most, times T. That holds for every student.
 import pandas as pd
 
 from kdanalysis.analyzers.noun import Noun, Reading
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 
 LOST = (0.1, 0.05, 0.01)  # of the teacher's mass
 HINT = (
@@ -49,7 +49,7 @@ def tokens_reading(table: pd.DataFrame) -> Reading:
     """What the numbers bound, and where more is to be seen."""
     if table.empty:
         return Reading("No sample is finite, so nothing can be said.")
-    listed = ", ".join(f"{row.k:,} for {100 * row.lost:.0f} %" for row in table.itertuples())
+    listed = ", ".join(f"{row.k:,} for {percent(row.lost, 0)}" for row in table.itertuples())
     return Reading(
         f"K to keep of the teacher: {listed} of its mass outside. With one more class for the rest "
         f"(a bucket) the absolute values of the gradient that is lost sum to twice that mass at "

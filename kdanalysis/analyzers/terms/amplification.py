@@ -16,7 +16,7 @@ from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.bins import Bins
 from kdanalysis.core.octaves import log_sums
 from kdanalysis.core.streams import check_temperature
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import counted, numeral, percent
 from kdanalysis.draw.colours import FAINT, GREY, ladder_colours
 from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend, styled
 from kdanalysis.draw.marks import shares_up_to
@@ -135,14 +135,16 @@ def amplification_reading(
         {t: _quantile(part, q) for t, part in rows.groupby("temperature")} for q in (0.5, 0.99)
     )
     number = "; ".join(
-        f"T = {t:g}: median {_factor(medians[t])}, 99 % below {_factor(ends[t])}" for t in medians
+        f"T = {t:g}: median {_factor(medians[t])}, 1 of 100 above {_end(ends[t])}" for t in medians
     )
     own = float(rows.distilled.iloc[0])
     own = own if own in medians else min(medians)
     told = (
         f"At T = {own:g} {rows.loss.iloc[0]} weighs {rows.term.iloc[0]} {_factor(medians[own])} "
-        f"times as plain KD does in the median sample, above {_factor(ends[own])} times in 1 of 100"
+        f"times as plain KD does in the median sample, above {_end(ends[own])} times in 1 of 100"
     )
+    if (n := int(rows.n.max())) < 100:
+        told += f" ({counted(n, 'sample')} alone)"
     others = [f"{_factor(medians[t])} at T = {t:g}" for t in medians if t != own]
     beside = f"; the median is {', '.join(others)}" if others else ""
     return Reading(f"{told}{beside}.", number)
@@ -171,10 +173,12 @@ def _quantile(rows: pd.DataFrame, q: float) -> float:
 
 
 def _factor(value: float) -> str:
+    return f"{'above ' * (value == np.inf)}{_end(value)}"
+
+
+def _end(value: float) -> str:
     """Two digits; the histogram ends at 1e36."""
-    if value == np.inf:
-        return "above 10³⁶"
-    return numeral(value, 2)
+    return "10³⁶" if value == np.inf else numeral(value, 2)
 
 
 @styled
@@ -204,7 +208,7 @@ def amplification_over_kd(
             label=f"T = {temperature:g}: {_factor(median)}",
         )
         past = part.share[part.low >= log10(SEEN_TO) - 1e-9].sum()
-        beyond += [f"{100 * past:.0f} % at T = {temperature:g}"] * bool(past >= 0.005)
+        beyond += [f"{percent(past, 0)} at T = {temperature:g}"] * bool(past >= 0.005)
     ax.axvline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     ax.axhline(50, color=FAINT, linewidth=1, zorder=0)
     ax.set_xscale("log")

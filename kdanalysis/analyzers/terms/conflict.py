@@ -23,6 +23,7 @@ from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.largest import top
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.tables import require
 
 TEACHER = ("right", "wrong", "all")
@@ -122,7 +123,7 @@ def conflict_reading(table: pd.DataFrame) -> Reading:
     sides = {teacher: _conflict(table, teacher) for teacher in ("right", "wrong")}
     pairs = "ce and the other terms" if {"ce"} & {*table.term_a, *table.term_b} else "the terms"
     shares = {
-        teacher: "none" if np.isnan(rate) else f"{100 * rate:.0f} %"
+        teacher: "none" if np.isnan(rate) else percent(rate)
         for teacher, (rate, _, _) in sides.items()
     }
     number = (
@@ -141,8 +142,8 @@ def conflict_reading(table: pd.DataFrame) -> Reading:
     if opposed + others:
         inside, of_all = opposed / (opposed + others), n_right / (n_right + n_wrong)
         claim += (
-            f"; {100 * inside:.0f} % of all opposed pairs are where it is right, "
-            f"{100 * of_all:.0f} % of the samples"
+            f"; {percent(inside)} of all opposed pairs are where it is right, "
+            f"{percent(of_all)} of the samples"
         )
     return Reading(f"{told} ({claim}).", number)
 

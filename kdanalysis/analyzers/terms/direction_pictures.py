@@ -13,7 +13,7 @@ from kdanalysis.analyzers.terms.direction_reading import (
     over_all_steps,
     times,
 )
-from kdanalysis.core.wording import counted
+from kdanalysis.core.wording import counted, percent
 from kdanalysis.draw.axes import cosine_limits, round_ticks, time_axis
 from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import DASHES, FAINT, GREY, loss_colours
@@ -138,7 +138,7 @@ def _cells(ax: Axes, rows: pd.DataFrame, losses: list[str]) -> None:
     for row in rows.itertuples():
         a, b = losses.index(row.loss_a), losses.index(row.loss_b)
         cells[b, a], cells[a, b] = row.cosine, row.cosine_batch
-        texts[b, a] = f"{row.cosine:+.2f}\n{100 * row.conflict:.0f} %"
+        texts[b, a] = f"{row.cosine:+.2f}\n{percent(row.conflict, 0)}"
         texts[a, b] = f"{row.cosine_batch:+.2f}"
     texts = {place: text for place, text in texts.items() if not np.isnan(cells[place])}
     names = [short(loss) for loss in losses]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.evidence import Interval, Z
+from kdanalysis.analyzers.evidence import Interval, wide
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.core.wording import numeral
@@ -77,7 +77,8 @@ def kind_of(row: object) -> str:
 
 def measured(row: object) -> tuple[Interval, Interval, Interval]:
     """Return cosine, that over the batch, and multiplier of a row; half NaN where not known."""
-    errors = (Z * float(getattr(row, name, np.nan)) for name in ERRORS)
+    reach = wide(getattr(row, "n", np.inf))
+    errors = (reach * float(getattr(row, name, np.nan)) for name in ERRORS)
     values = (row.cosine, row.cosine_batch, row.multiplier)
     return tuple(Interval(float(v), e) for v, e in zip(values, errors, strict=True))
 

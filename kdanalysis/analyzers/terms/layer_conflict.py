@@ -8,6 +8,7 @@ from kdanalysis.analyzers.evidence import Interval, mean_of
 from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.terms.conflict import over_steps
 from kdanalysis.analyzers.terms.conflict_pictures import BAR, cosine_matrix
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.look import PAGE, Axes, Figure
 from kdanalysis.draw.marks import cosine_map
 from kdanalysis.draw.panels import LOGITS, by_epoch, drawn_layers, layer_panels, records_left_out
@@ -40,7 +41,7 @@ def layer_conflict_reading(table: pd.DataFrame) -> Reading:
     pair, cosine = f"{worst.term_a} and {worst.term_b}", f"{worst.cosine:+z.2f}"
     number = (
         f"lowest mean cosine {cosine}, of {pair} at {worst.layer}, negative in "
-        f"{100 * worst.conflict:.0f} % of the recorded steps"
+        f"{percent(worst.conflict, 0)} of the recorded steps"
     )
     rows = pairs_of(table)
     steps = _means(rows[(rows[["layer", *PAIR]] == worst[["layer", *PAIR]]).all(axis=1)], ["step"])

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Interval, Z, agreed, ended, mean_of
+from kdanalysis.analyzers.evidence import Interval, agreed, ended, mean_of, wide
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.teacher.suppression import rest_odds
 from kdanalysis.analyzers.terms.confidence import short_confidence
 from kdanalysis.core.bins import Bins, sum_by_part
 from kdanalysis.core.divergence import decompose, slopes
 from kdanalysis.core.partition import Target
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percent
 from kdanalysis.draw.colours import DASHES, FAINT, GREY, term_colour
 from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, new_panels, side_legend
 from kdanalysis.draw.names import short
@@ -113,7 +113,7 @@ def nckd_reading(table: pd.DataFrame) -> Reading:
             f"its teacher.",
             nothing,
         )
-    told = {name: one.percent() for name, one in shares.items()}
+    told = {name: one.share() for name, one in shares.items()}
     number = (
         f"surer half: {told['value']} of the value, {told['norm']} of the norm of "
         f"nckd; inside KD {told['kd_value']} and {told['kd_norm']}"
@@ -134,9 +134,11 @@ def half_shares(table: pd.DataFrame) -> dict[str, Interval]:
 
         S = A / (A + B)        Var S = (B^2 Var A + A^2 Var B) / (A + B)^4
 
-    A and B are the sums of two halves of independent samples; their border is taken as given.
+    A and B are the sums of two halves of independent samples; their border is taken as given. Half
+    is NaN where one of them has fewer than two samples.
     """
     rows, shares = part_rows(table, "half"), {}
+    reach = wide(rows.groupby("place").n.sum().min())
     for name in AMOUNTS:
         sums, spread = (
             {place: float(found[rows.place == place].sum()) for place in (1, 2)}
@@ -144,7 +146,7 @@ def half_shares(table: pd.DataFrame) -> dict[str, Interval]:
         )
         whole = sums[1] + sums[2] or float("nan")
         error = np.sqrt(sums[1] ** 2 * spread[2] + sums[2] ** 2 * spread[1]) / whole**2
-        shares[name] = Interval(sums[2] / whole, float(Z * error))
+        shares[name] = Interval(sums[2] / whole, float(reach * error))
     return shares
 
 
@@ -191,7 +193,7 @@ def nckd_by_confidence(
             ("kd_", "inside KD", term_colour("kd"), DASHES[1], "s"),
         ):
             share = shares[prefix + quantity].value
-            text = name if np.isnan(share) else f"{name}: {100 * share:.0f} %"
+            text = name if np.isnan(share) else f"{name}: {percent(share, 0)}"
             look = {"color": colour, "linestyle": dash, "marker": marker}
             ax.plot(rows.place, rows[prefix + quantity], label=text, **look)
         ax.axvspan(5.5, 10.4, color=FAINT, alpha=0.25, linewidth=0, zorder=0)

@@ -15,6 +15,7 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.core.gram import HasGradients, term_gradients
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.colours import term_colour
 from kdanalysis.draw.look import NARROW, Axes, new_axes, top_legend
 from kdanalysis.draw.marks import WRITTEN, stacked_bars
@@ -119,17 +120,20 @@ def share_reading(table: pd.DataFrame) -> Reading:
         first, *rest = list(known.itertuples()) or [None]
         if not rest:
             continue
+        if not known.share.any():
+            parts.append(f"{term} has no gradient in {', '.join(known.loss)}.")
+            continue
         claims = []
         for row in rest:
             told = (row.share, row.std, row.n), (first.share, first.std, first.n)
             one = difference_of_means(*told[0], *told[1])
-            claims.append(f"{100 * row.share:.1f} % in {row.loss} ({one.points()})")
-        parts.append(f"{term} is {100 * first.share:.1f} % of the gradient in {first.loss}, "
+            claims.append(f"{percent(row.share)} in {row.loss} ({one.points()})")
+        parts.append(f"{term} is {percent(first.share)} of the gradient in {first.loss}, "
                      f"{', '.join(claims)}.")  # fmt: skip
     if not parts:
         parts = ["No two losses here share a non-top term, so its share cannot be compared."]
     rows = table[table.term.isin(non_top_terms()) & table.share.notna()].itertuples()
-    number = "; ".join(f"{row.loss}: {row.term} {100 * row.share:.1f} %" for row in rows)
+    number = "; ".join(f"{row.loss}: {row.term} {percent(row.share)}" for row in rows)
     return Reading(" ".join(parts), number)
 
 

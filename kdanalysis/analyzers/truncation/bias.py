@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Z
+from kdanalysis.analyzers.evidence import wide
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.core.truncation.means import add_at_known, add_at_others, lost_sums
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import BLACK, DASHES
 from kdanalysis.draw.look import PAGE, Figure, plain_log, shared_legend
@@ -105,8 +106,9 @@ class TruncationBias(Truncation):
         The squared length of a mean over n rows has at most the variance
         4 bias spread / n + 2 spread^2 / n^2, all of the rows' spread lying along their mean.
         """
-        far = Z * deviation(self.n * gap, self.gaps, self.n) / self.n.sqrt()
-        off = Z * (4 * bias * spread / self.n + 2 * (spread / self.n) ** 2).sqrt()
+        reach = wide(float(self.n))
+        far = reach * deviation(self.n * gap, self.gaps, self.n) / self.n.sqrt()
+        off = reach * (4 * bias * spread / self.n + 2 * (spread / self.n) ** 2).sqrt()
         least = 1 + (gap - far).clamp(min=0) / (bias + off)
         most = 1 + (gap + far).clamp(min=0) / (bias - off).clamp(min=0)
         return least, most.where(gap + far > 0, torch.ones_like(most))
@@ -144,9 +146,9 @@ def bias_reading(table: pd.DataFrame) -> Reading:
     sentence = (
         f"At K = {k}, {DRAWS * k} tokens sampled from the teacher take the same bytes. Sampling is "
         f"nearer to full KD's mean gradient than {named(best)} {where}: of one token sampling is "
-        f"{100 * first.error[SAMPLED]:.0f} % of it off and {named(best)} "
-        f"{100 * first.error[best]:.1f} %, of the mean over {rows.tokens.max():,} "
-        f"{100 * last.error[SAMPLED]:.1f} % and {100 * last.error[best]:.1f} %."
+        f"{percent(first.error[SAMPLED])} of it off and {named(best)} "
+        f"{percent(first.error[best])}, of the mean over {rows.tokens.max():,} "
+        f"{percent(last.error[SAMPLED])} and {percent(last.error[best])}."
     )
     number = "; ".join(f"{named(name)}: {when}" for name, when in told.items())
     return Reading(sentence, f"K = {k}, means of {count:,} rows, sampling is nearer than {number}")

@@ -12,7 +12,7 @@ from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, listed, named
 from kdanalysis.core.bins import QUARTILES, Bins
 from kdanalysis.core.truncation.algebra import CONVENTIONS
-from kdanalysis.core.wording import counted, numeral
+from kdanalysis.core.wording import counted, numeral, percent
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend
@@ -131,11 +131,11 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     if (unknown := float(rows.unknown.max())) > NOTHING:
         shape = (
             f" So it is where the tail that is not stored has the student's shape; with another "
-            f"one full KD's own gradient may be another by {100 * unknown:.1f} % of its length."
+            f"one full KD's own gradient may be another by {percent(unknown)} of its length."
         )
     return Reading(
         f"{head} the direction and the length of full KD for the median row (cosine at least "
-        f"{KEPT:g}, length within {100 * STEP:.0f} %, over their whole 95 % intervals); "
+        f"{KEPT:g}, length within {percent(STEP, 0)}, over their whole 95 % intervals); "
         f"{_lowest(at.loc['cosine'])}.{shape}",
         number + "; ".join(told),
     )

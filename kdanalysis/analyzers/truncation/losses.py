@@ -11,7 +11,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.by_term import total_gradients
 from kdanalysis.analyzers.chunks import chunks
-from kdanalysis.analyzers.evidence import median_of, share_of
+from kdanalysis.analyzers.evidence import difference_of_shares, median_of, share_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.analyzers.targets import Targets
@@ -24,7 +24,7 @@ from kdanalysis.analyzers.truncation.direction import (
     tally,
 )
 from kdanalysis.analyzers.truncation.part import KS, LOOKS
-from kdanalysis.core.wording import counted, numeral
+from kdanalysis.core.wording import counted, numeral, percent
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import CYCLE, GREY, OLIVE, WINE
 from kdanalysis.draw.look import NARROW, Figure, new_panels, plain_log, top_legend
@@ -125,9 +125,10 @@ def beside_kd(
 
 @TruncatedLosses.reads()
 def losses_reading(table: pd.DataFrame) -> Reading:
-    """Which loss points most nearly where full KD does, at the largest K, and which opposes it.
+    """Which loss is nearest to full KD in direction at the largest K, differs most, opposes it.
 
-    Losses that are full KD itself are left out.
+    Each with whether it is seen to be ahead of the next one, as of independent rows. Losses that
+    are full KD itself are left out.
     """
     require(table, "quantity", "loss", "k", "opposed", "silent", "n", number="median")
     same = table.loss[(table.quantity == "cosine") & (table["mean"] > 1 - 1e-12)]
@@ -137,11 +138,9 @@ def losses_reading(table: pd.DataFrame) -> Reading:
     last = table.loc[table.groupby(["quantity", "loss"]).k.idxmax()]
     of = {name: rows.set_index("loss") for name, rows in last.groupby("quantity")}
     cosine, ratio = of["cosine"]["median"], of["ratio"]["median"]
-    nearest, away = str(cosine.idxmax()), ratio.apply(lambda r: abs(r - 1)).idxmax()
-    against = of["cosine"].opposed.idxmax()
+    nearest = str(cosine.idxmax())
     n = int(of["ratio"].n.max())
     turned = {name: median_of(row) for name, row in of["cosine"].iterrows()}
-    far = median_of(of["ratio"].loc[away])
     claim = f"{nearest} points where full KD does with a median cosine of {turned[nearest].text()}"
     if others := [name for name in cosine.sort_values().index if name != nearest]:
         lead = turned[nearest].less(turned[others[-1]])
@@ -150,20 +149,40 @@ def losses_reading(table: pd.DataFrame) -> Reading:
             f"cosine of {turned[nearest].text()} (next {others[-1]}, "
             f"{turned[others[-1]].text()})"
         )
-    share, known = of["cosine"].opposed[against], of["cosine"].n[against]
-    often = f"{against} opposes it most often, in {share_of(share, known)} of the rows"
-    often = often if share > 0 else "none of them opposes it"
     number = "; ".join(
         f"{name}{f' at K = {row.k}' if row.k else ''} cosine {row['median']:.3f}, norm "
-        f"{numeral(ratio[name])} times, {100 * row.opposed:.1f} % opposed, "
-        f"{100 * row.silent:.1f} % silent"
+        f"{numeral(ratio[name])} times, {percent(row.opposed)} opposed, "
+        f"{percent(row.silent)} silent"
         for name, row in of["cosine"].iterrows()
     )
     return Reading(
-        f"{claim} over {counted(n, 'row')}; {away} differs most in length, {far.text('.3g')} "
-        f"times full KD's; {often}.",
+        f"{claim} over {counted(n, 'row')}; {_in_length(of['ratio'])}; {_against(of['cosine'])}.",
         number,
     )
+
+
+def _in_length(rows: pd.DataFrame) -> str:
+    """Say which loss's length is furthest from full KD's, and whether it is so by evidence."""
+    off = {name: median_of(row).above(1) for name, row in rows.iterrows()}
+    off = {name: one.negated if one.value < 0 else one for name, one in off.items()}
+    first, *rest = sorted(off, key=lambda name: -off[name].value)
+    told = f"{median_of(rows.loc[first]).text('.3g')} times full KD's"
+    if not rest:
+        return f"its length is {told}"
+    lead, other = off[first].less(off[rest[0]]), median_of(rows.loc[rest[0]]).text(".3g")
+    return f"that {first} differs most in length {lead.claim}: {told} (next {rest[0]}, {other})"
+
+
+def _against(rows: pd.DataFrame) -> str:
+    """Say which loss opposes full KD in most rows, and whether it is more than the next one."""
+    first, *rest = (row for _, row in rows.sort_values("opposed", ascending=False).iterrows())
+    told = f"in {share_of(first.opposed, first.n)} of the rows"
+    if not first.opposed > 0:
+        return "none of them opposes it" if rest else "it opposes it in no row"
+    if not rest:
+        return f"it opposes it {told}"
+    lead = difference_of_shares(first.opposed, first.n, rest[0].opposed, rest[0].n)
+    return f"that {first.name} opposes it most often {lead.claim}: {told} (next {rest[0].name})"
 
 
 @TruncatedLosses.picture("Cosine and norm of losses beside full KD, against K", panels=True)

@@ -1,13 +1,13 @@
 """Gradient lost (the first figure of truncation): what each K and convention miss."""
 
-from math import isfinite, isnan
+from math import isfinite
 
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analyzers.evidence import between
+from kdanalysis.analyzers.evidence import between, with_ends
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import (
     LOOKS,
@@ -16,12 +16,10 @@ from kdanalysis.analyzers.truncation.part import (
     at_first,
     listed,
     named,
-    percent,
     share_of,
-    share_with_ends,
 )
 from kdanalysis.core.truncation.algebra import CONVENTIONS
-from kdanalysis.core.wording import counted
+from kdanalysis.core.wording import counted, percent
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import DASHES, GREY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend
@@ -134,7 +132,7 @@ def lost_reading(table: pd.DataFrame) -> Reading:
         name: {m: least_k(rows, m, name, WANTED) for m in ("l2", "l1")} for name in CONVENTIONS
     }
     by = "upper end of the interval" + ", unknown tail added" * bool((rows.unknown > 0).any())
-    at = f"K that loses at most {100 * WANTED:.0f} % ({by}) at T = {temperature:g}, in L2 / L1: "
+    at = f"K that loses at most {percent(WANTED, 0)} ({by}) at T = {temperature:g}, in L2 / L1: "
     answers: dict[str, list[str]] = {}
     for name, of in found.items():
         answer = " / ".join(str(k or f"more than {last}") for k in of.values())
@@ -143,7 +141,7 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     best = str(at_last.loc["l1"].share.idxmin())
     taken = found[best]["l1"]
     l2, l1 = at_last.loc[("l2", best)], at_last.loc[("l1", best)]
-    aim = f"at most {100 * WANTED:.0f} % in L1"
+    aim = f"at most {percent(WANTED, 0)} in L1"
     known = rows[(rows.measure == "l1") & (rows.convention == best)]
     alone = known.high.isna().all()  # a single row has no interval
     if taken and not alone:
@@ -169,7 +167,7 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     apart = between(l1.low - l2.high, l1.high - l2.low)
     flatters = f" That L2 flatters the tail {apart.claim}." if l1.share > NOTHING else ""
     others = at_last.loc["l1"].share.drop(best).sort_values()
-    worse = ", ".join(f"{named(name)} {percent(share, 0)}" for name, share in others.items())
+    worse = ", ".join(f"{named(name)} {percent(share)}" for name, share in others.items())
     lead = at_last.loc[("l1", str(others.index[0]))]
     more = between(lead.low - l1.high, lead.high - l1.low)
     claim += f". That the others lose more in L1 {more.claim}: {worse}{shape and ' there'}"
@@ -177,7 +175,7 @@ def lost_reading(table: pd.DataFrame) -> Reading:
 
 
 def _said(row: pd.Series) -> str:
-    return share_with_ends(row) if row.share > NOTHING else "nothing"
+    return with_ends(row.share, max(row.low, 0), row.high) if row.share > NOTHING else "nothing"
 
 
 @LostGradient.shortens
@@ -189,13 +187,6 @@ def lost_by_k(table: pd.DataFrame) -> pd.DataFrame:
     if (table.unknown > NOTHING).any():
         wide["unknown"] = table.groupby(index).unknown.max()
     return wide.reset_index()
-
-
-def percent_lost(share: float) -> str:
-    """A share in percent; 0 where it is rounding, as of the bucket of all stored tokens."""
-    if isnan(share):
-        return "NaN"
-    return percent(share) if abs(share) > NOTHING else "0 %"
 
 
 @LostGradient.picture("Gradient of full KD that is lost, against K", panels=True)
@@ -222,7 +213,7 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
             low, middle, high = (100 * line[x] for x in ("low", "share", "high"))
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         look = {"color": GREY, "linewidth": 1.2, "linestyle": DASHES[2], "zorder": 0}
-        ax.axhline(100 * WANTED, label=f"{100 * WANTED:.0f} %", **look)
+        ax.axhline(100 * WANTED, label=percent(WANTED, 0), **look)
         ax.set_title(f"lost {label}", loc="left")
         log_axis(ax, sorted(rows.k.unique().tolist()), "{x:.0f}")
     lengths = 100 * rows[rows.measure != "value"]
@@ -236,7 +227,7 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
     axes[2].set_yscale("symlog", linthresh=10)
     axes[2].yaxis.set_major_formatter("{x:g}")
     axes[0].set_ylabel("lost share of full KD's (%)")
-    said = "" if whole else f"; unknown tail: up to {100 * off:.0f} % off in L1"
+    said = "" if whole else f"; unknown tail: up to {percent(off, 0)} off in L1"
     label = f"K, known classes (T = {chosen:g}{said}){state_left_out(table)}"
     figure.supxlabel(label, fontsize=10)
     shared_legend(figure, axes[0], "upper center", ncols=5)

@@ -1,7 +1,6 @@
 """What the tables of truncation share: settings, rows laid out once, intervals of a share."""
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -11,12 +10,12 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks, in_parallel
+from kdanalysis.analyzers.evidence import wide
 from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.truncation.algebra import Rows, joined, known_of, on_processor, rows_of
 from kdanalysis.core.truncation.statistics import Statistics, of_rows
-from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import BLUE, DASHES, GREEN, ORANGE, VERMILION
 from kdanalysis.draw.tables import require
 
@@ -25,7 +24,6 @@ ROWS = 64  # whose numbers are worked out together
 WHOLE = 2**21  # rows x classes of these, where all their distributions are kept
 ENTRIES = 2**19  # rows x classes that one thread lays out at a time; they stay in the cache
 ROUNDING = 1e-13  # of sums of squares: rows whose shares differ by less do not differ
-NORMAL = 1.96  # standard errors of an interval of 95 percent
 LOOKS = {  # of a convention, in every picture; teacher lets none be seen where they agree
     "renormalise": {"color": ORANGE, "marker": "s"},
     "bucket": {"color": BLUE, "marker": "o"},
@@ -140,8 +138,12 @@ def share_of(
     of_full = share**2 * full_squares
     spread = squares - 2 * share * products + of_full
     spread = spread.where(spread > ROUNDING * (squares + of_full), 0.0)
-    half = NORMAL * spread.sqrt() / full.abs() * (n / (n - 1)).sqrt()
-    return share, half.where(n > 1, torch.nan)
+    half = _reach(n) * spread.sqrt() / full.abs() * (n / (n - 1)).sqrt()
+    return share, half
+
+
+def _reach(n: Tensor) -> Tensor:
+    return n.new_tensor([wide(one) for one in n.flatten().tolist()]).view_as(n)
 
 
 def paid_of(
@@ -159,21 +161,8 @@ def paid_of(
     whole, rows = lost.sum(-1, keepdim=True), n.sum(-1, keepdim=True)
     paid = lost / whole
     spread = squares * (1 - paid) ** 2 + (squares.sum(-1, keepdim=True) - squares) * paid**2
-    half = NORMAL * spread.sqrt() / whole * (rows / (rows - 1)).sqrt()
-    return paid, half.where(rows > 1, torch.nan), n / rows
-
-
-def share_with_ends(row: pd.Series) -> str:
-    """Write the share of a table's row with the ends of its interval."""
-    if not (isfinite(row.low) and isfinite(row.high)):
-        return f"{percent(row.share)} (interval unknown)"
-    return f"{percent(row.share)} ({percent(row.low)} to {percent(row.high)})"
-
-
-def percent(share: float, digits: int = 1) -> str:
-    """Write a share in percent with so many decimals, or two digits where these are too few."""
-    small = 0 < abs(share) < 0.5 * 10.0 ** -(digits + 2) * 10
-    return f"{numeral(100 * share, 2) if small else format(100 * share, f'z.{digits}f')} %"
+    half = _reach(rows) * spread.sqrt() / whole * (rows / (rows - 1)).sqrt()
+    return paid, half, n / rows
 
 
 def listed(names: Sequence[str]) -> str:

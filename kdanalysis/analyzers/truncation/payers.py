@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Shaped
 from torch import Tensor
 
-from kdanalysis.analyzers.evidence import Interval
+from kdanalysis.analyzers.evidence import Interval, with_ends
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import (
@@ -18,11 +18,10 @@ from kdanalysis.analyzers.truncation.part import (
     Truncation,
     at_first,
     paid_of,
-    percent,
     share_of,
-    share_with_ends,
 )
 from kdanalysis.core.truncation.algebra import CONVENTIONS
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.colours import FAINT
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend, slant_ticks
 from kdanalysis.draw.tables import state_left_out
@@ -149,7 +148,7 @@ def payers_reading(table: pd.DataFrame) -> Reading:
     if of.paid.isna().all() or of.share.max() <= NOTHING:
         return Reading(f'With K = {k} "bucket" loses nothing, so nobody pays.')
     most = of.loc[of.paid.idxmax()]
-    paid = f'{_paid(most)} of all that "bucket" loses, with {100 * most.of_rows:.0f} % of the rows'
+    paid = f'{_paid(most)} of all that "bucket" loses, with {percent(most.of_rows)} of the rows'
     heaviest = f"rows of {most.group} nats pay {paid}"
     low, high = of.iloc[0], of.iloc[-1]
     claim = f"Only one group of entropy has {FEW} rows"
@@ -157,13 +156,14 @@ def payers_reading(table: pd.DataFrame) -> Reading:
         other = of.loc[of.paid.drop(most.name).idxmax()]
         lead = Interval(most.paid - other.paid, most.paid_half + other.paid_half)
         if np.isfinite(lead.half):
-            heaviest = f"that rows of {most.group} nats pay most {lead.claim}: {paid}"
+            heaviest = f"that rows of {most.group} nats pay most, of groups of {FEW} rows or more, "
+            heaviest += f"{lead.claim}: {paid}"
         heaviest += f" (next {other.group} nats, {_paid(other)})"
         apart = "an unsure" if high.low > low.high else "a sure" if low.low > high.high else ""
         claim = (
             f"{'Rows of ' + apart + ' teacher lose' if apart else 'No side of entropy loses'} "
-            f"more of their gradient: {share_with_ends(low)} at {low.group} nats, "
-            f"{share_with_ends(high)} at {high.group}"
+            f"more of their gradient: {with_ends(low.share, low.low, low.high)} at {low.group} "
+            f"nats, {with_ends(high.share, high.low, high.high)} at {high.group}"
         )
     drawn = rows[(rows.convention == "bucket") & (rows.n >= FEW)]
     number = "; ".join(

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Interval, Z
+from kdanalysis.analyzers.evidence import Interval, wide
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first, percent
+from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first
 from kdanalysis.core.bins import Bins
-from kdanalysis.core.wording import counted
+from kdanalysis.core.wording import counted, percent
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import DASHES, GREY, STUDENT, TEACHER
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, side_legend
@@ -84,7 +84,7 @@ def tail_reading(table: pd.DataFrame) -> Reading:
     teacher, student, overlap = (of[name] for name in QUANTITIES)
     first = {q: teacher.index[teacher[q] <= SMALL] for q in ("median", "q90")}
     median, most = (int(ks[0]) if len(ks) else None for ks in first.values())
-    masses, held = teacher.loc[last], f"{100 * (1 - SMALL):.0f} % of the teacher's mass"
+    masses, held = teacher.loc[last], f"{percent(1 - SMALL, 0)} of the teacher's mass"
     claim = (
         f"Even K = {last} does not hold {held} in the median row, where "
         f"{percent(masses['median'])} lies outside, and {percent(masses.q90)} or more in one row "
@@ -94,13 +94,15 @@ def tail_reading(table: pd.DataFrame) -> Reading:
         reach = f"K = {most}" if most else f"more than K = {last}"
         alike = "One K serves all rows" if median == most else "No K serves all rows alike"
         claim = f"{alike}: {held} takes K = {median} in the median row and {reach} in nine of ten"
-    agrees = mean_over_rows(overlap.loc[last]).percent()
+    agrees = mean_over_rows(overlap.loc[last]).share()
     chance = overlap.get("by_chance")  # tables written before have none
     unrelated = "" if chance is None else f" ({percent(chance[last])} if they were unrelated)"
     sentence = (
         f"{claim}. {_beside(student.loc[last], masses, last)}; there its own top K agrees in "
         f"{agrees} of its classes{unrelated}."
     )
+    if (n := int(masses.n)) < 10:
+        sentence += f" One row of ten is the last of {counted(n, 'row')} here."
     return Reading(
         sentence,
         f"T = {temperature:g}, K = {last}, {counted(int(masses.n), 'row')}: outside lies "
@@ -125,8 +127,8 @@ def _beside(student: pd.Series, teacher: pd.Series, last: int) -> str:
 
 def mean_over_rows(row: pd.Series) -> Interval:
     """The mean of a row of the table with its interval; half NaN in tables without ``std``."""
-    half = Z * float(row.get("std", np.nan)) / float(row.n) ** 0.5
-    return Interval(float(row["mean"]), half if row.n > 1 else np.nan)
+    half = wide(row.n) * float(row.get("std", np.nan)) / float(row.n) ** 0.5
+    return Interval(float(row["mean"]), half)
 
 
 def times_as_much(student: pd.Series, teacher: pd.Series) -> Interval:

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Interval, Z, share_of
+from kdanalysis.analyzers.evidence import Interval, share_of, wide
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.lost import NOTHING
-from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, listed, named, percent
+from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, listed, named
 from kdanalysis.core.sparse_tail import tail_bounds
 from kdanalysis.core.truncation.algebra import CONVENTIONS
-from kdanalysis.core.wording import counted
+from kdanalysis.core.wording import counted, percent
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import BLACK, BLUE, DASHES
 from kdanalysis.draw.look import PAGE, Figure, new_panels, side_legend
@@ -98,14 +98,14 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     worst = [named(name) for name, count in against.items() if count == most]
     opposed = (
         f"{listed(worst)} {'opposes' if len(worst) == 1 else 'oppose'} full KD in {most:,} of "
-        f"{counted(n, 'row')} ({share_of(most / n, n)})"
+        f"{counted(n, 'row')}, {share_of(most / n, n)}"
         if most
         else f"no convention opposes full KD in {'the one row' if n == 1 else f'any of {n:,} rows'}"
     )
     clamped = round(float(end.clamped) * n)
     gone = (
-        f"the loss of {named('none')} is below 0 in {clamped:,} "
-        f"({share_of(clamped / n, n)}), which a clamp at 0 would silence"
+        f"the loss of {named('none')} is below 0 in {clamped:,}, {share_of(clamped / n, n)}, which "
+        f"a clamp at 0 would silence"
     )
     number = "; ".join(
         f"T = {row.temperature:g}: tail {percent(row.mass)}, known to be "
@@ -115,9 +115,9 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     where = f"At T = {end.temperature:g} and K = {last}"
     if len(rows) == 1:
         return Reading(f"{where} {opposed}; {gone}.", number)
-    apart, error = (Z * float(end.get(name, np.nan)) for name in ("apart_se", "mass_se"))
+    apart, error = (wide(n) * float(end.get(name, np.nan)) for name in ("apart_se", "mass_se"))
     tells = Interval(float(WIDE * end.least - end.most), apart)
-    mass = Interval(float(end.mass), error).percent()
+    mass = Interval(float(end.mass), error).share()
     return Reading(
         f"That a cache of T = {first.temperature:g} tells the tail at T = {end.temperature:g} "
         f"{tells.claim}: of K = {last} it bounds the mean mass outside between "

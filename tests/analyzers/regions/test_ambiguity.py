@@ -122,13 +122,13 @@ def test_the_sentence_follows_the_table():
     told = ambiguity_reading(drawable(), [f"class{i}" for i in range(20)]).sentence
     assert told.startswith("At scale 4, 45 % of the cells name another class than the whole image")
     assert "1.80 nats of at most 2.77" in told
-    assert "are more ambiguous is not seen: 60 % of their cells differ, 40 % where it is r" in told
+    assert "are more ambiguous is not seen: 60.0 % of their cells differ, 40.0 % where" in told
     assert told.endswith("by class: not seen (chi-square 0, by chance below 30.1 in 95 of 100).")
     frame = drawable()
     frame.loc[frame.part == "teacher", "n"] *= 10
     frame.loc[(frame["class"] == 7).fillna(False), ["n", "differing"]] = 40, 1.0
     told = ambiguity_reading(frame).sentence
-    assert "are more ambiguous is seen: 60 % of their cells differ" in told
+    assert "are more ambiguous is seen: 60.0 % of their cells differ" in told
     assert "differs by class: seen (from 40 % of class 0 to 100 % of class 7;" in told
 
 

@@ -120,13 +120,13 @@ def test_training_is_drawn_by_side():
 def test_words_follow_the_numbers():
     assert ladder_reading(TABLE).sentence == (
         "That every stone is nearer to the teacher than the next side is seen: the divergence "
-        "changes by +0.100 ± 0.039 from stone 1 to stone 2, +0.100 ± 0.059 from stone 2 to the "
+        "changes by +0.100 ± 0.045 from stone 1 to stone 2, +0.100 ± 0.068 from stone 2 to the "
         "student (nats at T = 2); that stone 1, the most accurate stone, is right more often than "
-        "the student is not seen: 70 % against 50 %, +20.0 ± 42.2 points."
+        "the student is not seen: 70.0 % against 50.0 %, +20.0 ± 42.2 points."
     )
     assert ladder_reading(TABLE).number.endswith("student 50.0 % right, 0.3 nats from the teacher")
     many = ladder_reading(TABLE.assign(n=1000, labelled=1000)).sentence
-    assert "right more often than the student is seen: 70 % against 50 %, +20.0 ± 4.2" in many
+    assert "right more often than the student is seen: 70.0 % against 50.0 %, +20.0 ± 4.2" in many
     both = pd.concat([TABLE.assign(epoch=1, accuracy=0.1), TABLE.assign(epoch=2)])
     assert ladder_reading(both).sentence == ladder_reading(TABLE).sentence
 
@@ -134,10 +134,10 @@ def test_words_follow_the_numbers():
 @pytest.mark.parametrize(
     ("away", "claim"),
     [
-        ([0, 0.5, 0.2, 0.3], "is seen not to hold: the divergence changes by -0.300 ± 0.039"),
-        ([0, 0.199, 0.2, 0.3], "is not seen: the divergence changes by +0.001 ± 0.039"),
+        ([0, 0.5, 0.2, 0.3], "is seen not to hold: the divergence changes by -0.300 ± 0.045"),
+        ([0, 0.199, 0.2, 0.3], "is not seen: the divergence changes by +0.001 ± 0.045"),
         ([0, 0.5, 0.2, 0.3], "; nearer than the student are 1 of 2 (stone 2);"),
-        ([0, 0.26, 0.28, 0.3], "; nearer than the student are 1 of 2 (stone 1);"),  # by two errors
+        ([0, 0.25, 0.28, 0.3], "; nearer than the student are 1 of 2 (stone 1);"),  # by two errors
         ([0, 0.5, 0.4, 0.3], "; nearer than the student are 0 of 2;"),
     ],
 )
@@ -149,7 +149,7 @@ def test_one_stone_is_held_against_the_student():
     one = TABLE[TABLE.side != "stone_2"]
     assert ladder_reading(one).sentence.startswith(
         "That the one stone, stone 1, is nearer to the teacher than the student is seen: by "
-        "0.200 ± 0.039 nats at T = 2; "
+        "0.200 ± 0.045 nats at T = 2; "
     )
     same = one.assign(divergence_teacher=[0, 0.3, 0.3])
     assert "nearer to the teacher than the student is not seen" in ladder_reading(same).sentence
@@ -158,7 +158,7 @@ def test_one_stone_is_held_against_the_student():
 def test_a_ladder_of_an_earlier_training_tests_nothing():
     told = ladder_reading(TABLE.drop(columns=["step_se", "nearer_se", "labelled"])).sentence
     assert "cannot be tested here: the divergence changes by +0.1 (interval unknown) from" in told
-    assert "not seen: 70 % against 50 %, +20.0 ± 42.2 points." in told
+    assert "not seen: 70.0 % against 50.0 %, +20.0 ± 42.2 points." in told
 
 
 def cells(ax) -> dict[tuple[float, float], str]:

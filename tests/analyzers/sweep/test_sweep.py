@@ -233,7 +233,7 @@ def test_the_temperature_that_calibrates_is_marked():
 def test_the_sentence_follows_the_table():
     claim = sweep_reading(example(12)).sentence
     assert claim.startswith("At T = 4 the smaller of the weighted shares of low_top and low_other")
-    assert "is largest at k = 6 (50.0 ± 3.3 %); at every other k it is seen to be smaller" in claim
+    assert "at k = 6, 50.0 % (46.7 % to 53.3 %); at every other k it is seen to be smaller" in claim
     assert "That T² keeps the gradient's scale is seen: from T = 1 to 4" in claim
     assert "factor of 1.1 (95 % 1.03 to 1.18), without T² by 0.0688" in claim
     fewer = sweep_reading(example(12).assign(n=100)).sentence
@@ -247,6 +247,9 @@ def test_the_sentence_follows_the_table():
     ends = example(12)
     ends.loc[ends.k == 6, "norm_low_top"] = 0.0  # as if by construction: it is passed over
     assert "largest at k = 6" not in sweep_reading(ends).sentence
+    for kept, told in ((ends.k == 6, "at no k"), (ends.k.isin((5, 6)), "at k = 5 alone")):
+        few = sweep_reading(ends[kept]).sentence
+        assert few.startswith(f"Both relation terms have a gradient {told}: how k changes them")
     assert "scale is seen not to hold: from" in sweep_reading(example(growth=10.0)).sentence
     assert "T²" not in sweep_reading(example(temperatures=(4.0,))).sentence
 

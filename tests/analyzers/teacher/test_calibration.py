@@ -11,6 +11,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
+from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED, wide
 from kdanalysis.analyzers.teacher.calibration import (
     LADDER,
     Calibration,
@@ -359,6 +360,20 @@ def test_intervals_of_the_error_and_of_the_gap_are_those_of_the_bootstrap(table)
     assert error.value == pytest.approx(rows.ece.iloc[0])
     assert gap.half == pytest.approx(1.96 * off[draw].mean(1).std(), rel=0.06)
     assert error.half == pytest.approx(1.96 * (sign[place] * off)[draw].mean(1).std(), rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("n", "verdict"), [(2, UNTESTED), (9, UNTESTED), (10, UNSEEN), (400, SEEN)]
+)
+def test_of_a_network_that_is_always_right_few_samples_show_no_doubt(n, verdict):
+    row = {"confidence": 0.9, "accuracy": 1.0, "count": n, "n": n}
+    error, gap = bin_intervals(pd.DataFrame([row]))
+    assert (error.value, gap.value) == pytest.approx((0.1, -0.1))
+    assert gap.negated.verdict == error.verdict == verdict
+    if n >= 10:
+        gaps = np.r_[np.full(n, -0.1), -0.1, 0.9]  # and one that is right, one that is wrong
+        half = wide(n) * gaps.std(ddof=1) / np.sqrt(n + 2) + abs(gaps.mean() + 0.1)
+        assert (gap.half, error.half) == pytest.approx((half, half))
 
 
 def test_sentence_follows_the_table():

@@ -28,7 +28,7 @@ def test_tiles_show_the_lowest_temperature_and_note_the_highest():
         "0.25 nats",
         "mean over samples; T\xa0=\xa01; 1.50\xa0at\xa0T\xa0=\xa04",
     ]
-    assert tiles["Confidently wrong"][0] == "1.50 %"
+    assert tiles["Confidently wrong"][0] == "1.5 %"
     assert tiles["Confidently wrong"][1].endswith("; T\xa0=\xa01")
 
 

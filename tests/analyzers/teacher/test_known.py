@@ -131,6 +131,8 @@ def test_readings_and_picture_say_what_the_tables_hold():
         f"{values[2.0, 'tail']:.2g} of the mass is outside the 6 known tokens of a row at T = 2"
     )
     assert outside in said.sentence
+    found.loc[found.quantity == "tokens", "value"] = 1.0
+    assert "is outside the 1 known token of a row at T = 2" in known_reading(found).sentence
     assert f"tokens of {100 * values[1.0, 'label_known']:.1f} % of the rows" in said.sentence
     assert f"T = 1: tail {values[1.0, 'tail']:.2g}" in said.number
     enough = table[(table.temperature == 1) & (table["mean"] >= 0.9)].k

@@ -92,7 +92,7 @@ def test_the_sentence_says_whether_classes_differ_by_more_than_chance():
     assert "differs by class: seen (from 10 % of a to 50 % of b; chi-square" in sentence
     unnamed = modality_reading(example([0.1, 0.5, 0.3])).sentence
     assert "(from 10 % of class 0 to 50 % of class 1; chi-square" in unnamed
-    assert number.startswith("30.0 ± 5.4 % of samples with two peaks or more")
+    assert number.startswith("30.0 % (25.1 % to 35.4 %) of samples with two peaks or more")
     assert number.endswith("GDKD-auto would choose k = 4.2 at T = 4, cap 9")
     wide = example([0.3, 0.3]).assign(modes_q25=8.956, modes_median=19.157, modes_q75=29.7612)
     assert "weigh as much as 8.96 to 29.8 equal classes." in modality_reading(wide).sentence

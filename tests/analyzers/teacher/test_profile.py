@@ -157,7 +157,7 @@ def test_long_names_above_panels_leave_each_other_room(classes):
 
 def test_sentence_follows_the_table():
     assert profile_reading(example(10)).sentence.startswith(
-        "That most classes have a rival is seen: 10 of 10 classes (95 % interval from 67 %)"
+        "That most classes have a rival is seen: 10 of 10 classes (95 % interval from 72 %)"
     )
     assert profile_reading(example(10)).number.startswith("1 rival above twice an even spread")
     assert (

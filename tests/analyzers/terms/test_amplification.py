@@ -163,7 +163,11 @@ def test_factors_beyond_the_histogram_are_said_to_be():
         loss="gdkd", term="low_other", count=9, share=1.0, n=9, distilled=1.0, non_finite=0
     )
     assert "median above 10³⁶" in amplification_reading(far).number
-    assert "At T = 1 gdkd weighs low_other above 10³⁶ times" in amplification_reading(far).sentence
+    sentence = amplification_reading(far).sentence
+    assert "At T = 1 gdkd weighs low_other above 10³⁶ times" in sentence
+    assert "above 10³⁶ times in 1 of 100 (9 samples alone)" in sentence
+    assert "(" not in amplification_reading(far.assign(n=100)).sentence
+    assert "above above" not in sentence + amplification_reading(far).number
 
 
 def test_an_unknown_loss_is_refused_with_what_there_is():

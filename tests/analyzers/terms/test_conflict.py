@@ -187,10 +187,10 @@ def test_sentence_looks_at_the_pairs_with_ce():
     frame.loc[(frame.term_a == "high"), "conflict"] = 1.0  # not a pair of ce
     sentence, number = conflict_reading(frame)
     assert "more frequent where the teacher is wrong: seen" in sentence
-    assert "60 % there, 10 % where it is right, +50.0 ±" in sentence
-    assert number.startswith("ce and the other terms: 10 % of pairs")
+    assert "60.0 % there, 10.0 % where it is right, +50.0 ±" in sentence
+    assert number.startswith("ce and the other terms: 10.0 % of pairs")
     sentence, _ = conflict_reading(example(0.5, 0.4))
-    assert "where the teacher is wrong: not seen (40 % there, 50 %" in sentence
+    assert "where the teacher is wrong: not seen (40.0 % there, 50.0 %" in sentence
 
 
 def test_sentence_says_when_there_is_nothing_to_compare():
@@ -205,7 +205,7 @@ def test_pairs_that_cannot_conflict_enter_no_rate():
     frame = example(0.1, 0.6, terms)
     fixed = (frame.term_b == "kd") | (frame.term_b == "low_other") & (frame.term_a == "low_top")
     frame.loc[fixed, "conflict"] = 0.0
-    assert "60 % there, 10 % where it is right" in conflict_reading(frame).sentence
+    assert "60.0 % there, 10.0 % where it is right" in conflict_reading(frame).sentence
 
 
 def test_a_training_shows_the_terms_that_it_trained():

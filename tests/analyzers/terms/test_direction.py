@@ -303,14 +303,12 @@ def test_a_loss_has_its_colour_over_training_too():
 def test_the_sentence_sorts_the_losses_by_the_threshold():
     claim = direction_reading(example()).sentence
     scaled, rest = claim.split("By the mean over samples the direction of kd")
-    assert scaled.startswith("Only the step differs from kd: more (cosine 0.990 ± 0.010, over")
-    assert "8.0000 ± 0.0098 x as far" in scaled
+    assert scaled.startswith("Only the step differs from kd: more (cosine 0.990 ± 0.011, over")
+    assert "8.000 ± 0.011 x as far" in scaled
     assert "cosines of at least 0.95" in scaled
     uneven, turned = rest.split("Not only the step, the direction differs from kd: ")
-    assert "uneven (cosine 0.970 ± 0.010, over the batch 0.900 ± 0.010; 0.5000 ±" in uneven
-    told = (
-        "turned (cosine -0.300 ± 0.010, over the batch -0.250 ± 0.010; 1.0000 ± 0.0098 x as far)."
-    )
+    assert "uneven (cosine 0.970 ± 0.011, over the batch 0.900 ± 0.011; 0.500 ±" in uneven
+    told = "turned (cosine -0.300 ± 0.011, over the batch -0.250 ± 0.011; 1.000 ± 0.011 x as far)."
     assert turned == told
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import t as student_t
 
 from kdanalysis.analyzers.terms.magnitude import (
     TermMagnitude,
@@ -176,7 +177,7 @@ def test_sentence_and_number_follow_the_table():
     sentence, number = magnitude_reading(example())
     assert sentence == (
         "Is the non-top term the longest of its loss, with every weight 1? low_other in kd: "
-        "the opposite is seen (0.06 against high 1.8, -1.74 ± 0.31)."
+        "the opposite is seen (0.06 against high 1.8, -1.74 ± 0.32)."
     )
     assert number == "kd: low_other 0.06; gdkd: low_other 3"
     assert "low_other in kd: seen (3.6 against high 1.8" in magnitude_reading(example(0.6)).sentence
@@ -191,7 +192,10 @@ def test_the_interval_is_that_of_two_independent_means():
         within = 3 * 19 * 0.1**2
         variance = (within + ((samples - samples.mean()) ** 2).sum()) / 59
         spread.append(variance / 60)
-    assert f"± {1.96 * np.sqrt(sum(spread)):.2g})" in magnitude_reading(example()).sentence
+    assert (
+        f"± {student_t.ppf(0.975, 59) * np.sqrt(sum(spread)):.2g})"
+        in magnitude_reading(example()).sentence
+    )
 
 
 def test_sentence_says_as_weighted_where_no_loss_has_unit_weights():

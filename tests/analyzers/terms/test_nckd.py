@@ -173,8 +173,8 @@ def test_sentence_follows_the_table():
         "That the surer half of the samples holds more of nckd is seen: the samples "
     )
     upper = (1 + 0.5 * np.arange(6, 11)).sum() / (1 + 0.5 * np.arange(1, 11)).sum()
-    assert f"a probability above 0.50 hold {100 * upper:.1f} ± " in sentence
-    assert number.startswith(f"surer half: {100 * upper:.1f} ± ")
+    assert f"a probability above 0.50 hold {100 * upper:.1f} % (" in sentence
+    assert number.startswith(f"surer half: {100 * upper:.1f} % (")
     assert "is not seen" in nckd_reading(example(0.0)).sentence
     mixed = example(0.5)
     mixed["norm"] = 1.0
@@ -183,6 +183,14 @@ def test_sentence_follows_the_table():
     unsure = example(0.5)
     unsure.loc[(unsure.part == "half") & (unsure.place == 2), "lowest"] = 0.99983
     assert "a probability above 0.99983 hold" in nckd_reading(unsure).sentence
+
+
+@pytest.mark.parametrize("n", [(0, 1), (1, 1), (1, 2)])
+def test_of_a_half_of_one_sample_nothing_is_seen(n):
+    frame = example(0.5)
+    frame.loc[frame.part == "half", "n"] = n
+    frame.loc[frame.n == 1, frame.columns[frame.columns.str.endswith("_std")]] = np.nan
+    assert "cannot be tested here" in nckd_reading(frame).sentence
 
 
 def test_the_interval_of_the_surer_half_is_that_of_a_bootstrap():

@@ -171,6 +171,8 @@ def test_share_sentence_follows_the_table():
     )
     assert number == "kd: low_other 10.0 %; gdkd: low_other 60.0 %; dkd: nckd 100.0 %"
     assert "60.0 % in gdkd (-10.0 ± 2.8 points)" in share_reading(shares(0.7)).sentence
+    none = shares().assign(share=0.0)
+    assert share_reading(none).sentence == "low_other has no gradient in kd, gdkd."
     assert "cannot be compared" in share_reading(shares().query("loss == 'kd'")).sentence
 
 
@@ -223,13 +225,13 @@ def test_a_decile_without_samples_is_left_out():
 
 def test_confidence_sentence_follows_the_table():
     sentence, number = confidence_reading(by_confidence())
-    assert "most confident tenth: seen in kd 30 % to 1 % (-29.0 ± 7.8 points), gdkd" in sentence
-    assert "gdkd 70 % to 50 % (-20.0 ± 7.8 points)." in sentence
+    assert "most confident tenth: seen in kd 30.0 % to 1.0 % (-29.0 ± 8.0 points), gdkd" in sentence
+    assert "gdkd 70.0 % to 50.0 % (-20.0 ± 8.0 points)." in sentence
     assert number == "kd: 30 % to 1 %; gdkd: 70 % to 50 %"
     sentence, _ = confidence_reading(by_confidence(gdkd_last=0.65))
-    assert "; not seen in gdkd 70 % to 65 % (-5.0 ± 7.8 points)." in sentence
+    assert "; not seen in gdkd 70.0 % to 65.0 % (-5.0 ± 8.0 points)." in sentence
     sentence, _ = confidence_reading(by_confidence(gdkd_last=0.9))
-    assert "; the opposite is seen in gdkd 70 % to 90 % (+20.0 ± 7.8 points)." in sentence
+    assert "; the opposite is seen in gdkd 70.0 % to 90.0 % (+20.0 ± 8.0 points)." in sentence
 
 
 def test_a_table_without_relations_is_refused():

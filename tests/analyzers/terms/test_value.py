@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import entropy
+from scipy.stats import t as student_t
 from torch.nn.functional import cross_entropy, kl_div
 
 from kdanalysis.analyzers.setting import Setting
@@ -83,7 +84,7 @@ def example(last: float) -> pd.DataFrame:
 
 
 def test_the_sentence_says_whether_values_fall():
-    half = 1.96 * np.sqrt(2 * 0.5**2 / 100)
+    half = student_t.ppf(0.975, 99) * np.sqrt(2 * 0.5**2 / 100)
     text = value_reading(example(1.0)).sentence
     assert text == (f"A fall of the value from step 0 to 9: ce: seen (2 to 1, -1.00 ± {half:.2f}).")
     assert "ce: not seen (2 to 1.95" in value_reading(example(1.95)).sentence

@@ -113,8 +113,8 @@ def example(crossing: float = 90.0) -> pd.DataFrame:
         (90.0, 'than "bucket" from 180 tokens on (95 % interval 90 to never): of one token sam'),
         (
             90.0,
-            'sampling is 100 % of it off and "bucket" 10.0 %, of the mean over 1,000 3.2 % and '
-            "0.3 %.",
+            'sampling is 100.0 % of it off and "bucket" 10.0 %, of the mean over 1,000 3.2 % and '
+            "0.32 %.",
         ),
         (900.0, '"bucket" nowhere up to 1,000 tokens (95 % interval 900 to never): of'),
         (3e3, "(95 % interval 3,000 to never: a guess, of more than the 1,000 looked at)"),

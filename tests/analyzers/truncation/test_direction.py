@@ -230,8 +230,12 @@ def tails(median: float = 0.2, q90: float = 0.4, student: float = 2.0) -> pd.Dat
         (tails(student=1.02), "more outside than its teacher is not seen: 1.02 (95 % 0.981 to"),
         (tails(student=0.0), "The student has 0.0 % outside K = 32, its teacher 0.2 %; there its"),
         (tails(0.0, 0.0), "The student has 0.0 % outside K = 32, its teacher 0.0 %; there its own"),
+        (tails().assign(n=3), "were unrelated). One row of ten is the last of 3 rows here."),
         (tails().drop(columns="std"), "than its teacher cannot be tested here: 2 times"),
-        (tails(), "agrees in 0.200 ± 0.006 % of its classes (40.0 % if they were unrelated)."),
+        (
+            tails(),
+            "agrees in 0.20 % (0.19 % to 0.21 %) of its classes (40.0 % if they were unrelated).",
+        ),
     ],
 )
 def test_the_sentence_about_the_tail_follows_the_table(frame, words):

@@ -102,8 +102,10 @@ def test_the_sentence_leaves_full_kd_out():
     sentence = losses_reading(example()).sentence
     assert sentence.startswith("That near points most nearly where full KD does is seen, with a")
     assert "median cosine of 0.900 ± 0.011 (next far, 0.500 ± 0.011) over 300 rows" in sentence
-    assert "far differs most in length, 3.000 ± 0.011 times full KD's" in sentence
-    assert "far opposes it most often, in 20.0 ± 4.9 % of the rows" in sentence
+    length = "that far differs most in length is seen: 3.000 ± 0.011 times full KD's (next near, "
+    assert length + "1.100 ± 0.011)" in sentence
+    often = "that far opposes it most often is seen: in 20.0 % (15.9 % to 24.9 %) of the rows"
+    assert f"{often} (next near)." in sentence
     assert losses_reading(example().assign(opposed=0.0)).sentence.endswith(
         "none of them opposes it."
     )
@@ -112,8 +114,21 @@ def test_the_sentence_leaves_full_kd_out():
     assert "That near points most nearly where full KD does is not seen" in close
     one = losses_reading(example()[lambda t: t.loss != "far"]).sentence
     assert one.startswith("near points where full KD does with a median cosine of 0.900 ± 0.011")
+    assert one.endswith(
+        "its length is 1.100 ± 0.011 times full KD's; it opposes it in 1.0 % (0.3 % to 2.9 %) of "
+        "the rows."
+    )
     alone = example()[lambda t: t.loss == "kd"]
     assert losses_reading(alone).sentence == "These losses are full KD itself."
+
+
+def test_what_is_within_noise_is_not_said_to_be_most():
+    close = example()
+    close.loc[(close.loss == "far") & (close.quantity == "ratio"), "median"] = 0.895
+    close.loc[close.loss == "near", "opposed"] = 0.19
+    sentence = losses_reading(close).sentence
+    assert "that far differs most in length is not seen: 0.895 ± 0.011" in sentence
+    assert "that far opposes it most often is not seen: in 20.0 %" in sentence
 
 
 def test_lines_are_the_medians_and_a_loss_without_k_is_level():

@@ -7,16 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
-from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.truncation.lost import (
     LostGradient,
     least_k,
     lost_by_k,
     lost_over_k,
     lost_reading,
-    percent_lost,
 )
-from kdanalysis.analyzers.truncation.part import percent, share_of
+from kdanalysis.analyzers.truncation.part import share_of
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from tests.analyzers.readback import lines, smallest_font
 from tests.analyzers.truncation.rows import KS, N, fed, pair, plain
@@ -118,7 +116,8 @@ def test_the_sentence_names_convention_and_k():
         "2.5 % (2.3 % to 2.8 %) in L2 (500 rows)"
     )
     assert "That L2 flatters the tail is seen." in reading.sentence
-    assert 'That the others lose more in L1 is seen: "renormalise" 30 %, "none" 30 %' in reading[0]
+    worse = 'the others lose more in L1 is seen: "renormalise" 30.0 %, "none" 30.0 %'
+    assert worse in reading.sentence
     assert reading.number.endswith(
         '"renormalise", "none" and "teacher" more than 32 / more than 32; '
         '"bucket" 32 / more than 32'
@@ -184,19 +183,3 @@ def test_the_bucket_of_all_stored_tokens_has_no_mark(unknown):
     drawn = [lines(ax)["bucket"][1][-1] for ax in lost_over_k(frame).axes]
     gaps = [value != value for value in drawn]
     assert gaps == [True, True, unknown > 0]  # a value of 0 has a place, where it is no definition
-
-
-def test_a_share_of_nothing_has_no_sign():
-    assert (percent(-0.0), Interval(-1e-9, 0.0).percent()) == ("0.0 %", "0.0 ± 0.0 %")
-
-
-def test_a_small_share_has_two_digits_and_a_large_one_its_decimals():
-    shares = {0.0042: "0.42 %", 0.0051: "0.5 %", -1.234e-5: "-0.0012 %", 0.123456: "12.3 %"}
-    assert {share: percent(share) for share in shares} == shares
-    assert (percent(0.00042, 2), percent(0.0042, 2)) == ("0.042 %", "0.42 %")
-
-
-def test_a_cell_of_the_terminal_tells_nothing_from_little():
-    cells = {0.0: "0 %", -1e-9: "0 %", 0.0004: "0.04 %", 0.1234: "12.3 %", -0.5: "-50.0 %"}
-    assert {share: percent_lost(share) for share in cells} == cells
-    assert percent_lost(np.nan) == "NaN"

@@ -83,13 +83,13 @@ def example(most: float = 0.9, opposed: float = 0.2, error: float = 0.01) -> pd.
             example(),
             "That a cache of T = 1 tells the tail at T = 4 is seen not to hold: of K = 64 it",
         ),
-        (example(), "between 50.0 % and 90.0 %, and it is 60.0 ± 2.0 %"),
+        (example(), "between 50.0 % and 90.0 %, and it is 60.0 % (58.0 % to 62.0 %)"),
         (example(0.55), "That a cache of T = 1 tells the tail at T = 4 is seen"),
         (example(0.55, error=0.03), "That a cache of T = 1 tells the tail at T = 4 is not seen"),
         (example(0.55, error=np.nan), "tells the tail at T = 4 cannot be tested here"),
         (
             example(),
-            'At T = 4 and K = 64 "none" opposes full KD in 40 of 200 rows (20.0 ± 6.1',
+            'At T = 4 and K = 64 "none" opposes full KD in 40 of 200 rows, 20.0 % (15.0',
         ),
         (
             example().assign(opposed_teacher=[0.0, 0.0, 0.2, 0.2]),
@@ -97,7 +97,7 @@ def example(most: float = 0.9, opposed: float = 0.2, error: float = 0.01) -> pd.
         ),
         (example(opposed=0.0), "no convention opposes full KD in any of 200 rows"),
         (example(opposed=0.0).assign(n=1), "no convention opposes full KD in the one row"),
-        (example(), "is below 0 in 10 (5.0 ± 4.1 %), which a clamp at 0 would silence"),
+        (example(), "is below 0 in 10, 5.0 % (2.7 % to 9.0 %), which a clamp at 0 would silence"),
     ],
 )
 def test_the_sentence_follows_the_table(table, words):
