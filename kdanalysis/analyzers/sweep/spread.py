@@ -92,8 +92,8 @@ class SweepSpread(EveryK):
         # rounding takes a cosine of 1 beyond it
         for bins, scaled in ((LOG_BINS, norms.log10()), (BINS, parts.clamp(-1, 1))):
             last = first + len(scaled)
-            place = torch.arange(scaled[..., 0].numel(), device=group.device)
-            place = group + groups * place.view(*scaled.shape[:2], 1)
+            place = torch.arange(len(scaled) * len(self.ks), device=group.device)
+            place = group + groups * place.view(len(scaled), -1, 1)
             bins.add(self.counts[row, first:last], scaled, place)
             first = last
         members = functional.one_hot(group, groups).to(values)

@@ -17,6 +17,7 @@ from kdanalysis.core.bins import Bins
 from kdanalysis.core.largest import ranked
 from kdanalysis.core.octaves import exponentials
 from kdanalysis.core.vocabulary import VOCABULARY
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.axes import LOGARITHMIC, k_axis
 from kdanalysis.draw.colours import GREY, ladder_colours
 from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend
@@ -25,7 +26,7 @@ from kdanalysis.draw.tables import require, state_left_out
 
 BINS = Bins(0.0, 1.0, 500)  # quantiles of a mass are good to 0.002
 EACH, A_DECADE = 100, 24  # of a vocabulary every k up to here, then so many
-STEP = 100 * (10 ** (1 / A_DECADE) - 1)  # from one of those to the next, in percent
+STEP = 10 ** (1 / A_DECADE) - 1  # from one of those to the next
 MOST = 0.95  # of the mass
 ENTRIES = 2**20  # of a chunk: of a vocabulary some rows
 
@@ -188,7 +189,7 @@ def mass_by_k(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     k_axis(ax, first.k.tolist())
     if classes > LOGARITHMIC:
         ax.set_xlim(0.95, classes * 1.05)
-    grid = "" if len(first) == classes else f"\n(above {EACH} one k in {STEP:.0f} % is read)"
+    grid = "" if len(first) == classes else f"\n(above {EACH} one k in {percent(STEP, 0)} is read)"
     ax.set_xlabel(
         "k, the number of most probable classes\n"
         "(line: mean; band: middle half of the samples;\ndashed: uniform; dotted: 95 %)"
