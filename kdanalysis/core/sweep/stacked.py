@@ -114,7 +114,9 @@ def _both_groups(
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
     """Sums over the first k classes and over all others, each added up from its own end."""
     starts = np.array([0, *ks])
-    if values.device.type == "cpu":
+    if len(starts) == values.shape[1]:
+        between = values
+    elif values.device.type == "cpu":
         between = torch.from_numpy(np.add.reduceat(values.numpy(), starts, -1))
     else:
         part = np.searchsorted(starts, np.arange(values.shape[1]), "right") - 1
