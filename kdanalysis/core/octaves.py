@@ -16,8 +16,9 @@ def exponentials(
 ) -> Iterator[tuple[int, Float[Tensor, "*n"]]]:
     """Yield the place of every temperature, in any order, with exp(x / T) for x <= 0.
 
-    exp(x / (T/2)) is the square of exp(x / T): 25 temperatures in quarter octaves take 4
-    exponentials a number. All are yielded in one array, which the next one fills anew.
+    The temperatures are all different. exp(x / (T/2)) is the square of exp(x / T): 25 temperatures
+    in quarter octaves take 4 exponentials a number. All are yielded in one array, which the next
+    one fills anew.
     """
     families: dict[float, dict[int, int]] = defaultdict(dict)
     for place, temperature in enumerate(temperatures):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kdanalysis.core.octaves import exponentials
+from kdanalysis.core.octaves import exponentials, log_sums
 
 LADDERS = {
     "octaves": (1.0, 2.0, 4.0, 8.0),
@@ -23,3 +23,11 @@ def test_every_temperature_has_its_exponentials_once(ladder):
     for place, temperature in enumerate(ladder):
         expected = (below / temperature).exp()
         torch.testing.assert_close(found[place], expected, rtol=3e-13, atol=1e-300)
+
+
+def test_sums_are_logsumexp_of_every_temperature_and_of_nothing_minus_infinity():
+    logits = 40 * torch.randn(20, 30, dtype=torch.float64)
+    logits[0], logits[1, :29] = -torch.inf, -torch.inf
+    ladder = LADDERS["in any order"]
+    expected = torch.stack([(logits / t).logsumexp(-1) for t in ladder])
+    torch.testing.assert_close(log_sums(logits, ladder), expected, rtol=1e-12, atol=1e-12)

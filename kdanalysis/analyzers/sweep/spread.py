@@ -89,7 +89,7 @@ class SweepSpread(EveryK):
         names, groups, first = (*PLAIN, *DEFINED), len(self.edges) + 1, 0
         values = each[[names.index(name) for name in (*NORMS, *PARTS)]]
         norms, parts = values.split([len(NORMS), len(PARTS)])
-        # rounding takes a cosine of 1 beyond it
+        # a cosine of 1 may be a rounding above 1, where no bin of its own is
         for bins, scaled in ((LOG_BINS, norms.log10()), (BINS, parts.clamp(-1, 1))):
             last = first + len(scaled)
             place = torch.arange(len(scaled) * len(self.ks), device=group.device)

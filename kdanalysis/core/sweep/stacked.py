@@ -11,7 +11,6 @@ exactly, where a mean of the samples' own norms or cosines would need every samp
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -113,15 +112,11 @@ def _both_groups(
     values: Float[Tensor, "n c"], ks: Sequence[int]
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n k"]]:
     """Sums over the first k classes and over all others, each added up from its own end."""
-    starts = np.array([0, *ks])
-    if len(starts) == values.shape[1]:
-        between = values
-    elif values.device.type == "cpu":
-        between = torch.from_numpy(np.add.reduceat(values.numpy(), starts, -1))
-    else:
-        part = np.searchsorted(starts, np.arange(values.shape[1]), "right") - 1
-        part = torch.from_numpy(part).to(values.device)
-        between = values.new_zeros(len(values), len(starts)).index_add(1, part, values)
+    between, classes = values, values.shape[1]
+    if len(ks) < classes - 1:
+        part = torch.bucketize(torch.arange(classes), torch.tensor(ks), right=True)
+        between = values.new_zeros(len(values), len(ks) + 1)
+        between.index_add_(1, part.to(values.device), values)
     return between.cumsum(-1)[:, :-1], between.flip(-1).cumsum(-1).flip(-1)[:, 1:]
 
 

@@ -1,6 +1,7 @@
 """Gradients of all samples laid end to end, against autograd on the losses themselves."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -71,6 +72,12 @@ def test_every_product_is_that_of_the_gradients(k, temperature, steep):
         kind, rest = name.split("_", 1)
         a, b = (rest, rest) if kind == "square" else split(rest)
         assert value == pytest.approx(float(g[a] @ g[b]) / N, rel=1e-8, abs=1e-12), name
+
+
+def test_a_few_k_have_the_products_that_they_have_among_all():
+    every, few = filled(*sides()).gram(), filled(*sides(), ks=(1, 2, 5)).gram()
+    every = every[every.k.isin((1, 2, 5))].reset_index(drop=True)
+    pd.testing.assert_frame_equal(few, every, rtol=1e-12)
 
 
 def split(names: str) -> tuple[str, str]:
