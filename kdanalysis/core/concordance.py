@@ -34,7 +34,7 @@ def associated_rows(
 def _associate(a, b, order_a, order_b, among, found, defined):
     """Fill in the measures of every row under every choice, and whether it has them."""
     classes = a.shape[1]
-    of_a, of_b, ranks_a, ranks_b, listed, tree = np.empty((6, classes + 1), np.int64)
+    of_a, of_b, ranks_a, ranks_b, tree, same = np.empty((6, classes + 1), np.int64)
     for choice in range(len(among)):
         for i in range(len(a)):
             m = _choose(order_a[i], among[choice, i], of_a)
@@ -42,8 +42,8 @@ def _associate(a, b, order_a, order_b, among, found, defined):
             pairs, centre = m * (m - 1) // 2, m - 1  # the mean of doubled ranks
             untied_a = pairs - _rank(a[i], of_a[:m], ranks_a)
             untied_b = pairs - _rank(b[i], of_b[:m], ranks_b)
-            both = _follow(of_a[:m], ranks_a, ranks_b, listed)
-            discordant = _inversions(listed[:m], tree[: m + 1])
+            scratch = tree[: m + 1], same[: m + 1]
+            discordant, both = _pairs(of_a[:m], ranks_a, ranks_b, *scratch)
             concordant = untied_a + untied_b - pairs + both - discordant
             product, square_a, square_b = 0.0, 0.0, 0.0
             for j in of_a[:m]:
@@ -98,45 +98,47 @@ def _end_of_run(x, order, first):
 
 @no_type_check
 @exact
-def _follow(order, ranks_a, ranks_b, found):
-    """Fill in the other side's ranks in one's order, ascending among ties; pairs tied in both."""
-    tied, first = 0, 0
-    for j in range(len(order)):
-        found[j] = ranks_b[order[j]]
+def _pairs(order, ranks_a, ranks_b, tree, same):
+    """Return how many pairs the sides order the opposite way, and how many tie in both.
+
+    Every entry is held against those before it, of which none ties with it.
+
+    Args:
+        order: the entries in one side's order.
+        ranks_a: that side's.
+        ranks_b: the other's.
+        tree: scratch, one longer than the order: at every place the count of ranks over as many
+            places up to it as its lowest bit says (Fenwick).
+        same: scratch, likewise: entries of the same rank among those that tie.
+    """
+    tree[:], same[:] = 0, 0
+    discordant, tied, first = 0, 0, 0
     while first < len(order):
         end = _end_of_run(ranks_a, order, first)
-        if end - first > 1:
-            found[first:end].sort()
-            same = 0
-            for j in range(first + 1, end):
-                same = same + 1 if found[j] == found[j - 1] else 0
-                tied += same
+        for j in range(first, end):
+            own = _place(ranks_b[order[j]])
+            below, place = 0, own
+            while place > 0:
+                below += tree[place]
+                place &= place - 1
+            discordant += first - below
+            tied += same[own]
+            same[own] += 1
+        for j in range(first, end):
+            place = _place(ranks_b[order[j]])
+            same[place] = 0
+            while place < len(tree):
+                tree[place] += 1
+                place += place & -place
         first = end
-    return tied
+    return discordant, tied
 
 
 @no_type_check
 @exact
-def _inversions(ranks, tree):
-    """Number of pairs whose first entry has the larger doubled rank.
-
-    ``tree`` is scratch, one longer: at every place the count of ranks over as many places up to it
-    as its lowest bit says (Fenwick).
-    """
-    tree[:] = 0
-    count = 0
-    for i in range(len(ranks)):
-        own = (ranks[i] >> 1) + 1  # ties in a row of places have different middles
-        below, place = 0, own
-        while place > 0:
-            below += tree[place]
-            place &= place - 1
-        count += i - below
-        place = own
-        while place < len(tree):
-            tree[place] += 1
-            place += place & -place
-    return count
+def _place(rank):
+    """Place of a doubled rank in the tree: ties, in a row of places, have one in their middle."""
+    return (rank >> 1) + 1
 
 
 @no_type_check
