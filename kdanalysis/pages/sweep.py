@@ -26,7 +26,7 @@ from kdanalysis.studies.opening import BY_NAME, Given, open_source
 from kdanalysis.studies.pairing import doubt
 
 MOST_ROWS = 400  # of the table on the page; the files hold all
-BATCH, WIDE = 16_384, 2**24  # rows that are read together, and entries of them
+BATCH, WIDE = 16_384, 2**22  # rows that are read together, and entries of them
 SHORT = (
     *("temperature", "k", "mass_top", "norm_high", "norm_low_top", "norm_low_other", "norm_kd"),
     *("norm_total", "share_low_other", "kd_share_low_other", "cosine_total_kd"),
