@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kdanalysis
-from kdanalysis.core.wording import numeral, percent, percents
+from kdanalysis.core.wording import MINUS, numeral, percent, percents
 
 PACKAGE = Path(kdanalysis.__file__).parent
 TOUCHING = re.compile(r"\.\d%\}|[\d}]%(?!s)")
@@ -28,7 +28,7 @@ DIGITS = re.compile(r"\{[^{}]*:[+z]*\.\d+[ge]\}")
         (1091.3, 3, "1,090"),
         (999.7, 3, "1,000"),
         (999_999.9, 3, "1 million"),
-        (-3.14159, 3, "-3.14"),
+        (-3.14159, 3, "\u22123.14"),
         (-0.0, 3, "0"),
         (6, 3, "6"),
         (1.5e-6, 2, "0.0000015"),
@@ -43,24 +43,24 @@ def test_a_number_is_written_as_it_is_read(value, digits, said):
 
 
 def test_a_sign_is_written_where_it_is_asked_for():
-    assert [numeral(x, 2, "+") for x in (1500, 0, -0.5)] == ["+1,500", "+0", "-0.5"]
+    assert [numeral(x, 2, "+") for x in (1500, 0, -0.5)] == ["+1,500", "+0", "\u22120.5"]
 
 
 @given(st.floats(-1e6, 1e6).filter(lambda x: abs(x) >= 1e-6 or x == 0), st.integers(1, 6))
 def test_below_a_million_it_is_the_number_with_so_many_digits(value, digits):
     rounded = float(f"{value:.{digits}g}")
     if abs(rounded) < 1e6:
-        assert float(numeral(value, digits).replace(",", "")) == rounded
+        assert float(numeral(value, digits).replace(",", "").replace(MINUS, "-")) == rounded
 
 
 @pytest.mark.parametrize(
     ("share", "said"),
     [
         (0.123456, "12.3 %"),
-        (-0.5, "-50.0 %"),
+        (-0.5, "\u221250.0 %"),
         (0.0051, "0.5 %"),
         (0.0042, "0.42 %"),
-        (-1.234e-5, "-0.0012 %"),
+        (-1.234e-5, "\u22120.0012 %"),
         (0.0, "0.0 %"),
         (-0.0, "0.0 %"),
         (0.9994, "99.9 %"),

@@ -14,7 +14,7 @@ from kdanalysis.analyzers.evidence import (
 )
 from kdanalysis.analyzers.noun import Names, Reading, Tables
 from kdanalysis.analyzers.students.embedding import Embedding
-from kdanalysis.core.wording import numeral, percent
+from kdanalysis.core.wording import numeral, percent, percent_range
 from kdanalysis.draw.colours import FAINT, MARKERS, PALETTE
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, shared_legend
 from kdanalysis.draw.names import class_names, short
@@ -68,10 +68,9 @@ def networks_reading(tables: Tables) -> Reading:
             f"student each, so what another training would give {UNTESTED}."
         )
     kept = sorted(row.kept for row in whole.values())
-    ends = dict.fromkeys(percent(share, 0) for share in (kept[0], kept[-1]))
     told.append(
         f"The picture is one of many: of a drawn sample's {first.k} nearest it keeps "
-        f"{' to '.join(ends)}, and how far its groups lie apart says nothing."
+        f"{percent_range(kept[0], kept[-1])}, and how far its groups lie apart says nothing."
     )
     number = "; ".join(
         f"{name} {written(row.silhouette, '.3f')} and {written(row.fisher, '.3g')}"
@@ -153,8 +152,8 @@ def embeddings(tables: Tables, names: Names = None) -> Figure:
         _draw(ax, points[name], labels)
         whole = rows.iloc[0]
         ax.set_title(
-            f"{short(name, 24)}: {whole.k}-NN {share_of(whole.knn, whole.n)}\n"
-            f"silhouette {whole.silhouette:.2f}, Fisher ratio {numeral(whole.fisher, 2)}",
+            f"{short(name, 24)}: {whole.k}-NN {share_of(whole.knn, whole.n)}\nsilhouette "
+            f"{written(whole.silhouette, '.2f')}, Fisher ratio {numeral(whole.fisher, 2)}",
             loc="left",
             fontsize=fine(),
             parse_math=False,

@@ -24,6 +24,7 @@ from kdanalysis.core.association import MEASURES, associations
 from kdanalysis.core.bins import Bins
 from kdanalysis.core.largest import top
 from kdanalysis.core.partition import Partition, Target, Top1, TopK
+from kdanalysis.core.wording import written
 from kdanalysis.draw.tables import require
 
 BINS = Bins(-1.0, 1.0, 200)  # quartiles are good to 0.01
@@ -127,7 +128,7 @@ def relation_reading(table: pd.DataFrame) -> Reading:
     """
     end, time = at_end(table), time_of(table)
     notions = list(end.index.get_level_values("notion").unique())
-    taus = " / ".join(f"{v:.3f}" for v in end["mean"].xs("kendall", level="measure"))
+    taus = " / ".join(written(v, ".3f") for v in end["mean"].xs("kendall", level="measure"))
     seen = table[table.n > 0]
     when, notion = _named(_last_of(table), seen.iloc[-1]), seen.notion.unique()[-1]
     number = f"{when}, without {' / '.join(notions)}: tau-b {taus}"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.terms.conflict import GradientConflict, over_steps, with_ce
-from kdanalysis.core.wording import counted, percent
+from kdanalysis.core.wording import counted, percent, written
 from kdanalysis.draw.axes import cosine_limits, time_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, new_panels, side_legend, styled
@@ -35,7 +35,7 @@ def cosine_matrix(ax: Axes, rows: pd.DataFrame, apart: bool = True) -> None:
         place = terms.index(row.term_b) - 1, terms.index(row.term_a)
         cells[place] = row.cosine
         if row.n > 0:
-            texts[place] = f"{row.cosine:+z.2f}\n{percent(row.conflict, 0)}"
+            texts[place] = f"{written(row.cosine, '+z.2f')}\n{percent(row.conflict, 0)}"
             if apart and {row.term_a, row.term_b} == {"low_top", "low_other"}:
                 texts[place] = "always 0"
     cosine_map(ax, cells, texts, terms[1:], terms[:-1])
@@ -71,7 +71,10 @@ def conflict_matrix(
     return ax
 
 
-@GradientConflict.picture("Cosines where the teacher is right, and where it is wrong", panels=True)
+@GradientConflict.picture(
+    "Cosines of the terms' gradients where the teacher is right, and where it is wrong",
+    panels=True,
+)
 def conflict_by_teacher(table: pd.DataFrame) -> Figure:
     """Matrices on one colour scale: samples the teacher gets right, and wrong, if there are any.
 

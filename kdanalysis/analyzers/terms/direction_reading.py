@@ -84,10 +84,9 @@ def measured(row: object) -> tuple[Interval, Interval, Interval]:
 
 
 def far_text(factor: Interval) -> str:
-    """Write how many times as far, with half of its interval: ``8.030 ± 0.081 x``."""
-    return (
-        factor.text(".3g", unit=" x") if np.isfinite(factor.half) else f"{numeral(factor.value)} x"
-    )
+    """Write how many times as far, with half of its interval: ``8.030 ± 0.081 times``."""
+    known = np.isfinite(factor.half)
+    return f"{factor.text('.3g') if known else numeral(factor.value)} times"
 
 
 def against_first(table: pd.DataFrame, teacher: str = "all") -> pd.DataFrame:

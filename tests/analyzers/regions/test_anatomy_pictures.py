@@ -183,7 +183,7 @@ def test_the_sentence_names_where_the_definitions_disagree_and_whether_classes_d
     )
     frame = of_classes((0.8, 0.1, 0.6, 0.3, 0.2))
     told = anatomy_reading(frame, names=["cat", "dog", "cow", "ant", "bee"]).sentence
-    assert "differs by class: seen (from 10 % of dog to 80 % of cat; chi-square" in told
+    assert "differs by class: seen (from 10.0 % of dog to 80.0 % of cat; chi-square" in told
     often = of_classes((0.25, 0.15, 0.2, 0.2, 0.2), epochs=8, pairs=3200)
     assert "differs by class: not seen" in anatomy_reading(often).sentence  # 100 images a class
     few = of_classes(SHARES, pairs=36)  # 9 images a class

@@ -230,8 +230,8 @@ def test_cells_hold_both_cosines_on_one_scale():
     assert np.isnan(shown.diagonal()).all()
     assert image.get_clim() == (-1, 1)
     texts = {text.get_position(): text.get_text() for text in cells.texts}
-    assert texts[(0, 3)] == "-0.30\n25 %"
-    assert texts[(3, 0)] == "-0.25"
+    assert texts[(0, 3)] == "\u22120.30\n25 %"
+    assert texts[(3, 0)] == "\u22120.25"
     assert [label.get_text() for label in cells.get_yticklabels()] == list(EXAMPLE_LOSSES)
     assert figure.axes[0].get_title(loc="left") == "10 samples"
 
@@ -308,8 +308,8 @@ def test_the_sentence_sorts_the_losses_by_the_threshold():
     assert "cosines of at least 0.95" in scaled
     uneven, turned = rest.split("Not only the step, the direction differs from kd: ")
     assert "uneven (cosine 0.970 ± 0.011, over the batch 0.900 ± 0.011; 0.500 ±" in uneven
-    told = "turned (cosine -0.300 ± 0.011, over the batch -0.250 ± 0.011; 1.000 ± 0.011 x as far)."
-    assert turned == told
+    cosines = "cosine \u22120.300 ± 0.011, over the batch \u22120.250 ± 0.011"
+    assert turned == f"turned ({cosines}; 1.000 ± 0.011 times as far)."
 
 
 @pytest.mark.parametrize(
