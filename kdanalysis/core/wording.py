@@ -167,7 +167,7 @@ def ratios(*values: SupportsFloat) -> list[str]:
     for digits in (3, 4, 5, 6):
         texts = numerals(*values, digits=digits)
         alike = zip(values, texts, strict=True)
-        if all(value == 1 or text.rstrip("0") not in ("1", "1.") for value, text in alike):
+        if all(value == 1 or (text != "1" and text.rstrip("0") != "1.") for value, text in alike):
             return texts
     return [numeral(value) for value in values]
 

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kdanalysis
-from kdanalysis.core.wording import MINUS, numeral, percent, percents
+from kdanalysis.core.wording import (
+    MINUS,
+    numeral,
+    numerals,
+    percent,
+    percent_range,
+    percents,
+    ratios,
+)
 
 PACKAGE = Path(kdanalysis.__file__).parent
 TOUCHING = re.compile(r"\.\d%\}|[\d}]%(?!s)")
@@ -97,6 +105,39 @@ def test_a_share_has_the_decimals_that_are_asked_for_where_these_tell_it():
 )
 def test_shares_of_one_sentence_have_the_same_decimals(shares, said):
     assert percents(*shares) == said
+
+
+def test_a_range_has_the_same_decimals_and_is_one_share_where_both_are_written_alike():
+    assert percent_range(0.01, 0.3829) == "1.0 % to 38.3 %"
+    assert percent_range(0.5, 0.0021) == "50.0 % to 0.2 %"
+    assert percent_range(0.309, 0.309) == "30.9 %"
+    assert percent_range(-0.0021, 12.5) == "\u22120.2 % to 1,250.0 %"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((0.64, 0.397), ["0.640", "0.397"]),
+        ((2, 1.7), ["2.00", "1.70"]),
+        ((-0.0259, 0.547), ["\u22120.026", "0.547"]),
+        ((1090, 12.3), ["1,090", "12"]),
+        ((0, 3.5), ["0.00", "3.50"]),
+        ((5.12, 0.0066), ["5.12", "0.0066"]),  # hidden by two decimals
+        ((1.2e6, 3), ["1.2 million", "3"]),
+        ((0.5, float("nan")), ["0.500", "unknown"]),
+        ((float("nan"),), ["unknown"]),
+        ((0, 0), ["0.00", "0.00"]),
+    ],
+)
+def test_numbers_of_one_sentence_have_the_same_decimals(values, said):
+    assert numerals(*values) == said
+
+
+def test_ratios_have_decimals_that_tell_them_from_1():
+    assert ratios(1.02, 0.939, 1.11) == ["1.02", "0.94", "1.11"]
+    assert ratios(1.04, 0.998, 1.09) == ["1.040", "0.998", "1.090"]
+    assert ratios(1, 0.5) == ["1.00", "0.50"]
+    assert ratios(100, 120) == ["100", "120"]
 
 
 def hand_written(source: str) -> list[str]:

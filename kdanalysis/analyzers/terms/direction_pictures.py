@@ -1,7 +1,5 @@
 """Pictures of direction and step (figure 21): which losses pull elsewhere, which only further."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -12,9 +10,8 @@ from kdanalysis.analyzers.terms.direction_reading import (
     SAME,
     against_first,
     over_all_steps,
-    times,
 )
-from kdanalysis.core.wording import counted, percent, written
+from kdanalysis.core.wording import counted, numerals, percent, written
 from kdanalysis.draw.axes import cosine_limits, round_ticks, time_axis
 from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import DASHES, FAINT, GREY, loss_colours
@@ -89,13 +86,11 @@ def direction_scatter(table: pd.DataFrame, ax: Axes | None = None, teacher: str 
         f"step: norm over that of {short(first)} (line: middle half){state_left_out(table)}",
         parse_math=False,
     )
-    texts = [short(first, 24), *map(_labelled, drawn.itertuples())]
+    far = numerals(*drawn.multiplier)
+    of = zip(drawn.loss_b, far, strict=True)
+    texts = [short(first, 24), *(f"{short(name, 24)}, {step} x" for name, step in of)]
     names_beside(ax, texts, places, [colours[name] for name in names])
     return ax
-
-
-def _labelled(row: Any) -> str:
-    return f"{short(row.loss_b, 24)}, {times(row.multiplier)}"
 
 
 @LossDirection.picture(

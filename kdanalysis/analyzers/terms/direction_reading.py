@@ -108,8 +108,3 @@ def is_silent(table: pd.DataFrame) -> bool:
     """Whether there are samples, and none has a gradient of the first loss and of another."""
     known = table[table.loss_a == table.loss_a.iloc[0]]
     return bool(known.n.max() > 0 and known.cosine.isna().all())
-
-
-def times(factor: float) -> str:
-    """A factor as text, such as ``0.31 x``."""
-    return f"{numeral(factor)} x"

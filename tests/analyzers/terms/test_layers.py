@@ -291,7 +291,7 @@ def test_sentence_and_number_name_the_fight_and_the_logits_beside_it():
     assert f" ± {half:.2f}, in logit" in told
     first = layer_conflict_reading(rows[rows.step == 0]).sentence
     assert "cannot be tested here" in first
-    assert "at fc, -0.80 (interval unknown), in" in first
+    assert "at fc, \u22120.80 (interval unknown), in" in first
 
 
 def test_logit_space_is_not_taken_for_a_layer_unless_it_is_alone():
@@ -313,7 +313,7 @@ def test_sentence_says_when_nothing_fights():
 
 def test_sentence_of_norms_names_the_longest_term():
     assert layers_reading(example()).sentence.startswith(
-        "The term that pulls hardest: low_other at every layer (seen: 1.45 (95 % 1.41 to 1.5)"
+        "The term that pulls hardest: low_other at every layer (seen: 1.45 (95 % 1.41 to 1.50)"
     )
     rows = example(steps=(0,))
     rows.loc[(rows.layer == "fc") & (rows.term_a == "ce"), "norm_a"] = 1e6

@@ -91,7 +91,7 @@ def test_the_sentence_says_whether_values_fall():
     )
     assert "ce: not seen (2.00 to 1.95" in value_reading(example(1.95)).sentence
     assert "ce: the opposite is seen (2.00 to 3.00, +1" in value_reading(example(3.0)).sentence
-    assert value_reading(example(1.0)).number.startswith("student entropy 1.5 to 1.5")
+    assert value_reading(example(1.0)).number.startswith("student entropy 1.50 to 1.50")
     single = value_reading(example(1.0).query("step == 0")).sentence
     assert single.startswith("Values in nats: ce: ce 2, dkd: tckd 2")
 
