@@ -162,7 +162,7 @@ def test_the_reading_says_shares_differences_and_what_the_picture_keeps(table):
     )
     assert f"do so more often than a student's: student {ahead.points()} (seen)." in said.sentence
     kept = sorted(100 * row.kept for row in (teacher, student))
-    assert f"4 nearest it keeps {kept[0]:.0f} % to {kept[1]:.0f} %" in said.sentence
+    assert f"4 nearest it keeps {kept[0]:.1f} % to {kept[1]:.1f} %" in said.sentence
     assert said.number == (
         f"of 79 samples, silhouette and Fisher ratio in feature space: teacher "
         f"{teacher.silhouette:.3f} and {teacher.fisher:.3g}; student {student.silhouette:.3f} "

@@ -226,7 +226,7 @@ def tails(median: float = 0.2, q90: float = 0.4, student: float = 2.0) -> pd.Dat
         (tails(0.4, 6.0), "K = 16 in the median row and more than K = 32 in nine of ten"),
         (tails(20.0, 40.0), "Even K = 32 does not hold 95 % of the teacher's mass"),
         (tails(), "That the student has more outside than its teacher is seen: 2.00 (95 % 1.92 to"),
-        (tails(student=0.5), "has less outside than its teacher is seen: 0.500 (95 % 0.481 to 0.520)"),
+        (tails(student=0.5), "less outside than its teacher is seen: 0.500 (95 % 0.481 to 0.520)"),
         (tails(student=1.02), "more outside than its teacher is not seen: 1.02 (95 % 0.98 to"),
         (tails(student=0.0), "The student has 0.0 % outside K = 32, its teacher 0.2 %; there its"),
         (tails(0.0, 0.0), "The student has 0.0 % outside K = 32, its teacher 0.0 %; there its own"),
