@@ -100,6 +100,8 @@ def test_maps_show_every_cell_under_both_definitions_and_its_norm():
     texts = [t.get_text() for t in figure.axes[2].texts]
     assert texts == ["4.50", "4.50", "9.00", "4.50"]
     assert figure.axes[1].get_title() == "complementary\nby correctness"
+    small = anatomy_of_cells(frame.assign(norm=frame.norm / 100)).axes[2]
+    assert [t.get_text() for t in small.texts] == ["0.0450", "0.0450", "0.0900", "0.0450"]
 
 
 def test_many_cells_have_no_numbers():

@@ -201,6 +201,8 @@ def test_the_picture_shows_every_point_hollow_where_neighbours_vote_otherwise(ta
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         *("ant", "bee", "cow", "$dog$"),
     ]
+    ratios = [of_side(table, side, "all").fisher.iloc[0] for side in WIDTHS]
+    decimals = 2 - int(np.floor(np.log10(max(ratios))))  # three digits of the largest
     for ax, side in zip(figure.axes, WIDTHS, strict=True):
         points, whole = of_side(table, side, "sample"), of_side(table, side, "all").iloc[0]
         drawn = {True: [], False: []}
@@ -213,7 +215,7 @@ def test_the_picture_shows_every_point_hollow_where_neighbours_vote_otherwise(ta
         assert drawn[False]
         assert ax.get_title(loc="left") == (
             f"{side}: 4-NN {share_of(whole.knn, 79)}\n"
-            f"silhouette {whole.silhouette:.2f}, Fisher ratio {whole.fisher:.2g}"
+            f"silhouette {whole.silhouette:.2f}, Fisher ratio {whole.fisher:.{decimals}f}"
         )
     assert smallest_font(figure) >= 8
     assert "60 of 79, every class in proportion" in figure.get_supxlabel()
