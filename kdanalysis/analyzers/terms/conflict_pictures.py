@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.ends import with_ends
 from kdanalysis.analyzers.terms.conflict import GradientConflict, over_steps, with_ce
 from kdanalysis.core.wording import counted, percent, written
 from kdanalysis.draw.axes import cosine_limits, time_axis
@@ -140,4 +141,5 @@ def conflict_by_run(table: pd.DataFrame) -> Figure:
     if "ce" not in {*rows.term_a, *rows.term_b}:
         lowest = rows.groupby("pair").cosine.mean().nsmallest(MOST_PANELS).index
         rows = rows[rows.pair.isin(lowest)]
+    rows = with_ends(rows, "cosine", rows.cosine_se) if "cosine_se" in rows else rows
     return lines_by_run(rows, "cosine", "pair", BAR, limits=cosine_limits(rows.cosine))
