@@ -1,6 +1,7 @@
 """Association of the rows of two matrices: how alike two sides rank and space the same entries.
 
-Everything is vectorised over the rows. Kendall's pairs are counted by merging in O(m log^2 m) a
+Written as operations on whole arrays, for any device; where a processor has much to do,
+``concordance`` does the same row by row. Kendall's pairs are counted by merging in O(m log^2 m) a
 row, never one by one, and memory is a few copies of the input.
 """
 
@@ -9,15 +10,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from kdanalysis.core.compiled import loops_serve
 from kdanalysis.core.sweep.order import class_order
 
 MEASURES = ("spearman", "kendall", "cosine", "order")
 
 
 def associations(
-    a: Float[Tensor, "n m"], b: Float[Tensor, "n m"]
-) -> tuple[Float[Tensor, "n 4"], Bool[Tensor, " n"]]:
-    """Return the measures of every pair of rows, and which rows have them.
+    a: Float[Tensor, "n m"], b: Float[Tensor, "n m"], among: Bool[Tensor, "s n m"]
+) -> tuple[Float[Tensor, "s n 4"], Bool[Tensor, "s n"]]:
+    """Return the measures of every pair of rows over chosen entries, and which rows have them.
 
     - ``spearman``: Pearson correlation of the ranks, tied entries sharing their mean rank.
     - ``kendall``: tau-b, (C - D) / sqrt((P - A)(P - B)) with C, D, P the concordant, discordant
@@ -27,7 +29,25 @@ def associations(
 
     A constant row has no order, and a row of fewer than two entries no pair: such rows have none
     of the measures, and their numbers mean nothing.
+
+    Args:
+        a: one side.
+        b: the other.
+        among: the entries that count, as many in every row; several choices, looked at together.
     """
+    if loops_serve(a):
+        from kdanalysis.core.concordance import associated_rows  # numba takes a while to load
+
+        return associated_rows(a, b, among)
+    found = []
+    for one in among:
+        found.append(_associated(*(x[one].view(len(x), -1) for x in (a, b))))
+    measures, defined = map(torch.stack, zip(*found, strict=True))
+    return measures, defined
+
+
+def _associated(a: Tensor, b: Tensor) -> tuple[Float[Tensor, "n 4"], Bool[Tensor, " n"]]:
+    """The measures over all entries."""
     ranks, ties = zip(mean_ranks(a), mean_ranks(b), strict=True)
     concordant, discordant = ordered_pairs(*ranks, *ties)
     untied = [pairs_of(a.shape[-1]) - tied for tied in ties]

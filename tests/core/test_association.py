@@ -1,6 +1,7 @@
 """Measures of association agree with scipy's and with plain counting, ties and all."""
 
 from itertools import combinations
+from math import inf
 
 import numpy as np
 import pytest
@@ -10,12 +11,24 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from kdanalysis.core.association import MEASURES, associations, inversions
+from kdanalysis.core.compiled import expecting
 
 SMOOTH = torch.randn(2, 40, 33, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.fixture(autouse=True, params=["loops", "arrays"])
+def _way(request):
+    with expecting(inf if request.param == "loops" else 1):
+        yield
+
+
+def of_all(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    (values,), (defined,) = associations(a, b, torch.ones(1, *a.shape, dtype=torch.bool))
+    return values, defined
+
+
 def measured(a: torch.Tensor, b: torch.Tensor) -> dict[str, np.ndarray]:
-    values, defined = associations(a, b)
+    values, defined = of_all(a, b)
     assert defined.all()
     return dict(zip(MEASURES, values.T.numpy(), strict=True))
 
@@ -61,13 +74,24 @@ def test_ties_are_those_of_the_stored_values(dtype):
 def test_a_constant_row_has_no_relation():
     a, b = SMOOTH.clone()
     a[3], b[5], a[7], b[7] = 2.0, -1.0, 0.0, 0.0
-    values, defined = associations(a, b)
+    values, defined = of_all(a, b)
     assert (~defined).nonzero().flatten().tolist() == [3, 5, 7]
     assert values[defined].isfinite().all()
 
 
+@pytest.mark.parametrize("levels", [None, 3])
+def test_of_chosen_entries_the_measures_are_those_of_the_entries_alone(levels):
+    a, b = SMOOTH if levels is None else (SMOOTH * levels / 4).round()
+    among = torch.stack([torch.arange(33).expand(40, -1) % 3 != 1, SMOOTH[1].argsort(-1) < 20])
+    values, defined = associations(a, b, among)
+    for one, own, has in zip(among, values, defined, strict=True):
+        expected, there = of_all(*(x[one].view(40, -1) for x in (a, b)))
+        assert has.equal(there)
+        torch.testing.assert_close(own[has], expected[has], rtol=0, atol=1e-14)
+
+
 def test_one_entry_has_no_relation():
-    assert not associations(SMOOTH[0, :, :1], SMOOTH[1, :, :1])[1].any()
+    assert not of_all(SMOOTH[0, :, :1], SMOOTH[1, :, :1])[1].any()
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30, 1e150])
@@ -95,7 +119,7 @@ def test_inversions_are_those_of_plain_counting(rows):
 
 def test_the_input_stays_as_it_was():
     a, b = SMOOTH.clone()
-    associations(a, b)
+    of_all(a, b)
     torch.testing.assert_close(torch.stack((a, b)), SMOOTH, rtol=0, atol=0)
     values = torch.tensor([[3, 1, 2, 0]])
     inversions(values)

@@ -127,7 +127,7 @@ class LadderProfile(Analyzer):
         )
         top = torch.zeros_like(teacher, dtype=torch.bool)
         top.scatter_(-1, teacher.topk(self.k).indices, True)
-        measures, defined = associations(*(x[~top].view(len(x), -1) for x in (side, teacher)))
+        (measures,), (defined,) = associations(side, teacher, ~top[None])
         return {
             "agreement_teacher": side.argmax(-1) == teacher.argmax(-1),
             "agreement_student": side.argmax(-1) == student.argmax(-1),

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Logits
-from kdanalysis.analyzers.chunks import chunks
+from kdanalysis.analyzers.chunks import chunks, in_parallel
 from kdanalysis.analyzers.noun import Tables
 from kdanalysis.analyzers.sweep.sweep import TermSweep, rows_at
 from kdanalysis.analyzers.targets import Targets
@@ -53,15 +52,13 @@ class TermGram(TermSweep):
         if rows is not None:
             student, teacher = student[rows], teacher[rows]
         self.accumulate(labelled=torch.tensor(len(target)))
-        for sides in chunks(student, teacher, target) if len(target) else ():
-            self._add_cross_entropy(*sides)
+        parts = chunks(student, teacher, target) if len(target) else []
+        for sums, square in in_parallel(self._with_cross_entropy, parts, teacher.device):
+            self.accumulate(with_ce=sums, square_ce=square)
 
     @torch.no_grad()
-    def _add_cross_entropy(
-        self, student: Tensor, teacher: Tensor, target: Int[Tensor, " n"] | Float[Tensor, "n c"]
-    ) -> None:
-        sums, square = with_cross_entropy(student, teacher, target, self.temperatures, self.ks)
-        self.accumulate(with_ce=sums, square_ce=square)
+    def _with_cross_entropy(self, sides: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        return with_cross_entropy(*sides, self.temperatures, self.ks)
 
     def gram(self) -> pd.DataFrame:
         """One row a (temperature, k): square_*, inner_* and n; low_top and low_other have none."""

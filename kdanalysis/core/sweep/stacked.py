@@ -11,10 +11,12 @@ exactly, where a mean of the samples' own norms or cosines would need every samp
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.core.compiled import loops_serve
 from kdanalysis.core.divergence import slopes
 from kdanalysis.core.octaves import exponentials
 from kdanalysis.core.sweep.algebra import REACH
@@ -82,16 +84,29 @@ def with_cross_entropy(
         ce[torch.arange(len(ce), device=ce.device), target] -= 1
     ce, *sides = (side.gather(-1, order) for side in (ce, student, teacher))
     below = [side - side.amax(-1, keepdim=True) for side in sides]
-    found = ce.new_empty(len(temperatures), 4, len(ks))
+    found = ce.new_zeros(len(temperatures), 4, len(ks))
     pairs = zip(*(exponentials(side, temperatures) for side in below), strict=True)
     for (row, q), (_, p) in pairs:
         temperature = temperatures[row]
         steep = torch.maximum(*spans) > REACH[torch.float64] * temperature
-        found[row] = temperature * _products(q, p, ce, ks)[:, ~steep].sum(1)
+        if loops_serve(teacher, len(temperatures)):
+            _add_compiled(q, p, ce, ~steep, ks, found[row])
+        else:
+            found[row] = _products(q, p, ce, ks)[:, ~steep].sum(1)
+        found[row] *= temperature
         if steep.any():
             far = (side[steep] for side in (*sides, ce))
             found[row] += _one_by_one(*far, temperature, ks)
     return found, ce.square().sum()
+
+
+def _add_compiled(
+    q: Tensor, p: Tensor, ce: Tensor, rows: Tensor, ks: Sequence[int], found: Tensor
+) -> None:
+    from kdanalysis.core.sweep.crossed import add_products  # numba takes a while to load
+
+    ends = np.array((*ks, ce.shape[1]))
+    add_products(*(x.numpy() for x in (q, p, ce, rows)), ends, found.numpy())
 
 
 def _products(
