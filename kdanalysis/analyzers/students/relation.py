@@ -144,9 +144,8 @@ def relation_reading(table: pd.DataFrame) -> Reading:
         return Reading(f"{claim[0].upper()}{claim[1:]}.", number)
     first = course.iloc[0]
     seen = _interval(row).less(_interval(first)).verdict
-    told = f"The student takes over the teacher's non-top relations: {seen}"
-    before = f"{when}, against {interval(first)} {_named(time, first)}"
-    return Reading(f"{told}; {claim} {before}.", number)
+    told = f"The student takes over the teacher's non-top relations: {seen}; {claim} {when}"
+    return Reading(f"{told}, against {interval(first)} {_named(time, first)}.", number)
 
 
 def time_of(table: pd.DataFrame) -> str:
