@@ -6,7 +6,9 @@ from math import sqrt
 import numpy as np
 
 from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED, Real
-from kdanalysis.core.wording import numeral, percent
+from kdanalysis.core.wording import numeral, percents
+
+LARGE = 10  # samples of a group whose share is named
 
 
 def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
@@ -22,6 +24,8 @@ def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
     freedom = len(shares) - 1
     if freedom < 1:
         return UNTESTED, "there is one group alone"
+    if n.max() <= 1:
+        return UNTESTED, "no group has two samples"
     spread = n * (shares - whole) ** 2
     found = float(spread.sum() / (whole * (1 - whole))) if 0 < whole < 1 else 0.0
     bound = freedom * mean_square_bound(freedom)
@@ -39,13 +43,15 @@ def mean_square_bound(freedom: Real) -> float:
 
 
 def spread_told(names: Sequence[str], shares: Iterable[Real], n: Iterable[Real]) -> str:
-    """Say whether shares of named groups of n samples differ by more than chance, and the ends."""
-    values = np.array([float(share) for share in shares])
-    seen, why = chance_spread(values, np.array([float(one) for one in n]))
-    low, high = values.argmin(), values.argmax()
+    """Say whether shares of named groups of n samples differ by more than chance, and the ends.
+
+    The ends are of groups of 10 samples or more: those of one or two are 0 and 1 by themselves.
+    """
+    values, sizes = (np.array([float(one) for one in given]) for given in (shares, n))
+    seen, why = chance_spread(values, sizes)
+    large = np.flatnonzero(sizes >= LARGE)
+    low, high = (large[pick(values[large])] if len(large) else 0 for pick in (np.argmin, np.argmax))
     if values[low] == values[high]:
         return f"{seen} ({why})"
-    ends = (
-        f"{percent(values[low], 0)} of {names[low]} to {percent(values[high], 0)} of {names[high]}"
-    )
-    return f"{seen} (from {ends}; {why})"
+    least, most = percents(values[low], values[high])
+    return f"{seen} (from {least} of {names[low]} to {most} of {names[high]}; {why})"

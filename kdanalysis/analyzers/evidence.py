@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, SupportsFloat, TypeVar
 
 import numpy as np
 
-from kdanalysis.core.wording import matched, numeral, percent, percents, written
+from kdanalysis.core.wording import matched, numeral, percent, percents, ratios, written
 
 Real = SupportsFloat
 Value = TypeVar("Value")
@@ -102,7 +102,7 @@ class Interval(NamedTuple):
         """Write the logarithm of a ratio as the ratio with the ends of its interval."""
         if not isfinite(self.half):
             return numeral(exp(self.value))
-        value, low, high = (numeral(exp(x)) for x in (self.value, self.low, self.high))
+        value, low, high = ratios(*map(exp, (self.value, self.low, self.high)))
         return f"{value} (95 % {low} to {high})"
 
 

@@ -19,6 +19,7 @@ WORDS: dict[Any, str] = {
     Callable: "a function",
 }
 UNKNOWN = "unknown"  # in place of a number that no sample gives
+MINUS = "\u2212"  # before a number, where a hyphen would look like one
 PICKED = (  # rows of logits that have positions too
     "of a language model's tokens kd.tokens(student_logits, teacher_logits, labels) picks the rows"
 )
@@ -101,7 +102,7 @@ def numeral(value: SupportsFloat, digits: int = 3, sign: str = "") -> str:
     if not isfinite(float(value)):
         return UNKNOWN
     rounded = float(f"{float(value):.{digits}g}")
-    before = "-" if rounded < 0 else sign
+    before = MINUS if rounded < 0 else sign
     size = abs(rounded)
     power = floor(log10(size)) if size else 0
     named = next((exponent for exponent in LARGE if power >= exponent), 0)
@@ -126,7 +127,7 @@ def percent(share: SupportsFloat, digits: int = 1) -> str:
         return f"{numeral(100 * value, 2)} %"
     if ROUNDING < 1 - value < 0.5 * 10.0 ** -(digits + 2):
         digits = -2 - floor(log10(1 - value))
-    return f"{100 * value:z.{digits}f} %"
+    return minus(f"{100 * value:z,.{digits}f} %")
 
 
 def percents(*shares: SupportsFloat) -> list[str]:
@@ -136,10 +137,44 @@ def percents(*shares: SupportsFloat) -> list[str]:
     """
     values = [100 * float(share) for share in shares]
     for digits in range(1, 5):
-        texts = {value: f"{value:z.{digits}f} %" for value in (0.0, 100.0, *values)}
+        texts = {value: f"{value:z,.{digits}f} %" for value in (0.0, 100.0, *values)}
         if len(set(texts.values())) == len(texts) and all(map(isfinite, values)):
-            return [texts[value] for value in values]
+            return [minus(texts[value]) for value in values]
     return [percent(share) for share in shares]
+
+
+def percent_range(first: SupportsFloat, last: SupportsFloat) -> str:
+    """Write two shares as 1.0 % to 38.3 %, as one of them where they are written alike."""
+    return " to ".join(dict.fromkeys(percents(first, last)))
+
+
+def numerals(*values: SupportsFloat, digits: int = 3) -> list[str]:
+    """Write numbers with the same decimals: those that the largest has of so many digits.
+
+    Each by itself (:func:`numeral`) where that hides one, or they go beyond a million.
+    """
+    known = [abs(float(value)) for value in values if isfinite(float(value))]
+    power = floor(log10(max(known, default=0) or 1))
+    decimals = max(digits - 1 - power, 0)
+    hidden = any(0 < size < 10.0**-decimals for size in known)
+    if hidden or not -digits <= power < 6:
+        return [numeral(value, digits) for value in values]
+    return [written(value, f"z,.{decimals}f") for value in values]
+
+
+def ratios(*values: SupportsFloat) -> list[str]:
+    """Write ratios with the same decimals (:func:`numerals`), which tell them from 1."""
+    for digits in (3, 4, 5, 6):
+        texts = numerals(*values, digits=digits)
+        alike = zip(values, texts, strict=True)
+        if all(value == 1 or (text != "1" and text.rstrip("0") != "1.") for value, text in alike):
+            return texts
+    return [numeral(value) for value in values]
+
+
+def minus(text: str) -> str:
+    """Write a number with a minus sign in place of a hyphen."""
+    return text.replace("-", MINUS, 1) if text.startswith("-") else text
 
 
 def _plain(size: float, decimals: int) -> str:
@@ -151,7 +186,7 @@ def written(value: SupportsFloat, spec: str) -> str:
     """Write a number as ``spec`` has it, of ".3g" as ``numeral``; "unknown" for NaN or inf."""
     if spec.endswith("g"):
         return numeral(value, int(spec[-2]), "+" if "+" in spec else "")
-    return f"{float(value):{spec}}" if isfinite(float(value)) else UNKNOWN
+    return minus(f"{float(value):{spec}}") if isfinite(float(value)) else UNKNOWN
 
 
 def matched(spec: str, value: float, half: float) -> tuple[str, str]:

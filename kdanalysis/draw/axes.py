@@ -5,7 +5,7 @@ from math import floor, log
 
 import pandas as pd
 
-from kdanalysis.draw.look import Axes, few_ticks, fine
+from kdanalysis.draw.look import Axes, Axis, few_ticks, fine
 
 LOGARITHMIC = 20  # more k than this are laid out on a logarithmic axis
 LEFT = 0.75  # of the width of axes over k, by the legend beside them
@@ -71,14 +71,14 @@ def log_axis(
     ax.xaxis.set_major_formatter(text)
 
 
-def round_ticks(ax: Axes, most: int = 6) -> None:
+def round_ticks(axis: Axis, most: int = 6) -> None:
     """At least two ticks of a logarithmic axis and at most so many, at round numbers, as they are.
 
     At 1, 2, 5 and their tenfolds, or as near to that as there is room.
     """
     from matplotlib.ticker import MaxNLocator
 
-    low, high = ax.get_xlim()
+    low, high = axis.get_view_interval()
     for digits in (range(1, 10), (1, 2, 5), (1, 3), (1,)):
         ladder = [d * 10.0**power for power in range(-12, 13) for d in digits]
         marks = [x for x in ladder if low <= x <= high]
@@ -88,5 +88,5 @@ def round_ticks(ax: Axes, most: int = 6) -> None:
         ladder = MaxNLocator(most + 1, steps=(1, 2, 5, 10)).tick_values(low, high)
         marks = [x for x in ladder if low <= x <= high]
     marks = marks[:: -(-len(marks) // most)]  # of many decades
-    ax.set_xticks(marks, labels=[f"{x:g}" for x in marks])
-    ax.set_xticks([], minor=True)
+    axis.set_ticks(marks, labels=[f"{x:g}" for x in marks])
+    axis.set_ticks([], minor=True)

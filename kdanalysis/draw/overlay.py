@@ -1,7 +1,9 @@
 """Runs over each other in one figure: curves over any quantity, or dots by name."""
 
+import numpy as np
 import pandas as pd
 
+from kdanalysis.core.wording import UNKNOWN, numerals
 from kdanalysis.draw.axes import round_ticks
 from kdanalysis.draw.colours import FAINT, MARKERS, loss_colours
 from kdanalysis.draw.look import (
@@ -117,7 +119,7 @@ def dots_by_name(
         grid[0].set_xlim(*limits)
     ticks = FEW_TICKS if numbers or len(grid) > 1 else MOST_TICKS
     if log:
-        round_ticks(grid[0], ticks)
+        round_ticks(grid[0].xaxis, ticks)
     elif panel is None:
         few_ticks(grid[0].xaxis, ticks)
     if numbers:
@@ -133,9 +135,8 @@ def _numbers(
     """Write the values right of the axes, a column a run below its mark."""
     from matplotlib.transforms import offset_copy
 
-    shown = {run: [f"{x:.3g}" if x == x else "" for x in values.loc[names, run]] for run in looks}
     right = 0.0  # points
-    for run, texts in shown.items():
+    for run, texts in zip(looks, _texts(values.loc[names, list(looks)].to_numpy()), strict=True):
         wide = 0.62 * fine() * max(map(len, texts))
         right += fine() + wide
         for height, text in enumerate(texts):
@@ -143,6 +144,14 @@ def _numbers(
                         ha="right", va="center", fontsize=fine())  # fmt: skip
         place = offset_copy(ax.get_yaxis_transform(), ax.figure, right - wide / 2, 0, "points")
         ax.plot(1, -0.9, transform=place, clip_on=False, markersize=6, **looks[run])
+
+
+def _texts(values: np.ndarray) -> np.ndarray:
+    """Numbers by column, with the same decimals where these hide none, else by line."""
+    whole = np.reshape(numerals(*values.flat), values.shape)
+    several = len({len(text.partition(".")[2]) for text in whole.flat if text != UNKNOWN}) > 1
+    shown = np.array([numerals(*line) for line in values]) if several else whole
+    return np.where(np.isnan(values), "", shown).T
 
 
 def _looks(runs: list[str]) -> dict[str, dict[str, object]]:

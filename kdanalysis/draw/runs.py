@@ -2,14 +2,17 @@
 
 import pandas as pd
 
+from kdanalysis.draw.axes import round_ticks
 from kdanalysis.draw.colours import BLACK, CYCLE, DASHES, FAINT, MARKERS, loss_colours
-from kdanalysis.draw.look import PAGE, Axes, Figure, plain_log, shared_legend, styled
+from kdanalysis.draw.look import PAGE, Axes, Figure, shared_legend, styled
 from kdanalysis.draw.names import short
 from kdanalysis.draw.overlay import dots_by_name, two_lines
 from kdanalysis.draw.panels import panel_grid
 from kdanalysis.draw.tables import require, state_left_out
 
 ACROSS = 3  # panels beside each other
+TICKS = 4  # of a logarithmic axis
+OVER_SAMPLES = "\n(line: 95 % interval over samples)"
 POINTS = 30  # of a line; more steps are put together, as a single batch is noisy
 
 
@@ -28,7 +31,8 @@ def lines_by_run(
     axis says how many. Values of 0 have no place on a logarithmic axis and leave a gap.
 
     Args:
-        table: columns run, step, n, and the two named next; rows without a step are left out.
+        table: columns run, step, n, and the two named next; rows without a step are left out. Of
+            runs without steps dots have a line from its column low to high, where it has them.
         value: the column to draw.
         panel: the column that tells the panels apart.
         label: what the values are.
@@ -40,7 +44,8 @@ def lines_by_run(
     runs, panels = list(dict.fromkeys(rows.run)), list(dict.fromkeys(rows[panel]))
     over_steps = bool(rows.groupby("run").step.nunique().max() > 1)
     if not over_steps:
-        return dots_by_name(rows, value, panel, None, label, log, limits)
+        said = f"{label}{OVER_SAMPLES if 'low' in rows else ''}"
+        return dots_by_name(rows, value, panel, None, said, log, limits)
     rows, together = coarse(rows, value, panel)
     width = min(PAGE, PAGE * len(panels) / ACROSS + 1.0)
     figure, grid = panel_grid(len(panels), ACROSS, width, 1.6, 0.9)
@@ -49,9 +54,11 @@ def lines_by_run(
         ax.set_title(two_lines(str(name), 26), loc="left", parse_math=False)
     first = grid[0]
     if log:
-        plain_log(first)
+        first.set_yscale("log")
     if limits is not None:
         first.set_ylim(*limits)
+    if log:
+        round_ticks(first.yaxis, TICKS)
     figure.supxlabel(step_label(together) + state_left_out(table), fontsize="medium")
     figure.supylabel(label, fontsize="medium", parse_math=False)
     shared_legend(figure, first, "upper left", ncols=min(len(runs), 4), handlelength=3)

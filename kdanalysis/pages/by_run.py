@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.by_step import over_samples
-from kdanalysis.analyzers.evidence import jackknife
+from kdanalysis.analyzers.ends import left_out
 from kdanalysis.analyzers.noun import Names, Picture
 from kdanalysis.draw.look import Figure
 from kdanalysis.draw.overlay import curves_over, dots_by_name
@@ -17,7 +16,6 @@ from kdanalysis.pages.compare_runs import BY_RUN
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import excerpt, find, noun_section
 
-LAST = "epoch"
 MANY = 5  # runs that are not all named
 OVER_STEPS = "(line: 95 % over captured steps)"
 FIRST = ("calibration",)  # of which a page of several runs holds the first figure alone
@@ -49,7 +47,7 @@ def layers_by_run(table: pd.DataFrame) -> Figure:
     """
     require(table, "run", "layer", "term_a", "term_b", "norm_a", "n", number="norm_a")
     rows = table[table.term_a == table.term_b]
-    means = _over_steps(rows, ["layer", "term_a"], "norm_a", log=True)
+    means = _means(rows, ["layer", "term_a"], "norm_a", "step", log=True)
     label = f"gradient norm, weighted {OVER_STEPS}"
     return dots_by_name(means, "norm_a", "term_a", "layer", label, log=True)
 
@@ -62,28 +60,35 @@ def layer_conflict_by_run(table: pd.DataFrame) -> Figure:
     require(table, "run", "layer", "term_a", "term_b", "cosine", "n", number="cosine")
     rows = table[table.term_a != table.term_b]
     rows = rows.assign(pair=rows.term_a + ", " + rows.term_b)
-    means = _over_steps(rows, ["layer", "pair"], "cosine")
+    means = _means(rows, ["layer", "pair"], "cosine", "step")
     return dots_by_name(means, "cosine", "pair", "layer", f"mean cosine {OVER_STEPS}")
 
 
 def snr_by_run(table: pd.DataFrame) -> Figure:
-    """Squared mean over variance of every term's gradient at every layer, over all records."""
-    require(table, "run", "layer", "term", "signal", "noise", "n", number="snr")
+    """Squared mean over variance of every term's gradient at every layer, over all records.
+
+    With its interval of 95 %, by the jackknife over captured steps, of the logarithm.
+    """
+    require(table, "run", "step", "layer", "term", "signal", "noise", "n", number="snr")
     sums = table.assign(signal=table.signal * table.n, noise=table.noise * table.n)
-    sums = sums.groupby(["run", "layer", "term"], sort=False)[["signal", "noise"]].sum()
-    rows = (sums.signal / sums.noise.where(sums.noise > 0)).rename("snr").reset_index()
-    shown, gone = rows[rows.snr > 0], int((rows.snr <= 0).sum())
+    rows = left_out(sums, ["run", "layer", "term"], ("signal", "noise"), "step", log=True)
+    shown, gone = rows[rows.ratio > 0], int((rows.ratio <= 0).sum())
     said = f"\n(not drawn: {gone} of {len(rows)} that are 0 or below, all noise)" if gone else ""
-    return dots_by_name(shown, "snr", "term", "layer", f"signal-to-noise ratio{said}", log=True)
+    label = f"signal-to-noise ratio {OVER_STEPS}{said}"
+    return dots_by_name(shown, "ratio", "term", "layer", label, log=True)
 
 
 def anatomy_by_run(table: pd.DataFrame) -> Figure:
-    """Mean gradient norm of every case of image and cell at the last epoch, a panel a scale."""
-    require(table, "run", "part", "epoch", "scale", "case", "n", "norm", number="norm")
-    rows = _last(table[table.part == "cell"])
-    means = _means(rows[rows.scale > 1], ["scale", "case"], "norm")
+    """Mean gradient norm of every case of image and cell, over all epochs, a panel a scale.
+
+    With its interval of 95 %, by the jackknife over classes.
+    """
+    require(table, "run", "part", "class", "scale", "case", "n", "norm", number="norm")
+    rows = table[(table.part == "class") & (table.scale > 1)]
+    means = _means(rows, ["scale", "case"], "norm", "class")
     means = means.assign(scale=means.scale.map("{0:g} x {0:g} cells".format))
-    return dots_by_name(means, "norm", "case", "scale", "mean gradient norm of a cell")
+    label = "mean gradient norm of a cell (line: 95 % over classes)"
+    return dots_by_name(means, "norm", "case", "scale", label)
 
 
 def cancellation_by_run(table: pd.DataFrame) -> Figure:
@@ -96,39 +101,16 @@ def cancellation_by_run(table: pd.DataFrame) -> Figure:
     return curves_over(rows, "differing", "ratio", "scale", labels)
 
 
-def _means(rows: pd.DataFrame, names: list[str], value: str) -> pd.DataFrame:
-    """Mean of a value over records or samples, by run and the names in their order."""
-    known = rows[rows[value].notna() & (rows.n > 0)]
-    means = over_samples(known, ["run", *names], [value])[value]
-    return means.replace([np.inf, -np.inf], np.nan).reset_index()
-
-
-def _over_steps(
-    rows: pd.DataFrame, names: list[str], value: str, log: bool = False
+def _means(
+    rows: pd.DataFrame, names: list[str], value: str, group: str, log: bool = False
 ) -> pd.DataFrame:
-    """Means as :func:`_means` gives them, and the ends of their intervals over captured steps."""
-    require(rows, "step")
-    means = _means(rows, names, value).set_index(["run", *names])
+    """Mean of a value over records or samples, by run and names, with its interval over groups."""
+    require(rows, group)
     known = rows[rows[value].notna() & (rows.n > 0)]
     known = known.assign(total=known[value] * known.n)
-    steps = known.groupby(["run", *names, "step"], sort=False)[["total", "n"]].sum()
-    of_one = steps.groupby(["run", *names], sort=False)
-    left = (of_one.transform("sum") - steps).pipe(lambda rest: rest.total / rest.n)
-    (scale, back) = (np.log, np.exp) if log else (np.positive, np.positive)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        whole, left = scale(means[value]), scale(left)
-    groups = dict(iter(left.groupby(level=["run", *names], sort=False)))
-    half = np.array(
-        [jackknife(one, groups[key]).half for key, one in zip(means.index, whole, strict=True)]
-    )
-    return means.assign(low=back(whole - half), high=back(whole + half)).reset_index()
-
-
-def _last(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of every run's last epoch, or all where there are none."""
-    if rows[LAST].isna().all():
-        return rows
-    return rows[rows[LAST] == rows.groupby("run")[LAST].transform("max")]
+    means = left_out(known, ["run", *names], ("total", "n"), group, log)
+    means = means.rename(columns={"ratio": value})
+    return means.assign(**{value: means[value].replace([np.inf, -np.inf], np.nan)})
 
 
 OVERLAID: dict[str, tuple[Picture, ...]] = BY_RUN | {

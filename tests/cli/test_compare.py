@@ -80,7 +80,7 @@ def test_the_folder_has_tables_in_both_formats_figures_and_the_page(run_command,
     figures = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
     stems = (*nouns[1:], "direction_by_teacher", "cosine_against_step")
     assert figures == {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text().replace("\u00a0", " ")
     assert "Direction or step" in page
     unequal = "Temperatures are not the same, T = 4 of kd; T = 2 of gdkd; T = 1 of nkd, which turns"
     assert unequal in page

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kdanalysis
-from kdanalysis.core.wording import numeral, percent, percents
+from kdanalysis.core.wording import (
+    MINUS,
+    numeral,
+    numerals,
+    percent,
+    percent_range,
+    percents,
+    ratios,
+)
 
 PACKAGE = Path(kdanalysis.__file__).parent
 TOUCHING = re.compile(r"\.\d%\}|[\d}]%(?!s)")
@@ -28,7 +36,7 @@ DIGITS = re.compile(r"\{[^{}]*:[+z]*\.\d+[ge]\}")
         (1091.3, 3, "1,090"),
         (999.7, 3, "1,000"),
         (999_999.9, 3, "1 million"),
-        (-3.14159, 3, "-3.14"),
+        (-3.14159, 3, "\u22123.14"),
         (-0.0, 3, "0"),
         (6, 3, "6"),
         (1.5e-6, 2, "0.0000015"),
@@ -43,24 +51,24 @@ def test_a_number_is_written_as_it_is_read(value, digits, said):
 
 
 def test_a_sign_is_written_where_it_is_asked_for():
-    assert [numeral(x, 2, "+") for x in (1500, 0, -0.5)] == ["+1,500", "+0", "-0.5"]
+    assert [numeral(x, 2, "+") for x in (1500, 0, -0.5)] == ["+1,500", "+0", "\u22120.5"]
 
 
 @given(st.floats(-1e6, 1e6).filter(lambda x: abs(x) >= 1e-6 or x == 0), st.integers(1, 6))
 def test_below_a_million_it_is_the_number_with_so_many_digits(value, digits):
     rounded = float(f"{value:.{digits}g}")
     if abs(rounded) < 1e6:
-        assert float(numeral(value, digits).replace(",", "")) == rounded
+        assert float(numeral(value, digits).replace(",", "").replace(MINUS, "-")) == rounded
 
 
 @pytest.mark.parametrize(
     ("share", "said"),
     [
         (0.123456, "12.3 %"),
-        (-0.5, "-50.0 %"),
+        (-0.5, "\u221250.0 %"),
         (0.0051, "0.5 %"),
         (0.0042, "0.42 %"),
-        (-1.234e-5, "-0.0012 %"),
+        (-1.234e-5, "\u22120.0012 %"),
         (0.0, "0.0 %"),
         (-0.0, "0.0 %"),
         (0.9994, "99.9 %"),
@@ -97,6 +105,39 @@ def test_a_share_has_the_decimals_that_are_asked_for_where_these_tell_it():
 )
 def test_shares_of_one_sentence_have_the_same_decimals(shares, said):
     assert percents(*shares) == said
+
+
+def test_a_range_has_the_same_decimals_and_is_one_share_where_both_are_written_alike():
+    assert percent_range(0.01, 0.3829) == "1.0 % to 38.3 %"
+    assert percent_range(0.5, 0.0021) == "50.0 % to 0.2 %"
+    assert percent_range(0.309, 0.309) == "30.9 %"
+    assert percent_range(-0.0021, 12.5) == "\u22120.2 % to 1,250.0 %"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((0.64, 0.397), ["0.640", "0.397"]),
+        ((2, 1.7), ["2.00", "1.70"]),
+        ((-0.0259, 0.547), ["\u22120.026", "0.547"]),
+        ((1090, 12.3), ["1,090", "12"]),
+        ((0, 3.5), ["0.00", "3.50"]),
+        ((5.12, 0.0066), ["5.12", "0.0066"]),  # hidden by two decimals
+        ((1.2e6, 3), ["1.2 million", "3"]),
+        ((0.5, float("nan")), ["0.500", "unknown"]),
+        ((float("nan"),), ["unknown"]),
+        ((0, 0), ["0.00", "0.00"]),
+    ],
+)
+def test_numbers_of_one_sentence_have_the_same_decimals(values, said):
+    assert numerals(*values) == said
+
+
+def test_ratios_have_decimals_that_tell_them_from_1():
+    assert ratios(1.02, 0.939, 1.11) == ["1.02", "0.94", "1.11"]
+    assert ratios(1.04, 0.998, 1.09) == ["1.040", "0.998", "1.090"]
+    assert ratios(1, 0.5) == ["1.00", "0.50"]
+    assert ratios(100, 120) == ["100", "120"]
 
 
 def hand_written(source: str) -> list[str]:

@@ -78,7 +78,7 @@ def test_a_logarithmic_axis_has_two_ticks_at_least_and_no_more_than_there_is_roo
     ax = new_axes()
     ax.set_xscale("log")
     ax.set_xlim(*limits)
-    round_ticks(ax, most)
+    round_ticks(ax.xaxis, most)
     assert ax.get_xticks().tolist() == pytest.approx(expected)
     assert [label.get_text() for label in ax.get_xticklabels()] == [f"{x:g}" for x in expected]
 

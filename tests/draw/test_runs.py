@@ -98,6 +98,27 @@ def test_runs_without_steps_are_dots_by_name_with_their_numbers():
     assert ax.get_xticks().tolist() == [1, 10, 100]
 
 
+def test_numbers_beside_dots_have_the_same_decimals_unless_that_hides_one():
+    frame = table(steps=1)
+    told = {}
+    for small in (-0.0259, 0.0004):
+        frame["value"] = [0.339, small, 0.7, 0.34]
+        told[small] = [text.get_text() for text in draw(frame).axes[0].texts]
+    assert told[-0.0259] == ["0.339", "\u22120.026", "0.700", "0.340"]
+    assert sorted(told[0.0004]) == ["0.0004", "0.339", "0.34", "0.700"]
+    frame["value"] = [0.339, float("nan"), 0.7, 0.34]
+    assert "" in [text.get_text() for text in draw(frame).axes[0].texts]
+
+
+def test_dots_have_a_line_over_their_interval_and_lines_have_none():
+    ends = {"low": 0.5, "high": 200.0}
+    figure = draw(table(steps=1).assign(**ends))
+    segments = [line.get_segments()[0][:, 0].tolist() for line in figure.axes[0].collections]
+    assert segments == [[0.5, 200.0]] * 2
+    assert figure.get_supxlabel() == "a value\n(line: 95 % interval over samples)"
+    assert not any(ax.collections for ax in draw(table().assign(**ends)).axes)
+
+
 def test_numbers_stand_in_columns_below_the_marks_of_their_runs():
     figure = draw(table(steps=1))
     figure.canvas.draw()
@@ -149,7 +170,13 @@ def test_rows_over_all_steps_are_no_point():
 
 
 def test_the_axis_can_be_logarithmic_and_limited():
-    assert draw(table(), log=True).axes[0].get_yscale() == "log"
+    frame = table()
+    frame["value"] = [0.12 * 1.4**row for row in range(len(frame))]
+    ax = draw(frame, log=True).axes[0]
+    assert ax.get_yscale() == "log"
+    shown = [label.get_text() for label in ax.get_yticklabels() if label.get_text()]
+    assert 2 <= len(shown) <= 4
+    assert ax.get_yticks(minor=True).size == 0
     assert draw(table(), limits=(0, None)).axes[0].get_ylim()[0] == 0
     assert draw(table(), limits=(-1, 1)).axes[0].get_ylim() == (-1, 1)
 

@@ -9,6 +9,7 @@ from scipy import stats
 from kdanalysis.analyzers.sweep.gram import CE
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.pages.by_run import (
+    anatomy_by_run,
     layer_conflict_by_run,
     layers_by_run,
     section_of_runs,
@@ -23,7 +24,7 @@ from kdanalysis.pages.lead import accuracy_of_networks, where_of
 def ratios(signal) -> pd.DataFrame:
     rows = [(run, "fc", term, n) for run in ("kd", "dkd") for term in ("ce", "kd") for n in (4, 8)]
     frame = pd.DataFrame(rows, columns=["run", "layer", "term", "n"])
-    return frame.assign(signal=signal, noise=2.0, snr=1.0)
+    return frame.assign(step=frame.n, signal=signal, noise=2.0, snr=1.0)
 
 
 def test_ratios_of_0_and_below_are_counted_where_they_are_not_drawn():
@@ -34,6 +35,33 @@ def test_ratios_of_0_and_below_are_counted_where_they_are_not_drawn():
     below[2] = -3.0
     told = snr_by_run(ratios(below)).get_supxlabel()
     assert "(not drawn: 2 of 4 that are 0 or below, all noise)" in told
+
+
+def test_ratios_have_the_t_interval_of_the_jackknife_over_steps():
+    signal, noise = np.array([0.2, 0.5, 0.3, 0.4]), np.array([1.0, 2.0, 1.0, 3.0])
+    rows = pd.DataFrame({"run": "kd", "layer": "fc", "term": "ce", "step": range(4), "n": 1})
+    figure = snr_by_run(rows.assign(signal=signal, noise=noise, snr=1.0))
+    left = [np.log(np.delete(signal, i).sum() / np.delete(noise, i).sum()) for i in range(4)]
+    half = stats.t.ppf(0.975, 3) * np.sqrt(3 * np.var(left))
+    (segment,) = figure.axes[0].collections[0].get_segments()
+    assert segment[:, 0] == pytest.approx(0.2 * np.exp([-half, half]), rel=1e-3)
+    assert "signal-to-noise ratio (line: 95 % over captured steps)" in figure.get_supxlabel()
+
+
+def test_norms_of_cells_have_the_t_interval_of_the_jackknife_over_classes():
+    norms, n = np.array([1.0, 2.0, 4.0, 3.0]), np.array([1, 2, 2, 5])
+    rows = pd.DataFrame({"run": "kd", "part": "class", "class": range(4), "scale": 2, "n": n})
+    rows = rows.assign(case="GT-LT", norm=norms)
+    other = rows.assign(part="cell", norm=99.0)
+    figure = anatomy_by_run(pd.concat([rows, other, rows.assign(scale=1)]))
+    left = [np.average(np.delete(norms, i), weights=np.delete(n, i)) for i in range(4)]
+    half = stats.t.ppf(0.975, 3) * np.sqrt(3 * np.var(left))
+    (ax,) = figure.axes
+    whole = np.average(norms, weights=n)
+    assert ax.lines[0].get_xdata().tolist() == pytest.approx([whole])
+    (segment,) = ax.collections[0].get_segments()
+    assert segment[:, 0] == pytest.approx([whole - half, whole + half], rel=1e-3)
+    assert "(line: 95 % over classes)" in figure.get_supxlabel()
 
 
 def of_layers(values, steps=4, **columns) -> pd.DataFrame:

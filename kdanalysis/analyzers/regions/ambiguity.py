@@ -113,8 +113,8 @@ def ambiguity_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     )
     fine = whole.iloc[-1]
     told = (
-        f"At scale {fine.scale}, {percent(fine.differing, 0)} of the cells name another class than "
-        f"the whole image, and {percent(fine.clear, 0)} of the images are clear; the entropy of "
+        f"At scale {fine.scale}, {percent(fine.differing)} of the cells name another class than "
+        f"the whole image, and {percent(fine.clear)} of the images are clear; the entropy of "
         f"the cells' classes is {fine.entropy:.2f} nats of at most {np.log(fine.scale**2):.2f}."
     )
     rows = of_teacher[(of_teacher.scale == fine.scale) & (of_teacher.n >= IMAGES)]

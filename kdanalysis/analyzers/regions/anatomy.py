@@ -208,8 +208,8 @@ def over_classes(rows: pd.DataFrame, split: str) -> dict[str, Interval]:
             name: [np.log(one[place] / one[0]) for one in found]
             for place, name in enumerate(QUANTITIES[1:], 1)
         }
-    few = jackknife(found[0][0], [one[0] for one in found[1:]])
-    return {"n": few} | {name: jackknife(first, left) for name, (first, *left) in logs.items()}
+    logs["n"] = [one[0] for one in found]
+    return {name: jackknife(first, left) for name, (first, *left) in logs.items()}
 
 
 def _verdict(sums: pd.DataFrame, of_classes: pd.DataFrame, split: str, scale: int) -> str:
@@ -239,12 +239,12 @@ def _classes(table: pd.DataFrame, scale: int, names: Names) -> str:
 
     An image of several epochs counts once, and its cells as one.
     """
-    rows = class_sums(table, scale)
-    rows = rows.assign(found=rows.n * rows.by_class).groupby("class")[["found", "n"]].sum()
+    sums = class_sums(table, scale)
+    rows = sums.assign(found=sums.n * sums.by_class).groupby("class")[["found", "n"]].sum()
     images = rows.n / scale**2 / cell_rows(table).epoch.nunique()
     rows, images = rows[images >= IMAGES], images[images >= IMAGES]
     if len(rows) < 2:
         return ""
-    labels = names_in(table, names)
-    of = [said(labels[int(place)]) for place in rows.index]
-    return f" Whether that share differs by class: {spread_told(of, rows.found / rows.n, images)}."
+    labels = [said(name) for name in names_in(table, names)]
+    spread = spread_told([labels[one] for one in rows.index], rows.found / rows.n, images)
+    return f" Whether the part of cells of another class differs by class: {spread}."

@@ -1,12 +1,13 @@
 """Anatomy of regions drawn (figure 15; SDD): what the cases are, weigh and pull."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 
 from kdanalysis.analyzers.by_region import inner_scales
 from kdanalysis.analyzers.regions.anatomy import RegionAnatomy, cell_rows, scale_sums
+from kdanalysis.core.wording import numerals
 from kdanalysis.draw.colours import BLUE, ORANGE, PURPLE, SKY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, shared_legend
 from kdanalysis.draw.marks import heat_map, stacked_bars
@@ -75,10 +76,12 @@ def anatomy_of_cells(table: pd.DataFrame) -> Figure:
     maps = {name: [_map(rows, scale, name) for scale in scales] for name in (*LABELS, "norm")}
     shared = Normalize(0, max(float(x.max()) for name in LABELS for x in maps[name]) or 1.0)
     own = Normalize(min(x.min() for x in maps["norm"]), max(x.max() for x in maps["norm"]))
+    told = iter(numerals(*np.concatenate([values.flat for values in maps["norm"]])))
     for column, (name, values) in zip(axes.T, maps.items(), strict=True):
         norm = own if name == "norm" else shared
         for ax, of_scale in zip(column, values, strict=True):
-            _heat(ax, of_scale, norm, name == "norm")
+            of_cells = (f"{x:.0f}" for x in of_scale.flat) if name in LABELS else told
+            _heat(ax, of_scale, norm, of_cells)
         column[0].set_title(LABELS.get(name, "gradient norm"))
     for part, label in ((axes[:, :2], "share of images (%)"), (axes[:, 2:], "mean L2 norm")):
         bar = figure.colorbar(
@@ -113,9 +116,10 @@ def _map(rows: pd.DataFrame, scale: int, name: str) -> np.ndarray:
     return (sums.found / sums.n).to_numpy().reshape(scale, scale)
 
 
-def _heat(ax: Axes, values: np.ndarray, norm: Callable, precise: bool) -> None:
-    digits, room = 2 if precise else 0, len(values) <= WRITTEN
-    texts = {place: f"{value:.{digits}f}" for place, value in np.ndenumerate(values) if room}
+def _heat(ax: Axes, values: np.ndarray, norm: Callable, told: Iterator[str]) -> None:
+    """Draw the cells of a scale, with the next numbers in them where there is room."""
+    texts = dict(zip(np.ndindex(values.shape), told, strict=False))
+    texts = texts if len(values) <= WRITTEN else {}
     look = {"ink": "black", "cmap": "cividis", "norm": norm, "aspect": "equal"}
     heat_map(ax, values, texts, lambda value: norm(value) < 0.55, **look)
 

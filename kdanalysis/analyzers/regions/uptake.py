@@ -24,7 +24,7 @@ from kdanalysis.analyzers.students.seeds import (
     what_intervals_are_over,
 )
 from kdanalysis.core.cases import KINDS, region_kinds
-from kdanalysis.core.wording import percent
+from kdanalysis.core.wording import percent, percents
 from kdanalysis.draw.tables import require
 
 SHARES = ("local", "whole", "own", "label")
@@ -112,13 +112,14 @@ def uptake_reading(table: pd.DataFrame) -> Reading:
     same, other = found[scale]
     if not other["n"]:
         return Reading(f"At scale {scale} no cell names another class than its image.", number)
+    local, whole = percents(other["local"], other["whole"])
     first = (
         f"Where the teacher's cell at scale {scale} names another class than the image, the "
-        f"student names that class in {percent(other['local'], 0)} of these {other['n']:,} cells "
-        f"and the image's in {percent(other['whole'], 0)}"
+        f"student names that class in {local} of these {other['n']:,} cells and the image's in "
+        f"{whole}"
     )
     rest = (
-        f"; where cell and image agree, it follows in {percent(same['local'], 0)}."
+        f"; where cell and image agree, it follows in {percent(same['local'])}."
         if same["n"]
         else "."
     )
@@ -139,7 +140,8 @@ def _told(same: Mapping, other: Mapping) -> str:
 
 def _verdict(lead: Interval) -> str:
     if lead.negated.verdict == SEEN:
-        return f"The image's class more often than the local one is {SEEN}: {lead.points()}."
+        more = lead.negated.points()
+        return f"The image's class more often than the local one is {SEEN}: {more}."
     return f"The local class more often than the image's {lead.claim}: {lead.points()}."
 
 

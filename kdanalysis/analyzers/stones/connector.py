@@ -98,13 +98,13 @@ def connector_reading(table: pd.DataFrame) -> Reading:
         farther = f"{(known.r2 < 0).sum()} of {len(known)}"
         told = (
             f"These connectors learnt from the stones' loss, not from the teacher's features: R² "
-            f"is {worst.r2:.2f} ({said(worst.side)}) to {best:.2f}, and {farther} are "
-            f"farther from these features than their own mean is."
+            f"is {written(worst.r2, '.2f')} ({said(worst.side)}) to {written(best, '.2f')}, and "
+            f"{farther} are farther from these features than their own mean is."
         )
     else:
         told = (
-            f"From {percent(worst.r2, 0)} ({said(worst.side)}, {percent(worst.r2_fit, 0)} on the "
-            f"images of the fit) to {percent(best, 0)} of the variance of the teacher's features "
+            f"From {percent(worst.r2)} ({said(worst.side)}, {percent(worst.r2_fit)} on the "
+            f"images of the fit) to {percent(best)} of the variance of the teacher's features "
             "follows linearly from the student's; what a stone lacks may be what its connector "
             "lacks."
         )

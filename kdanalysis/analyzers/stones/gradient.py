@@ -13,7 +13,7 @@ from kdanalysis.analyzers.evidence import Interval, mean_of
 from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.analyzers.stones.ladder import said
 from kdanalysis.analyzers.stones.ladder_pictures import side_lines
-from kdanalysis.core.wording import numeral, percent
+from kdanalysis.core.wording import numeral, percent, written
 from kdanalysis.draw.colours import FAINT
 from kdanalysis.draw.look import Axes, Figure, new_axes
 from kdanalysis.draw.marks import block_map
@@ -113,7 +113,7 @@ def gradient_reading(table: pd.DataFrame) -> Reading:
     back = Interval(float(worst.share), float(worst.get("share_half", nan))).negated
     told = (
         f"{claim}; that {said(worst.side)} pulls against the whole in {worst.block} {back.claim} "
-        f"(cosine {worst.cosine:.2f}, {back.negated.percent()} of the step)."
+        f"(cosine {written(worst.cosine, '.2f')}, {back.negated.percent()} of the step)."
     )
     return Reading(told, number)
 

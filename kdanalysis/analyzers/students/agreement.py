@@ -7,6 +7,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_step import ByStep
+from kdanalysis.analyzers.ends import with_share_ends
 from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.streams import check_batch, top_of_finite
@@ -148,7 +149,8 @@ def agreement_by_run(table: pd.DataFrame) -> Figure:
     """Agreement and accuracies of every run, in percent; of ``Agreement`` with a column run."""
     require(table, "run", "step", "n", *QUANTITIES)
     known = [name for name in QUANTITIES if table[name].notna().any()]
-    parts = [table.assign(share=100 * table[name], quantity=QUANTITIES[name][0]) for name in known]
-    return lines_by_run(
-        pd.concat(parts), "share", "quantity", "share of samples (%)", limits=(0, None)
-    )
+    parts = [with_share_ends(table, name).assign(share=table[name], quantity=QUANTITIES[name][0])
+             for name in known]  # fmt: skip
+    rows = pd.concat(parts)
+    rows = rows.assign(**{name: 100 * rows[name] for name in ("share", "low", "high")})
+    return lines_by_run(rows, "share", "quantity", "share of samples (%)", limits=(0, None))

@@ -8,7 +8,7 @@ import pandas as pd
 from kdanalysis.analyzers.noun import Names, Tables
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.discrepancy_reading import check_students, matrix, size
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import UNKNOWN, numerals
 from kdanalysis.draw.colours import FAINT, GREY
 from kdanalysis.draw.look import PAGE, Axes, Figure, even_columns, fine, new_panels
 from kdanalysis.draw.names import class_names, short
@@ -59,9 +59,9 @@ def discrepancy_maps(tables: Tables, names: Names = None) -> Figure:
         maps = [matrix(table, kind)[np.ix_(order, order)] for table in tables.values()]
         off = ~np.eye(len(order), dtype=bool)
         limit = shared_limit([cells[off] for cells in maps])
-        for ax, cells, table in zip(column, maps, tables.values(), strict=True):
+        for ax, cells, told in zip(column, maps, sizes(tables, kind), strict=True):
             image = _map(ax, cells, limit)
-            ax.set_title(sizes(table, kind), loc="left", fontsize=fine())
+            ax.set_title(told, loc="left", fontsize=fine())
         more = any(np.nanmax(np.abs(cells), initial=0) > limit for cells in maps)
         label = title.format(temperature=next(iter(tables.values())).temperature.iloc[0])
         figure.colorbar(
@@ -134,16 +134,28 @@ def class_order(tables: Tables, names: Names) -> tuple[list[list[int]], list[str
     return groups, group_names(groups, likeness, [short(name, 10) for name in called])
 
 
-def sizes(table: pd.DataFrame, kind: str) -> str:
-    """Size of a map, and of its cells off the diagonal, where a correlation says all there is."""
-    whole = size(table, kind)
-    if kind == "correlation":
-        return f"off diag. {whole}"
-    off = size(table.assign(**{kind: table[kind].where(table.given != table["class"])}), kind)
-    if np.isnan(off.rms):
-        return str(whole)
-    chance = "" if np.isnan(off.chance) else f" ({numeral(off.chance, 2)})"
-    return f"{whole}\noff diag. {numeral(off.rms, 2)}{chance}"
+def sizes(tables: Tables, kind: str) -> list[str]:
+    """Size of every map, and of its cells off the diagonal, where a correlation says all there is.
+
+    Those of a kind have the same decimals.
+    """
+    found = []
+    for table in tables.values():
+        found.append({"rms": size(table, kind)})
+        if kind == "correlation":
+            found[-1] = {"off diag. rms": found[-1]["rms"]}
+            continue
+        off = size(table.assign(**{kind: table[kind].where(table.given != table["class"])}), kind)
+        found[-1] |= {} if np.isnan(off.rms) else {"off diag.": off}
+    told = iter(numerals(*(x for of in found for one in of.values() for x in one[:2])))
+    return ["\n".join(_size(name, next(told), next(told)) for name in of) for of in found]
+
+
+def _size(name: str, rms: str, chance: str) -> str:
+    if rms == UNKNOWN:
+        return "no value"
+    by_chance = f" ({'chance ' * (name == 'rms')}{chance})"
+    return f"{name} {rms}{'' if chance == UNKNOWN else by_chance}"
 
 
 def shared_limit(maps: Sequence[np.ndarray]) -> float:

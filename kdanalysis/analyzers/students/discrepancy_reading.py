@@ -26,7 +26,7 @@ from kdanalysis.analyzers.students.seeds import (
     by_seed,
     what_intervals_are_over,
 )
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numerals
 from kdanalysis.draw.names import names_in, said
 from kdanalysis.draw.tables import require
 
@@ -62,9 +62,8 @@ class Size(NamedTuple):
     def __str__(self) -> str:
         if np.isnan(self.rms):
             return "no value"
-        return f"rms {numeral(self.rms, 2)}" + (
-            "" if np.isnan(self.chance) else f" (chance {numeral(self.chance, 2)})"
-        )
+        rms, chance = numerals(self.rms, self.chance)
+        return f"rms {rms}" + ("" if np.isnan(self.chance) else f" (chance {chance})")
 
 
 def size(table: pd.DataFrame, kind: str) -> Size:
@@ -123,13 +122,13 @@ def discrepancy_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     sizes = {kind: size(table, kind) for kind in CALLED}
     number = "; ".join(f"{CALLED[kind]}: {found}" for kind, found in sizes.items())
     found = sizes["logits"]
+    rms, chance, bound = numerals(found.rms, found.chance, found.bound)
     claim = (
         f"That the student departs from its teacher by class {ended(found.verdict)}: class means "
-        f"of the logits differ by {numeral(found.rms, 2)} (rms)"
+        f"of the logits differ by {rms} (rms)"
     )
     if found.verdict == UNTESTED:
         return Reading(f"{claim}, and no class has two samples to tell what chance is.", number)
-    chance, bound = numeral(found.chance, 2), numeral(found.bound, 2)
     claim += f", by chance by {chance} and below {bound} in 95 of 100."
     return Reading(f"{claim} {_itself(table)}{_widest(table, names)}", number)
 
@@ -190,7 +189,8 @@ def students_reading(tables: Tables) -> Reading:
     claims = [f"{loss}: {_closer(tested or sizes, loss)}" for loss in losses]
     told = f"Closer to its teacher than {base_of(students)} is {'; '.join(claims)}."
     for kind in [kind for kind in sizes if tested and kind not in tested]:
-        each = ", ".join(f"{name} {numeral(x.rms, 2)}" for name, x in sizes[kind].items())
+        found = numerals(*(x.rms for x in sizes[kind].values()))
+        each = ", ".join(map(" ".join, zip(sizes[kind], found, strict=True)))
         told += f" Not to be compared by one student each: {CALLED[kind]} (rms {each})."
     chancy = [CALLED[kind] for kind, of in sizes.items()
               if all(x.verdict == UNSEEN for x in of.values())]  # fmt: skip
@@ -208,7 +208,7 @@ def _closer(sizes: Mapping[str, Mapping[str, Size]], loss: str) -> str:
             np.mean([of[name].rms for name in students[one].values()])
             for one in (loss, base_of(students))
         )
-        text = f"{CALLED[kind]} ({numeral(ours, 2)} against {numeral(base, 2)})"
+        text = f"{CALLED[kind]} ({' against '.join(numerals(ours, base))})"
         told.setdefault(_verdict(of, loss), []).append(text)
     return ", ".join(f"{verdict} in {', '.join(texts)}" for verdict, texts in told.items())
 

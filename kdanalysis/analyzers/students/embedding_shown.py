@@ -14,7 +14,7 @@ from kdanalysis.analyzers.evidence import (
 )
 from kdanalysis.analyzers.noun import Names, Reading, Tables
 from kdanalysis.analyzers.students.embedding import Embedding
-from kdanalysis.core.wording import numeral, percent
+from kdanalysis.core.wording import numeral, numerals, percent, percent_range
 from kdanalysis.draw.colours import FAINT, MARKERS, PALETTE
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, shared_legend
 from kdanalysis.draw.names import class_names, short
@@ -68,10 +68,9 @@ def networks_reading(tables: Tables) -> Reading:
             f"student each, so what another training would give {UNTESTED}."
         )
     kept = sorted(row.kept for row in whole.values())
-    ends = dict.fromkeys(percent(share, 0) for share in (kept[0], kept[-1]))
     told.append(
         f"The picture is one of many: of a drawn sample's {first.k} nearest it keeps "
-        f"{' to '.join(ends)}, and how far its groups lie apart says nothing."
+        f"{percent_range(kept[0], kept[-1])}, and how far its groups lie apart says nothing."
     )
     number = "; ".join(
         f"{name} {written(row.silhouette, '.3f')} and {written(row.fisher, '.3g')}"
@@ -149,12 +148,13 @@ def embeddings(tables: Tables, names: Names = None) -> Figure:
     classes = sorted({int(c) for rows in points.values() for c in rows["class"]})
     figure, axes = panel_grid(len(found), ACROSS, PAGE, PANEL, 1.2, sharex=False, sharey=False)
     labels = class_names(classes[-1] + 1, names)
-    for ax, (name, rows) in zip(axes, found.items(), strict=True):
+    fisher = numerals(*(rows.fisher.iloc[0] for rows in found.values()))
+    for ax, (name, rows), ratio in zip(axes, found.items(), fisher, strict=True):
         _draw(ax, points[name], labels)
         whole = rows.iloc[0]
         ax.set_title(
-            f"{short(name, 24)}: {whole.k}-NN {share_of(whole.knn, whole.n)}\n"
-            f"silhouette {whole.silhouette:.2f}, Fisher ratio {numeral(whole.fisher, 2)}",
+            f"{short(name, 24)}: {whole.k}-NN {share_of(whole.knn, whole.n)}\nsilhouette "
+            f"{written(whole.silhouette, '.2f')}, Fisher ratio {ratio}",
             loc="left",
             fontsize=fine(),
             parse_math=False,

@@ -24,6 +24,7 @@ from kdanalysis.core.association import MEASURES, associations
 from kdanalysis.core.bins import Bins
 from kdanalysis.core.largest import top
 from kdanalysis.core.partition import Target, Top1, TopK
+from kdanalysis.core.wording import written
 from kdanalysis.draw.tables import require
 
 BINS = Bins(-1.0, 1.0, 200)  # quartiles are good to 0.01
@@ -129,7 +130,7 @@ def relation_reading(table: pd.DataFrame) -> Reading:
     """
     end, time = at_end(table), time_of(table)
     notions = list(end.index.get_level_values("notion").unique())
-    taus = " / ".join(f"{v:.3f}" for v in end["mean"].xs("kendall", level="measure"))
+    taus = " / ".join(written(v, ".3f") for v in end["mean"].xs("kendall", level="measure"))
     seen = table[table.n > 0]
     when, notion = _named(_last_of(table), seen.iloc[-1]), seen.notion.unique()[-1]
     number = f"{when}, without {' / '.join(notions)}: tau-b {taus}"
@@ -143,9 +144,8 @@ def relation_reading(table: pd.DataFrame) -> Reading:
         return Reading(f"{claim[0].upper()}{claim[1:]}.", number)
     first = course.iloc[0]
     seen = _interval(row).less(_interval(first)).verdict
-    told = f"The student takes over the teacher's non-top relations: {seen}"
-    before = f"{when}, against {interval(first)} {_named(time, first)}"
-    return Reading(f"{told}; {claim} {before}.", number)
+    told = f"The student takes over the teacher's non-top relations: {seen}; {claim} {when}"
+    return Reading(f"{told}, against {interval(first)} {_named(time, first)}.", number)
 
 
 def time_of(table: pd.DataFrame) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.ends import with_ends
 from kdanalysis.analyzers.evidence import mean_of
 from kdanalysis.analyzers.noun import Tables
 from kdanalysis.analyzers.students.relation import (
@@ -116,6 +117,7 @@ def relation_by_run(table: pd.DataFrame) -> Figure:
     require(table, "run", "step", "notion", "measure", "mean", "n")
     rows = table[table.measure == "kendall"]
     rows = rows.assign(left="all but the " + rows.notion)
+    rows = with_ends(rows, "mean", rows["std"] / rows.n**0.5)
     return lines_by_run(rows, "mean", "left", "mean of Kendall's tau-b")
 
 

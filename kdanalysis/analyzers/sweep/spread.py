@@ -19,7 +19,7 @@ from kdanalysis.core.bins import QUARTILES, Bins
 from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
-from kdanalysis.core.wording import percent
+from kdanalysis.core.wording import percent, percents
 from kdanalysis.draw.axes import k_axis
 from kdanalysis.draw.colours import DASHES, ladder_colours
 from kdanalysis.draw.look import PAGE, Figure, new_panels, side_legend
@@ -151,24 +151,23 @@ def spread_reading(table: pd.DataFrame) -> Reading:
         if samples(rows, group)
     }
     number = f"T = {temperature:g}, k = {k}: " + "; ".join(
-        f"{group}: {percent(kd, 0)} in KD, {percent(weighted, 0)} as weighted"
+        f"{group}: {percent(kd)} in KD, {percent(weighted)} as weighted"
         for group, (kd, weighted) in told.items()
     )
     groups = [group for group in told if group != "all" and samples(rows, group) >= FEW]
     if len(groups) < 2:
         return Reading("These samples are of one group of confidence: nothing to compare.", number)
     first, last = groups[0], groups[-1]
-    kd, weighted = zip(told[first], told[last], strict=True)
+    kd, weighted = (percents(*ends) for ends in zip(told[first], told[last], strict=True))
     claim = (
-        f"at T = {temperature:g} and k = {k} its median inside KD goes from {percent(kd[0], 0)} "
-        f"({first}) to {percent(kd[1], 0)} ({last}), as weighted from {percent(weighted[0], 0)} to "
-        f"{percent(weighted[1], 0)}"
+        f"at T = {temperature:g} and k = {k} its median inside KD goes from {kd[0]} ({first}) to "
+        f"{kd[1]} ({last})"
     )
     inside = of_k[of_k.quantity == SHARES[0]].set_index("confidence")
     fall = median_of(inside.loc[first]).less(median_of(inside.loc[last]))
     return Reading(
         f"That the relation share inside KD falls with the teacher's confidence {fall.claim}: "
-        f"{claim} ({fall.negated.points()}).",
+        f"{claim}, {fall.negated.points()}; as weighted from {weighted[0]} to {weighted[1]}.",
         number,
     )
 
@@ -201,7 +200,7 @@ def samples(rows: pd.DataFrame, group: str) -> int:
     return int(rows.n[rows.confidence == group].max())
 
 
-@SweepSpread.picture("Relation shares and cosine for unsure and confident teachers", panels=True)
+@SweepSpread.picture("Relation shares and cosine by how sure the teacher is", panels=True)
 def spread_over_k(table: pd.DataFrame, temperature: float | int | None = None) -> Figure:
     """Three panels over k, one curve a group of confidence: both relation shares, and the cosine.
 

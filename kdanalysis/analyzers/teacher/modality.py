@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
-from kdanalysis.analyzers.chance import chance_spread
+from kdanalysis.analyzers.chance import spread_told
 from kdanalysis.analyzers.evidence import share_of
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.bins import Bins
 from kdanalysis.core.octaves import exponentials
 from kdanalysis.core.partition import AutoK
-from kdanalysis.core.wording import numeral, percent
+from kdanalysis.core.wording import numeral
 from kdanalysis.draw.colours import BLUE, FAINT, GREY, SKY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, shared_legend
 from kdanalysis.draw.marks import stacked_bars
@@ -175,15 +175,9 @@ def modality_reading(table: pd.DataFrame, names: Names = None) -> Reading:
         f"or more (p of at least a tenth of the largest), and half of them weigh as much as "
         f"{low} to {high} equal classes."
     )
-    seen, rest = chance_spread(rows.several.to_numpy(), rows.n.to_numpy())
-    claim = f"Whether that share differs by class: {seen}"
-    if len(rows) > 1:
-        labels = names_in(table.dropna(subset="target"), names, "target")
-        first, last = rows.iloc[0], rows.iloc[-1]
-        ends = (
-            f"{percent(row.several, 0)} of {said(labels[int(row.target)])}" for row in (first, last)
-        )
-        claim += f" (from {' to '.join(ends)}; {rest})"
+    labels = names_in(table.dropna(subset="target"), names, "target")
+    of = [said(labels[int(target)]) for target in rows.target]
+    claim = f"Whether that share differs by class: {spread_told(of, rows.several, rows.n)}"
     return Reading(f"{told} {claim}.", number)
 
 

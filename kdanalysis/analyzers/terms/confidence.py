@@ -18,7 +18,7 @@ from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.terms.share import seen_shares
 from kdanalysis.core.bins import Bins, sum_by_part
 from kdanalysis.core.gram import HasGradients
-from kdanalysis.core.wording import percent
+from kdanalysis.core.wording import percent, percent_range
 from kdanalysis.draw.colours import DASHES, loss_colours
 from kdanalysis.draw.look import PAGE, Figure, top_legend
 from kdanalysis.draw.panels import panel_grid
@@ -130,9 +130,9 @@ def confidence_reading(table: pd.DataFrame) -> Reading:
         first, last = of_tenths[0], of_tenths[-1]
         fall = difference_of_means(first.share, first.std, first.n, last.share, last.std, last.n)
         change = fall._replace(value=-fall.value)
-        claim = f"{loss} {percent(first.share)} to {percent(last.share)} ({change.points()})"
+        claim = f"{loss} {percent_range(first.share, last.share)} ({change.points()})"
         parts.setdefault(fall.verdict, []).append(claim)
-        ends.append(f"{loss}: {percent(first.share, 0)} to {percent(last.share, 0)}")
+        ends.append(f"{loss}: {percent_range(first.share, last.share)}")
     told = "A fall of the non-top share from the least to the most confident tenth"
     said = "; ".join(f"{seen} in {', '.join(which)}" for seen, which in sorted_by_verdict(parts))
     return Reading(f"{told}: {said}.", "; ".join(ends))

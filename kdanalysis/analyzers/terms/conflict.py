@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Labels, Logits
-from kdanalysis.analyzers.by_step import ByStep, over_samples
+from kdanalysis.analyzers.by_step import ByStep, deviation, over_samples
 from kdanalysis.analyzers.by_term import (
     known_terms,
     pair_cosines,
@@ -60,7 +60,7 @@ class GradientConflict(ByStep):
         if len(self.labels) < 2:
             raise ValueError(f"need at least two terms to compare, got only {self.labels}")
         super().__init__(steps, losses=dict(losses))
-        for state in ("cosine", "conflicts", "count"):
+        for state in ("cosine", "cosine_square", "conflicts", "count"):
             self.add_sum(state, len(self.steps), len(TEACHER), len(self.labels), len(self.labels))
 
     @classmethod
@@ -79,25 +79,29 @@ class GradientConflict(ByStep):
         cosine, directed = pair_cosines(gradients)
         conflicts = (cosine < 0) & directed
         row = len(TEACHER) * place + judged(teacher, targets)
-        self.add_rows(row, cosine=cosine, conflicts=conflicts, count=directed)
+        sums = {"cosine": cosine, "cosine_square": cosine.square()}
+        self.add_rows(row, **sums, conflicts=conflicts, count=directed)
 
     def measures(self) -> dict[str, Tensor]:
-        """Mean cosine, share of conflicts and n by (step, teacher right/wrong/all, pair of terms).
+        """Mean cosine with its standard error, share of conflicts and n.
 
-        NaN where no sample counts.
+        By (step, teacher right/wrong/all, pair of terms); NaN where no sample counts.
         """
         a, b = torch.triu_indices(len(self.labels), len(self.labels), 1)
-        cosine, conflicts, count = (
+        cosine, square, conflicts, count = (
             torch.cat((state[:, :2], state.sum(1, keepdim=True)), 1)[..., a, b]
-            for state in (self.cosine, self.conflicts, self.count)
+            for state in (self.cosine, self.cosine_square, self.conflicts, self.count)
         )
-        return {"cosine": cosine / count, "conflict": conflicts / count, "n": count}
+        error = deviation(cosine, square, count) / count.sqrt()
+        found = {"cosine": cosine / count, "cosine_se": error, "conflict": conflicts / count}
+        return found | {"n": count}
 
     def table(self) -> pd.DataFrame:
-        """Columns step, epoch, teacher, term_a, term_b, cosine, conflict, n, trained, non_finite.
+        """Columns step, epoch, teacher, term_a, term_b, cosine, cosine_se, conflict, n, ...
 
-        One row per unordered pair of terms; ``teacher`` tells the samples the teacher gets right,
-        wrong, and all, ``trained`` whether both terms were trained.
+        The last are trained and non_finite. One row per unordered pair of terms; ``cosine_se`` is
+        the standard error of the mean, samples as independent, ``teacher`` tells the samples the
+        teacher gets right, wrong, and all, ``trained`` whether both terms were trained.
         """
         names = [(teacher, *pair) for teacher in TEACHER for pair in combinations(self.labels, 2)]
         frame = self.step_frame(names, ["teacher", "term_a", "term_b"])

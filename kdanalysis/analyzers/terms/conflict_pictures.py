@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.ends import with_ends
 from kdanalysis.analyzers.terms.conflict import GradientConflict, over_steps, with_ce
-from kdanalysis.core.wording import counted, percent
+from kdanalysis.core.wording import counted, percent, written
 from kdanalysis.draw.axes import cosine_limits, time_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_axes, new_panels, side_legend, styled
@@ -35,7 +36,7 @@ def cosine_matrix(ax: Axes, rows: pd.DataFrame, apart: bool = True) -> None:
         place = terms.index(row.term_b) - 1, terms.index(row.term_a)
         cells[place] = row.cosine
         if row.n > 0:
-            texts[place] = f"{row.cosine:+z.2f}\n{percent(row.conflict, 0)}"
+            texts[place] = f"{written(row.cosine, '+z.2f')}\n{percent(row.conflict, 0)}"
             if apart and {row.term_a, row.term_b} == {"low_top", "low_other"}:
                 texts[place] = "always 0"
     cosine_map(ax, cells, texts, terms[1:], terms[:-1])
@@ -71,7 +72,10 @@ def conflict_matrix(
     return ax
 
 
-@GradientConflict.picture("Cosines where the teacher is right, and where it is wrong", panels=True)
+@GradientConflict.picture(
+    "Cosines of the terms' gradients where the teacher is right, and where it is wrong",
+    panels=True,
+)
 def conflict_by_teacher(table: pd.DataFrame) -> Figure:
     """Matrices on one colour scale: samples the teacher gets right, and wrong, if there are any.
 
@@ -137,4 +141,5 @@ def conflict_by_run(table: pd.DataFrame) -> Figure:
     if "ce" not in {*rows.term_a, *rows.term_b}:
         lowest = rows.groupby("pair").cosine.mean().nsmallest(MOST_PANELS).index
         rows = rows[rows.pair.isin(lowest)]
+    rows = with_ends(rows, "cosine", rows.cosine_se) if "cosine_se" in rows else rows
     return lines_by_run(rows, "cosine", "pair", BAR, limits=cosine_limits(rows.cosine))

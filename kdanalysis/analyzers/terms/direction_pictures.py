@@ -1,19 +1,17 @@
 """Pictures of direction and step (figure 21): which losses pull elsewhere, which only further."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
+from kdanalysis.analyzers.ends import with_ends
 from kdanalysis.analyzers.terms.conflict_pictures import conflict_by_teacher
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.analyzers.terms.direction_reading import (
     SAME,
     against_first,
     over_all_steps,
-    times,
 )
-from kdanalysis.core.wording import counted, percent
+from kdanalysis.core.wording import counted, numerals, percent, written
 from kdanalysis.draw.axes import cosine_limits, round_ticks, time_axis
 from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import DASHES, FAINT, GREY, loss_colours
@@ -82,22 +80,23 @@ def direction_scatter(table: pd.DataFrame, ax: Axes | None = None, teacher: str 
     span = [x for x in (1, *drawn.multiplier, *drawn.ratio_q25, *drawn.ratio_q75) if 0 < x < np.inf]
     ax.set_xlim(min(span) / 1.4, max(span) * 1.4)
     ax.set_ylim(min(-0.05, drawn.cosine.min() - 0.1) if len(drawn) else -0.05, 1.12)
-    round_ticks(ax)
+    round_ticks(ax.xaxis)
     ax.set_ylabel(f"cosine to {short(first)}", parse_math=False)
     ax.set_xlabel(
         f"step: norm over that of {short(first)} (line: middle half){state_left_out(table)}",
         parse_math=False,
     )
-    texts = [short(first, 24), *map(_labelled, drawn.itertuples())]
+    far = numerals(*drawn.multiplier)
+    of = zip(drawn.loss_b, far, strict=True)
+    texts = [short(first, 24), *(f"{short(name, 24)}, {step} x" for name, step in of)]
     names_beside(ax, texts, places, [colours[name] for name in names])
     return ax
 
 
-def _labelled(row: Any) -> str:
-    return f"{short(row.loss_b, 24)}, {times(row.multiplier)}"
-
-
-@LossDirection.picture("Cosines where the teacher is right, and where it is wrong", panels=True)
+@LossDirection.picture(
+    "Cosines of the losses' gradients where the teacher is right, and where it is wrong",
+    panels=True,
+)
 def direction_by_teacher(table: pd.DataFrame) -> Figure:
     """Cosines of the losses' gradients on one scale: samples the teacher gets right, and wrong."""
     rows = over_all_steps(table).rename(columns={"loss_a": "term_a", "loss_b": "term_b"})
@@ -138,8 +137,8 @@ def _cells(ax: Axes, rows: pd.DataFrame, losses: list[str]) -> None:
     for row in rows.itertuples():
         a, b = losses.index(row.loss_a), losses.index(row.loss_b)
         cells[b, a], cells[a, b] = row.cosine, row.cosine_batch
-        texts[b, a] = f"{row.cosine:+.2f}\n{percent(row.conflict, 0)}"
-        texts[a, b] = f"{row.cosine_batch:+.2f}"
+        texts[b, a] = f"{written(row.cosine, '+z.2f')}\n{percent(row.conflict, 0)}"
+        texts[a, b] = written(row.cosine_batch, "+z.2f")
     texts = {place: text for place, text in texts.items() if not np.isnan(cells[place])}
     names = [short(loss) for loss in losses]
     image = cosine_map(ax, cells, texts, names, names, longest=8)
@@ -150,14 +149,19 @@ def _cells(ax: Axes, rows: pd.DataFrame, losses: list[str]) -> None:
 def direction_by_run(table: pd.DataFrame) -> Figure:
     """Cosine to the first loss, by sample; of ``LossDirection`` with a column run."""
     rows = _against_first_of_runs(table)
+    rows = with_ends(rows, "cosine", rows.cosine_se) if "cosine_se" in rows else rows
     label = f"mean cosine to {table.loss_a.iloc[0]}"
     return lines_by_run(rows, "cosine", "loss_b", label, limits=cosine_limits(rows.cosine))
 
 
 def multiplier_by_run(table: pd.DataFrame) -> Figure:
     """Norm over that of the first loss; of ``LossDirection`` with a column run."""
+    rows = _against_first_of_runs(table)
+    if "multiplier_se" in rows:
+        rows = with_ends(rows, "multiplier", rows.multiplier_se, log=True)
     label = f"norm over that of {table.loss_a.iloc[0]}"
-    return lines_by_run(_against_first_of_runs(table), "multiplier", "loss_b", label, log=True)
+    least = 0.9 * min(1.0, rows.multiplier[rows.multiplier > 0].min())
+    return lines_by_run(rows, "multiplier", "loss_b", label, log=True, limits=(least, None))
 
 
 def _against_first_of_runs(table: pd.DataFrame) -> pd.DataFrame:

@@ -84,10 +84,9 @@ def measured(row: object) -> tuple[Interval, Interval, Interval]:
 
 
 def far_text(factor: Interval) -> str:
-    """Write how many times as far, with half of its interval: ``8.030 ± 0.081 x``."""
-    return (
-        factor.text(".3g", unit=" x") if np.isfinite(factor.half) else f"{numeral(factor.value)} x"
-    )
+    """Write how many times as far, with half of its interval: ``8.030 ± 0.081 times``."""
+    known = np.isfinite(factor.half)
+    return f"{factor.text('.3g') if known else numeral(factor.value)} times"
 
 
 def against_first(table: pd.DataFrame, teacher: str = "all") -> pd.DataFrame:
@@ -109,8 +108,3 @@ def is_silent(table: pd.DataFrame) -> bool:
     """Whether there are samples, and none has a gradient of the first loss and of another."""
     known = table[table.loss_a == table.loss_a.iloc[0]]
     return bool(known.n.max() > 0 and known.cosine.isna().all())
-
-
-def times(factor: float) -> str:
-    """A factor as text, such as ``0.31 x``."""
-    return f"{numeral(factor)} x"

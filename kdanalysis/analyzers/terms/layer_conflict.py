@@ -8,7 +8,7 @@ from kdanalysis.analyzers.evidence import Interval, mean_of
 from kdanalysis.analyzers.noun import Noun, Reading
 from kdanalysis.analyzers.terms.conflict import over_steps
 from kdanalysis.analyzers.terms.conflict_pictures import BAR, cosine_matrix
-from kdanalysis.core.wording import percent
+from kdanalysis.core.wording import percent, written
 from kdanalysis.draw.look import PAGE, Axes, Figure
 from kdanalysis.draw.marks import cosine_map
 from kdanalysis.draw.panels import LOGITS, by_epoch, drawn_layers, layer_panels, records_left_out
@@ -38,7 +38,7 @@ def layer_conflict_reading(table: pd.DataFrame) -> Reading:
     inner = means[means.layer != LOGITS]
     inner = inner if len(inner) else means
     worst = inner.loc[inner.cosine.idxmin()]
-    pair, cosine = f"{worst.term_a} and {worst.term_b}", f"{worst.cosine:+z.2f}"
+    pair, cosine = f"{worst.term_a} and {worst.term_b}", written(worst.cosine, "+z.2f")
     number = (
         f"lowest mean cosine {cosine}, of {pair} at {worst.layer}, negative in "
         f"{percent(worst.conflict, 0)} of the recorded steps"
@@ -52,7 +52,7 @@ def layer_conflict_reading(table: pd.DataFrame) -> Reading:
     )
     there = (means[["layer", *PAIR]] == [LOGITS, worst.term_a, worst.term_b]).all(axis=1)
     if worst.layer != LOGITS and there.any():
-        claim += f", in logit space {means.cosine[there].iloc[0]:+z.2f}"
+        claim += f", in logit space {written(means.cosine[there].iloc[0], '+z.2f')}"
     return Reading(f"{claim}.", number)
 
 

@@ -7,13 +7,14 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Labels, Logits
 from kdanalysis.analyzers.by_step import deviation, spread_over_samples
 from kdanalysis.analyzers.by_term import known_terms, loss_panels, stacked_gradients
+from kdanalysis.analyzers.ends import with_ends
 from kdanalysis.analyzers.evidence import difference_of_means
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.bins import Bins
-from kdanalysis.core.wording import numeral
-from kdanalysis.draw.axes import time_axis
+from kdanalysis.core.wording import numeral, numerals
+from kdanalysis.draw.axes import round_ticks, time_axis
 from kdanalysis.draw.colours import DASHES, FAINT, term_colour
 from kdanalysis.draw.look import COLUMN, NARROW, PAGE, Axes, Figure, new_axes, styled
 from kdanalysis.draw.marks import banded_line
@@ -91,9 +92,10 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
             rival = others["mean"].idxmax()
             a, b = of_loss.loc[term], others.loc[rival]
             one = difference_of_means(*a[list(SPREAD)], *b[list(SPREAD)])
+            ours, theirs = numerals(a["mean"], b["mean"])
             claims.append(
-                f"{term} in {loss}: {one.verdict} ({numeral(a['mean'])} against {rival} "
-                f"{numeral(b['mean'])}, {one.text('+.2g')})"
+                f"{term} in {loss}: {one.verdict} ({ours} against {rival} {theirs}, "
+                f"{one.text('+.2g')})"
             )
     if not claims:
         told = "No loss here has a non-top term (low_other or nckd) beside others to compare."
@@ -173,6 +175,7 @@ def magnitude_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_yticks(places, labels=texts, parse_math=False)
     ax.invert_yaxis()
     ax.set_xscale("log")
+    round_ticks(ax.xaxis)
     ax.grid(axis="x", color=FAINT, linewidth=0.5)
     kind = "weighted as the loss weighs it" if table.weighted.any() else "unweighted"
     what = f"gradient norm per sample, {kind}\n(mean; line: middle half)"
@@ -189,4 +192,5 @@ def magnitude_by_run(table: pd.DataFrame) -> Figure:
     label = table.term.where(table.term == table.loss, table.loss + ": " + table.term)
     repeated = table.duplicated(["run", "step", "term", "mean"])
     rows = table.assign(label=label)[~repeated.groupby(label).transform("all")]
+    rows = with_ends(rows, "mean", rows["std"] / rows.n**0.5, log=True)
     return lines_by_run(rows, "mean", "label", "mean gradient norm, weighted", log=True)

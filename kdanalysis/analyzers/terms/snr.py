@@ -1,6 +1,6 @@
 """Signal-to-noise ratio of the gradients (figure 20): which terms carry signal, at which layer."""
 
-from math import exp, isnan, log
+from math import log
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from torch import Tensor
 from kdanalysis.analyzers.by_layer import ONLY_TERM, LayerAnalyzer, largest_by_layer
 from kdanalysis.analyzers.evidence import UNTESTED, Interval, jackknife
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, numerals
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import Axes, Figure
@@ -111,13 +111,10 @@ def snr_reading(table: pd.DataFrame) -> Reading:
     layer = spread.idxmax()
     high, low = means.loc[layer].idxmax(), means.loc[layer].idxmin()
     found = _factor(table[table.layer == layer], high, low)
-    times, most, least = (numeral(x, 2) for x in (spread[layer], *means.loc[layer, [high, low]]))
-    ends = ""
-    if not isnan(found.half):
-        ends = f", 95 % {numeral(exp(found.low), 2)} to {numeral(exp(found.high), 2)}"
+    most, least = numerals(*means.loc[layer, [high, low]])
     claim = (
-        f"at {layer}, where it is widest, {high} has {times} times the ratio of {low} "
-        f"({most} and {least}{ends})"
+        f"at {layer}, where it is widest, {high} has {found.ratio()} times the ratio of {low} "
+        f"({most} and {least})"
     )
     return Reading(f"{told} {found.verdict}: {claim}.", number)
 

@@ -15,7 +15,7 @@ from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.targets import Targets
 from kdanalysis.analyzers.warmup import TermsByStep, draw_as_trained
 from kdanalysis.core.truncation.kept import shape_of
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, numerals
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import DASHES, MAGENTA, term_colour
 from kdanalysis.draw.look import PAGE, Figure, plain_log
@@ -98,7 +98,7 @@ def value_reading(table: pd.DataFrame) -> Reading:
     table = table[table.n > 0]  # no target may serve a loss at a step
     first, last = (table[table.step == step] for step in (table.step.min(), table.step.max()))
     number = ", ".join(
-        f"{name.replace('_', ' ')} {numeral(first[name].iloc[0])} to {numeral(last[name].iloc[0])}"
+        f"{name.replace('_', ' ')} {' to '.join(numerals(first[name].iloc[0], last[name].iloc[0]))}"
         for name in STUDENT
     )
     ends = first.merge(last, on=["loss", "term"])
@@ -109,7 +109,7 @@ def value_reading(table: pd.DataFrame) -> Reading:
         a, b = (row.value_x, row.std_x, row.n_x), (row.value_y, row.std_y, row.n_y)
         fall = difference_of_means(*a, *b)
         claims.append(
-            f"{row.term}: {fall.verdict} ({numeral(a[0])} to {numeral(b[0])}, "
+            f"{row.term}: {fall.verdict} ({' to '.join(numerals(a[0], b[0]))}, "
             f"{fall.negated.text('+.2g')})"
         )
     if table.step.nunique() < 2:

@@ -12,7 +12,7 @@ from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, listed, named
 from kdanalysis.core.bins import QUARTILES, Bins
 from kdanalysis.core.truncation.algebra import CONVENTIONS
-from kdanalysis.core.wording import counted, numeral, percent
+from kdanalysis.core.wording import counted, percent, ratios, written
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import GREY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend
@@ -115,9 +115,9 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     told, kept = [], []
     for name in CONVENTIONS:
         cosine, ratio = at.loc[("cosine", name)], at.loc[("ratio", name)]
+        middle, low, high = ratios(ratio["median"], ratio.q25, ratio.q75)
         told.append(
-            f"{named(name)} cosine {_middle(cosine)}, "
-            f"norm {numeral(ratio['median'])} times ({numeral(ratio.q25)} to {numeral(ratio.q75)})"
+            f"{named(name)} cosine {_middle(cosine)}, norm {middle} times ({low} to {high})"
         )
         far = median_of(ratio)
         if median_of(cosine).low >= KEPT and max(far.high - 1, 1 - far.low) <= STEP:
@@ -144,7 +144,8 @@ def direction_reading(table: pd.DataFrame) -> Reading:
 def _middle(row: pd.Series) -> str:
     if np.isnan(row["median"]):
         return "unknown, without a gradient"
-    return f"{row['median']:.3f} ({row.q25:.3f} to {row.q75:.3f})"
+    middle, low, high = (written(row[name], ".3f") for name in ("median", "q25", "q75"))
+    return f"{middle} ({low} to {high})"
 
 
 def _lowest(cosines: pd.DataFrame) -> str:

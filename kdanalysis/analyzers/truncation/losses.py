@@ -24,7 +24,7 @@ from kdanalysis.analyzers.truncation.direction import (
     tally,
 )
 from kdanalysis.analyzers.truncation.part import KS, LOOKS
-from kdanalysis.core.wording import counted, numeral, percent
+from kdanalysis.core.wording import counted, numeral, percent, written
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import CYCLE, GREY, OLIVE, WINE
 from kdanalysis.draw.look import NARROW, Figure, new_panels, plain_log, top_legend
@@ -150,7 +150,7 @@ def losses_reading(table: pd.DataFrame) -> Reading:
             f"{turned[others[-1]].text()})"
         )
     number = "; ".join(
-        f"{name}{f' at K = {row.k}' if row.k else ''} cosine {row['median']:.3f}, norm "
+        f"{name}{f' at K = {row.k}' if row.k else ''} cosine {written(row['median'], '.3f')}, norm "
         f"{numeral(ratio[name])} times, {percent(row.opposed)} opposed, "
         f"{percent(row.silent)} silent"
         for name, row in of["cosine"].iterrows()

@@ -12,7 +12,7 @@ from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, listed, named
 from kdanalysis.core.sparse_tail import tail_bounds
 from kdanalysis.core.truncation.algebra import CONVENTIONS
-from kdanalysis.core.wording import counted, percent
+from kdanalysis.core.wording import counted, percent, percent_range
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import BLACK, BLUE, DASHES
 from kdanalysis.draw.look import PAGE, Figure, new_panels, side_legend
@@ -109,7 +109,7 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     )
     number = "; ".join(
         f"T = {row.temperature:g}: tail {percent(row.mass)}, known to be "
-        f"{percent(row.least)} to {percent(row.most)}"
+        f"{percent_range(row.least, row.most)}"
         for _, row in rows.iterrows()
     )
     where = f"At T = {end.temperature:g} and K = {last}"

@@ -39,10 +39,12 @@ function lossText(k, temperature, weights) {
   return parts.join("+");
 }
 
+const signed = (text) => text.replace("-", "\u2212");
+
 function shown(name, value) {
   if (!Number.isFinite(value)) return "–";
   if (name.startsWith("share")) return `${(100 * value).toFixed(1)} %`;
-  if (name === "cosine") return value.toFixed(3);
+  if (name === "cosine") return signed(value.toFixed(3));
   return value < 1000 ? value.toPrecision(3) : value.toFixed(0);
 }
 
@@ -64,7 +66,7 @@ function scatterAxes(svg) {
     box.bottom - within((Math.log2(step) - low) / (high - low), 0, 1) * (box.bottom - box.top);
   for (const cosine of [-1, -0.5, 0, 0.5, 1]) {
     drawn("path", { d: `M${x(cosine)} ${box.top}V${box.bottom}`, class: "grid" }, svg);
-    drawn("text", { x: x(cosine), y: 272, "text-anchor": "middle" }, svg, String(cosine));
+    drawn("text", { x: x(cosine), y: 272, "text-anchor": "middle" }, svg, signed(String(cosine)));
   }
   for (const step of [0.25, 1, 4, 16, 64]) {
     drawn("path", { d: `M${box.left} ${y(step)}H${box.right}`, class: "grid" }, svg);

@@ -29,10 +29,13 @@ function themeButton() {
   button.hidden = false;
 }
 
+/* A number as programs read it, with a hyphen for its minus sign. */
+const plain = (text) => text.trim().replace(/^\u2212/, "-");
+
 function sortKey(row, column) {
   const cell = row.cells[column];
   if (cell.classList.contains("t")) return cell.textContent;
-  return Number(cell.dataset.rank ?? (cell.textContent.replaceAll(",", "").trim() || NaN));
+  return Number(cell.dataset.rank ?? (plain(cell.textContent.replaceAll(",", "")) || NaN));
 }
 
 function compare(a, b) {
@@ -172,7 +175,7 @@ function svgText(figure) {
 
 function csvText(tables) {
   const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const line = (row) => [...row.cells].map((cell) => quoted(cell.textContent.trim())).join(",");
+  const line = (row) => [...row.cells].map((cell) => quoted(plain(cell.textContent))).join(",");
   return tables.map((table) => [...table.rows].map(line).join("\n")).join("\n\n") + "\n";
 }
 

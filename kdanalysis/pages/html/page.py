@@ -23,6 +23,7 @@ from kdanalysis.pages.html.section import ASIDE, Section
 from kdanalysis.pages.html.table import Table, make_table
 from kdanalysis.pages.html.words import WORDS
 
+BREAKS = re.compile(r" (?=[%±=])|(?<=[±=]) ")
 WIDE = 900  # CSS pixels; what is wider takes both columns
 
 
@@ -135,9 +136,16 @@ def group_places(groups: Sequence[dict]) -> list[tuple[str, str]]:
 
 def make_environment() -> Environment:
     """Escape everything, and refuse a name that the template misspells."""
-    return Environment(
+    made = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    made.filters["unbroken"] = unbroken
+    return made
+
+
+def unbroken(text: str) -> str:
+    """Keep a number on one line with its unit, its interval and its name: 95 %, 1 ± 2, T = 4."""
+    return BREAKS.sub("\u00a0", text)
 
 
 def read(name: str) -> str:

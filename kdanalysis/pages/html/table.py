@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
+from kdanalysis.core.wording import minus
 from kdanalysis.draw.text import format_column, is_numeric, to_number
 
 FIRST_ROWS = 8
@@ -57,6 +58,7 @@ def make_cells(column: pd.Series) -> list[str]:
         pd.Series([to_number(cell) for cell in cells], dtype=float) for cells in (column, texts)
     )
     ranks = values.rank(method="dense")
+    texts = [minus(text) for text in texts]
     if not np.isinf(values).any() and ranks.equals(shown.rank(method="dense")):
         return [f"<td>{escape(text)}" for text in texts]
     return [

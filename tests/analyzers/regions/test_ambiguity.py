@@ -120,7 +120,7 @@ def test_few_classes_are_all_drawn_and_those_without_images_left_out():
 
 def test_the_sentence_follows_the_table():
     told = ambiguity_reading(drawable(), [f"class{i}" for i in range(20)]).sentence
-    assert told.startswith("At scale 4, 45 % of the cells name another class than the whole image")
+    assert told.startswith("At scale 4, 45.0 % of the cells name another class than the whole")
     assert "1.80 nats of at most 2.77" in told
     assert "are more ambiguous is not seen: 60.0 % of their cells differ, 40.0 % where" in told
     assert told.endswith("by class: not seen (chi-square 0, by chance below 30.1 in 95 of 100).")
@@ -129,7 +129,7 @@ def test_the_sentence_follows_the_table():
     frame.loc[(frame["class"] == 7).fillna(False), ["n", "differing"]] = 40, 1.0
     told = ambiguity_reading(frame).sentence
     assert "are more ambiguous is seen: 60.0 % of their cells differ" in told
-    assert "differs by class: seen (from 40 % of class 0 to 100 % of class 7;" in told
+    assert "differs by class: seen (from 40.0 % of class 0 to 100.0 % of class 7;" in told
 
 
 def test_classes_of_few_images_are_not_named_and_not_drawn_beside_larger_ones():

@@ -100,6 +100,8 @@ def test_maps_show_every_cell_under_both_definitions_and_its_norm():
     texts = [t.get_text() for t in figure.axes[2].texts]
     assert texts == ["4.50", "4.50", "9.00", "4.50"]
     assert figure.axes[1].get_title() == "complementary\nby correctness"
+    small = anatomy_of_cells(frame.assign(norm=frame.norm / 100)).axes[2]
+    assert [t.get_text() for t in small.texts] == ["0.0450", "0.0450", "0.0900", "0.0450"]
 
 
 def test_many_cells_have_no_numbers():
@@ -183,7 +185,7 @@ def test_the_sentence_names_where_the_definitions_disagree_and_whether_classes_d
     )
     frame = of_classes((0.8, 0.1, 0.6, 0.3, 0.2))
     told = anatomy_reading(frame, names=["cat", "dog", "cow", "ant", "bee"]).sentence
-    assert "differs by class: seen (from 10 % of dog to 80 % of cat; chi-square" in told
+    assert "differs by class: seen (from 10.0 % of dog to 80.0 % of cat; chi-square" in told
     often = of_classes((0.25, 0.15, 0.2, 0.2, 0.2), epochs=8, pairs=3200)
     assert "differs by class: not seen" in anatomy_reading(often).sentence  # 100 images a class
     few = of_classes(SHARES, pairs=36)  # 9 images a class

@@ -144,13 +144,17 @@ def test_the_sentence_follows_the_table():
     for whole, error, claim in (
         (0.2, 0.1, "The local class more often than the image's is seen: +42.7 ± 19.6 points."),
         (0.5, 0.1, "The local class more often than the image's is not seen: +12.7 ± 19.6 points."),
-        (0.7, 0.1, "The local class more often than the image's is not seen: -7.3 ± 19.6 points."),
-        (0.9, 0.1, "The image's class more often than the local one is seen: -27.3 ± 19.6 points."),
+        (
+            0.7,
+            0.1,
+            "The local class more often than the image's is not seen: \u22127.3 ± 19.6 points.",
+        ),
+        (0.9, 0.1, "The image's class more often than the local one is seen: +27.3 ± 19.6 points."),
         (0.2, np.nan, "cannot be tested here: +42.7 points (interval unknown)."),
     ):
         assert uptake_reading(drawable(whole, error=error)).sentence.endswith(claim)
     assert (
-        "in 63 % of these 50 cells and the image's in 20 %; where cell"
+        "in 62.7 % of these 50 cells and the image's in 20.0 %; where"
         in uptake_reading(drawable()).sentence
     )
     assert uptake_reading(drawable(scales=(1,))).sentence == (

@@ -6,6 +6,7 @@ import torch
 from sklearn.metrics import r2_score
 
 from kdanalysis.analyzers.stones.connector import ConnectorFit, connector_reading
+from kdanalysis.core.wording import minus
 
 G = torch.Generator().manual_seed(0)
 MAPS = 7.0 + torch.randn(20, 3, 4, 4, generator=G)
@@ -69,14 +70,16 @@ def drawable(r2: tuple, r2_fit: tuple) -> pd.DataFrame:
 def test_fitted_connectors_say_what_follows_linearly():
     told = connector_reading(drawable((0.39, 0.57), (0.41, 0.6))).sentence
     assert told.startswith(
-        "From 39 % (stone 1, 41 % on the images of the fit) to 57 % of the variance"
+        "From 39.0 % (stone 1, 41.0 % on the images of the fit) to 57.0 % of the variance"
     )
 
 
 @pytest.mark.parametrize(("first", "farther"), [(-1.07, "1 of 2"), (0.1, "0 of 2")])
 def test_trained_connectors_say_how_near_they_came_and_no_more(first, farther):
     told = connector_reading(drawable((first, 0.2), (float("nan"),) * 2)).sentence
-    assert f"R² is {first:.2f} (stone 1) to 0.20, and {farther} are farther" in told
+    assert (
+        f"R² is {minus(format(first, '.2f'))} (stone 1) to 0.20, and {farther} are farther" in told
+    )
     assert "follows linearly" not in told
 
 

@@ -134,7 +134,7 @@ def test_words_follow_the_numbers():
 @pytest.mark.parametrize(
     ("away", "claim"),
     [
-        ([0, 0.5, 0.2, 0.3], "is seen not to hold: the divergence changes by -0.300 ± 0.045"),
+        ([0, 0.5, 0.2, 0.3], "is seen not to hold: the divergence changes by \u22120.300 ± 0.045"),
         ([0, 0.199, 0.2, 0.3], "is not seen: the divergence changes by +0.001 ± 0.045"),
         ([0, 0.5, 0.2, 0.3], "; nearer than the student are 1 of 2 (stone 2);"),
         ([0, 0.25, 0.28, 0.3], "; nearer than the student are 1 of 2 (stone 1);"),  # by two errors
@@ -173,18 +173,20 @@ def test_cells_are_norm_and_share_and_blocks_without_a_path_are_empty():
     np.testing.assert_allclose(shown.filled(-1), [[4, -1], [1, 0.5], [3, 2]])
     assert cells(ax)[0, 0] == "4\n50 %"
     assert cells(ax)[1, 0] == "no path"
-    assert cells(ax)[1, 1] == "0.5\n-10 %"
+    assert cells(ax)[1, 1] == "0.5\n\u221210 %"
     assert "(7 samples)" in ax.get_xlabel()
     assert smallest_font(ax.figure) >= 9
 
 
 def test_words_of_the_gradients():
-    assert gradient_reading(GRADIENT).number == "share of the stones: layer1 70 %; layer2 -10 %"
+    assert (
+        gradient_reading(GRADIENT).number == "share of the stones: layer1 70 %; layer2 \u221210 %"
+    )
     assert gradient_reading(GRADIENT).sentence == (
         "The stones make 70.0 ± 3.0 % of the step of the shallowest block layer1 and "
-        "-10.0 ± 4.0 % of that of the deepest, layer2: that they make more in the shallow one is "
-        "seen, +80.0 ± 5.0 points; that stone 2 pulls against the whole in layer2 is seen (cosine "
-        "-0.20, -10.0 ± 4.0 % of the step)."
+        "\u221210.0 ± 4.0 % of that of the deepest, layer2: that they make more in the shallow one "
+        "is seen, +80.0 ± 5.0 points; that stone 2 pulls against the whole in layer2 is seen "
+        "(cosine \u22120.20, \u221210.0 ± 4.0 % of the step)."
     )
     even = gradient_reading(GRADIENT.assign(cosine=0.5, share=0.3)).sentence
     assert "shallow one is not seen, +0.0 ± 5.0 points; no side pulls" in even
@@ -223,7 +225,7 @@ def test_alignment_is_drawn_and_told():
     claim = "That a block of the student is most alike the teacher's block of its own place "
     told = alignment_reading(ALIGNMENT).sentence
     seen = "is seen for 1 of 2, the opposite for 1"
-    assert told == f"{claim}{seen}: CKA leads by a +0.70 ± 0.10, b -0.20 ± 0.10."
+    assert told == f"{claim}{seen}: CKA leads by a +0.70 ± 0.10, b \u22120.20 ± 0.10."
     near = ALIGNMENT.assign(lead=[0.05, -0.05, -0.3, 0.3])
     assert alignment_reading(near).sentence.startswith(f"{claim}is seen for 1 of 2")
     before = alignment_reading(ALIGNMENT.drop(columns=["lead_half", "cka_half"])).sentence

@@ -96,10 +96,10 @@ def test_words_follow_the_numbers():
     assert agreement_reading(TABLE).sentence == (
         "Over the captured samples of epoch 1 the student says what its teacher says on 50.0 % of "
         "samples, and is right on 25.0 % where the teacher is on 50.0 %; that it is behind is "
-        "seen: -25.0 ± 21.3 points."
+        "seen: \u221225.0 ± 21.3 points."
     )
     few = agreement_reading(TABLE.assign(n=[10, 10, 15, 5])).sentence
-    assert "that it is behind is not seen: -25.0 ± " in few
+    assert "that it is behind is not seen: \u221225.0 ± " in few
     better = agreement_reading(TABLE.assign(teacher_accuracy=0.2)).sentence
     assert "that it is behind is not seen: +5.0 ± " in better
 

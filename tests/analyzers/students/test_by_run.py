@@ -30,12 +30,12 @@ def test_agreement_is_in_percent_and_without_labels_alone():
 def test_relations_are_kendalls_by_notion():
     frame = pd.DataFrame(
         [
-            (run, 0, notion, measure, mean + (measure == "order"), 5)
+            (run, 0, notion, measure, mean + (measure == "order"), 0.5, 25)
             for run in RUNS
             for notion, mean in (("target", 0.5), ("top-5", 0.25))
             for measure in ("kendall", "order")
         ],
-        columns=["run", "step", "notion", "measure", "mean", "n"],
+        columns=["run", "step", "notion", "measure", "mean", "std", "n"],
     )
     figure = relation_by_run(frame)
     assert names(figure) == ["all but the target", "all but the top-5"]

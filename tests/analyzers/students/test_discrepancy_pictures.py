@@ -109,7 +109,7 @@ def test_the_number_beside_a_map_is_its_root_mean_square():
     assert size(frame, "logits").rms == pytest.approx(expected)
     title = discrepancy_maps({"": frame}).axes[0].get_title(loc="left")
     off = np.sqrt((off_diagonal(frame.logits.to_numpy().reshape(5, 5)) ** 2).mean())
-    assert title == f"rms {expected:.2g} (chance 0.1)\noff diag. {off:.2g} (0.1)"
+    assert title == f"rms {expected:.3f} (chance 0.100)\noff diag. {off:.3f} (0.100)"
     assert off != pytest.approx(expected, rel=0.01)
 
 
@@ -143,7 +143,7 @@ def test_of_many_classes_groups_are_named_and_told_apart():
 
 def test_the_number_of_the_correlations_leaves_the_diagonal_out():
     assert size(table(), "correlation").rms == pytest.approx(0.1)
-    assert discrepancy_reading(table()).number.endswith("correlation: rms 0.1")
+    assert discrepancy_reading(table()).number.endswith("correlation: rms 0.100")
 
 
 def test_empty_cells_are_left_out_of_the_number_and_shown_as_gaps():
@@ -208,7 +208,7 @@ def test_the_sentence_says_whether_more_than_chance_is_seen():
         "That the student departs from its teacher by class is seen: class means"
     )
     # 5 classes, each with an error of 0.1: 1.96 * 0.1 / root(5)
-    assert "less of that class than its teacher has is seen: -0.500 ± 0.088 on average" in text
+    assert "less of that class than its teacher has is seen: \u22120.500 ± 0.088 on average" in text
     # 25 gaps: the 0.999 point of the normal distribution, 3.09, times 0.3
     assert "The widest gap, for c given b, is seen: +9.00 ± 0.93 (95 % for all 25 gaps" in text
     chance = discrepancy_reading(table(se=1.0)).sentence
@@ -248,20 +248,20 @@ def test_students_are_compared_map_by_map():
     tables = {"kd": table(), "dkd": table(scale=0.5)}
     text = students_reading(tables).sentence
     assert text.startswith(
-        "Closer to its teacher than kd is dkd: seen in centred logits (0.43 against 0.86), softmax"
+        "Closer to its teacher than kd is dkd: seen in centred logits (0.429 against 0.858), soft"
     )
     apart = (
-        "Not to be compared by one student each: correlation (rms kd 0.1, dkd 0.05). One student"
+        "Not to be compared by one student each: correlation (rms kd 0.100, dkd 0.050). One student"
     )
-    assert f"(0.0043 against 0.0086). {apart}" in text
+    assert f"(0.00429 against 0.00858). {apart}" in text
     more = students_reading(tables | {"gdkd": table(scale=0.2)}).sentence
     assert (more.count("correlation"), more.count("cannot be tested here")) == (1, 1)
     swapped = students_reading({"kd": tables["dkd"], "dkd": tables["kd"]}).sentence
     assert (
-        "kd is dkd: the opposite is seen in centred logits (0.86 against 0.43), soft"
+        "kd is dkd: the opposite is seen in centred logits (0.858 against 0.429), soft"
     ) in swapped
     same = students_reading({"kd": tables["kd"], "dkd": tables["kd"]}).sentence
-    assert "kd is dkd: not seen in centred logits (0.86" in same
+    assert "kd is dkd: not seen in centred logits (0.858" in same
     mixed = tables["dkd"].assign(probability=9.0)
     part = students_reading({"kd": tables["kd"], "dkd": mixed}).sentence
     assert "the opposite is seen in softmax (9 against" in part
@@ -277,7 +277,7 @@ def test_students_of_several_seeds_are_compared_seed_by_seed():
     }
     text = students_reading(tables).sentence
     assert "dkd: seen in centred logits (" in text
-    assert "correlation (0.051 against 0.1). Intervals are over seeds" in text
+    assert "correlation (0.051 against 0.101). Intervals are over seeds" in text
     assert "cannot be tested here" not in text
 
 

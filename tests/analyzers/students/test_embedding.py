@@ -162,7 +162,7 @@ def test_the_reading_says_shares_differences_and_what_the_picture_keeps(table):
     )
     assert f"do so more often than a student's: student {ahead.points()} (seen)." in said.sentence
     kept = sorted(100 * row.kept for row in (teacher, student))
-    assert f"4 nearest it keeps {kept[0]:.0f} % to {kept[1]:.0f} %" in said.sentence
+    assert f"4 nearest it keeps {kept[0]:.1f} % to {kept[1]:.1f} %" in said.sentence
     assert said.number == (
         f"of 79 samples, silhouette and Fisher ratio in feature space: teacher "
         f"{teacher.silhouette:.3f} and {teacher.fisher:.3g}; student {student.silhouette:.3f} "
@@ -201,6 +201,8 @@ def test_the_picture_shows_every_point_hollow_where_neighbours_vote_otherwise(ta
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
         *("ant", "bee", "cow", "$dog$"),
     ]
+    ratios = [of_side(table, side, "all").fisher.iloc[0] for side in WIDTHS]
+    decimals = 2 - int(np.floor(np.log10(max(ratios))))  # three digits of the largest
     for ax, side in zip(figure.axes, WIDTHS, strict=True):
         points, whole = of_side(table, side, "sample"), of_side(table, side, "all").iloc[0]
         drawn = {True: [], False: []}
@@ -213,7 +215,7 @@ def test_the_picture_shows_every_point_hollow_where_neighbours_vote_otherwise(ta
         assert drawn[False]
         assert ax.get_title(loc="left") == (
             f"{side}: 4-NN {share_of(whole.knn, 79)}\n"
-            f"silhouette {whole.silhouette:.2f}, Fisher ratio {whole.fisher:.2g}"
+            f"silhouette {whole.silhouette:.2f}, Fisher ratio {whole.fisher:.{decimals}f}"
         )
     assert smallest_font(figure) >= 8
     assert "60 of 79, every class in proportion" in figure.get_supxlabel()

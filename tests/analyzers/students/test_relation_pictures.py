@@ -200,7 +200,8 @@ def test_a_student_is_above_kd_where_the_interval_is_above_0(end, expected):
     rows = [at_end(one).loc[("top-3", "kendall")] for one in tables.values()]
     half = np.hypot(*(row.high - row["mean"] for row in rows))
     value = rows[0]["mean"] - rows[1]["mean"]
-    assert f"above kd's: gdkd {value:+.3f} ± {half:.3f} ({expected})." in text
+    told = f"{value:+.3f} ± {half:.3f}".replace("-", "\u2212")
+    assert f"above kd's: gdkd {told} ({expected})." in text
     assert text.endswith("what another training would give cannot be tested here.")
 
 

@@ -152,14 +152,17 @@ def test_the_sentence_says_what_the_data_show():
     assert spread_reading(example()).sentence.startswith(
         "That the relation share inside KD falls with the teacher's confidence is seen: "
     )
-    assert "from 16 % (below 0.5) to 6 % (0.5 and above)" in spread_reading(example()).sentence
+    assert spread_reading(example()).sentence.endswith(
+        "from 16.0 % (below 0.5) to 6.0 % (0.5 and above), \u221210.0 ± 8.8 points; as weighted "
+        "from 16.0 % to 6.0 %."
+    )
     assert spread_reading(example(falling=False)).sentence.startswith(
         "That the relation share inside KD falls with the teacher's confidence is not seen: "
     )
     alone = example(sizes={"below 0.5": 40, "0.5 and above": 3, "all": 43})
     assert "of one group of confidence" in spread_reading(alone).sentence
     assert spread_reading(example()).number.startswith(
-        "T = 4, k = 5: below 0.5: 16 % in KD, 16 % as weighted"
+        "T = 4, k = 5: below 0.5: 16.0 % in KD, 16.0 % as weighted"
     )
 
 

@@ -235,7 +235,7 @@ def test_the_sentence_follows_the_table():
     assert claim.startswith("At T = 4 the smaller of the weighted shares of low_top and low_other")
     assert "at k = 6, 50.0 % (46.7 % to 53.3 %); at every other k it is seen to be smaller" in claim
     assert "That T² keeps the gradient's scale is seen: from T = 1 to 4" in claim
-    assert "factor of 1.1 (95 % 1.03 to 1.18), without T² by 0.0688" in claim
+    assert "factor of 1.10 (95 % 1.03 to 1.18), without T² by 0.0688" in claim
     fewer = sweep_reading(example(12).assign(n=100)).sentence
     assert "from k = 5 to 7 it is not seen to be smaller" in fewer
     close = example(growth=2.9)  # within a factor of 3, but not with its whole interval

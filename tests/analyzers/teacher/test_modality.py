@@ -89,9 +89,9 @@ def example(shares: list[float], n: int = 100) -> pd.DataFrame:
 
 def test_the_sentence_says_whether_classes_differ_by_more_than_chance():
     sentence, number = modality_reading(example([0.1, 0.5, 0.3]), ["a", "b", "c"])
-    assert "differs by class: seen (from 10 % of a to 50 % of b; chi-square" in sentence
+    assert "differs by class: seen (from 10.0 % of a to 50.0 % of b; chi-square" in sentence
     unnamed = modality_reading(example([0.1, 0.5, 0.3])).sentence
-    assert "(from 10 % of class 0 to 50 % of class 1; chi-square" in unnamed
+    assert "(from 10.0 % of class 0 to 50.0 % of class 1; chi-square" in unnamed
     assert number.startswith("30.0 % (25.1 % to 35.4 %) of samples with two peaks or more")
     assert number.endswith("GDKD-auto would choose k = 4.2 at T = 4, cap 9")
     wide = example([0.3, 0.3]).assign(modes_q25=8.956, modes_median=19.157, modes_q75=29.7612)
@@ -99,6 +99,18 @@ def test_the_sentence_says_whether_classes_differ_by_more_than_chance():
     assert "exp(entropy) 8.96 / 19.2 / 29.8 (quartiles)" in modality_reading(wide).number
     assert "by class: not seen" in modality_reading(example([0.3, 0.31, 0.29])).sentence
     assert "by class: cannot be tested here" in modality_reading(example([0.3])).sentence
+
+
+def test_classes_of_few_samples_say_nothing_of_the_ends():
+    alone = modality_reading(example([0.0, 1.0, 1.0], n=1)).sentence
+    assert alone.endswith("by class: cannot be tested here (no group has two samples).")
+    few = example([0.0, 0.3, 0.4, 1.0], n=100)
+    few.loc[few.target.isin([0, 3]), "n"] = 9
+    assert "by class: seen (from 30.0 % of class 1 to 40.0 % of class 2;" in (
+        modality_reading(few).sentence
+    )
+    pair = modality_reading(example([0.0, 1.0], n=9)).sentence
+    assert pair.endswith("by class: seen (chi-square 18, by chance below 3.75 in 95 of 100).")
 
 
 def test_chance_is_that_of_scipy():
@@ -109,7 +121,7 @@ def test_chance_is_that_of_scipy():
     assert verdict == "seen"
     assert text.startswith(f"chi-square {expected:.3g}, by chance below")
     for groups in (2, 3, 9, 99):
-        _, text = chance_spread(np.full(groups, 0.5), np.ones(groups))
+        _, text = chance_spread(np.full(groups, 0.5), np.full(groups, 2))
         bound = float(re.search(r"below ([\d.]+)", text)[1])
         assert bound == pytest.approx(chi2.ppf(0.95, groups - 1), rel=0.025)
 

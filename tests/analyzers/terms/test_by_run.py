@@ -19,12 +19,12 @@ def magnitudes() -> pd.DataFrame:
     terms += [("kd parts", "high", 2.0), ("kd parts", "low_other", 0.5)]
     return pd.DataFrame(
         [
-            (run, loss, term, step, mean * (1 + r) * (1 + step), 5)
+            (run, loss, term, step, mean * (1 + r) * (1 + step), 0.5, 5)
             for r, run in enumerate(RUNS)
             for loss, term, mean in terms
             for step in (0, 1)
         ],
-        columns=["run", "loss", "term", "step", "mean", "n"],
+        columns=["run", "loss", "term", "step", "mean", "std", "n"],
     )
 
 

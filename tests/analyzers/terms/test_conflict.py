@@ -49,6 +49,8 @@ def test_cosines_and_conflicts_agree_with_numpy():
                 row = rows.loc[(step, name, a, b)]
                 values = cosines(gradients[a][chosen], gradients[b][chosen])
                 assert row.cosine == pytest.approx(np.mean(values), abs=1e-12)
+                error = np.std(values, ddof=1) / len(values) ** 0.5
+                assert row.cosine_se == pytest.approx(error, abs=1e-9)
                 if {a, b} != {"low_top", "low_other"}:  # exactly 0 but for the reference's rounding
                     assert row.conflict == pytest.approx(np.mean([v < 0 for v in values]))
                 assert row.n == chosen.sum()

@@ -230,8 +230,8 @@ def test_cells_hold_both_cosines_on_one_scale():
     assert np.isnan(shown.diagonal()).all()
     assert image.get_clim() == (-1, 1)
     texts = {text.get_position(): text.get_text() for text in cells.texts}
-    assert texts[(0, 3)] == "-0.30\n25 %"
-    assert texts[(3, 0)] == "-0.25"
+    assert texts[(0, 3)] == "\u22120.30\n25 %"
+    assert texts[(3, 0)] == "\u22120.25"
     assert [label.get_text() for label in cells.get_yticklabels()] == list(EXAMPLE_LOSSES)
     assert figure.axes[0].get_title(loc="left") == "10 samples"
 
@@ -247,7 +247,7 @@ def test_dots_are_cosine_and_step_with_a_line_over_the_middle_half():
     assert [span[:, 0].tolist() for span in spans] == [[0.8 * t, 1.5 * t] for t in STEPS.values()]
     assert len({dot.get_color() for dot in dots}) == 4
     names = [text.get_text() for text in scatter.texts]
-    assert names == ["kd", "more, 8 x", "uneven, 0.5 x", "turned, 1 x"]
+    assert names == ["kd", "more, 8.00 x", "uneven, 0.50 x", "turned, 1.00 x"]
     assert dots[0].get_color() == LOSSES_COLOURS["kd"]
     assert smallest_font(figure) >= 9
 
@@ -304,12 +304,12 @@ def test_the_sentence_sorts_the_losses_by_the_threshold():
     claim = direction_reading(example()).sentence
     scaled, rest = claim.split("By the mean over samples the direction of kd")
     assert scaled.startswith("Only the step differs from kd: more (cosine 0.990 ± 0.011, over")
-    assert "8.000 ± 0.011 x as far" in scaled
+    assert "8.000 ± 0.011 times as far" in scaled
     assert "cosines of at least 0.95" in scaled
     uneven, turned = rest.split("Not only the step, the direction differs from kd: ")
     assert "uneven (cosine 0.970 ± 0.011, over the batch 0.900 ± 0.011; 0.500 ±" in uneven
-    told = "turned (cosine -0.300 ± 0.011, over the batch -0.250 ± 0.011; 1.000 ± 0.011 x as far)."
-    assert turned == told
+    cosines = "cosine \u22120.300 ± 0.011, over the batch \u22120.250 ± 0.011"
+    assert turned == f"turned ({cosines}; 1.000 ± 0.011 times as far)."
 
 
 @pytest.mark.parametrize(

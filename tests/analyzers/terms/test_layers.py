@@ -219,7 +219,7 @@ def test_the_matrix_of_a_layer_holds_means_over_records_and_their_share_of_negat
     for ax in figure.axes[:3]:
         texts = {text.get_text() for text in ax.texts}
         # cosine -0.25, -0.15, -0.05, 0.05 in 1, 2, 3, 4 records: mean -0.05, 60 percent below 0
-        assert texts == {"-0.05\n60 %", "+0.50\n0 %"}
+        assert texts == {"\u22120.05\n60 %", "+0.50\n0 %"}
         assert ax.images[0].get_array()[0, 0] == pytest.approx(-0.05)
         assert ax.get_xlabel() == ""
     assert "share of recorded steps with a negative one" in figure.get_supxlabel()
@@ -276,14 +276,14 @@ def test_sentence_and_number_name_the_fight_and_the_logits_beside_it():
     rows.loc[at, ["cosine", "conflict"]] = -0.8, 1.0
     assert layer_conflict_reading(rows).sentence == (
         "That two terms fight at a layer is seen: the mean cosine is lowest for high and low_other "
-        "at fc, -0.80 ± 0.00, in logit space +0.50."
+        "at fc, \u22120.80 ± 0.00, in logit space +0.50."
     )
     assert layer_conflict_reading(rows).number == (
-        "lowest mean cosine -0.80, of high and low_other at fc, negative in 100 % of the recorded "
-        "steps"
+        "lowest mean cosine \u22120.80, of high and low_other at fc, negative in 100 % of the "
+        "recorded steps"
     )
     alone = rows[rows.layer == "fc"]
-    assert layer_conflict_reading(alone).sentence.endswith("at fc, -0.80 ± 0.00.")
+    assert layer_conflict_reading(alone).sentence.endswith("at fc, \u22120.80 ± 0.00.")
     rows.loc[at & (rows.step == 30), "cosine"] = 0.9
     told = layer_conflict_reading(rows).sentence  # steps -.8, -.8, -.8, .9: t of 3 is 3.18
     half = 3.182 * np.std([-0.8, -0.8, -0.8, 0.9], ddof=1) / 2
@@ -291,7 +291,7 @@ def test_sentence_and_number_name_the_fight_and_the_logits_beside_it():
     assert f" ± {half:.2f}, in logit" in told
     first = layer_conflict_reading(rows[rows.step == 0]).sentence
     assert "cannot be tested here" in first
-    assert "at fc, -0.80 (interval unknown), in" in first
+    assert "at fc, \u22120.80 (interval unknown), in" in first
 
 
 def test_logit_space_is_not_taken_for_a_layer_unless_it_is_alone():
@@ -299,9 +299,9 @@ def test_logit_space_is_not_taken_for_a_layer_unless_it_is_alone():
     rows.loc[(rows.layer == "logits") & (rows.cosine < 1), "cosine"] = -1.0
     told = layer_conflict_reading(rows).sentence
     assert "is not seen: " in told
-    assert "at layer1, -0.05 ± 0.21, in logit space -1.00" in told
+    assert "at layer1, \u22120.05 ± 0.21, in logit space \u22121.00" in told
     alone = layer_conflict_reading(rows[rows.layer == "logits"]).sentence
-    assert alone.endswith("at logits, -1.00 ± 0.00.")
+    assert alone.endswith("at logits, \u22121.00 ± 0.00.")
 
 
 def test_sentence_says_when_nothing_fights():
@@ -313,7 +313,7 @@ def test_sentence_says_when_nothing_fights():
 
 def test_sentence_of_norms_names_the_longest_term():
     assert layers_reading(example()).sentence.startswith(
-        "The term that pulls hardest: low_other at every layer (seen: 1.45 (95 % 1.41 to 1.5)"
+        "The term that pulls hardest: low_other at every layer (seen: 1.45 (95 % 1.41 to 1.50)"
     )
     rows = example(steps=(0,))
     rows.loc[(rows.layer == "fc") & (rows.term_a == "ce"), "norm_a"] = 1e6

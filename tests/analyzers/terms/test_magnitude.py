@@ -177,10 +177,12 @@ def test_sentence_and_number_follow_the_table():
     sentence, number = magnitude_reading(example())
     assert sentence == (
         "Is the non-top term the longest of its loss, with every weight 1? low_other in kd: "
-        "the opposite is seen (0.06 against high 1.8, -1.74 ± 0.32)."
+        "the opposite is seen (0.06 against high 1.80, \u22121.74 ± 0.32)."
     )
     assert number == "kd: low_other 0.06; gdkd: low_other 3"
-    assert "low_other in kd: seen (3.6 against high 1.8" in magnitude_reading(example(0.6)).sentence
+    assert (
+        "low_other in kd: seen (3.60 against high 1.80" in magnitude_reading(example(0.6)).sentence
+    )
 
 
 def test_the_interval_is_that_of_two_independent_means():

@@ -170,7 +170,7 @@ def test_share_sentence_follows_the_table():
         "low_other is 10.0 % of the gradient in kd, 60.0 % in gdkd (+50.0 ± 2.8 points)."
     )
     assert number == "kd: low_other 10.0 %; gdkd: low_other 60.0 %; dkd: nckd 100.0 %"
-    assert "60.0 % in gdkd (-10.0 ± 2.8 points)" in share_reading(shares(0.7)).sentence
+    assert "60.0 % in gdkd (\u221210.0 ± 2.8 points)" in share_reading(shares(0.7)).sentence
     none = shares().assign(share=0.0)
     assert share_reading(none).sentence == "low_other has no gradient in kd, gdkd."
     assert "cannot be compared" in share_reading(shares().query("loss == 'kd'")).sentence
@@ -225,11 +225,14 @@ def test_a_decile_without_samples_is_left_out():
 
 def test_confidence_sentence_follows_the_table():
     sentence, number = confidence_reading(by_confidence())
-    assert "most confident tenth: seen in kd 30.0 % to 1.0 % (-29.0 ± 8.0 points), gdkd" in sentence
-    assert "gdkd 70.0 % to 50.0 % (-20.0 ± 8.0 points)." in sentence
-    assert number == "kd: 30 % to 1 %; gdkd: 70 % to 50 %"
+    assert (
+        "most confident tenth: seen in kd 30.0 % to 1.0 % (\u221229.0 ± 8.0 points), gdkd"
+        in sentence
+    )
+    assert "gdkd 70.0 % to 50.0 % (\u221220.0 ± 8.0 points)." in sentence
+    assert number == "kd: 30.0 % to 1.0 %; gdkd: 70.0 % to 50.0 %"
     sentence, _ = confidence_reading(by_confidence(gdkd_last=0.65))
-    assert "; not seen in gdkd 70.0 % to 65.0 % (-5.0 ± 8.0 points)." in sentence
+    assert "; not seen in gdkd 70.0 % to 65.0 % (\u22125.0 ± 8.0 points)." in sentence
     sentence, _ = confidence_reading(by_confidence(gdkd_last=0.9))
     assert "; the opposite is seen in gdkd 70.0 % to 90.0 % (+20.0 ± 8.0 points)." in sentence
 

@@ -199,7 +199,7 @@ def test_sentence_says_whether_terms_differ_with_the_jackknifes_interval():
     # 3.182: Student's 97.5 % point for the four steps
     sentence = snr_reading(rows).sentence
     assert sentence.startswith("A difference of the terms in signal seen: at layer1, where it is")
-    assert f"95 % {ends[0]:.2g} to {ends[1]:.2g})" in sentence
+    assert f" {np.exp(whole):.2f} (95 % {ends[0]:.2f} to {ends[1]:.2f}) times" in sentence
     assert "signal not seen: at" in snr_reading(noisy(1.1, 0.6)).sentence
 
 

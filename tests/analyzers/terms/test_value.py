@@ -86,10 +86,12 @@ def example(last: float) -> pd.DataFrame:
 def test_the_sentence_says_whether_values_fall():
     half = student_t.ppf(0.975, 99) * np.sqrt(2 * 0.5**2 / 100)
     text = value_reading(example(1.0)).sentence
-    assert text == (f"A fall of the value from step 0 to 9: ce: seen (2 to 1, -1.00 ± {half:.2f}).")
-    assert "ce: not seen (2 to 1.95" in value_reading(example(1.95)).sentence
-    assert "ce: the opposite is seen (2 to 3, +1" in value_reading(example(3.0)).sentence
-    assert value_reading(example(1.0)).number.startswith("student entropy 1.5 to 1.5")
+    assert text == (
+        f"A fall of the value from step 0 to 9: ce: seen (2.00 to 1.00, \u22121.00 ± {half:.2f})."
+    )
+    assert "ce: not seen (2.00 to 1.95" in value_reading(example(1.95)).sentence
+    assert "ce: the opposite is seen (2.00 to 3.00, +1" in value_reading(example(3.0)).sentence
+    assert value_reading(example(1.0)).number.startswith("student entropy 1.50 to 1.50")
     single = value_reading(example(1.0).query("step == 0")).sentence
     assert single.startswith("Values in nats: ce: ce 2, dkd: tckd 2")
 

@@ -96,6 +96,15 @@ def test_a_click_on_a_heading_sorts_by_number_and_says_so(tmp_path):
     assert [d.all("th")[1]["aria-sort"] for d in (once, twice)] == ["ascending", "descending"]
 
 
+def test_minus_signs_are_sorted_and_saved_as_programs_read_them(tmp_path):
+    frame = pd.DataFrame({"name": list("abc"), "x": [1.5, -3.0, -0.25]})
+    page = build([Section("s", "S", tables=[("t", frame)])], "T", {})
+    told = "document.querySelector('h1').textContent = csvText([document.querySelector('table')]);"
+    shown = act(page, "document.querySelectorAll('th button')[1].click();" + told, tmp_path)
+    assert shown.cells == ["b", "\u22123.000", "c", "\u22120.250", "a", "1.500"]
+    assert "name,x\nb,-3.000\nc,-0.250\na,1.500" in shown.text
+
+
 def test_a_long_table_unfolds_and_sorts_across_the_fold(tmp_path):
     frame = pd.DataFrame({"x": range(1000, 1020)})
     page = build([Section("s", "S", tables=[("t", frame)])], "T", {})

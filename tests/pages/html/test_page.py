@@ -128,6 +128,19 @@ def test_numbers_are_right_aligned_and_ranked_by_their_full_precision():
     assert [h.get("class") for h in reader.all("th")] == [None, "t"]
 
 
+def test_a_number_stays_on_one_line_with_its_unit_its_interval_and_its_name():
+    said = "At T = 4 half, 40.8 ± 7.6 % (95 % 1 to 2), is seen."
+    page = build([Section("s", "S", said, said)], "T", {})
+    kept = "At T~=~4 half, 40.8~±~7.6~% (95~% 1 to 2), is seen.".replace("~", "\u00a0")
+    assert Reader(page).text.count(kept) == 2
+
+
+def test_numbers_below_0_have_a_minus_sign_and_are_sorted():
+    frame = pd.DataFrame({"x": [1.5, -3.0, -0.25], "text": ["a-1", "-1 b", "-"]})
+    cells = Reader(build([Section("s", "S", tables=[("t", frame)])], "T", {})).cells
+    assert cells == ["1.500", "a-1", "\u22123.000", "-1 b", "\u22120.250", "-"]
+
+
 def test_numbers_that_their_texts_sort_have_no_rank():
     frame = pd.DataFrame({"x": [1.5, float("nan"), 20_000.0, -3.0], "n": [1000, 7, 7, 2]})
     reader = Reader(build([Section("s", "S", tables=[("t", frame)])], "T", {}))
