@@ -1,9 +1,11 @@
 """``kdanalysis COMMAND``: the list of commands and the entry point."""
 
+import codecs
 import gc
 import sys
 from importlib import import_module
 from inspect import cleandoc
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +36,17 @@ def print_version(asked: bool) -> bool:
         raise typer.Exit
     return asked
 
+
+PLAIN = {
+    "\u2212": "-",
+    "\u2500": "-",
+    "±": "+-",
+    "≥": ">=",
+    "≤": "<=",
+    "≈": "~",
+    "→": "->",
+    "…": "...",
+}
 
 app = typer.Typer(cls=Boundary, add_completion=False, rich_markup_mode="rich")
 
@@ -98,12 +111,33 @@ for command in (quickstart, train, *LOOKING, *WRITING):
     app.command(cls=kind, help=flowing(command.__doc__))(command)
 
 
+def speak_plainly() -> None:
+    """Let stdout and stderr write what their encoding lacks otherwise: a minus sign as a hyphen.
+
+    As of a pipe on Windows, or where the locale is of one alphabet.
+    """
+    codecs.register_error(plainly.__name__, plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=plainly.__name__)
+
+
+def plainly(error: UnicodeError) -> tuple[str, int]:
+    """Return what stands for letters that cannot be encoded, and where to go on: see ``codecs``."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lost = error.object[error.start : error.end]
+    escaped = (PLAIN.get(one) or ascii(one)[1:-1] for one in lost)
+    return "".join(escaped), error.end
+
+
 def main() -> None:
     """Run the command of this process's arguments and exit with its code.
 
     Before it ends, Python would go through all objects that a page is made of, for up to 0.6 s, to
     find garbage; the system takes the memory back as it is.
     """
+    speak_plainly()
     try:
         app()
     finally:

@@ -1,9 +1,15 @@
 """Tables on the terminal: every row, every name as it is written."""
 
+import os
 import re
+import subprocess
+import sys
 
+import numpy as np
 import pandas as pd
+import pytest
 
+from kdanalysis.cli.main import speak_plainly
 from kdanalysis.cli.terminal import literal, print_facts, print_frame
 
 
@@ -46,3 +52,24 @@ def test_a_table_too_wide_for_the_terminal_is_folded(capsys, monkeypatch):
     lines = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out).splitlines()
     assert max(map(len, lines)) <= 40
     assert "words" in " ".join(lines)
+
+
+@pytest.mark.parametrize(("encoding", "minus"), [("ascii", "-1 +- 2"), ("cp1252", "-1 ± 2")])
+def test_what_an_encoding_lacks_is_written_otherwise(tmp_path, monkeypatch, encoding, minus):
+    with (tmp_path / "said").open("w+", encoding=encoding) as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        speak_plainly()
+        print_frame(pd.DataFrame({"loss": ["日本"], "n": [1]}), title="\u22121 ± 2")
+        stream.seek(0)
+        title, _, line, row = stream.read().splitlines()
+    assert (title, set(line), row.split()) == (minus, {"-"}, ["\\u65e5\\u672c", "1"])
+
+
+def test_commands_end_well_where_their_output_is_of_one_alphabet(tmp_path):
+    sides = {"teacher_logits": 3 * np.eye(3) - 1.5, "student_logits": np.eye(3) - 0.5}
+    np.savez(tmp_path / "é.npz", **sides, target=[0, 1, 2])
+    call = [sys.executable, "-m", "kdanalysis", "compare", tmp_path / "é.npz", "--losses", "kd,dkd"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(call, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "-----" in done.stdout
