@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from math import inf
 
+import torch
 from torch import Tensor
 
 WORTH = 2**20  # logits of a side, to be looked at a few dozen times
@@ -29,4 +30,6 @@ def loops_serve(logits: Tensor, looks: int = 1) -> bool:
         logits: some of them.
         looks: how many times as much work there is to do on each as to split it once.
     """
+    if torch.compiler.is_compiling():  # which sees through operations on whole arrays
+        return False
     return logits.device.type == "cpu" and looks * _expected.get() >= WORTH

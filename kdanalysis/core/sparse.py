@@ -10,7 +10,7 @@ from torch import Tensor
 from kdanalysis.core import sparse_checks as check
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.device import as_device
-from kdanalysis.core.sparse_sums import checked
+from kdanalysis.core.sparse_sums import checked, warn_of_renormalised
 from kdanalysis.core.sparse_tail import Bounds, kept, tail_bounds
 from kdanalysis.core.wording import percent
 
@@ -79,6 +79,8 @@ class SparseTeacher:
         limits = self.temperature, self.vocabulary, self.logsumexp, kind
         self.found = {"sentinel": int(sentinel.sum())}
         self.found |= checked(self.inside(), self.log_other, *limits)
+        if kind == "logprobs" and self.log_other is None and len(self):
+            warn_of_renormalised(self.inside(), self.vocabulary or int(self.ids.max()) + 1)
 
     def __len__(self) -> int:
         return len(self.ids)

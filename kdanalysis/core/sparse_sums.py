@@ -10,6 +10,8 @@ from kdanalysis.core.logits import BASES
 from kdanalysis.core.sparse_checks import first
 from kdanalysis.core.warn import warn
 
+LEFT, SURE = 0.01, 1e-4  # a tail over the least known token; such a one, far above rounding
+FEW = 8  # rows that may have it by chance
 SLACK = 0.01  # of a sum of probabilities: half precision and quantised caches round that much
 ROUNDED = 2.0**-7  # of a logsumexp beside logits of bfloat16, half of whose last digit that is
 LEAST = 0.1  # how far it may be off in any case
@@ -130,4 +132,29 @@ def warn_of_small(kept: Tensor, vocabulary: int) -> None:
             f"the most probable of all has at least (row {row}: "
             f"{float(kept[row].amax().exp()):.2g} at most): are these log-probabilities, and those "
             f"of the largest tokens?"
+        )
+
+
+def warn_of_renormalised(kept: Tensor, vocabulary: int) -> None:
+    """Warn where in most rows next to nothing is left beside known tokens that are far from it.
+
+    The most probable token that is not known is about as probable as the least one that is; a tail
+    of less than a hundredth of that is one of probabilities that were divided by their sum.
+
+    Args:
+        kept: log-probabilities (n, K) of which the other tokens' mass follows, -inf where none is.
+        vocabulary: number of tokens.
+    """
+    if kept.shape[1] >= vocabulary:
+        return
+    least = kept.masked_fill(kept.isneginf(), torch.inf).amin(-1).exp()
+    tail = 1 - kept.logsumexp(-1).exp()
+    whole = (tail.abs() <= LEFT * least) & (least >= SURE) & (kept.isfinite().sum(-1) > 1)
+    if int(whole.sum()) > max(len(kept) / 2, FEW):
+        row = int(whole.nonzero()[0])
+        warn(
+            f"in {int(whole.sum())} of {len(kept)} rows the known tokens add up to 1, and the "
+            f"least probable of them still has much (row {row}: {float(least[row]):.2g}, and "
+            f"{max(float(tail[row]), 0.0):.1g} for all others): were they divided by their sum? "
+            f"Then nothing is known of the other tokens, which are taken for impossible"
         )

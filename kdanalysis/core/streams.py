@@ -100,11 +100,16 @@ def finite_rows(*logits: Float[Tensor, "n c"] | None) -> Bool[Tensor, " n"]:
 def nothing_finite(what: object, *sides: Float[Tensor, "n c"]) -> str:
     """Say that every row holds NaN or inf, and what cuts off padding where that is why."""
     said = f"every row of {what} holds NaN or inf: there is nothing to look at"
-    size = min((int((~side.isneginf().all(0)).sum()) for side in sides), default=0)
-    padded = size > 1 and all(side[:, size:].isneginf().all() for side in sides)
-    if padded and finite_rows(*(side[:, :size] for side in sides)).any():
+    if size := before_padding(*sides):
         said += f"; vocabulary={size} cuts off padding, which is -inf in all of them"
     return said
+
+
+def before_padding(*sides: Float[Tensor, "n c"]) -> int:
+    """Return the number of classes before those that are -inf in all rows; 0 if that is no why."""
+    size = min((int((~side.isneginf().all(0)).sum()) for side in sides), default=0)
+    padded = size > 1 and all(side[:, size:].isneginf().all() for side in sides)
+    return size if padded and finite_rows(*(side[:, :size] for side in sides)).any() else 0
 
 
 def top_of_finite(logits: Float[Tensor, "n c"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:

@@ -25,7 +25,7 @@ class Tokens(NamedTuple):
 @typed
 def tokens(
     student: Float[Tensor, "b *l c"],
-    teacher: Float[Tensor, "b *l c"],
+    teacher: Float[Tensor, "b *l d"],
     labels: Int[Tensor, " b *l"],
     sample_id: Int[Tensor, " b"] | None = None,
     *,
@@ -70,7 +70,7 @@ def tokens(
 
 def select_tokens(
     student: Float[Tensor, "b *l c"],
-    teacher: Float[Tensor, "b *l c"],
+    teacher: Float[Tensor, "b *l d"],
     labels: Int[Tensor, " b *l"],
     rows: Int[Tensor, " b"],
     shift: bool = False,
@@ -90,10 +90,14 @@ def select_tokens(
             labels.
     """
     if student.shape != teacher.shape or student.shape[:-1] != labels.shape:
+        sizes, hint = (student.shape[-1], teacher.shape[-1]), ""
+        if student.shape[:-1] == teacher.shape[:-1] == labels.shape:
+            wider = "teacher" if sizes[1] > sizes[0] else "student"
+            hint = f"; where the {wider}'s is padded, cut its logits: logits[..., :{min(sizes)}]"
         raise ValueError(
             f"the student gives logits of shape {tuple(student.shape)}, the teacher of "
             f"{tuple(teacher.shape)}, for labels of {tuple(labels.shape)}: both need the tokens of "
-            f"the labels, and the same vocabulary"
+            f"the labels, and the same vocabulary{hint}"
         )
     if labels.dim() > 1:
         rows = rows.long().unsqueeze(1) * POSITIONS + torch.arange(

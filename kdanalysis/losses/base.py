@@ -77,8 +77,13 @@ class Loss(nn.Module, ABC):
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Names of the terms, in their order."""
-        return tuple(self.term_weights)
+        """Names of the terms, in their order; a ValueError where none were declared."""
+        if (weights := getattr(self, "term_weights", None)) is None:
+            raise ValueError(
+                f"{type(self).__name__} has no term_weights: its constructor must set them, the "
+                f"terms with their constant weights"
+            )
+        return tuple(weights)
 
     def forward(
         self,
@@ -104,7 +109,8 @@ class Loss(nn.Module, ABC):
         """
         target = self._given(student, target)
         student, teacher = self._checked(student, teacher, target)
-        return self.values(student, teacher, self.used_of(target), check_ramp(ramp))
+        found = self.values(student, teacher, self.used_of(target), check_ramp(ramp))
+        return self._as_declared("values", found, student.shape[:1])
 
     if TYPE_CHECKING:  # torch says of a call that it takes and gives anything
         __call__ = forward
@@ -128,6 +134,7 @@ class Loss(nn.Module, ABC):
         target = self._given(student, target)
         seen, teacher = self._checked(student, teacher, target)
         slopes = self.slopes(seen, teacher, self.used_of(target), check_ramp(ramp))
+        slopes = self._as_declared("slopes", slopes, seen.shape)
         left = student.shape[1] - seen.shape[1]
         return {k: pad(slope, (0, left)) for k, slope in slopes.items()} if left else slopes
 
@@ -149,6 +156,23 @@ class Loss(nn.Module, ABC):
                 f"distributions of shape {tuple(target.shape)}; CrossEntropy takes them, KD and "
                 f"GDKD need no label"
             )
+
+    def _as_declared(self, of: str, found: Any, shape: torch.Size) -> dict[str, Tensor]:
+        """Return the terms; a ValueError where they are not those declared, a number a sample."""
+        name = f"{of} of {type(self).__name__}"
+        if not isinstance(found, dict) or {*found} != {*self.terms}:
+            got = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
+            raise ValueError(
+                f"{name} gives {got}, need a dict of the terms of its term_weights: "
+                f"{', '.join(self.terms)}"
+            )
+        for term, part in found.items():
+            if not isinstance(part, Tensor) or part.shape != shape:
+                got = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
+                raise ValueError(
+                    f"{name} gives {term!r} as {got}, need {tuple(shape)}: of every sample its own"
+                )
+        return found
 
     def _given(self, student: Any, target: Any) -> Any:
         if target is not None or not isinstance(student, Tensor):
@@ -190,7 +214,8 @@ class Loss(nn.Module, ABC):
         """Compute the terms' gradients from the same."""
 
     def __repr__(self) -> str:
-        names = signature(type(self)).parameters
+        given = signature(type(self)).parameters.values()
+        names = [one.name for one in given if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
         return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
 
 

@@ -177,18 +177,19 @@ def overview(
     for name, source in sources.items():
         last = at_the_end(tables[name]["agreement"])
         row = {"run": name} | {q: last[q] for q in QUANTITIES}
-        rows.append(row | {"n": last.n, "of": last.when.lower(), "loss": source.info.loss})
+        counts = {"labelled": last.labelled, "n": last.n}
+        rows.append(row | counts | {"of": last.when.lower(), "loss": source.info.loss})
     frame = pd.DataFrame(rows)
     if errors is not None:
         largest = np.fmax.reduce([one.to_numpy() for one in errors.values()]).max(1)
     else:
-        shares = frame[["agreement", "student_accuracy"]]
-        n = frame.n + 2  # Agresti and Caffo: shares of 0 and 1 vary too
-        shares = shares.mul(frame.n, axis=0).add(1).div(n, axis=0)
-        variance = (shares * (1 - shares)).max(axis=1) / n
+        n = frame[["n", "labelled"]].to_numpy()
+        # Agresti and Caffo: shares of 0 and 1 vary too
+        shares = (frame[["agreement", "student_accuracy"]] * n + 1) / (n + 2)
+        variance = (shares * (1 - shares) / (n + 2)).max(axis=1)
         largest = np.sqrt(variance + variance.max())
-    frame.insert(frame.columns.get_loc("n"), "chance", 2 * largest)
-    return frame
+    frame.insert(frame.columns.get_loc("labelled"), "chance", 2 * largest)
+    return frame.drop(columns="labelled") if (frame.labelled == frame.n).all() else frame
 
 
 def overview_sentence(frame: pd.DataFrame) -> str:

@@ -42,9 +42,9 @@ def accuracies_at_the_end(tables: Tables) -> pd.DataFrame:
     rows = []
     for run, table in tables.items():
         last = at_the_end(table)
-        rows.append((run or "student", last.student_accuracy, last.n))
+        rows.append((run or "student", last.student_accuracy, last.labelled))
     if rows:
-        rows.insert(0, ("teacher", last.teacher_accuracy, last.n))
+        rows.insert(0, ("teacher", last.teacher_accuracy, last.labelled))
     return pd.DataFrame(rows, columns=["network", "accuracy", "n"]).dropna()
 
 

@@ -17,7 +17,7 @@ from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.core.streams import single
 from kdanalysis.studies.kept_rows import FED, feed_kept
-from kdanalysis.studies.pairing import INSTEAD, looked_at
+from kdanalysis.studies.pairing import INSTEAD, looked_at, refuse_padding
 from kdanalysis.studies.source import Source
 
 MANY = 1e7  # logits, which take more than a second to look at
@@ -57,8 +57,9 @@ def compute(
         batch_size: rows in a batch; some copies of it are alive at a time.
 
     Raises:
-        ValueError: a side holds probabilities instead of logits, there is no such device, sums and
-            a batch exceed this machine's memory, or as an analyzer.
+        ValueError: a side holds probabilities instead of logits, or padding of -inf in every row,
+            there is no such device, sums and a batch exceed this machine's memory, or as an
+            analyzer.
     """
     device = as_device(device)
     able = {name: one for name, one in analyzers.items() if can(source, one)}
@@ -85,6 +86,7 @@ def compute(
         RANKS.unite([*group, unlabelled.to(device)], source.num_rows)
         if kind == "samples":
             source.unlabelled, source.soft = map(int, unlabelled.rows)
+            refuse_padding(source, group)
     return {name: one.table() for name, one in able.items()}
 
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from kdanalysis.analyzers.base import Analyzer
 from kdanalysis.core.logits import check_logits
 from kdanalysis.core.pairing import (
     ROWS,
@@ -19,8 +20,10 @@ from kdanalysis.core.pairing import (
 )
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.core.streams import before_padding, nothing_finite
 from kdanalysis.studies.source import Source
 
+SHOWN = 10  # rows that tell padding
 PAIRS = (("student", "teacher"), ("teacher", "target"))
 COLUMNS = {"student": "student_logits", "teacher": "teacher_logits", "target": "target"}
 KEPT = "teacher_kept"  # logits of the classes that "ids" names, the largest first
@@ -86,6 +89,23 @@ def looked_at(
         yield batch
     if 0 < left < ROWS:
         _judge(new, parts, source)
+
+
+def refuse_padding(source: Source, analyzers: Iterable[Analyzer]) -> None:
+    """Raise a ValueError where no row of a file is finite, and padding of -inf is why.
+
+    Args:
+        source: that was read.
+        analyzers: that it was read for.
+    """
+    lost = [one for one in analyzers if 0 < source.num_rows == int(one.non_finite)]
+    if not lost or source.kept or source.run is not None:
+        return
+    needs = [name for name in lost[0].needs if name.endswith("_logits")]
+    few = next(source.batches("samples", needs, SHOWN)).values()
+    sides = [torch.from_numpy(side.astype(np.float32)) for side in few]
+    if before_padding(*sides):
+        raise ValueError(nothing_finite(source.path, *sides))
 
 
 def doubt(source: Source) -> str:

@@ -16,6 +16,7 @@ from kdanalysis.core.logits import check_dense
 from kdanalysis.core.streams import check_batch, check_classes, check_temperatures, finite_rows
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
+from kdanalysis.core.wording import PICKED
 from kdanalysis.studies.opening import as_array
 from kdanalysis.studies.pairing import look_at_sides
 
@@ -139,8 +140,8 @@ def as_logits(logits: Tensor | np.ndarray, side: str) -> Tensor:
         logits = torch.from_numpy(np.require(logits, native, requirements=["C", "W"]))
     check_dense(f"{side} logits", logits)
     if logits.dim() != 2:
-        shape = tuple(logits.shape)
-        raise ValueError(f"{side} logits have shape {shape}, need (samples, classes)")
+        shape, hint = tuple(logits.shape), f": {PICKED}" if logits.dim() == 3 else ""
+        raise ValueError(f"{side} logits have shape {shape}, need (samples, classes){hint}")
     return logits.detach()
 
 

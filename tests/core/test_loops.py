@@ -1,5 +1,7 @@
 """Compiled loops give what whole arrays give, and choose as a stable sort does."""
 
+import subprocess
+import sys
 from decimal import Decimal, localcontext
 
 import pytest
@@ -166,3 +168,28 @@ def test_a_low_part_is_exactly_0_outside_its_group():
     assert (top[~inside] == 0).all()
     assert (others[inside] == 0).all()
     assert (top[inside] != 0).all()
+
+
+WHOLE = """
+import torch
+from kdanalysis import DKD, GDKD, GDKD3
+
+student, teacher = torch.randn(2, 40, 7, dtype=torch.float64)
+target, leaf = torch.arange(40) % 7, student.requires_grad_()
+for loss in (DKD(), GDKD(k=3), GDKD3(k=4)):
+    def total(*given):
+        return sum(values.mean() for values in loss(*given).values())
+
+    torch.compiler.reset()
+    whole = torch.compile(total, backend="eager")
+    for _ in range(2):
+        found, expected = whole(leaf, teacher, target), total(leaf, teacher, target)
+        torch.testing.assert_close(found, expected)
+        gradients = (torch.autograd.grad(value, leaf)[0] for value in (found, expected))
+        torch.testing.assert_close(*gradients)
+"""
+
+
+def test_torch_compile_takes_a_whole_loss():
+    done = subprocess.run([sys.executable, "-c", WHOLE], capture_output=True, text=True)  # no hook
+    assert done.returncode == 0, done.stderr

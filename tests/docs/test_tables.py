@@ -12,6 +12,7 @@ import torch
 
 import kdanalysis as kd
 from kdanalysis.analyzers.regions.sight import sight_table
+from kdanalysis.analyzers.students.agreement import Agreement
 from kdanalysis.analyzers.teacher.known import Exact, known_card, known_mass
 from kdanalysis.analyzers.teacher.tokens import token_table
 from kdanalysis.studies.ladder import ladder_tables
@@ -58,8 +59,12 @@ def of_logits() -> dict[str, pd.DataFrame]:
     card = kd.diagnose(arrays | {"teacher_features": arrays["teacher_logits"]}).tables
     both = kd.SparseTeacher.from_logits(teacher, k=4, temperatures=(1, 2))
     sparse, exact = [both, both.at(2)], {2.0: Exact(teacher.amax(-1), teacher.amax(-1))}
+    agreement = Agreement()
+    agreement.update(student, teacher, target)
+    agreement.update(student, teacher)  # rows without a label
     return {
         **card,
+        "agreement": agreement.table(),
         **kd.sweep_study(arrays, temperatures=(1.0,), ks=(1, 2)).tables,
         **kd.compare({"a": arrays, "b": arrays}, losses="kd,gdkd:k=2", match_norm=True).tables,
         **kd.truncation_study(arrays, ks=(1, 2), losses="kd").tables,

@@ -86,3 +86,11 @@ def test_labels_without_positions_are_shifted_only_where_that_is_meant():
     assert len(kd.tokens(logits[None], logits[None], labels[None]).target) == 3
     with pytest.raises(ValueError, match="labels must be a torch Tensor of whole numbers"):
         kd.tokens(logits[None], logits[None], labels[None].float())
+
+
+def test_sides_of_unequal_vocabularies_are_told_what_to_cut():
+    student, labels = torch.randn(2, 4, 30), torch.zeros(2, 4, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"where the teacher's is padded.*logits\[\.\.\., :30\]"):
+        kd.tokens(student, torch.randn(2, 4, 32), labels)
+    with pytest.raises(ValueError, match=r"where the student's is padded.*logits\[\.\.\., :28\]"):
+        kd.tokens(student, torch.randn(2, 4, 28), labels)

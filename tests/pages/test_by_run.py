@@ -15,10 +15,12 @@ from kdanalysis.pages.by_run import (
     section_of_runs,
     snr_by_run,
 )
+from kdanalysis.pages.compare_runs import overview
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import accuracy_of_networks, where_of
+from kdanalysis.studies.opening import open_source
 
 
 def ratios(signal) -> pd.DataFrame:
@@ -118,6 +120,19 @@ def test_the_first_screen_says_over_which_samples_accuracies_are(epochs, steps, 
     table = pd.DataFrame({"step": steps, "epoch": epochs, "n": 10}).assign(**shares)
     table = table.astype({"epoch": "Int64"})
     assert where_of({"": table}) == where
+
+
+def test_what_may_be_chance_of_accuracies_is_over_the_labelled_rows():
+    logits = torch.zeros(2, 3)
+    source = open_source({"teacher_logits": logits, "student_logits": logits})
+    shares = {"agreement": 0.5, "student_accuracy": 0.25, "teacher_accuracy": 0.5}
+    table = pd.DataFrame({"step": [0], "epoch": 0, "labelled": 8, "n": 80}).assign(**shares)
+    runs = {name: {"agreement": table} for name in ("kd", "dkd")}
+    frame = overview(dict.fromkeys(runs, source), runs)
+    assert frame.labelled.tolist() == [8, 8]
+    assert frame.chance[0] == pytest.approx(2 * np.sqrt(2 * 0.3 * 0.7 / 10))
+    alike = {name: {"agreement": table.drop(columns="labelled")} for name in runs}
+    assert "labelled" not in overview(dict.fromkeys(runs, source), alike)
 
 
 def masses(shift: float) -> pd.DataFrame:

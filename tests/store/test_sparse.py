@@ -4,6 +4,7 @@ import json
 import struct
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -198,3 +199,27 @@ def test_iterations_of_megatron_follow_their_numbers(tmp_path):
     assert found["fillers"] == 1
     there = found["ids"] >= 0
     np.testing.assert_array_equal(found["logprobs"][there], [-0.5, -1.5, -0.25, -0.75, -2.0, -3.0])
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ({"choices": [{"logprobs": {"content": [{"top_logprobs": []}]}}]}, "and ids are needed$"),
+        ({"token_ids": [4, 1], "logprobs": [-0.5, -1.5]}, r"are read from Parquet, as pandas\."),
+        ({"text": "x"}, "need prompt_logprobs or input_top_logprobs$"),
+    ],
+)
+def test_other_json_is_told_what_it_lacks(tmp_path, value, advice):
+    path = tmp_path / "answers.jsonl"
+    path.write_text(json.dumps(value) + "\n" + json.dumps(value))
+    with pytest.raises(ValueError, match=advice):
+        load_sparse(path)
+
+
+def test_rows_of_json_lines_are_read_as_the_parquet_that_is_advised(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"token_ids": [4, 1], "logprobs": [-0.5, -1.5]}\n' * 2)
+    pd.read_json(path, lines=True).to_parquet(tmp_path / "rows.parquet")
+    found = load_sparse(tmp_path / "rows.parquet")
+    assert found["ids"].tolist() == [[4, 1]] * 2
+    assert found["logprobs"].tolist() == [[-0.5, -1.5]] * 2

@@ -131,3 +131,17 @@ def test_a_source_has_one_setting_for_all_analyzers_compared_alike():
     assert source.setting(compared=(2.0, 3)).k == 3
     assert source.setting(compared=(2.0, 2)).k == 2
     assert source.setting("features") is not source.setting()
+
+
+@pytest.mark.parametrize("study", [kd.diagnose, lambda x: kd.compare(x, losses="kd,gdkd:k=2")])
+def test_padding_of_inf_is_refused_with_what_cuts_it_and_other_inf_is_counted(study):
+    real = torch.linspace(0, 9, 120).view(20, 6)
+    sides = {"teacher_logits": real.sin(), "student_logits": real.cos()}
+    padded = {n: torch.nn.functional.pad(one, (0, 3), value=-torch.inf) for n, one in sides.items()}
+    with pytest.raises(ValueError, match=r"arrays holds NaN or inf.*; vocabulary=6 cuts off pad"):
+        study(padded)
+    for one in padded.values():
+        one[3:, 6:] = 0.0
+    assert study(padded).tables  # three rows are left out
+    lost = kd.diagnose({"teacher_logits": real * torch.nan}).tables["teacher"]
+    assert lost.value[lost.quantity == "non_finite"].item() == 20

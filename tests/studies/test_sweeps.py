@@ -141,3 +141,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 def test_memory_does_not_grow_with_the_samples():
     small, large = peak_megabytes(70_000), peak_megabytes(280_000)
     assert large < 1.05 * small  # one float64 copy of the larger would add 45 MB
+
+
+def test_logits_of_texts_are_pointed_to_what_picks_their_rows():
+    with pytest.raises(ValueError, match=r"have shape \(1, \d+, \d+\).*kd.tokens\("):
+        kd.sweep(torch.as_tensor(STUDENT)[None], TEACHER)

@@ -71,17 +71,25 @@ class Agreement(ByStep):
         self.add_rows(place, **found)
 
     def measures(self) -> dict[str, Tensor]:
-        """The three shares, and n by step. NaN where no sample counts."""
+        """The three shares, the labelled rows and n by step. NaN where no sample counts."""
         return {
             "agreement": self.agreed / self.n,
             "student_accuracy": self.student_right / self.labelled,
             "teacher_accuracy": self.teacher_right / self.labelled,
+            "labelled": self.labelled.clone(),
             "n": self.n.clone(),
         }
 
     def table(self) -> pd.DataFrame:
-        """Columns step, epoch, agreement, student_accuracy, teacher_accuracy, n, non_finite."""
-        return self.step_frame([()], [])
+        """Columns step, epoch, agreement, student_accuracy, teacher_accuracy, n, non_finite.
+
+        Where rows lack a label ``labelled`` before n says how many the accuracies are over.
+        """
+        frame = self.step_frame([()], [])
+        labelled = frame.pop("labelled").astype("int64")
+        if (labelled < frame.n).any():
+            frame.insert(frame.columns.get_loc("n"), "labelled", labelled)
+        return frame
 
 
 @Agreement.reads()
@@ -95,7 +103,7 @@ def agreement_reading(table: pd.DataFrame) -> Reading:
     if np.isnan(last.student_accuracy):
         return Reading(f"{claim}; without labels nothing is known of who is right.", number)
     student, teacher = last.student_accuracy, last.teacher_accuracy
-    behind = difference_of_shares(teacher, last.n, student, last.n)
+    behind = difference_of_shares(teacher, last.labelled, student, last.labelled)
     return Reading(
         f"{claim}, and is right on {percent(student)} where the teacher is on "
         f"{percent(teacher)}; that it is behind {behind.claim}: {behind.negated.points()}.",
@@ -106,7 +114,8 @@ def agreement_reading(table: pd.DataFrame) -> Reading:
 def at_the_end(table: pd.DataFrame) -> pd.Series:
     """Shares over the samples of the last epoch, or of the last step where epochs are unknown.
 
-    ``when`` says which it is; where there is one step alone, it is all samples.
+    ``when`` says which it is; where there is one step alone, it is all samples. ``labelled`` are
+    those that the accuracies are over; they are NaN where there is none.
     """
     require(table, "step", "epoch", "n", *QUANTITIES, number="agreement")
     table = table[table.n > 0]
@@ -116,8 +125,16 @@ def at_the_end(table: pd.DataFrame) -> pd.Series:
     elif table.epoch.notna().all():
         last = table[table.epoch == table.epoch.max()]
         when = f"over the captured samples of epoch {last.epoch.iloc[0]}"
-    means = {name: np.average(last[name], weights=last.n) for name in QUANTITIES}
-    return pd.Series({"when": when.capitalize(), "n": int(last.n.sum()), **means})
+    rows = last.assign(agreement_n=last.n, accuracy_n=last.get("labelled", last.n))
+    means = {q: _mean(rows[q], rows[f"{q.split('_')[-1]}_n"]) for q in QUANTITIES}
+    counts = {"n": int(last.n.sum()), "labelled": int(rows.accuracy_n.sum())}
+    return pd.Series({"when": when.capitalize(), **counts, **means})
+
+
+def _mean(shares: pd.Series, rows: pd.Series) -> float:
+    """Mean of shares that are each over so many rows; NaN where there is none."""
+    known = rows > 0
+    return np.average(shares[known], weights=rows[known]) if known.any() else np.nan
 
 
 @Agreement.picture("Agreement and accuracy on the captured samples")

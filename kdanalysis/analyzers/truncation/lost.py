@@ -170,7 +170,9 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     worse = ", ".join(f"{named(name)} {percent(share)}" for name, share in others.items())
     lead = at_last.loc[("l1", str(others.index[0]))]
     more = between(lead.low - l1.high, lead.high - l1.low)
-    claim += f". That the others lose more in L1 {more.claim}: {worse}{shape and ' there'}"
+    near = more.claim == "is not seen"  # of the next one; of those beyond it nothing is said
+    who = f"{named(str(others.index[0]))} loses" if near else "the others lose"
+    claim += f". That {who} more in L1 {more.claim}: {worse}{shape and ' there'}"
     return Reading(f"{claim}.{flatters}", number)
 
 

@@ -40,7 +40,8 @@ def read_served(path: Path) -> Rows:
             rows += _positions(path, name, positions, len(rows))
     if not found:
         has = f"its fields are {listed(sorted(fields))}" if fields else "it has no fields"
-        raise ValueError(f"{path} has no log-probabilities: {has}, need {VLLM} or {SGLANG}")
+        need = f"need {VLLM} or {SGLANG}{_advice(fields)}"
+        raise ValueError(f"{path} has no log-probabilities that are read: {has}, {need}")
     if len(found) > 1:
         raise ValueError(f"{path} has both {VLLM} and {SGLANG}: need the answers of one server")
     if not rows:
@@ -149,3 +150,15 @@ def _sglang(position: list) -> Row:
     if not all(isinstance(entry[1], int) for entry in position):
         raise TypeError
     return [(entry[1], _number(entry[0])) for entry in position]
+
+
+def _advice(fields: set[str]) -> str:
+    """Say what other answers lack, or how other rows are read; "" of unknown ones."""
+    if "top_logprobs" in fields:
+        return "; top_logprobs name tokens by their text, and ids are needed"
+    if "logprobs" in fields:
+        return (
+            "; rows of token_ids and logprobs are read from Parquet, as "
+            "pandas.read_json(path, lines=True).to_parquet(...) makes of them"
+        )
+    return ""

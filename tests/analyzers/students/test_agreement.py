@@ -6,12 +6,14 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score
 
+from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.students.agreement import (
     Agreement,
     agreement_over_training,
     agreement_reading,
     at_the_end,
 )
+from kdanalysis.pages.lead import accuracies_at_the_end
 from tests.analyzers.readback import legend_is_beside, lines, smallest_font
 from tests.analyzers.reference import logits, targets
 
@@ -115,3 +117,23 @@ def test_the_number_is_of_the_end():
         agreement_reading(TABLE).number
         == "agreement 50.0 %, student right 25.0 %, teacher right 50.0 %"
     )
+
+
+def test_accuracies_at_the_end_are_over_the_labelled_rows_of_all_its_steps():
+    metric, labelled = Agreement((0, 5, 10, 15)), torch.arange(60) % 7 == 0
+    labelled[40:50] = False  # none at step 10
+    step = torch.where(torch.arange(60) < 50, STEP, 15)
+    for rows, target in ((labelled, TARGET), (~labelled, None)):
+        known = None if target is None else target[rows]
+        metric.update(STUDENT[rows], TEACHER[rows], known, step[rows], EPOCH[rows])
+    frame = metric.table()
+    assert frame.labelled.tolist() == [3, 3, 0, 1]
+    frame.loc[1, "epoch"] = 1
+    last, late = at_the_end(frame), (torch.arange(60) >= 20) & labelled
+    assert (last.n, last.labelled) == (40, 4)
+    right = (STUDENT.argmax(-1) == TARGET)[late].double().mean()
+    assert last.student_accuracy == pytest.approx(float(right))
+    gap = difference_of_shares(last.teacher_accuracy, 4, last.student_accuracy, 4)
+    assert gap.negated.points() in agreement_reading(frame).sentence
+    assert accuracies_at_the_end({"": frame}).n.tolist() == [4, 4]
+    assert "labelled" not in filled().table()
