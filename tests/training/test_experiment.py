@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -177,7 +178,8 @@ def test_a_killed_training_loses_no_captured_step(experiment, whole, tmp_path):
     outcome = run_experiment(again, tmp_path / "run", CPU, resume=True)
     run, other = open_run(outcome.runs["kd"]), open_run(whole[1].runs["kd"])
     assert run.steps().tolist() == other.steps().tolist() == [0, 2, 4]
-    assert run.table("magnitude").equals(other.table("magnitude"))
+    # The last bits depend on where arrays lie, and these were computed in another process.
+    pd.testing.assert_frame_equal(run.table("magnitude"), other.table("magnitude"), rtol=1e-4)
 
 
 def test_an_interrupted_training_resumes_to_the_same_weights(experiment, whole, tmp_path):
