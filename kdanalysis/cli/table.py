@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kdanalysis.cli.groups import Machine, grouped
-from kdanalysis.cli.options import Overwrite, Run
+from kdanalysis.cli.options import Keys, Overwrite, Run, Vocabulary, parse_keys
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,8 @@ def table(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    keys: Keys = None,
+    vocabulary: Vocabulary = None,
     machine: Machine,
 ) -> None:
     """Print one table of a run, or of a file of logits, or write it to a file.
@@ -42,8 +44,8 @@ def table(
     from kdanalysis.studies.setting import compared_fact
     from kdanalysis.studies.source import Source
 
-    if run.is_file():
-        source = open_file(run, {})
+    if run.is_file() or keys or vocabulary:
+        source = open_file(run, parse_keys(keys), vocabulary)
     else:
         opened = open_run(run)
         warn_of_skipped(opened)

@@ -53,3 +53,13 @@ def test_sentences_speak_of_options_as_they_are_typed(run_command, tmp_path):
     result = run_command("sweep", tmp_path / "padded.npz")
     assert result.exit_code == 2
     assert "; --vocabulary 4 cuts off padding" in result.stderr
+
+
+def test_a_table_is_of_the_columns_that_are_named_less_the_padding(run_command, tmp_path, file):
+    named = ("--keys", "teacher_logits=out,student_logits=mine,target=gold")
+    expected = run_command("table", file, "agreement", *named)
+    assert expected.exit_code == 0, expected.stderr
+    padded = [np.pad(x, ((0, 0), (0, 2)), constant_values=-np.inf) for x in (TEACHER, STUDENT)]
+    np.savez(tmp_path / "padded.npz", out=padded[0], mine=padded[1], gold=np.load(file)["gold"])
+    cut = run_command("table", tmp_path / "padded.npz", "agreement", *named, "--vocabulary", "4")
+    assert cut.stdout.splitlines()[1:] == expected.stdout.splitlines()[1:]
