@@ -39,9 +39,7 @@ def associations(
         from kdanalysis.core.concordance import associated_rows  # numba takes a while to load
 
         return associated_rows(a, b, among)
-    found = []
-    for one in among:
-        found.append(_associated(*(x[one].view(len(x), -1) for x in (a, b))))
+    found = [_associated(*(x[one].view(len(x), -1) for x in (a, b))) for one in among]
     measures, defined = map(torch.stack, zip(*found, strict=True))
     return measures, defined
 
