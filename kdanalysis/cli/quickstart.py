@@ -1,5 +1,6 @@
 """``kdanalysis quickstart``: the whole path on drawn letters, in a minute or two on two cores."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -30,13 +31,17 @@ def quickstart(
     Example: kdanalysis quickstart --out quickstart
     """
     from kdanalysis.cli.experiment import check_target, conduct
+    from kdanalysis.core.cores import beside, one_thread
     from kdanalysis.data import load_data
-    from kdanalysis.training import Experiment, Settings
 
     out = out.expanduser()
     check_target(out, overwrite, resume=False, can_resume=False)
     where, seed = machine.prepare(), machine.seed
-    splits = load_data(data, image_size=16, seed=seed, limit=9_300)
+    with one_thread():
+        splits = beside(partial(load_data, data, image_size=16, seed=seed, limit=7_440), load)
+
+    from kdanalysis.training import Experiment, Settings
+
     settings = Settings(
         epochs=3,
         learning_rate=0.2,
@@ -50,3 +55,15 @@ def quickstart(
     cache = out / "cache"  # every epoch shows the same images
     experiment = Experiment(splits, *networks, losses, settings, teacher_epochs=4, cache=cache)
     conduct(experiment, out, where, overwrite=overwrite, can_resume=False, figures=figures)
+
+
+def load() -> None:
+    """Load what trains, which torch and the compiled loops do where they are first asked for."""
+    import torch
+
+    from kdanalysis.losses import parse_loss
+    from kdanalysis.training import Settings
+
+    torch.optim.SGD([torch.zeros(1)], lr=Settings.learning_rate)
+    logits = torch.arange(8.0).unsqueeze(0)
+    parse_loss("dkd")(logits, logits, torch.tensor([0]))

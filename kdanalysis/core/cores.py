@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import IO, Any
 
+import torch
+
 FEWEST = 4  # tasks that are worth a process
 PATIENCE = 20.0  # seconds for the last task of the other process
 NUMBER = 2  # bytes of a task's place in the pipe
@@ -38,6 +40,26 @@ def on_two_cores(
     """
     found = _shared(tasks, meanwhile) if len(tasks) >= FEWEST and _can_fork() else {}
     return [found[place] if place in found else task() for place, task in enumerate(tasks)]
+
+
+def beside(task: Callable[[], Any], meanwhile: Callable[[], object]) -> Any:
+    """Return what a task returns, which a forked process does while this one does something else.
+
+    Where no process can be forked, as of :func:`on_two_cores`, ``meanwhile`` is left undone.
+    """
+    found = _shared([task], meanwhile) if _can_fork() else {}
+    return found[0] if found else task()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: OpenMP's are not there in a fork."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _can_fork() -> bool:

@@ -1,14 +1,13 @@
 """What a page needs of several sources, read by two processes where that is soon done."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import pandas as pd
 import torch
 
-from kdanalysis.core.cores import on_two_cores
+from kdanalysis.core.cores import on_two_cores, one_thread
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.pages.explorer import Explorer, explored, explorer_from, gram_of
 from kdanalysis.studies.compute import Watch, unwatched
@@ -69,14 +68,3 @@ def _counted(
 ) -> tuple[Any, tuple[int, int, dict[tuple[str, str], str]]]:
     """Return what was read, and what the source knows then of labels and of sides put together."""
     return read(), (source.unlabelled, source.soft, source.paired)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch compute on one thread: OpenMP's are not there in a fork."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

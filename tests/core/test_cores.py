@@ -16,7 +16,7 @@ import pytest
 from meeting import Meeting
 
 from kdanalysis.core import cores
-from kdanalysis.core.cores import on_two_cores
+from kdanalysis.core.cores import beside, on_two_cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="one process elsewhere")
 HERE = os.getpid()
@@ -89,6 +89,20 @@ def test_nothing_is_done_meanwhile_where_there_is_no_other_process():
     assert [place for place, _ in on_two_cores(tasks(3), partial(fail, "loaded"))] == [0, 1, 2]
 
 
+def test_one_task_is_done_by_the_other_process_while_this_one_does_something_else():
+    done, begun = [], Meeting()
+
+    def meanwhile():
+        begun()
+        done.append(os.getpid())
+
+    place, process = beside(partial(placed, 3, there=begun), meanwhile)
+    assert (place, process == HERE, done) == (3, False, [HERE])
+    assert beside(partial(placed, 3), partial(fail, "not loaded"))[0] == 3
+    with pytest.raises(ValueError, match="no such data"):
+        beside(partial(fail, "no such data"), lambda: None)
+
+
 def one_core(patch):
     patch.setattr(os, "sched_getaffinity", lambda process: {0})
 
@@ -123,6 +137,7 @@ NO_FORK = [one_core, another_thread, elsewhere, a_child_of_a_pool, no_memory, no
 def test_where_a_fork_cannot_be_or_does_not_pay_one_process_does_all(two_cores, lacking):
     lacking(two_cores)
     assert on_two_cores(tasks()) == [(place, HERE) for place in range(8)]
+    assert beside(partial(placed, 3), partial(fail, "loaded")) == (3, HERE)
 
 
 def test_a_few_tasks_are_not_worth_a_process():
@@ -233,7 +248,7 @@ def test_signals_reach_this_process_as_before():
 ORPHAN = """
 import os, signal, sys, threading, time
 from functools import partial
-from kdanalysis.core.cores import on_two_cores
+from kdanalysis.core.cores import beside, on_two_cores
 os.sched_getaffinity = lambda process: {0, 1}
 here = os.getpid()
 def work():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from meeting import Meeting
 
-from kdanalysis.core.cores import on_two_cores
+from kdanalysis.core.cores import on_two_cores, one_thread
 from kdanalysis.pages import reading
 from kdanalysis.pages.reading import read_all
 from kdanalysis.store.sources import load_logits
@@ -70,7 +70,7 @@ def test_two_processes_find_what_one_finds(processes, sources, monkeypatch):
     assert set(processes.threads) == {1}
     assert torch.get_num_threads() == 2
     monkeypatch.setattr(reading, "FEW", 0)
-    with reading.one_thread():
+    with one_thread():
         alone, same = read_all(theirs, tables)
     assert list(shared) == list(alone) == ["a", "b"]
     for name in shared:
