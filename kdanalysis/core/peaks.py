@@ -80,7 +80,7 @@ def peaks_of(logits, peaks, blocks):
         peaks[j] = logits[j]
     for row in range(1, BLOCK):
         for j in range(blocks):
-            peaks[j] = max(peaks[j], logits[row * blocks + j])
+            peaks[j] = larger(logits[row * blocks + j], peaks[j])
 
 
 @no_type_check
