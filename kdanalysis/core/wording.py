@@ -130,6 +130,17 @@ def percent(share: SupportsFloat, digits: int = 1) -> str:
     return minus(f"{100 * value:z,.{digits}f} %")
 
 
+def whole_percent(share: SupportsFloat) -> str:
+    """Write a share in whole percent, where there is no room for more: 34 %, <1 %, >99 %, 100 %.
+
+    What is not 0 is never written as 0 %, nor what is below 1 by more than rounding as 100 %.
+    """
+    value = float(share)
+    if 0 < value < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 <= value < 1 - ROUNDING else percent(value, 0)
+
+
 def percents(*shares: SupportsFloat) -> list[str]:
     """Write shares in percent with the same decimals: as many as tell them apart, and from 0 and 1.
 

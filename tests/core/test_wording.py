@@ -17,6 +17,7 @@ from kdanalysis.core.wording import (
     percent_range,
     percents,
     ratios,
+    whole_percent,
 )
 
 PACKAGE = Path(kdanalysis.__file__).parent
@@ -88,6 +89,13 @@ def test_a_share_is_written_so_that_it_is_told_from_0_and_1(share, said):
 def test_a_share_has_the_decimals_that_are_asked_for_where_these_tell_it():
     shares = {0.314: "31 %", 0.034: "3 %", 0.0034: "0.34 %", 0.997: "99.7 %", 0.99: "99 %"}
     assert {share: percent(share, 0) for share in shares} == shares
+
+
+def test_a_share_in_little_room_is_whole_and_told_from_0_and_1():
+    shares = {0.0: "0 %", 1e-12: "<1 %", 0.0049: "<1 %", 0.006: "1 %", 0.314: "31 %"}
+    shares |= {0.994: "99 %", 0.996: ">99 %", 1 - 1e-8: ">99 %", 1 - 1e-15: "100 %", 1.0: "100 %"}
+    shares |= {float("nan"): "unknown"}
+    assert {share: whole_percent(share) for share in shares} == shares
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with
 from kdanalysis.analyzers.chance import spread_told
 from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Names, Reading
-from kdanalysis.core.wording import percent
+from kdanalysis.core.wording import percent, whole_percent
 from kdanalysis.draw.colours import BLUE, GREY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels, top_legend
 from kdanalysis.draw.names import names_in, said, short
@@ -183,7 +183,7 @@ def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
         label = f"teacher {teacher} (n = {int(some.n.iloc[0]):,})"
         at = np.arange(len(scales)) + 0.4 * (place - 0.5)
         bars = ax.bar(at, 100 * some.differing, width=0.38, color=colour, label=label)
-        texts = [f"{percent(x, 0)}\nclear" if x == x else "" for x in some.clear]
+        texts = [f"{whole_percent(x)}\nclear" if x == x else "" for x in some.clear]
         ax.bar_label(bars, texts, padding=2, fontsize=fine())
     ax.set_xticks(range(len(scales)), labels=[f"{m} x {m} cells" for m in scales])
     ax.set_ylim(0, 115)

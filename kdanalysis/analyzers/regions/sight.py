@@ -12,7 +12,7 @@ from kdanalysis.analyzers.by_region import cells, check_cells, scale_slices
 from kdanalysis.analyzers.noun import Names, Noun, Reading
 from kdanalysis.analyzers.regions.ambiguity import measures
 from kdanalysis.core.regions import check_scales
-from kdanalysis.core.wording import percent
+from kdanalysis.core.wording import whole_percent
 from kdanalysis.draw.colours import FAINT, INK, ORANGE, VERMILION
 from kdanalysis.draw.look import NARROW, Axes, Figure, fine, new_figure, styled
 from kdanalysis.draw.names import class_names, short
@@ -163,11 +163,8 @@ def _plain(
     whole = rows[rows.scale == 1].iloc[0]
     ax.imshow(image, interpolation="nearest")
     ax.set_title(f"label:\n{short(labels[whole.label], 20)}", loc="left", parse_math=False)
-    ax.set_xlabel(
-        f"the teacher reads:\n{short(labels[whole['class']], 22)}\n{percent(whole.confidence, 0)}",
-        parse_math=False,
-        loc="left",
-    )
+    read = f"{short(labels[whole['class']], 22)}\n{whole_percent(whole.confidence)}"
+    ax.set_xlabel(f"the teacher reads:\n{read}", parse_math=False, loc="left")
     _bare(ax)
 
 
@@ -196,7 +193,7 @@ def _cells(
         ax.text(
             j + 0.5,
             top + side + (bar - GAP) / 2,
-            f"{short(labels[row['class']], 11)}\n{percent(row.confidence, 0)}",
+            f"{short(labels[row['class']], 11)}\n{whole_percent(row.confidence)}",
             ha="center",
             va="center",
             fontsize=fine(),
