@@ -135,7 +135,7 @@ def fill_largest(logits, peaks, best, found):
         peaks_of(logits, peaks, blocks)
         least = _reached(peaks, len(found))  # by as many classes, each in a block of its own
     elif SHORT < len(found) < len(logits):
-        least = np.partition(logits, len(logits) - len(found))[len(logits) - len(found)]
+        least = _reached(logits, len(found))
     for block in range(blocks):
         if not peaks[block] < least:  # NaN is not below either
             size = _keep(logits[block:rest], block, blocks, least, best, found, size)
