@@ -310,6 +310,13 @@ def test_quickstart_writes_a_page_from_small_data(tmp_path, monkeypatch):
 SMALL = {"limit": 160, "image_size": 8}
 
 
+def test_what_the_quickstart_loads_while_letters_are_drawn_is_there():
+    """What it raises there is passed over: the training would load it later, and say why."""
+    from kdanalysis.cli.quickstart import load
+
+    load()
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_layers_of_the_student_are_recorded_and_shown(tmp_path):
     out = tmp_path / "out"
