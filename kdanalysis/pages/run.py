@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from kdanalysis.losses import spelled
 from kdanalysis.pages.by_run import of_equal, section_of_runs
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.groups import arranged
@@ -65,7 +66,8 @@ def run_study(
     parts = by_noun({"": tables[name]} if alone else tables)
     return Study(
         f"Distillation run {name}" if alone else "Distillation runs",
-        source_facts(first) | stated({"likely wrong": doubt(first)})
+        source_facts(first)
+        | stated({"loss": spelled(first.info.loss), "likely wrong": doubt(first)})
         if alone
         else {n: _run_fact(s) for n, s in sources.items()},
         parts,
@@ -79,7 +81,7 @@ def run_study(
 def _run_fact(source: Source) -> str:
     """Return the loss of one of several runs, and what was kept of its rows where not all was."""
     return "; ".join(
-        filter(None, (source.info.loss, *kept_facts(source.info).values(), doubt(source)))
+        filter(None, (spelled(source.info.loss), *kept_facts(source.info).values(), doubt(source)))
     )
 
 

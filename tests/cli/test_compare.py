@@ -85,7 +85,7 @@ def test_the_folder_has_tables_in_both_formats_figures_and_the_page(run_command,
     unequal = "Temperatures are not the same, T = 4 of kd; T = 2 of gdkd; T = 1 of nkd, which turns"
     assert unequal in page
     assert unequal in result.stdout
-    assert "GDKD(k=3, weights=(1.0, 1.0, 8.0), temperature=2.0" in page
+    assert "gdkd:k=3,weights=1/1/8,temperature=2" in page
     assert run_command("compare", file, *THREE, "--out", tmp_path / "out").exit_code == 2
     again = run_command("compare", file, *THREE, "--out", tmp_path / "out", "--overwrite")
     assert again.exit_code == 0
