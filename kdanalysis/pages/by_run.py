@@ -10,6 +10,7 @@ from kdanalysis.analyzers.ends import left_out, with_ends
 from kdanalysis.analyzers.noun import Names, Picture
 from kdanalysis.analyzers.regions.ambiguity import by_image
 from kdanalysis.analyzers.regions.cancellation import FEW
+from kdanalysis.core.wording import grid
 from kdanalysis.draw.look import Figure
 from kdanalysis.draw.overlay import curves_over, dots_by_name
 from kdanalysis.draw.tables import require
@@ -88,7 +89,7 @@ def anatomy_by_run(table: pd.DataFrame) -> Figure:
     require(table, "run", "part", "class", "scale", "case", "n", "norm", number="norm")
     rows = table[(table.part == "class") & (table.scale > 1)]
     means = _means(rows, ["scale", "case"], "norm", "class")
-    means = means.assign(scale=means.scale.map("{0:g} x {0:g} cells".format))
+    means = means.assign(scale=means.scale.map(_cells))
     label = "mean gradient norm of a cell (line: 95 % over classes)"
     return dots_by_name(means, "norm", "case", "scale", label)
 
@@ -99,9 +100,7 @@ def cancellation_by_run(table: pd.DataFrame) -> Figure:
     Bands are 95 % intervals over images, where there are 10 or more.
     """
     require(table, "run", "scale", "differing", "ratio", "ratio_se", "n", number="ratio")
-    rows = table.assign(
-        scale=table.scale.map("{0:g} x {0:g} cells".format), ratio=100 * table.ratio
-    )
+    rows = table.assign(scale=table.scale.map(_cells), ratio=100 * table.ratio)
     images = by_image(rows)
     rows = with_ends(images, "ratio", 100 * images.ratio_se.where(images.n >= FEW))
     labels = (
@@ -109,6 +108,10 @@ def cancellation_by_run(table: pd.DataFrame) -> Figure:
         "kept norm (%)",
     )
     return curves_over(rows, "differing", "ratio", "scale", labels)
+
+
+def _cells(scale: int) -> str:
+    return f"{grid(int(scale))} cells"
 
 
 def _means(

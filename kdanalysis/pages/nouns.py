@@ -13,6 +13,7 @@ import pandas as pd
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Names, Noun, Picture, Reading
 from kdanalysis.core.cores import on_two_cores
+from kdanalysis.core.wording import REST
 from kdanalysis.draw.drawn import load
 from kdanalysis.pages.html import Part, Section, Shown
 from kdanalysis.pages.html.section import numbers
@@ -202,7 +203,8 @@ def excerpt(
 def about(known: type[Noun] | None) -> str:
     """Return what the rows of a table are, as the rest of its caption."""
     first = (known.__doc__ or "").strip().partition("\n")[0] if known else ""
-    return f": {first.replace('`', '').replace('**', '')}" if first else ""
+    first = first.replace("`", "").replace("**", "").replace("1 - p", REST)
+    return f": {first}" if first else ""
 
 
 def with_conflict(parts: Tables) -> dict[str, dict[str, pd.DataFrame]]:

@@ -12,7 +12,7 @@ from kdanalysis.analyzers.chance import spread_told
 from kdanalysis.analyzers.ends import with_ends, with_share_ends
 from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Names, Reading
-from kdanalysis.core.wording import percent
+from kdanalysis.core.wording import grid, percent
 from kdanalysis.draw.colours import BLACK, BLUE, GREY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels, top_legend
 from kdanalysis.draw.names import names_in, said, short
@@ -197,7 +197,7 @@ def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
         for x, row in zip(at, ends[ends.n > 0].itertuples(), strict=False):
             ax.annotate(f"{percent(row.clear, 0)}\nclear", (x, 100 * row.high), (0, 2),
                         textcoords="offset points", ha="center", fontsize=fine())  # fmt: skip
-    ax.set_xticks(range(len(scales)), labels=[f"{m} x {m} cells" for m in scales])
+    ax.set_xticks(range(len(scales)), labels=[f"{grid(m)} cells" for m in scales])
     ax.set_ylim(0, 115)
     ax.set_yticks(range(0, 101, 20))
     top_legend(ax, 1)
@@ -222,7 +222,7 @@ def _classes(ax: Axes, table: pd.DataFrame, names: Names) -> None:
     sizes = "no" if some.empty else " to ".join(dict.fromkeys(f"{n:.0f}" for n in (least, most)))
     lines = ";\nblue line: 95 % interval" * (ERROR in some)
     ax.set_xlabel(
-        f"entropy of {scale} x {scale} cells' classes\n"
+        f"entropy of {grid(scale)} cells' classes\n"
         f"(nats, at most {np.log(scale**2):.2f}; {sizes} images a class{lines})"
     )
     ax.invert_yaxis()

@@ -13,6 +13,7 @@ from kdanalysis.analyzers.regions.uptake import (
     pooled,
     run_shares,
 )
+from kdanalysis.core.wording import grid
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import BLUE, DASHES, GREY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels, shared_legend
@@ -56,7 +57,7 @@ def uptake_by_case(table: pd.DataFrame) -> Figure:
     last = last_epoch(table)
     for place, scale in enumerate(scales):
         _cases(axes[0, place], last[last.scale == scale])
-        axes[0, place].set_title(f"{scale} x {scale} cells", loc="left")
+        axes[0, place].set_title(f"{grid(scale)} cells", loc="left")
         if several:
             _epochs(axes[1, place], table[table.scale == scale])
     for line in axes:
@@ -116,8 +117,7 @@ def uptake_of_runs(tables: Tables) -> Figure:
     ax.grid(axis="x", color=GREY, alpha=0.3, linewidth=0.6)
     scale = rows.scale.iloc[0]
     ax.set_xlabel(
-        f"{scale} x {scale} cells in which the student names the teacher's class (%)\n"
-        f"(line: {BANDS})"
+        f"{grid(scale)} cells in which the student names the teacher's class (%)\n(line: {BANDS})"
     )
     return figure
 

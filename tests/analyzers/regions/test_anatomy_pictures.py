@@ -55,7 +55,7 @@ def widths(ax) -> dict[str, list[float]]:
 def test_bars_are_the_parts_of_pairs_loss_and_gradient():
     figure = anatomy_by_scale(table())
     (ax,) = figure.axes
-    assert ax.get_title(loc="left") == "2 x 2 cells"
+    assert ax.get_title(loc="left") == "2 \u00d7 2 cells"
     drawn = widths(ax)
     value = np.array((1.0, 1.0, 2.0, 2.0, 2.0))
     n = np.array(list(COUNTS.values()))

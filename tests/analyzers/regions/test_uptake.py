@@ -131,7 +131,7 @@ def test_marks_are_the_shares_of_the_last_epoch():
         )
     ]
     assert found == [pytest.approx(end) for end in ends]
-    assert figure.axes[0].get_title(loc="left") == "2 x 2 cells"
+    assert figure.axes[0].get_title(loc="left") == "2 \u00d7 2 cells"
     assert smallest_font(figure) >= 9
 
 
@@ -215,7 +215,7 @@ def test_marks_are_the_shares_of_every_student_at_the_finest_common_scale():
     ]
     assert ax.get_xlim()[1] > max(100 * high for _, high in ends)
     assert [t.get_text() for t in ax.get_yticklabels()] == list(tables)
-    assert ax.get_xlabel().startswith("2 x 2 cells")
+    assert ax.get_xlabel().startswith("2 \u00d7 2 cells")
     assert smallest_font(figure) >= 9
 
 
