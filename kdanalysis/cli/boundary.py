@@ -19,6 +19,8 @@ from kdanalysis.core.limits import LOGGER
 from kdanalysis.core.ranks import RANKS, Ended
 
 TYPED = {
+    r"kd\.load_logits\(.*?vocabulary[= ](\d+)\) in its place(?= cuts)": r"--vocabulary \1",
+    r"\[:, :(\d+)\] of each side(?= cuts)": r"--vocabulary \1",
     r"(?<=[:;] )vocabulary=(?=\d)": "--vocabulary ",
     r"\bby keys which": "by --keys which",
     r"\bas config of kd\.read_sparse": "by --config",

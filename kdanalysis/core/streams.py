@@ -10,6 +10,7 @@ from kdanalysis.core.arguments import fitted
 from kdanalysis.core.largest import top
 from kdanalysis.core.logits import check_dense
 from kdanalysis.core.partition import check_target
+from kdanalysis.core.vocabulary import what_cuts
 from kdanalysis.core.wording import PICKED
 
 CACHED = 2**17  # numbers of 4 bytes that stay in a processor's cache
@@ -101,7 +102,7 @@ def nothing_finite(what: object, *sides: Float[Tensor, "n c"]) -> str:
     """Say that every row holds NaN or inf, and what cuts off padding where that is why."""
     said = f"every row of {what} holds NaN or inf: there is nothing to look at"
     if size := before_padding(*sides):
-        said += f"; vocabulary={size} cuts off padding, which is -inf in all of them"
+        said += f"; {what_cuts(what, size)}, which is -inf in all of them"
     return said
 
 
