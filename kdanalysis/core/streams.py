@@ -107,9 +107,12 @@ def nothing_finite(what: object, *sides: Float[Tensor, "n c"]) -> str:
 
 
 def before_padding(*sides: Float[Tensor, "n c"]) -> int:
-    """Return the number of classes before those that are -inf in all rows; 0 if that is no why."""
+    """Return the number of classes before those that are -inf in all rows of a side.
+
+    0 if that is no why.
+    """
     size = min((int((~side.isneginf().all(0)).sum()) for side in sides), default=0)
-    padded = size > 1 and all(side[:, size:].isneginf().all() for side in sides)
+    padded = size > 1 and any(side[:, size:].isneginf().all() for side in sides)
     return size if padded and finite_rows(*(side[:, :size] for side in sides)).any() else 0
 
 

@@ -65,7 +65,9 @@ def test_losses_are_held_against_the_first(run_command, file):
         expected = [row.norm_b, row.multiplier, row.cosine, row.cosine_batch, row.conflict]
         assert numbers == pytest.approx([*expected, 1 / row.multiplier], rel=2e-3, abs=1e-3)
     factor = 1 / exact.loc["gdkd"].multiplier
-    assert f"To step as far as kd, at equal mean norms: gdkd x {factor:.3g}, nkd" in result.stdout
+    assert (
+        f"To step as far as kd, at equal mean norms: gdkd \u00d7 {factor:.3g}, nkd" in result.stdout
+    )
 
 
 def test_the_folder_has_tables_in_both_formats_figures_and_the_page(run_command, file, tmp_path):

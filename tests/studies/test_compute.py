@@ -12,6 +12,8 @@ from kdanalysis.analyzers.students.agreement import Agreement
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.profile import ClassProfile
+from kdanalysis.store.info import RunInfo
+from kdanalysis.store.writer import PartWriter
 from kdanalysis.studies.compute import compute, feed
 from kdanalysis.studies.opening import open_source
 
@@ -135,6 +137,7 @@ def test_a_source_has_one_setting_for_all_analyzers_compared_alike():
     assert source.setting("features") is not source.setting()
 
 
+STUDENTS = ("teacher_logits", "student_logits")
 STUDIES = [
     kd.diagnose,
     lambda x: kd.compare(x, losses="kd,gdkd:k=2"),
@@ -156,6 +159,25 @@ def test_a_padded_file_is_refused_with_a_call_that_opens_it(tmp_path, study, fil
     call = re.search(r"; (kd\.load_logits\(.*\)) in its place", str(error.value))[1]
     opened = eval(call)
     assert study(opened) is not None
+
+
+@pytest.mark.parametrize("study", [*STUDIES, lambda x: kd.compare({"a": x, "b": x})])
+@pytest.mark.parametrize("sides", [STUDENTS, STUDENTS[:1]])
+def test_a_run_of_padded_logits_is_refused_with_a_call_that_cuts_them(tmp_path, study, sides):
+    rng, root = np.random.default_rng(0), tmp_path / "run"
+    with PartWriter(root, 0, RunInfo(8, None, "KD(temperature=2.0)", ("kd",))) as writer:
+        for step in range(2):
+            both = {name: rng.normal(size=(16, 8)).astype(np.float32) for name in STUDENTS}
+            for name in sides:
+                both[name][:, 6:] = -np.inf
+            rows = {"sample_id": np.arange(16)} | dict.fromkeys(
+                ("step", "epoch"), np.full(16, step)
+            )
+            writer.write(rows | both | {"target": rng.integers(0, 6, 16)})
+    with pytest.raises(ValueError, match=r"nothing to look at; kd\.load_logits") as error:
+        study(root)
+    call = re.search(r"; (kd\.load_logits\(.*\)) in its place", str(error.value))[1]
+    assert study(eval(call)) is not None
 
 
 @pytest.mark.parametrize("study", STUDIES[:2])
