@@ -17,6 +17,7 @@ from kdanalysis.pages.study import Study, Tables
 from kdanalysis.pages.teacher import card_section
 from kdanalysis.studies.compute import Watch, by_noun, unwatched
 from kdanalysis.studies.facts import kept_facts, source_facts, stated
+from kdanalysis.studies.opening import check_classes
 from kdanalysis.studies.pairing import doubt
 from kdanalysis.studies.run import Run, tables_of
 from kdanalysis.studies.source import Source
@@ -33,9 +34,11 @@ def report(runs: Mapping[str, Run], device: Any = "cpu", watch: Watch = unwatche
         watch: wraps the batches of a run, for a progress bar.
 
     Raises:
-        ValueError: no runs, or one without samples.
+        ValueError: no runs, one without samples, or runs of unequal numbers of classes.
     """
     sources = {name: Source(name, None, run) for name, run in runs.items()}
+    if sources:
+        check_classes(sources.values())
 
     def tables_of_run(source: Source, watch: Watch) -> dict[str, pd.DataFrame]:
         return run_tables(source, device, watch)

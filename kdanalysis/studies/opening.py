@@ -193,14 +193,19 @@ def open_sources(
         name: open_source(path, name, most_steps, True, keys, vocabulary, kept=True)
         for name, path in named.items()
     }
-    first, *others = sources.values()
+    check_classes(sources.values())
+    return sources
+
+
+def check_classes(sources: Iterable[Source]) -> None:
+    """Raise a ValueError where sources have other numbers of classes than the first."""
+    first, *others = sources
     for other in others:
         if other.info.num_classes != first.info.num_classes:
             raise ValueError(
                 f"{where(first)} has {first.info.num_classes} classes and {where(other)} has "
                 f"{other.info.num_classes}: only logits over the same classes can be compared"
             )
-    return sources
 
 
 def _by_name(given: list[Any]) -> dict[str, Any]:
