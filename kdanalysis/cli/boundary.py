@@ -28,6 +28,9 @@ TYPED = {
     r"\bimage_size=": "--image-size ",
     r"(^|: )keys (?=name |cannot name )": r"\1--keys ",
 }
+CUTS = re.compile(  # of logits, where a command has an option for it
+    r"(?:kd\.load_logits\(.*?, vocabulary=(\d+)\) in its place|\[:, :(\d+)\] of each side)(?= cuts)"
+)
 LONGEST = 400  # letters of a line on stderr
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
 AS_TYPED = ("keys", "vocabulary")  # options that functions below take by the same names
@@ -137,7 +140,10 @@ class Command(TyperCommand):
         except ValueError as error:
             own = [one.name for one in self.params if one.name in AS_TYPED]
             if own and error.args:
-                said = re.sub(rf"\b({'|'.join(own)})= ?", r"--\1 ", str(error.args[0]))
+                said = str(error.args[0])
+                if "vocabulary" in own:
+                    said = CUTS.sub(lambda found: f"--vocabulary {found[1] or found[2]}", said)
+                said = re.sub(rf"\b({'|'.join(own)})= ?", r"--\1 ", said)
                 error.args = said, *error.args[1:]
             raise
 

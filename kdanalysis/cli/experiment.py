@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from kdanalysis.core.disk import naming
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.core.wording import differing
 from kdanalysis.pages.publish import CARD, check_folder, place_beside
@@ -133,7 +134,8 @@ def start(experiment: "Experiment", plan: dict[str, object], out: Path) -> None:
             )
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / PLAN).write_text(json.dumps(plan, indent=2), encoding="utf-8")
+    with naming(out / PLAN):
+        (out / PLAN).write_text(json.dumps(plan, indent=2), encoding="utf-8")
 
 
 def check_plan(out: Path, plan: dict[str, object]) -> None:
@@ -181,7 +183,7 @@ def write_page(
         watching("Analysing {}"),
         outcome.ladders,
     )
-    with place_beside(out / "page") as place:
+    with place_beside(out / "page") as place, naming(out):
         building = place / "new"
         building.mkdir()
         study.write(building, figures)

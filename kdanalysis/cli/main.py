@@ -39,6 +39,8 @@ def print_version(asked: bool) -> bool:
 
 PLAIN = {
     "\u2212": "-",
+    "\u2013": "-",
+    "\u00d7": "x",
     "\u2500": "-",
     "±": "+-",
     "≥": ">=",

@@ -10,6 +10,7 @@ from kdanalysis.core.arguments import fitted
 from kdanalysis.core.largest import top
 from kdanalysis.core.logits import check_dense
 from kdanalysis.core.partition import check_target
+from kdanalysis.core.vocabulary import what_cuts
 from kdanalysis.core.wording import PICKED
 
 CACHED = 2**17  # numbers of 4 bytes that stay in a processor's cache
@@ -101,14 +102,17 @@ def nothing_finite(what: object, *sides: Float[Tensor, "n c"]) -> str:
     """Say that every row holds NaN or inf, and what cuts off padding where that is why."""
     said = f"every row of {what} holds NaN or inf: there is nothing to look at"
     if size := before_padding(*sides):
-        said += f"; vocabulary={size} cuts off padding, which is -inf in all of them"
+        said += f"; {what_cuts(what, size)}, which is -inf in all of them"
     return said
 
 
 def before_padding(*sides: Float[Tensor, "n c"]) -> int:
-    """Return the number of classes before those that are -inf in all rows; 0 if that is no why."""
+    """Return the number of classes before those that are -inf in all rows of a side.
+
+    0 if that is no why.
+    """
     size = min((int((~side.isneginf().all(0)).sum()) for side in sides), default=0)
-    padded = size > 1 and all(side[:, size:].isneginf().all() for side in sides)
+    padded = size > 1 and any(side[:, size:].isneginf().all() for side in sides)
     return size if padded and finite_rows(*(side[:, :size] for side in sides)).any() else 0
 
 

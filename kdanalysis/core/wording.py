@@ -1,5 +1,6 @@
 """What an annotation asks for and what was given instead, in words; numbers as a reader writes."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import floor, isfinite, log10
 from pathlib import Path
@@ -20,6 +21,8 @@ WORDS: dict[Any, str] = {
 }
 UNKNOWN = "unknown"  # in place of a number that no sample gives
 MINUS = "\u2212"  # before a number, where a hyphen would look like one
+TIMES, DASH = "\u00d7", "\u2013"  # between factors, and between the ends of a group
+REST = f"1 {MINUS} p"
 PICKED = (  # rows of logits that have positions too
     "of a language model's tokens kd.tokens(student_logits, teacher_logits, labels) picks the rows"
 )
@@ -108,7 +111,8 @@ def numeral(value: SupportsFloat, digits: int = 3, sign: str = "") -> str:
     named = next((exponent for exponent in LARGE if power >= exponent), 0)
     if power < -6 or power >= 15:
         return (
-            f"{before}{_plain(size / 10.0**power, digits - 1)} x 10{str(power).translate(RAISED)}"
+            f"{before}{_plain(size / 10.0**power, digits - 1)} {TIMES} "
+            f"10{str(power).translate(RAISED)}"
         )
     text = _plain(size / 10**named, digits - 1 - power + named)
     return f"{before}{text} {LARGE[named]}" if named else f"{before}{text}"
@@ -186,6 +190,16 @@ def ratios(*values: SupportsFloat) -> list[str]:
 def minus(text: str) -> str:
     """Write a number with a minus sign in place of a hyphen."""
     return text.replace("-", MINUS, 1) if text.startswith("-") else text
+
+
+def grid(cells: SupportsIndex) -> str:
+    """Write so many rows and columns, as 4 \u00d7 4."""
+    return f"{int(cells):,} {TIMES} {int(cells):,}"
+
+
+def ranged(name: str) -> str:
+    """Write the name of a group between two numbers with a dash, as 0.1\u20130.5."""
+    return re.sub(r"(?<=\d)-(?=\d)", DASH, name)
 
 
 def _plain(size: float, decimals: int) -> str:

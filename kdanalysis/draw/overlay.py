@@ -40,7 +40,8 @@ def curves_over(
     """One panel for every entry of a column, at most 9; one line with marks a run.
 
     Args:
-        table: columns run, and the three named next.
+        table: columns run, and the three named next. Between the values of its columns low and
+            high, where it has them, curves have a band.
         x: the column along the horizontal axis, of whole numbers.
         value: the column along the vertical one, shared by all panels.
         panel: the column that tells the panels apart.
@@ -57,6 +58,9 @@ def curves_over(
         rows = table[table[panel] == name]
         for run in runs:
             part = rows[rows.run == run].sort_values(x)
+            if "low" in part:
+                band = {"color": looks[run]["color"], "alpha": 0.13, "linewidth": 0}
+                ax.fill_between(part[x], part.low, part.high, **band)
             ax.plot(part[x], part[value], label=short(run, 24), **looks[run])
         _finish(ax, name, log)
     figure.supxlabel(labels[0] + state_left_out(table), fontsize="medium")

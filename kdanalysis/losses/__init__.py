@@ -13,6 +13,7 @@ from kdanalysis.losses.registry import non_top_terms, term_colour_of
 from kdanalysis.losses.sampled import RandomSampling, Sampled
 from kdanalysis.losses.sides import Labels
 from kdanalysis.losses.sigmoid import BinaryCrossEntropy, Sigmoid
+from kdanalysis.losses.spelled import spelled
 from kdanalysis.losses.text import parse_loss, parse_losses, restore_loss
 from kdanalysis.losses.truncated import Truncated
 from kdanalysis.losses.vocabulary import JSD, TVD, AlphaBeta, SkewKL
@@ -47,5 +48,6 @@ __all__ = [
     "parse_loss",
     "parse_losses",
     "restore_loss",
+    "spelled",
     "term_colour_of",
 ]

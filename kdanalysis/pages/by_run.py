@@ -6,8 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.ends import left_out
+from kdanalysis.analyzers.ends import left_out, with_ends
 from kdanalysis.analyzers.noun import Names, Picture
+from kdanalysis.analyzers.regions.ambiguity import by_image
+from kdanalysis.analyzers.regions.cancellation import FEW
+from kdanalysis.core.wording import grid
 from kdanalysis.draw.look import Figure
 from kdanalysis.draw.overlay import curves_over, dots_by_name
 from kdanalysis.draw.tables import require
@@ -86,19 +89,29 @@ def anatomy_by_run(table: pd.DataFrame) -> Figure:
     require(table, "run", "part", "class", "scale", "case", "n", "norm", number="norm")
     rows = table[(table.part == "class") & (table.scale > 1)]
     means = _means(rows, ["scale", "case"], "norm", "class")
-    means = means.assign(scale=means.scale.map("{0:g} x {0:g} cells".format))
+    means = means.assign(scale=means.scale.map(_cells))
     label = "mean gradient norm of a cell (line: 95 % over classes)"
     return dots_by_name(means, "norm", "case", "scale", label)
 
 
 def cancellation_by_run(table: pd.DataFrame) -> Figure:
-    """Norm of the cells' mean gradient over their mean norm, by the cells that differ."""
-    require(table, "run", "scale", "differing", "ratio", number="ratio")
-    rows = table.assign(
-        scale=table.scale.map("{0:g} x {0:g} cells".format), ratio=100 * table.ratio
+    """Norm of the cells' mean gradient over their mean norm, by the cells that differ.
+
+    Bands are 95 % intervals over images, where there are 10 or more.
+    """
+    require(table, "run", "scale", "differing", "ratio", "ratio_se", "n", number="ratio")
+    rows = table.assign(scale=table.scale.map(_cells), ratio=100 * table.ratio)
+    images = by_image(rows)
+    rows = with_ends(images, "ratio", 100 * images.ratio_se.where(images.n >= FEW))
+    labels = (
+        f"cells that name another class than the image\n(band: 95 % interval, of {FEW} images on)",
+        "kept norm (%)",
     )
-    labels = "cells that name another class than the image", "kept norm (%)"
     return curves_over(rows, "differing", "ratio", "scale", labels)
+
+
+def _cells(scale: int) -> str:
+    return f"{grid(int(scale))} cells"
 
 
 def _means(

@@ -13,13 +13,13 @@ from kdanalysis.pages.compare_losses import MOST_STEPS, losses_study
 from kdanalysis.pages.compare_runs import runs_study
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, unwatched
-from kdanalysis.studies.opening import BY_NAME, open_sources
+from kdanalysis.studies.opening import BY_NAME, Logits, open_sources
 from kdanalysis.studies.source import MOST, Source
 
 
 @typed(advice={"sources": BY_NAME})
 def compare(
-    sources: str | Path | Mapping[str, Any] | Iterable[str | Path],
+    sources: str | Path | Logits | Mapping[str, Any] | Iterable[str | Path | Logits],
     losses: str | Iterable[str | Loss] | Mapping[str, Loss] | None = None,
     match_norm: bool = False,
     temperature: float | None = None,
@@ -33,9 +33,10 @@ def compare(
     in one, over the steps.
 
     Args:
-        sources: a file of logits, a run folder or arrays, or several of them, by name or not. Runs
-            recorded with ``TopK`` have the tables that their classes give, at T and k that all of
-            them kept; the facts say which are left out.
+        sources: a file of logits, a run folder or arrays, or several of them, by name or not; what
+            ``load_logits`` returned will do for a file. Runs recorded with ``TopK`` have the tables
+            that their classes give, at T and k that all of them kept; the facts say which are left
+            out.
         losses: at least two, as ``kd,dkd,gdkd:k=5``, as made already, or by labels of your own.
         match_norm: show the terms with the factors that make every loss step as far as the first.
         temperature: of every loss that names none of its own, or of the losses that runs are looked
@@ -78,7 +79,7 @@ def open_all(
     vocabulary: int | None = None,
 ) -> dict[str, Source]:
     """Open what is to be compared, by name; errors as for :func:`compare`."""
-    if isinstance(sources, (str, Path)):
+    if isinstance(sources, (str, Path, Logits)):
         sources = [sources]
     if isinstance(sources, Mapping) and "teacher_logits" in sources:
         sources = {"arrays": sources}

@@ -26,7 +26,7 @@ from kdanalysis.analyzers.terms.matching import (
 from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.wording import counted
 from kdanalysis.draw.look import Axes, Figure
-from kdanalysis.losses import Loss
+from kdanalysis.losses import Loss, spelled
 from kdanalysis.pages.compare_runs import BY_RUN, EVERY
 from kdanalysis.pages.explorer import explorer_of
 from kdanalysis.pages.html import Section
@@ -247,4 +247,4 @@ def source_facts(sources: Mapping[str, Source], losses: Mapping[str, Loss]) -> d
         "without labels": ", ".join(n for n, one in sources.items() if not one.has_target),
         "temperatures": unequal_temperatures(losses),
     }
-    return read | stated(facts) | {f"loss {name}": repr(loss) for name, loss in losses.items()}
+    return read | stated(facts) | {f"loss {n}": spelled(one) for n, one in losses.items()}

@@ -17,6 +17,7 @@ from kdanalysis.analyzers.terms.magnitude import magnitude_by_run
 from kdanalysis.analyzers.terms.matching import Tables
 from kdanalysis.analyzers.terms.share import share_by_run
 from kdanalysis.core.wording import counted, percent
+from kdanalysis.losses import spelled
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import lead_of
@@ -176,9 +177,8 @@ def overview(
     rows = []
     for name, source in sources.items():
         last = at_the_end(tables[name]["agreement"])
-        row = {"run": name} | {q: last[q] for q in QUANTITIES}
-        counts = {"labelled": last.labelled, "n": last.n}
-        rows.append(row | counts | {"of": last.when.lower(), "loss": source.info.loss})
+        row = {"run": name} | {q: last[q] for q in (*QUANTITIES, "labelled", "n")}
+        rows.append(row | {"of": last.when.lower(), "loss": source.info.loss})
     frame = pd.DataFrame(rows)
     if errors is not None:
         largest = np.fmax.reduce([one.to_numpy() for one in errors.values()]).max(1)
@@ -246,5 +246,5 @@ def noun_together(noun: str, tables: Mapping[Source, pd.DataFrame]) -> Section:
 
 def run_fact(source: Source) -> str:
     """Return how much a source holds, and what it was trained with where that is known."""
-    rows = counted(source.num_rows, "sample")
-    return ", ".join(filter(None, (rows, source.info.loss, cut_fact(source), doubt(source))))
+    rows, loss = counted(source.num_rows, "sample"), spelled(source.info.loss)
+    return ", ".join(filter(None, (rows, loss, cut_fact(source), doubt(source))))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.device import as_device
 from kdanalysis.data import DataSplits, load_data
-from kdanalysis.losses import Blockwise, Loss, parse_loss
+from kdanalysis.losses import Blockwise, Loss, parse_loss, spelled
 from kdanalysis.pages.given import called, network_of
 from kdanalysis.pages.nouns import noun_section
 from kdanalysis.pages.study import Study
@@ -94,7 +94,7 @@ def _facts(
         "teacher": f"{called(teacher)}: {', '.join(made.teacher_blocks)}",
         "data": data.name,
         "validation images": f"{len(data.valid):,}",
-        "loss of the gradients": repr(loss),
+        "loss of the gradients": spelled(loss),
     }
 
 

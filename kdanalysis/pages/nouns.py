@@ -13,6 +13,7 @@ import pandas as pd
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Names, Noun, Picture, Reading
 from kdanalysis.core.cores import on_two_cores
+from kdanalysis.core.wording import REST
 from kdanalysis.draw.drawn import load
 from kdanalysis.pages.html import Part, Section, Shown
 from kdanalysis.pages.html.section import numbers
@@ -20,6 +21,7 @@ from kdanalysis.studies.compute import joined
 
 Tables = Mapping[str, Mapping[str, pd.DataFrame]]
 Said = Mapping[tuple, Reading | ValueError]
+IN_TIME = (", over training", " over training", ", at the end")  # ends of titles and captions
 _said: ContextVar[Said] = ContextVar("said", default=MappingProxyType({}))
 
 
@@ -69,20 +71,43 @@ def noun_section(
         text.append(part.text)
         told.append(part)
         figures += [
-            Shown(f"{where}{p.caption}", make[i], file_name(noun, i, p, run), part=part)
+            Shown(
+                f"{where}{in_time(p.caption, table)}",
+                make[i],
+                file_name(noun, i, p, run),
+                part=part,
+            )
             for i, p in enumerate(drawings)
         ]
     if together:
         called = [t.assign(run=(labels or {}).get(r, r)) for r, t in tables.items()]
         frame, part = pd.concat(called, ignore_index=True), Part()
         figures += [
-            Shown(p.caption, partial(p.figure, frame), file_name(noun, place, p), part=part)
+            Shown(
+                in_time(p.caption, frame),
+                partial(p.figure, frame),
+                file_name(noun, place, p),
+                part=part,
+            )
             for place, p in enumerate(together, start=len(figures))
         ]
         told.append(part)
     words = "\n".join(text), numbers(told)
     captions = [excerpt(known, noun, tables)]
-    return Section(noun, title or known.title, *words, figures, captions, parts=told)
+    title = title or in_time(known.title, tables)
+    return Section(noun, title, *words, figures, captions, parts=told)
+
+
+def in_time(text: str, tables: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
+    """Leave "over training" and "at the end" out of a title or caption where there is no course.
+
+    That is where every table has a single step, as those of logits in files have.
+    """
+    each = [tables] if isinstance(tables, pd.DataFrame) else tables.values()
+    if any("step" not in one or one.step.nunique() > 1 for one in each):
+        return text
+    found = next((end for end in IN_TIME if text.endswith(end)), "")
+    return text.removesuffix(found)
 
 
 def read_alone(
@@ -178,7 +203,8 @@ def excerpt(
 def about(known: type[Noun] | None) -> str:
     """Return what the rows of a table are, as the rest of its caption."""
     first = (known.__doc__ or "").strip().partition("\n")[0] if known else ""
-    return f": {first.replace('`', '').replace('**', '')}" if first else ""
+    first = first.replace("`", "").replace("**", "").replace("1 - p", REST)
+    return f": {first}" if first else ""
 
 
 def with_conflict(parts: Tables) -> dict[str, dict[str, pd.DataFrame]]:

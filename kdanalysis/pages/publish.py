@@ -9,6 +9,7 @@ from pathlib import Path
 
 import filelock
 
+from kdanalysis.core.disk import naming
 from kdanalysis.core.ranks import RANKS
 
 CARD = ("report.html", "tables", "figures")  # what diagnose writes
@@ -158,7 +159,7 @@ def place_beside(path: Path) -> Iterator[Path]:
     Folders above that were not there are made, and go where nothing came into them.
 
     Raises:
-        OSError: nothing can be written there.
+        OSError: nothing can be written there, or the disk is full, which names ``path``.
     """
     made = [folder for folder in path.parents if not folder.exists()]
     try:
@@ -171,7 +172,7 @@ def place_beside(path: Path) -> Iterator[Path]:
         why = error.strerror if above.is_dir() else "it is a file"
         raise type(error)(f"{path} cannot be made in {above}: {why}") from error
     try:
-        with filelock.FileLock(place / _LOCK, timeout=0):
+        with filelock.FileLock(place / _LOCK, timeout=0), naming(path):
             yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)

@@ -15,7 +15,7 @@ from kdanalysis.analyzers.regions.sight import drawn_scales, sight_of_image
 from kdanalysis.core.arguments import typed
 from kdanalysis.data import DataSplits, load_data
 from kdanalysis.draw.names import class_names, short
-from kdanalysis.losses import Loss, parse_loss
+from kdanalysis.losses import Loss, parse_loss, spelled
 from kdanalysis.pages.given import called, is_network, network_of
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.nouns import noun_section
@@ -96,7 +96,7 @@ def _facts(
         "data": data.name,
         "validation images": f"{len(data.valid):,}",
         "scales": ", ".join(map(str, scales)),
-        "loss of a region": None if student is None else repr(loss),
+        "loss of a region": None if student is None else spelled(loss),
     }
 
 
@@ -110,7 +110,7 @@ def _of_file(
         "images": f"{found.num_rows:,}",
         "classes": found.num_classes,
         "scales": ", ".join(map(str, scales)),
-        "loss of a region": repr(loss) if "student_regions" in found.columns else None,
+        "loss of a region": spelled(loss) if "student_regions" in found.columns else None,
     }
     return _study(facts, tables, None, found.classes)
 

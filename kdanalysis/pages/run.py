@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from kdanalysis.losses import spelled
 from kdanalysis.pages.by_run import of_equal, section_of_runs
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.groups import arranged
@@ -16,6 +17,7 @@ from kdanalysis.pages.study import Study, Tables
 from kdanalysis.pages.teacher import card_section
 from kdanalysis.studies.compute import Watch, by_noun, unwatched
 from kdanalysis.studies.facts import kept_facts, source_facts, stated
+from kdanalysis.studies.opening import check_classes
 from kdanalysis.studies.pairing import doubt
 from kdanalysis.studies.run import Run, tables_of
 from kdanalysis.studies.source import Source
@@ -32,9 +34,11 @@ def report(runs: Mapping[str, Run], device: Any = "cpu", watch: Watch = unwatche
         watch: wraps the batches of a run, for a progress bar.
 
     Raises:
-        ValueError: no runs, or one without samples.
+        ValueError: no runs, one without samples, or runs of unequal numbers of classes.
     """
     sources = {name: Source(name, None, run) for name, run in runs.items()}
+    if sources:
+        check_classes(sources.values())
 
     def tables_of_run(source: Source, watch: Watch) -> dict[str, pd.DataFrame]:
         return run_tables(source, device, watch)
@@ -65,7 +69,8 @@ def run_study(
     parts = by_noun({"": tables[name]} if alone else tables)
     return Study(
         f"Distillation run {name}" if alone else "Distillation runs",
-        source_facts(first) | stated({"likely wrong": doubt(first)})
+        source_facts(first)
+        | stated({"loss": spelled(first.info.loss), "likely wrong": doubt(first)})
         if alone
         else {n: _run_fact(s) for n, s in sources.items()},
         parts,
@@ -79,7 +84,7 @@ def run_study(
 def _run_fact(source: Source) -> str:
     """Return the loss of one of several runs, and what was kept of its rows where not all was."""
     return "; ".join(
-        filter(None, (source.info.loss, *kept_facts(source.info).values(), doubt(source)))
+        filter(None, (spelled(source.info.loss), *kept_facts(source.info).values(), doubt(source)))
     )
 
 

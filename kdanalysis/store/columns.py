@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kdanalysis.core.arguments import typed
+from kdanalysis.core.vocabulary import what_cuts
 from kdanalysis.core.wording import PICKED
 from kdanalysis.store.floats import DTYPES
 from kdanalysis.store.formats.table import Table
@@ -237,7 +238,7 @@ class Columns:
         if tuple(found) != need:
             alike = len(found) == len(need) > 1
             padded = alike and found[:1] + found[2:] == need[:1] + need[2:]
-            hint = f"; vocabulary={min(found[1], need[1])} cuts off padding" if padded else ""
+            hint = f"; {what_cuts(self.path, min(found[1], need[1]))}" if padded else ""
             raise ValueError(
                 f"{name} of {table.path} has shape {tuple(found)}, need {need} "
                 f"to fit the {self.columns[0].replace('_', ' ')} of {self.path}{hint}"

@@ -11,6 +11,8 @@ from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
+from kdanalysis.core.disk import naming
+
 TEMPORARY = ".tmp"
 _BINARY, _NO_LINK = getattr(os, "O_BINARY", 0), getattr(os, "O_NOFOLLOW", 0)
 _SLICE = 16 << 20
@@ -38,12 +40,13 @@ def _committed(path: Path) -> Iterator[int]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY
     descriptor = os.open(temporary, flags, 0o644)
     try:
-        try:
-            yield descriptor
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        temporary.replace(path)
+        with naming(path):
+            try:
+                yield descriptor
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -90,13 +93,14 @@ def append_line(path: Path, offset: int, line: bytes) -> int:
     """
     refuse_link(path)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | _NO_LINK | _BINARY, 0o644)
-    try:
-        os.ftruncate(descriptor, offset)
-        os.lseek(descriptor, offset, os.SEEK_SET)
-        _write_all(descriptor, memoryview(line))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with naming(path):
+        try:
+            os.ftruncate(descriptor, offset)
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            _write_all(descriptor, memoryview(line))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     if offset == 0:
         sync_folder(path.parent)
     return offset + len(line)

@@ -9,6 +9,7 @@ import torch
 
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.logits import check_dense
+from kdanalysis.core.vocabulary import ARRAYS
 from kdanalysis.core.wording import told
 from kdanalysis.store.floats import widen
 from kdanalysis.store.formats.table import CLASSES, ArrayInfo, RunFolder, Sliced, texts
@@ -31,7 +32,7 @@ class Arrays(Sliced):
     """
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
-        self.path = Path("arrays")
+        self.path = ARRAYS
         self.classes = texts(arrays.get(CLASSES))
         if self.classes is None and arrays.get(CLASSES) is not None:
             raise ValueError(f"classes of arrays are {told(arrays[CLASSES])}, need texts, one each")
@@ -177,7 +178,7 @@ def open_sources(
     """Open every path under a short name, to compare the students in them.
 
     Args:
-        paths: run folders and files of logits; or them by names of your own.
+        paths: run folders and files of logits, or what was opened of them; or by names of your own.
         most_steps: captured steps beyond this number are put together.
         keys: names in the files for our columns, where they are unusual.
         vocabulary: classes to keep, where they are padded to other lengths.
@@ -187,19 +188,28 @@ def open_sources(
         ValueError: a path is given twice, a file cannot be read, holds no student, or has another
             number of classes than the first.
     """
-    named = paths if isinstance(paths, Mapping) else short_names(map(Path, paths))
+    named = paths if isinstance(paths, Mapping) else _by_name(list(paths))
     sources = {
         name: open_source(path, name, most_steps, True, keys, vocabulary, kept=True)
         for name, path in named.items()
     }
-    first, *others = sources.values()
+    check_classes(sources.values())
+    return sources
+
+
+def check_classes(sources: Iterable[Source]) -> None:
+    """Raise a ValueError where sources have other numbers of classes than the first."""
+    first, *others = sources
     for other in others:
         if other.info.num_classes != first.info.num_classes:
             raise ValueError(
                 f"{where(first)} has {first.info.num_classes} classes and {where(other)} has "
                 f"{other.info.num_classes}: only logits over the same classes can be compared"
             )
-    return sources
+
+
+def _by_name(given: list[Any]) -> dict[str, Any]:
+    return dict(zip(short_names(getattr(one, "path", one) for one in given), given, strict=True))
 
 
 def short_names(paths: Iterable[Path]) -> dict[str, Path]:

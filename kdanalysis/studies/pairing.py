@@ -92,14 +92,14 @@ def looked_at(
 
 
 def refuse_padding(source: Source, analyzers: Iterable[Analyzer]) -> None:
-    """Raise a ValueError where no row of a file is finite, and padding of -inf is why.
+    """Raise a ValueError where no row of a file or run is finite, and padding of -inf is why.
 
     Args:
         source: that was read.
         analyzers: that it was read for.
     """
     lost = [one for one in analyzers if 0 < source.num_rows == int(one.non_finite)]
-    if not lost or source.kept or source.run is not None:
+    if not lost or source.kept:
         return
     needs = [name for name in lost[0].needs if name.endswith("_logits")]
     few = next(source.batches("samples", needs, SHOWN)).values()

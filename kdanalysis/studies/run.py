@@ -16,7 +16,7 @@ from kdanalysis.analyzers.truncation.together import KEPT, PARTS
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.limits import announce_memory
 from kdanalysis.core.vocabulary import VOCABULARY
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import grid, numeral
 from kdanalysis.losses.kept import temperatures_of
 from kdanalysis.store.run import StoredRun
 from kdanalysis.studies.compute import FEWER, Watch, compute, unwatched
@@ -172,11 +172,11 @@ def announce_pairs(name: str, source: Source) -> None:
         return
     if classes > VOCABULARY:
         raise ValueError(
-            f"table {name!r} of {source.path} would hold {classes:,} x {classes:,} numbers, "
+            f"table {name!r} of {source.path} would hold {grid(classes)} numbers, "
             f"{numeral(classes**2 * 8 / 1e9)} GB or more: beyond {VOCABULARY:,} classes ask for "
             f"'teacher' or 'mass', or cut the logits with kd.load_logits(..., vocabulary=)"
         )
-    what = f"table {name!r} of {source.path} with {classes:,} x {classes:,} pairs of classes"
+    what = f"table {name!r} of {source.path} with {grid(classes)} pairs of classes"
     announce_memory(BY_PAIR[name] * classes**2, what, FEWER)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from kdanalysis.analyzers.stones.gradient import gradient_table
 from kdanalysis.analyzers.stones.ladder import LadderProfile
+from kdanalysis.core.disk import naming
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.data import Images
 from kdanalysis.losses import Blockwise, Loss
@@ -129,8 +130,9 @@ class TrainedLadder:
             rows = pd.concat([before[before.epoch < self.fit.epoch], rows])
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}")
-        rows.to_csv(temporary, index=False)
-        temporary.replace(path)
+        with naming(path):
+            rows.to_csv(temporary, index=False)
+            temporary.replace(path)
 
     def _path(self, noun: str) -> Path:
         return self.fit.path.with_suffix(f".{noun}.csv")

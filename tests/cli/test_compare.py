@@ -65,7 +65,9 @@ def test_losses_are_held_against_the_first(run_command, file):
         expected = [row.norm_b, row.multiplier, row.cosine, row.cosine_batch, row.conflict]
         assert numbers == pytest.approx([*expected, 1 / row.multiplier], rel=2e-3, abs=1e-3)
     factor = 1 / exact.loc["gdkd"].multiplier
-    assert f"To step as far as kd, at equal mean norms: gdkd x {factor:.3g}, nkd" in result.stdout
+    assert (
+        f"To step as far as kd, at equal mean norms: gdkd \u00d7 {factor:.3g}, nkd" in result.stdout
+    )
 
 
 def test_the_folder_has_tables_in_both_formats_figures_and_the_page(run_command, file, tmp_path):
@@ -85,7 +87,7 @@ def test_the_folder_has_tables_in_both_formats_figures_and_the_page(run_command,
     unequal = "Temperatures are not the same, T = 4 of kd; T = 2 of gdkd; T = 1 of nkd, which turns"
     assert unequal in page
     assert unequal in result.stdout
-    assert "GDKD(k=3, weights=(1.0, 1.0, 8.0), temperature=2.0" in page
+    assert "gdkd:k=3,weights=1/1/8,temperature=2" in page
     assert run_command("compare", file, *THREE, "--out", tmp_path / "out").exit_code == 2
     again = run_command("compare", file, *THREE, "--out", tmp_path / "out", "--overwrite")
     assert again.exit_code == 0

@@ -35,7 +35,7 @@ def test_two_networks_fill_the_folder(run_command, networks, tmp_path):
     assert set(tables) == TEACHER | {"anatomy", "cancellation", "uptake"}
     page = (tmp_path / "out/report.html").read_text()
     assert "Not to be drawn" not in page
-    assert "KD(temperature=4.0" in page
+    assert "kd:temperature=4" in page
     drawn = {path.stem for path in (tmp_path / "out/figures").iterdir()}
     shown = {f"sight_{image}" for image in tables["sight"].sample_id}
     assert {"anatomy", "anatomy_of_cells"} | shown <= drawn

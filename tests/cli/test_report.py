@@ -1,6 +1,10 @@
 """`report` writes the page of runs, whole or not at all."""
 
+import numpy as np
 import pytest
+
+from kdanalysis.store.info import RunInfo
+from kdanalysis.store.writer import PartWriter
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -40,3 +44,18 @@ def test_a_run_given_twice_is_refused(run_command, run_folder, tmp_path):
     result = run_command("report", run_folder, run_folder, "-o", tmp_path / "report.html")
     assert result.exit_code == 2
     assert "is given twice: every run or file must be another one" in result.stderr
+
+
+def test_runs_over_other_classes_are_refused_as_compare_refuses_them(run_command, tmp_path):
+    for name, classes in (("kd", 8), ("dkd", 6)):
+        with PartWriter(tmp_path / name, 0, RunInfo(classes, None, "KD()", ("kd",))) as writer:
+            sides = np.random.default_rng(0).normal(size=(2, 20, classes)).astype(np.float32)
+            rows = dict(zip(("teacher_logits", "student_logits"), sides, strict=True))
+            rows |= dict.fromkeys(("step", "epoch"), np.zeros(20, int))
+            writer.write(rows | {"sample_id": np.arange(20)})
+    runs, out = (tmp_path / "kd", tmp_path / "dkd"), ("-o", tmp_path / "report.html")
+    refused = [run_command("report", *runs, *out), run_command("compare", *runs)]
+    assert [result.exit_code for result in refused] == [2, 2]
+    assert refused[0].stderr == refused[1].stderr
+    assert "kd has 8 classes and dkd has 6: only logits over the same" in refused[0].stderr
+    assert not (tmp_path / "report.html").exists()

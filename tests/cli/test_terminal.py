@@ -54,12 +54,14 @@ def test_a_table_too_wide_for_the_terminal_is_folded(capsys, monkeypatch):
     assert "words" in " ".join(lines)
 
 
-@pytest.mark.parametrize(("encoding", "minus"), [("ascii", "-1 +- 2"), ("cp1252", "-1 ± 2")])
+@pytest.mark.parametrize(
+    ("encoding", "minus"), [("ascii", "-1 +- 2 x 3-4"), ("cp1252", "-1 ± 2 \u00d7 3\u20134")]
+)
 def test_what_an_encoding_lacks_is_written_otherwise(tmp_path, monkeypatch, encoding, minus):
     with (tmp_path / "said").open("w+", encoding=encoding) as stream:
         monkeypatch.setattr("sys.stdout", stream)
         speak_plainly()
-        print_frame(pd.DataFrame({"loss": ["日本"], "n": [1]}), title="\u22121 ± 2")
+        print_frame(pd.DataFrame({"loss": ["日本"], "n": [1]}), title="\u22121 ± 2 \u00d7 3\u20134")
         stream.seek(0)
         title, _, line, row = stream.read().splitlines()
     assert (title, set(line), row.split()) == (minus, {"-"}, ["\\u65e5\\u672c", "1"])

@@ -184,7 +184,7 @@ def test_a_table_of_pairs_says_what_it_takes_and_takes_no_less(name, monkeypatch
     pairs = {"profile": 260, "discrepancy": 260, "modality": 60}[name] * 60**2
     (line,) = [one for one in said(caplog) if name in one]
     assert line == (
-        f"table {name!r} of arrays with 60 x 60 pairs of classes will take about "
+        f"table {name!r} of arrays with 60 \u00d7 60 pairs of classes will take about "
         f"{limits.written(pairs)} of memory"
     )
     assert table.memory_usage(index=False).sum() < pairs

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 import kdanalysis
 from kdanalysis.core.wording import (
     MINUS,
+    grid,
     numeral,
     numerals,
     percent,
     percent_range,
     percents,
+    ranged,
     ratios,
     whole_percent,
 )
@@ -23,6 +25,7 @@ from kdanalysis.core.wording import (
 PACKAGE = Path(kdanalysis.__file__).parent
 TOUCHING = re.compile(r"\.\d%\}|[\d}]%(?!s)")
 BY_HAND = re.compile(r":[^}]*f\}|100 \*")
+PLAIN_SIGNS = re.compile(r"[\dm] x( [\dm]|$)|\b1 - \w")
 DIGITS = re.compile(r"\{[^{}]*:[+z]*\.\d+[ge]\}")
 
 
@@ -41,8 +44,8 @@ DIGITS = re.compile(r"\{[^{}]*:[+z]*\.\d+[ge]\}")
         (-0.0, 3, "0"),
         (6, 3, "6"),
         (1.5e-6, 2, "0.0000015"),
-        (1.5e-9, 2, "1.5 x 10⁻⁹"),
-        (2e20, 2, "2 x 10²⁰"),
+        (1.5e-9, 2, "1.5 \u00d7 10⁻⁹"),
+        (2e20, 2, "2 \u00d7 10²⁰"),
         (float("nan"), 2, "unknown"),
         (float("-inf"), 2, "unknown"),
     ],
@@ -182,3 +185,36 @@ def test_a_percent_sign_stands_apart_from_its_number_in_code_and_docs():
     found = {path.name: TOUCHING.findall(path.read_text()) for path in files}
     assert {name: texts for name, texts in found.items() if texts} == {}
     assert TOUCHING.search('f"{share:.0%} of 5%"')  # the control
+
+
+def test_cells_and_groups_have_the_signs_of_print():
+    assert (grid(4), grid(1200)) == ("4 \u00d7 4", "1,200 \u00d7 1,200")
+    names = {"0-0.1": "0\u20130.1", "16-63": "16\u201363", "4+": "4+", "right-hand": "right-hand"}
+    assert [ranged(name) for name in names] == [*names.values()]
+
+
+def plain_signs(source: str) -> list[str]:
+    """Return what a file writes, but for its docstrings, with x for times or 1 - p."""
+    tree, found = ast.parse(source), []
+    said = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+    joined = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    inside = [part for text in joined for part in text.values]
+    plain = (x for x in ast.walk(tree) if isinstance(x, ast.Constant) and x not in said + inside)
+    for text in (*joined, *(x for x in plain if isinstance(x.value, str))):
+        parts = text.values if isinstance(text, ast.JoinedStr) else [text]
+        whole = "".join(x.value if isinstance(x, ast.Constant) else "0" for x in parts)
+        found += [whole] * bool(PLAIN_SIGNS.search(whole))
+    return found
+
+
+def test_sentences_and_labels_have_the_signs_of_print():
+    rooms = [file for room in ("analyzers", "pages", "studies", "draw", "core")
+             for file in sorted((PACKAGE / room).rglob("*.py"))]  # fmt: skip
+    found = {file.name: plain_signs(file.read_text(encoding="utf-8")) for file in rooms}
+    assert {name: texts for name, texts in found.items() if texts} == {
+        "nouns.py": ["1 - p"]
+    }  # of a docstring
+    control = ["f'{n:,} x {n:,}'", "'m x m cells'", "f'{step} x'", "'mean of 1 - p'"]
+    for text in control:
+        assert len(plain_signs(f"def f():\n    '2 x 2'\n    return {text}")) == 1
+    assert plain_signs("'a x b', 'x 2', f'{a - 1}'") == []

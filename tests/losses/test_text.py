@@ -15,7 +15,8 @@ from kdanalysis import (
     Sum,
     parse_loss,
 )
-from kdanalysis.losses import parse_losses, restore_loss
+from kdanalysis.core.partition import AutoK
+from kdanalysis.losses import Blockwise, parse_losses, restore_loss, spelled
 from kdanalysis.losses.registry import called
 
 TEXTS = {
@@ -105,6 +106,48 @@ def test_a_mass_is_a_factor_of_its_low_term(weights):
 def test_a_typo_is_answered(text, message):
     with pytest.raises(ValueError, match=message):
         parse_loss(text)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_loss_is_spelled_as_it_is_read(text):
+    loss = parse_loss(text)
+    assert spelled(loss) == spelled(repr(loss)) != repr(loss)
+    assert repr(parse_loss(spelled(loss))) == repr(loss)
+
+
+SPELLED = {
+    "ce+dkd:beta=2.5": "ce + dkd:alpha=1,beta=2.5,temperature=4,partition=target",
+    "unsure-ls-kd:weight=0.1": "unsure-ls-kd:temperature=4,weight=0.1,threshold=0.5",
+    "nkd:official=1": "nkd:temperature=1,gamma=1.5,official=true",
+    "gdkd:k=auto,weights=1/mass/0": (
+        "gdkd:k=auto,weights=1/mass/0,temperature=4,strategy=best,divergence=forward"
+    ),
+    "kd:weight=0.1234567": "kd:temperature=4,weight=0.1234567",
+    "sdd-kd:scales=1/2,reduction=sum": (
+        "sdd-kd:temperature=4,scales=1/2,complementary_weight=2,split=class,reduction=sum,"
+        "consistent_weight=1"
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "written"), SPELLED.items(), ids=list(SPELLED))
+def test_a_loss_is_spelled_with_its_options(text, written):
+    assert spelled(parse_loss(text)) == written
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [Blockwise(), Sum(Sum(CrossEntropy()), KD()), GDKD(AutoK(3.0)), KD(weight=1e300)],
+    ids=["no name", "a sum of sums", "an object", "a plus"],
+)
+def test_what_text_cannot_say_is_spelled_as_its_repr(loss):
+    assert spelled(loss) == repr(loss)
+
+
+def test_what_is_no_loss_is_spelled_as_it_stands():
+    assert spelled("KD(temperature=2.0)") == "kd:temperature=2"  # made before there were weights
+    for text in ("", "Mine(weight=2.0)", "KD(", "KD(*a)", "5", "KD(tau=1)", "my loss"):
+        assert spelled(text) == text
 
 
 LISTS = {

@@ -10,6 +10,7 @@ from kdanalysis.analyzers.sweep.gram import CE
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.pages.by_run import (
     anatomy_by_run,
+    cancellation_by_run,
     layer_conflict_by_run,
     layers_by_run,
     section_of_runs,
@@ -64,6 +65,21 @@ def test_norms_of_cells_have_the_t_interval_of_the_jackknife_over_classes():
     (segment,) = ax.collections[0].get_segments()
     assert segment[:, 0] == pytest.approx([whole - half, whole + half], rel=1e-3)
     assert "(line: 95 % over classes)" in figure.get_supxlabel()
+
+
+def test_what_means_of_cells_keep_has_the_t_interval_over_ten_images_or_more():
+    rows = pd.DataFrame({"run": "kd", "scale": 2, "differing": range(5), "ratio": 0.5})
+    rows = rows.assign(n=[40, 20, 18, 20, 20], ratio_se=0.02, epochs=2)
+    figure = cancellation_by_run(rows)
+    (ax,) = figure.axes
+    ends = {x: [] for x in range(5)}
+    for path in ax.collections[0].get_paths():
+        for x, y in path.vertices:
+            ends[round(x)].append(y)
+    far = {x: 2 * stats.t.ppf(0.975, n - 1) for x, n in {0: 20, 1: 10, 3: 10, 4: 10}.items()}
+    found = {x: (min(y), max(y)) for x, y in ends.items() if y}
+    assert found == {x: pytest.approx((50 - y, 50 + y), rel=1e-3) for x, y in far.items()}
+    assert "(band: 95 % interval, of 10 images on)" in figure.get_supxlabel()
 
 
 def of_layers(values, steps=4, **columns) -> pd.DataFrame:

@@ -119,7 +119,9 @@ def test_the_page_of_one_file(write):
     for section in shown.sections[1:]:
         assert section.figures, section.text
     sections = {section.name: section for section in shown.sections}
-    assert sections["losses"].number.startswith("To step as far as kd, at equal mean norms: dkd x")
+    assert sections["losses"].number.startswith(
+        "To step as far as kd, at equal mean norms: dkd \u00d7"
+    )
     assert "every loss brought to the mean norm of kd" in sections["magnitude"].text
     assert len(sections["direction"].figures) == 2  # nothing over training
     assert "weight" in shown.tables["magnitude"]

@@ -11,6 +11,7 @@ from kdanalysis.pages.compare_runs import (
     runs_study,
     settings_of,
 )
+from kdanalysis.pages.nouns import in_time
 from kdanalysis.studies.opening import open_sources
 from kdanalysis.studies.run import open_run, table_names
 
@@ -114,6 +115,19 @@ def test_without_labels_only_agreement_is_left(tmp_path, logits):
     assert {section.name for section in sections} == {*study.tables}
     pictures = {section.name: len(section.figures) for section in sections}
     assert pictures["relation"] == 1  # all at the end: there are no steps
+    (relation,) = (section for section in sections if section.name == "relation")
+    assert relation.figures[0].caption.endswith("the classes outside the top ones")
+    assert "step" not in relation.number
+    assert "over all samples, without top-1" in relation.number
+
+
+def test_captions_and_titles_tell_the_end_of_a_training_where_there_is_one():
+    steps = {name: pd.DataFrame({"step": [0, 8]}) for name in ("a", "b")}
+    alone = {name: table[:1] for name, table in steps.items()}
+    for text in ("Relations, at the end", "Relations, over training", "Relations over training"):
+        assert in_time(text, steps) == in_time(text, {**alone, "c": steps["a"]}) == text
+        assert in_time(text, alone) == in_time(text, alone["a"]) == "Relations"
+    assert in_time("The ladder over training", pd.DataFrame({"epoch": [1]})).endswith("training")
 
 
 def test_samples_that_are_not_finite_everywhere_leave_nothing_to_say():

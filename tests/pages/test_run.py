@@ -38,7 +38,7 @@ def test_one_run_shows_every_table(page_of_one):
     page = page_of_one
     assert [section.name for section in page.sections] == PLACES
     assert list(page.tables) == TABLES
-    assert page.facts["loss"] == "KD(temperature=2.0)"
+    assert page.facts["loss"] == "kd:temperature=2"
     for section in page.sections[1:]:
         assert section.figures, section.text
 

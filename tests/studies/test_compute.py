@@ -1,5 +1,7 @@
 """One pass feeds every analyzer the columns that it declares."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,8 @@ from kdanalysis.analyzers.students.agreement import Agreement
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.profile import ClassProfile
+from kdanalysis.store.info import RunInfo
+from kdanalysis.store.writer import PartWriter
 from kdanalysis.studies.compute import compute, feed
 from kdanalysis.studies.opening import open_source
 
@@ -133,13 +137,59 @@ def test_a_source_has_one_setting_for_all_analyzers_compared_alike():
     assert source.setting("features") is not source.setting()
 
 
-@pytest.mark.parametrize("study", [kd.diagnose, lambda x: kd.compare(x, losses="kd,gdkd:k=2")])
+STUDENTS = ("teacher_logits", "student_logits")
+STUDIES = [
+    kd.diagnose,
+    lambda x: kd.compare(x, losses="kd,gdkd:k=2"),
+    lambda x: kd.open(x).table("mass"),
+]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("fill", [-np.inf, None])
+def test_a_padded_file_is_refused_with_a_call_that_opens_it(tmp_path, study, fill):
+    real = np.linspace(0, 9, 120, dtype=np.float32).reshape(20, 6)
+    more = np.full((20, 3), -np.inf if fill is None else fill, np.float32)
+    sides = {"teacher_logits": np.hstack([np.sin(real), more]), "student_logits": np.cos(real)}
+    if fill is not None:  # else the sides are of other lengths
+        sides["student_logits"] = np.hstack([np.cos(real), more])
+    np.savez(tmp_path / "it's.npz", **sides)
+    with pytest.raises(ValueError, match="in its place cuts off padding") as error:
+        study(tmp_path / "it's.npz")
+    call = re.search(r"; (kd\.load_logits\(.*\)) in its place", str(error.value))[1]
+    opened = eval(call)
+    assert study(opened) is not None
+
+
+@pytest.mark.parametrize("study", [*STUDIES, lambda x: kd.compare({"a": x, "b": x})])
+@pytest.mark.parametrize("sides", [STUDENTS, STUDENTS[:1]])
+def test_a_run_of_padded_logits_is_refused_with_a_call_that_cuts_them(tmp_path, study, sides):
+    rng, root = np.random.default_rng(0), tmp_path / "run"
+    with PartWriter(root, 0, RunInfo(8, None, "KD(temperature=2.0)", ("kd",))) as writer:
+        for step in range(2):
+            both = {name: rng.normal(size=(16, 8)).astype(np.float32) for name in STUDENTS}
+            for name in sides:
+                both[name][:, 6:] = -np.inf
+            rows = {"sample_id": np.arange(16)} | dict.fromkeys(
+                ("step", "epoch"), np.full(16, step)
+            )
+            writer.write(rows | both | {"target": rng.integers(0, 6, 16)})
+    with pytest.raises(ValueError, match=r"nothing to look at; kd\.load_logits") as error:
+        study(root)
+    call = re.search(r"; (kd\.load_logits\(.*\)) in its place", str(error.value))[1]
+    assert study(eval(call)) is not None
+
+
+@pytest.mark.parametrize("study", STUDIES[:2])
 def test_padding_of_inf_is_refused_with_what_cuts_it_and_other_inf_is_counted(study):
     real = torch.linspace(0, 9, 120).view(20, 6)
     sides = {"teacher_logits": real.sin(), "student_logits": real.cos()}
     padded = {n: torch.nn.functional.pad(one, (0, 3), value=-torch.inf) for n, one in sides.items()}
-    with pytest.raises(ValueError, match=r"arrays holds NaN or inf.*; vocabulary=6 cuts off pad"):
+    with pytest.raises(
+        ValueError, match=r"arrays holds NaN or inf.*; \[:, :6\] of each side cuts off p"
+    ):
         study(padded)
+    assert study({name: one[:, :6] for name, one in padded.items()}).tables
     for one in padded.values():
         one[3:, 6:] = 0.0
     assert study(padded).tables  # three rows are left out

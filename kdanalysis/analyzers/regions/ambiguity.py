@@ -9,15 +9,17 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Labels
 from kdanalysis.analyzers.by_region import Regional, Regions, scale_slices, with_means
 from kdanalysis.analyzers.chance import spread_told
+from kdanalysis.analyzers.ends import with_ends, with_share_ends
 from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Names, Reading
-from kdanalysis.core.wording import percent, whole_percent
-from kdanalysis.draw.colours import BLUE, GREY, VERMILION
+from kdanalysis.core.wording import grid, percent, whole_percent
+from kdanalysis.draw.colours import BLACK, BLUE, GREY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels, top_legend
 from kdanalysis.draw.names import names_in, said, short
 from kdanalysis.draw.tables import require, state_left_out
 
 MEANS = ("entropy", "differing", "divergence", "clear")
+ERROR = "entropy_se"  # tables made before lack it
 TEACHER = {"right": BLUE, "wrong": VERMILION}
 MOST = 8  # classes drawn at either end
 IMAGES = 10  # groups of fewer are not compared, nor their classes named or drawn beside larger
@@ -42,14 +44,14 @@ class RegionAmbiguity(Regional):
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """One row a class, whether the teacher is wrong, and a scale."""
-        return {"sums": (self.num_classes, 2, len(self.scales) - 1, 1 + len(MEANS))}
+        return {"sums": (self.num_classes, 2, len(self.scales) - 1, 2 + len(MEANS))}
 
     def add(self, teacher: Regions, target: Labels) -> None:
         """Add the finite samples of a batch."""
         teacher, label = teacher.double(), target.long()
         parts = [s for m, s in scale_slices(self.scales).items() if m > 1]
         found = torch.stack([measures(teacher, part) for part in parts], 1)  # (n, scales, means)
-        rows = torch.cat([torch.ones_like(found[..., :1]), found], -1)
+        rows = torch.cat([torch.ones_like(found[..., :1]), found, found[..., :1] ** 2], -1)
         wrong = teacher[..., 0].argmax(1) != label
         scales = torch.arange(len(parts), device=label.device)
         place = (2 * label + wrong).unsqueeze(-1) * len(parts) + scales
@@ -60,8 +62,8 @@ class RegionAmbiguity(Regional):
 
         ``part`` is "teacher", over all classes by whether the teacher is right, wrong, or "all",
         or "class", by true class over all images. Means over images, NaN where there is none; n
-        counts an image in every epoch, of which there are ``epochs``; the last column is
-        non_finite.
+        counts an image in every epoch, of which there are ``epochs``; ``entropy_se``, the standard
+        error of the entropy, counts it once. The last column is non_finite.
         """
         sums = self.sums.cpu()
         scales = self.scales[1:]
@@ -70,7 +72,11 @@ class RegionAmbiguity(Regional):
         index += [("class", "all", c, m) for c in range(self.num_classes) for m in scales]
         rows = torch.cat([of_teacher.flatten(0, 1), sums.sum(1).flatten(0, 1)])
         frame = pd.DataFrame(index, columns=["part", "teacher", "class", "scale"])
-        frame = with_means(frame.astype({"class": "Int64"}), rows, MEANS)
+        frame = with_means(frame.astype({"class": "Int64"}), rows, (*MEANS, "square"))
+        images = frame.n / len(self.epochs)
+        spread = (frame.pop("square") - frame.entropy**2).clip(lower=0)
+        error = (spread / (images - 1).where(images > 1)) ** 0.5
+        frame = frame.assign(**{ERROR: error})
         return frame.assign(epochs=len(self.epochs), non_finite=int(self.non_finite))
 
 
@@ -165,14 +171,17 @@ def ambiguity_by_class(table: pd.DataFrame, names: Names = None) -> Figure:
     """Share of differing cells where the teacher is right and wrong; entropy of the classes.
 
     Left, the mean share of cells that name another class than the whole image, with the share of
-    clear images written in the bar. Right, the mean entropy of the cells' classes at the finest
-    scale, of the 8 classes with the least and the 8 with the most.
+    clear images written above the bar. Right, the mean entropy of the cells' classes at the finest
+    scale, of the 8 classes with the least and the 8 with the most. Lines are 95 % intervals over
+    images, those of shares (Wilson's) at most too wide.
     """
     require(table, "part", "teacher", "class", "scale", "n", "entropy", number="entropy")
     figure, (left, right) = new_panels(1, 2, figsize=(PAGE, 4.2), width_ratios=(1, 1.15))
     _teachers(left, table[table.part == "teacher"])
     _classes(right, table, names)
-    left.set_ylabel(f"cells that differ from the image (%){state_left_out(table)}")
+    left.set_ylabel(
+        f"cells that differ from the image (%)\n(line: 95 % interval){state_left_out(table)}"
+    )
     return figure
 
 
@@ -182,10 +191,14 @@ def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
         some = rows[rows.teacher == teacher].set_index("scale").loc[scales]
         label = f"teacher {teacher} (n = {int(some.n.iloc[0]):,})"
         at = np.arange(len(scales)) + 0.4 * (place - 0.5)
-        bars = ax.bar(at, 100 * some.differing, width=0.38, color=colour, label=label)
-        texts = [f"{whole_percent(x)}\nclear" if x == x else "" for x in some.clear]
-        ax.bar_label(bars, texts, padding=2, fontsize=fine())
-    ax.set_xticks(range(len(scales)), labels=[f"{m} x {m} cells" for m in scales])
+        ax.bar(at, 100 * some.differing, width=0.38, color=colour, label=label)
+        ends = with_share_ends(by_image(some), "differing")
+        ax.vlines(at, 100 * ends.low, 100 * ends.high, color=BLACK, linewidth=1.4)
+        for x, row in zip(at, ends.itertuples(), strict=True):
+            if row.n > 0:
+                ax.annotate(f"{whole_percent(row.clear)}\nclear", (x, 100 * row.high), (0, 2),
+                            textcoords="offset points", ha="center", fontsize=fine())  # fmt: skip
+    ax.set_xticks(range(len(scales)), labels=[f"{grid(m)} cells" for m in scales])
     ax.set_ylim(0, 115)
     ax.set_yticks(range(0, 101, 20))
     top_legend(ax, 1)
@@ -194,6 +207,9 @@ def _teachers(ax: Axes, rows: pd.DataFrame) -> None:
 def _classes(ax: Axes, table: pd.DataFrame, names: Names) -> None:
     ranked = _ranked(table)
     some = ranked if len(ranked) <= 2 * MOST else pd.concat([ranked[:MOST], ranked[-MOST:]])
+    if ERROR in some:
+        ends = with_ends(by_image(some), "entropy", some[ERROR])
+        ax.hlines(range(len(some)), ends.low, ends.high, color=BLUE, linewidth=1.6)
     labels = names_in(table, names)
     texts = [short(labels[int(place)], 22) for place in some["class"]]
     ax.hlines(range(len(some)), 0, some.entropy, color=GREY, linewidth=1)
@@ -205,9 +221,10 @@ def _classes(ax: Axes, table: pd.DataFrame, names: Names) -> None:
     scale, least, most = int(table.scale.max()), some.n.min(), some.n.max()
     ax.set_xlim(0)
     sizes = "no" if some.empty else " to ".join(dict.fromkeys(f"{n:.0f}" for n in (least, most)))
+    lines = ";\nblue line: 95 % interval" * (ERROR in some)
     ax.set_xlabel(
-        f"entropy of {scale} x {scale} cells' classes\n"
-        f"(nats, at most {np.log(scale**2):.2f}; {sizes} images a class)"
+        f"entropy of {grid(scale)} cells' classes\n"
+        f"(nats, at most {np.log(scale**2):.2f}; {sizes} images a class{lines})"
     )
     ax.invert_yaxis()
 

@@ -19,19 +19,16 @@ from kdanalysis.analyzers.by_region import (
     tell_complementary,
     with_means,
 )
-from kdanalysis.analyzers.chance import spread_told
 from kdanalysis.analyzers.evidence import OPPOSITE, SEEN, Interval, agreed, ended, jackknife
-from kdanalysis.analyzers.noun import Names, Reading
+from kdanalysis.analyzers.noun import Reading
 from kdanalysis.core.cases import KINDS, region_kinds
 from kdanalysis.core.regions import count_regions
 from kdanalysis.core.wording import percent
-from kdanalysis.draw.names import names_in, said
 from kdanalysis.draw.tables import require
 
 QUANTITIES = ("n", "value", "norm")
 SPLITS = ("by_class", "by_correctness")
 HALF = 0.5  # of the pairs: fewer are few
-IMAGES = 10  # of fewer no class is compared
 
 
 class RegionAnatomy(ByCase):
@@ -109,14 +106,15 @@ def _rows(sums: Tensor, places: list[tuple], names: list[str]) -> pd.DataFrame:
     return frame
 
 
-@RegionAnatomy.reads(names=True)
-def anatomy_reading(table: pd.DataFrame, names: Names = None) -> Reading:
+@RegionAnatomy.reads()
+def anatomy_reading(table: pd.DataFrame) -> Reading:
     """Whether complementary cells are few and large, and where the definitions differ.
 
     Few are less than half of the pairs; large are a loss and a gradient norm both above the mean
     of all pairs, small both below; at the finest scale, each with its 95 % interval by the
-    jackknife over classes, in which the cells of a class go together. The number is their part of
-    pairs, loss and gradient at every scale, under both definitions.
+    jackknife over classes, in which the cells of a class go together; whether classes differ in
+    them is said of the ambiguity. The number is their part of pairs, loss and gradient at every
+    scale, under both definitions.
     """
     sums = scale_sums(table)
     number = "; ".join(
@@ -135,7 +133,7 @@ def anatomy_reading(table: pd.DataFrame, names: Names = None) -> Reading:
         f" The definitions disagree about {percent(between)} of these pairs, where cell and "
         "image are both wrong in two ways (GW-LW other)."
     )
-    return Reading(told + _classes(table, finest, names), number)
+    return Reading(told, number)
 
 
 def scale_sums(table: pd.DataFrame) -> pd.DataFrame:
@@ -232,19 +230,3 @@ def _verdict(sums: pd.DataFrame, of_classes: pd.DataFrame, split: str, scale: in
         f"{start}; that they are {told}: {sizes[0].ratio()} times the mean loss and "
         f"{sizes[1].ratio()} times the mean gradient norm."
     )
-
-
-def _classes(table: pd.DataFrame, scale: int, names: Names) -> str:
-    """Say whether the share of complementary cells differs by class, of 10 images or more.
-
-    An image of several epochs counts once, and its cells as one.
-    """
-    sums = class_sums(table, scale)
-    rows = sums.assign(found=sums.n * sums.by_class).groupby("class")[["found", "n"]].sum()
-    images = rows.n / scale**2 / cell_rows(table).epoch.nunique()
-    rows, images = rows[images >= IMAGES], images[images >= IMAGES]
-    if len(rows) < 2:
-        return ""
-    labels = [said(name) for name in names_in(table, names)]
-    spread = spread_told([labels[one] for one in rows.index], rows.found / rows.n, images)
-    return f" Whether the part of cells of another class differs by class: {spread}."

@@ -7,7 +7,7 @@ import pandas as pd
 
 from kdanalysis.analyzers.by_region import inner_scales
 from kdanalysis.analyzers.regions.anatomy import RegionAnatomy, cell_rows, scale_sums
-from kdanalysis.core.wording import numerals
+from kdanalysis.core.wording import grid, numerals
 from kdanalysis.draw.colours import BLUE, ORANGE, PURPLE, SKY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, shared_legend
 from kdanalysis.draw.marks import heat_map, stacked_bars
@@ -125,4 +125,4 @@ def _heat(ax: Axes, values: np.ndarray, norm: Callable, told: Iterator[str]) -> 
 
 
 def _cells(scale: int) -> str:
-    return "whole image" if scale == 1 else f"{scale} x {scale} cells"
+    return "whole image" if scale == 1 else f"{grid(scale)} cells"

@@ -19,7 +19,7 @@ from kdanalysis.analyzers.by_region import (
 from kdanalysis.analyzers.evidence import SEEN, Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.regions.ambiguity import by_image, epochs_told
-from kdanalysis.core.wording import percent
+from kdanalysis.core.wording import TIMES, grid, percent
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import BLUE, GREY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, new_panels, shared_legend
@@ -204,7 +204,7 @@ def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
         _ratios(top, by_image(rows).query("n >= @FEW"), scale)
         colours = np.where(rows.clear, BLUE, VERMILION)
         bottom.bar(rows.differing, 100 * rows.n / rows.n.sum(), color=colours, width=0.8)
-        top.set_title(f"{scale} x {scale} cells", loc="left")
+        top.set_title(f"{grid(scale)} cells", loc="left")
         time_axis(bottom, rows.differing)
         if place == 0:
             top.set_ylabel("norm of the mean /\nmean of the norms")
@@ -226,6 +226,10 @@ def _ratios(ax: Axes, rows: pd.DataFrame, scale: int) -> None:
         some = rows[rows.clear == clear]
         ax.plot(some.differing, some.ratio, "o" if clear else "s", color=colour, label=label)
     ax.axhline(
-        1 / scale, color=GREY, linestyle=":", linewidth=1.2, label="unrelated: 1 / m of m x m"
+        1 / scale,
+        color=GREY,
+        linestyle=":",
+        linewidth=1.2,
+        label=f"unrelated: 1 / m of m {TIMES} m",
     )
     ax.set_ylim(0, 1.02)

@@ -12,7 +12,7 @@ from kdanalysis.analyzers.by_region import cells, check_cells, scale_slices
 from kdanalysis.analyzers.noun import Names, Noun, Reading
 from kdanalysis.analyzers.regions.ambiguity import measures
 from kdanalysis.core.regions import check_scales
-from kdanalysis.core.wording import whole_percent
+from kdanalysis.core.wording import grid, whole_percent
 from kdanalysis.draw.colours import FAINT, INK, ORANGE, VERMILION
 from kdanalysis.draw.look import NARROW, Axes, Figure, fine, new_figure, styled
 from kdanalysis.draw.names import class_names, short
@@ -203,7 +203,7 @@ def _cells(
         )
     ax.set_xlim(0, scale)
     ax.set_ylim(scale * step, 0)
-    ax.set_title(f"{scale} x {scale} cells", loc="left")
+    ax.set_title(f"{grid(scale)} cells", loc="left")
     _bare(ax)
 
 

@@ -52,7 +52,11 @@ class RegionUptake(ByCase):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """By epoch and scale: sums of every case, and of the images."""
         places = len(self.epochs), len(self.scales)
-        return {"sums": (*places, len(KINDS), 1 + len(SHARES)), "leads": (*places, len(LEADS))}
+        return {
+            "sums": (*places, len(KINDS), 1 + len(SHARES)),
+            "leads": (*places, len(LEADS)),
+            "images": (*places, len(KINDS)),
+        }
 
     def add(self, student: Regions, teacher: Regions, target: Labels, place: Labels) -> None:
         """Add the finite samples of a batch, with the places of their epochs."""
@@ -66,27 +70,32 @@ class RegionUptake(ByCase):
         self.add_rows("sums", scale * len(KINDS) + kind, rows)
         other = (asked != asked[:, :1]).double()
         lead = other * (same[1].double() - same[2].double())
+        kinds = torch.arange(len(KINDS), device=kind.device)
+        of_kind = kind.unsqueeze(-1) == kinds  # (n, r, kinds)
         for number, part in enumerate(scale_slices(self.scales).values()):
             d, m = lead[:, part].sum(-1), other[:, part].sum(-1)
             of_images = torch.stack([(m > 0).double(), d, m, d * d, d * m, m * m], -1)
-            self.add_rows("leads", place * len(self.scales) + number, of_images)
+            row = place * len(self.scales) + number
+            self.add_rows("leads", row, of_images)
+            self.add_rows("images", row, of_kind[:, part].any(1).double())
 
     def table(self) -> pd.DataFrame:
         """Columns epoch, scale, case, by_class, by_correctness, n, local, whole, own, label, ...
 
         ``by_class`` and ``by_correctness`` tell whether the case is complementary; n counts
-        (sample, cell) pairs, and a share of none is NaN. Of all cells of the epoch and scale that
-        name another class than their image, the same in every case: ``images`` that have such
-        cells, ``lead``, the share that names ``local`` less that of ``whole``, and ``lead_se``, its
-        standard error, the cells of one image taken together; two images more, one for and one
-        against, are counted in it (Bonett and Price), as few that agree would have none at all.
-        The last column is non_finite.
+        (sample, cell) pairs of ``case_images`` images, and a share of none is NaN. Of all cells of
+        the epoch and scale that name another class than their image, the same in every case:
+        ``images`` that have such cells, ``lead``, the share that names ``local`` less that of
+        ``whole``, and ``lead_se``, its standard error, the cells of one image taken together; two
+        images more, one for and one against, are counted in it (Bonett and Price), as few that
+        agree would have none at all. The last column is non_finite.
         """
         index = [(e, m, kind) for e in self.epochs for m in self.scales for kind in KINDS]
         frame = tell_complementary(pd.DataFrame(index, columns=["epoch", "scale", "case"]))
         frame = with_means(frame, self.sums.cpu().flatten(0, 2), SHARES)
         images, *lead = (x.repeat_interleave(len(KINDS)) for x in self._lead())
         more = {"images": images.long(), "lead": lead[0], "lead_se": lead[1]}
+        more |= {"case_images": self.images.cpu().flatten().long()}
         more = {name: value.tolist() for name, value in more.items()}
         return frame.assign(**more, non_finite=int(self.non_finite))
 
@@ -146,7 +155,7 @@ def _verdict(lead: Interval) -> str:
 
 
 def by_scale(table: pd.DataFrame) -> dict[int, tuple[dict, dict]]:
-    """Return by scale n, local and whole where the cell names the image's class, and another.
+    """Return what is :func:`pooled` by scale where the cell names the image's class, and another.
 
     Scales beyond the whole image, where there are any; shares weigh the cases by their pairs.
     """
@@ -161,10 +170,22 @@ def by_scale(table: pd.DataFrame) -> dict[int, tuple[dict, dict]]:
 
 
 def pooled(rows: pd.DataFrame) -> dict[str, int | float]:
-    """Return n, local and whole over the pairs of all rows; NaN where there are none."""
+    """Return n, images, local and whole over the pairs of all rows; NaN where there are none.
+
+    The rows are of one epoch and scale, and of cells that name the image's class or of such that
+    name another: of the former an image has cells of one case only, so that images add up.
+    """
     n = int(rows.n.sum())
     sums = {name: float((rows[name].fillna(0.0) * rows.n).sum()) for name in SAID}
-    return {"n": n} | {name: total / n if n else float("nan") for name, total in sums.items()}
+    means = {name: total / n if n else float("nan") for name, total in sums.items()}
+    return {"n": n, "images": _images(rows)} | means
+
+
+def _images(rows: pd.DataFrame) -> float:
+    if not rows.n.any():
+        return 0.0
+    name, whole = ("images", "max") if rows.by_class.any() else ("case_images", "sum")
+    return float(rows[name].agg(whole)) if name in rows else float("nan")
 
 
 @RegionUptake.reads(of_all=True)
@@ -185,8 +206,7 @@ def runs_reading(tables: Tables) -> Reading:
         told = "There are no two losses with cells that name another class than their image."
         return Reading(told, number)
     scale = int(other.scale.iloc[0])
-    images = {run: int(_of_scale(tables[run], scale).images) for run in other.run}
-    found = {row.run: share_interval(row.local, images[row.run]) for row in other.itertuples()}
+    found = {row.run: share_interval(row.local, row.images) for row in other.itertuples()}
     claims = [f"{loss} {one.points()} ({one.verdict})" for loss, one in above_base(found).items()]
     told = (
         f"Where a cell names another class than the whole image at scale {scale}, saying so more "
@@ -203,7 +223,10 @@ def _of_scale(table: pd.DataFrame, scale: int) -> pd.Series:
 
 
 def run_shares(tables: Tables) -> pd.DataFrame:
-    """Return run, scale, kind ("same" or "other"), n, local, whole, at the finest common scale."""
+    """Return run, scale, kind ("same" or "other") and what is :func:`pooled` of it.
+
+    At the finest common scale.
+    """
     found = {run: by_scale(table) for run, table in tables.items()}
     common = set.intersection(*(set(scales) for scales in found.values()))
     if not common:

@@ -131,8 +131,8 @@ def relation_reading(table: pd.DataFrame) -> Reading:
     end, time = at_end(table), time_of(table)
     notions = list(end.index.get_level_values("notion").unique())
     taus = " / ".join(written(v, ".3f") for v in end["mean"].xs("kendall", level="measure"))
-    seen = table[table.n > 0]
-    when, notion = _named(_last_of(table), seen.iloc[-1]), seen.notion.unique()[-1]
+    last, notion = table[table.n > 0].iloc[-1], notions[-1]
+    when = _named(_last_of(table), last) if table.step.nunique() > 1 else "over all samples"
     number = f"{when}, without {' / '.join(notions)}: tau-b {taus}"
     row = end.loc[(notion, "kendall")]
     claim = (

@@ -21,7 +21,7 @@ from kdanalysis.core.bins import Bins
 from kdanalysis.core.largest import top
 from kdanalysis.core.octaves import exponentials
 from kdanalysis.core.streams import check_temperature
-from kdanalysis.core.wording import numeral, percent
+from kdanalysis.core.wording import REST, numeral, percent
 from kdanalysis.draw.tables import require
 
 BINS = Bins(-50.0, 50.0, 1000)  # log odds of 1 - p: steps of 0.1, from 2e-22 to 1 - 2e-22
@@ -193,7 +193,7 @@ def suppression_reading(table: pd.DataFrame) -> Reading:
         for (_, t), (mean, small, n) in found.items()
     ]
     return Reading(
-        f"1 - p {what}, KD's factor on the other classes, is {'; '.join(claims)}.", number
+        f"{REST} {what}, KD's factor on the other classes, is {'; '.join(claims)}.", number
     )
 
 
@@ -225,7 +225,7 @@ def _order_sentence(groups: Tables, temperature: float, what: str) -> str:
                for name in (least, most)}  # fmt: skip
     gap = difference_of_means(*spreads[most], *spreads[least])
     return (
-        f"The mean of 1 - p {what} at T = {temperature:g} is {listed}. That KD says less of the "
+        f"The mean of {REST} {what} at T = {temperature:g} is {listed}. That KD says less of the "
         f"non-target classes with {least} as teacher than with {most} {gap.claim}: by "
         f"{gap.text('.2g')}. DKD finds larger teachers nearer 0; sizes are not in the logits."
     )

@@ -12,13 +12,14 @@ from kdanalysis.analyzers.teacher.suppression import (
     join_teachers,
     prefix,
 )
+from kdanalysis.core.wording import MINUS, REST
 from kdanalysis.draw.colours import DASHES, FAINT, TEACHER, loss_colours
 from kdanalysis.draw.look import PAGE, Axes, new_axes, side_legend
 from kdanalysis.draw.marks import shares_up_to
 from kdanalysis.draw.names import short
 from kdanalysis.draw.tables import state_left_out
 
-CAPTION = "1 - p, KD's factor on the non-target term"
+CAPTION = f"{REST}, KD's factor on the non-target term"
 LOW, HIGH = -13.8, 9.2  # log odds of 1e-6 and .9999, the same on all figures
 MARKS = (1e-6, 1e-4, 0.01, 0.1, 0.5, 0.9, 0.99)
 
@@ -59,11 +60,11 @@ def suppression_by_teacher(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set_ylim(0, 100)
     ax.set_xticks(
         [float(np.log(mark) - np.log1p(-mark)) for mark in MARKS],
-        labels=[f"{mark:g}".replace("e-0", "e-") for mark in MARKS],
+        labels=[f"{mark:g}".replace("e-0", f"e{MINUS}") for mark in MARKS],
     )
     ax.set_ylabel("samples up to here (%)")
-    ax.set_xlabel(f"1 - p {what}{state_left_out(table)}")
-    side_legend(ax, f"mean of 1 - p\n(bold: distils, T = {own:g})")
+    ax.set_xlabel(f"{REST} {what}{state_left_out(table)}")
+    side_legend(ax, f"mean of {REST}\n(bold: distils, T = {own:g})")
     return ax
 
 

@@ -11,7 +11,7 @@ from kdanalysis.analyzers.terms.direction_reading import (
     against_first,
     over_all_steps,
 )
-from kdanalysis.core.wording import counted, numerals, percent, written
+from kdanalysis.core.wording import TIMES, counted, numerals, percent, written
 from kdanalysis.draw.axes import cosine_limits, round_ticks, time_axis
 from kdanalysis.draw.beside import names_beside
 from kdanalysis.draw.colours import DASHES, FAINT, GREY, loss_colours
@@ -88,7 +88,7 @@ def direction_scatter(table: pd.DataFrame, ax: Axes | None = None, teacher: str 
     )
     far = numerals(*drawn.multiplier)
     of = zip(drawn.loss_b, far, strict=True)
-    texts = [short(first, 24), *(f"{short(name, 24)}, {step} x" for name, step in of)]
+    texts = [short(first, 24), *(f"{short(name, 24)}, {step} {TIMES}" for name, step in of)]
     names_beside(ax, texts, places, [colours[name] for name in names])
     return ax
 

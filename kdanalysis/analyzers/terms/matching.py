@@ -7,7 +7,7 @@ import pandas as pd
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.terms.direction_reading import against_first
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import TIMES, numeral
 from kdanalysis.losses import Loss
 
 Tables = Mapping[str, pd.DataFrame]
@@ -75,7 +75,7 @@ def summary(tables: Tables, losses: Mapping[str, Loss], match: bool = False) -> 
 def matching_sentence(frame: pd.DataFrame) -> str:
     """Say which factor makes each loss step as far as the first; of the summary with weights."""
     first, *others = frame.itertuples()
-    factors = ", ".join(f"{row.loss} x {numeral(row.weight)}" for row in others)
+    factors = ", ".join(f"{row.loss} {TIMES} {numeral(row.weight)}" for row in others)
     return f"To step as far as {first.loss}, at equal mean norms: {factors}."
 
 

@@ -17,7 +17,7 @@ from kdanalysis.analyzers.terms.confidence import short_confidence
 from kdanalysis.core.bins import Bins, sum_by_part
 from kdanalysis.core.divergence import decompose, slopes
 from kdanalysis.core.partition import Target
-from kdanalysis.core.wording import numeral, percent
+from kdanalysis.core.wording import REST, numeral, percent
 from kdanalysis.draw.colours import DASHES, FAINT, GREY, term_colour
 from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, new_panels, side_legend
 from kdanalysis.draw.names import short
@@ -122,7 +122,7 @@ def nckd_reading(table: pd.DataFrame) -> Reading:
     claim = (
         f"the samples whose label has a probability above {_probability(border)} hold "
         f"{told['value']} of its value and {told['norm']} of its gradient norm; inside "
-        f"KD, which scales it by 1 - p, {told['kd_value']} and {told['kd_norm']}"
+        f"KD, which scales it by {REST}, {told['kd_value']} and {told['kd_norm']}"
     )
     more = agreed(shares[name].above(0.5) for name in QUANTITIES)
     head = f"That the surer half of the samples holds more of nckd {ended(more)}"

@@ -21,7 +21,7 @@ from kdanalysis.analyzers.truncation.part import (
     share_of,
 )
 from kdanalysis.core.truncation.algebra import CONVENTIONS
-from kdanalysis.core.wording import percent
+from kdanalysis.core.wording import percent, ranged
 from kdanalysis.draw.colours import FAINT
 from kdanalysis.draw.look import PAGE, Figure, new_panels, plain_log, shared_legend, slant_ticks
 from kdanalysis.draw.tables import state_left_out
@@ -149,25 +149,28 @@ def payers_reading(table: pd.DataFrame) -> Reading:
         return Reading(f'With K = {k} "bucket" loses nothing, so nobody pays.')
     most = of.loc[of.paid.idxmax()]
     paid = f'{_paid(most)} of all that "bucket" loses, with {percent(most.of_rows)} of the rows'
-    heaviest = f"rows of {most.group} nats pay {paid}"
+    heaviest = f"rows of {ranged(most.group)} nats pay {paid}"
     low, high = of.iloc[0], of.iloc[-1]
     claim = f"Only one group of entropy has {FEW} rows"
     if len(of) > 1:
         other = of.loc[of.paid.drop(most.name).idxmax()]
         lead = Interval(most.paid - other.paid, most.paid_half + other.paid_half)
         if np.isfinite(lead.half):
-            heaviest = f"that rows of {most.group} nats pay most, of groups of {FEW} rows or more, "
+            of_groups = f"of groups of {FEW} rows or more"
+            heaviest = f"that rows of {ranged(most.group)} nats pay most, {of_groups}, "
             heaviest += f"{lead.claim}: {paid}"
-        heaviest += f" (next {other.group} nats, {_paid(other)})"
+        heaviest += f" (next {ranged(other.group)} nats, {_paid(other)})"
         apart = "an unsure" if high.low > low.high else "a sure" if low.low > high.high else ""
         claim = (
             f"{'Rows of ' + apart + ' teacher lose' if apart else 'No side of entropy loses'} "
-            f"more of their gradient: {with_ends(low.share, low.low, low.high)} at {low.group} "
-            f"nats, {with_ends(high.share, high.low, high.high)} at {high.group}"
+            f"more of their gradient: {with_ends(low.share, low.low, low.high)} at "
+            f"{ranged(low.group)} nats, {with_ends(high.share, high.low, high.high)} at "
+            f"{ranged(high.group)}"
         )
     drawn = rows[(rows.convention == "bucket") & (rows.n >= FEW)]
     number = "; ".join(
-        f"{kind} " + ", ".join(f"{row.group}: {percent(row.share)}" for row in part.itertuples())
+        f"{kind} "
+        + ", ".join(f"{ranged(row.group)}: {percent(row.share)}" for row in part.itertuples())
         for kind, part in drawn.groupby("kind", sort=False)
     )
     head = f'T = {temperature:g}, K = {k}, "bucket", L1 lost: '
@@ -231,7 +234,9 @@ def payers_by_group(table: pd.DataFrame, k: int | None = None) -> Figure:
             error = [ends.share - ends.low, ends.high - ends.share]
             look = {"fmt": shown["marker"], "color": shown["color"], "elinewidth": 1.2}
             ax.errorbar(x, ends.share, error, label=convention, **look)
-        ax.set_xticks(range(len(names)), labels=[f"{n}: {percent(p, 0)}" for n, p in parts.items()])
+        ax.set_xticks(
+            range(len(names)), labels=[f"{ranged(n)}: {percent(p, 0)}" for n, p in parts.items()]
+        )
         ax.set_title({"entropy": "teacher's entropy\n(nats)"}.get(kind, kind), loc="left")
         slant_ticks(ax)
         ax.grid(axis="y", color=FAINT, linewidth=0.6)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 
-from kdanalysis.core.wording import minus
+from kdanalysis.core.wording import minus, ranged
 from kdanalysis.draw.text import format_column, is_numeric, to_number
 
 FIRST_ROWS = 8
@@ -52,6 +52,8 @@ def make_cells(column: pd.Series) -> list[str]:
     precision, equal ones alike; NaN has none.
     """
     texts = format_column(column)
+    if column.name == "group":
+        texts = list(map(ranged, texts))
     if not is_numeric(column):
         return [f"<td class=t>{escape(text)}" for text in texts]
     values, shown = (

@@ -7,6 +7,7 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy
 
+from kdanalysis.analyzers.evidence import wide, wilson
 from kdanalysis.analyzers.regions.ambiguity import (
     MOST,
     RegionAmbiguity,
@@ -51,6 +52,7 @@ def test_the_table_agrees_with_scipy():
     for place, group in each.groupby(["class", "scale"]):
         np.testing.assert_allclose(of_class.loc[place, MEANS].astype(float), group[MEANS].mean())
         assert of_class.loc[place, "n"] == len(group)
+        assert of_class.loc[place, "entropy_se"] == pytest.approx(group.entropy.sem())
     for place, group in each.groupby(["teacher", "scale"]):
         np.testing.assert_allclose(of_teacher.loc[place, MEANS].astype(float), group[MEANS].mean())
     for m, group in each.groupby("scale"):
@@ -91,7 +93,7 @@ def drawable(wrong=0.6, classes=20) -> pd.DataFrame:
             rows.append({"part": "class", "teacher": "all", "class": c, "scale": m, "n": 12})
             value = 0.05 * m * ((7 * c) % classes)
             rows[-1] |= {"entropy": value, "differing": 0.4, "divergence": 0.2, "clear": 0.1}
-    return pd.DataFrame(rows).astype({"class": "Int64"}).assign(non_finite=0)
+    return pd.DataFrame(rows).astype({"class": "Int64"}).assign(entropy_se=0.02, non_finite=0)
 
 
 def test_bars_and_points_are_the_tables():
@@ -100,10 +102,16 @@ def test_bars_and_points_are_the_tables():
     left, right = figure.axes
     heights = [[bar.get_height() for bar in bars] for bars in left.containers]
     assert heights == [[pytest.approx(40)] * 2, [pytest.approx(60)] * 2]
+    lines = [[s[:, 1].tolist() for s in x.get_segments()] for x in left.collections]
+    ends = [[100 * end for end in wilson(share, n)] for share, n in ((0.4, 30), (0.6, 10))]
+    assert lines == [[pytest.approx(end)] * 2 for end in ends]
     assert left.texts[0].get_text() == "10 %\nclear"
     ranked = frame[(frame.part == "class") & (frame.scale == 4)].sort_values("entropy")
     expected = pd.concat([ranked[:MOST], ranked[-MOST:]])
     assert right.lines[0].get_xdata().tolist() == expected.entropy.tolist()
+    half = right.collections[0].get_segments()[3][:, 0] - expected.entropy.iloc[3]
+    assert half == pytest.approx([-wide(12) * 0.02, wide(12) * 0.02])
+    assert right.get_xlabel().endswith("\nblue line: 95 % interval)")
     labels = [text.get_text() for text in right.get_yticklabels()]
     assert labels == [f"class{c}" for c in expected["class"]]
     assert right.get_xlim()[0] == 0
@@ -143,6 +151,8 @@ def test_classes_of_few_images_are_not_named_and_not_drawn_beside_larger_ones():
     assert "by class" not in ambiguity_reading(frame).sentence
     _, right = ambiguity_by_class(frame).axes
     assert len(right.get_yticklabels()) == 2 * MOST
+    assert "; 2 images a class;\n" in right.get_xlabel()
+    _, right = ambiguity_by_class(frame.drop(columns="entropy_se")).axes  # made before
     assert right.get_xlabel().endswith("; 2 images a class)")
 
 
@@ -165,6 +175,8 @@ def test_an_image_of_three_epochs_counts_once():
     once.update(TEACHER, TARGET)
     for _ in range(3):
         thrice.update(TEACHER, TARGET)
-    one, three = (ambiguity_reading(metric.table()).sentence for metric in (once, thrice))
+    tables = once.table(), thrice.table()
+    np.testing.assert_allclose(*(table.entropy_se for table in tables))
+    one, three = (ambiguity_reading(table).sentence for table in tables)
     assert "chi-square 0.194, by chance" in one  # of three times the images it would be .58
     assert three == f"{one} An image of the 3 epochs counts once."

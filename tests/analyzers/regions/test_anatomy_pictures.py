@@ -4,7 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kdanalysis import KD
+from kdanalysis.analyzers.regions.ambiguity import RegionAmbiguity
 from kdanalysis.analyzers.regions.anatomy import (
+    RegionAnatomy,
     anatomy_reading,
     class_sums,
     over_classes,
@@ -14,6 +17,7 @@ from kdanalysis.analyzers.regions.anatomy import (
 )
 from kdanalysis.analyzers.regions.anatomy_pictures import anatomy_by_scale, anatomy_of_cells
 from tests.analyzers.readback import smallest_font
+from tests.analyzers.reference import regions, targets
 
 KINDS = ("GT-LT", "GW-LW same", "GW-LW other", "GT-LW", "GW-LT")
 COUNTS = dict(zip(KINDS, (40, 10, 20, 25, 5), strict=True))
@@ -55,7 +59,7 @@ def widths(ax) -> dict[str, list[float]]:
 def test_bars_are_the_parts_of_pairs_loss_and_gradient():
     figure = anatomy_by_scale(table())
     (ax,) = figure.axes
-    assert ax.get_title(loc="left") == "2 x 2 cells"
+    assert ax.get_title(loc="left") == "2 \u00d7 2 cells"
     drawn = widths(ax)
     value = np.array((1.0, 1.0, 2.0, 2.0, 2.0))
     n = np.array(list(COUNTS.values()))
@@ -179,20 +183,24 @@ def test_a_student_that_is_its_teacher_has_pairs_but_no_size():
     assert "nan" not in "".join(told)
 
 
-def test_the_sentence_names_where_the_definitions_disagree_and_whether_classes_do():
+def test_the_sentence_names_where_the_definitions_disagree():
     assert (
         "The definitions disagree about 20.0 % of these pairs" in anatomy_reading(table()).sentence
     )
-    frame = of_classes((0.8, 0.1, 0.6, 0.3, 0.2))
-    told = anatomy_reading(frame, names=["cat", "dog", "cow", "ant", "bee"]).sentence
-    assert "differs by class: seen (from 10.0 % of dog to 80.0 % of cat; chi-square" in told
-    often = of_classes((0.25, 0.15, 0.2, 0.2, 0.2), epochs=8, pairs=3200)
-    assert "differs by class: not seen" in anatomy_reading(often).sentence  # 100 images a class
-    few = of_classes(SHARES, pairs=36)  # 9 images a class
-    assert "differs by class" not in anatomy_reading(few).sentence
     assert anatomy_reading(table(scales=(1,))).sentence.startswith("There is only the whole image")
     same = table(counts=COUNTS | dict.fromkeys(KINDS[2:], 0))
     assert "By class no cell of scale 2 is complementary." in anatomy_reading(same).sentence
+
+
+def test_whether_classes_differ_is_said_once_of_anatomy_and_ambiguity():
+    """It is one share, of cells that name another class than their image."""
+    sides = regions(1, 60), regions(2, 60), targets(3, 60, 5)
+    anatomy, ambiguity = RegionAnatomy(KD(), 5), RegionAmbiguity(5)
+    anatomy.update(*sides)
+    ambiguity.update(*sides[1:])
+    told = [noun.reading(noun.table()).sentence for noun in (anatomy, ambiguity)]
+    assert "By class, that the complementary cells" in told[0]
+    assert [text.count("chi-square") for text in told] == [0, 1]
 
 
 def test_the_number_gives_all_three_parts_under_both_definitions():

@@ -75,10 +75,10 @@ def panels(figure) -> dict:
 def test_cells_are_the_photograph_with_class_and_probability_in_a_bar_below():
     frame = drawable()
     axes = panels(sight_of_image(frame, IMAGE, 9, NAMES))
-    assert set(axes) == {"label:\ndog", "2 x 2 cells", "4 x 4 cells"}
+    assert set(axes) == {"label:\ndog", "2 \u00d7 2 cells", "4 \u00d7 4 cells"}
     for m in (2, 4):
         rows = frame[(frame.sample_id == 9) & (frame.scale == m)]
-        ax, size = axes[f"{m} x {m} cells"], 12 // m
+        ax, size = axes[f"{m} \u00d7 {m} cells"], 12 // m
         texts = [t.get_text() for t in ax.texts]
         assert texts == [
             f"{short(NAMES[c], 11)}\n{100 * p:.0f} %"
@@ -109,9 +109,9 @@ def test_texts_stay_readable_and_scales_too_fine_for_names_are_left_out():
     figure = sight_of_image(drawable((1, 2, 4, 8)), IMAGE, 7, NAMES)
     assert smallest_font(figure) >= 9
     assert smallest_letters_on_a_page(figure) >= 9.5
-    assert {"2 x 2 cells", "4 x 4 cells"} <= set(panels(figure))
-    assert "8 x 8 cells" not in panels(figure)
-    assert "2 x 2 cells" in panels(sight_of_image(drawable((1, 2)), IMAGE, 7, NAMES))
+    assert {"2 \u00d7 2 cells", "4 \u00d7 4 cells"} <= set(panels(figure))
+    assert "8 \u00d7 8 cells" not in panels(figure)
+    assert "2 \u00d7 2 cells" in panels(sight_of_image(drawable((1, 2)), IMAGE, 7, NAMES))
 
 
 @pytest.mark.parametrize(

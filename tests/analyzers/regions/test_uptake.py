@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from kdanalysis.analyzers.evidence import wilson
 from kdanalysis.analyzers.regions.uptake import (
     RegionUptake,
     by_scale,
@@ -44,6 +45,8 @@ def test_shares_agree_with_a_loop_over_pairs():
         np.testing.assert_allclose(table.loc[counts.index, name], each[name].mean())
     assert table.loc[counts.index, "n"].tolist() == counts.tolist()
     assert table.n.sum() == 40 * 21
+    assert table.loc[counts.index, "case_images"].tolist() == each.n.nunique().tolist()
+    assert table.case_images.max() < counts.max()
     assert table[~table.index.isin(counts.index)].local.isna().all()
 
 
@@ -97,6 +100,7 @@ def drawable(whole=0.2, epochs=(0, 3), scales=(1, 2), error=0.1, images=30) -> p
                 other = place > 1
                 empty = m == 1 and other
                 row = {"epoch": epoch, "scale": m, "case": case, "n": 0 if empty else n}
+                row["case_images"] = 0 if empty else n // 2
                 row |= {"by_class": other, "by_correctness": place > 2}
                 row |= {"local": local, "whole": whole if other else local}
                 rows.append(row | dict.fromkeys(("local", "whole"), np.nan) if empty else row)
@@ -112,11 +116,22 @@ def points(ax) -> list[tuple]:
 def test_marks_are_the_shares_of_the_last_epoch():
     figure = uptake_by_case(drawable())
     drawn = points(figure.axes[0])
-    assert [p for p in drawn if p[2] == "full"] == [
-        (place, round(60 + place, 6), "full") for place in range(5)
+    left, right = -0.13, 0.13  # of two marks
+    expected = [(place + left * (place > 1), round(60 + place, 6), "full") for place in range(5)]
+    assert [p for p in drawn if p[2] == "full"] == expected
+    rings = [(place + right, 20, "none") for place in (2, 3, 4)]
+    assert [p for p in drawn if p[2] == "none"] == rings
+    found = [tuple(c.get_segments()[0].ravel()) for c in figure.axes[0].collections]
+    ends = [
+        (x, 100 * low, x, 100 * high)
+        for x, (low, high) in zip(
+            [p[0] for p in (*expected, *rings)],
+            [wilson(share / 100, COUNTS[round(x)] // 2) for x, share, _ in (*expected, *rings)],
+            strict=True,
+        )
     ]
-    assert [p for p in drawn if p[2] == "none"] == [(place, 20, "none") for place in (2, 3, 4)]
-    assert figure.axes[0].get_title(loc="left") == "2 x 2 cells"
+    assert found == [pytest.approx(end) for end in ends]
+    assert figure.axes[0].get_title(loc="left") == "2 \u00d7 2 cells"
     assert smallest_font(figure) >= 9
 
 
@@ -128,6 +143,10 @@ def test_lines_over_epochs_weigh_the_cases_by_their_pairs():
     assert drawn["consistent: the class"][1] == pytest.approx([100 * same, 100 * same + 30])
     assert drawn["other: the cell's class"][1] == pytest.approx([100 * other, 100 * other + 30])
     assert drawn["other: the image's class"] == ([0, 3], pytest.approx([20, 20]))
+    bands = [x.get_paths()[0].get_extents() for x in ax.collections]
+    low, high = wilson(same, 25)[0], wilson(same + 0.3, 25)[1]
+    assert (bands[0].y0, bands[0].y1) == pytest.approx((100 * low, 100 * high))
+    assert (bands[2].y0, bands[2].y1) == pytest.approx([100 * end for end in wilson(0.2, 30)])
 
 
 def test_a_single_epoch_has_no_lines():
@@ -137,7 +156,9 @@ def test_a_single_epoch_has_no_lines():
 def test_pooled_shares_are_of_the_last_epoch():
     same, other = by_scale(drawable())[2]
     assert same["local"] == pytest.approx((40 * 0.6 + 10 * 0.61) / 50)
-    assert other == {"n": 50, "local": pytest.approx(0.627), "whole": pytest.approx(0.2)}
+    shares = {"local": pytest.approx(0.627), "whole": pytest.approx(0.2)}
+    assert other == {"n": 50, "images": 30} | shares
+    assert same["images"] == 20 + 5
 
 
 def test_the_sentence_follows_the_table():
@@ -183,11 +204,18 @@ def test_marks_are_the_shares_of_every_student_at_the_finest_common_scale():
     expected = []
     for place, each in enumerate(tables.values()):
         same, other = by_scale(each)[2]
-        expected += [(place, same["local"], "full"), (place, other["local"], "full")]
-        expected += [(place, other["whole"], "none")]
+        expected += [(place - 0.26, same["local"], "full"), (place, other["local"], "full")]
+        expected += [(place + 0.26, other["whole"], "none")]
     assert drawn == [(place, round(100 * x, 6), fill) for place, x, fill in expected]
+    found = [tuple(c.get_segments()[0].ravel()) for c in ax.collections]
+    ends = [wilson(x, 30 if n % 3 else 25) for n, (_, x, _) in enumerate(expected)]
+    assert found == [
+        pytest.approx((100 * low, place, 100 * high, place))
+        for (low, high), (place, *_) in zip(ends, expected, strict=True)
+    ]
+    assert ax.get_xlim()[1] > max(100 * high for _, high in ends)
     assert [t.get_text() for t in ax.get_yticklabels()] == list(tables)
-    assert ax.get_xlabel().startswith("2 x 2 cells")
+    assert ax.get_xlabel().startswith("2 \u00d7 2 cells")
     assert smallest_font(figure) >= 9
 
 
@@ -219,4 +247,15 @@ def test_a_single_student_has_nobody_to_be_compared_with():
 
 def test_students_that_say_nothing_of_it_are_drawn_too():
     silent = drawable().assign(local=0.0, whole=0.0)
+    ax = uptake_of_runs({"a": silent, "b": silent}).axes[0]
+    assert ax.get_xlim() == pytest.approx((0, 115 * wilson(0, 25)[1]))
+
+
+def test_tables_made_before_images_of_a_case_were_counted_are_drawn_without_their_lines():
+    before = drawable().drop(columns="case_images")
+    assert len(uptake_by_case(before).axes) == 2
+    (ax,) = uptake_of_runs({"a": before, "b": before}).axes
+    drawn = [c.get_segments()[0].size > 0 for c in ax.collections]
+    assert drawn == 2 * [False, True, True]
+    silent = before.assign(local=0.0, whole=0.0, images=0)
     assert uptake_of_runs({"a": silent, "b": silent}).axes[0].get_xlim() == (0, 1)

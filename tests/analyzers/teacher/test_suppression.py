@@ -136,7 +136,7 @@ def test_curves_are_the_shares_up_to_every_value_the_trainings_temperature_bold(
 def test_the_axis_is_marked_in_probabilities_that_do_not_overlap(centre, spread):
     ax = suppression_by_teacher(example(centre, spread=spread))
     ax.figure.canvas.draw()
-    marks = {float(t.get_text()): t for t in ax.get_xticklabels()}
+    marks = {float(t.get_text().replace("\u2212", "-")): t for t in ax.get_xticklabels()}
     assert list(ax.get_xticks()) == pytest.approx([logit(mark) for mark in marks])
     boxes = sorted((t.get_window_extent() for t in marks.values()), key=lambda box: box.x0)
     assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
@@ -175,7 +175,7 @@ def test_teachers_are_curves_of_one_figure():
 
 def test_the_label_counts_where_all_teachers_have_one():
     both = pd.concat([example(-3.0, "top"), example(1.0)])
-    assert "1 - p of the label" in suppression_reading(both).sentence
+    assert "1 \u2212 p of the label" in suppression_reading(both).sentence
     mixed = join_teachers({"both": both, "bare": example(-3.0, "top")})
     assert "for lack of labels" in suppression_by_teacher(mixed).get_xlabel()
     assert len(suppression_by_teacher(mixed).lines) == 5

@@ -247,7 +247,7 @@ def test_dots_are_cosine_and_step_with_a_line_over_the_middle_half():
     assert [span[:, 0].tolist() for span in spans] == [[0.8 * t, 1.5 * t] for t in STEPS.values()]
     assert len({dot.get_color() for dot in dots}) == 4
     names = [text.get_text() for text in scatter.texts]
-    assert names == ["kd", "more, 8.00 x", "uneven, 0.50 x", "turned, 1.00 x"]
+    assert names == ["kd", "more, 8.00 \u00d7", "uneven, 0.50 \u00d7", "turned, 1.00 \u00d7"]
     assert dots[0].get_color() == LOSSES_COLOURS["kd"]
     assert smallest_font(figure) >= 9
 

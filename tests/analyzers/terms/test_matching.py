@@ -74,7 +74,7 @@ def test_terms_at_matched_norm_are_scaled_with_the_parts_of_kd():
 def test_the_sentence_of_matching_names_the_factors():
     frame = pd.DataFrame({"loss": ["kd", "gdkd", "nkd"], "weight": [1.0, 0.3141, 2.0]})
     assert matching_sentence(frame) == (
-        "To step as far as kd, at equal mean norms: gdkd x 0.314, nkd x 2."
+        "To step as far as kd, at equal mean norms: gdkd \u00d7 0.314, nkd \u00d7 2."
     )
 
 

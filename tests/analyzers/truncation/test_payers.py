@@ -124,12 +124,12 @@ def example(high: float = 0.4, last: int = 300) -> pd.DataFrame:
         (example(last=7), "Only one group of entropy has 20 rows"),
         (
             example(),
-            "that rows of 2-4 nats pay most, of groups of 20 rows or more, is seen: "
+            "that rows of 2\u20134 nats pay most, of groups of 20 rows or more, is seen: "
             '80.0 ± 25.0 % of all that "bucket" loses, '
-            "with 50.0 % of the rows (next 0-0.1 nats, 20.0 ± 25.0 %).",
+            "with 50.0 % of the rows (next 0\u20130.1 nats, 20.0 ± 25.0 %).",
         ),
         (example().assign(paid_half=0.31), "of groups of 20 rows or more, is not seen: 80.0 ± 31"),
-        (example(last=7), "rows of 0-0.1 nats pay 20.0 ± 25.0 % of all"),
+        (example(last=7), "rows of 0\u20130.1 nats pay 20.0 ± 25.0 % of all"),
     ],
 )
 def test_the_sentence_follows_the_table(table, words):
@@ -139,7 +139,9 @@ def test_the_sentence_follows_the_table(table, words):
 
 def test_the_number_is_of_the_groups_that_have_a_mark():
     number = payers_reading(example()).number
-    assert number.endswith("lost: entropy 0-0.1: 10.0 %, 2-4: 40.0 %")  # a position has 7 rows
+    assert number.endswith(
+        "lost: entropy 0\u20130.1: 10.0 %, 2\u20134: 40.0 %"
+    )  # a position has 7 rows
 
 
 def test_marks_are_the_shares_and_small_groups_have_none():
@@ -150,11 +152,14 @@ def test_marks_are_the_shares_and_small_groups_have_none():
     rows = table[(table.k == 64) & (table.convention == "none") & (table.kind == "entropy")]
     assert marks["none"] == pytest.approx(100 * rows.share.to_numpy())
     assert np.isnan(position.containers[0].lines[0].get_ydata().astype(float)).all()
-    assert [label.get_text() for label in entropy.get_xticklabels()] == ["0-0.1: 50 %", "2-4: 50 %"]
+    assert [label.get_text() for label in entropy.get_xticklabels()] == [
+        "0\u20130.1: 50 %",
+        "2\u20134: 50 %",
+    ]
     assert "no mark: below 20 rows" in figure.get_supxlabel()
     assert smallest_font(figure) >= 9
     small = payers_by_group(table[table.n >= 20].assign(of_rows=0.004), 64)
-    assert small.axes[0].get_xticklabels()[0].get_text() == "0-0.1: 0.4 %"
+    assert small.axes[0].get_xticklabels()[0].get_text() == "0\u20130.1: 0.4 %"
     assert "no mark" not in small.get_supxlabel()
     with pytest.raises(ValueError, match=r"the table has no K = 5, it has \[8, 32, 64\]"):
         payers_by_group(table, 5)

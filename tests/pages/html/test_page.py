@@ -129,9 +129,10 @@ def test_numbers_are_right_aligned_and_ranked_by_their_full_precision():
 
 
 def test_a_number_stays_on_one_line_with_its_unit_its_interval_and_its_name():
-    said = "At T = 4 half, 40.8 ± 7.6 % (95 % 1 to 2), is seen."
+    said = "At T = 4 half, 40.8 ± 7.6 % (95 % 1 to 2), is seen in 2 \u00d7 2 cells."
     page = build([Section("s", "S", said, said)], "T", {})
-    kept = "At T~=~4 half, 40.8~±~7.6~% (95~% 1 to 2), is seen.".replace("~", "\u00a0")
+    kept = "At T~=~4 half, 40.8~±~7.6~% (95~% 1 to 2), is seen in 2~\u00d7~2 cells."
+    kept = kept.replace("~", "\u00a0")
     assert Reader(page).text.count(kept) == 2
 
 
@@ -139,6 +140,12 @@ def test_numbers_below_0_have_a_minus_sign_and_are_sorted():
     frame = pd.DataFrame({"x": [1.5, -3.0, -0.25], "text": ["a-1", "-1 b", "-"]})
     cells = Reader(build([Section("s", "S", tables=[("t", frame)])], "T", {})).cells
     assert cells == ["1.500", "a-1", "\u22123.000", "-1 b", "\u22120.250", "-"]
+
+
+def test_groups_between_two_numbers_have_a_dash_and_texts_of_users_stay():
+    frame = pd.DataFrame({"group": ["0-0.1", "4+"], "sample": ["12-5", "12-6"]})
+    cells = Reader(build([Section("s", "S", tables=[("t", frame)])], "T", {})).cells
+    assert cells == ["0\u20130.1", "12-5", "4+", "12-6"]
 
 
 def test_numbers_that_their_texts_sort_have_no_rank():
