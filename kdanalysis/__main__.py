@@ -1,5 +1,17 @@
-"""``python -m kdanalysis``: the same commands as ``kdanalysis``."""
+"""``kdanalysis``, or ``python -m kdanalysis``: interrupted from the first import on, it says so."""
 
-from kdanalysis.cli.main import main
+import sys
 
-main()
+
+def main() -> None:
+    """Load the commands and run that of this process's arguments."""
+    try:
+        from kdanalysis.cli.main import main as run
+    except KeyboardInterrupt:
+        print("kdanalysis: interrupted", file=sys.stderr)
+        sys.exit(130)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 import codecs
 import gc
+import os
 import sys
 from importlib import import_module
 from inspect import cleandoc
@@ -139,6 +140,9 @@ def main() -> None:
     Before it ends, Python would go through all objects that a page is made of, for up to 0.6 s, to
     find garbage; the system takes the memory back as it is.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by >&-, or of a program without a terminal
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     speak_plainly()
     try:
         app()

@@ -4,6 +4,7 @@ Two errors leave every shape right: rows one apart, as logits beside labels that
 the next token, and classes numbered otherwise, as by another tokenizer. Both show where the sides
 agree far more often once the one is undone. A side that repeats the token it reads, as networks do
 before they are trained, agrees with its neighbour too, but not in the second most probable class.
+Labels have no second one: they are doubted where renaming lets twice as many rows agree.
 """
 
 from collections import Counter
@@ -20,6 +21,8 @@ from kdanalysis.core.wording import percent
 ROWS = 256  # looked at, from the first on
 TOGETHER = 16  # rows that are made wider at once
 SURE, LIKELY = 6.0, 3.0  # standard errors of a difference of two counts
+TWICE = 2  # fewer: a teacher that takes some classes for others is wrong, its labels are not
+LABELS = "target"  # what a side of labels is called
 UNKNOWN = -1  # a class where the largest logits are equal or NaN: it is no other's
 Tops = Int[Tensor, "n _"]
 Side = Float[Tensor, "n c"] | Int[Tensor, " n"] | SparseTeacher
@@ -72,7 +75,7 @@ def warn_of_mispairing(names: tuple[str, str], one: Tops, other: Tops, of: str =
         of: the file or run that both are of.
     """
     found = _apart(names, one, other)
-    if found is None and min(one.shape[1], other.shape[1]) > 1:
+    if found is None and (names[1] == LABELS or min(one.shape[1], other.shape[1]) > 1):
         found = _renamed(names, one, other)
     if found is not None:
         warn(f"{of}: {found}" if of else found)
@@ -119,12 +122,16 @@ def _renamed(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
         if not (beyond and _more(hits[rank], before[rank], errors)):
             return None
     plainly, matched = (float(found[0].float().mean()) for found in (before, hits))
+    labels = names[1] == LABELS
+    if labels and matched < TWICE * plainly:
+        return None
     return (
         f"{names[0]} and {names[1]} seem to number their classes otherwise: the most probable one "
         f"is the same in {percent(plainly)} of {len(other)} rows, and in {percent(matched)} "
         "once each class "
         f"of the {names[0]} is numbered as the rows between have it ({percent(chance[0])} where "
         f"sides are unrelated); need one tokenizer, or one order of the classes"
+        f"{f' (or the {names[0]} takes most classes for one other each)' if labels else ''}"
     )
 
 

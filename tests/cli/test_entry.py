@@ -7,8 +7,10 @@ import time
 from importlib.metadata import version
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
+from kdanalysis.cli import main as commands
 from kdanalysis.cli.main import app
 
 HEAVY = {"torch", "pandas", "matplotlib", "numpy", "pyarrow", "torchmetrics", "jinja2"}
@@ -53,6 +55,38 @@ def test_a_process_that_ends_does_not_look_for_garbage():
     ends += "try: main()\nexcept SystemExit: print(len(gc.get_objects()))"
     done = subprocess.run([sys.executable, "-c", ends], capture_output=True, text=True, timeout=60)
     assert int(done.stdout.split()[-1]) < 1000
+
+
+def test_an_interruption_while_commands_are_loaded_is_told(monkeypatch, capsys):
+    class Pressed:
+        def find_spec(self, name, *given):
+            if name == "kdanalysis.cli.main":
+                raise KeyboardInterrupt
+
+    from kdanalysis.__main__ import main
+
+    monkeypatch.delitem(sys.modules, "kdanalysis.cli.main")
+    monkeypatch.setattr(sys, "meta_path", [Pressed(), *sys.meta_path])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert (end.value.code, capsys.readouterr().err) == (130, "kdanalysis: interrupted\n")
+
+
+@pytest.mark.parametrize("closed", [("stdout",), ("stdout", "stderr")])
+def test_a_command_runs_where_its_output_is_closed(closed, tmp_path, monkeypatch):
+    logits = np.random.default_rng(0).normal(size=(2, 20, 4)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", teacher_logits=logits[0], student_logits=logits[1])
+    given = "sweep", str(tmp_path / "x.npz"), "--out", str(tmp_path / "page")
+    monkeypatch.setattr(sys, "argv", ["kdanalysis", *given])
+    for name in closed:
+        monkeypatch.setattr(sys, name, None)
+    with pytest.raises(SystemExit) as end:
+        commands.main()
+    opened = [getattr(sys, name) for name in closed]
+    for stream in opened:
+        stream.close()
+    assert end.value.code == 0
+    assert (tmp_path / "page" / "report.html").is_file()
 
 
 def test_nothing_heavy_is_loaded_before_a_command_runs():

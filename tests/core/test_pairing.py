@@ -69,6 +69,7 @@ def honest() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     fine = draw(40, ROWS, 2)
     ahead = fine.roll(-1, 0)
     half = sometimes(0.5, fine[:, 0], ahead[:, 0])
+    flipped = torch.where(fine[:, 0] < 16, fine[:, 0] ^ 1, fine[:, 0])
     turned = [sometimes(0.8, answers, answers.flip(1)[:, :1].expand(ROWS, 2)) for _ in range(2)]
     gone = torch.where(torch.arange(ROWS)[:, None] % 2 == 0, torch.nan, STUDENT)
     return {
@@ -90,6 +91,7 @@ def honest() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         "few rows": (STUDENT[1:21], TEACHER[:20]),
         "no label": (TEACHER, torch.full((ROWS,), -1)),
         "labels": (TEACHER, STUDENT.argmax(-1)),
+        "labels, two in five of them wrong in one way": (fine, flipped),
     }
 
 
@@ -100,7 +102,7 @@ HONEST = honest()
 def test_what_belongs_together_says_nothing(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        look(*HONEST[name])
+        look(*HONEST[name], ("teacher", "target" if HONEST[name][1].dim() == 1 else "student"))
 
 
 def real(name: str, by_class: bool) -> dict[str, torch.Tensor]:
@@ -163,6 +165,18 @@ def test_classes_numbered_otherwise_are_told():
     agreement = 100 * float((STUDENT.argmax(-1) == TEACHER.argmax(-1)).float().mean())
     assert plainly < unrelated + 5 < matched
     assert matched == pytest.approx(agreement, abs=8)  # what the right numbers give
+
+
+def test_labels_numbered_otherwise_are_told_with_what_else_it_may_be():
+    sides = real("cifar10", by_class=False)
+    target = torch.randperm(10, generator=torch.Generator().manual_seed(1))[sides["target"]]
+    with pytest.warns(
+        RuntimeWarning, match="teacher and target seem to number .* one other each"
+    ) as w:
+        look(sides["teacher_logits"], target, ("teacher", "target"))
+    plainly, matched, _ = map(float, re.findall(r"([\d.]+) %", str(w[0].message)))
+    right = float((sides["teacher_logits"].argmax(-1) == sides["target"]).float().mean())
+    assert plainly < 40 < matched == pytest.approx(100 * right, abs=8)
 
 
 def test_a_sparse_teacher_is_looked_at_as_one_of_all_classes():

@@ -27,6 +27,13 @@ def write(path, content):
             {"logits": Z.tolist(), "y": [0] * 4},
             r"it has logits \(a list, no tensor\), y \(",
         ),
+        ("x.pt", [torch.from_numpy(Z)] * 2, "a list of 2 items, need .*: torch.cat joins"),
+        ("x.pt", (torch.from_numpy(Z), torch.zeros(4)), "a tuple of 2 items, need a tensor, or"),
+        (
+            "x.pt",
+            {"logits": [torch.from_numpy(Z)], "y": [torch.zeros(4)], "accuracy": [0.9]},
+            "holds lists of tensors as logits, y, need a tensor, or a dict .*: torch.cat joins",
+        ),
         ("x.pt", {"best_acc": torch.tensor(0.9)}, "has no teacher logits: it has best_acc, need"),
         (
             "x.pt",

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kdanalysis.core.wording import printable
+from kdanalysis.core.wording import counted, printable
 from kdanalysis.store.formats.table import CLASSES, UNNAMED, ArrayInfo, Sliced, texts
-from kdanalysis.store.reading import cause
+from kdanalysis.store.reading import cause, listed
 
 _LARGEST_PICKLE = 64 << 20
 
@@ -81,12 +81,31 @@ def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str], list[str] | No
 
     content = load_content(path, path)
     named = {UNNAMED: content} if isinstance(content, torch.Tensor) else content
+    if held := _batches(content):
+        raise ValueError(
+            f"{path} holds {held}, need a tensor, or a dict of tensors, as "
+            "{'teacher_logits': logits, 'target': labels}: torch.cat joins the batches of a list"
+        )
     if not isinstance(named, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, need a tensor or a dict")
     tensors = {str(key): v for key, v in named.items() if isinstance(v, torch.Tensor)}
     others = {str(key): type(v).__name__ for key, v in named.items() if str(key) not in tensors}
     unread = {key: f"a {kind}, no tensor" for key, kind in others.items()}
     return tensors, unread, texts(named.get(CLASSES))
+
+
+def _batches(content: Any) -> str:
+    """Say where a list holds what was saved batch by batch, and no tensor stands beside it."""
+    import torch
+
+    if isinstance(content, list | tuple):
+        return f"a {type(content).__name__} of {counted(len(content), 'item')}"
+    if not isinstance(content, dict):
+        return ""
+    lists = {str(key): v for key, v in content.items() if isinstance(v, list | tuple) and v}
+    names = [key for key, v in lists.items() if all(isinstance(one, torch.Tensor) for one in v)]
+    alone = not any(isinstance(one, torch.Tensor) for one in content.values())
+    return f"lists of tensors as {listed(names)}" if alone and names else ""
 
 
 def load_content(source: Path | BytesIO, path: Path | str) -> Any:
