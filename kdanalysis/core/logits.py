@@ -45,10 +45,12 @@ def check_logits(name: str, values: Float[Tensor, "n c"], instead: str) -> None:
     slack = ROUNDING if len(rows) > 1 else EXACT
     for total, unit in TOTALS.items():
         if (sums / total - 1).abs().amax() <= slack and rows.amax() <= total * (1 + EXACT):
+            ends = dict.fromkeys(f"{end:.4g}" for end in (sums.amin(), sums.amax()))
+            spread = f" (from {' to '.join(ends)})" if len(ends) > 1 else ""
             raise ValueError(
                 f"{name} are probabilities{unit}: {counted(len(rows), 'row')} "
                 f"{'is' if len(rows) == 1 else 'are'} not negative and each adds up to about "
-                f"{total} (from {sums.amin():.4g} to {sums.amax():.4g}); {instead}"
+                f"{total}{spread}; {instead}"
             )
     if 0.5 < rows.amax() <= 1 and len(rows) >= ROWS_TO_WARN:
         warn(

@@ -1,5 +1,6 @@
 """One check for every door: probabilities are refused however rounded, logits never are."""
 
+import re
 import warnings
 
 import ml_dtypes
@@ -35,8 +36,18 @@ UNFILLED = torch.where(torch.arange(40)[:, None] % 4 == 1, 0.0, SOFTMAX)
     ids=range(11),
 )
 def test_probabilities_are_refused(values, total):
-    with pytest.raises(ValueError, match=rf"^z are probabilities.* up to about {total} .*; give z"):
+    with pytest.raises(
+        ValueError, match=rf"^z are probabilities.* up to about {total}[ ;].*give z"
+    ):
         check_logits("z", values, "give z")
+
+
+def test_what_probabilities_add_up_to_is_told_as_a_range_where_it_is_one():
+    exact = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).expand(3, 4)
+    rounded = exact * torch.tensor([1, 1.002, 1]).unsqueeze(-1)
+    for rows, told in ((exact, "about 1; give"), (rounded, "about 1 (from 1 to 1.002); give")):
+        with pytest.raises(ValueError, match=re.escape(told)):
+            check_logits("z", rows, "give z")
 
 
 @pytest.mark.parametrize(
