@@ -7,10 +7,11 @@ def main() -> None:
     """Load the commands and run that of this process's arguments."""
     try:
         from kdanalysis.cli.main import main as run
-    except KeyboardInterrupt:
+
+        run()
+    except KeyboardInterrupt:  # before a command begins, which sees to it itself
         print("kdanalysis: interrupted", file=sys.stderr)
         sys.exit(130)
-    run()
 
 
 if __name__ == "__main__":

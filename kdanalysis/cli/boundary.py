@@ -29,7 +29,8 @@ TYPED = {
     r"(^|: )keys (?=name |cannot name )": r"\1--keys ",
 }
 CUTS = re.compile(  # of logits, where a command has an option for it
-    r"(?:kd\.load_logits\(.*?, vocabulary=(\d+)\) in its place|\[:, :(\d+)\] of each side)(?= cuts)"
+    r"(?:kd\.load_logits\(.*?, vocabulary=(\d+)\) in its place, other arguments as before,"
+    r"|\[:, :(\d+)\] of each side)(?= cuts)"
 )
 LONGEST = 400  # letters of a line on stderr
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130

@@ -38,7 +38,7 @@ def on_two_cores(
         meanwhile: what this process does first where the other one has begun with the tasks, such
             as to load what is needed next; it may be left undone.
     """
-    found = _shared(tasks, meanwhile) if len(tasks) >= FEWEST and _can_fork() else {}
+    found = _shared(tasks, meanwhile, PATIENCE) if len(tasks) >= FEWEST and _can_fork() else {}
     return [found[place] if place in found else task() for place, task in enumerate(tasks)]
 
 
@@ -47,7 +47,7 @@ def beside(task: Callable[[], Any], meanwhile: Callable[[], object]) -> Any:
 
     Where no process can be forked, as of :func:`on_two_cores`, ``meanwhile`` is left undone.
     """
-    found = _shared([task], meanwhile) if _can_fork() else {}
+    found = _shared([task], meanwhile, None) if _can_fork() else {}
     return found[0] if found else task()
 
 
@@ -71,8 +71,15 @@ def _can_fork() -> bool:
     )
 
 
-def _shared(tasks: Sequence[Callable[[], Any]], meanwhile: Callable[[], object]) -> dict[int, Any]:
-    """Return what both processes did, by its place; after an error in this one, what came of it."""
+def _shared(
+    tasks: Sequence[Callable[[], Any]],
+    meanwhile: Callable[[], object],
+    patience: float | None,
+) -> dict[int, Any]:
+    """Return what both processes did, by its place; after an error in this one, what came of it.
+
+    The other one's last task is waited for as long as ``patience`` says, None: until it is done.
+    """
     found: dict[int, Any] = {}
     with suppress(OSError), _places(len(tasks)) as places, tempfile.TemporaryFile() as file:
         with _forked(_help, tasks, places, file) as other, suppress(Exception):
@@ -80,7 +87,7 @@ def _shared(tasks: Sequence[Callable[[], Any]], meanwhile: Callable[[], object])
             for number in iter(partial(os.read, places, NUMBER), b""):
                 place = int.from_bytes(number)
                 found[place] = tasks[place]()
-            other.join(PATIENCE)
+            other.join(patience)
         file.seek(0)
         with suppress(EOFError, pickle.UnpicklingError):  # its end, or where the fork was ended
             while True:

@@ -15,5 +15,6 @@ def what_cuts(source: object, size: int) -> str:
         size: number of classes to keep.
     """
     if isinstance(source, Path) and source != ARRAYS:
-        return f"kd.load_logits({str(source)!r}, vocabulary={size}) in its place cuts off padding"
+        call = f"kd.load_logits({str(source)!r}, vocabulary={size})"
+        return f"{call} in its place, other arguments as before, cuts off padding"
     return f"[:, :{size}] of each side cuts off padding"

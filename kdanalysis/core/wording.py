@@ -140,7 +140,7 @@ def whole_percent(share: SupportsFloat) -> str:
     What is not 0 is never written as 0 %, nor what is below 1 by more than rounding as 100 %.
     """
     value = float(share)
-    if 0 < value < 0.005:
+    if 0 < value <= 0.005:
         return "<1 %"
     return ">99 %" if 0.995 <= value < 1 - ROUNDING else percent(value, 0)
 

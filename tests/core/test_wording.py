@@ -95,7 +95,7 @@ def test_a_share_has_the_decimals_that_are_asked_for_where_these_tell_it():
 
 
 def test_a_share_in_little_room_is_whole_and_told_from_0_and_1():
-    shares = {0.0: "0 %", 1e-12: "<1 %", 0.0049: "<1 %", 0.006: "1 %", 0.314: "31 %"}
+    shares = {0.0: "0 %", 1e-12: "<1 %", 0.0049: "<1 %", 0.005: "<1 %", 0.006: "1 %", 0.314: "31 %"}
     shares |= {0.994: "99 %", 0.996: ">99 %", 1 - 1e-8: ">99 %", 1 - 1e-15: "100 %", 1.0: "100 %"}
     shares |= {float("nan"): "unknown"}
     assert {share: whole_percent(share) for share in shares} == shares

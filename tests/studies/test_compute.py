@@ -154,7 +154,9 @@ def test_a_padded_file_is_refused_with_a_call_that_opens_it(tmp_path, study, fil
     if fill is not None:  # else the sides are of other lengths
         sides["student_logits"] = np.hstack([np.cos(real), more])
     np.savez(tmp_path / "it's.npz", **sides)
-    with pytest.raises(ValueError, match="in its place cuts off padding") as error:
+    with pytest.raises(
+        ValueError, match="in its place, other arguments as before, cuts off padding"
+    ) as error:
         study(tmp_path / "it's.npz")
     call = re.search(r"; (kd\.load_logits\(.*\)) in its place", str(error.value))[1]
     opened = eval(call)

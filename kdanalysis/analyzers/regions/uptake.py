@@ -50,12 +50,12 @@ class RegionUptake(ByCase):
     noun, title = "uptake", "Uptake of the cells' classes"
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """By epoch and scale: sums of every case, and of the images."""
+        """By epoch and scale: sums of every case, of all images, and of squares by case."""
         places = len(self.epochs), len(self.scales)
         return {
             "sums": (*places, len(KINDS), 1 + len(SHARES)),
             "leads": (*places, len(LEADS)),
-            "images": (*places, len(KINDS)),
+            "squares": (*places, len(KINDS)),
         }
 
     def add(self, student: Regions, teacher: Regions, target: Labels, place: Labels) -> None:
@@ -77,15 +77,16 @@ class RegionUptake(ByCase):
             of_images = torch.stack([(m > 0).double(), d, m, d * d, d * m, m * m], -1)
             row = place * len(self.scales) + number
             self.add_rows("leads", row, of_images)
-            self.add_rows("images", row, of_kind[:, part].any(1).double())
+            self.add_rows("squares", row, of_kind[:, part].sum(1).double() ** 2)
 
     def table(self) -> pd.DataFrame:
         """Columns epoch, scale, case, by_class, by_correctness, n, local, whole, own, label, ...
 
         ``by_class`` and ``by_correctness`` tell whether the case is complementary; n counts
-        (sample, cell) pairs of ``case_images`` images, and a share of none is NaN. Of all cells of
-        the epoch and scale that name another class than their image, the same in every case:
-        ``images`` that have such cells, ``lead``, the share that names ``local`` less that of
+        (sample, cell) pairs, and a share of none is NaN; ``case_images`` is the number of images
+        that tell as much if the cells of one all agree, n^2 / sum m^2 of m cells an image. Of all
+        cells of the epoch and scale that name another class than their image, the same in every
+        case: ``images`` that have such cells, ``lead``, the share that names ``local`` less that of
         ``whole``, and ``lead_se``, its standard error, the cells of one image taken together; two
         images more, one for and one against, are counted in it (Bonett and Price), as few that
         agree would have none at all. The last column is non_finite.
@@ -95,7 +96,9 @@ class RegionUptake(ByCase):
         frame = with_means(frame, self.sums.cpu().flatten(0, 2), SHARES)
         images, *lead = (x.repeat_interleave(len(KINDS)) for x in self._lead())
         more = {"images": images.long(), "lead": lead[0], "lead_se": lead[1]}
-        more |= {"case_images": self.images.cpu().flatten().long()}
+        n = self.sums.cpu().flatten(0, 2)[:, 0]
+        squares = self.squares.cpu().flatten()
+        more |= {"case_images": n**2 / squares.where(squares > 0, 1.0)}
         more = {name: value.tolist() for name, value in more.items()}
         return frame.assign(**more, non_finite=int(self.non_finite))
 
@@ -173,7 +176,7 @@ def pooled(rows: pd.DataFrame) -> dict[str, int | float]:
     """Return n, images, local and whole over the pairs of all rows; NaN where there are none.
 
     The rows are of one epoch and scale, and of cells that name the image's class or of such that
-    name another: of the former an image has cells of one case only, so that images add up.
+    name another.
     """
     n = int(rows.n.sum())
     sums = {name: float((rows[name].fillna(0.0) * rows.n).sum()) for name in SAID}
@@ -182,19 +185,24 @@ def pooled(rows: pd.DataFrame) -> dict[str, int | float]:
 
 
 def _images(rows: pd.DataFrame) -> float:
-    if not rows.n.any():
-        return 0.0
-    name, whole = ("images", "max") if rows.by_class.any() else ("case_images", "sum")
-    return float(rows[name].agg(whole)) if name in rows else float("nan")
+    """How many images tell as much if the cells of one agree; at least, where two cases mix.
+
+    Right and wrong images are apart; sum (a + b)^2 <= (root sum a^2 + root sum b^2)^2.
+    """
+    if "case_images" not in rows:
+        return float("nan")
+    seen = rows[rows.n > 0]
+    roots = (seen.n / seen.case_images**0.5).groupby(seen.case.str[:2]).sum()
+    return float(seen.n.sum() ** 2 / (roots**2).sum()) if len(seen) else 0.0
 
 
 @RegionUptake.reads(of_all=True)
 def runs_reading(tables: Tables) -> Reading:
     """Whether students take up more than plain KD's of what the teacher says in cells of their own.
 
-    Than the first one's where there is no plain KD. The interval takes the cells of an image as
-    one, so is at most too wide; the number is the share of cells of another class in which each
-    student names that class.
+    Than the first one's where there is no plain KD. The interval takes the cells of an image as if
+    they agreed; the number is the share of cells of another class in which each student names that
+    class.
     """
     rows = run_shares(tables)
     other = rows[(rows.kind == "other") & (rows.n > 0)]

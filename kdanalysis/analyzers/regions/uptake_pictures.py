@@ -42,7 +42,7 @@ def uptake_by_case(table: pd.DataFrame) -> Figure:
     Filled marks are the teacher's class of that cell, hollow ones its class of the whole image,
     where that is another; a column of marks a scale, of the last epoch. With several epochs, the
     lower line shows the cells whose class is the image's and those whose class is another. Lines
-    and bands are Wilson's 95 % intervals over the images that have such cells, at most too wide.
+    and bands are Wilson's 95 % intervals, as if the cells of an image all agreed.
     """
     require(table, *COLUMNS, number="local")
     scales = inner_scales(table)
@@ -81,8 +81,8 @@ def uptake_of_runs(tables: Tables) -> Figure:
     """A line a student: how often it names the teacher's class, at its last epoch.
 
     At the finest scale that all have. Filled marks are the teacher's class of the cell, hollow
-    ones its class of the whole image where that is another; lines are Wilson's 95 % intervals
-    over the images that have such cells, at most too wide.
+    ones its class of the whole image where that is another; lines are Wilson's 95 % intervals,
+    as if the cells of an image all agreed.
 
     Raises:
         ValueError: the students have no scale in common.

@@ -45,7 +45,11 @@ def test_shares_agree_with_a_loop_over_pairs():
         np.testing.assert_allclose(table.loc[counts.index, name], each[name].mean())
     assert table.loc[counts.index, "n"].tolist() == counts.tolist()
     assert table.n.sum() == 40 * 21
-    assert table.loc[counts.index, "case_images"].tolist() == each.n.nunique().tolist()
+    cells = each.n.value_counts().pow(2).groupby(["epoch", "scale", "case"]).sum()
+    np.testing.assert_allclose(
+        table.loc[counts.index, "case_images"], counts**2 / cells[counts.index]
+    )
+    assert (table.loc[counts.index, "case_images"] <= each.n.nunique() + 1e-9).all()
     assert table.case_images.max() < counts.max()
     assert table[~table.index.isin(counts.index)].local.isna().all()
 
@@ -89,6 +93,15 @@ def test_epochs_are_needed_where_several_were_announced():
 
 KINDS = ("GT-LT", "GW-LW same", "GW-LW other", "GT-LW", "GW-LT")
 COUNTS = (40, 10, 20, 25, 5)
+
+
+def told_by(*places: int) -> float:
+    """How many images tell as much as those of some cases of ``drawable``."""
+    roots = {}
+    for place in places:
+        of = KINDS[place][:2]
+        roots[of] = roots.get(of, 0.0) + COUNTS[place] / (COUNTS[place] // 2) ** 0.5
+    return sum(COUNTS[place] for place in places) ** 2 / sum(x * x for x in roots.values())
 
 
 def drawable(whole=0.2, epochs=(0, 3), scales=(1, 2), error=0.1, images=30) -> pd.DataFrame:
@@ -146,7 +159,9 @@ def test_lines_over_epochs_weigh_the_cases_by_their_pairs():
     bands = [x.get_paths()[0].get_extents() for x in ax.collections]
     low, high = wilson(same, 25)[0], wilson(same + 0.3, 25)[1]
     assert (bands[0].y0, bands[0].y1) == pytest.approx((100 * low, 100 * high))
-    assert (bands[2].y0, bands[2].y1) == pytest.approx([100 * end for end in wilson(0.2, 30)])
+    assert (bands[2].y0, bands[2].y1) == pytest.approx(
+        [100 * end for end in wilson(0.2, told_by(2, 3, 4))]
+    )
 
 
 def test_a_single_epoch_has_no_lines():
@@ -157,8 +172,8 @@ def test_pooled_shares_are_of_the_last_epoch():
     same, other = by_scale(drawable())[2]
     assert same["local"] == pytest.approx((40 * 0.6 + 10 * 0.61) / 50)
     shares = {"local": pytest.approx(0.627), "whole": pytest.approx(0.2)}
-    assert other == {"n": 50, "images": 30} | shares
-    assert same["images"] == 20 + 5
+    assert other == {"n": 50, "images": pytest.approx(told_by(2, 3, 4))} | shares
+    assert same["images"] == pytest.approx(20 + 5)
 
 
 def test_the_sentence_follows_the_table():
@@ -208,7 +223,7 @@ def test_marks_are_the_shares_of_every_student_at_the_finest_common_scale():
         expected += [(place + 0.26, other["whole"], "none")]
     assert drawn == [(place, round(100 * x, 6), fill) for place, x, fill in expected]
     found = [tuple(c.get_segments()[0].ravel()) for c in ax.collections]
-    ends = [wilson(x, 30 if n % 3 else 25) for n, (_, x, _) in enumerate(expected)]
+    ends = [wilson(x, told_by(2, 3, 4) if n % 3 else 25) for n, (_, x, _) in enumerate(expected)]
     assert found == [
         pytest.approx((100 * low, place, 100 * high, place))
         for (low, high), (place, *_) in zip(ends, expected, strict=True)
@@ -220,7 +235,7 @@ def test_marks_are_the_shares_of_every_student_at_the_finest_common_scale():
 
 
 def test_sentence_and_number_follow_the_tables():
-    tables = students()
+    tables = {name: table.assign(case_images=table.n) for name, table in students().items()}
     shares = run_shares(tables).query("kind == 'other'").set_index("run").local
     told = runs_reading(tables).sentence
     assert told.startswith(
@@ -229,7 +244,7 @@ def test_sentence_and_number_follow_the_tables():
     )
     assert told.count("points (seen)") == 2
     assert told.endswith("what another training would give cannot be tested here.")
-    few = {name: table.assign(images=10) for name, table in tables.items()}
+    few = {name: table.assign(case_images=table.n / 5) for name, table in tables.items()}
     assert runs_reading(few).sentence.count("points (not seen)") == 2
     assert runs_reading(tables).number.startswith(
         f"kd: {100 * shares['kd']:.1f} %, the image's class 30.0 %"
@@ -248,7 +263,7 @@ def test_a_single_student_has_nobody_to_be_compared_with():
 def test_students_that_say_nothing_of_it_are_drawn_too():
     silent = drawable().assign(local=0.0, whole=0.0)
     ax = uptake_of_runs({"a": silent, "b": silent}).axes[0]
-    assert ax.get_xlim() == pytest.approx((0, 115 * wilson(0, 25)[1]))
+    assert ax.get_xlim() == pytest.approx((0, 115 * wilson(0, told_by(2, 3, 4))[1]))
 
 
 def test_tables_made_before_images_of_a_case_were_counted_are_drawn_without_their_lines():
@@ -256,6 +271,6 @@ def test_tables_made_before_images_of_a_case_were_counted_are_drawn_without_thei
     assert len(uptake_by_case(before).axes) == 2
     (ax,) = uptake_of_runs({"a": before, "b": before}).axes
     drawn = [c.get_segments()[0].size > 0 for c in ax.collections]
-    assert drawn == 2 * [False, True, True]
-    silent = before.assign(local=0.0, whole=0.0, images=0)
+    assert not any(drawn)
+    silent = before.assign(local=0.0, whole=0.0)
     assert uptake_of_runs({"a": silent, "b": silent}).axes[0].get_xlim() == (0, 1)
