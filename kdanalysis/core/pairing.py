@@ -22,6 +22,7 @@ ROWS = 256  # looked at, from the first on
 TOGETHER = 16  # rows that are made wider at once
 SURE, LIKELY = 6.0, 3.0  # standard errors of a difference of two counts
 TWICE = 2  # fewer: a teacher that takes some classes for others is wrong, its labels are not
+MOST = 0.5  # a network that was never trained may take some classes for one other each, not most
 LABELS = "target"  # what a side of labels is called
 UNKNOWN = -1  # a class where the largest logits are equal or NaN: it is no other's
 Tops = Int[Tensor, "n _"]
@@ -123,7 +124,7 @@ def _renamed(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
             return None
     plainly, matched = (float(found[0].float().mean()) for found in (before, hits))
     labels = names[1] == LABELS
-    if labels and matched < TWICE * plainly:
+    if labels and (matched < TWICE * plainly or matched <= MOST):
         return None
     return (
         f"{names[0]} and {names[1]} seem to number their classes otherwise: the most probable one "
