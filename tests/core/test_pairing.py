@@ -179,6 +179,17 @@ def test_labels_numbered_otherwise_are_told_with_what_else_it_may_be():
     assert plainly < 40 < matched == pytest.approx(100 * right, abs=8)
 
 
+@pytest.mark.parametrize("seed", [1, 5, 6, 8])
+def test_labels_are_not_doubted_beside_a_network_that_was_never_trained(seed):
+    """It takes some classes for one other each, where their samples look alike."""
+    drawn = torch.Generator().manual_seed(seed)
+    labels = torch.randint(10, (ROWS,), generator=drawn)
+    seen = torch.randn(10, 64, generator=drawn)[labels]
+    seen += 0.3 * torch.randn(ROWS, 64, generator=drawn)
+    first, last = (torch.randn(64, size, generator=drawn) / 8 for size in (64, 10))
+    look((seen @ first).relu() @ last, labels, ("teacher", "target"))
+
+
 def test_a_sparse_teacher_is_looked_at_as_one_of_all_classes():
     sparse = SparseTeacher.from_logits(TEACHER, 4)
     assert torch.equal(tops_of(sparse), tops_of(TEACHER))
