@@ -70,27 +70,15 @@ def noun_section(
         part = Part(where + said.sentence, where + said.number, where)
         text.append(part.text)
         told.append(part)
-        figures += [
-            Shown(
-                f"{where}{in_time(p.caption, table)}",
-                make[i],
-                file_name(noun, i, p, run),
-                part=part,
-            )
-            for i, p in enumerate(drawings)
-        ]
+        for i, p in enumerate(drawings):
+            caption = f"{where}{in_time(p.caption, table)}"
+            figures.append(Shown(caption, make[i], file_name(noun, i, p, run), part=part))
     if together:
         called = [t.assign(run=(labels or {}).get(r, r)) for r, t in tables.items()]
         frame, part = pd.concat(called, ignore_index=True), Part()
-        figures += [
-            Shown(
-                in_time(p.caption, frame),
-                partial(p.figure, frame),
-                file_name(noun, place, p),
-                part=part,
-            )
-            for place, p in enumerate(together, start=len(figures))
-        ]
+        for place, p in enumerate(together, start=len(figures)):
+            draw, name = partial(p.figure, frame), file_name(noun, place, p)
+            figures.append(Shown(in_time(p.caption, frame), draw, name, part=part))
         told.append(part)
     words = "\n".join(text), numbers(told)
     captions = [excerpt(known, noun, tables)]
