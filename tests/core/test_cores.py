@@ -103,6 +103,13 @@ def test_one_task_is_done_by_the_other_process_while_this_one_does_something_els
         beside(partial(fail, "no such data"), lambda: None)
 
 
+def test_one_task_is_waited_for_until_it_is_done(two_cores):
+    two_cores.setattr(cores, "PATIENCE", 0.1)
+    begun = Meeting()
+    slow = partial(placed, 3, there=lambda: begun(partial(time.sleep, 0.5)))
+    assert beside(slow, begun)[1] != HERE
+
+
 def one_core(patch):
     patch.setattr(os, "sched_getaffinity", lambda process: {0})
 
