@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from kdanalysis.analyzers.truncation.part import ROWS, Looked, Truncation
+from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import finite_rows
 from kdanalysis.core.truncation.algebra import on_processor
@@ -36,6 +37,7 @@ def add_sparse(
         ValueError: a row has fewer tokens than the largest K, or the mass of the other tokens is
             not known at a temperature.
     """
+    keep_freed_memory()
     parts = list(parts)
     ks, temperatures = parts[0].ks, parts[0].temperatures
     check_sparse(teacher, ks)

@@ -149,11 +149,10 @@ def log_of(power, s):
     |s| < 0.172, so that 10 terms of the series reach the last digit.
     """
     z = s * s
-    series = 1 / 17 + z * (1 / 19 + z * (1 / 21))
-    series = 1 / 13 + z * (1 / 15 + z * series)
-    series = 1 / 9 + z * (1 / 11 + z * series)
-    series = 1 / 5 + z * (1 / 7 + z * series)
-    series = z * (1 / 3 + z * series)
+    w = z * z
+    last = (1 / 15 + z * (1 / 17)) + w * (1 / 19 + z * (1 / 21))
+    series = (1 / 7 + z * (1 / 9)) + w * (1 / 11 + z * (1 / 13)) + w * w * last
+    series = z * ((1 / 3 + z * (1 / 5)) + w * series)
     return power * LOG_2[0] + (2.0 * s + (2.0 * s * series + power * LOG_2[1]))
 
 
@@ -203,12 +202,12 @@ def power_and_rest(x):
 @exact
 def curved(r):
     """exp(r) - 1 - r, |r| at most half of log 2: 12 terms reach the last digit."""
-    series = 1 / 39916800 + r * (1 / 479001600 + r * (1 / 6227020800))
-    series = 1 / 362880 + r * (1 / 3628800 + r * series)
-    series = 1 / 5040 + r * (1 / 40320 + r * series)
-    series = 1 / 120 + r * (1 / 720 + r * series)
-    series = 1 / 6 + r * (1 / 24 + r * series)
-    return r * r * (0.5 + r * series)
+    z = r * r
+    w = z * z
+    last = (1 / 39916800 + r * (1 / 479001600)) + z * (1 / 6227020800)
+    series = (1 / 5040 + r * (1 / 40320)) + z * (1 / 362880 + r * (1 / 3628800)) + w * last
+    series = (1 / 6 + r * (1 / 24)) + z * (1 / 120 + r * (1 / 720)) + w * series
+    return z * (0.5 + r * series)
 
 
 @no_type_check
