@@ -5,13 +5,13 @@ device and for autograd; where a processor needs no graph, ``loops`` does the sa
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.core.compiled import loops_serve
+from kdanalysis.core.compiled import is_seen_through, loops_serve
 from kdanalysis.core.partition import Members
 
 DIVERGENCES = ("forward", "reverse", "both")
@@ -73,7 +73,45 @@ def decompose(
         from kdanalysis.core.loops import decompose_rows
 
         return Decomposition(*decompose_rows(student, teacher, members[:-1], temperature))
-    groups = _split(student, teacher, members, temperature)
+    if _is_followed(student, teacher):
+        return Decomposition(*_ClosedForm.apply(student, teacher, members, temperature, divergence))
+    return _parts(_split(student, teacher, members, temperature), divergence)
+
+
+class _ClosedForm(torch.autograd.Function):
+    """The parts, whose gradients are the closed forms: no operation's graph is kept.
+
+    Where a graph of the gradients is asked for, as by a penalty on them, they are autograd's own.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, members: Members, *how: Any) -> Any:
+        # autograd keeps no tensor that was made in inference mode
+        known = (
+            x.clone() if x is not None and x.is_inference() else x for x in (teacher, *members)
+        )
+        ctx.save_for_backward(student, *known)
+        ctx.how = how
+        found = decompose(student, teacher, members, *how)
+        ctx.mark_non_differentiable(found.mass)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, of_high: Tensor, of_low: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        (student, teacher, *members), (temperature, divergence) = ctx.saved_tensors, ctx.how
+        if torch.is_grad_enabled():
+            parts = _parts(_split(student, teacher, members, temperature), divergence)
+            given = parts[:2], student, (of_high, of_low)
+            return *torch.autograd.grad(*given, create_graph=True), *[None] * 4
+        weights = [temperature**-2] * (1 + len(members))
+        high, low = slopes(student, teacher, members, weights, temperature, divergence)
+        slope = high * of_high.unsqueeze(-1)
+        for part, of_part in zip(low, of_low.unbind(-1), strict=True):
+            slope.addcmul_(part, of_part.unsqueeze(-1))
+        return slope, *[None] * 4
+
+
+def _parts(groups: Sequence[_Group], divergence: str) -> Decomposition:
     log_q, log_p = torch.stack([g.log_mass for g in groups]).log_softmax(0).squeeze(-1).unbind(1)
     low = [_directed(*g.inside, g.ratio(), divergence).sum(-1) for g in groups]
     high = divergence_terms(log_p, log_q).sum(0)
@@ -203,3 +241,9 @@ def _is_compiled(student: Tensor, teacher: Tensor, members: Members, divergence:
     known = members[-1] is None and divergence == "forward"
     graph = torch.is_grad_enabled() and (student.requires_grad or teacher.requires_grad)
     return known and not graph and loops_serve(student)
+
+
+def _is_followed(student: Tensor, teacher: Tensor) -> bool:
+    """Whether plain autograd alone follows the student's logits, whose gradients are known."""
+    graph = torch.is_grad_enabled() and student.requires_grad and not teacher.requires_grad
+    return graph and not is_seen_through(student)

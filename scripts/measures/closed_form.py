@@ -65,7 +65,9 @@ def closed_form(device: torch.device, repetitions: int) -> dict[str, dict]:
     """Per-term logit gradients against one ``backward()`` a term on one forward pass.
 
     The forward pass is once the published way of computing the terms and once ours; GDKD in four
-    sizes, the other losses in one. Last, GDKD's values against its gradients at 32 000 classes.
+    sizes, the other losses in one. ``training`` is the loss of a training step, forward and
+    backward through the sum of its terms, beside the same of the published way. Last, GDKD's values
+    against its gradients at 32 000 classes.
     """
     gdkd, results = kd.GDKD(k=5, weights=(1, 1, 1)), {}
     ways: dict[str, tuple[kd.Loss, Callable]] = {
@@ -96,6 +98,12 @@ def closed_form(device: torch.device, repetitions: int) -> dict[str, dict]:
                 torch.testing.assert_close(a, n * b, rtol=1e-3, atol=1e-4)
             figures = alternate(ours, plain, device, repetitions, inner)
             results[f"{loss_name} {n}x{c} against backward over {name}"] = figures
+        steps = [
+            in_turn(lambda *given, way=way: stepped(way, *given), problems)
+            for way in (others["our values"], terms)
+        ]
+        torch.testing.assert_close(*(step() for step in steps), rtol=1e-3, atol=1e-4)
+        results[f"{loss_name} {n}x{c}, training"] = alternate(*steps, device, repetitions, inner)
     wide, problems = kd.GDKD(k=64), [problem(8, 32_000, device)]
     calls = in_turn(wide, problems), in_turn(wide.gradients, problems)
     results["gdkd k=64 8x32000, values against gradients"] = alternate(
@@ -114,6 +122,13 @@ def in_turn(call: Callable, problems: list) -> Callable:
     """Make a call without arguments that takes the problems one after the other."""
     place = iter(range(10**9))
     return lambda: call(*problems[next(place) % len(problems)])
+
+
+def stepped(terms: Callable, student, teacher, target) -> torch.Tensor:
+    """One backward pass through the sum of the terms."""
+    student = student.clone().requires_grad_()
+    sum(terms(student, teacher, target)).backward()
+    return student.grad
 
 
 def backward(terms: Callable, student, teacher, target) -> list[torch.Tensor]:

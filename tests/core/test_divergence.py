@@ -1,14 +1,19 @@
 """The split of the divergence is exact for any logits, partition size and temperature."""
 
+from math import inf
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from problems import batch
+from torch.autograd import forward_ad
 
+from kdanalysis.core.compiled import expecting
 from kdanalysis.core.divergence import decompose, slopes
-from kdanalysis.core.partition import TopK
+from kdanalysis.core.partition import Top1TopK, TopK
+from kdanalysis.losses import DKD
 
 
 @given(st.integers(0, 999), st.integers(1, 6), st.floats(0.5, 20), st.floats(0.1, 300))
@@ -17,7 +22,7 @@ def test_parts_weighted_by_teacher_mass_add_up_to_kl(seed, k, temperature, scale
     members = TopK(k).members(teacher, target)
     log_q, log_p = ((x / temperature).log_softmax(-1) for x in (student, teacher))
     kl = F.kl_div(log_q, log_p, log_target=True, reduction="none").sum(-1)  # torch's own
-    for graph in (False, True):  # in compiled loops, and in arrays
+    for graph in (False, True):  # and with gradients in closed form
         parts = decompose(student.requires_grad_(graph), teacher, members, temperature)
         torch.testing.assert_close(parts.high + (parts.mass * parts.low).sum(-1), kl)
 
@@ -67,3 +72,73 @@ def test_directions_exchange_the_two_sides(divergence):
     one = decompose(student, teacher, groups, 2.0, divergence)
     other = decompose(teacher, student, groups, 2.0, swapped)
     torch.testing.assert_close(one.low, other.low)
+
+
+@pytest.mark.parametrize("divergence", ["forward", "reverse", "both"])
+@pytest.mark.parametrize("looped", [True, False])
+@pytest.mark.parametrize("chosen", [True, False])
+def test_the_backward_pass_is_what_autograd_makes_of_every_operation(divergence, looped, chosen):
+    student, teacher, target = batch(5)
+    rule = Top1TopK(3)
+    members = rule.members(teacher, target)
+    if not chosen:
+        members = [rule(teacher, target) == group for group in range(3)]
+    student.requires_grad_()
+    with expecting(inf if looped else 1):
+        high, low, _ = decompose(student, teacher, members, 3.0, divergence)
+    upstream = torch.sin(torch.arange(len(high), dtype=torch.float64))  # another one a sample
+    total = (upstream * high).sum() + (torch.outer(upstream, torch.arange(1.0, 4)) * low).sum()
+    (found,) = torch.autograd.grad(total, student, retain_graph=True)
+    (expected,) = torch.autograd.grad(total, student, create_graph=True)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    assert expected.grad_fn is not None  # of operations, where the other one is a closed form
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by torch itself
+def test_transforms_and_forward_mode_see_through_the_split():
+    student, teacher, target = batch(6)
+    along = torch.cos(student)
+    members = TopK(3).members(teacher, target)
+
+    def total(student):
+        high, low, _ = decompose(student, teacher, members, 2.0)
+        return high.sum() + low.sum()
+
+    slope = torch.func.grad(total)(student)
+    leaf = student.clone().requires_grad_()
+    torch.testing.assert_close(slope, torch.autograd.grad(total(leaf), leaf)[0])
+    expected = (slope * along).sum()
+    torch.testing.assert_close(torch.func.jvp(total, (student,), (along,))[1], expected)
+    for graph in (False, True):
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(student.clone().requires_grad_(graph), along)
+            found = forward_ad.unpack_dual(total(dual)).tangent
+            torch.testing.assert_close(found.detach(), expected)
+
+
+def test_a_backward_pass_keeps_the_logits_and_the_chosen_classes_alone():
+    student, teacher, target = batch(7)
+    leaf, saved = student.requires_grad_(), []
+    members = TopK(3).members(teacher, target)
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
+        decompose(leaf, teacher, members, 2.0)
+    assert {x.data_ptr() for x in saved} == {x.data_ptr() for x in (leaf, teacher, members[0])}
+
+
+@pytest.mark.parametrize("changed", ["student", "teacher", "target"])
+def test_what_a_backward_pass_needs_is_not_changed_in_between(changed):
+    student, teacher, target = batch(8)
+    seen = {"student": student.requires_grad_() * 1, "teacher": teacher, "target": target}
+    value = DKD()(*seen.values())["nckd"].sum()
+    seen[changed].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
+
+
+def test_constants_made_in_inference_mode_are_taken():
+    student, teacher, target = batch(9)
+    expected = DKD().gradients(student, teacher, target)["nckd"]
+    with torch.inference_mode():
+        teacher, target = teacher.clone(), target.clone()
+    DKD()(student.requires_grad_(), teacher, target)["nckd"].sum().backward()
+    torch.testing.assert_close(student.grad, expected)

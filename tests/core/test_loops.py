@@ -47,7 +47,7 @@ def test_loops_give_what_arrays_give(rule, scale, by_mass):
         torch.testing.assert_close(found, expected, **options)
 
 
-def test_a_graph_goes_through_arrays_and_has_a_second_derivative():
+def test_a_graph_has_a_second_derivative():
     student, teacher, target = batch(4)
     members = TopK(3).members(teacher, target)
     assert torch.autograd.gradgradcheck(

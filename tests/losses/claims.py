@@ -29,11 +29,11 @@ def problem(loss: Loss, seed: int, scale: float = 3.0, n: int = 5, c: int = 7) -
 
 
 def autograd(loss: Loss, student: Tensor, teacher: Tensor, target: Tensor, ramp: float) -> dict:
-    """One backward pass a term, on its sum over samples."""
+    """One backward pass a term, on its sum over samples; its graph makes it torch's own."""
     student = student.clone().requires_grad_()
     values = loss(student, teacher, target, ramp)
     return {
-        name: torch.autograd.grad(value.sum(), student, retain_graph=True)[0]
+        name: torch.autograd.grad(value.sum(), student, create_graph=True)[0].detach()
         for name, value in values.items()
     }
 

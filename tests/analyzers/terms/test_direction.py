@@ -51,8 +51,9 @@ def totals(losses=LOSSES) -> dict[str, np.ndarray]:
     found = {}
     for name, loss in losses.items():
         leaf = STUDENT.clone().requires_grad_()
-        sum(loss(leaf, TEACHER, TARGET).values()).sum().backward()
-        found[name] = leaf.grad.numpy()
+        total = sum(loss(leaf, TEACHER, TARGET).values()).sum()
+        (slope,) = torch.autograd.grad(total, leaf, create_graph=True)  # torch's own
+        found[name] = slope.detach().numpy()
     return found
 
 

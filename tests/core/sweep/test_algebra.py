@@ -19,9 +19,9 @@ TERMS = ("high", "low_top", "low_other", "kd")
 def autograd(
     values: dict[str, torch.Tensor], student: torch.Tensor
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Values and gradients by name."""
+    """Values and gradients by name; with a graph, so that these are torch's own."""
     gradients = {
-        name: torch.autograd.grad(value.sum(), student, retain_graph=True)[0]
+        name: torch.autograd.grad(value.sum(), student, create_graph=True)[0].detach()
         for name, value in values.items()
     }
     return {name: value.detach() for name, value in values.items()}, gradients
