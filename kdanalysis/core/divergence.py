@@ -79,10 +79,7 @@ def decompose(
 
 
 class _ClosedForm(torch.autograd.Function):
-    """The parts, whose gradients are the closed forms: no operation's graph is kept.
-
-    Where a graph of the gradients is asked for, as by a penalty on them, they are autograd's own.
-    """
+    """Its gradients are the closed forms, without a graph; those with one are autograd's."""
 
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor, members: Members, *how: Any) -> Any:
@@ -98,13 +95,16 @@ class _ClosedForm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, of_high: Tensor, of_low: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        (student, teacher, *members), (temperature, divergence) = ctx.saved_tensors, ctx.how
+        (student, teacher, *members), how = ctx.saved_tensors, ctx.how
+        temperature, divergence = how
         if torch.is_grad_enabled():
             parts = _parts(_split(student, teacher, members, temperature), divergence)
             given = parts[:2], student, (of_high, of_low)
             return *torch.autograd.grad(*given, create_graph=True), *[None] * 4
-        weights = [temperature**-2] * (1 + len(members))
-        high, low = slopes(student, teacher, members, weights, temperature, divergence)
+        unit = temperature**-2
+        if members == [None] and divergence == "forward":
+            return whole_slopes(student, teacher, unit, temperature).mul_(of_low), *[None] * 4
+        high, low = slopes(student, teacher, members, [unit] * (1 + len(members)), *how)
         slope = high * of_high.unsqueeze(-1)
         for part, of_part in zip(low, of_low.unbind(-1), strict=True):
             slope.addcmul_(part, of_part.unsqueeze(-1))

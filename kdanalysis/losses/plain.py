@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from kdanalysis.core.divergence import divergence_terms, whole_slopes
+from kdanalysis.core.divergence import decompose, whole_slopes
 from kdanalysis.core.partition import check_target
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import check_temperature
@@ -110,9 +110,8 @@ class KD(Loss, name="kd"):
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real
     ) -> dict[str, Tensor]:
         """Value T^2 KL(p || q)."""
-        log_p, log_q = ((x / self.temperature).log_softmax(-1) for x in (teacher, student))
         scale = ramp * self.weight * self.temperature**2
-        return {"kd": scale * divergence_terms(log_p, log_q).sum(-1)}
+        return {"kd": scale * decompose(student, teacher, (None,), self.temperature).low[:, 0]}
 
     def slopes(
         self, student: Tensor, teacher: Tensor, target: Tensor, ramp: Real

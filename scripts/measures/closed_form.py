@@ -9,6 +9,7 @@ import kdanalysis as kd
 from measures.timing import alternate
 
 SIZES = (64, 100), (256, 100), (4096, 100), (256, 1000)
+WIDE = 256, 32_000
 CYCLE = 16  # batches in turn: a processor would learn the branches of a single one
 
 
@@ -98,11 +99,13 @@ def closed_form(device: torch.device, repetitions: int) -> dict[str, dict]:
                 torch.testing.assert_close(a, n * b, rtol=1e-3, atol=1e-4)
             figures = alternate(ours, plain, device, repetitions, inner)
             results[f"{loss_name} {n}x{c} against backward over {name}"] = figures
-        steps = [
-            in_turn(lambda *given, way=way: stepped(way, *given), problems)
-            for way in (others["our values"], terms)
-        ]
-        torch.testing.assert_close(*(step() for step in steps), rtol=1e-3, atol=1e-4)
+    for loss_name, (n, c), batches in (
+        *((name, size, CYCLE) for name, size in cases),
+        *((name, WIDE, 2) for name in ("kd", "gdkd")),
+    ):
+        problems = [problem(n, c, device) for _ in range(batches)]
+        steps = training(*ways[loss_name], problems)
+        inner = batches * max(1, 12_500 // (n * c))
         results[f"{loss_name} {n}x{c}, training"] = alternate(*steps, device, repetitions, inner)
     wide, problems = kd.GDKD(k=64), [problem(8, 32_000, device)]
     calls = in_turn(wide, problems), in_turn(wide.gradients, problems)
@@ -122,6 +125,19 @@ def in_turn(call: Callable, problems: list) -> Callable:
     """Make a call without arguments that takes the problems one after the other."""
     place = iter(range(10**9))
     return lambda: call(*problems[next(place) % len(problems)])
+
+
+def training(loss: kd.Loss, terms: Callable, problems: list) -> list[Callable]:
+    """A step through the sum of the terms, ours and the published way, which agree."""
+
+    def ours(*given):
+        return [x.mean() for x in loss(*given).values()]
+
+    steps = [
+        in_turn(lambda *given, way=way: stepped(way, *given), problems) for way in (ours, terms)
+    ]
+    torch.testing.assert_close(*(step() for step in steps), rtol=1e-3, atol=1e-4)
+    return steps
 
 
 def stepped(terms: Callable, student, teacher, target) -> torch.Tensor:

@@ -76,19 +76,22 @@ def test_directions_exchange_the_two_sides(divergence):
 
 @pytest.mark.parametrize("divergence", ["forward", "reverse", "both"])
 @pytest.mark.parametrize("looped", [True, False])
-@pytest.mark.parametrize("chosen", [True, False])
-def test_the_backward_pass_is_what_autograd_makes_of_every_operation(divergence, looped, chosen):
+@pytest.mark.parametrize("groups", ["chosen", "marked", "whole"])
+def test_the_backward_pass_is_what_autograd_makes_of_every_operation(divergence, looped, groups):
     student, teacher, target = batch(5)
     rule = Top1TopK(3)
-    members = rule.members(teacher, target)
-    if not chosen:
-        members = [rule(teacher, target) == group for group in range(3)]
+    members = {
+        "chosen": rule.members(teacher, target),
+        "marked": [rule(teacher, target) == group for group in range(3)],
+        "whole": (None,),
+    }[groups]
     student.requires_grad_()
     with expecting(inf if looped else 1):
         high, low, _ = decompose(student, teacher, members, 3.0, divergence)
-    upstream = torch.sin(torch.arange(len(high), dtype=torch.float64))  # another one a sample
-    total = (upstream * high).sum() + (torch.outer(upstream, torch.arange(1.0, 4)) * low).sum()
-    (found,) = torch.autograd.grad(total, student, retain_graph=True)
+        upstream = torch.sin(torch.arange(len(high), dtype=torch.float64))  # another one a sample
+        weights = torch.arange(1, 1 + len(members), dtype=torch.float64)
+        total = (upstream * high).sum() + (torch.outer(upstream, weights) * low).sum()
+        (found,) = torch.autograd.grad(total, student, retain_graph=True)
     (expected,) = torch.autograd.grad(total, student, create_graph=True)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
     assert expected.grad_fn is not None  # of operations, where the other one is a closed form
