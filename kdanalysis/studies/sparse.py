@@ -32,8 +32,9 @@ def read_sparse(
             token_ids, ids, target_token_ids, top_k_indices or topk_token_ids beside logprobs,
             target_logprobs, top_values or topk_logprobs, and where there are such log_other,
             target, counts, logsumexp_1, logsumexp_2, ... (of all raw logits over that T). Or .json
-            and .jsonl as vLLM (prompt_logprobs) and SGLang (input_top_logprobs) answer, positions
-            that are null left out; .parquet of DistillKit, or the folder that it writes; .tar of
+            and .jsonl as vLLM (prompt_logprobs) and SGLang (input_top_logprobs; without these
+            output_top_logprobs, with the temperature that sampled them) answer, positions that are
+            null left out; .parquet of DistillKit, or the folder that it writes; .tar of
             Megatron-LM.
         vocabulary: number of tokens, where the file does not say it; of padded vocabularies the
             number of real ones.

@@ -126,6 +126,19 @@ def test_what_vllm_says_is_of_temperature_1(tmp_path):
         load_sparse(tmp_path / "a.json", temperature=2)
 
 
+def test_tokens_that_sglang_generated_are_of_the_temperature_that_is_given(tmp_path):
+    prompt = {"input_top_logprobs": [None], "output_top_logprobs": sglang(*ROWS)[1:]}
+    (tmp_path / "a.json").write_text(json.dumps([{"meta_info": prompt}]))
+    with pytest.raises(ValueError, match=r"temperature that sampled .* that temperature=$"):
+        load_sparse(tmp_path / "a.json")
+    found = load_sparse(tmp_path / "a.json", temperature=0.6)
+    assert_same(found)
+    assert found["temperature"] == 0.6
+    prompt["input_top_logprobs"] = sglang(ROWS[2])
+    (tmp_path / "a.json").write_text(json.dumps(prompt))
+    assert_same(load_sparse(tmp_path / "a.json"), IDS[2:], LOGPROBS[2:])
+
+
 # Residuals of 3 bits are 0 to 7 less 4, times the scale; of 1 bit -1 or 1.
 VALUES = [-0.25, -2.0, *(-3.0 - 0.5 * t + 0.25 * np.sqrt(t) for t in range(4))]
 EXPECTED = np.add(VALUES, [0, 0, 0.5 * (6 - 4), 0.5 * (1 - 4), 0.125, 0])
@@ -206,7 +219,7 @@ def test_iterations_of_megatron_follow_their_numbers(tmp_path):
     [
         ({"choices": [{"logprobs": {"content": [{"top_logprobs": []}]}}]}, "and ids are needed$"),
         ({"token_ids": [4, 1], "logprobs": [-0.5, -1.5]}, r"are read from Parquet, as pandas\."),
-        ({"text": "x"}, "need prompt_logprobs or input_top_logprobs$"),
+        ({"text": "x"}, "need prompt_logprobs, input_top_logprobs or output_top_logprobs$"),
     ],
 )
 def test_other_json_is_told_what_it_lacks(tmp_path, value, advice):

@@ -151,7 +151,7 @@ HOSTILE = {
     ),
     "JSON of something else": (
         lambda p: answer(p, {"choices": [{"text": "x"}]}),
-        "its fields are choices, text, need prompt_logprobs or input_top_logprobs",
+        "its fields are choices, text, need prompt_logprobs, input_top_logprobs or",
     ),
     "nulls alone": (
         lambda p: answer(p, {"prompt_logprobs": [None, None]}),
