@@ -47,9 +47,10 @@ def load_sparse(
 
     The kinds of files, with the names that are known in them:
 
-    - .npz, .pt, .safetensors, .parquet: token_ids, ids, target_token_ids, top_k_indices or
-      topk_token_ids beside logprobs, target_logprobs, top_values or topk_logprobs; log_other,
-      logsumexp_T, counts, target where there.
+    - .npz, .pt, .safetensors, .parquet: token_ids, ids, target_token_ids, top_k_indices,
+      topk_token_ids, topk_ids, topk_indices, teacher_ids or teacher_topk_... beside logprobs,
+      target_logprobs, top_values, topk_logprobs, topk_log_probs, teacher_logprobs or
+      teacher_topk_...; log_other, logsumexp_T, counts, target where there.
     - .json, .jsonl: what vLLM (prompt_logprobs) or SGLang (input_top_logprobs; where there are none
       output_top_logprobs, with the temperature) answered; positions that are null are left out.
     - .parquet of DistillKit: compressed_logprobs and bytepacked_indices; or its whole folder.

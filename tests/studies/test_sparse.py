@@ -86,7 +86,7 @@ HOSTILE = {
     ),
     "neither": (
         lambda p: arrays(p, tokens=GOOD["ids"], values=GOOD["logprobs"]),
-        "which it is: ids=NAME,logprobs=NAME",
+        "which it is: ids=tokens,logprobs=values",
     ),
     "no values": (
         lambda p: arrays(p, ids=GOOD["ids"]),
