@@ -183,7 +183,7 @@ def write_page(
         watching("Analysing {}"),
         outcome.ladders,
     )
-    with place_beside(out / "page") as place, naming(out):
+    with place_beside(out / CARD[0]) as place:
         building = place / "new"
         building.mkdir()
         study.write(building, figures)

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import IO, Any
 
@@ -36,7 +36,7 @@ def on_two_cores(
         tasks: to be done in any order, in either process, with no threads of OpenMP; the fork
             pickles what they return.
         meanwhile: what this process does first where the other one has begun with the tasks, such
-            as to load what is needed next; it may be left undone.
+            as to load what is needed next; it may be left undone, and its errors are raised.
     """
     found = _shared(tasks, meanwhile, PATIENCE) if len(tasks) >= FEWEST and _can_fork() else {}
     return [found[place] if place in found else task() for place, task in enumerate(tasks)]
@@ -79,17 +79,26 @@ def _shared(
     """Return what both processes did, by its place; after an error in this one, what came of it.
 
     The other one's last task is waited for as long as ``patience`` says, None: until it is done.
+    Errors of ``meanwhile`` are raised.
     """
     found: dict[int, Any] = {}
-    with suppress(OSError), _places(len(tasks)) as places, tempfile.TemporaryFile() as file:
-        with _forked(_help, tasks, places, file) as other, suppress(Exception):
-            meanwhile()
+    with ExitStack() as stack:
+        try:
+            places = stack.enter_context(_places(len(tasks)))
+            file = stack.enter_context(tempfile.TemporaryFile())
+            ending = stack.enter_context(ExitStack())
+            other = ending.enter_context(_forked(_help, tasks, places, file))
+        except OSError:  # no process, or no file, is to be had
+            return found
+        meanwhile()
+        with suppress(Exception):
             for number in iter(partial(os.read, places, NUMBER), b""):
                 place = int.from_bytes(number)
                 found[place] = tasks[place]()
             other.join(patience)
+        ending.close()
         file.seek(0)
-        with suppress(EOFError, pickle.UnpicklingError):  # its end, or where the fork was ended
+        with suppress(EOFError, OSError, pickle.UnpicklingError):  # its end, or of an ended fork
             while True:
                 found.update([pickle.load(file)])
     return found

@@ -1,10 +1,12 @@
 """Do the rows of two sides belong together, and their classes? What the most probable ones say.
 
-Two errors leave every shape right: rows one apart, as logits beside labels that were shifted for
-the next token, and classes numbered otherwise, as by another tokenizer. Both show where the sides
-agree far more often once the one is undone. A side that repeats the token it reads, as networks do
-before they are trained, agrees with its neighbour too, but not in the second most probable class.
-Labels have no second one: they are doubted where renaming lets twice as many rows agree.
+Three errors leave every shape right: rows one apart, as logits beside labels that were shifted for
+the next token, classes numbered otherwise, as by another tokenizer, and rows in another order, as
+of a loader that shuffles. The first two show where the sides agree far more often once the one is
+undone. A side that repeats the token it reads, as networks do before they are trained, agrees with
+its neighbour too, but not in the second most probable class. The third shows where rows agree by
+chance, but of one class both sides have the same second one, as only trained ones do. Labels have
+no second one: they are doubted where renaming lets twice as many rows agree.
 """
 
 from collections import Counter
@@ -23,6 +25,7 @@ TOGETHER = 16  # rows that are made wider at once
 SURE, LIKELY = 6.0, 3.0  # standard errors of a difference of two counts
 TWICE = 2  # fewer: a teacher that takes some classes for others is wrong, its labels are not
 MOST = 0.5  # a network that was never trained may take some classes for one other each, not most
+SIMILAR = 8  # classes that tell whether their second ones are those of the other side
 LABELS = "target"  # what a side of labels is called
 UNKNOWN = -1  # a class where the largest logits are equal or NaN: it is no other's
 Tops = Int[Tensor, "n _"]
@@ -36,7 +39,8 @@ def seem_apart(one: Tops, other: Tops) -> bool:
         one: as ``first_of`` gives them.
         other: of as many rows.
     """
-    return bool(_apart(("", ""), one, other) or _renamed(("", ""), one, other))
+    sides = ("", ""), one, other
+    return bool(_apart(*sides) or _renamed(*sides) or _by_chance(one, other))
 
 
 def first_of(side: Side) -> Tops:
@@ -78,6 +82,8 @@ def warn_of_mispairing(names: tuple[str, str], one: Tops, other: Tops, of: str =
     found = _apart(names, one, other)
     if found is None and (names[1] == LABELS or min(one.shape[1], other.shape[1]) > 1):
         found = _renamed(names, one, other)
+    if found is None and min(one.shape[1], other.shape[1]) > 1:
+        found = _shuffled(names, one, other)
     if found is not None:
         warn(f"{of}: {found}" if of else found)
     return found or ""
@@ -136,6 +142,36 @@ def _renamed(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
     )
 
 
+def _shuffled(names: tuple[str, str], one: Tops, other: Tops) -> str | None:
+    """Say that rows are in another order, where they agree by chance and second classes do not.
+
+    How much more often these are the same is averaged over classes, not rows: two networks that
+    were never trained may each have one second class in all rows of a class.
+    """
+    if not (_by_chance(one, other) and _by_chance(one, other.flip(1))):  # nor each other's second
+        return None
+    firsts = (one[:, :1] == other[:, 0]) & (one[:, :1] >= 0)
+    known = firsts.any(1)
+    firsts, (first, second) = firsts[known].double(), one[known].t()
+    firsts /= firsts.sum(1, keepdim=True)
+    possible = (second != first.unsqueeze(1)).double()
+    as_second = firsts @ (second.unsqueeze(1) == other[:, 1]).double().t()
+    alike, chance = as_second.diag(), (as_second * possible).sum(1) / possible.sum(1)
+    _, places = first.unique(return_inverse=True)
+    gain = torch.bincount(places, alike - chance) / torch.bincount(places)
+    beyond = len(gain) >= SIMILAR and gain.mean() > LIKELY * gain.std() / len(gain) ** 0.5
+    if not beyond or alike.mean() < TWICE * chance.mean():
+        return None
+    agreed, unrelated = float(_same(one, other)[0].float().mean()), _chance(one, other)[0]
+    alike, chance = (percent(float(share.mean())) for share in (alike, chance))
+    return (
+        f"the rows of {names[0]} and {names[1]} seem to be in another order: the most probable "
+        f"class is the same in {percent(agreed)} of {len(one)} rows ({percent(unrelated)} where "
+        f"rows are unrelated), but where two rows name one class they name the same second one in "
+        f"{alike} ({chance} by chance); need both sides of one sample, or token, in one row"
+    )
+
+
 def _two(rows: Float[Tensor, "n c"]) -> Tops:
     """The two largest of every row; one pass each, where sorting takes some twenty."""
     numbers = rows.detach().float().cpu()
@@ -162,13 +198,20 @@ def _more(hits: Bool[Tensor, " n"], fewer: Bool[Tensor, " n"], errors: float) ->
     return gained - lost > errors * (gained + lost) ** 0.5
 
 
+def _by_chance(one: Tops, other: Tops) -> bool:
+    """Whether sides name the same as often as in unrelated rows, rank by rank."""
+    chance = len(one) * torch.tensor(_chance(one, other))
+    hits = _same(one, other).sum(1)
+    return bool(((hits - chance).abs() <= LIKELY * chance.clamp(min=1) ** 0.5).all())
+
+
 def _chance(one: Tops, other: Tops) -> list[float]:
     """How often unrelated rows of the same classes name the same, rank by rank."""
     found = []
     for mine, theirs in zip(one.t().tolist(), other.t().tolist(), strict=False):
         counts, others = Counter(mine), Counter(theirs)
         pairs = sum(count * others[c] for c, count in counts.items() if c >= 0)
-        found.append(pairs / (len(mine) * len(theirs)))
+        found.append(pairs / max(1, len(mine) * len(theirs)))
     return found
 
 

@@ -178,7 +178,7 @@ def overview(
     for name, source in sources.items():
         last = at_the_end(tables[name]["agreement"])
         row = {"run": name} | {q: last[q] for q in (*QUANTITIES, "labelled", "n")}
-        rows.append(row | {"of": last.when.lower(), "loss": source.info.loss})
+        rows.append(row | {"of": last.when.lower(), "loss": spelled(source.info.loss)})
     frame = pd.DataFrame(rows)
     if errors is not None:
         largest = np.fmax.reduce([one.to_numpy() for one in errors.values()]).max(1)

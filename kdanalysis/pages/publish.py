@@ -14,7 +14,7 @@ from kdanalysis.core.ranks import RANKS
 
 CARD = ("report.html", "tables", "figures")  # what diagnose writes
 KINDS = ("svg", "png", "pdf")  # of the files of figures
-LEFTOVERS = (".page.", ".teacher.pt.")
+LEFTOVERS = (f".{CARD[0]}.", ".teacher.pt.")
 _LOCK, _NEW, _OLD = "lock", "new", "old"
 
 

@@ -8,6 +8,7 @@ from kdanalysis.store.columns import Columns, Place
 from kdanalysis.store.formats.npy import NpyFile, NpzFile
 from kdanalysis.store.formats.parquet import ParquetTable
 from kdanalysis.store.formats.safetensors import SafetensorsFile
+from kdanalysis.store.formats.sparse_arrays import likely
 from kdanalysis.store.formats.table import UNNAMED, RunFolder, Table
 from kdanalysis.store.formats.torch_file import TorchFile
 from kdanalysis.store.joining import joined
@@ -30,10 +31,7 @@ KEYS = {
     "sample_id": ("sample_ids",),
     "position": ("positions",),
     "token_class": ("token_classes",),
-    "step": (),
-    "epoch": (),
-    "teacher_features": (),
-    "student_features": (),
+    **dict.fromkeys(("step", "epoch", "teacher_features", "student_features"), ()),
 }
 REGIONS = ("teacher_regions", "student_regions", "target", "sample_id")
 
@@ -220,10 +218,10 @@ def _find(table: Table, name: str, keys: Mapping[str, str]) -> str | None:
 def _only(table: Table, places: Mapping[str, object]) -> str:
     if len(table.keys) == 1 and not places and table.info(table.keys[0]).shape:
         return table.keys[0]
-    names = ", ".join(("teacher_logits", *KEYS["teacher_logits"]))
+    names, sparse = ", ".join(("teacher_logits", *KEYS["teacher_logits"])), likely(table)
     raise ValueError(
-        f"{table.path} has no teacher logits: it has {_list(table)}, need one of {names}, "
-        "or say with keys= which it is: teacher_logits=NAME"
+        f"{table.path} has no teacher logits: it has {_list(table)}, need one of {names}, or say "
+        f"with keys= which it is: teacher_logits=NAME{f', or {sparse}' if sparse else ''}"
     )
 
 

@@ -47,11 +47,12 @@ def load_sparse(
 
     The kinds of files, with the names that are known in them:
 
-    - .npz, .pt, .safetensors, .parquet: token_ids, ids, target_token_ids, top_k_indices or
-      topk_token_ids beside logprobs, target_logprobs, top_values or topk_logprobs; log_other,
-      logsumexp_T, counts, target where there.
-    - .json, .jsonl: what vLLM (prompt_logprobs) or SGLang (input_top_logprobs) answered; positions
-      that are null are left out.
+    - .npz, .pt, .safetensors, .parquet: token_ids, ids, target_token_ids, top_k_indices,
+      topk_token_ids, topk_ids, topk_indices, teacher_ids or teacher_topk_... beside logprobs,
+      target_logprobs, top_values, topk_logprobs, topk_log_probs, teacher_logprobs or
+      teacher_topk_...; log_other, logsumexp_T, counts, target where there.
+    - .json, .jsonl: what vLLM (prompt_logprobs) or SGLang (input_top_logprobs; where there are none
+      output_top_logprobs, with the temperature) answered; positions that are null are left out.
     - .parquet of DistillKit: compressed_logprobs and bytepacked_indices; or its whole folder.
     - .tar of Megatron-LM: members named ITERATION.pt.zst.
 
@@ -74,7 +75,7 @@ def load_sparse(
             given.
     """
     path = Path(path).expanduser()
-    rows = _read(path, keys or {}, config)
+    rows = _read(path, keys or {}, config, temperature)
     _refuse_contradiction(path, rows.temperature, temperature, kind)
     ids, fillers = without_fillers(rows)
     if ids.max(initial=0) >= 2**31:
@@ -113,7 +114,12 @@ def _packed_parts(path: Path) -> list[Path]:
     return files if files and {*PACKED} <= {*open_table(files[0]).keys} else []
 
 
-def _read(path: Path, keys: Mapping[str, str], config: str | Path | None) -> Rows:
+def _read(
+    path: Path,
+    keys: Mapping[str, str],
+    config: str | Path | None,
+    temperature: float | int | None,
+) -> Rows:
     suffix = path.suffix.lower()
     if files := _packed_parts(path):
         if keys:
@@ -144,4 +150,4 @@ def _read(path: Path, keys: Mapping[str, str], config: str | Path | None) -> Row
             raise ValueError(f"{path} has names of its own kind: keys cannot name {[*keys]}")
         if packed:
             return read_distillkit(table, config)
-        return read_served(path) if suffix in SERVED else read_megatron(path)
+        return read_served(path, temperature) if suffix in SERVED else read_megatron(path)

@@ -29,12 +29,14 @@ def read_sparse(
 
     Args:
         path: .npz, .pt, .safetensors or .parquet with arrays (n, K), or sequences of them:
-            token_ids, ids, target_token_ids, top_k_indices or topk_token_ids beside logprobs,
-            target_logprobs, top_values or topk_logprobs, and where there are such log_other,
-            target, counts, logsumexp_1, logsumexp_2, ... (of all raw logits over that T). Or .json
-            and .jsonl as vLLM (prompt_logprobs) and SGLang (input_top_logprobs) answer, positions
-            that are null left out; .parquet of DistillKit, or the folder that it writes; .tar of
-            Megatron-LM.
+            token_ids, ids, target_token_ids, top_k_indices, topk_token_ids, topk_ids,
+            topk_indices, teacher_ids or teacher_topk_... beside logprobs, target_logprobs,
+            top_values, topk_logprobs, topk_log_probs, teacher_logprobs or teacher_topk_..., and
+            where there are such log_other, target, counts, logsumexp_1, logsumexp_2, ... (of all
+            raw logits over that T). Or .json and .jsonl as vLLM (prompt_logprobs) and SGLang
+            (input_top_logprobs; without these output_top_logprobs, with the temperature that
+            sampled them) answer, positions that are null left out; .parquet of DistillKit, or the
+            folder that it writes; .tar of Megatron-LM.
         vocabulary: number of tokens, where the file does not say it; of padded vocabularies the
             number of real ones.
         temperature: T of the log-probabilities, where the file does not say it; 1 if not given.

@@ -72,6 +72,18 @@ def test_an_interruption_while_commands_are_loaded_is_told(monkeypatch, capsys):
     assert (end.value.code, capsys.readouterr().err) == (130, "kdanalysis: interrupted\n")
 
 
+def test_an_interruption_before_a_command_begins_is_told(monkeypatch, capsys):
+    from kdanalysis.__main__ import main
+
+    def pressed():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdanalysis.cli.main.speak_plainly", pressed)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert (end.value.code, capsys.readouterr().err) == (130, "kdanalysis: interrupted\n")
+
+
 @pytest.mark.parametrize("closed", [("stdout",), ("stdout", "stderr")])
 def test_a_command_runs_where_its_output_is_closed(closed, tmp_path, monkeypatch):
     logits = np.random.default_rng(0).normal(size=(2, 20, 4)).astype(np.float32)

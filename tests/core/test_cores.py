@@ -81,8 +81,16 @@ def test_this_process_does_something_first_while_the_other_one_has_begun():
 
     assert [place for place, _ in on_two_cores(tasks(there=begun), meanwhile)] == list(range(8))
     assert done == [HERE]
-    found = on_two_cores(meeting(), partial(fail, "not loaded"))
-    assert [place for place, _ in found] == list(range(8))
+
+
+@pytest.mark.parametrize("error", [ValueError("not loaded"), OSError("no such library")])
+def test_an_error_of_what_is_done_meanwhile_is_raised_as_it_is(error):
+    def meanwhile():
+        raise error
+
+    for share in (partial(on_two_cores, tasks()), partial(beside, partial(placed, 3))):
+        with pytest.raises(type(error), match=str(error)):
+            share(meanwhile)
 
 
 def test_nothing_is_done_meanwhile_where_there_is_no_other_process():
@@ -98,7 +106,6 @@ def test_one_task_is_done_by_the_other_process_while_this_one_does_something_els
 
     place, process = beside(partial(placed, 3, there=begun), meanwhile)
     assert (place, process == HERE, done) == (3, False, [HERE])
-    assert beside(partial(placed, 3), partial(fail, "not loaded"))[0] == 3
     with pytest.raises(ValueError, match="no such data"):
         beside(partial(fail, "no such data"), lambda: None)
 

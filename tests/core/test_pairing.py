@@ -1,4 +1,4 @@
-"""Rows one apart and classes numbered otherwise are warned of; what belongs together never is."""
+"""Rows one apart or in another order and classes numbered otherwise are warned of, others never."""
 
 import re
 import warnings
@@ -132,6 +132,50 @@ def test_real_logits_one_row_apart_are_told(name, by_class):
         look(sides["student_logits"][:-1], sides["teacher_logits"][1:])
 
 
+@pytest.mark.parametrize("name", ["cifar10", "kd", "dkd", "gdkd"])
+def test_real_logits_in_another_order_are_told_with_four_numbers(name):
+    sides = real(name, by_class=False)
+    student, teacher = (sides[f"{side}_logits"].float() for side in ("student", "teacher"))
+    order = torch.randperm(len(student), generator=torch.Generator().manual_seed(0))
+    with pytest.warns(RuntimeWarning, match="student and teacher seem to be in another order") as w:
+        look(student[order], teacher)
+    found = [float(number) / 100 for number in re.findall(r"([\d.]+) %", str(w[0].message))]
+    mine, theirs = student[order].topk(2).indices.tolist(), teacher.topk(2).indices.tolist()
+    firsts = [first for first, _ in theirs]
+    same = np.mean([one[0] == first for one, first in zip(mine, firsts, strict=True)])
+    unrelated = np.mean([one[0] == first for one in mine for first in firsts])
+    of = [(one, [b for a, b in theirs if a == one[0]]) for one in mine if one[0] in firsts]
+    alike = np.mean([others.count(one[1]) / len(others) for one, others in of])
+    seconds = [[two[1] for two in (o for o, _ in of) if two[1] != one[0]] for one, _ in of]
+    chance = [
+        np.mean([others.count(b) / len(others) for b in some])
+        for (_, others), some in zip(of, seconds, strict=True)
+    ]
+    assert found == pytest.approx([same, unrelated, alike, np.mean(chance)], rel=0.05, abs=6e-4)
+
+
+@pytest.mark.parametrize("name", ["kd", "dkd", "gdkd"])
+def test_a_student_that_takes_the_second_class_in_every_row_is_in_order(name):
+    """As of images that were changed until it names another class."""
+    tops = tops_of(real(name, by_class=False)["teacher_logits"])
+    look(tops.flip(1), tops)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_student_that_was_never_trained_is_not_taken_for_one_in_another_order(seed):
+    """Though it takes classes whose samples look alike for each other, or has the same priors."""
+    drawn = torch.Generator().manual_seed(seed)
+    sides = real("cifar10", by_class=False)
+    teacher = sides["teacher_logits"].float()
+    seen = torch.randn(10, 64, generator=drawn)[sides["target"].long()]
+    seen += 0.3 * torch.randn(len(seen), 64, generator=drawn)
+    first, last = (torch.randn(64, size, generator=drawn) / 8 for size in (64, 10))
+    untrained = (seen @ first).relu() @ last
+    for student in (untrained, untrained + teacher.mean(0), teacher.mean(0).expand_as(teacher)):
+        look(student, teacher)
+    look(torch.randn(teacher.shape, generator=drawn), teacher)
+
+
 @pytest.mark.parametrize(("shift", "where"), [(1, "after"), (-1, "before")])
 def test_rows_one_apart_are_told_with_three_numbers(shift, where):
     apart = TEACHER.roll(shift, 0)
@@ -220,7 +264,9 @@ def test_rows_that_say_nothing_do_not_count_as_equal():
 
 def test_one_class_and_no_rows_name_nothing():
     assert tops_of(torch.ones(3, 1)).tolist() == [[-1], [-1], [-1]]
-    look(torch.ones(0, 5), torch.ones(0, 5))
+    none = torch.ones(0, 5)
+    look(none, none)
+    seem_apart(first_of(none), first_of(none))
 
 
 def test_the_first_class_alone_is_that_of_both():

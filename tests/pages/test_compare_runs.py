@@ -73,7 +73,8 @@ def test_the_overview_holds_the_shares_of_the_last_epoch(sources, logits):
     agreed = (student.argmax(1) == teacher.argmax(1)).mean()
     assert frame.agreement.tolist() == pytest.approx([agreed] * 2)
     assert frame.n.tolist() == [30, 30]
-    assert frame.loss.tolist() == ["KD(temperature=2.0)", GDKD3]
+    gdkd = "gdkd:k=3,weights=1/1/8,temperature=8,strategy=best,divergence=forward"
+    assert frame.loss.tolist() == ["kd:temperature=2", gdkd]
     share = max((accuracy, agreed), key=lambda share: share * (1 - share))
     share = (30 * share + 1) / 32  # of steps of trainings: as of independent samples
     assert frame.chance.tolist() == pytest.approx([2 * np.sqrt(2 * share * (1 - share) / 32)] * 2)

@@ -4,13 +4,15 @@ import contextlib
 import errno
 import os
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from kdanalysis.pages.publish import output_file, output_folder
+from kdanalysis.cli.experiment import write_page
+from kdanalysis.pages.publish import LEFTOVERS, output_file, output_folder
 from kdanalysis.store.files import append_line, commit_file, whole_file
 from kdanalysis.store.sparse_writer import writing_sparse
 
@@ -89,6 +91,22 @@ def test_what_was_written_is_named(full, tmp_path, write):
     if write is not record:
         assert list(tmp_path.iterdir()) == []
     write(target)
+
+
+def test_of_a_training_the_page_is_named_and_what_is_left_of_it_known(full, tmp_path, monkeypatch):
+    folders = []
+
+    def write(folder, figures):
+        folders.append(folder.parent.name)
+        (folder / "report.html").write_text("x" * 10_000, encoding="utf-8")
+
+    study = SimpleNamespace(write=write)
+    monkeypatch.setattr("kdanalysis.pages.experiment.experiment_study", lambda *_: study)
+    outcome = SimpleNamespace(runs={}, students={}, logits={}, ladders={})
+    with full(), pytest.raises(OSError, match=re.escape(os.strerror(errno.EFBIG))) as error:
+        write_page(outcome, study, {}, tmp_path, "cpu", "")
+    assert error.value.filename == str(tmp_path / "report.html")
+    assert folders[0].startswith(LEFTOVERS)
 
 
 def test_other_errors_and_names_stay(tmp_path):

@@ -27,12 +27,29 @@ def write(path, content):
             {"logits": Z.tolist(), "y": [0] * 4},
             r"it has logits \(a list, no tensor\), y \(",
         ),
-        ("x.pt", [torch.from_numpy(Z)] * 2, "a list of 2 items, need .*: torch.cat joins"),
-        ("x.pt", (torch.from_numpy(Z), torch.zeros(4)), "a tuple of 2 items, need a tensor, or"),
         (
             "x.pt",
-            {"logits": [torch.from_numpy(Z)], "y": [torch.zeros(4)], "accuracy": [0.9]},
-            "holds lists of tensors as logits, y, need a tensor, or a dict .*: torch.cat joins",
+            [torch.from_numpy(Z)] * 2,
+            "a list of 2 items, need .*: torch.cat joins its items$",
+        ),
+        ("x.pt", [torch.from_numpy(Z), torch.zeros(1, 3)], ": torch.cat joins its items$"),
+        ("x.pt", [*torch.from_numpy(Z)], "a list of 4 items, .*: torch.stack joins its items$"),
+        ("x.pt", (torch.from_numpy(Z), torch.zeros(4)), r"a tuple of 2 items, .* labels\}$"),
+        ("x.pt", 7.5, r"holds a float, need a tensor, or a dict of tensors, as \{[^}]*\}$"),
+        (
+            "x.pt",
+            {"logits": [torch.from_numpy(Z)], "y": [torch.zeros(4).long()], "accuracy": [0.9]},
+            "holds lists of tensors as logits, y, need .*: torch.cat joins logits, y$",
+        ),
+        (
+            "x.pt",
+            {"logits": [*torch.from_numpy(Z)], "y": [*torch.zeros(4)], "z": [torch.zeros(4).int()]},
+            "of tensors as logits, y, z, need .*: torch.stack joins logits, y; torch.cat joins z$",
+        ),
+        (
+            "x.pt",
+            {"logits": [torch.from_numpy(Z)] * 2, "labels": torch.zeros(8).long()},
+            "holds lists of tensors as logits, need .*: torch.cat joins logits$",
         ),
         ("x.pt", {"best_acc": torch.tensor(0.9)}, "has no teacher logits: it has best_acc, need"),
         (

@@ -12,6 +12,7 @@ import safetensors.numpy
 import torch
 from sparse_files import IDS_PACKED, YAML, distillkit, iteration, megatron, sglang, vllm
 
+from kdanalysis.store.sources import load_logits
 from kdanalysis.store.sparse import holds_sparse, load_sparse
 
 IDS = [[3, 1], [0, 4], [2, 5]]
@@ -29,6 +30,11 @@ NAMES = [
     ("target_token_ids", "target_logprobs"),
     ("top_k_indices", "logprobs"),
     ("topk_token_ids", "topk_logprobs"),
+    ("topk_ids", "topk_logprobs"),
+    ("topk_indices", "topk_log_probs"),
+    ("teacher_topk_ids", "teacher_topk_log_probs"),
+    ("teacher_topk_indices", "teacher_topk_logprobs"),
+    ("teacher_ids", "teacher_logprobs"),
 ]
 
 
@@ -68,6 +74,24 @@ def test_unusual_names_are_given_and_what_goes_with_a_row_comes_along(tmp_path):
         np.testing.assert_array_equal(found[name], more[name])
     assert list(found["logsumexp"]) == [1.0, 2.5]
     np.testing.assert_array_equal(found["logsumexp"][2.5], [4, 5, 6])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_names_that_are_not_known_are_guessed_where_one_pair_of_columns_fits(tmp_path, nested):
+    path, values = tmp_path / "a.parquet", LOGPROBS.tolist()
+    columns = {"top": [IDS] if nested else IDS, "top_lp": [values] if nested else values}
+    columns |= {"input_ids": [[1, 2, 3]] * len(columns["top"]), "text": ["a"] * len(columns["top"])}
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(ValueError, match=r"which it is: ids=top,logprobs=top_lp$"):
+        load_sparse(path)
+    with pytest.raises(ValueError, match=r"teacher_logits=NAME, or ids=top,logprobs=top_lp$"):
+        load_logits(path)
+    assert_same(load_sparse(path, keys={"ids": "top", "logprobs": "top_lp"}))
+    pq.write_table(pa.table(columns | {"more_lp": columns["top_lp"]}), path)
+    with pytest.raises(ValueError, match=r"which it is: ids=NAME,logprobs=NAME$"):
+        load_sparse(path)
+    with pytest.raises(ValueError, match=r"which it is: teacher_logits=NAME$"):
+        load_logits(path)
 
 
 def test_sequences_of_positions_become_rows_in_order(tmp_path):
@@ -124,6 +148,19 @@ def test_what_vllm_says_is_of_temperature_1(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(WRAPPED["vllm bare"]))
     with pytest.raises(ValueError, match="made at T = 1, and temperature=2 is given"):
         load_sparse(tmp_path / "a.json", temperature=2)
+
+
+def test_tokens_that_sglang_generated_are_of_the_temperature_that_is_given(tmp_path):
+    prompt = {"input_top_logprobs": [None], "output_top_logprobs": sglang(*ROWS)[1:]}
+    (tmp_path / "a.json").write_text(json.dumps([{"meta_info": prompt}]))
+    with pytest.raises(ValueError, match=r"temperature that sampled .* that temperature=$"):
+        load_sparse(tmp_path / "a.json")
+    found = load_sparse(tmp_path / "a.json", temperature=0.6)
+    assert_same(found)
+    assert found["temperature"] == 0.6
+    prompt["input_top_logprobs"] = sglang(ROWS[2])
+    (tmp_path / "a.json").write_text(json.dumps(prompt))
+    assert_same(load_sparse(tmp_path / "a.json"), IDS[2:], LOGPROBS[2:])
 
 
 # Residuals of 3 bits are 0 to 7 less 4, times the scale; of 1 bit -1 or 1.
@@ -206,7 +243,7 @@ def test_iterations_of_megatron_follow_their_numbers(tmp_path):
     [
         ({"choices": [{"logprobs": {"content": [{"top_logprobs": []}]}}]}, "and ids are needed$"),
         ({"token_ids": [4, 1], "logprobs": [-0.5, -1.5]}, r"are read from Parquet, as pandas\."),
-        ({"text": "x"}, "need prompt_logprobs or input_top_logprobs$"),
+        ({"text": "x"}, "need prompt_logprobs, input_top_logprobs or output_top_logprobs$"),
     ],
 )
 def test_other_json_is_told_what_it_lacks(tmp_path, value, advice):

@@ -86,7 +86,7 @@ HOSTILE = {
     ),
     "neither": (
         lambda p: arrays(p, tokens=GOOD["ids"], values=GOOD["logprobs"]),
-        "which it is: ids=NAME,logprobs=NAME",
+        "which it is: ids=tokens,logprobs=values",
     ),
     "no values": (
         lambda p: arrays(p, ids=GOOD["ids"]),
@@ -151,7 +151,7 @@ HOSTILE = {
     ),
     "JSON of something else": (
         lambda p: answer(p, {"choices": [{"text": "x"}]}),
-        "its fields are choices, text, need prompt_logprobs or input_top_logprobs",
+        "its fields are choices, text, need prompt_logprobs, input_top_logprobs or",
     ),
     "nulls alone": (
         lambda p: answer(p, {"prompt_logprobs": [None, None]}),

@@ -16,6 +16,7 @@ from kdanalysis.analyzers.by_region import (
     region_gradients,
     scale_slices,
 )
+from kdanalysis.analyzers.ends import with_ends
 from kdanalysis.analyzers.evidence import SEEN, Interval, Z
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.regions.ambiguity import by_image, epochs_told
@@ -220,8 +221,9 @@ def cancellation_by_ambiguity(table: pd.DataFrame) -> Figure:
 
 
 def _ratios(ax: Axes, rows: pd.DataFrame, scale: int) -> None:
-    ends = (rows.ratio + side * Z * rows.ratio_se for side in (-1, 1))
-    banded_line(ax, rows.differing, rows.ratio, *ends, GREY, 0.35, linewidth=1, zorder=1)
+    rows = with_ends(rows, "ratio", rows.ratio_se)
+    band = (rows.ratio, rows.low, rows.high, GREY, 0.35)
+    banded_line(ax, rows.differing, *band, linewidth=1, zorder=1)
     for clear, colour, label in ((True, BLUE, "clear images"), (False, VERMILION, "ambiguous")):
         some = rows[rows.clear == clear]
         ax.plot(some.differing, some.ratio, "o" if clear else "s", color=colour, label=label)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from kdanalysis.analyzers.teacher.card import TeacherDistribution, counted, left_out
-from kdanalysis.core.wording import REST, percent
+from kdanalysis.core.wording import MINUS, REST, percent
 from kdanalysis.draw.text import format_number
 
 
@@ -28,7 +28,7 @@ ENTRIES = {
     "entropy_mean": Entry("Entropy", "mean over samples", "nats"),
     "p_other_mean": Entry("Outside the top 5", "mean mass of the non-top classes"),
     "ece_15": Entry("Calibration error", "expected, 15 equal-width bins"),
-    "nll": Entry("NLL", "mean of -log p of the label", "nats"),
+    "nll": Entry("NLL", f"mean of {MINUS}log p of the label", "nats"),
     "suppression": Entry("Suppression", f"mean of {REST} of the label: KD's factor on the rest"),
     "confident_wrong": Entry("Confidently wrong", "wrong with confidence above 0.9", "", True),
     "modes_mean": Entry("Effective classes", "mean of exp(entropy)"),

@@ -1,10 +1,11 @@
-"""Truncated teachers as servers answer: prompt_logprobs of vLLM, input_top_logprobs of SGLang.
+"""Truncated teachers as servers answer: prompt_logprobs of vLLM, *_top_logprobs of SGLang.
 
 vLLM: ``[null, {"42": {"logprob": -0.1, "rank": 1, ...}, ...}, ...]``, an object a position of the
 prompt; the first position has nothing before it and is null. The token of the prompt stands among
 the others although it may not be of the K most probable, so that rows hold K or K + 1 tokens.
-SGLang: ``[null, [[-0.1, 42, "text"], ...], ...]``. Both are at T = 1, whatever temperature was
-asked for sampling.
+SGLang: ``[null, [[-0.1, 42, "text"], ...], ...]``, input_top_logprobs of a prompt and, read where
+there are none of these, output_top_logprobs of what was generated. Of a prompt both are at T = 1,
+whatever temperature was asked for sampling; of what was generated they are at that temperature.
 """
 
 import json
@@ -17,35 +18,45 @@ import numpy as np
 from kdanalysis.store.reading import cause, listed
 from kdanalysis.store.sparse_rows import Rows, padded
 
-VLLM, SGLANG = "prompt_logprobs", "input_top_logprobs"
+VLLM, SGLANG, GENERATED = "prompt_logprobs", "input_top_logprobs", "output_top_logprobs"
 _DEEPEST = 8  # of an answer inside what is wrapped around it
 Row = list[tuple[int, float]]
 
 
-def read_served(path: Path) -> Rows:
+def read_served(path: Path, temperature: float | int | None = None) -> Rows:
     """Read every answer in a file: one JSON value, or one a line.
 
     Answers follow each other, without their null positions.
 
+    Args:
+        path: the file.
+        temperature: that sampled the tokens which the server generated; of prompts it is 1.
+
     Raises:
-        ValueError: it is no JSON, holds none of the two fields, or an entry is no log-probability
-            of a token.
+        ValueError: it is no JSON, holds none of the fields, or an entry is no log-probability of a
+            token; it holds generated tokens alone, and no temperature is given.
     """
-    rows: list[Row] = []
-    found: set[str] = set()
+    found: dict[str, list[Row]] = {}
     fields: set[str] = set()
     for value in _values(path):
         for name, positions in _answers(value, fields):
-            found.add(name)
-            rows += _positions(path, name, positions, len(rows))
+            known = found.setdefault(name, [])
+            known += _positions(path, name, positions, len(known))
     if not found:
         has = f"its fields are {listed(sorted(fields))}" if fields else "it has no fields"
-        need = f"need {VLLM} or {SGLANG}{_advice(fields)}"
+        need = f"need {VLLM}, {SGLANG} or {GENERATED}{_advice(fields)}"
         raise ValueError(f"{path} has no log-probabilities that are read: {has}, {need}")
-    if len(found) > 1:
-        raise ValueError(f"{path} has both {VLLM} and {SGLANG}: need the answers of one server")
-    if not rows:
-        raise ValueError(f"{path} has {found.pop()} without a position that holds tokens")
+    if VLLM in found and len(found) > 1:
+        raise ValueError(f"{path} has both {' and '.join(found)}: need the answers of one server")
+    name = next((name for name in (VLLM, SGLANG, GENERATED) if found.get(name)), None)
+    if name is None:
+        raise ValueError(f"{path} has {found.popitem()[0]} without a position that holds tokens")
+    if name == GENERATED and temperature is None:
+        raise ValueError(
+            f"{path} has {name}, which are at the temperature that sampled the tokens, unless the "
+            "server was told otherwise: read it by kd.read_sparse with that temperature="
+        )
+    rows = found[name]
     lengths = np.array([len(row) for row in rows])
     pairs = [pair for row in rows for pair in row]
     try:
@@ -53,7 +64,8 @@ def read_served(path: Path) -> Rows:
     except OverflowError as error:
         raise ValueError(f"{path} has a token id that no int64 holds") from error
     values = np.array([value for _, value in pairs], np.float64)
-    return Rows(*padded(ids, values, lengths, path), temperature=1.0)
+    of = temperature if name == GENERATED else 1.0
+    return Rows(*padded(ids, values, lengths, path), temperature=of)
 
 
 def _values(path: Path) -> Iterator[Any]:
@@ -88,7 +100,7 @@ def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _answers(value: Any, fields: set[str], depth: int = 0) -> Iterator[tuple[str, list]]:
-    """Yield the two fields' lists wherever they stand; other fields' names go to ``fields``."""
+    """Yield the fields' lists wherever they stand; other fields' names go to ``fields``."""
     if depth > _DEEPEST:
         return
     if isinstance(value, list):
@@ -100,7 +112,7 @@ def _answers(value: Any, fields: set[str], depth: int = 0) -> Iterator[tuple[str
     elif isinstance(value, dict):
         fields.update(value)
         for name, inner in value.items():
-            if name in (VLLM, SGLANG) and isinstance(inner, list):
+            if name in (VLLM, SGLANG, GENERATED) and isinstance(inner, list):
                 yield name, inner
             else:
                 yield from _answers(inner, fields, depth + 1)
@@ -125,10 +137,8 @@ def _positions(path: Path, name: str, positions: list, before: int) -> Iterator[
         try:
             yield read(position)
         except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-            need = {
-                VLLM: '{"ID": {"logprob": NUMBER}, ...}',
-                SGLANG: "[[LOGPROB, ID, TEXT], ...]",
-            }[name]
+            one = name == VLLM
+            need = '{"ID": {"logprob": NUMBER}, ...}' if one else "[[LOGPROB, ID, TEXT], ...]"
             raise ValueError(
                 f"{path} ({name}) cannot be read in row {place:,}: need {need} at every position"
             ) from error

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,14 @@ from kdanalysis.store.schema import decode
 from kdanalysis.store.sparse_rows import Rows, padded
 
 NAMES = {
-    "ids": ("token_ids", "ids", "target_token_ids", "top_k_indices", "topk_token_ids"),
-    "logprobs": ("logprobs", "target_logprobs", "top_values", "topk_logprobs"),
+    "ids": (
+        *("token_ids", "ids", "target_token_ids", "top_k_indices", "topk_token_ids", "topk_ids"),
+        *("topk_indices", "teacher_topk_ids", "teacher_topk_indices", "teacher_ids"),
+    ),
+    "logprobs": (
+        *("logprobs", "target_logprobs", "top_values", "topk_logprobs", "topk_log_probs"),
+        *("teacher_topk_logprobs", "teacher_topk_log_probs", "teacher_logprobs"),
+    ),
 }
 MORE = {"log_other": "float", "counts": "int", "target": "int"}
 SCHEMA_KEY = b"kdanalysis.sparse"  # of what ``sparsify`` writes
@@ -28,6 +35,23 @@ _GROUP = 4096  # rows of a Parquet file read at a time
 def holds_arrays(table: Table) -> bool:
     """Whether both arrays of a truncated teacher are there by a name that is known."""
     return all(any(name in table.keys for name in names) for names in NAMES.values())
+
+
+def likely(table: Table) -> str:
+    """Say what the keys of ids and logprobs seem to be: whole numbers beside floats of their shape.
+
+    Nothing where no such pair of arrays is there, or more than one.
+    """
+    wide: dict[str, list[tuple[str, object]]] = {"int": [], "float": []}
+    for name in table.keys:
+        with suppress(ValueError):  # texts
+            shape, dtype = table.info(name)
+            number = dtype.replace("double", "float")
+            kind = next((kind for kind in wide if kind in number), "")
+            if len(shape) > 1 and kind:
+                wide[kind].append((name, (shape, "<" in dtype)))
+    pairs = [(a, b) for a, one in wide["int"] for b, other in wide["float"] if one == other]
+    return "ids={},logprobs={}".format(*pairs[0]) if len(pairs) == 1 else ""
 
 
 def read_arrays(table: Table, keys: Mapping[str, str]) -> Rows:
@@ -76,7 +100,8 @@ def _name(table: Table, column: str, keys: Mapping[str, str]) -> str:
         raise ValueError(_no(table, keys[column]))
     what = {"ids": "tokens", "logprobs": "log-probabilities"}[column]
     lacking = [c for c in NAMES if c not in keys and not {*NAMES[c]} & {*table.keys}]
-    as_said = ",".join(f"{column}=NAME" for column in lacking)
+    as_said = likely(table) if lacking == [*NAMES] else ""
+    as_said = as_said or ",".join(f"{column}=NAME" for column in lacking)
     raise ValueError(
         f"{table.path} has no {what}: it has {listed(sorted(table.keys))}, need one of "
         f"{', '.join(names)}, or say with keys= which it is: {as_said}"

@@ -80,32 +80,36 @@ def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str], list[str] | No
     import torch
 
     content = load_content(path, path)
-    named = {UNNAMED: content} if isinstance(content, torch.Tensor) else content
-    if held := _batches(content):
+    alone = UNNAMED if isinstance(content, torch.Tensor) else "its items"
+    named = content if isinstance(content, dict) else {alone: content}
+    tensors = {str(key): v for key, v in named.items() if isinstance(v, torch.Tensor)}
+    others = {str(key): v for key, v in named.items() if str(key) not in tensors}
+    joins = {key: how for key, v in others.items() if (how := _joining(v))}
+    unnamed = named is not content and not tensors
+    if unnamed or (joins and all(one.dim() < 2 for one in tensors.values())):
+        held = f"a {type(content).__name__}" if unnamed else f"lists of tensors as {listed(joins)}"
+        if isinstance(content, list | tuple):
+            held += f" of {counted(len(content), 'item')}"
+        by = {how: [key for key in joins if joins[key] == how] for how in joins.values()}
+        advice = "; ".join(f"{how} joins {listed(keys)}" for how, keys in by.items())
         raise ValueError(
             f"{path} holds {held}, need a tensor, or a dict of tensors, as "
-            "{'teacher_logits': logits, 'target': labels}: torch.cat joins the batches of a list"
+            "{'teacher_logits': logits, 'target': labels}" + f": {advice}" * bool(advice)
         )
-    if not isinstance(named, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, need a tensor or a dict")
-    tensors = {str(key): v for key, v in named.items() if isinstance(v, torch.Tensor)}
-    others = {str(key): type(v).__name__ for key, v in named.items() if str(key) not in tensors}
-    unread = {key: f"a {kind}, no tensor" for key, kind in others.items()}
+    unread = {key: f"a {type(v).__name__}, no tensor" for key, v in others.items()}
     return tensors, unread, texts(named.get(CLASSES))
 
 
-def _batches(content: Any) -> str:
-    """Say where a list holds what was saved batch by batch, and no tensor stands beside it."""
+def _joining(value: Any) -> str:
+    """Return what makes one tensor of a list of batches, or of rows; "" where it is no such."""
     import torch
 
-    if isinstance(content, list | tuple):
-        return f"a {type(content).__name__} of {counted(len(content), 'item')}"
-    if not isinstance(content, dict):
+    if not (isinstance(value, list | tuple) and all(isinstance(v, torch.Tensor) for v in value)):
         return ""
-    lists = {str(key): v for key, v in content.items() if isinstance(v, list | tuple) and v}
-    names = [key for key, v in lists.items() if all(isinstance(one, torch.Tensor) for one in v)]
-    alone = not any(isinstance(one, torch.Tensor) for one in content.values())
-    return f"lists of tensors as {listed(names)}" if alone and names else ""
+    if len({(one.dim(), *one.shape[1:]) for one in value}) != 1:
+        return ""
+    rows = value[0].dim() == 0 or (value[0].dim() == 1 and value[0].is_floating_point())
+    return "torch.stack" if rows and len({one.shape for one in value}) == 1 else "torch.cat"
 
 
 def load_content(source: Path | BytesIO, path: Path | str) -> Any:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import sem
+from scipy.stats import sem, t
 
 from kdanalysis import KD, SDD
 from kdanalysis.analyzers.regions.cancellation import (
@@ -130,7 +130,7 @@ def test_points_bars_and_counts_are_the_tables():
     assert drawn["ambiguous"] == ([1, 2, 3, 4], frame.ratio[1:].tolist())
     (band,) = top.collections
     edges = [y for x, y in band.get_paths()[0].vertices if x == 1]
-    assert max(edges) - min(edges) == pytest.approx(2 * 1.96 * frame.ratio_se[1])
+    assert max(edges) - min(edges) == pytest.approx(2 * t.ppf(0.975, 29) * frame.ratio_se[1], 1e-3)
     assert [bar.get_height() for bar in bottom.patches] == pytest.approx([20] * 5)
     assert 0.5 in [line.get_ydata()[0] for line in top.lines]  # 1 / m
     assert "3 samples with NaN or inf left out" in figure.get_supxlabel()

@@ -1,11 +1,13 @@
 """The card's tiles and its wide table show the numbers of the table, none other."""
 
+import re
+
 import pandas as pd
 import pytest
 import torch
 
 from kdanalysis.analyzers.teacher.card import TeacherDistribution, card_reading
-from kdanalysis.analyzers.teacher.card_tiles import card_tiles, wide_card
+from kdanalysis.analyzers.teacher.card_tiles import ENTRIES, card_tiles, wide_card
 
 NAN = float("nan")
 CARD = pd.DataFrame(
@@ -30,6 +32,11 @@ def test_tiles_show_the_lowest_temperature_and_note_the_highest():
     ]
     assert tiles["Confidently wrong"][0] == "1.5 %"
     assert tiles["Confidently wrong"][1].endswith("; T\xa0=\xa01")
+
+
+def test_no_hyphen_stands_for_a_minus_sign():
+    assert "NLL" in {entry.label for entry in ENTRIES.values() if "\u2212log" in entry.note}
+    assert not [entry.note for entry in ENTRIES.values() if re.search(r"(?<!\w)-", entry.note)]
 
 
 def test_rows_left_out_are_stated_and_only_where_there_are_some():
