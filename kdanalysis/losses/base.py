@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from kdanalysis.core.arguments import fitted, typed
 from kdanalysis.core.sparse import SparseTeacher
+from kdanalysis.losses.by_rows import values_of
 from kdanalysis.losses.registry import register
 from kdanalysis.losses.sides import Labels, Side, checked, checked_sparse, is_soft
 
@@ -109,7 +110,7 @@ class Loss(nn.Module, ABC):
         """
         target = self._given(student, target)
         student, teacher = self._checked(student, teacher, target)
-        found = self.values(student, teacher, self.used_of(target), check_ramp(ramp))
+        found = values_of(self, student, teacher, self.used_of(target), check_ramp(ramp))
         return self._as_declared("values", found, student.shape[:1])
 
     if TYPE_CHECKING:  # torch says of a call that it takes and gives anything

@@ -5,6 +5,7 @@ Every claim is put to losses on whole images, on regions and on a student with i
 
 from collections.abc import Callable
 from inspect import signature
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from kdanalysis import Blockwise, Loss
-from kdanalysis.losses import restore_loss
+from kdanalysis.losses import by_rows, restore_loss
 
 Problem = tuple[Tensor, Tensor, Tensor]
 
@@ -46,6 +47,26 @@ def closed_forms_equal_autograd(loss: Loss) -> None:
         assert list(closed) == list(expected) == list(loss.terms)
         for name in closed:
             torch.testing.assert_close(closed[name], expected[name], rtol=1e-10, atol=1e-12)
+
+
+def many_logits_are_looked_at_by_rows(loss: Loss) -> None:
+    student, *given = problem(loss, 8, n=11)
+    found = []
+    for most in (student.numel(), 3 * student[0].numel()):  # all at once, and 3 rows at a time
+        leaf = student.clone().requires_grad_()
+        with patch.dict(by_rows.AT_A_TIME, cpu=most):
+            values = loss(leaf, *given, 0.7)
+            upstream = torch.cos(torch.arange(11, dtype=torch.float64))  # another one a sample
+            total = sum(((2 + i) * upstream * v).sum() for i, v in enumerate(values.values()))
+            slopes = [
+                torch.autograd.grad(total, leaf, retain_graph=True, create_graph=graph)[0]
+                for graph in (False, True)
+            ]
+            with torch.no_grad():
+                alone = loss(leaf, *given, 0.7)
+        found.append([*values.values(), *slopes, *alone.values()])
+    for whole, parts in zip(*found, strict=True):
+        torch.testing.assert_close(parts, whole, rtol=1e-10, atol=1e-12)
 
 
 def values_agree_with_finite_differences(loss: Loss) -> None:
@@ -163,6 +184,7 @@ def non_finite_logits_are_an_error_that_names_sample_and_side(loss: Loss) -> Non
 
 CLAIMS: list[Callable[[Loss], None]] = [
     closed_forms_equal_autograd,
+    many_logits_are_looked_at_by_rows,
     values_agree_with_finite_differences,
     shapes_are_a_value_a_sample_and_a_gradient_a_logit,
     no_gradient_reaches_the_teacher,

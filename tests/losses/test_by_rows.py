@@ -1,0 +1,119 @@
+"""Many logits: by rows, with closed forms; what needs autograd's own operations still has them."""
+
+from typing import ClassVar
+from unittest.mock import patch
+
+import pytest
+import torch
+from problems import batch
+from torch.autograd import forward_ad
+
+from kdanalysis import DKD, GDKD, JSD, KD, LogitStandardized, Loss, SparseTeacher, Sum, Truncated
+from kdanalysis.losses import by_rows
+from kdanalysis.losses.registry import KINDS
+
+
+@pytest.fixture(autouse=True)
+def three_rows_at_a_time():
+    with patch.dict(by_rows.AT_A_TIME, cpu=21):
+        yield
+
+
+def slope_of(loss, student, *given):
+    leaf = student.clone().requires_grad_()
+    sum(loss(leaf, *given).values()).sum().backward()
+    return leaf.grad
+
+
+def test_nothing_is_kept_but_the_logits_and_the_labels():
+    student, teacher, target = batch(1, n=50)
+    leaf, saved = student.requires_grad_(), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
+        JSD()(leaf, teacher, target)
+    assert {x.data_ptr() for x in saved} == {x.data_ptr() for x in (leaf, teacher, target)}
+
+
+def test_no_more_rows_are_looked_at_together():
+    student, teacher, target = batch(2, n=50)
+    seen = []
+    with patch.object(JSD, "values", lambda self, z, *_: seen.append(len(z)) or {"jsd": z[:, 0]}):
+        JSD()(student, teacher, target)
+    assert seen == [3] * 16 + [2]
+
+
+def test_a_sparse_teacher_is_cut_with_the_student():
+    student, teacher, target = batch(3, n=50)
+    sparse, loss = SparseTeacher.from_logits(teacher, 4), Truncated(k=3)
+    found = slope_of(loss, student, sparse, target)
+    torch.testing.assert_close(found, loss.gradients(student, sparse, target)["topk"])
+    logprobs = sparse.logprobs
+    value = loss(student.requires_grad_(), sparse, target)["topk"].sum()
+    logprobs.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
+
+
+@pytest.mark.parametrize("changed", ["student", "teacher", "target"])
+def test_what_a_backward_pass_needs_is_not_changed_in_between(changed):
+    student, teacher, target = batch(4, n=50)
+    seen = {"student": student.requires_grad_() * 1, "teacher": teacher, "target": target}
+    value = DKD()(*seen.values())["nckd"].sum()
+    seen[changed].add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
+
+
+def test_constants_made_in_inference_mode_are_taken():
+    student, teacher, target = batch(5, n=50)
+    expected = slope_of(DKD(), student, teacher, target)
+    with torch.inference_mode():
+        teacher, target = teacher.clone(), target.clone()
+    assert torch.equal(slope_of(DKD(), student, teacher, target), expected)
+
+
+def test_an_error_names_the_sample_by_its_own_number():
+    student, teacher, target = batch(6, n=50)
+    teacher[40] = 2.0
+    with pytest.raises(ValueError, match="teacher logits of sample 40 have no spread"):
+        LogitStandardized(KD())(student, teacher, target)
+
+
+@pytest.fixture
+def own():
+    class Wrong(Loss):  # whose slope is no gradient of its value
+        term_weights: ClassVar = {"wrong": 1.0}
+
+        def values(self, student, teacher, target, ramp):
+            return {"wrong": student.sum(-1)}
+
+        def slopes(self, student, teacher, target, ramp):
+            return {"wrong": 0 * student}
+
+    yield Wrong()
+    KINDS.pop("Wrong")
+
+
+def test_a_loss_of_ones_own_goes_through_autograd_wherever_it_stands(own):
+    given = batch(7, n=50)
+    assert by_rows.is_own(Sum(KD(), LogitStandardized(DKD())))
+    assert not by_rows.is_own(LogitStandardized(own))
+    for loss in (own, Sum(own)):
+        assert torch.equal(slope_of(loss, *given), torch.ones_like(given[0]))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # by torch itself
+@pytest.mark.parametrize("loss", [KD(), GDKD(k=3), JSD()], ids=repr)
+def test_transforms_and_forward_mode_see_through_it(loss):
+    student, teacher, target = batch(8, n=50)
+    along = torch.cos(student)
+
+    def total(student):
+        return sum(loss(student, teacher, target).values()).sum()
+
+    slope = torch.func.grad(total)(student)
+    torch.testing.assert_close(slope, slope_of(loss, student, teacher, target))
+    expected = (slope * along).sum()
+    torch.testing.assert_close(torch.func.jvp(total, (student,), (along,))[1], expected)
+    with forward_ad.dual_level():
+        found = forward_ad.unpack_dual(total(forward_ad.make_dual(student, along))).tangent
+        torch.testing.assert_close(found, expected)
