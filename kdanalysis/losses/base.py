@@ -14,7 +14,7 @@ from kdanalysis.core.arguments import fitted, typed
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses.by_rows import values_of
 from kdanalysis.losses.registry import register
-from kdanalysis.losses.sides import Labels, Side, checked, checked_sparse, is_soft
+from kdanalysis.losses.sides import Labels, Side, checked, checked_sparse, is_soft, promoted
 
 Real = int | float
 
@@ -133,7 +133,7 @@ class Loss(nn.Module, ABC):
         of its digits.
         """
         target = self._given(student, target)
-        seen, teacher = self._checked(student, teacher, target)
+        seen, teacher = promoted(*self._checked(student, teacher, target))
         slopes = self.slopes(seen, teacher, self.used_of(target), check_ramp(ramp))
         slopes = self._as_declared("slopes", slopes, seen.shape)
         left = student.shape[1] - seen.shape[1]

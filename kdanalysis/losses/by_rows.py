@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kdanalysis.core.compiled import is_seen_through
 from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.losses.sides import Side
+from kdanalysis.losses.sides import Side, promoted
 
 if TYPE_CHECKING:
     from kdanalysis.losses.base import Loss, Real
@@ -27,11 +27,11 @@ ELSEWHERE = 2**25
 PACKAGE = __name__.partition(".")[0]
 
 
-def values_of(loss: "Loss", student: Tensor, *given: Any) -> dict[str, Tensor]:
-    """Return ``loss.values`` of checked logits, of many by rows."""
+def values_of(loss: "Loss", student: Tensor, teacher: Side, *given: Any) -> dict[str, Tensor]:
+    """Return ``loss.values`` of checked logits, of many by rows; in float32 at least."""
     if student.numel() <= 2 * _most(student) or is_seen_through(student) or not is_own(loss):
-        return loss.values(student, *given)
-    return dict(zip(loss.terms, _ByRows.apply(student, loss, *given), strict=True))
+        return _whole(loss, student, teacher, *given)
+    return dict(zip(loss.terms, _ByRows.apply(student, loss, teacher, *given), strict=True))
 
 
 def is_own(loss: "Loss") -> bool:
@@ -50,7 +50,7 @@ class _ByRows(torch.autograd.Function):
         try:
             parts = [loss.values(*some) for _, *some in _split(student, *given)]
         except ValueError:
-            loss.values(student, *given)  # which numbers the rows as they are
+            _whole(loss, student, *given)  # which numbers the rows as they are
             raise
         return tuple(torch.cat([part[name] for part in parts]) for name in loss.terms)
 
@@ -58,18 +58,23 @@ class _ByRows(torch.autograd.Function):
     def backward(ctx: Any, *of_terms: Tensor) -> tuple[Tensor | None, ...]:
         student, loss, given = ctx.saved_tensors[0], ctx.loss, ctx.given
         if torch.is_grad_enabled():
-            values = loss.values(student, *given)
+            values = _whole(loss, student, *given)
             pairs = zip((values[name] for name in loss.terms), of_terms, strict=True)
             found, upstream = zip(*(pair for pair in pairs if pair[0].requires_grad), strict=True)
             (slope,) = torch.autograd.grad(found, student, upstream, create_graph=True)
             return slope, *[None] * (1 + len(given))
-        slope = torch.zeros_like(student)
+        slope = torch.empty_like(student)
         for rows, *some in _split(student, *given):
-            slopes = loss.slopes(*some)
+            slopes, found = loss.slopes(*some), torch.zeros_like(some[0])
             for name, of_term in zip(loss.terms, of_terms, strict=True):
                 factor = of_term[rows].view(-1, *[1] * (student.dim() - 1))
-                slope[rows].addcmul_(slopes.pop(name), factor)
+                found.addcmul_(slopes.pop(name), factor)
+            slope[rows] = found
         return slope, *[None] * (1 + len(given))
+
+
+def _whole(loss: "Loss", student: Tensor, teacher: Side, *given: Any) -> dict[str, Tensor]:
+    return loss.values(*promoted(student, teacher), *given)
 
 
 def _most(student: Tensor) -> int:
@@ -81,7 +86,7 @@ def _split(student: Tensor, teacher: Side, target: Tensor, ramp: "Real") -> Iter
     step = max(1, _most(student) * len(student) // student.numel())
     for start, end in pairwise([*range(0, len(student), step), len(student)]):
         rows = slice(start, end)
-        yield rows, student[rows], teacher[rows], target[rows], ramp
+        yield rows, *promoted(student[rows], teacher[rows]), target[rows], ramp
 
 
 def _constants(given: tuple[Any, ...]) -> Iterator[Tensor]:

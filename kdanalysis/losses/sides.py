@@ -28,19 +28,33 @@ def checked(
     scales: Sequence[int] | None = None,
     stacked: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return both logits in one dtype of at least float32, refusing what no loss can use.
+    """Return both logits, refusing what no loss can use.
 
     With ``scales`` they are region logits, with ``stacked`` the student's are so many a sample.
     """
     _check_kinds(target, student=student, teacher=teacher)
     _check_shapes(student, teacher, target, scales, stacked)
-    dtype = torch.promote_types(torch.promote_types(student.dtype, teacher.dtype), torch.float32)
-    student, teacher = (x if x.dtype == dtype else x.to(dtype) for x in (student, teacher))
     # One sum finds any NaN or inf at the cost of one pass and one wait for the device.
-    if not isfinite((student.detach().sum() + teacher.detach().sum()).item()):
+    if not isfinite((_sum(student) + _sum(teacher)).item()):
         part = "region" if stacked is None else "column"
         _refuse_non_finite(part, student=student, teacher=teacher)
     return student, teacher
+
+
+def promoted(student: Tensor, teacher: Side) -> tuple[Tensor, Side]:
+    """Return both logits in one dtype of at least float32; of a sparse teacher the student's."""
+    if isinstance(teacher, SparseTeacher):
+        return student.to(_wide(student)), teacher
+    dtype = torch.promote_types(_wide(student), teacher.dtype)
+    return student.to(dtype), teacher.to(dtype)
+
+
+def _wide(logits: Tensor) -> torch.dtype:
+    return torch.promote_types(logits.dtype, torch.float32)
+
+
+def _sum(logits: Tensor) -> Tensor:
+    return logits.detach().sum(dtype=_wide(logits))
 
 
 def _check_shapes(
@@ -170,8 +184,8 @@ def checked_sparse(
             f"need student logits (n, c), a SparseTeacher of n rows and targets (n,), got student "
             f"{tuple(student.shape)}, {teacher}, target {tuple(target.shape)}"
         )
-    student = within(student.to(torch.promote_types(student.dtype, torch.float32)), teacher)
-    if not isfinite(student.detach().sum().item()):
+    student = within(student, teacher)
+    if not isfinite(_sum(student).item()):
         _refuse_non_finite("token", student=student)
     return student, teacher.to(student.device)
 

@@ -1,6 +1,7 @@
 """Gradients of losses' terms in closed form against one ``backward()`` a term."""
 
 from collections.abc import Callable
+from math import log
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +39,14 @@ def plain_kd(student, teacher, temperature: float) -> list[torch.Tensor]:
     """The one term of plain distillation."""
     log_s, t = F.log_softmax(student / temperature, 1), F.softmax(teacher / temperature, 1)
     return [F.kl_div(log_s, t, reduction="batchmean") * temperature**2]
+
+
+def plain_jsd(student, teacher) -> list[torch.Tensor]:
+    """The mean of both sides' divergences from their mean."""
+    log_s, log_t = student.log_softmax(-1), teacher.log_softmax(-1)
+    log_m = torch.stack((log_s, log_t)).logsumexp(0) - log(2)
+    parts = (F.kl_div(log_m, x, reduction="batchmean", log_target=True) for x in (log_s, log_t))
+    return [sum(parts) / 2]
 
 
 def marked(like: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
@@ -99,9 +108,10 @@ def closed_form(device: torch.device, repetitions: int) -> dict[str, dict]:
                 torch.testing.assert_close(a, n * b, rtol=1e-3, atol=1e-4)
             figures = alternate(ours, plain, device, repetitions, inner)
             results[f"{loss_name} {n}x{c} against backward over {name}"] = figures
+    ways["jsd"] = kd.JSD(), lambda s, t, _: plain_jsd(s, t)
     for loss_name, (n, c), batches in (
         *((name, size, CYCLE) for name, size in cases),
-        *((name, WIDE, 2) for name in ("kd", "gdkd")),
+        *((name, WIDE, 2) for name in ("kd", "gdkd", "jsd")),
     ):
         problems = [problem(n, c, device) for _ in range(batches)]
         steps = training(*ways[loss_name], problems)

@@ -53,6 +53,21 @@ def test_a_sparse_teacher_is_cut_with_the_student():
         value.backward()
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_made_float32_by_rows(dtype, sparse):
+    student, teacher, target = batch(3, n=50)
+    student = student.to(dtype)
+    teacher = SparseTeacher.from_logits(teacher, 4) if sparse else teacher.to(dtype)
+    loss = Truncated(k=3)
+    expected = loss.gradients(student, teacher, target)["topk"]
+    with patch.object(Truncated, "slopes", wraps=loss.slopes) as slopes:
+        found = slope_of(loss, student, teacher, target)
+    assert {call.args[0].dtype for call in slopes.mock_calls} == {torch.float32}
+    assert [len(call.args[0]) for call in slopes.mock_calls] == [3] * 16 + [2]
+    assert torch.equal(found, expected.to(dtype))
+
+
 @pytest.mark.parametrize("changed", ["student", "teacher", "target"])
 def test_what_a_backward_pass_needs_is_not_changed_in_between(changed):
     student, teacher, target = batch(4, n=50)
