@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 WORTH = 2**20  # logits of a side, to be looked at a few dozen times
 
@@ -32,15 +33,19 @@ def loops_serve(logits: Tensor, looks: int = 1) -> bool:
         logits: some of them.
         looks: how many times as much work there is to do on each as to split it once.
     """
-    served = logits.device.type == "cpu" and looks * _expected.get() >= WORTH
-    return served and not is_seen_through(logits)
+    if is_seen_through(logits):
+        return False
+    return logits.device.type == "cpu" and looks * _expected.get() >= WORTH
 
 
 def is_seen_through(logits: Tensor) -> bool:
     """Whether operations on whole arrays are followed, which no loop of ours would show.
 
-    As by torch.compile, by the transforms of torch.func, and by derivatives in forward mode.
+    As by torch.compile, tracers and modes that take every operation, by the transforms of
+    torch.func, and by derivatives in forward mode.
     """
-    if torch.compiler.is_compiling() or is_functorch_wrapped_tensor(logits):
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    if _get_current_dispatch_mode() is not None or is_functorch_wrapped_tensor(logits):
         return True
     return forward_ad.unpack_dual(logits).tangent is not None

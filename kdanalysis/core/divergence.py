@@ -98,16 +98,17 @@ class _ClosedForm(torch.autograd.Function):
         (student, teacher, *members), how = ctx.saved_tensors, ctx.how
         temperature, divergence = how
         if torch.is_grad_enabled():
+            student = student.view_as(student)  # hooks on the logits are not to run here, too
             parts = _parts(_split(student, teacher, members, temperature), divergence)
             given = parts[:2], student, (of_high, of_low)
             return *torch.autograd.grad(*given, create_graph=True), *[None] * 4
         unit = temperature**-2
         if members == [None] and divergence == "forward":
-            return whole_slopes(student, teacher, unit, temperature).mul_(of_low), *[None] * 4
+            return whole_slopes(student, teacher, unit, temperature) * of_low, *[None] * 4
         high, low = slopes(student, teacher, members, [unit] * (1 + len(members)), *how)
         slope = high * of_high.unsqueeze(-1)
         for part, of_part in zip(low, of_low.unbind(-1), strict=True):
-            slope.addcmul_(part, of_part.unsqueeze(-1))
+            slope = slope.addcmul(part, of_part.unsqueeze(-1))
         return slope, *[None] * 4
 
 

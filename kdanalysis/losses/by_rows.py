@@ -7,15 +7,17 @@ looks through the operations: gradients of gradients, ``torch.compile``, ``torch
 derivatives in forward mode.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_legacy_batchedtensor
 
 from kdanalysis.core.compiled import is_seen_through
 from kdanalysis.core.garbage import keep_freed_memory
+from kdanalysis.core.partition import Partition
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses.sides import Side, promoted
 
@@ -27,54 +29,78 @@ ELSEWHERE = 2**25
 PACKAGE = __name__.partition(".")[0]
 
 
-def values_of(loss: "Loss", student: Tensor, teacher: Side, *given: Any) -> dict[str, Tensor]:
+def values_of(
+    loss: "Loss", student: Tensor, teacher: Side, target: Tensor, ramp: "Real"
+) -> dict[str, Tensor]:
     """Return ``loss.values`` of checked logits, of many by rows; in float32 at least."""
     if student.numel() <= 2 * _most(student) or is_seen_through(student) or not is_own(loss):
-        return _whole(loss, student, teacher, *given)
-    return dict(zip(loss.terms, _ByRows.apply(student, loss, teacher, *given), strict=True))
+        return _whole(loss, student, teacher, target, ramp)
+    found = _ByRows.apply(student, loss, teacher, target.detach(), ramp)
+    return dict(zip(loss.terms, found, strict=True))
 
 
 def is_own(loss: "Loss") -> bool:
-    """Whether a loss and all losses in it are the package's, whose slopes its tests hold."""
-    inside = [type(one) for one in loss.modules() if not isinstance(one, nn.ModuleList)]
-    return all(kind.__module__.partition(".")[0] == PACKAGE for kind in inside)
+    """Whether a loss and all that it is made of are the package's, whose slopes its tests hold."""
+    losses = [one for one in loss.modules() if not isinstance(one, nn.ModuleList)]
+    rules = [x for one in losses for x in vars(one).values() if isinstance(x, Partition)]
+    packages = {type(one).__module__.partition(".")[0] for one in (*losses, *rules)}
+    changed = any({"values", "slopes"} & vars(one).keys() for one in losses)
+    return packages == {PACKAGE} and not changed
 
 
 class _ByRows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, student: Tensor, loss: "Loss", *given: Any) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, student: Tensor, loss: "Loss", teacher: Side, target: Tensor, ramp: "Real"
+    ) -> tuple[Tensor, ...]:
         keep_freed_memory()
-        ctx.loss, ctx.given = loss, given
-        # kept beside the logits so that a change of theirs in between is an error
-        ctx.save_for_backward(student, *(x for x in _constants(given) if not x.is_inference()))
+        ctx.loss, ctx.ramp = loss, ramp
+        ctx.sparse = teacher if isinstance(teacher, SparseTeacher) else None
+        given = (target,) if ctx.sparse else (target, teacher)
+        # autograd keeps no tensor of inference mode; a sparse teacher's are kept to be watched
+        kept = [x.clone() if x.is_inference() else x for x in given]
+        watched = [x for x in _tensors(ctx.sparse) if not x.is_inference()]
+        ctx.save_for_backward(student, *kept, *watched)
         try:
-            parts = [loss.values(*some) for _, *some in _split(student, *given)]
+            parts = [loss.values(*some) for _, *some in _split(student, teacher, target, ramp)]
         except ValueError:
-            _whole(loss, student, *given)  # which numbers the rows as they are
+            _whole(loss, student, teacher, target, ramp)  # which numbers the rows as they are
             raise
         return tuple(torch.cat([part[name] for part in parts]) for name in loss.terms)
 
     @staticmethod
     def backward(ctx: Any, *of_terms: Tensor) -> tuple[Tensor | None, ...]:
-        student, loss, given = ctx.saved_tensors[0], ctx.loss, ctx.given
+        student, target, *more = ctx.saved_tensors
+        loss, given = ctx.loss, (ctx.sparse or more[0], target, ctx.ramp)
+        nothing = [None] * (1 + len(given))
         if torch.is_grad_enabled():
+            student = student.view_as(student)  # hooks on the logits are not to run here, too
             values = _whole(loss, student, *given)
             pairs = zip((values[name] for name in loss.terms), of_terms, strict=True)
             found, upstream = zip(*(pair for pair in pairs if pair[0].requires_grad), strict=True)
-            (slope,) = torch.autograd.grad(found, student, upstream, create_graph=True)
-            return slope, *[None] * (1 + len(given))
+            return *torch.autograd.grad(found, student, upstream, create_graph=True), *nothing
+        if any(map(is_legacy_batchedtensor, of_terms)):  # several gradients at once
+            seen = *promoted(student, given[0]), *given[1:]
+            return _together(loss.terms, loss.slopes(*seen), of_terms).to(student.dtype), *nothing
         slope = torch.empty_like(student)
         for rows, *some in _split(student, *given):
-            slopes, found = loss.slopes(*some), torch.zeros_like(some[0])
-            for name, of_term in zip(loss.terms, of_terms, strict=True):
-                factor = of_term[rows].view(-1, *[1] * (student.dim() - 1))
-                found.addcmul_(slopes.pop(name), factor)
-            slope[rows] = found
-        return slope, *[None] * (1 + len(given))
+            of_rows = [one[rows] for one in of_terms]
+            slope[rows] = _together(loss.terms, loss.slopes(*some), of_rows)
+        return slope, *nothing
 
 
-def _whole(loss: "Loss", student: Tensor, teacher: Side, *given: Any) -> dict[str, Tensor]:
-    return loss.values(*promoted(student, teacher), *given)
+def _together(
+    terms: Sequence[str], slopes: dict[str, Tensor], of_terms: Sequence[Tensor]
+) -> Tensor:
+    """Add up the terms' slopes, each row by its own factor."""
+    last = (1,) * (slopes[terms[0]].dim() - 1)
+    return sum(slopes.pop(k) * of.view(-1, *last) for k, of in zip(terms, of_terms, strict=True))
+
+
+def _whole(
+    loss: "Loss", student: Tensor, teacher: Side, target: Tensor, ramp: "Real"
+) -> dict[str, Tensor]:
+    return loss.values(*promoted(student, teacher), target, ramp)
 
 
 def _most(student: Tensor) -> int:
@@ -89,8 +115,11 @@ def _split(student: Tensor, teacher: Side, target: Tensor, ramp: "Real") -> Iter
         yield rows, *promoted(student[rows], teacher[rows]), target[rows], ramp
 
 
-def _constants(given: tuple[Any, ...]) -> Iterator[Tensor]:
-    """The tensors of a teacher, sparse or not, and of targets."""
-    for one in given:
-        held = vars(one).values() if isinstance(one, SparseTeacher) else [one]
-        yield from (x for x in held if isinstance(x, Tensor))
+def _tensors(one: Any) -> Iterator[Tensor]:
+    """The tensors of a sparse teacher."""
+    inside = vars(one) if isinstance(one, SparseTeacher) else one
+    if isinstance(inside, Tensor):
+        yield inside
+    elif isinstance(inside, dict | tuple):
+        for part in inside.values() if isinstance(inside, dict) else inside:
+            yield from _tensors(part)

@@ -7,6 +7,7 @@ from decimal import Decimal, localcontext
 import pytest
 import torch
 from problems import batch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from kdanalysis.core.compiled import expecting
 from kdanalysis.core.divergence import decompose, slopes, whole_slopes
@@ -173,6 +174,7 @@ def test_a_low_part_is_exactly_0_outside_its_group():
 WHOLE = """
 import torch
 from kdanalysis import DKD, GDKD, GDKD3
+from kdanalysis.core.divergence import decompose
 
 student, teacher = torch.randn(2, 40, 7, dtype=torch.float64)
 target, leaf = torch.arange(40) % 7, student.requires_grad_()
@@ -187,9 +189,30 @@ for loss in (DKD(), GDKD(k=3), GDKD3(k=4)):
         torch.testing.assert_close(found, expected)
         gradients = (torch.autograd.grad(value, leaf)[0] for value in (found, expected))
         torch.testing.assert_close(*gradients)
+
+def divergence(logits):
+    return decompose(logits, teacher, (None,), 2.0).low.sum()
+
+without_gradient = student.detach()
+whole = torch.compile(divergence, backend="eager", fullgraph=True)
+torch.testing.assert_close(whole(without_gradient), divergence(without_gradient))
 """
 
 
 def test_torch_compile_takes_a_whole_loss():
     done = subprocess.run([sys.executable, "-c", WHOLE], capture_output=True, text=True)  # no hook
     assert done.returncode == 0, done.stderr
+
+
+def test_tracers_and_modes_see_every_operation():
+    student, teacher, target = batch(10)
+    members = TopK(3).members(teacher, target)
+
+    def total(student):
+        high, low, _ = decompose(student, teacher, members, 2.0)
+        return high.sum() + low.sum()
+
+    other = student.flip(0)
+    for leaf in (student, student.clone().requires_grad_()):
+        traced = make_fx(total)(leaf)
+        torch.testing.assert_close(traced(other), total(other))

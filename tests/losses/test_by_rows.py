@@ -1,5 +1,7 @@
 """Many logits: by rows, with closed forms; what needs autograd's own operations still has them."""
 
+import gc
+import weakref
 from typing import ClassVar
 from unittest.mock import patch
 
@@ -8,7 +10,20 @@ import torch
 from problems import batch
 from torch.autograd import forward_ad
 
-from kdanalysis import DKD, GDKD, JSD, KD, LogitStandardized, Loss, SparseTeacher, Sum, Truncated
+from kdanalysis import (
+    DKD,
+    GDKD,
+    JSD,
+    KD,
+    CrossEntropy,
+    Decoupled,
+    LogitStandardized,
+    Loss,
+    SparseTeacher,
+    Sum,
+    Truncated,
+)
+from kdanalysis.core.partition import Partition
 from kdanalysis.losses import by_rows
 from kdanalysis.losses.registry import KINDS
 
@@ -43,14 +58,14 @@ def test_no_more_rows_are_looked_at_together():
 
 def test_a_sparse_teacher_is_cut_with_the_student():
     student, teacher, target = batch(3, n=50)
-    sparse, loss = SparseTeacher.from_logits(teacher, 4), Truncated(k=3)
+    sparse, loss = SparseTeacher.from_logits(teacher, 4, (1, 2)), Truncated(k=3)
     found = slope_of(loss, student, sparse, target)
     torch.testing.assert_close(found, loss.gradients(student, sparse, target)["topk"])
-    logprobs = sparse.logprobs
-    value = loss(student.requires_grad_(), sparse, target)["topk"].sum()
-    logprobs.add_(1)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        value.backward()
+    for held in (sparse.logprobs, sparse.logsumexp[2]):
+        value = loss(student.requires_grad_(), sparse, target)["topk"].sum()
+        held.add_(1e-3)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            value.backward()
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -91,6 +106,70 @@ def test_an_error_names_the_sample_by_its_own_number():
     teacher[40] = 2.0
     with pytest.raises(ValueError, match="teacher logits of sample 40 have no spread"):
         LogitStandardized(KD())(student, teacher, target)
+
+
+@pytest.mark.parametrize("most", [21, 2**19])  # by rows, and the split alone
+def test_hooks_on_the_logits_run_once_though_a_graph_is_asked_for(most):
+    student, *given = batch(10, n=50)
+    seen = []
+    for graph in (False, True):
+        with patch.dict(by_rows.AT_A_TIME, cpu=most):
+            leaf = student.clone().requires_grad_() * 1
+            leaf.register_hook(lambda slope: seen.append(slope.detach()))
+            torch.autograd.grad(sum(DKD()(leaf, *given).values()).sum(), leaf, create_graph=graph)
+    assert len(seen) == 2
+    torch.testing.assert_close(*seen)
+
+
+@pytest.mark.parametrize("most", [21, 2**19])
+def test_a_teacher_goes_when_the_backward_pass_is_done(most):
+    student, teacher, target = batch(11, n=50)
+    held = teacher.numpy().copy()
+    gone = weakref.ref(held)
+    with patch.dict(by_rows.AT_A_TIME, cpu=most):
+        found = DKD()(student.requires_grad_(), torch.from_numpy(held), target)
+        value = sum(found.values()).mean()
+    value.backward()
+    del held
+    gc.collect()
+    assert value.isfinite()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("most", [21, 2**19])
+@pytest.mark.parametrize("loss", [KD(), GDKD(k=3)], ids=repr)
+def test_several_gradients_are_taken_at_once(most, loss):
+    student, *given = batch(12, n=50)
+    leaf = student.requires_grad_()
+    with patch.dict(by_rows.AT_A_TIME, cpu=most):
+        value = sum(loss(leaf, *given).values())
+        of = torch.eye(50, dtype=torch.float64)[:4]
+        found = torch.autograd.grad(value, leaf, of, is_grads_batched=True, retain_graph=True)[0]
+        expected = [torch.autograd.grad(value, leaf, one, retain_graph=True)[0] for one in of]
+    torch.testing.assert_close(found, torch.stack(expected))
+
+
+def test_soft_targets_that_ask_for_a_gradient_get_none():
+    student, teacher, _ = batch(13, n=50)
+    soft = teacher.softmax(-1).requires_grad_()
+    assert not CrossEntropy()(student, teacher, soft)["ce"].requires_grad
+
+
+class OfTheBatch(Partition):
+    """A rule that looks at other rows."""
+
+    num_groups = 2
+
+    def __call__(self, teacher, target):
+        return (teacher > teacher.mean(0)).long()
+
+
+def test_a_partition_of_ones_own_sees_the_whole_batch():
+    given = batch(14, n=50)
+    loss = Decoupled(OfTheBatch(), (1, 1, 1))
+    assert not by_rows.is_own(loss)
+    found = slope_of(loss, *given)
+    torch.testing.assert_close(found, sum(loss.gradients(*given).values()))
 
 
 @pytest.fixture
