@@ -83,22 +83,26 @@ def test_half_precision_is_made_float32_by_rows(dtype, sparse):
     assert torch.equal(found, expected.to(dtype))
 
 
+@pytest.mark.parametrize("most", [21, 2**19])  # by rows, and the split alone
 @pytest.mark.parametrize("changed", ["student", "teacher", "target"])
-def test_what_a_backward_pass_needs_is_not_changed_in_between(changed):
+def test_what_a_backward_pass_needs_is_not_changed_in_between(changed, most):
     student, teacher, target = batch(4, n=50)
     seen = {"student": student.requires_grad_() * 1, "teacher": teacher, "target": target}
-    value = DKD()(*seen.values())["nckd"].sum()
+    with patch.dict(by_rows.AT_A_TIME, cpu=most):
+        value = DKD()(*seen.values())["nckd"].sum()
     seen[changed].add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         value.backward()
 
 
-def test_constants_made_in_inference_mode_are_taken():
+@pytest.mark.parametrize("most", [21, 2**19])
+def test_constants_made_in_inference_mode_are_taken(most):
     student, teacher, target = batch(5, n=50)
-    expected = slope_of(DKD(), student, teacher, target)
-    with torch.inference_mode():
-        teacher, target = teacher.clone(), target.clone()
-    assert torch.equal(slope_of(DKD(), student, teacher, target), expected)
+    with patch.dict(by_rows.AT_A_TIME, cpu=most):
+        expected = slope_of(DKD(), student, teacher, target)
+        with torch.inference_mode():
+            teacher, target = teacher.clone(), target.clone()
+        assert torch.equal(slope_of(DKD(), student, teacher, target), expected)
 
 
 def test_an_error_names_the_sample_by_its_own_number():
@@ -108,7 +112,7 @@ def test_an_error_names_the_sample_by_its_own_number():
         LogitStandardized(KD())(student, teacher, target)
 
 
-@pytest.mark.parametrize("most", [21, 2**19])  # by rows, and the split alone
+@pytest.mark.parametrize("most", [21, 2**19])
 def test_hooks_on_the_logits_run_once_though_a_graph_is_asked_for(most):
     student, *given = batch(10, n=50)
     seen = []
