@@ -2,9 +2,9 @@
 
 Of a vocabulary's logits a graph keeps up to a dozen arrays as large as they are. By rows a loss and
 its backward pass need no more than the logits and their gradient, and stay in the cache. A loss of
-one's own goes through autograd, so that a wrong slope of it shows in the residual. So does what
-looks through the operations: gradients of gradients, ``torch.compile``, ``torch.func`` and
-derivatives in forward mode.
+one's own goes through autograd, so that a wrong slope of it shows in the residual. So does one with
+a partition of one's own, which may look at all rows, and what looks through the operations:
+gradients of gradients, ``torch.compile``, ``torch.func`` and derivatives in forward mode.
 """
 
 from collections.abc import Iterator, Sequence

@@ -195,6 +195,9 @@ def test_a_loss_of_ones_own_goes_through_autograd_wherever_it_stands(own):
     given = batch(7, n=50)
     assert by_rows.is_own(Sum(KD(), LogitStandardized(DKD())))
     assert not by_rows.is_own(LogitStandardized(own))
+    changed = KD()
+    changed.values = own.values  # whose slopes are still KD's
+    assert not by_rows.is_own(Sum(changed))
     for loss in (own, Sum(own)):
         assert torch.equal(slope_of(loss, *given), torch.ones_like(given[0]))
 
