@@ -55,6 +55,28 @@ def test_loops_and_arrays_fill_the_same_counters():
     assert loops.equal(arrays)
 
 
+@pytest.mark.parametrize("many", [0, 1, 2])
+def test_loops_and_arrays_read_the_same_quantiles(many):
+    """Bit for bit; of nothing, of one value, of ties at an end, and of what lies outside, too."""
+    generator = torch.Generator().manual_seed(1)
+    values = torch.randn(4, 5, 60, dtype=torch.float64, generator=generator)
+    values[0] = values[0].round(decimals=1)
+    values[1, :, :40] = 2.0
+    values[2] *= 4
+    values[3, :4, 1:] = values[3, 0] = torch.nan
+    counts, *sums = torch.zeros(3, 4, 5, BINS.size, dtype=torch.float64)
+    BINS.add(counts, values, torch.arange(20).view(4, 5, 1), sums)
+    qs = {"first": 0.01, "q25": 0.25, "median": 0.5, "q90": 0.9, "last": 1.0}
+    loops = BINS.quantiles(counts, qs, sums[:many])
+    with expecting(1):
+        arrays = BINS.quantiles(counts, qs, sums[:many])
+    for name, expected in arrays.items():
+        np.testing.assert_array_equal(loops[name], expected)
+    assert arrays["median"].isnan().sum() == 1
+    assert arrays["first"].isinf().any()
+    assert arrays["q90"].isinf().any()
+
+
 @pytest.mark.parametrize("bins", [BINS, Bins(-1.0, 1.0, 1152), Bins(0.0, 0.7, 7)])
 def test_a_value_a_rounding_below_the_end_is_in_the_last_bin(bins):
     below = np.nextafter(bins.high, 0.0)

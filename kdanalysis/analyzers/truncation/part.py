@@ -91,7 +91,7 @@ class Truncation(Analyzer):
         laid = in_parallel(self._lay_out, parts, torch.device("cpu"))
         first: tuple[Rows, Statistics] | None = None
         for place, some in enumerate(zip(*laid, strict=True)):
-            rows = joined(some)
+            rows = joined([one._replace(p=None, q=None) for one in some])
             if kept and place == 0:
                 rows = rows._replace(p=kept[0], q=kept[1])
             found = of_rows(rows, self.ks, self.temperatures[place])

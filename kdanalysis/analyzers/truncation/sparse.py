@@ -8,19 +8,21 @@ unknown token is above the least likely stored one.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import product
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from kdanalysis.analyzers.chunks import chunks, in_parallel
 from kdanalysis.analyzers.truncation.part import ROWS, Looked, Truncation
 from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import finite_rows
-from kdanalysis.core.truncation.algebra import on_processor
-from kdanalysis.core.truncation.completed import rows_completed
-from kdanalysis.core.truncation.statistics import of_rows
+from kdanalysis.core.truncation.algebra import Rows, joined, on_processor
+from kdanalysis.core.truncation.completed import Unknown, rows_completed
+from kdanalysis.core.truncation.statistics import Statistics, of_rows
 
 MORE = 4 * ROWS  # where logits are looked at in place: what is known of a row is small beside them
 
@@ -93,8 +95,11 @@ def look(
     inside, tail = teacher.inside(), teacher.tail()
     ordered = inside.sort(dim=-1, descending=True, stable=True)
     ids = teacher.ids.long().gather(-1, ordered.indices)
-    rows, unknown = rows_completed(student, ids, ordered.values, tail, ks, temperature)
-    found = of_rows(rows, ks, temperature)
+    entries = -(-len(student) // torch.get_num_threads()) * student.shape[1]
+    parts = chunks(student, ids, ordered.values, tail, entries=entries)
+    work = partial(_completed, ks=ks, temperature=temperature)
+    laid, left, lost = zip(*in_parallel(work, parts, student.device), strict=True)
+    rows, unknown, found = joined(laid), joined(left), joined(lost)
     mass = tail.exp()
     last = teacher.present.sum(-1, keepdim=True) - 1
     least = ordered.values.gather(-1, last).squeeze(-1).exp()
@@ -102,3 +107,11 @@ def look(
     l2 = mass * shape + (mass * torch.minimum(least, mass)).sqrt()
     bounds = temperature * torch.stack((l2, 2 * mass, torch.full_like(mass, torch.nan)))
     return Looked(place, rows, found, {}, (rows, found), bounds)
+
+
+def _completed(
+    part: tuple[Tensor, ...], ks: Sequence[int], temperature: float | int
+) -> tuple[Rows, Unknown, Statistics]:
+    """What one thread finds of some rows."""
+    rows, unknown = rows_completed(*part, ks, temperature)
+    return rows, unknown, of_rows(rows, ks, temperature)

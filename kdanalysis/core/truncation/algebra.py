@@ -1,7 +1,7 @@
 """Rows as their truncation is looked at: the known classes, and sums over the others."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args, no_type_check
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, no_type_check
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from kdanalysis.core.largest import largest
 
 Convention = Literal["renormalise", "bucket", "none", "teacher"]
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
+Found = TypeVar("Found", bound=tuple)
 NEAR = 2.0  # masses of a group within this factor are close
 
 
@@ -111,11 +112,20 @@ def rows_of(
     return Rows(*(into or (None, None)), known, *found)
 
 
-def joined(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of all parts as one, without the distributions."""
-    known = Known(*map(torch.cat, zip(*(part.known for part in parts), strict=True)))
-    top, *more = zip(*(part[3:] for part in parts), strict=True)
-    return Rows(None, None, known, torch.cat(top, 1), *map(torch.cat, more))
+def joined(parts: Sequence[Found]) -> Found:
+    """Return what was found of some rows, then of others, as of all of them; None stays None.
+
+    Rows are the first dimension, of three the second.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    return type(parts[0])(*map(_joined, zip(*parts, strict=True)))
+
+
+def _joined(parts: tuple) -> Any:
+    if isinstance(parts[0], tuple):
+        return joined(parts)
+    return None if parts[0] is None else torch.cat(parts, 1 if parts[0].dim() == 3 else 0)
 
 
 def on_processor(*sides: Float[Tensor, "n c"]) -> list[Float[Tensor, "n c"]]:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+import kdanalysis as kd
 from kdanalysis.analyzers.truncation.lost import (
     LostGradient,
     least_k,
@@ -78,6 +79,18 @@ def test_chunks_and_threads_change_nothing(monkeypatch):
     parts = fed(LostGradient, STUDENT, TEACHER, KS).table()
     torch.set_num_threads(before)
     pd.testing.assert_frame_equal(parts, whole, rtol=1e-12)
+
+
+def test_the_rows_of_a_sparse_teacher_are_the_same_for_any_number_of_threads():
+    sparse, before = kd.SparseTeacher.from_logits(TEACHER, KS[-1]), torch.get_num_threads()
+    student, found = STUDENT.clone(), []
+    student[-1, 0] = torch.nan
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        found.append(kd.truncation(student, sparse, KS).tables)
+    torch.set_num_threads(before)
+    for noun, table in found[0].items():
+        pd.testing.assert_frame_equal(found[1][noun], table, check_exact=True)
 
 
 @pytest.mark.parametrize(
