@@ -187,10 +187,7 @@ def load_regions(path: str | Path) -> Regions:
 
 
 def open_table(path: Path, kind: str = "samples") -> Table:
-    """Open any accepted file, or one kind of rows in a run.
-
-    Nothing of the size of the arrays is allocated.
-    """
+    """Open any accepted file, or one kind of rows in a run; nothing of their size is allocated."""
     if path.is_dir():
         with reading(path):
             return RunFolder(path, kind)
@@ -212,7 +209,10 @@ def _find(table: Table, name: str, keys: Mapping[str, str]) -> str | None:
         if keys[name] not in table.keys:
             raise ValueError(f"{table.path} has no {listed([keys[name]])}: it has {_list(table)}")
         return keys[name]
-    return next((key for key in (name, *KEYS[name]) if key in table.keys), None)
+    found = next((key for key in (name, *KEYS[name]) if key in table.keys), None)
+    if found is None and KEYS[name]:
+        table.refuse_lists((name, *KEYS[name]))
+    return found
 
 
 def _only(table: Table, places: Mapping[str, object]) -> str:

@@ -24,8 +24,18 @@ def write(path, content):
         ),
         (
             "x.pt",
-            {"logits": Z.tolist(), "y": [0] * 4},
-            r"it has logits \(a list, no tensor\), y \(",
+            {"logits": [*Z.tolist(), [0]], "y": [0] * 4},
+            "holds logits as a list of 5, no tensor: need plain numbers, one a row of logits$",
+        ),
+        (
+            "x.pt",
+            {"logits": torch.from_numpy(Z), "labels": ["cat"] * 4},
+            "holds labels as a list of 4, no tensor: need plain numbers",
+        ),
+        (
+            "x.pt",
+            {"logits": torch.from_numpy(Z), "y": (0, 1, 2)},
+            "holds y as a tuple of 3, no tensor: need plain numbers",
         ),
         (
             "x.pt",

@@ -104,6 +104,23 @@ def test_other_names_are_given_by_hand_and_a_single_array_needs_none(tmp_path, a
     assert load_logits(tmp_path / "one.npz").num_rows == N
 
 
+def test_lists_of_numbers_beside_tensors_are_columns_where_they_have_a_number_a_row(
+    tmp_path, arrays
+):
+    """Not others, such as a curve of losses, which leave a single tensor the only one."""
+    logits = torch.from_numpy(arrays["teacher_logits"])
+    lists = {"student_logits": arrays["student_logits"].tolist()}
+    lists["labels"] = tuple(arrays["target"].tolist())
+    torch.save({"teacher_logits": logits, "epoch": [1, 2], **lists}, tmp_path / "x.pt")
+    found = load_logits(tmp_path / "x.pt")
+    assert found.columns == ("teacher_logits", "student_logits", "target")
+    parts = list(found.batches(N - 1))
+    for name, values in arrays.items():
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), values)
+    torch.save({"mine": logits, "curve": [0.5] * (N + 1)}, tmp_path / "one.pt")
+    assert load_logits(tmp_path / "one.pt").columns == ("teacher_logits",)
+
+
 @pytest.mark.parametrize("kind", ["pt", "safetensors", "run"])
 def test_all_bfloat16_patterns_come_back_as_their_float32_values(tmp_path, kind):
     patterns = (

@@ -1,7 +1,7 @@
 """What every file of arrays, and a run folder, offers: names, shapes, and batches of rows."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -53,6 +53,14 @@ class Table(ABC):
             ValueError: where the file cannot hold what it claims, or the array is no array of
                 numbers.
         """
+
+    def refuse_lists(self, names: Iterable[str]) -> None:
+        """Raise a ValueError where one of these is a list, or a tuple, that is no array."""
+        for name in names:
+            if (what := self.unread.get(name, "")).startswith(("a list", "a tuple")):
+                raise ValueError(
+                    f"{self.path} holds {name} as {what}: need plain numbers, one a row of logits"
+                )
 
     @abstractmethod
     def batches(

@@ -16,7 +16,9 @@ _LARGEST_PICKLE = 64 << 20
 
 
 class TorchFile(Sliced):
-    """A tensor, or a dictionary of which the tensors are read, and the names of the classes.
+    """A tensor, or a dictionary of which tensors and lists of numbers are read, a number a row.
+
+    ``classes`` are the names of the classes in it.
 
     Raises:
         ValueError: where the file would run code, is damaged, or is in the format from before
@@ -26,13 +28,15 @@ class TorchFile(Sliced):
     def __init__(self, path: Path) -> None:
         self.path = path
         check_archive(path, path)
-        self._tensors, self.unread, self.classes = _tensors(path)
-        self.keys = tuple(self._tensors)
+        self._tensors, self._lists, self.unread, self.classes = _tensors(path)
+        self.keys = *self._tensors, *self._lists
 
     def info(self, key: str) -> ArrayInfo:
         """Shape and dtype; a tensor that repeats one value beyond the file's size is refused."""
         import torch
 
+        if key in self._lists:
+            return ArrayInfo(self._lists[key].shape, str(self._lists[key].dtype))
         tensor, size = self._tensors[key], self.path.stat().st_size
         if tensor.layout != torch.strided or tensor.device.type != "cpu":
             raise ValueError(f"{self.path} ({key}) is not a dense tensor on the CPU")
@@ -51,6 +55,8 @@ class TorchFile(Sliced):
         """
         import torch
 
+        if key in self._lists:
+            return self._lists[key][start:stop].copy()
         rows = _tensors(self.path)[0][key].detach()[start:stop].resolve_conj().contiguous()
         return rows.float().numpy() if rows.dtype == torch.bfloat16 else rows.numpy().copy()
 
@@ -75,8 +81,10 @@ def check_archive(source: Path | BytesIO, path: Path | str) -> None:
         raise ValueError(f"{path} is packed or describes too much: torch.save does not write that")
 
 
-def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str], list[str] | None]:
-    """Return the tensors by name, the types of what is no tensor, and the names of the classes."""
+def _tensors(
+    path: Path,
+) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, str], list[str] | None]:
+    """Return tensors and lists of numbers by name, what else there is, and the classes' names."""
     import torch
 
     content = load_content(path, path)
@@ -96,8 +104,30 @@ def _tensors(path: Path) -> tuple[dict[str, Any], dict[str, str], list[str] | No
             f"{path} holds {held}, need a tensor, or a dict of tensors, as "
             "{'teacher_logits': logits, 'target': labels}" + f": {advice}" * bool(advice)
         )
-    unread = {key: f"a {type(v).__name__}, no tensor" for key, v in others.items()}
-    return tensors, unread, texts(named.get(CLASSES))
+    rows = {len(one) for one in tensors.values() if one.dim() > 1}
+    arrays = {key: _numbers(v) for key, v in others.items()}
+    lists = {k: v for k, v in arrays.items() if v is not None and (not rows or len(v) in rows)}
+    unread = {
+        key: f"a {type(v).__name__}{_length(v)}, no tensor"
+        for key, v in others.items()
+        if key not in lists
+    }
+    return tensors, lists, unread, texts(named.get(CLASSES))
+
+
+def _numbers(value: Any) -> np.ndarray | None:
+    """Return what a list of numbers, or of rows of them, holds; None of anything else."""
+    if not isinstance(value, list | tuple) or _joining(value):
+        return None
+    try:
+        found = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError):  # rows of different lengths, tensors
+        return None
+    return found if found.dtype.kind in "iuf" and found.size else None
+
+
+def _length(value: Any) -> str:
+    return f" of {len(value)}" if isinstance(value, list | tuple) else ""
 
 
 def _joining(value: Any) -> str:
