@@ -12,9 +12,9 @@ from torch.nn.functional import pad
 
 from kdanalysis.core.arguments import fitted, typed
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.losses.by_rows import values_of
+from kdanalysis.losses.by_rows import slopes_of, values_of
 from kdanalysis.losses.registry import register
-from kdanalysis.losses.sides import Labels, Side, checked, checked_sparse, is_soft, promoted
+from kdanalysis.losses.sides import Labels, Side, checked, checked_sparse, is_soft
 
 Real = int | float
 
@@ -133,8 +133,8 @@ class Loss(nn.Module, ABC):
         of its digits.
         """
         target = self._given(student, target)
-        seen, teacher = promoted(*self._checked(student, teacher, target))
-        slopes = self.slopes(seen, teacher, self.used_of(target), check_ramp(ramp))
+        seen, teacher = self._checked(student, teacher, target)
+        slopes = slopes_of(self, seen, teacher, self.used_of(target), check_ramp(ramp))
         slopes = self._as_declared("slopes", slopes, seen.shape)
         left = student.shape[1] - seen.shape[1]
         return {k: pad(slope, (0, left)) for k, slope in slopes.items()} if left else slopes

@@ -1,13 +1,15 @@
 """A loss over many logits: some rows at a time, and closed forms in place of autograd's graph.
 
 Of a vocabulary's logits a graph keeps up to a dozen arrays as large as they are. By rows a loss and
-its backward pass need no more than the logits and their gradient, and stay in the cache. A loss of
-one's own goes through autograd, so that a wrong slope of it shows in the residual. So does one with
-a partition of one's own, which may look at all rows, and what looks through the operations:
-gradients of gradients, ``torch.compile``, ``torch.func`` and derivatives in forward mode.
+its backward pass need no more than the logits and their gradient, and stay in the cache; so do the
+gradients of its terms. A loss of one's own goes through autograd, so that a wrong slope of it shows
+in the residual. So does one with a partition of one's own, which may look at all rows, and what
+looks through the operations: gradients of gradients, ``torch.compile``, ``torch.func`` and
+derivatives in forward mode.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +35,43 @@ def values_of(
     loss: "Loss", student: Tensor, teacher: Side, target: Tensor, ramp: "Real"
 ) -> dict[str, Tensor]:
     """Return ``loss.values`` of checked logits, of many by rows; in float32 at least."""
-    if student.numel() <= 2 * _most(student) or is_seen_through(student) or not is_own(loss):
+    if _is_few(loss, student):
         return _whole(loss, student, teacher, target, ramp)
     found = _ByRows.apply(student, loss, teacher, target.detach(), ramp)
     return dict(zip(loss.terms, found, strict=True))
+
+
+def slopes_of(
+    loss: "Loss", student: Tensor, teacher: Side, target: Tensor, ramp: "Real"
+) -> dict[str, Tensor]:
+    """Return ``loss.slopes`` of checked logits, of many by rows; in float32 at least."""
+    if _is_few(loss, student):
+        return loss.slopes(*promoted(student, teacher), target, ramp)
+    keep_freed_memory()
+    found: dict[str, Tensor] = {}
+    with _numbered(lambda: loss.slopes(*promoted(student, teacher), target, ramp)):
+        for rows, *some in _split(student, teacher, target, ramp):
+            for name, part in loss.slopes(*some).items():
+                if name not in found:
+                    found[name] = part.new_empty(len(student), *part.shape[1:])
+                found[name][rows] = part
+    return found
+
+
+def _is_few(loss: "Loss", student: Tensor) -> bool:
+    """Whether logits are looked at all together, as what looks through a loss needs it, too."""
+    few = student.numel() <= 2 * _most(student)
+    return few or is_seen_through(student) or not is_own(loss)
+
+
+@contextmanager
+def _numbered(whole: Callable[[], object]) -> Iterator[None]:
+    """Let an error be that of the whole, which numbers the rows as they are."""
+    try:
+        yield
+    except ValueError:
+        whole()
+        raise
 
 
 def is_own(loss: "Loss") -> bool:
@@ -61,11 +96,8 @@ class _ByRows(torch.autograd.Function):
         kept = [x.clone() if x.is_inference() else x for x in given]
         watched = [x for x in _tensors(ctx.sparse) if not x.is_inference()]
         ctx.save_for_backward(student, *kept, *watched)
-        try:
+        with _numbered(lambda: _whole(loss, student, teacher, target, ramp)):
             parts = [loss.values(*some) for _, *some in _split(student, teacher, target, ramp)]
-        except ValueError:
-            _whole(loss, student, teacher, target, ramp)  # which numbers the rows as they are
-            raise
         return tuple(torch.cat([part[name] for part in parts]) for name in loss.terms)
 
     @staticmethod

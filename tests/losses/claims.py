@@ -64,7 +64,8 @@ def many_logits_are_looked_at_by_rows(loss: Loss) -> None:
             ]
             with torch.no_grad():
                 alone = loss(leaf, *given, 0.7)
-        found.append([*values.values(), *slopes, *alone.values()])
+            terms = loss.gradients(leaf, *given, 0.7)
+        found.append([*values.values(), *slopes, *alone.values(), *terms.values()])
     for whole, parts in zip(*found, strict=True):
         torch.testing.assert_close(parts, whole, rtol=1e-10, atol=1e-12)
 

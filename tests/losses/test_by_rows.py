@@ -53,7 +53,9 @@ def test_no_more_rows_are_looked_at_together():
     seen = []
     with patch.object(JSD, "values", lambda self, z, *_: seen.append(len(z)) or {"jsd": z[:, 0]}):
         JSD()(student, teacher, target)
-    assert seen == [3] * 16 + [2]
+    with patch.object(JSD, "slopes", lambda self, z, *_: seen.append(len(z)) or {"jsd": z}):
+        JSD().gradients(student, teacher, target)
+    assert seen == 2 * ([3] * 16 + [2])
 
 
 def test_a_sparse_teacher_is_cut_with_the_student():
@@ -76,6 +78,8 @@ def test_half_precision_is_made_float32_by_rows(dtype, sparse):
     teacher = SparseTeacher.from_logits(teacher, 4) if sparse else teacher.to(dtype)
     loss = Truncated(k=3)
     expected = loss.gradients(student, teacher, target)["topk"]
+    with patch.dict(by_rows.AT_A_TIME, cpu=student.numel()):
+        torch.testing.assert_close(loss.gradients(student, teacher, target)["topk"], expected)
     with patch.object(Truncated, "slopes", wraps=loss.slopes) as slopes:
         found = slope_of(loss, student, teacher, target)
     assert {call.args[0].dtype for call in slopes.mock_calls} == {torch.float32}
@@ -108,8 +112,10 @@ def test_constants_made_in_inference_mode_are_taken(most):
 def test_an_error_names_the_sample_by_its_own_number():
     student, teacher, target = batch(6, n=50)
     teacher[40] = 2.0
-    with pytest.raises(ValueError, match="teacher logits of sample 40 have no spread"):
-        LogitStandardized(KD())(student, teacher, target)
+    loss = LogitStandardized(KD())
+    for asked in (loss, loss.gradients):
+        with pytest.raises(ValueError, match="teacher logits of sample 40 have no spread"):
+            asked(student, teacher, target)
 
 
 @pytest.mark.parametrize("most", [21, 2**19])
