@@ -1,4 +1,4 @@
-"""Work on two cores: a forked process does those tasks that this one has not begun."""
+"""Work on several cores: forked processes do those tasks that this one has not begun."""
 
 import logging
 import multiprocessing
@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,36 +19,37 @@ from typing import IO, Any
 import torch
 
 FEWEST = 4  # tasks that are worth a process
-PATIENCE = 20.0  # seconds for the last task of the other process
+MOST = 4  # processes, this one among them
+PATIENCE = 20.0  # seconds for the last tasks of the other processes
 NUMBER = 2  # bytes of a task's place in the pipe
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
 
-def on_two_cores(
+def on_cores(
     tasks: Sequence[Callable[[], Any]], meanwhile: Callable[[], object] = lambda: None
 ) -> list[Any]:
-    """Return what every task returns; a forked process does some of them, where that is safe.
+    """Return what every task returns; forked processes do some of them, where that is safe.
 
-    It is on Linux, with two cores, and without other threads of Python's, whose locks would stay
-    locked in the fork. What the fork does not do, because it was ended, or because a task raised,
+    It is on Linux, with two cores at least, and without other threads of Python's, whose locks
+    would stay locked in a fork. What no fork does, because it was ended, or because a task raised,
     warned or logged something, is done here in order: all that is said is what one process says.
 
     Args:
-        tasks: to be done in any order, in either process, with no threads of OpenMP; the fork
-            pickles what they return.
-        meanwhile: what this process does first where the other one has begun with the tasks, such
+        tasks: to be done in any order, in any process, with no threads of OpenMP; a fork pickles
+            what they return.
+        meanwhile: what this process does first where another one has begun with the tasks, such
             as to load what is needed next; it may be left undone, and its errors are raised.
     """
-    found = _shared(tasks, meanwhile, PATIENCE) if len(tasks) >= FEWEST and _can_fork() else {}
+    found = _shared(tasks, meanwhile, PATIENCE) if len(tasks) >= FEWEST else {}
     return [found[place] if place in found else task() for place, task in enumerate(tasks)]
 
 
 def beside(task: Callable[[], Any], meanwhile: Callable[[], object]) -> Any:
     """Return what a task returns, which a forked process does while this one does something else.
 
-    Where no process can be forked, as of :func:`on_two_cores`, ``meanwhile`` is left undone.
+    Where no process can be forked, as of :func:`on_cores`, ``meanwhile`` is left undone.
     """
-    found = _shared([task], meanwhile, None) if _can_fork() else {}
+    found = _shared([task], meanwhile, None)
     return found[0] if found else task()
 
 
@@ -62,13 +64,14 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _can_fork() -> bool:
-    return (
+def _forks() -> int:
+    """How many processes can be forked beside this one."""
+    safe = (
         sys.platform == "linux"
-        and len(os.sched_getaffinity(0)) > 1
         and threading.active_count() == 1
         and not multiprocessing.current_process().daemon  # such a one has no children
     )
+    return min(len(os.sched_getaffinity(0)), MOST) - 1 if safe else 0
 
 
 def _shared(
@@ -76,37 +79,42 @@ def _shared(
     meanwhile: Callable[[], object],
     patience: float | None,
 ) -> dict[int, Any]:
-    """Return what both processes did, by its place; after an error in this one, what came of it.
+    """Return what all processes did, by its place; after an error in this one, what came of it.
 
-    The other one's last task is waited for as long as ``patience`` says, None: until it is done.
+    The others' last tasks are waited for as long as ``patience`` says, None: until they are done.
     Errors of ``meanwhile`` are raised.
     """
     found: dict[int, Any] = {}
     with ExitStack() as stack:
-        try:
-            places = stack.enter_context(_places(len(tasks)))
-            file = stack.enter_context(tempfile.TemporaryFile())
+        others = []
+        with suppress(OSError):  # no process, or no file, is to be had, or no more of them
+            places, count = stack.enter_context(_places(len(tasks))), min(_forks(), len(tasks))
+            files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
             ending = stack.enter_context(ExitStack())
-            other = ending.enter_context(_forked(_help, tasks, places, file))
-        except OSError:  # no process, or no file, is to be had
+            for file in files:
+                others.append((ending.enter_context(_forked(_help, tasks, places, file)), file))
+        if not others:
             return found
         meanwhile()
         with suppress(Exception):
             for number in iter(partial(os.read, places, NUMBER), b""):
                 place = int.from_bytes(number)
                 found[place] = tasks[place]()
-            other.join(patience)
+            end = None if patience is None else time.monotonic() + patience
+            for other, _ in others:
+                other.join(None if end is None else max(0.0, end - time.monotonic()))
         ending.close()
-        file.seek(0)
-        with suppress(EOFError, OSError, pickle.UnpicklingError):  # its end, or of an ended fork
-            while True:
-                found.update([pickle.load(file)])
+        for _, file in others:
+            file.seek(0)
+            with suppress(EOFError, OSError, pickle.UnpicklingError):  # its end, or of an ended one
+                while True:
+                    found.update([pickle.load(file)])
     return found
 
 
 @contextmanager
 def _places(count: int) -> Iterator[int]:
-    """Give a pipe from which both processes read what is to be done next, each place once."""
+    """Give a pipe from which all processes read what is to be done next, each place once."""
     queue, end = os.pipe()
     try:
         most = min(count, select.PIPE_BUF // NUMBER)  # what a pipe holds for certain
@@ -137,7 +145,7 @@ def _forked(run: Callable[..., None], *given: Any) -> Iterator[Any]:
 
 def _help(tasks: Sequence[Callable[[], Any]], places: int, file: IO[bytes]) -> None:
     """Do tasks, and write what is to be said of none, until all are begun or nobody waits."""
-    for number in ENDING:  # Ctrl-C comes to both: the other one ends this one
+    for number in ENDING:  # Ctrl-C comes to all: the one that waits ends this one
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     handler = logging.Handler()

@@ -12,7 +12,7 @@ import pandas as pd
 
 from kdanalysis.analyzers import load_nouns
 from kdanalysis.analyzers.noun import Names, Noun, Picture, Reading
-from kdanalysis.core.cores import on_two_cores
+from kdanalysis.core.cores import on_cores
 from kdanalysis.core.wording import REST
 from kdanalysis.draw.drawn import load
 from kdanalysis.pages.html import Part, Section, Shown
@@ -112,9 +112,9 @@ def read_alone(
 def read_ahead(
     parts: Tables, classes: Names = None, others: Sequence[Callable[[], Any]] = ()
 ) -> Iterator[None]:
-    """Read tables for the sections made inside, and do other tasks, by two processes if it can be.
+    """Read tables for the sections made inside, and do other tasks, in several processes if it can.
 
-    Meanwhile one of them loads what draws.
+    Meanwhile this one loads what draws.
     """
     asked = {
         asked_for(read, table, classes): partial(tried, read, table, classes)
@@ -122,7 +122,7 @@ def read_ahead(
         if (known := find(noun)) is not None and known.reading is not None
         for _, table, read in read_alone(known, tables, None)
     }
-    done = on_two_cores([*others, *asked.values()], load)
+    done = on_cores([*others, *asked.values()], load)
     token = _said.set(dict(zip(asked, done[len(others) :], strict=True)))
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a page needs of several sources, read by two processes where that is soon done."""
+"""What a page needs of several sources, read by several processes where it is soon done."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from kdanalysis.core.cores import on_two_cores, one_thread
+from kdanalysis.core.cores import on_cores, one_thread
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.pages.explorer import Explorer, explored, explorer_from, gram_of
 from kdanalysis.studies.compute import Watch, unwatched
@@ -29,8 +29,9 @@ def read_all(
 ) -> tuple[dict[str, Tables], Explorer | None]:
     """Return the tables of every source, and the explorer of those that have both sides.
 
-    Of a few logits on a CPU two processes read some each, on a thread each and without a word of
-    progress. Every number is the one that a single thread computes, however many cores there are.
+    Of a few logits on a CPU several processes read some each, on a thread each and without a word
+    of progress. Every number is the one that a single thread computes, whatever the number of
+    cores.
 
     Args:
         sources: by run.
@@ -52,7 +53,7 @@ def read_all(
     ]
     if shared:
         with one_thread():
-            done = on_two_cores(tasks)
+            done = on_cores(tasks)
     else:
         done = [task() for task in tasks]
     for source, (_, seen) in zip((*sources.values(), *both.values()), done, strict=True):

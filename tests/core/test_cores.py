@@ -1,4 +1,4 @@
-"""Two processes share tasks: what comes of it, and what is said, is what one process does."""
+"""Processes share tasks: what comes of it, and what is said, is what one process does."""
 
 import logging
 import multiprocessing
@@ -16,7 +16,7 @@ import pytest
 from meeting import Meeting
 
 from kdanalysis.core import cores
-from kdanalysis.core.cores import beside, on_two_cores
+from kdanalysis.core.cores import beside, on_cores
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="one process elsewhere")
 HERE = os.getpid()
@@ -61,14 +61,40 @@ def fail(text: str) -> None:
 
 
 def test_two_processes_share_the_tasks_and_their_order_stays():
-    found = on_two_cores(meeting())
+    found = on_cores(meeting())
     assert [place for place, _ in found] == list(range(8))
     processes = {process for _, process in found}
     assert (len(processes), HERE in processes) == (2, True)
 
 
+def met(count: int) -> list:
+    """Tasks of which each process does as many, if there are so many processes."""
+    barrier = multiprocessing.get_context("fork").Barrier(count, timeout=60)
+    return tasks(2 * count, there=barrier.wait, here=barrier.wait)
+
+
+def test_more_cores_are_more_processes_up_to_a_few(two_cores):
+    two_cores.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    found = on_cores(met(cores.MOST))
+    assert [place for place, _ in found] == list(range(2 * cores.MOST))
+    assert len({process for _, process in found}) == cores.MOST
+
+
+def test_where_no_more_processes_are_to_be_had_those_there_are_share(two_cores):
+    fork, left = os.fork, [1]
+
+    def scarce():
+        if not left:
+            raise BlockingIOError
+        return left.pop() and fork()
+
+    two_cores.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    two_cores.setattr(os, "fork", scarce)
+    assert len({process for _, process in on_cores(met(2))}) == 2
+
+
 def test_the_last_task_of_the_other_process_is_waited_for():
-    found = on_two_cores(meeting(partial(time.sleep, 0.4)))
+    found = on_cores(meeting(partial(time.sleep, 0.4)))
     assert len({process for _, process in found}) == 2
 
 
@@ -79,7 +105,7 @@ def test_this_process_does_something_first_while_the_other_one_has_begun():
         begun()  # waits for the other process to take a task
         done.append(os.getpid())
 
-    assert [place for place, _ in on_two_cores(tasks(there=begun), meanwhile)] == list(range(8))
+    assert [place for place, _ in on_cores(tasks(there=begun), meanwhile)] == list(range(8))
     assert done == [HERE]
 
 
@@ -88,13 +114,13 @@ def test_an_error_of_what_is_done_meanwhile_is_raised_as_it_is(error):
     def meanwhile():
         raise error
 
-    for share in (partial(on_two_cores, tasks()), partial(beside, partial(placed, 3))):
+    for share in (partial(on_cores, tasks()), partial(beside, partial(placed, 3))):
         with pytest.raises(type(error), match=str(error)):
             share(meanwhile)
 
 
 def test_nothing_is_done_meanwhile_where_there_is_no_other_process():
-    assert [place for place, _ in on_two_cores(tasks(3), partial(fail, "loaded"))] == [0, 1, 2]
+    assert [place for place, _ in on_cores(tasks(3), partial(fail, "loaded"))] == [0, 1, 2]
 
 
 def test_one_task_is_done_by_the_other_process_while_this_one_does_something_else():
@@ -150,17 +176,17 @@ NO_FORK = [one_core, another_thread, elsewhere, a_child_of_a_pool, no_memory, no
 @pytest.mark.parametrize("lacking", NO_FORK)
 def test_where_a_fork_cannot_be_or_does_not_pay_one_process_does_all(two_cores, lacking):
     lacking(two_cores)
-    assert on_two_cores(tasks()) == [(place, HERE) for place in range(8)]
+    assert on_cores(tasks()) == [(place, HERE) for place in range(8)]
     assert beside(partial(placed, 3), partial(fail, "loaded")) == (3, HERE)
 
 
 def test_a_few_tasks_are_not_worth_a_process():
-    assert {process for _, process in on_two_cores(tasks(cores.FEWEST - 1))} == {HERE}
-    assert on_two_cores([]) == []
+    assert {process for _, process in on_cores(tasks(cores.FEWEST - 1))} == {HERE}
+    assert on_cores([]) == []
 
 
 def test_what_a_killed_process_had_begun_is_done_here():
-    found = on_two_cores(tasks(there=end_itself))
+    found = on_cores(tasks(there=end_itself))
     assert found == [(place, HERE) for place in range(8)]
 
 
@@ -170,19 +196,19 @@ def test_half_a_result_is_no_result(two_cores):
         file.flush()
 
     two_cores.setattr(cores, "_help", write_half)
-    assert on_two_cores(tasks()) == [(place, HERE) for place in range(8)]
+    assert on_cores(tasks()) == [(place, HERE) for place in range(8)]
 
 
 def test_nobody_waits_long_for_a_process_that_hangs(two_cores):
     two_cores.setattr(cores, "PATIENCE", 0.1)
     start = time.perf_counter()
-    found = on_two_cores(tasks(there=partial(time.sleep, 60)))
+    found = on_cores(tasks(there=partial(time.sleep, 60)))
     assert found == [(place, HERE) for place in range(8)]
     assert time.perf_counter() - start < 30
 
 
 def test_what_cannot_be_sent_is_done_here():
-    found = on_two_cores([lambda: time.sleep(0.02) or threading.Lock() for _ in range(8)])
+    found = on_cores([lambda: time.sleep(0.02) or threading.Lock() for _ in range(8)])
     assert len({*map(id, found)}) == 8
 
 
@@ -192,12 +218,12 @@ def test_of_several_errors_the_first_is_raised_once(seconds, capfd):
     for place in (7, 3, 12):
         given[place] = partial(fail, f"picture {place}")
     with pytest.raises(ValueError, match="picture 3"):
-        on_two_cores(given)
+        on_cores(given)
     assert capfd.readouterr() == ("", "")
 
 
 def test_an_error_of_the_other_process_alone_is_none():
-    found = on_two_cores(tasks(there=partial(fail, "there")))
+    found = on_cores(tasks(there=partial(fail, "there")))
     assert found == [(place, HERE) for place in range(8)]
 
 
@@ -205,13 +231,13 @@ def test_a_warning_is_given_as_often_as_by_one_process():
     warn = partial(warnings.warn, "look", RuntimeWarning)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        on_two_cores(tasks(there=warn, here=warn))
+        on_cores(tasks(there=warn, here=warn))
     assert [str(one.message) for one in said] == ["look"] * 8
 
 
 def test_a_line_of_a_log_is_written_as_often_as_by_one_process(caplog, capfd):
     log = partial(logging.getLogger("matplotlib.font_manager").warning, "no such font")
-    on_two_cores(tasks(there=log, here=log))
+    on_cores(tasks(there=log, here=log))
     assert caplog.messages == ["no such font"] * 8
     assert capfd.readouterr() == ("", "")
 
@@ -224,7 +250,7 @@ def test_python_does_not_speak_of_forks_and_threads(two_cores):
         return fork()
 
     two_cores.setattr(os, "fork", warning_fork)
-    assert len({process for _, process in on_two_cores(meeting())}) == 2
+    assert len({process for _, process in on_cores(meeting())}) == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -234,27 +260,27 @@ def test_a_signal_ends_both(number, capfd):
 
     before = signal.signal(signal.SIGTERM, leave)
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        on_two_cores(tasks(here=partial(end_itself, number), there=partial(time.sleep, 60)))
+        on_cores(tasks(here=partial(end_itself, number), there=partial(time.sleep, 60)))
     signal.signal(signal.SIGTERM, before)
     assert capfd.readouterr() == ("", "")
 
 
 def test_ctrl_c_that_comes_to_both_is_left_to_this_one(capfd):
-    found = on_two_cores(meeting(partial(end_itself, signal.SIGINT)))
+    found = on_cores(meeting(partial(end_itself, signal.SIGINT)))
     assert len({process for _, process in found}) == 2
     assert capfd.readouterr() == ("", "")
 
 
 def test_who_can_end_this_process_can_end_the_other():
     before = signal.signal(signal.SIGTERM, lambda *given: None)
-    found = on_two_cores(tasks(there=partial(end_itself, signal.SIGTERM)))
+    found = on_cores(tasks(there=partial(end_itself, signal.SIGTERM)))
     signal.signal(signal.SIGTERM, before)
     assert found == [(place, HERE) for place in range(8)]
 
 
 def test_signals_reach_this_process_as_before():
     before, masks = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP}), []
-    on_two_cores(tasks(here=lambda: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))))
+    on_cores(tasks(here=lambda: masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))))
     masks.append(signal.pthread_sigmask(signal.SIG_SETMASK, before))
     assert masks == [{*before, signal.SIGHUP}] * len(masks)
 
@@ -262,7 +288,7 @@ def test_signals_reach_this_process_as_before():
 ORPHAN = """
 import os, signal, sys, threading, time
 from functools import partial
-from kdanalysis.core.cores import beside, on_two_cores
+from kdanalysis.core.cores import beside, on_cores
 os.sched_getaffinity = lambda process: {0, 1}
 here = os.getpid()
 def work():
@@ -273,7 +299,7 @@ def work():
                 os.kill(here, signal.SIGKILL)
     open(sys.argv[1], "a").write("x")
     time.sleep(0.1)
-on_two_cores([work] * 50)"""
+on_cores([work] * 50)"""
 
 
 def test_nobody_works_on_for_a_process_that_was_killed(tmp_path):

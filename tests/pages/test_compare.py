@@ -137,7 +137,7 @@ def test_the_page_of_matched_norms_reads_every_table_once(write, monkeypatch):
         return read(table, names)
 
     monkeypatch.setattr(TermMagnitude, "reading", staticmethod(note))
-    monkeypatch.setattr(cores, "_can_fork", lambda: False)
+    monkeypatch.setattr(cores, "_forks", lambda: 0)
     assert "every loss brought to the mean norm of kd" in page([write()], match=True).html()
     assert len(asked) == 1
 

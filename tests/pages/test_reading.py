@@ -11,7 +11,7 @@ import pytest
 import torch
 from meeting import Meeting
 
-from kdanalysis.core.cores import on_two_cores, one_thread
+from kdanalysis.core.cores import on_cores, one_thread
 from kdanalysis.pages import reading
 from kdanalysis.pages.reading import read_all
 from kdanalysis.store.sources import load_logits
@@ -48,14 +48,14 @@ def processes(monkeypatch):
             threads.append(torch.get_num_threads())
             return meet(lambda: (task(), os.getpid()))
 
-        done = on_two_cores([partial(one, task) for task in tasks])
+        done = on_cores([partial(one, task) for task in tasks])
         together.found = {process for _, process in done}
         return [found for found, _ in done]
 
     together.threads = threads
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
     monkeypatch.setattr(threading, "active_count", lambda: 1)
-    monkeypatch.setattr(reading, "on_two_cores", together)
+    monkeypatch.setattr(reading, "on_cores", together)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield together
@@ -90,7 +90,7 @@ def test_rows_without_a_label_are_counted_whoever_reads_them(sources, monkeypatc
             source.unlabelled = 0
         return done
 
-    monkeypatch.setattr(reading, "on_two_cores", elsewhere)
+    monkeypatch.setattr(reading, "on_cores", elsewhere)
     read_all(given, tables)
     assert [source.unlabelled for source in given.values()] == [3, 0]
 
@@ -101,7 +101,7 @@ def test_many_logits_and_ranks_are_read_here_with_a_word_of_progress(sources, mo
         monkeypatch.setattr(reading, "FEW", 479)
     else:
         monkeypatch.setattr(reading, "RANKS", type("Two", (), {"world": 2}))
-    monkeypatch.setattr(reading, "on_two_cores", None)
+    monkeypatch.setattr(reading, "on_cores", None)
     seen = []
     read_all(sources(), tables, watch=lambda batches, one: seen.append(one.name) or batches)
     assert seen == ["a", "b", "a", "b"]

@@ -91,7 +91,7 @@ def test_what_was_read_ahead_is_not_read_again(monkeypatch):
         return read(table)
 
     monkeypatch.setattr(find("value"), "reading", staticmethod(note))
-    monkeypatch.setattr(cores, "_can_fork", lambda: False)
+    monkeypatch.setattr(cores, "_forks", lambda: 0)
     whole, others = noun_section("value", TABLES, pictures=()), []
     with read_ahead({"value": TABLES}, None, [partial(others.append, 1)]):
         assert (asked, others) == ([1, 2, 1, 2], [1])
@@ -109,6 +109,6 @@ def test_another_error_is_raised_where_tables_are_read_ahead(monkeypatch):
         return read(table) if table.x.iloc[0] == 1 else {}["x"]
 
     monkeypatch.setattr(find("value"), "reading", staticmethod(fail))
-    monkeypatch.setattr(cores, "_can_fork", lambda: False)
+    monkeypatch.setattr(cores, "_forks", lambda: 0)
     with pytest.raises(KeyError, match="x"), read_ahead({"value": TABLES}, None, [int] * 4):
         raise AssertionError("nothing is written of tables that failed")

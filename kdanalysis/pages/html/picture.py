@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from kdanalysis.core.cores import on_two_cores
+from kdanalysis.core.cores import on_cores
 from kdanalysis.draw.drawn import DOTS_PER_INCH
 from kdanalysis.pages.html.section import Shown
 from kdanalysis.pages.html.svg import clean_svg
@@ -35,10 +35,10 @@ def make_pictures(
     """Make and draw figures; None of one that is refused.
 
     Each comes with the prefix of its ids and the kinds of files to be had of it. Beside the
-    pictures it returns what other tasks do, which two processes share with these.
+    pictures it returns what other tasks do, which processes share with these.
     """
     tasks = [partial(_drawn_picture, *one) for one in asked]
-    made = on_two_cores([*tasks, *others])
+    made = on_cores([*tasks, *others])
     for (shown, *_), (_, *found) in zip(asked, made[: len(asked)], strict=True):
         shown.take(*found)
     return [picture for picture, *_ in made[: len(asked)]], made[len(asked) :]

@@ -13,7 +13,7 @@ import pytest
 from meeting import Meeting
 from page_reader import HOSTILE, Reader, draw
 
-from kdanalysis.core.cores import on_two_cores
+from kdanalysis.core.cores import on_cores
 from kdanalysis.pages.html import Section, Shown
 from kdanalysis.pages.html.page import build
 from kdanalysis.pages.lead import Lead
@@ -186,7 +186,7 @@ def drawn_here(counted, meet, tasks):
         counted.append(task)  # in a fork of this list where a fork does it
         return meet(task)
 
-    return on_two_cores([partial(one, task) for task in tasks])
+    return on_cores([partial(one, task) for task in tasks])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="one process elsewhere")
@@ -195,7 +195,7 @@ def test_two_cores_draw_the_same_page_and_tell_the_same_once(cores, tmp_path, re
     for known in ((0,), (0, 1)):
         cores(*known)
         if len(known) > 1:
-            place, both = "kdanalysis.pages.html.picture.on_two_cores", (here, Meeting())
+            place, both = "kdanalysis.pages.html.picture.on_cores", (here, Meeting())
             monkeypatch.setattr(place, partial(drawn_here, *both))
         figures = [Shown(f"{n}", partial(draw, n + 2, "猫" * (n % 2)), f"{n}") for n in range(8)]
         sections = [Section(f"s{n}", "S", figures=figures[n : n + 3]) for n in (0, 3)]
