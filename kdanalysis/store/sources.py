@@ -207,7 +207,7 @@ def _find(table: Table, name: str, keys: Mapping[str, str]) -> str | None:
         )
     if name in keys:
         if keys[name] not in table.keys:
-            raise ValueError(f"{table.path} has no {listed([keys[name]])}: it has {_list(table)}")
+            raise ValueError(f"{table.path} has no {listed([keys[name]])}: it has {table.held}")
         return keys[name]
     found = next((key for key in (name, *KEYS[name]) if key in table.keys), None)
     if found is None and KEYS[name]:
@@ -220,7 +220,7 @@ def _only(table: Table, places: Mapping[str, object]) -> str:
         return table.keys[0]
     names, sparse = ", ".join(("teacher_logits", *KEYS["teacher_logits"])), likely(table)
     raise ValueError(
-        f"{table.path} has no teacher logits: it has {_list(table)}, need one of {names}, or say "
+        f"{table.path} has no teacher logits: it has {table.held}, need one of {names}, or say "
         f"with keys= which it is: teacher_logits=NAME{f', or {sparse}' if sparse else ''}"
     )
 
@@ -238,11 +238,6 @@ def _second(path: Path, name: str, key: str | None = None) -> tuple[Table, str]:
         return table, table.keys[0]
     names = ", ".join((name, *KEYS[name], *filter(None, either)))
     raise ValueError(
-        f"{path} has no {name.replace('_', ' ')}: it has {_list(table)}, need one of {names}, or "
+        f"{path} has no {name.replace('_', ' ')}: it has {table.held}, need one of {names}, or "
         f"say by keys which it is, {name}=NAME"
     )
-
-
-def _list(table: Table) -> str:
-    arrays = sorted(key or "one array without a name" for key in table.keys)
-    return listed([*arrays, *(f"{name} ({what})" for name, what in table.unread.items())])

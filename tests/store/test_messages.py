@@ -25,7 +25,7 @@ def write(path, content):
         (
             "x.pt",
             {"logits": [*Z.tolist(), [0]], "y": [0] * 4},
-            "holds logits as a list of 5, no tensor: need plain numbers, one a row of logits$",
+            "holds logits as a ragged list, no tensor: need plain numbers, one a row of logits$",
         ),
         (
             "x.pt",

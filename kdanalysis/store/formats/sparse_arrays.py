@@ -103,13 +103,13 @@ def _name(table: Table, column: str, keys: Mapping[str, str]) -> str:
     as_said = likely(table) if lacking == [*NAMES] else ""
     as_said = as_said or ",".join(f"{column}=NAME" for column in lacking)
     raise ValueError(
-        f"{table.path} has no {what}: it has {listed(sorted(table.keys))}, need one of "
+        f"{table.path} has no {what}: it has {table.held}, need one of "
         f"{', '.join(names)}, or say with keys= which it is: {as_said}"
     )
 
 
 def _no(table: Table, key: str) -> str:
-    return f"{table.path} has no {listed([key])}: it has {listed(sorted(table.keys))}"
+    return f"{table.path} has no {listed([key])}: it has {table.held}"
 
 
 def _rows(table: Table, name: str, kind: str) -> np.ndarray:

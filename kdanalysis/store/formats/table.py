@@ -10,6 +10,7 @@ import numpy as np
 
 from kdanalysis.core.wording import printable
 from kdanalysis.store.kinds import KINDS
+from kdanalysis.store.reading import listed
 from kdanalysis.store.run import StoredRun
 
 UNNAMED = ""  # the key of a file that holds one array without a name
@@ -54,10 +55,16 @@ class Table(ABC):
                 numbers.
         """
 
+    @property
+    def held(self) -> str:
+        """What there is, for an error that misses something."""
+        arrays = sorted(key or "one array without a name" for key in self.keys)
+        return listed([*arrays, *(f"{name} ({what})" for name, what in self.unread.items())])
+
     def refuse_lists(self, names: Iterable[str]) -> None:
         """Raise a ValueError where one of these is a list, or a tuple, that is no array."""
         for name in names:
-            if (what := self.unread.get(name, "")).startswith(("a list", "a tuple")):
+            if (what := self.unread.get(name, "")).startswith(("a list", "a tuple", "a ragged")):
                 raise ValueError(
                     f"{self.path} holds {name} as {what}: need plain numbers, one a row of logits"
                 )

@@ -107,11 +107,7 @@ def _tensors(
     rows = {len(one) for one in tensors.values() if one.dim() > 1}
     arrays = {key: _numbers(v) for key, v in others.items()}
     lists = {k: v for k, v in arrays.items() if v is not None and (not rows or len(v) in rows)}
-    unread = {
-        key: f"a {type(v).__name__}{_length(v)}, no tensor"
-        for key, v in others.items()
-        if key not in lists
-    }
+    unread = {key: f"{_kind(v)}, no tensor" for key, v in others.items() if key not in lists}
     return tensors, lists, unread, texts(named.get(CLASSES))
 
 
@@ -126,8 +122,12 @@ def _numbers(value: Any) -> np.ndarray | None:
     return found if found.dtype.kind in "iuf" and found.size else None
 
 
-def _length(value: Any) -> str:
-    return f" of {len(value)}" if isinstance(value, list | tuple) else ""
+def _kind(value: Any) -> str:
+    name = type(value).__name__
+    if not isinstance(value, list | tuple):
+        return f"a {name}"
+    rows = {len(one) for one in value if isinstance(one, list | tuple)}
+    return f"a ragged {name}" if len(rows) > 1 else f"a {name} of {len(value)}"
 
 
 def _joining(value: Any) -> str:
