@@ -11,6 +11,7 @@ import numpy as np
 from kdanalysis.core.wording import numeral
 
 NEAR = 0.02  # what half precision and rounding may move
+NOUGHT = 1e-6  # what rounding leaves of float32
 ENDS = 5  # captured steps, and a tenth of them, at either end of a training
 
 
@@ -66,6 +67,7 @@ def _course(values: np.ndarray) -> tuple[float, ...]:
     Without a change that is so by chance in one of 126 trainings, of which few differ by ``NEAR``.
     """
     known = values[~np.isnan(values)]
+    known = np.where(abs(known) > NOUGHT, known, 0.0)
     if not len(known):
         return ()
     many = max(ENDS, len(known) // 10)

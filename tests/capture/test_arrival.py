@@ -65,6 +65,11 @@ def test_a_term_that_arrives_at_a_tenth_of_its_weight_is_found(tmp_path):
     assert said.endswith(OTHERS)
 
 
+def test_a_term_that_is_not_there_arrives_at_nought(tmp_path):
+    said = run_facts(record(tmp_path / "run", weighed(ce=1, kd=0)))["sent gradient"]
+    assert said == f"kd arrives at 0 of its weight; the others as declared; 0 of it is {OTHERS}"
+
+
 def test_torchs_mean_over_the_rows_with_a_label_is_explained(tmp_path):
     def torchs(student, teacher, y):
         return F.cross_entropy(student, y) + KD(2.0)(student, teacher, y)["kd"].mean()
@@ -121,8 +126,7 @@ def test_a_weight_that_falls_on_the_way_is_said_of_both_ends(tmp_path, fewer):
 
     run = record(tmp_path / "run", mine, steps=40)
     ends = "1 of its weight in the first captured steps and at 0.25 of its weight in the last"
-    said = run_facts(run)["sent gradient"]
-    assert said.startswith(f"kd arrives at {ends}; the others as declared; ")
+    assert run_facts(run)["sent gradient"].startswith(f"kd arrives at {ends}; the others as ")
 
 
 def test_a_temperature_that_falls_late_is_said_of_both_ends(tmp_path):
