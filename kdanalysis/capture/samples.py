@@ -11,6 +11,7 @@ from torch import Tensor
 from kdanalysis.core.arguments import fitted
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.logits import check_dense, check_logits
+from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.warn import warn
 from kdanalysis.losses import Loss
 from kdanalysis.losses.sides import Labels, is_soft, refuse_wide
@@ -93,6 +94,12 @@ def check_count(name: str, value: Any) -> None:
 
 def check_batch(student: Any, teacher: Any, target: Any, sample_id: Any) -> None:
     """Raise a ValueError where the sides, the targets or the sample ids do not fit together."""
+    if isinstance(teacher, SparseTeacher):
+        raise ValueError(
+            f"teacher is {teacher!r}, and a recorder needs the logits of all classes: train on it "
+            f"with loss(student, teacher, target) of kdanalysis alone, and look at it afterwards "
+            f"with kdanalysis truncation TOKENS --student LOGITS"
+        )
     given = {"student": student, "teacher": teacher, "target": target, "sample_id": sample_id}
     for name, values in given.items():
         if not isinstance(values, Tensor) and not (name == "sample_id" and values is None):

@@ -43,7 +43,8 @@ def truncation(
         typer.Option(
             "--losses",
             metavar="LOSS,LOSS,...",
-            help="Hold these beside full KD too: verl,distillkit,jsd:beta=.5.",
+            help="Hold these beside full KD too, with every K or the k they name: "
+            "verl,distillkit:k=20,jsd:beta=.5.",
         ),
     ] = None,
     keys: Keys = None,

@@ -13,6 +13,7 @@ from kdanalysis.core.partition import check_target
 from kdanalysis.core.vocabulary import what_cuts
 from kdanalysis.core.wording import PICKED
 
+NAMED = 5  # classes that a sentence names
 CACHED = 2**17  # numbers of 4 bytes that stay in a processor's cache
 
 
@@ -99,11 +100,38 @@ def finite_rows(*logits: Float[Tensor, "n c"] | None) -> Bool[Tensor, " n"]:
 
 
 def nothing_finite(what: object, *sides: Float[Tensor, "n c"]) -> str:
-    """Say that every row holds NaN or inf, and what cuts off padding where that is why."""
+    """Say that every row holds NaN or inf, and where -inf alone is why."""
     said = f"every row of {what} holds NaN or inf: there is nothing to look at"
+    return said + lost_to_masks(what, *sides)
+
+
+def lost_to_masks(what: object, *sides: Float[Tensor, "n c"]) -> str:
+    """Say what to do where -inf, and neither NaN nor +inf, is in every row; "" otherwise.
+
+    Args:
+        what: whose logits these are.
+        sides: of the same rows and classes.
+    """
     if size := before_padding(*sides):
-        said += f"; {what_cuts(what, size)}, which is -inf in all of them"
-    return said
+        return f"; {what_cuts(what, size)}, which is -inf in all of them"
+    if not sides or finite_rows(*sides).any() or not all((x < torch.inf).all() for x in sides):
+        return ""
+    always = torch.stack([side.isneginf().all(0) for side in sides]).any(0)
+    rest = [side[:, ~always] for side in sides]
+    if always.any() and rest[0].shape[1] > 1 and finite_rows(*rest).any():
+        places = always.nonzero().flatten().tolist()
+        which = "class {} is" if len(places) == 1 else "classes {} are"
+        shown = ", ".join(map(str, places[:NAMED])) + ", ..." * (len(places) > NAMED)
+        return (
+            f"; {which.format(shown)} -inf in the first {len(sides[0])} of them, as masked classes "
+            f"are: leave their columns out of both sides, and number labels without them"
+        )
+    counts = [side[0].isneginf().sum() for side in sides]
+    return (
+        f"; the first has -inf at {int(max(counts))} of {sides[0].shape[1]} classes, as a mask or "
+        f"a filter (top-k, top-p) leaves it: need the logits before it; a teacher's that remain "
+        f"may be given as ids and log-probabilities, as kd.read_sparse reads them"
+    )
 
 
 def before_padding(*sides: Float[Tensor, "n c"]) -> int:

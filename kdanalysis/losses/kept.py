@@ -159,7 +159,7 @@ def stand_in(
     top = log_p[:, :-1]
     ids = torch.arange(top.shape[1], dtype=torch.int32).expand(len(top), -1)
     rest = other.p.log().logaddexp(log_p[:, -1])
-    return student, SparseTeacher(ids, top, rest, temperature, student.shape[1])
+    return student, SparseTeacher(ids, top, rest, temperature)  # no vocabulary: the pair is many
 
 
 def _pair(kept: Kept, place: int) -> tuple[Group, Float[Tensor, "n 2"]]:

@@ -27,6 +27,7 @@ from kdanalysis.analyzers.terms.share import TermShare
 from kdanalysis.core.wording import counted
 from kdanalysis.draw.look import Axes, Figure
 from kdanalysis.losses import Loss, spelled
+from kdanalysis.pages.compare_checks import check_losses, naming
 from kdanalysis.pages.compare_runs import BY_RUN, EVERY
 from kdanalysis.pages.explorer import explorer_of
 from kdanalysis.pages.html import Section
@@ -38,7 +39,7 @@ from kdanalysis.studies.facts import class_fact, cut_fact, stated
 from kdanalysis.studies.kept import bind
 from kdanalysis.studies.opening import where
 from kdanalysis.studies.pairing import doubt
-from kdanalysis.studies.setting import DEFAULTS, refusals
+from kdanalysis.studies.setting import DEFAULTS
 from kdanalysis.studies.source import Source
 
 MOST_STEPS = 100  # beyond, steps are put together: the memory of a table grows with them
@@ -122,7 +123,8 @@ def loss_tables(
     }
     if source.kept:
         analyzers = {noun: bind(one, source.info) for noun, one in analyzers.items()}
-    tables = compute(source, analyzers, device, watch)
+    with naming(losses, source):
+        tables = compute(source, analyzers, device, watch)
     if is_silent(tables["direction"]):
         raise ValueError(
             f"no sample of {where(source)} has a gradient of {next(iter(losses))!r} and of another "
@@ -137,28 +139,6 @@ def loss_tables(
                 f"{where(source)} is one class: compare losses without labels, such as kd or gdkd"
             )
     return tables
-
-
-def check_losses(source: Source, losses: Mapping[str, Loss]) -> None:
-    """Refuse a loss that these logits cannot serve.
-
-    Raises:
-        ValueError: the loss works on regions, or needs labels or classes that are not there.
-    """
-    lost = refusals(losses, source.info) if source.kept else {}
-    for name, loss in losses.items():
-        if name in lost:
-            raise ValueError(f"the loss {name!r} on {where(source)}: {lost[name]}")
-        if loss.scales is not None:
-            raise ValueError(
-                f"the loss {name!r} works on the logits of regions, and {where(source)} holds "
-                f"those of whole images: compare its base loss instead"
-            )
-        if loss.needs_target and not source.has_target:
-            raise ValueError(
-                f"the loss {name!r} needs labels, and {where(source)} holds none: add target (or "
-                f"labels) to it, or compare losses without labels, such as kd, gdkd and gdkd3"
-            )
 
 
 def loss_section(noun: str, tables: Mapping[Source, pd.DataFrame], matched: str = "") -> Section:

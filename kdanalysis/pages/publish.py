@@ -57,7 +57,8 @@ def card_folder(
 def output_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """Give an empty folder to fill; it takes the name ``path`` when the block succeeds.
 
-    After an error or Ctrl-C nothing is left of it. An empty folder may exist at ``path``.
+    After an error or Ctrl-C nothing is left of it. An empty folder may exist at ``path``. What came
+    there meanwhile, as from the same command that runs twice, is refused as what was there before.
 
     Raises:
         FileExistsError: ``path`` is in use, and is not to be or must not be replaced.
@@ -68,6 +69,7 @@ def output_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
         building = place / _NEW
         building.mkdir()
         yield building
+        check_folder(path, overwrite, CARD, "report.html")
         replace_folder(building, path)
 
 
@@ -121,17 +123,22 @@ def output_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
         FileExistsError: ``path`` exists and is not to be replaced, or is a folder.
     """
     path = path.expanduser().resolve()
+    _check_file(path, overwrite)
+    with place_beside(path) as place:
+        (place / _NEW).mkdir()
+        file = place / _NEW / path.name
+        yield file
+        _check_file(path, overwrite)
+        file.replace(path)
+
+
+def _check_file(path: Path, overwrite: bool) -> None:
     if path.is_dir():
         raise FileExistsError(f"{path} is a folder: give the name of a file")
     if path.exists() and not overwrite:
         raise FileExistsError(
             f"{path} exists already: give another name, or overwrite=True to replace it"
         )
-    with place_beside(path) as place:
-        (place / _NEW).mkdir()
-        file = place / _NEW / path.name
-        yield file
-        file.replace(path)
 
 
 @contextmanager
@@ -148,6 +155,7 @@ def figures_beside(page: Path, overwrite: bool = False) -> Iterator[Path]:
     with place_beside(path) as place:
         (place / _NEW).mkdir()
         yield place / _NEW
+        check_folder(path, overwrite, pictures, next(iter(pictures), "figure"))
         replace_folder(place / _NEW, path)
 
 

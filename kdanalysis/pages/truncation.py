@@ -1,6 +1,6 @@
 """The study of truncation: what a teacher of K known classes loses, and which K to take."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
-from kdanalysis.analyzers.targets import check_labelled
-from kdanalysis.analyzers.truncation.losses import TruncatedLosses, with_each_k
+from kdanalysis.analyzers.truncation.losses import TruncatedLosses, with_its_ks
 from kdanalysis.analyzers.truncation.lost import NOTHING, lost_by_k
 from kdanalysis.analyzers.truncation.part import KS
 from kdanalysis.analyzers.truncation.together import KEPT, EveryTruncation
@@ -18,8 +17,8 @@ from kdanalysis.core.arguments import typed
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import nothing_finite
 from kdanalysis.core.wording import percent
-from kdanalysis.losses import Loss, parse_losses
 from kdanalysis.pages.study import Study
+from kdanalysis.pages.truncation_losses import Losses, check_labels, read_losses
 from kdanalysis.pages.truncation_sparse import sparse_study, study_of
 from kdanalysis.studies.compute import Watch, compute, unwatched
 from kdanalysis.studies.facts import class_fact, label_fact
@@ -32,7 +31,6 @@ from kdanalysis.studies.source import Source
 BATCH = 2**23  # rows x classes read together
 SHOWN = 10  # columns of K that a terminal is given
 POSITION = "of the sample ids, taken for those of kd.tokens: text times 2^20, plus position"
-Losses = str | Iterable[str | Loss] | Mapping[str, Loss] | None
 
 
 @typed
@@ -118,7 +116,7 @@ def truncation_study(
             if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
         losses: to hold beside full KD, such as "verl,trl-server,kd"; or by names of your own. Those
-            that name no temperature get the first.
+            that name no temperature get the first, those that name no k every K.
         device: where the sums are; rows are looked at on the processor.
         watch: wraps the batches, for a progress bar.
         token_classes: names of the numbers in token_class, from 0 on; the numbers if none.
@@ -141,8 +139,9 @@ def truncation_study(
     analyzer = EveryTruncation(classes, ks, temperatures)
     size = int(np.clip(BATCH // classes, 1, 16_384))
     analyzers: dict[str, Analyzer] = {"truncation": analyzer}
-    if found := read_losses(losses, analyzer.temperatures[0]):
-        analyzers["truncation_losses"] = TruncatedLosses(classes, found, ks)
+    found, own_k = read_losses(losses, analyzer.temperatures[0])
+    if found:
+        analyzers["truncation_losses"] = TruncatedLosses(classes, found, ks, own_k)
     found_tables = compute(source, analyzers, device, watch, size)
     check_labels(found, source)
     own = with_names(analyzer.tables(), token_classes)
@@ -196,25 +195,19 @@ def kept_study(
     analyzer = bind(EveryTruncation(info.num_classes, ks, temperatures, KEPT), info)
     lacking = ["the bias of the mean gradient, which needs all logits"]
     analyzers: dict[str, Analyzer] = {"truncation": analyzer}
-    found = read_losses(losses, analyzer.temperatures[0])
-    each = {name: (with_each_k(one, ks[:1]) or [(0, one)])[0][1] for name, one in found.items()}
+    found, own_k = read_losses(losses, analyzer.temperatures[0])
+    each = {name: with_its_ks(one, ks[:1], name in own_k)[0][1] for name, one in found.items()}
     lost = refusals(each, info)
     if found and len(lost) == len(found):
         raise ValueError(next(iter(lost.values())))
     if left := {name: one for name, one in found.items() if name not in lost}:
-        beside = TruncatedLosses(info.num_classes, left, ks)
+        beside = TruncatedLosses(info.num_classes, left, ks, own_k & left.keys())
         analyzers["truncation_losses"] = bind(beside, info)
     tables = compute(source, analyzers, watch=watch)
     check_labels(left, source)
     lacking += [f"{name}: {why}" for name, why in lost.items()]
-    own = analyzer.tables() | {n: t for n, t in tables.items() if n != "truncation"}
-    return _finished(source, analyzer, own, "; ".join(lacking))
-
-
-def check_labels(losses: dict[str, Loss], source: Source) -> None:
-    """Refuse losses that need labels where a source, which has been read, holds none."""
-    labelled = source.has_target and source.unlabelled < source.num_rows
-    check_labelled(losses, labelled, source.soft > 0, f"in {source.path}")
+    tables = analyzer.tables() | {n: t for n, t in tables.items() if n != "truncation"}
+    return _finished(source, analyzer, tables, "; ".join(lacking))
 
 
 def with_names(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> dict[str, pd.DataFrame]:
@@ -223,13 +216,6 @@ def with_names(tables: dict[str, pd.DataFrame], names: Sequence[str]) -> dict[st
     known = {str(number): name for number, name in enumerate(names)}
     named = payers.group.where(payers.kind != "token class", payers.group.replace(known))
     return tables | {"truncation_payers": payers.assign(group=named)}
-
-
-def read_losses(losses: Losses, temperature: float) -> dict[str, Loss]:
-    """Return losses by name from their text, or as they are given; none for None."""
-    if losses is None:
-        return {}
-    return dict(losses) if isinstance(losses, Mapping) else parse_losses(losses, temperature)
 
 
 def excerpt(table: pd.DataFrame) -> pd.DataFrame:

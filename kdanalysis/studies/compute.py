@@ -17,7 +17,7 @@ from kdanalysis.core.logits import check_logits
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.core.streams import single
 from kdanalysis.studies.kept_rows import FED, feed_kept
-from kdanalysis.studies.pairing import INSTEAD, looked_at, refuse_padding
+from kdanalysis.studies.pairing import INSTEAD, looked_at, refuse_masked
 from kdanalysis.studies.source import Source
 
 MANY = 1e7  # logits, which take more than a second to look at
@@ -57,9 +57,9 @@ def compute(
         batch_size: rows in a batch; some copies of it are alive at a time.
 
     Raises:
-        ValueError: a side holds probabilities instead of logits, or padding of -inf in every row,
-            there is no such device, sums and a batch exceed this machine's memory, or as an
-            analyzer.
+        ValueError: a side holds probabilities instead of logits, every row has -inf and none NaN
+            or +inf, there is no such device, sums and a batch exceed this machine's memory, or as
+            an analyzer.
     """
     device = as_device(device)
     able = {name: one for name, one in analyzers.items() if can(source, one)}
@@ -86,7 +86,7 @@ def compute(
         RANKS.unite([*group, unlabelled.to(device)], source.num_rows)
         if kind == "samples":
             source.unlabelled, source.soft = map(int, unlabelled.rows)
-            refuse_padding(source, group)
+            refuse_masked(source, group)
     return {name: one.table() for name, one in able.items()}
 
 

@@ -3,7 +3,6 @@
 Nothing here loads torch but for a run of kept classes: ``kdanalysis info`` answers at once.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +12,7 @@ from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.core.wording import counted, numeral
 from kdanalysis.store.grams import gram_index
 from kdanalysis.store.inventory import unclosed
-
-NEAR = 0.02  # what half precision and rounding may move
+from kdanalysis.studies.sent import arrival_fact, ramp_fact
 
 
 def source_facts(source: Any) -> dict[str, object]:
@@ -173,54 +171,6 @@ def residual_fact(run: Any) -> str | None:
         why = "no backward pass came by way of the recorded logits" if loss else "no loss was given"
         return f"NaN in every row: {why}"
     return "; ".join(words) or None
-
-
-def arrival_fact(run: Any) -> str | None:
-    """Return which terms of the loss did not arrive as declared, and what no term explains.
-
-    Medians over the captured steps. None where all arrived as declared.
-    """
-    rows = _term_rows(run, ("term", "arrived", "rest"))
-    terms = [str(term) for term in dict.fromkeys(rows["term"])]
-    found = {term: _median(rows["arrived"][rows["term"] == term]) for term in terms}
-    found = {term: value for term, value in found.items() if not np.isnan(value)}
-    rest = _median(rows["rest"])
-    other = {term: value for term, value in found.items() if abs(value - 1) > NEAR}
-    if not found or not (other or rest > NEAR):
-        return None
-    left = f"{numeral(rest, 2)} of it is explained by none of the terms"
-    values = np.array([*found.values()])
-    if len(found) > 1 and np.ptp(values) <= NEAR * abs(values).max() and other:
-        times = "twice" if abs(values.mean() - 2) <= NEAR else f"{numeral(values.mean())} times"
-        return f"everything arrives {times}; {left}"
-    words = [f"{term} arrives at {numeral(value)} of its weight" for term, value in other.items()]
-    words += ["the others as declared"] * (len(other) < len(found))
-    if "ce" in other and re.search(r"ignore_index=-?\d", getattr(run.info, "loss", "")):
-        words.append("the declared ce is a mean over all rows, torch's own over those with a label")
-    return "; ".join([*words, left])
-
-
-def ramp_fact(run: Any) -> str | None:
-    """Return the warm-up factors at the first and last captured step; None where all are 1."""
-    rows = _term_rows(run, ("step", "term", "ramp"))
-    words = []
-    for term in dict.fromkeys(rows["term"]):
-        ramp = rows["ramp"][rows["term"] == term]
-        if (ramp != 1).any():
-            words.append(f"{term} {numeral(ramp[0])} to {numeral(ramp[-1])}")
-    return ", ".join(words) or None
-
-
-def _term_rows(run: Any, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Columns of what a run says of its terms, ordered by step; empty where it says nothing."""
-    batches = [*run.batches(columns, 65_536, kind="terms")] if run.columns_of("terms") else []
-    empty = {name: np.zeros(0) for name in columns}
-    return {n: np.concatenate([b[n] for b in batches]) for n in columns} if batches else empty
-
-
-def _median(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(np.median(known)) if len(known) else float("nan")
 
 
 def stated(facts: Mapping[str, object]) -> dict[str, object]:

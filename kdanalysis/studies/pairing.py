@@ -20,10 +20,10 @@ from kdanalysis.core.pairing import (
 )
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.core.streams import before_padding, nothing_finite
+from kdanalysis.core.streams import lost_to_masks, nothing_finite
 from kdanalysis.studies.source import Source
 
-SHOWN = 10  # rows that tell padding
+SHOWN = 10  # rows that tell padding and masks
 PAIRS = (("student", "teacher"), ("teacher", "target"))
 COLUMNS = {"student": "student_logits", "teacher": "teacher_logits", "target": "target"}
 KEPT = "teacher_kept"  # logits of the classes that "ids" names, the largest first
@@ -91,8 +91,8 @@ def looked_at(
         _judge(new, parts, source)
 
 
-def refuse_padding(source: Source, analyzers: Iterable[Analyzer]) -> None:
-    """Raise a ValueError where no row of a file or run is finite, and padding of -inf is why.
+def refuse_masked(source: Source, analyzers: Iterable[Analyzer]) -> None:
+    """Raise a ValueError where no row of a file or run is finite, and -inf alone is why.
 
     Args:
         source: that was read.
@@ -104,7 +104,7 @@ def refuse_padding(source: Source, analyzers: Iterable[Analyzer]) -> None:
     needs = [name for name in lost[0].needs if name.endswith("_logits")]
     few = next(source.batches("samples", needs, SHOWN)).values()
     sides = [torch.from_numpy(side.astype(np.float32)) for side in few]
-    if before_padding(*sides):
+    if lost_to_masks(source.path, *sides):
         raise ValueError(nothing_finite(source.path, *sides))
 
 

@@ -10,12 +10,13 @@ import torch
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.limits import announce_disk
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.core.streams import check_temperatures
+from kdanalysis.core.streams import check_temperatures, nothing_finite
 from kdanalysis.store.sparse_writer import writing_sparse
 from kdanalysis.studies.compute import Watch, look_at, unwatched
 from kdanalysis.studies.kept_rows import COLUMNS
 from kdanalysis.studies.kept_teacher import kept_teacher
 from kdanalysis.studies.opening import BY_NAME, Given, open_source
+from kdanalysis.studies.pairing import SHOWN
 from kdanalysis.studies.source import Source
 
 BESIDE = ("target", "sample_id", "step", "epoch")  # come along where the dense file has them
@@ -122,6 +123,9 @@ def _teacher(
     values = batch["shape"] if source.kept else look_at(batch, source.name)["teacher_logits"]
     if not (finite := np.isfinite(values).all(-1)).all():
         row = done + int((~finite).nonzero()[0][0])
+        if not (source.kept or finite.any()):
+            few = torch.from_numpy(values[:SHOWN].astype(np.float32))
+            raise ValueError(nothing_finite(source.path, few))
         raise ValueError(
             f"{source.path} has NaN or inf in the logits of row {row:,}: a truncated teacher needs "
             "the mass of every token; leave such rows out"

@@ -1,5 +1,7 @@
 """What autograd sent, fitted on the closed forms: how often a term arrived, and what is left."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -63,6 +65,11 @@ def test_a_term_that_arrives_at_a_tenth_of_its_weight_is_found(tmp_path):
     assert said.endswith(OTHERS)
 
 
+def test_a_term_that_is_not_there_arrives_at_nought(tmp_path):
+    said = run_facts(record(tmp_path / "run", weighed(ce=1, kd=0)))["sent gradient"]
+    assert said == f"kd arrives at 0 of its weight; the others as declared; 0 of it is {OTHERS}"
+
+
 def test_torchs_mean_over_the_rows_with_a_label_is_explained(tmp_path):
     def torchs(student, teacher, y):
         return F.cross_entropy(student, y) + KD(2.0)(student, teacher, y)["kd"].mean()
@@ -106,6 +113,42 @@ def test_what_no_term_explains_is_a_share_of_what_was_sent(tmp_path):
     share = float(run_facts(run)["sent gradient"].split("; ")[-1].split(" ")[0])
     assert 0.1 < share <= 1
     assert share == pytest.approx(np.median(terms(run)["rest"]), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "fewer", [10, 28]
+)  # of 40 steps: the median is not what was declared, or is
+def test_a_weight_that_falls_on_the_way_is_said_of_both_ends(tmp_path, fewer):
+    taken = iter(range(40))
+
+    def mine(*problem):
+        return weighed(ce=1, kd=1 if next(taken) < fewer else 0.25)(*problem)
+
+    run = record(tmp_path / "run", mine, steps=40)
+    ends = "1 of its weight in the first captured steps and at 0.25 of its weight in the last"
+    assert run_facts(run)["sent gradient"].startswith(f"kd arrives at {ends}; the others as ")
+
+
+def test_a_temperature_that_falls_late_is_said_of_both_ends(tmp_path):
+    taken = iter(range(40))
+
+    def mine(*problem):
+        kd = KD(2.0 if next(taken) < 28 else 0.5)(*problem)["kd"]
+        return (CrossEntropy()(*problem)["ce"] + kd).mean()
+
+    run = record(tmp_path / "run", mine, steps=40)
+    rest = of(terms(run), "kd", "rest")
+    assert np.median(rest) < 1e-5 < 0.025 < np.median(rest[-5:])  # the median tells nothing
+    said = run_facts(run)["sent gradient"].split("; ")[-1]
+    last = f"{np.median(rest[-5:]):.2g}"
+    assert said.endswith(f" in the first captured steps and {last} of it in the last is {OTHERS}")
+
+
+def test_values_that_only_scatter_are_said_by_their_median(tmp_path):
+    noise = iter((1 + 0.5 * np.random.default_rng(0).standard_normal(40)).tolist())
+    run = record(tmp_path / "run", lambda *p: weighed(ce=1, kd=next(noise))(*p), steps=40)
+    said = run_facts(run)["sent gradient"]
+    assert re.match(r"kd arrives at [\d.]+ of its weight; the others as declared; ", said)
 
 
 def test_the_fit_is_that_of_numpy():

@@ -21,6 +21,7 @@ from kdanalysis import (
     Regions,
     Scaling,
     Side,
+    SparseTeacher,
     Store,
     Sum,
     TopK,
@@ -345,6 +346,14 @@ def test_bad_use_is_answered_in_one_sentence(tmp_path):
             recorder.loss(y, student=student, teacher=teacher)
     with pytest.raises(RuntimeError, match="is closed"):
         recorder.observe(y, student=student, teacher=teacher)
+
+
+def test_a_truncated_teacher_is_refused_with_what_looks_at_it():
+    student, teacher = torch.randn(2, 5, 6)
+    known = SparseTeacher.from_logits(teacher, k=2)
+    says = r"SparseTeacher\(5 rows.* needs the logits of all classes.*truncation TOKENS --student"
+    with pytest.raises(ValueError, match=says):
+        check_batch(student, known, torch.zeros(5, dtype=torch.long), None)
 
 
 @pytest.mark.parametrize(

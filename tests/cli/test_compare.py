@@ -187,12 +187,16 @@ def refused(run_command, tmp_path, *args) -> str:
         (("--losses", "kd,gdk"), "unknown loss 'gdk'; did you mean 'gdkd'?"),
         (("--losses", "kd,gdkd:temprature=1"), "no option 'temprature'; did you mean 'temperatu"),
         (("--losses", "kd,kd:weight=1"), "'kd' and 'kd:weight=1' are both KD"),
-        (("--losses", "kd,gdkd:k=8"), "TopK(k=8) leaves a group empty: need 0 < k < 8"),
+        (
+            ("--losses", "kd,gdkd:k=8"),
+            "error: the loss 'gdkd' on FILE: TopK(k=8) leaves a group empty: need 0 < k < 8",
+        ),
+        (("--losses", "kd,gdkd3:k=3,verl"), "error: the loss 'verl' on FILE: TopK(k=64) leaves"),
         (("--losses", "kd,dkd", "--temperature", "0"), "temperature must lie between"),
     ],
 )
 def test_a_bad_request_is_one_sentence(run_command, file, tmp_path, options, words):
-    assert words in refused(run_command, tmp_path, file, *options)
+    assert words.replace("FILE", str(file)) in refused(run_command, tmp_path, file, *options)
 
 
 def test_files_that_do_not_go_together_are_refused(run_command, file, runs, run_folder, tmp_path):

@@ -62,6 +62,17 @@ def test_terms_are_those_of_all_logits(rows, loss):
         torch.testing.assert_close(found[name], values, rtol=1e-9, atol=1e-12)
 
 
+def test_a_teacher_that_is_nearly_even_over_more_classes_than_are_kept_is_not_doubted():
+    seed = torch.Generator().manual_seed(2)
+    student, teacher = 0.05 * torch.randn(2, 20, 120, generator=seed).double()
+    target = teacher.argmax(-1)
+    assert teacher.softmax(-1).amax() < 1 / (K + 3)  # less than each of as many as stand for a row
+    kept = keep(student, teacher, target, K, TEMPERATURES)
+    found = OverKept(Truncated(8), K, TEMPERATURES).values(kept, kept.slot(target))
+    exact = Truncated(8)(student, teacher, target)
+    torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-12)
+
+
 def test_an_ignored_class_is_not_the_place_of_a_label(rows):
     loss, kept = CrossEntropy(ignore_index=0), rows[1][0]
     first = torch.zeros(len(kept.ids), dtype=torch.long)  # the teacher's largest class is the label

@@ -197,3 +197,26 @@ def test_padding_of_inf_is_refused_with_what_cuts_it_and_other_inf_is_counted(st
     assert study(padded).tables  # three rows are left out
     lost = kd.diagnose({"teacher_logits": real * torch.nan}).tables["teacher"]
     assert lost.value[lost.quantity == "non_finite"].item() == 20
+
+
+MASKS = {
+    "class 3 is -inf in the first 10 of them, as masked classes are: leave": lambda x: x == 3,
+    "classes 0, 2, 4 are -inf in the first 10 of": lambda x: x % 2 == 0,
+    "the first has -inf at 1 of 6 classes, as a mask or a filter": lambda x: (
+        x == torch.arange(20).unsqueeze(1) % 6
+    ),
+    "the first has -inf at 6 of 6 classes": lambda x: x >= 0,
+}
+
+
+@pytest.mark.parametrize("study", [*STUDIES[:2], lambda x: kd.sparsify(x, "top.parquet", k=2)])
+@pytest.mark.parametrize(("says", "mask"), MASKS.items(), ids=MASKS)
+def test_masked_classes_in_every_row_are_refused_with_where_they_are(
+    study, says, mask, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    real = torch.linspace(0, 9, 120).view(20, 6)
+    sides = {"teacher_logits": real.sin(), "student_logits": real.cos()}
+    lost = {n: x.masked_fill(mask(torch.arange(6)), -torch.inf) for n, x in sides.items()}
+    with pytest.raises(ValueError, match=f"every row of arrays holds NaN or inf.*; {says}"):
+        study(lost)

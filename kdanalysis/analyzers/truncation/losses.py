@@ -1,6 +1,6 @@
 """Losses beside full KD: where the gradient of any loss points, and how far, against K."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from inspect import signature
 
 import pandas as pd
@@ -39,7 +39,8 @@ class TruncatedLosses(Analyzer):
     """Cosine and norm of losses' gradients beside full KD's, over rows, by loss and K.
 
     Full KD is at the loss's own temperature, T^2 included on both sides. A loss that takes a number
-    of tokens ``k`` is looked at with every K, one that takes none has a K of 0. ``cosine`` and
+    of tokens ``k`` is looked at with every K, one of ``stated`` with its own alone, and one that
+    takes none has a K of 0. ``cosine`` and
     ``ratio`` as in ``TruncatedDirection``; ``opposed`` is the share of rows with a cosine below 0,
     ``silent`` that of rows with a gradient of full KD and none of the loss, such as clamped ones.
 
@@ -47,6 +48,10 @@ class TruncatedLosses(Analyzer):
         num_classes: c.
         losses: by name; each is looked at in the rows whose targets serve it.
         ks: each from 1 to c - 1.
+        stated: names of losses of which k was said.
+
+    Raises:
+        ValueError: a K, or the k of a loss of ``stated``, is not one of 1 to c - 1.
     """
 
     noun, title, of_runs = "truncation_losses", "Losses beside full KD", False
@@ -54,10 +59,21 @@ class TruncatedLosses(Analyzer):
     takes, mixed = ("target", "soft_target"), True
 
     def __init__(
-        self, num_classes: int, losses: Mapping[str, Loss], ks: Sequence[int] = KS
+        self,
+        num_classes: int,
+        losses: Mapping[str, Loss],
+        ks: Sequence[int] = KS,
+        stated: Collection[str] = (),
     ) -> None:
         super().__init__(num_classes=num_classes, losses=dict(losses), ks=check_ks(ks, num_classes))
-        each = {name: with_each_k(loss, self.ks) or [(0, loss)] for name, loss in losses.items()}
+        for name in stated:
+            k = getattr(losses[name], "k", None)
+            if isinstance(k, int) and not 0 < k < num_classes:
+                raise ValueError(
+                    f"the loss {name!r} has k = {k}: need 1 to {num_classes - 1} where there are "
+                    f"{num_classes} classes"
+                )
+        each = {n: with_its_ks(loss, self.ks, n in stated) for n, loss in losses.items()}
         looked = {(name, k): one for name, ones in each.items() for k, one in ones}
         self.entries = list(looked)
         self.full = [one.temperature or 1.0 for one in looked.values()]
@@ -104,11 +120,14 @@ class TruncatedLosses(Analyzer):
         return self.frame(index, ["quantity", "loss", "k"])
 
 
-def with_each_k(loss: Loss, ks: Sequence[int]) -> list[tuple[int, Loss]]:
-    """Return a loss with every number of tokens; nothing where it takes none."""
+def with_its_ks(loss: Loss, ks: Sequence[int], stated: bool = False) -> list[tuple[int, Loss]]:
+    """Return a loss with every number of tokens, or its own where stated; with 0 if it has none."""
     names = signature(type(loss)).parameters
-    if getattr(loss, "k", None) is None or "k" not in names:
-        return []
+    own = getattr(loss, "k", None)
+    if own is None or "k" not in names:
+        return [(0, loss)]
+    if stated:
+        return [(own if isinstance(own, int) else 0, loss)]
     given = {name: getattr(loss, name) for name in names}
     return [(k, type(loss)(**(given | {"k": k}))) for k in ks]
 
@@ -136,6 +155,9 @@ def losses_reading(table: pd.DataFrame) -> Reading:
     if table.empty:
         return Reading("These losses are full KD itself.")
     last = table.loc[table.groupby(["quantity", "loss"]).k.idxmax()]
+    if last.k[last.k > 0].nunique() > 1:
+        at = last.k.map(lambda k: f" at K = {k}" if k else "")
+        last = last.assign(loss=last.loss + at, k=0)
     of = {name: rows.set_index("loss") for name, rows in last.groupby("quantity")}
     cosine, ratio = of["cosine"]["median"], of["ratio"]["median"]
     nearest = str(cosine.idxmax())

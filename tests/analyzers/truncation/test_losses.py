@@ -9,7 +9,7 @@ from kdanalysis.analyzers.truncation.losses import (
     TruncatedLosses,
     losses_over_k,
     losses_reading,
-    with_each_k,
+    with_its_ks,
 )
 from kdanalysis.analyzers.truncation.part import LOOKS
 from tests.analyzers.readback import lines, smallest_font, smallest_letters_on_a_page
@@ -51,9 +51,33 @@ def test_a_loss_without_a_number_of_tokens_has_one_row():
     quartiles = frame.loc[frame.loss == "kd", ["q25", "median", "q75"]].to_numpy()
     assert quartiles == pytest.approx(1, abs=1e-12)  # not the edges of a bin
     assert (frame.n[frame.loss == "kd"] == N).all()
-    assert with_each_k(kd.KD(), KS) == []
-    assert [one.k for _, one in with_each_k(LOSSES["verl"], KS)] == list(KS)
-    assert all(one.clamp == 0 for _, one in with_each_k(LOSSES["verl"], KS))
+    assert [k for k, _ in with_its_ks(kd.KD(), KS)] == [0]
+    assert [one.k for _, one in with_its_ks(LOSSES["verl"], KS)] == list(KS)
+    assert all(one.clamp == 0 for _, one in with_its_ks(LOSSES["verl"], KS))
+
+
+@pytest.mark.parametrize(
+    "losses", ["axolotl:k=3,kd,megatron", iter(["axolotl:k=3", kd.KD(), "megatron"])]
+)
+def test_a_loss_that_names_its_k_is_looked_at_with_that_alone(losses):
+    study = kd.truncation(STUDENT, TEACHER, (1, 4), losses=losses)
+    found = study.tables["truncation_losses"]
+    found = found[found.quantity == "cosine"].set_index(["loss", "k"])["mean"].to_dict()
+    assert list(found) == [("axolotl", 3), ("kd", 0), ("megatron", 1), ("megatron", 4)]
+    gradients, _ = plain(STUDENT, TEACHER, 3, 1.0)
+    kept, full = gradients["teacher"], gradients["full"]
+    cosine = (kept * full).sum(1) / np.linalg.norm(kept, axis=1) / np.linalg.norm(full, axis=1)
+    assert found["axolotl", 3] == pytest.approx(cosine.mean(), rel=1e-9)
+    sentence = study.readings["truncation_losses"].sentence
+    assert "axolotl at K = 3" in sentence
+    assert "megatron at K = 4" in sentence
+
+
+def test_a_stated_k_that_leaves_no_class_is_refused_by_the_name_of_its_loss():
+    classes = TEACHER.shape[1]
+    says = rf"the loss 'verl' has k = {classes}: need 1 to {classes - 1} where there are {classes}"
+    with pytest.raises(ValueError, match=says):
+        kd.truncation(STUDENT, TEACHER, (1, 4), losses=f"verl:k={classes}")
 
 
 def test_a_loss_that_needs_labels_is_refused_without():
