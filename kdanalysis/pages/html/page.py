@@ -188,8 +188,9 @@ def show(
 
 
 def run_of(line: str, runs: Sequence[str]) -> str:
-    """Return the run that a line is about, by the name that it starts with."""
-    return next((run for run in runs if line.startswith((f"{run}: ", f"run {run}: "))), "")
+    """Return the run, or student of a file, that a line is about, by the name it starts with."""
+    starts = {run: tuple(f"{kind}{run}: " for kind in ("", "run ", "student ")) for run in runs}
+    return next((run for run, start in starts.items() if line.startswith(start)), "")
 
 
 def fact_text(value: object) -> str:

@@ -154,6 +154,13 @@ def test_numbers_that_their_texts_sort_have_no_rank():
     assert [cell for cell in reader.all("td")] == [{}] * 8
 
 
+def test_lines_of_a_student_of_a_file_are_those_of_a_run_for_the_picker():
+    text = "student a: one.\nrun ab: two.\na: three.\nof all."
+    page = build([Section("s", "S", text)], "T", {}, lead=Lead(["v"], runs=["a", "ab"]))
+    found = [one.get("data-run") for one in Reader(page).all("p") if one.get("class") == "reading"]
+    assert found[:4] == ["a", "ab", "a", None]
+
+
 def test_two_sections_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two sections are named 'a'"):
         build([Section("a", "A"), Section("a", "B")], "T", {})
