@@ -136,7 +136,7 @@ def relation_reading(table: pd.DataFrame) -> Reading:
     number = f"{when}, without {' / '.join(notions)}: tau-b {taus}"
     row = end.loc[(notion, "kendall")]
     claim = (
-        f"outside the teacher's {notion} their orders of the classes agree with a tau-b of "
+        f"outside the teacher's {notion} student and teacher order the classes with a tau-b of "
         f"{interval(row)}"
     )
     course = pooled(table, time).query("measure == 'kendall' and notion == @notion")

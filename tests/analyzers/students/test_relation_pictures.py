@@ -181,7 +181,7 @@ def test_the_sentence_says_whether_the_relations_grew():
         )
     single = table(epochs=1).query("step == 0").assign(epoch=pd.NA)
     assert relation_reading(single).sentence.startswith(
-        "Outside the teacher's top-3 their orders of the classes agree"
+        "Outside the teacher's top-3 student and teacher order the classes with a tau-b"
     )
 
 
