@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from kdanalysis.analyzers.teacher.profile import (
@@ -145,7 +146,7 @@ def test_names_are_not_read_as_math():
 def test_long_names_above_panels_leave_each_other_room(classes):
     names = [f"great white whales {n}" for n in range(classes)]
     figure = class_profiles(example(classes), names)
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()
     rows = {}
     for ax in figure.axes:
         box = ax._left_title.get_window_extent()

@@ -129,9 +129,9 @@ def test_numbers_are_right_aligned_and_ranked_by_their_full_precision():
 
 
 def test_a_number_stays_on_one_line_with_its_unit_its_interval_and_its_name():
-    said = "At T = 4 half, 40.8 ± 7.6 % (95 % 1 to 2), is seen in 2 \u00d7 2 cells."
+    said = "T = 4: 40.8 ± 7.6 % (95 % 1 to 2), seen in 2 \u00d7 2 cells, T ≤ 2 of 8.2 million."
     page = build([Section("s", "S", said, said)], "T", {})
-    kept = "At T~=~4 half, 40.8~±~7.6~% (95~% 1 to 2), is seen in 2~\u00d7~2 cells."
+    kept = "T~=~4: 40.8~±~7.6~% (95~% 1 to 2), seen in 2~\u00d7~2 cells, T~≤~2 of 8.2~million."
     kept = kept.replace("~", "\u00a0")
     assert Reader(page).text.count(kept) == 2
 
