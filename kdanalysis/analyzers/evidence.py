@@ -78,7 +78,7 @@ class Interval(NamedTuple):
         if not isfinite(self.half):
             why = " (interval unknown)" if isfinite(self.value) else ""
             return f"{written(scale * self.value, spec)}{unit if why else ''}{why}"
-        value, half = scale * self.value, scale * self.half
+        value, half = scale * self.value, abs(scale * self.half)
         spec, of_half = matched(spec, value, half)
         return f"{written(value, spec)} ± {written(half, of_half.removeprefix('+'))}{unit}"
 

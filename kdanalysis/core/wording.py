@@ -105,15 +105,12 @@ def numeral(value: SupportsFloat, digits: int = 3, sign: str = "") -> str:
     if not isfinite(float(value)):
         return UNKNOWN
     rounded = float(f"{float(value):.{digits}g}")
-    before = MINUS if rounded < 0 else sign
-    size = abs(rounded)
+    before, size = MINUS if rounded < 0 else sign, abs(rounded)
     power = floor(log10(size)) if size else 0
     named = next((exponent for exponent in LARGE if power >= exponent), 0)
     if power < -6 or power >= 15:
-        return (
-            f"{before}{_plain(size / 10.0**power, digits - 1)} {TIMES} "
-            f"10{str(power).translate(RAISED)}"
-        )
+        raised = f"10{str(power).translate(RAISED)}"
+        return f"{before}{_plain(size / 10.0**power, digits - 1)} {TIMES} {raised}"
     text = _plain(size / 10**named, digits - 1 - power + named)
     return f"{before}{text} {LARGE[named]}" if named else f"{before}{text}"
 
@@ -146,7 +143,7 @@ def whole_percent(share: SupportsFloat) -> str:
 
 
 def percents(*shares: SupportsFloat) -> list[str]:
-    """Write shares in percent with the same decimals: as many as tell them apart, and from 0 and 1.
+    """Write shares in percent with the same decimals, which tell them apart, and from 0 and 1.
 
     Each by itself (:func:`percent`) where four do not.
     """
@@ -164,7 +161,7 @@ def percent_range(first: SupportsFloat, last: SupportsFloat) -> str:
 
 
 def numerals(*values: SupportsFloat, digits: int = 3) -> list[str]:
-    """Write numbers with the same decimals: those that the largest has of so many digits.
+    """Write numbers with the same decimals, those that the largest has of so many digits.
 
     Each by itself (:func:`numeral`) where that hides one, or they go beyond a million.
     """
@@ -222,12 +219,18 @@ def matched(spec: str, value: float, half: float) -> tuple[str, str]:
     last = floor(log10(half))  # decimal place of the first digit
     if kind == "g":
         if 0 <= 1 - last <= 6:
-            return (f"{sign},.{1 - last}f",) * 2
+            return (f"{sign},.{_telling(1 - last, value, half)}f",) * 2
         first = floor(log10(abs(value))) if value else last
         return f"{sign}.{max(digits, min(first - last + 2, 6))}g", f"{sign}.2g"
     if not round(half, digits) and round(half, digits + 2):
         digits = -last
-    return (f"{sign}.{digits}f",) * 2
+    return (f"{sign}.{_telling(digits, value, half)}f",) * 2
+
+
+def _telling(digits: int, value: float, half: float) -> int:
+    """Return decimals, up to two more, that show an estimate to lie beyond its half: 0.51, 0.49."""
+    told = (d for d in range(digits, digits + 3) if round(abs(value), d) > round(half, d))
+    return next(told, digits) if abs(value) > half else digits
 
 
 def differing(before: Any, now: Any) -> tuple[str, str]:

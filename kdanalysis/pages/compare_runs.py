@@ -197,24 +197,24 @@ def overview_sentence(frame: pd.DataFrame) -> str:
     known = frame.dropna(subset="agreement")
     if known.empty:
         return "No sample is left to compare the students on."
-    several = "agree most with their teacher"
-    text = _first(known, "agreement", "agrees most with its teacher", several)
+    text = _first(known, "agreement", "agrees most with its teacher", "agree with their teacher")
     if known.student_accuracy.notna().any():
-        first = _first(known, "student_accuracy", "is right most often", "are right most often")
-        text += f", and {first}"
+        first = _first(known, "student_accuracy", "is right most often", "are right")
+        who, verb, rest = first.partition(" is right")
+        text += f" and{verb}{rest}" if text.startswith(f"{who} agrees") else f", and {first}"
     most, rows = frame.chance.max(), counted(int(frame.n.min()), "sample")
     which = f"Differences below {100 * most:.1f} points" if most < 1 else "All differences"
-    return (
-        f"{text[0].upper()}{text[1:]}. {which} are within two standard errors of {rows} a run and "
-        f"may be chance; a run is one training with one seed."
-    )
+    chance = f"{which} are within two standard errors of {rows} a run and may be chance"
+    return f"{text[0].upper()}{text[1:]}. {chance}; a run is one training with one seed."
 
 
 def _first(frame: pd.DataFrame, share: str, one: str, several: str) -> str:
     """Say whose share is the largest, or whose are equally large."""
     names = frame.run[frame[share] == frame[share].max()].tolist()
-    alone, alike = f"the student of {names[0]} {one}", f"the students of {', '.join(names)}"
-    told = alone if len(names) == 1 else f"{alike} {several}, all alike"
+    told = f"the students of {', '.join(names)} {several} most often, all alike"
+    if len(names) in (1, len(frame)):
+        all_of_them = f"all students {several} equally often"
+        told = f"the student of {names[0]} {one}" if len(names) == 1 else all_of_them
     return f"{told} ({percent(frame[share].max())})"
 
 

@@ -40,9 +40,10 @@ CONTROLS = {
     "ce": ("weight of ce", "cross-entropy with the label, at T = 1"),
 }
 WORDS = (
-    "All samples' gradients in the student's logits are laid end to end: norms are root mean "
-    "squares over samples, T² and weights included, the cosine is that of the whole, as rms_*, "
-    "share_batch_* and cosine_batch_* in kd.sweep and rms_*, multiplier_batch and cosine_batch in "
+    "The line through a dot is what every k gives at this T and these weights. All samples' "
+    "gradients in the student's logits are laid end to end: norms are root mean squares over "
+    "samples, T² and weights included, the cosine is that of the whole, as rms_*, share_batch_* "
+    "and cosine_batch_* in kd.sweep and rms_*, multiplier_batch and cosine_batch in "
     "kd.compare. They follow exactly from the mean inner products of the terms, which this page "
     "holds; means alone give no interval, which kd.compare gives of chosen losses. Other figures "
     "show means of the samples' own norms and cosines, which are other numbers. What shared "

@@ -57,7 +57,7 @@ def noun_section(
     if known is None:
         return Section(noun, noun.capitalize(), tables=list(tables.items()))
     pictures = known.pictures if pictures is None else pictures
-    text, told, figures = [], [], []
+    text, told, figures, refused = [], [], [], set()
     for run, table, read in read_alone(known, tables, reading):
         drawings = pictures if read is not known.reading_of_all else known.pictures_of_all
         where = f"{run}: " if run else ""
@@ -65,7 +65,10 @@ def noun_section(
         try:
             said = said_before(read, table, classes)
         except ValueError as error:
-            text.append(Part(where=where).refused(why_not(make, error)))
+            why = why_not(make, error)
+            if why not in refused:
+                text.append(Part(where=where).refused(why))
+            refused |= {why} if not run else set()  # of all is of each
             continue
         part = Part(where + said.sentence, where + said.number, where)
         text.append(part.text)

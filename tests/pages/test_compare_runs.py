@@ -93,8 +93,17 @@ def test_the_sentence_names_the_best_and_what_may_be_chance():
     )
     same = overview_sentence(frame_of(agreement=[0.7, 0.7], student_accuracy=[0.1, 0.9]))
     assert same.startswith(
-        "The students of kd, dkd agree most with their teacher, all alike (70.0 %), and the "
-        "student of dkd is right most often (90.0 %)."
+        "All students agree with their teacher equally often (70.0 %), and the student of dkd is "
+        "right most often (90.0 %)."
+    )
+    one = overview_sentence(frame_of(agreement=[0.5, 0.7], student_accuracy=[0.1, 0.9]))
+    assert one.startswith(
+        "The student of dkd agrees most with its teacher (70.0 %) and is right most often (90.0 %)."
+    )
+    other = pd.DataFrame({"run": ["nkd"], "n": [9], "agreement": 0.1, "student_accuracy": 0.1})
+    two = pd.concat([frame_of(agreement=[0.7] * 2, student_accuracy=[0.9] * 2), other])
+    assert "The students of kd, dkd agree with their teacher most often, all alike (70.0 %)" in (
+        overview_sentence(two)
     )
 
 

@@ -49,6 +49,16 @@ def test_a_figure_that_is_refused_takes_all_of_its_run_with_it():
     )
 
 
+def test_what_all_cannot_have_is_not_said_again_of_each(monkeypatch):
+    def unread(table, names=None):
+        raise ValueError("it has two classes")
+
+    told = [("", pd.DataFrame(), unread), *((run, one, unread) for run, one in TABLES.items())]
+    for runs, lines in ((told, 1), (told[1:], 2)):
+        monkeypatch.setattr("kdanalysis.pages.nouns.read_alone", lambda *_, runs=runs: runs)
+        assert noun_section("value", TABLES, pictures=()).text.count("it has two classes") == lines
+
+
 def test_a_page_says_it_too():
     page = build([section()], "T", {})
     assert REFUSED in page

@@ -96,7 +96,7 @@ def correlation_maps(tables: Tables, names: Names = None) -> Figure:
     figure, axes = panel_grid(len(panels), across, max(4.0, 0.6 + 1.6 * across), 1.5, 1.2)
     for ax, (title, cells) in zip(axes, panels, strict=True):
         image = _map(ax, cells[np.ix_(order, order)], 1.0)
-        ax.set_title(short(title), loc="left", parse_math=False)
+        ax.set_title(short(title, 14), loc="left", parse_math=False)
     _label(axes, across, (groups, labels), next(iter(tables.values())), "class")
     for ax in figure.axes:
         ax.set_xticks([])

@@ -21,9 +21,11 @@ from kdanalysis.analyzers.noun import Names, Reading, Tables
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.seeds import (
     ALONE,
+    MANY,
     above_base,
     base_of,
     by_seed,
+    of_many,
     what_intervals_are_over,
 )
 from kdanalysis.core.wording import numerals
@@ -188,9 +190,16 @@ def students_reading(tables: Tables) -> Reading:
               if any(_verdict(of, loss) != UNTESTED for loss in losses)}  # fmt: skip
     claims = [f"{loss}: {_closer(tested or sizes, loss)}" for loss in losses]
     told = f"Closer to its teacher than {base_of(students)} is {'; '.join(claims)}."
+    if len(losses) > MANY:
+        counts = (f"in {CALLED[kind]} {of_many(_verdict(of, loss) for loss in losses)}"
+                  for kind, of in (tested or sizes).items())  # fmt: skip
+        told = f"Closer to the teacher than {base_of(students)} are others: {'; '.join(counts)}."
     for kind in [kind for kind in sizes if tested and kind not in tested]:
         found = numerals(*(x.rms for x in sizes[kind].values()))
         each = ", ".join(map(" ".join, zip(sizes[kind], found, strict=True)))
+        if len(losses) > MANY:
+            least, most = (end(x.rms for x in sizes[kind].values()) for end in (min, max))
+            each = " to ".join(numerals(least, most))
         told += f" Not to be compared by one student each: {CALLED[kind]} (rms {each})."
     chancy = [CALLED[kind] for kind, of in sizes.items()
               if all(x.verdict == UNSEEN for x in of.values())]  # fmt: skip

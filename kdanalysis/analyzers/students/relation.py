@@ -18,6 +18,7 @@ from kdanalysis.analyzers.students.seeds import (
     base_of,
     by_seed,
     paired,
+    verdicts_told,
     what_intervals_are_over,
 )
 from kdanalysis.core.association import MEASURES, associations
@@ -136,7 +137,7 @@ def relation_reading(table: pd.DataFrame) -> Reading:
     number = f"{when}, without {' / '.join(notions)}: tau-b {taus}"
     row = end.loc[(notion, "kendall")]
     claim = (
-        f"outside the teacher's {notion} their orders of the classes agree with a tau-b of "
+        f"outside the teacher's {notion} student and teacher order the classes with a tau-b of "
         f"{interval(row)}"
     )
     course = pooled(table, time).query("measure == 'kendall' and notion == @notion")
@@ -217,9 +218,8 @@ def methods_reading(tables: Tables) -> Reading:
     if len(students) < 2:
         return Reading(ALONE, number)
     known = {name: _interval(row) for name, row in rows.items()}
-    claims = [f"{loss} {found.text('+.3f')} ({found.verdict})"
-              for loss, found in above_base(known).items()]  # fmt: skip
-    told = f"Tau-b outside the teacher's {notion} above {base_of(students)}'s: {', '.join(claims)}."
+    claims = verdicts_told(above_base(known), "+.3f")
+    told = f"Tau-b outside the teacher's {notion} above {base_of(students)}'s: {claims}."
     values = {name: one.value for name, one in known.items()}
     effects = [
         f"{name} {found.text('+.3f')} ({found.verdict})"

@@ -5,12 +5,14 @@ number alone; ``gdkd-k-3`` by itself has none.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from math import isnan
 
-from kdanalysis.analyzers.evidence import UNTESTED, Interval, mean_of
+from kdanalysis.analyzers.evidence import ENDS, UNTESTED, Interval, mean_of
 
 ALONE = "One loss alone has nothing to be compared with."
+MANY = 5  # losses above the base; of more a sentence counts
 SEED = re.compile(r"(.+?)[-_ /](?:seed[-_ ]?)?(\d+)")
 
 # What GDKD differs in from KD, crossed: pairs of losses that differ in one thing alone.
@@ -82,6 +84,28 @@ def above_base(
                 one, other = (next(iter(students[name].values())) for name in (loss, base))
                 above[loss] = less(one, other) if less else found[one].less(found[other])
     return above
+
+
+def verdicts_told(found: Mapping[str, Interval], spec: str) -> str:
+    """Say how far each lies above, with its verdict; of many how many do, and the ends.
+
+    Args:
+        found: by loss, as :func:`above_base` gives it.
+        spec: as for ``Interval.text``.
+    """
+    if len(found) <= MANY:
+        return ", ".join(f"{loss} {one.text(spec)} ({one.verdict})" for loss, one in found.items())
+    ends = (end(found, key=lambda loss: found[loss].value) for end in (min, max))
+    reach = " to ".join(f"{loss} {found[loss].text(spec)}" for loss in ends)
+    return f"{of_many(one.verdict for one in found.values())}, from {reach}"
+
+
+def of_many(verdicts: Iterable[str]) -> str:
+    """Say of how many students each verdict is: seen for 3 of 12, not seen for 9."""
+    counts = Counter(verdicts)
+    told = [f"{verdict} for {counts[verdict]}" for verdict in ENDS if verdict in counts]
+    told[0] += f" of {counts.total()}"
+    return ", ".join(told)
 
 
 def what_intervals_are_over(names: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from kdanalysis.analyzers.teacher.calibration import (
     least,
     one_network,
 )
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, percents
 
 FEW = 10  # samples: of fewer the bins' numbers have no interval
 
@@ -37,13 +37,13 @@ def calibration_reading(table: pd.DataFrame) -> Reading:
     own, _ = bin_intervals(table[table.temperature == scores.ece.idxmin()])
     sure = "less" if gap.value < 0 else "more"
     seen = (gap.negated if sure == "less" else gap).claim
+    confidence, accuracy = percents(scores.confidence[distilled], scores.accuracy[distilled])
     return Reading(
         f"NLL is least at {found['nll'].at}{_alike(scores)}, ECE at {found['ece'].at}. "
         f"{_higher(scores, distilled)}ECE is {own.text()} where it is least and {error.text()} at "
-        f"the losses' T = {distilled:g}, where the mean confidence is "
-        f"{numeral(scores.confidence[distilled], 2)} and the accuracy "
-        f"{numeral(scores.accuracy[distilled], 2)}: "
-        f"that the network is {sure} sure than right there {seen}, {gap.points()}.",
+        f"the losses' T = {distilled:g}, where the mean confidence is {confidence} and the "
+        f"accuracy {accuracy}: that the network is {sure} sure than right there {seen}, "
+        f"{gap.points()}.",
         number,
     )
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from kdanalysis.analyzers.teacher.card import TeacherDistribution, counted, left_out
-from kdanalysis.core.wording import MINUS, REST, percent
+from kdanalysis.core.wording import MINUS, REST, numeral, percent
 from kdanalysis.draw.text import format_number
 
 
@@ -19,7 +19,8 @@ class Entry(NamedTuple):
 
     def write(self, value: float) -> str:
         """Return the number without its unit."""
-        return percent(value) if self.percent else format_number(value, 3)
+        text = percent(value) if self.percent else format_number(value, 3)
+        return numeral(value) if "e" in text else text
 
 
 ENTRIES = {
@@ -46,6 +47,8 @@ def card_tiles(card: pd.DataFrame) -> list[tuple[str, str, str]]:
         card: columns quantity, temperature, value (``TeacherDistribution``).
     """
     rows = {name: part for name, part in card.groupby("quantity", sort=False)}
+    if "p_other_mean" in rows and not rows["p_other_mean"].value.any():
+        del rows["p_other_mean"]  # there are no classes outside
     tiles = [_tile(entry, rows[name]) for name, entry in ENTRIES.items() if name in rows]
     if count := left_out(card):
         tiles.append(("Left out", f"{count:,}", "samples with NaN or inf, in no number"))

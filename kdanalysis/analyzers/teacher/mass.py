@@ -104,6 +104,10 @@ def mass_reading(table: pd.DataFrame) -> Reading:
     listed = ", ".join(f"{k:,}{_ends_told(*ends[t])} at T = {t:g}" for t, k in found.items())
     if len(found) < 2:
         return Reading(f"The knee of the top-k mass lies at k = {listed}.", number)
+    if table.k.max() == 2:
+        return Reading(
+            "With two classes the knee of the top-k mass lies at k = 1 at every T.", number
+        )
     first, last = min(ends), max(ends)
     moved = between(ends[last][0] - ends[first][1], ends[last][1] - ends[first][0])
     verdict = UNTESTED if 0 in (*ends[first], *ends[last]) else moved.verdict

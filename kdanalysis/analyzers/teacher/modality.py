@@ -15,7 +15,7 @@ from kdanalysis.analyzers.setting import Setting
 from kdanalysis.core.bins import Bins
 from kdanalysis.core.octaves import exponentials
 from kdanalysis.core.partition import AutoK
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, numerals
 from kdanalysis.draw.colours import BLUE, FAINT, GREY, SKY
 from kdanalysis.draw.look import PAGE, Figure, new_panels, shared_legend
 from kdanalysis.draw.marks import stacked_bars
@@ -27,6 +27,7 @@ PEAK = 0.1  # of the largest probability: a class at least so likely is a peak
 COUNTED = ("peaks_1", "peaks_2", "peaks_more")
 SUMS = ("peaks", "modes")
 ROWS = 30  # more classes than this are cut to the ends
+LEAST_END = 1.1  # of the axis of exp(entropy), below which the bins of its quartiles would show
 ENDS = 12  # so many with the fewest and so many with the most samples of several peaks
 LOOKS = {"peaks_1": (FAINT, "1"), "peaks_2": (SKY, "2"), "peaks_more": (BLUE, "3 or more")}
 
@@ -164,16 +165,16 @@ def modality_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     whole, rows = check_table(table), by_class(table)
     at = f"T = {numeral(whole.temperature)}"
     several = share_of(1 - whole.peaks_1, whole.n)
-    low, middle, high = (numeral(whole[f"modes_{name}"]) for name in ("q25", "median", "q75"))
+    low, middle, high = numerals(*(whole[f"modes_{name}"] for name in ("q25", "median", "q75")))
     number = (
         f"{several} of samples with two peaks or more, exp(entropy) {low} / {middle} / {high} "
         f"(quartiles) at {at}; GDKD-auto would choose k = {whole.auto_k:.1f} at T = "
         f"{whole.auto_k_temperature:g}, cap {whole.auto_k_cap:.0f}"
     )
     told = (
-        f"At {at}, of the ladder that with the least NLL, {several} of the samples have two peaks "
-        f"or more (p of at least a tenth of the largest), and half of them weigh as much as "
-        f"{low} to {high} equal classes."
+        f"At {at}, where NLL is least on the ladder, {several} of the samples have two peaks or "
+        f"more (p of at least a tenth of the largest), and the middle half of all samples is "
+        f"spread over {' to '.join(dict.fromkeys((low, high)))} classes, exp(entropy)."
     )
     labels = names_in(table.dropna(subset="target"), names, "target")
     of = [said(labels[int(target)]) for target in rows.target]
@@ -208,6 +209,7 @@ def modality_by_class(table: pd.DataFrame, names: Names = None) -> Figure:
         start = start + width
     right.hlines(places, shown.modes_q25, shown.modes_q75, color=GREY, linewidth=2.5)
     right.plot(shown.modes_median, places, "o", color=BLUE, markersize=5)
+    right.set_xlim(right=max(right.get_xlim()[1], LEAST_END))
     right.axvline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     labels = names_in(table.dropna(subset="target"), names, "target")
     left.set_yticks(places, labels=[short(labels[int(c)]) for c in shown.target], parse_math=False)

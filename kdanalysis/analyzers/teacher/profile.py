@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
-from kdanalysis.analyzers.evidence import share_interval
+from kdanalysis.analyzers.evidence import share_interval, wilson
 from kdanalysis.analyzers.frames import flat_columns
 from kdanalysis.analyzers.noun import Names, Reading
 from kdanalysis.core.wording import percent
@@ -103,11 +103,14 @@ def profile_reading(table: pd.DataFrame) -> Reading:
     if np.isnan(strongest):
         claim = "The teacher leaves no mass beside the true class, so there are no modes to see."
         return Reading(claim, number)
+    if even == 1:
+        return Reading("With two classes the other one is no rival: it has all that is left.")
     some = share_interval((each > 0).mean(), len(each))
+    ends = " to ".join(percent(end, 0) for end in wilson(some.value, len(each)))
     return Reading(
         f"That most classes have a rival {some.above(0.5).claim}: {(each > 0).sum()} of "
-        f"{len(each)} classes (95 % interval from {percent(max(some.low, 0), 0)}) give another one "
-        f"at least twice the probability of an even spread; the median class has {rivals}, its "
+        f"{len(each)} classes (95 % interval {ends}) give another one at least "
+        f"twice the probability of an even spread; the median class has {rivals}, its "
         f"strongest holds {held} of the mass beside it.",
         number,
     )

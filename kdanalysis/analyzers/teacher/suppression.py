@@ -54,8 +54,7 @@ class Suppression(Analyzer):
         distilled: float | int = 4.0,
     ) -> None:
         ladder = sorted({*map(float, temperatures), check_temperature(distilled)})
-        settings = {"temperatures": ladder, "distilled": float(distilled)}
-        super().__init__(num_classes=num_classes, **settings)
+        super().__init__(num_classes=num_classes, temperatures=ladder, distilled=float(distilled))
         self.add_sum("sum", len(CLASSES), len(self.temperatures))
         self.add_sum("counts", len(CLASSES), len(self.temperatures), BINS.size)
 
@@ -203,8 +202,9 @@ def teachers_reading(tables: Tables) -> Reading:
     apart = distinct(tables)
     if len(tables) == 1 or len(apart) > 1:
         return suppression_reading(join_teachers(apart))
-    said = suppression_reading(next(iter(apart.values())))
-    return said._replace(sentence=f"{', '.join(tables)} have one teacher. {said.sentence}")
+    sentence, number = suppression_reading(next(iter(apart.values())))
+    whose = ", ".join(tables) if len(tables) <= 5 else f"All {len(tables)}"
+    return Reading(f"{whose} have one teacher. {sentence}", number)
 
 
 def distinct(tables: Tables) -> dict[str, pd.DataFrame]:

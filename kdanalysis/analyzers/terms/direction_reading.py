@@ -6,7 +6,7 @@ import pandas as pd
 from kdanalysis.analyzers.evidence import Interval, wide
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.terms.direction import LossDirection
-from kdanalysis.core.wording import numeral
+from kdanalysis.core.wording import numeral, numerals
 from kdanalysis.draw.tables import require
 
 COLUMNS = (
@@ -19,7 +19,9 @@ NO_GRADIENT = (
     "cosines, shares and ratios of gradients are NaN"
 )
 SAME = 0.95  # a cosine from here on is the same direction: within 18 degrees
+ROUNDING = 1e-6  # what two equal gradients may differ by
 SAYINGS = {
+    "equal": "The gradient of {first} itself: {claims}.",
     "scaled": (
         f"Only the step differs from {{first}}: {{claims}}; cosines of at least {SAME:g}, by "
         "sample and over the batch, are the same direction."
@@ -52,14 +54,15 @@ def direction_reading(table: pd.DataFrame) -> Reading:
         cosine, batch, far = measured(row)
         cosines = f"cosine {cosine.text()}, over the batch {batch.text()}"
         kind, more = kind_of(row), f" ({cosines}; {far_text(far)} as far)"
-        claims[kind].append(row.loss_b + (more if kind else ""))
+        claims[kind].append(row.loss_b + (more if kind not in ("", "equal") else ""))
     parts = [
         saying.format(first=first, claims=", ".join(claims[kind]))
         for kind, saying in SAYINGS.items()
         if claims[kind]
     ]
-    known = rows[rows.multiplier.notna()].itertuples()
-    steps = ", ".join(f"{row.loss_b} {numeral(row.multiplier)}" for row in known)
+    known = rows[rows.multiplier.notna()]
+    factors = zip(known.loss_b, numerals(*known.multiplier), strict=True)
+    steps = ", ".join(f"{loss} {factor}" for loss, factor in factors)
     return Reading(" ".join(parts), f"times as far as {first}: {steps}")
 
 
@@ -67,7 +70,9 @@ def kind_of(row: object) -> str:
     """Return the key of ``SAYINGS`` for a row against the first loss."""
     if np.isnan(row.cosine):
         return ""
-    cosine, batch, _ = measured(row)
+    cosine, batch, far = measured(row)
+    if max(abs(one.value - 1) for one in (cosine, batch, far)) < ROUNDING:
+        return "equal"
     if cosine.high < SAME:
         return "turned"
     if cosine.low >= SAME and batch.high < SAME:

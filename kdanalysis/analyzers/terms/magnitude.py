@@ -89,6 +89,9 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
             others = of_loss.drop(term)
             if others["mean"].isna().all() or pd.isna(of_loss["mean"][term]):
                 continue
+            if not of_loss["mean"][term]:
+                claims.append(f"{term} in {loss} has no gradient")
+                continue
             rival = others["mean"].idxmax()
             a, b = of_loss.loc[term], others.loc[rival]
             one = difference_of_means(*a[list(SPREAD)], *b[list(SPREAD)])

@@ -127,7 +127,8 @@ def share_reading(table: pd.DataFrame) -> Reading:
         for row in rest:
             told = (row.share, row.std, row.n), (first.share, first.std, first.n)
             one = difference_of_means(*told[0], *told[1])
-            claims.append(f"{percent(row.share)} in {row.loss} ({one.points()})")
+            apart = f"{percent(row.share)} in {row.loss} ({one.points()})"
+            claims.append(apart if row.share else f"without a gradient in {row.loss}")
         parts.append(f"{term} is {percent(first.share)} of the gradient in {first.loss}, "
                      f"{', '.join(claims)}.")  # fmt: skip
     if not parts:

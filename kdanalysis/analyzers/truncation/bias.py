@@ -12,7 +12,7 @@ from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.core.truncation.means import add_at_known, add_at_others, lost_sums
-from kdanalysis.core.wording import percent
+from kdanalysis.core.wording import numeral, percent
 from kdanalysis.draw.axes import log_axis
 from kdanalysis.draw.colours import BLACK, DASHES
 from kdanalysis.draw.look import PAGE, Figure, plain_log, shared_legend
@@ -167,7 +167,13 @@ def _ends_told(row: pd.Series, count: int) -> str:
     if np.isinf(low):
         return ""
     guess = f": a guess, of more than the {count:,} looked at" if low > count else ""
-    return f" (95 % interval {low:,.0f} to {high:,.0f}{guess})".replace("inf", "never")
+    return f" (95 % interval {_tokens_told(low)} to {_tokens_told(high)}{guess})"
+
+
+def _tokens_told(count: float) -> str:
+    if np.isinf(count):
+        return "never"
+    return f"{count:,.0f}" if count < 1e6 else numeral(count, 2)
 
 
 def middle(table: pd.DataFrame) -> int:

@@ -104,8 +104,8 @@ def temperature_reading(table: pd.DataFrame) -> Reading:
     )
     clamped = round(float(end.clamped) * n)
     gone = (
-        f"the loss of {named('none')} is below 0 in {clamped:,}, {share_of(clamped / n, n)}, which "
-        f"a clamp at 0 would silence"
+        f"the loss of {named('none')} is below 0 in {f'{clamped:,}' if clamped else 'none'}, "
+        f"{share_of(clamped / n, n)}{', which a clamp at 0 would silence' * bool(clamped)}"
     )
     number = "; ".join(
         f"T = {row.temperature:g}: tail {percent(row.mass)}, known to be "

@@ -69,6 +69,7 @@ function sortable(table) {
 
 function foldable(table) {
   const count = table.tBodies[0].rows.length;
+  const all = count.toLocaleString("en");
   const few = table.tBodies[0].querySelectorAll("tr:not(.more)").length;
   if (few === count) return;
   const button = document.createElement("button");
@@ -77,7 +78,7 @@ function foldable(table) {
   const fold = (folded) => {
     table.classList.toggle("folded", folded);
     button.setAttribute("aria-expanded", String(!folded));
-    button.textContent = folded ? `Show all ${count} rows` : `Show the first ${few} rows`;
+    button.textContent = folded ? `Show all ${all} rows` : `Show the first ${few} rows`;
   };
   button.addEventListener("click", () => fold(!table.classList.contains("folded")));
   fold(true);
@@ -120,7 +121,7 @@ function nameRows(names) {
   for (const table of document.querySelectorAll("table")) {
     if (table.tHead.rows[0].cells[0].textContent !== "run") continue;
     for (const row of table.tBodies[0].rows) {
-      const found = names.find((name) => [name, `run ${name}`].includes(row.cells[0].textContent));
+      const found = names.find((name) => [name, `run ${name}`, `student ${name}`].includes(row.cells[0].textContent));
       if (found) row.dataset.run = found;
     }
   }

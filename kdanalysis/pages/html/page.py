@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from kdanalysis.core.wording import TIMES
+from kdanalysis.core.wording import LARGE, TIMES
 from kdanalysis.draw.glyphs import tell_lacking
 from kdanalysis.draw.look import Figure
 from kdanalysis.pages.html.columns import in_columns
@@ -24,7 +24,8 @@ from kdanalysis.pages.html.section import ASIDE, Section
 from kdanalysis.pages.html.table import Table, make_table
 from kdanalysis.pages.html.words import WORDS
 
-BREAKS = re.compile(f" (?=[%±={TIMES}])|(?<=[±={TIMES}]) ")
+SIGNS = f"±=≤≥{TIMES}"
+BREAKS = re.compile(f" (?=[%{SIGNS}])|(?<=[{SIGNS}]) |(?<=\\d) (?=(?:{'|'.join(LARGE.values())}))")
 WIDE = 900  # CSS pixels; what is wider takes both columns
 
 
@@ -188,8 +189,9 @@ def show(
 
 
 def run_of(line: str, runs: Sequence[str]) -> str:
-    """Return the run that a line is about, by the name that it starts with."""
-    return next((run for run in runs if line.startswith((f"{run}: ", f"run {run}: "))), "")
+    """Return the run, or student of a file, that a line is about, by the name it starts with."""
+    starts = {run: tuple(f"{kind}{run}: " for kind in ("", "run ", "student ")) for run in runs}
+    return next((run for run, start in starts.items() if line.startswith(start)), "")
 
 
 def fact_text(value: object) -> str:

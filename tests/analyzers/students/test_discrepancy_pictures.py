@@ -1,8 +1,11 @@
 """Discrepancy maps: cells from the table, one colour scale a kind, and the number beside each."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from kdanalysis.analyzers.students.discrepancy_pictures import (
     class_order,
@@ -186,6 +189,16 @@ def test_the_teachers_correlation_stands_before_its_students():
     assert {ax.images[0].get_clim() for ax in axes} == {(-1.0, 1.0)}
 
 
+def test_long_names_above_correlations_leave_each_other_room():
+    students = {f"long_resnet-with-gdkd-seed-{n}": table(20) for n in range(2)}
+    figure = correlation_maps(students, [f"a long name of class {n}" for n in range(20)])
+    FigureCanvasAgg(figure).draw()
+    boxes = [ax._left_title.get_window_extent() for ax in figure.axes[:-1]]
+    rows = [sorted((b.x0, b.x1) for b in boxes if b.y0 == y) for y in {b.y0 for b in boxes}]
+    assert sum(map(len, rows)) == 3
+    assert all(end + 5 < begin for row in rows for (_, end), (begin, _) in pairwise(row))
+
+
 def test_another_teacher_is_shown_before_its_student():
     axes = correlation_maps(TWO).axes[:-1]
     titles = [ax.get_title(loc="left") for ax in axes]
@@ -267,6 +280,16 @@ def test_students_are_compared_map_by_map():
     assert "the opposite is seen in softmax (9 against" in part
     assert students_reading(TWO).number.startswith("centred logits: kd rms ")
     assert students_reading({"kd": TWO["kd"]}).sentence.startswith("One loss alone")
+
+
+def test_many_students_are_counted_map_by_map():
+    tables = {"kd": table()} | {f"loss{c}": table(scale=0.5) for c in "abcdef"}
+    text = students_reading(tables | {"lossf": table(scale=2.0)}).sentence
+    assert text.startswith(
+        "Closer to the teacher than kd are others: in centred logits seen for 5 of 6, the opposite "
+        "is seen for 1; in softmax seen for 5 of 6, the opposite is seen for 1. Not to be compared "
+        "by one student each: correlation (rms 0.050 to 0.200). One student"
+    )
 
 
 def test_students_of_several_seeds_are_compared_seed_by_seed():

@@ -181,7 +181,7 @@ def test_the_sentence_says_whether_the_relations_grew():
         )
     single = table(epochs=1).query("step == 0").assign(epoch=pd.NA)
     assert relation_reading(single).sentence.startswith(
-        "Outside the teacher's top-3 their orders of the classes agree"
+        "Outside the teacher's top-3 student and teacher order the classes with a tau-b"
     )
 
 
@@ -203,6 +203,20 @@ def test_a_student_is_above_kd_where_the_interval_is_above_0(end, expected):
     told = f"{value:+.3f} ± {half:.3f}".replace("-", "\u2212")
     assert f"above kd's: gdkd {told} ({expected})." in text
     assert text.endswith("what another training would give cannot be tested here.")
+
+
+def test_many_students_are_counted_and_the_ends_named():
+    tables = {"kd": table(0.5)} | {f"loss{c}": table(0.2 + 0.1 * i) for i, c in enumerate("abcdef")}
+    text = methods_reading(tables).sentence
+    assert (
+        "above kd's: seen for 2 of 6, not seen for 1, the opposite is seen for 3, from lossa "
+        in (text)
+    )
+    ends = [text.partition(f"{name} ")[2].split(" ")[0] for name in ("from lossa", "to lossf")]
+    assert ends == ["\u22120.285", "+0.190"]
+    assert text.count("loss") == 2
+    five = methods_reading({name: tables[name] for name in list(tables)[:6]}).sentence
+    assert five.count("loss") == 5
 
 
 def test_seeds_are_compared_seed_by_seed():

@@ -382,7 +382,7 @@ def test_sentence_follows_the_table():
         assert told.startswith(f"NLL is least at T = {best:g}")
     assert "at the losses' T = 1, where" in calibration_reading(example(4.0, 1.0)).sentence
     flat = example(1.0).assign(confidence=0.0012, accuracy=0.165)
-    told = "where the mean confidence is 0.0012 and the accuracy 0.17"
+    told = "where the mean confidence is 0.1 % and the accuracy 16.5 %"
     assert told in calibration_reading(flat).sentence
     number = calibration_reading(example(1.0)).number
     assert number.count("at T = 4") == number.count("at T = 1,") == 2

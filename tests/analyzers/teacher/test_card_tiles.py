@@ -34,6 +34,17 @@ def test_tiles_show_the_lowest_temperature_and_note_the_highest():
     assert tiles["Confidently wrong"][1].endswith("; T\xa0=\xa01")
 
 
+def test_small_numbers_are_written_as_in_sentences():
+    tiny = card_tiles(CARD.assign(value=6.06e-11))
+    assert next(value for label, value, _ in tiny if label == "Entropy") == "6.06 \xd7 10⁻¹¹ nats"
+
+
+def test_no_tile_is_of_classes_outside_the_top_where_there_are_none():
+    outside = CARD[CARD.quantity == "entropy_mean"].assign(quantity="p_other_mean")
+    assert [label for label, *_ in card_tiles(outside)] == ["Outside the top 5"]
+    assert card_tiles(outside.assign(value=0.0)) == []
+
+
 def test_no_hyphen_stands_for_a_minus_sign():
     assert "NLL" in {entry.label for entry in ENTRIES.values() if "\u2212log" in entry.note}
     assert not [entry.note for entry in ENTRIES.values() if re.search(r"(?<!\w)-", entry.note)]

@@ -135,6 +135,7 @@ def test_sentence_follows_the_table():
     assert "cannot be tested here: k = 2 (interval unknown)" in unknown
     alone = mass_reading(few.query("temperature == 1")).sentence
     assert alone.endswith("lies at k = 2 (1 to 2) at T = 1.")
+    assert mass_reading(example(2)).sentence.startswith("With two classes the knee")
     of_many = mass_reading(example(8000, (0.2, 0.1)))
     assert of_many.sentence.endswith(
         "k = 2,626 (1 to 4,256) at T = 1, 2,792 (1 to 5,582) at T = 4."

@@ -95,8 +95,11 @@ def test_the_sentence_says_whether_classes_differ_by_more_than_chance():
     assert number.startswith("30.0 % (25.1 % to 35.4 %) of samples with two peaks or more")
     assert number.endswith("GDKD-auto would choose k = 4.2 at T = 4, cap 9")
     wide = example([0.3, 0.3]).assign(modes_q25=8.956, modes_median=19.157, modes_q75=29.7612)
-    assert "weigh as much as 8.96 to 29.8 equal classes." in modality_reading(wide).sentence
-    assert "exp(entropy) 8.96 / 19.2 / 29.8 (quartiles)" in modality_reading(wide).number
+    said = "the middle half of all samples is spread over {} classes, exp(entropy)."
+    assert said.format("9.0 to 29.8") in modality_reading(wide).sentence
+    sure = wide.assign(modes_q25=1.0015, modes_median=1.003, modes_q75=1.0045)  # the lowest bin
+    assert said.format("1.00") in modality_reading(sure).sentence
+    assert "exp(entropy) 9.0 / 19.2 / 29.8 (quartiles)" in modality_reading(wide).number
     assert "by class: not seen" in modality_reading(example([0.3, 0.31, 0.29])).sentence
     assert "by class: cannot be tested here" in modality_reading(example([0.3])).sentence
 
@@ -145,6 +148,8 @@ def test_bars_and_lines_are_the_tables_sorted_by_class():
     for column, drawn in zip(("peaks_1", "peaks_2", "peaks_more"), widths, strict=True):
         assert drawn == pytest.approx((100 * rows[column]).tolist())
     assert right.lines[0].get_xdata().tolist() == [1.3] * 3
+    sure = modality_by_class(frame.assign(modes_q25=1.0015, modes_median=1.003, modes_q75=1.0045))
+    assert sure.axes[1].get_xlim()[1] >= 1.1  # one bin is no spread
     (legend,) = left.figure.legends
     assert "peaks at T = 2, of least NLL" in legend.get_title().get_text()
     assert smallest_font(left.figure) >= 9

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from kdanalysis.analyzers.teacher.profile import (
@@ -145,7 +146,7 @@ def test_names_are_not_read_as_math():
 def test_long_names_above_panels_leave_each_other_room(classes):
     names = [f"great white whales {n}" for n in range(classes)]
     figure = class_profiles(example(classes), names)
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()
     rows = {}
     for ax in figure.axes:
         box = ax._left_title.get_window_extent()
@@ -157,14 +158,17 @@ def test_long_names_above_panels_leave_each_other_room(classes):
 
 def test_sentence_follows_the_table():
     assert profile_reading(example(10)).sentence.startswith(
-        "That most classes have a rival is seen: 10 of 10 classes (95 % interval from 72 %)"
+        "That most classes have a rival is seen: 10 of 10 classes (95 % interval 72 % to 100 %)"
     )
     assert profile_reading(example(10)).number.startswith("1 rival above twice an even spread")
     assert (
         "40 % of the mass" in profile_reading(example(10)).number
     )  # 0.2 of the 0.5 beside the true class
     assert profile_reading(example(10, rival=0.06)).sentence.startswith(
-        "That most classes have a rival is seen not to hold: 0 of 10 classes"
+        "That most classes have a rival is seen not to hold: 0 of 10 classes (95 % interval 0 % to "
+        "28 %)"
     )
+    pairs = {"target": [0, 0, 1, 1], "class": [0, 1, 0, 1], "probability": [0.9, 0.1, 0.2, 0.8]}
+    assert "two classes the other one is no rival" in profile_reading(pd.DataFrame(pairs)).sentence
     certain = example(10).assign(probability=lambda t: (t.target == t["class"]).astype(float))
     assert profile_reading(certain).sentence.startswith("The teacher leaves no mass")

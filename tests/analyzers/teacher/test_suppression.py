@@ -196,6 +196,8 @@ def test_a_teacher_that_runs_share_is_read_and_drawn_once():
     shared = {"kd": found, "dkd": found.copy()}
     told = teachers_reading(shared)
     assert told.sentence == f"kd, dkd have one teacher. {suppression_reading(found).sentence}"
+    many = teachers_reading(dict.fromkeys("abcdef", found)).sentence
+    assert many.startswith("All 6 have one teacher.")
     assert told.number == suppression_reading(found).number
     alone = suppression_by_teacher(found)
     assert len(suppression_of_teachers(shared).lines) == len(alone.lines)

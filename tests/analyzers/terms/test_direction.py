@@ -333,6 +333,13 @@ def test_the_threshold_is_the_stated_one_for_the_whole_interval(cosine, batch, e
     assert kind_of(row) == kind
 
 
+def test_of_the_same_gradient_no_step_differs():
+    frame = example(losses=("kd", "more", "turned"))
+    numbers = ["cosine", "cosine_batch", "multiplier"]
+    frame.loc[frame.loss_b == "more", numbers] = 1 - 1e-9
+    assert direction_reading(frame).sentence.startswith("The gradient of kd itself: more. Not only")
+
+
 def test_a_pair_without_any_direction_is_said():
     frame = example(losses=("kd", "more", "turned"))
     gone = frame.loss_b == "more"
@@ -346,4 +353,7 @@ def test_a_pair_without_any_direction_is_said():
 
 
 def test_the_number_lists_the_multipliers():
-    assert direction_reading(example()).number == "times as far as kd: more 8, uneven 0.5, turned 1"
+    assert (
+        direction_reading(example()).number
+        == "times as far as kd: more 8.00, uneven 0.50, turned 1.00"
+    )

@@ -185,6 +185,12 @@ def test_sentence_and_number_follow_the_table():
     )
 
 
+def test_a_term_without_a_gradient_is_not_held_against_others():
+    other = example().term == "low_other"
+    silent = magnitude_reading(example().assign(mean=example()["mean"].where(~other, 0.0)))
+    assert silent.sentence.endswith("with every weight 1? low_other in kd has no gradient.")
+
+
 def test_the_interval_is_that_of_two_independent_means():
     rows = example().query("loss == 'kd'")
     spread = []

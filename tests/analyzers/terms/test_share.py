@@ -171,6 +171,9 @@ def test_share_sentence_follows_the_table():
     )
     assert number == "kd: low_other 10.0 %; gdkd: low_other 60.0 %; dkd: nckd 100.0 %"
     assert "60.0 % in gdkd (\u221210.0 ± 2.8 points)" in share_reading(shares(0.7)).sentence
+    silent = shares().assign(share=shares().share.where(shares().loss != "gdkd", 0.0))
+    told = "low_other is 10.0 % of the gradient in kd, without a gradient in gdkd."
+    assert share_reading(silent).sentence == told
     none = shares().assign(share=0.0)
     assert share_reading(none).sentence == "low_other has no gradient in kd, gdkd."
     assert "cannot be compared" in share_reading(shares().query("loss == 'kd'")).sentence

@@ -117,6 +117,7 @@ def example(crossing: float = 90.0) -> pd.DataFrame:
             "0.32 %.",
         ),
         (900.0, '"bucket" nowhere up to 1,000 tokens (95 % interval 900 to never): of'),
+        (3e50, "(95 % interval 3 \xd7 10⁵⁰ to never"),
         (3e3, "(95 % interval 3,000 to never: a guess, of more than the 1,000 looked at)"),
         (np.inf, '"renormalise" nowhere up to 1,000 tokens: of one token'),
         (0.5, '"bucket" at once'),

@@ -98,6 +98,7 @@ def example(most: float = 0.9, opposed: float = 0.2, error: float = 0.01) -> pd.
         (example(opposed=0.0), "no convention opposes full KD in any of 200 rows"),
         (example(opposed=0.0).assign(n=1), "no convention opposes full KD in the one row"),
         (example(), "is below 0 in 10, 5.0 % (2.7 % to 9.0 %), which a clamp at 0 would silence"),
+        (example().assign(clamped=0.0), "is below 0 in none, 0.0 % (0.0 % to 1.9 %)."),
     ],
 )
 def test_the_sentence_follows_the_table(table, words):

@@ -120,6 +120,11 @@ def test_a_long_table_unfolds_and_sorts_across_the_fold(tmp_path):
     assert "Show the first 8 rows" in unfolded.text
 
 
+def test_a_thousand_rows_are_written_as_everywhere(tmp_path):
+    page = build([Section("s", "S", tables=[("t", pd.DataFrame({"x": range(1500)}))])], "T", {})
+    assert "Show all 1,000 rows" in act(page, "", tmp_path).text
+
+
 def test_the_theme_button_goes_round(tmp_path):
     page = build([], "T", {})
     press = "document.getElementById('theme').click();"

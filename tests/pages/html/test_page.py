@@ -129,9 +129,9 @@ def test_numbers_are_right_aligned_and_ranked_by_their_full_precision():
 
 
 def test_a_number_stays_on_one_line_with_its_unit_its_interval_and_its_name():
-    said = "At T = 4 half, 40.8 ± 7.6 % (95 % 1 to 2), is seen in 2 \u00d7 2 cells."
+    said = "T = 4: 40.8 ± 7.6 % (95 % 1 to 2), seen in 2 \u00d7 2 cells, T ≤ 2 of 8.2 million."
     page = build([Section("s", "S", said, said)], "T", {})
-    kept = "At T~=~4 half, 40.8~±~7.6~% (95~% 1 to 2), is seen in 2~\u00d7~2 cells."
+    kept = "T~=~4: 40.8~±~7.6~% (95~% 1 to 2), seen in 2~\u00d7~2 cells, T~≤~2 of 8.2~million."
     kept = kept.replace("~", "\u00a0")
     assert Reader(page).text.count(kept) == 2
 
@@ -152,6 +152,13 @@ def test_numbers_that_their_texts_sort_have_no_rank():
     frame = pd.DataFrame({"x": [1.5, float("nan"), 20_000.0, -3.0], "n": [1000, 7, 7, 2]})
     reader = Reader(build([Section("s", "S", tables=[("t", frame)])], "T", {}))
     assert [cell for cell in reader.all("td")] == [{}] * 8
+
+
+def test_lines_of_a_student_of_a_file_are_those_of_a_run_for_the_picker():
+    text = "student a: one.\nrun ab: two.\na: three.\nof all."
+    page = build([Section("s", "S", text)], "T", {}, lead=Lead(["v"], runs=["a", "ab"]))
+    found = [one.get("data-run") for one in Reader(page).all("p") if one.get("class") == "reading"]
+    assert found[:4] == ["a", "ab", "a", None]
 
 
 def test_two_sections_of_one_name_are_refused():

@@ -174,6 +174,28 @@ def test_the_explorers_table_has_room_for_long_names(opened):
     assert found[1] >= 260
 
 
+def test_the_explorers_table_breaks_names_that_are_longer_than_a_line(opened):
+    width = """(() => {
+      for (const cell of document.querySelectorAll(".explorer .numbers tbody th"))
+        cell.append("-resnet8x4-with-a-long-name-of-its-settings".repeat(3));
+      return document.querySelector(".explorer .numbers th").clientWidth;
+    })()"""
+    assert opened.run(width) <= 340
+
+
+def test_sliders_stand_out_from_the_dark_page(chromium, file):
+    hues = []
+    for theme in ("light", "dark"):
+        feature = {"name": "prefers-color-scheme", "value": theme}
+        chromium.send("Emulation.setEmulatedMedia", features=[feature])
+        chromium.open(file)
+        hues.append(
+            chromium.run("getComputedStyle(document.querySelector('[type=range]')).accentColor")
+        )
+    chromium.send("Emulation.setEmulatedMedia", features=[])
+    assert hues == ["rgb(28, 93, 153)", "rgb(134, 189, 240)"]  # else a white track is put behind
+
+
 def test_keys_move_a_slider_and_the_numbers_with_it(opened):
     before = move(opened, 3, 2.0)
     opened.run("document.querySelector('.explorer input[name=k]').focus()")
@@ -336,9 +358,24 @@ def test_a_printed_page_has_no_controls_and_fits_the_paper(opened):
         " getComputedStyle(e).display !== 'none').length"
     )
     width = opened.run("document.documentElement.scrollWidth")
+    cut = opened.run(
+        "[...document.querySelectorAll('.reading')].filter((e) =>"
+        " e.checkVisibility() && e.scrollHeight > e.clientHeight + 1).length"
+    )
     opened.send("Emulation.setEmulatedMedia", media="")
     assert shown == 0
     assert width <= 700
+    assert cut == 0  # on a screen the picker shows what is left out
+
+
+def test_captions_of_wide_tables_are_read_whole_on_a_phone(chromium, file):
+    chromium.open(file, 390)
+    ends = chromium.run("""(() => {
+      for (const one of document.querySelectorAll("details")) one.open = true;
+      return [...document.querySelectorAll("caption")].map((e) => e.getBoundingClientRect().right);
+    })()""")
+    assert len(ends) > 5
+    assert max(ends) <= 390
 
 
 def test_a_notebook_shows_the_same_explorer_and_a_picture_without_scripts(
