@@ -14,12 +14,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from math import ceil
+from pathlib import Path
 from typing import IO, Any
 
 import torch
 
 FEWEST = 4  # tasks that are worth a process
 MOST = 4  # processes, this one among them
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of all cores in a period, and the period
 PATIENCE = 20.0  # seconds for the last tasks of the other processes
 NUMBER = 2  # bytes of a task's place in the pipe
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
@@ -71,7 +74,16 @@ def _forks() -> int:
         and threading.active_count() == 1
         and not multiprocessing.current_process().daemon  # such a one has no children
     )
-    return min(len(os.sched_getaffinity(0)), MOST) - 1 if safe else 0
+    return min(_cores(), MOST) - 1 if safe else 0
+
+
+def _cores() -> int:
+    """How many cores this process may use at a time, by its container's quota too."""
+    cores = len(os.sched_getaffinity(0))
+    with suppress(OSError, ValueError):  # there is no such file, or it says "max"
+        time_each, period = map(int, QUOTA.read_text().split())
+        return max(1, min(cores, ceil(time_each / period)))
+    return cores
 
 
 def _shared(

@@ -4,28 +4,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kdanalysis.draw.colours import FAINT
+from kdanalysis.draw.colours import BLACK, FAINT
 from kdanalysis.draw.look import Axes, fine
 
 GAP = 1.45  # heights of the letters from one name to the next
 
 
-def names_beside(
-    ax: Axes,
-    names: Sequence[str],
-    places: Sequence[tuple[float, float]],
-    colours: Sequence[str],
-) -> None:
+def names_beside(ax: Axes, names: Sequence[str], places: Sequence[tuple[float, float]]) -> None:
     """Write names right of the axes in the order of their points, each tied to its own by a line.
 
-    The limits and scales of the axes must be final. Names that would touch move apart; more than
-    fill the height stand as far apart as it allows.
+    In black: the colours of some points are too faint to read. The limits and scales of the axes
+    must be final. Names that would touch move apart; more than fill the height stand as far apart
+    as it allows.
 
     Args:
         ax: axes to draw on.
         names: shown as they are.
         places: of the points, in data.
-        colours: of the names.
     """
     if not names:
         return
@@ -34,9 +29,9 @@ def names_beside(
     size = ax.get_position().height * ax.figure.get_figheight() * 72
     spread = apart(heights, GAP * fine() / size)
     line = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 4}
-    for name, place, height, colour in zip(names, places, spread, colours, strict=True):
+    for name, place, height in zip(names, places, spread, strict=True):
         ax.annotate(name, place, (1.03, height), textcoords="axes fraction", va="center",
-                    color=colour, weight="bold", fontsize=fine(), parse_math=False,
+                    color=BLACK, weight="bold", fontsize=fine(), parse_math=False,
                     arrowprops=line, zorder=1)  # fmt: skip
 
 

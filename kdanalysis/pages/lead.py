@@ -173,9 +173,8 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     each = " (a dot a student)" if len(tables) > 1 else ""
     ax.set_xlabel(f"mean cosine to {first}{each}", parse_math=False)
     ax.set_ylabel(f"mean norm over that of {first}", parse_math=False)
-    named = [*names, first]
-    texts, hues = [short(name, 24) for name in named], [colours[name] for name in named]
-    names_beside(ax, texts, [*places, (1.0, 1.0)], hues)
+    texts = [short(name, 24) for name in (*names, first)]
+    names_beside(ax, texts, [*places, (1.0, 1.0)])
     return ax
 
 

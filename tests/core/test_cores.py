@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from functools import partial
+from pathlib import Path
 
 import pytest
 from meeting import Meeting
@@ -26,6 +27,7 @@ HERE = os.getpid()
 def two_cores(monkeypatch):
     """Two cores and no threads, whatever runs the tests; after the test no process is left."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+    monkeypatch.setattr(cores, "QUOTA", Path("/nowhere"))
     monkeypatch.setattr(threading, "active_count", lambda: 1)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield monkeypatch
@@ -70,7 +72,7 @@ def test_two_processes_share_the_tasks_and_their_order_stays():
 def met(count: int) -> list:
     """Tasks of which each process does as many, if there are so many processes."""
     barrier = multiprocessing.get_context("fork").Barrier(count, timeout=60)
-    return tasks(2 * count, there=barrier.wait, here=barrier.wait)
+    return tasks(max(cores.FEWEST, 2 * count), there=barrier.wait, here=barrier.wait)
 
 
 def test_more_cores_are_more_processes_up_to_a_few(two_cores):
@@ -78,6 +80,19 @@ def test_more_cores_are_more_processes_up_to_a_few(two_cores):
     found = on_cores(met(cores.MOST))
     assert [place for place, _ in found] == list(range(2 * cores.MOST))
     assert len({process for _, process in found}) == cores.MOST
+
+
+@pytest.mark.parametrize(
+    ("quota", "processes"),
+    [("max 100000", 4), ("250000 100000", 3), ("50000 100000", 1), ("900000 100000", 4)],
+)
+def test_a_container_is_given_no_more_processes_than_its_quota_of_cores(
+    two_cores, tmp_path, quota, processes
+):
+    (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    two_cores.setattr(cores, "QUOTA", tmp_path / "cpu.max")
+    two_cores.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    assert len({process for _, process in on_cores(met(processes))}) == processes
 
 
 def test_where_no_more_processes_are_to_be_had_those_there_are_share(two_cores):

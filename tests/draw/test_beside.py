@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from kdanalysis.draw.beside import apart, names_beside
+from kdanalysis.draw.colours import BLACK
 from kdanalysis.draw.look import new_axes
 
 
@@ -29,10 +30,11 @@ def test_long_names_of_equal_points_do_not_overlap():
     ax = new_axes(5, 3)
     ax.set(xscale="log", xlim=(0.1, 10), ylim=(0, 1))
     names = [f"gdkd:k={k},weights=1/1/{k}" for k in range(8)]
-    names_beside(ax, names, [(1.0, 0.5)] * 8, ["k"] * 8)
+    names_beside(ax, names, [(1.0, 0.5)] * 8)
     canvas = FigureCanvasAgg(ax.figure)
     canvas.draw()
     boxes = [Text.get_window_extent(text, canvas.get_renderer()) for text in ax.texts]
     assert all(above.y0 > below.y1 for below, above in pairwise(boxes))
     assert all(box.x0 > ax.bbox.x1 and box.x1 <= ax.figure.bbox.x1 for box in boxes)
     assert [text.get_text() for text in ax.texts] == names
+    assert {text.get_color() for text in ax.texts} == {BLACK}

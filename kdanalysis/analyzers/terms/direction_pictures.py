@@ -89,7 +89,7 @@ def direction_scatter(table: pd.DataFrame, ax: Axes | None = None, teacher: str 
     far = numerals(*drawn.multiplier)
     of = zip(drawn.loss_b, far, strict=True)
     texts = [short(first, 24), *(f"{short(name, 24)}, {step} {TIMES}" for name, step in of)]
-    names_beside(ax, texts, places, [colours[name] for name in names])
+    names_beside(ax, texts, places)
     return ax
 
 

@@ -57,7 +57,7 @@ def read_header(stream: io.BufferedIOBase, size: int, what: str, kinds: str = NU
         )
     if dtype.kind not in kinds:
         held = {"U": "text", "S": "bytes"}.get(dtype.kind, f"{dtype}"[:80])
-        more = "; of labels those of the classes" if kinds == NUMBERS else ""
+        more = "; of labels those of the classes, of sample ids whole ones" * (kinds == NUMBERS)
         raise ValueError(f"{what} holds {held}, need {need}{more}")
     offset = 8 + width + count
     claimed = math.prod(shape) * dtype.itemsize
