@@ -44,7 +44,7 @@ def truncation(
             "--losses",
             metavar="LOSS,LOSS,...",
             help="Hold these beside full KD too, with every K or the k they name: "
-            "verl,distillkit:k=20,jsd:beta=.5.",
+            "verl,distillkit:k=20,tvd.",
         ),
     ] = None,
     keys: Keys = None,

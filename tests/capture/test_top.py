@@ -91,12 +91,14 @@ def test_an_unknown_table_is_answered_with_those_of_the_run(runs):
 
 
 def test_losses_beside_full_kd_are_those_of_a_run_of_all_logits(runs):
-    asked = "verl,gdkd:k=5,topk:k=99,divergence=reverse,tail=renormalise,jsd:k=8,ce"
+    asked = "verl,gdkd:k=5,topk:divergence=reverse,tail=renormalise,jsd:k=8,ce"
     dense = kd.truncation_study(runs[0], (1, 8), (2,), asked)
     top = kd.truncation_study(runs[1], (1, 8), (2,), f"{asked},tvd")
     name = "truncation_losses"
     pd.testing.assert_frame_equal(top.tables[name], dense.tables[name], rtol=1e-5, atol=1e-6)
     assert "tvd: TVD(" in top.facts["left out"]
+    stated = kd.truncation_study(runs[1], (1, 8), (2,), "verl,topk:k=99")
+    assert "topk: Truncated(k=99" in stated.facts["left out"]
 
 
 @pytest.fixture(scope="module")

@@ -56,8 +56,8 @@ def test_it_waits_for_a_thread_that_still_holds_the_tensors(alone, monkeypatch):
 
     def hold(tensors: list[torch.Tensor]) -> None:
         time.sleep(0.2)
-        tensors.clear()
         released.append(True)
+        tensors.clear()
 
     def gather_and_hold(out: list[torch.Tensor], own: torch.Tensor) -> None:
         gather(out, own)
