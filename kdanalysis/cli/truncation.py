@@ -43,8 +43,7 @@ def truncation(
         typer.Option(
             "--losses",
             metavar="LOSS,LOSS,...",
-            help="Hold these beside full KD too, with every K or the k they name: "
-            "verl,distillkit:k=20,tvd.",
+            help="Hold these beside full KD too, at every K or their own: verl,jsd:k=20,tvd.",
         ),
     ] = None,
     keys: Keys = None,
