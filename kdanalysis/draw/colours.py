@@ -27,13 +27,13 @@ PALETTE = {
 CYCLE = (ORANGE, BLUE, VERMILION, GREEN, PURPLE, SKY, GREY)
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-VIOLET, CRIMSON, BROWN, LAVENDER = "#7755ff", "#dd1155", "#915c00", "#aa77ee"
+VIOLET, CRIMSON, AZURE, LAVENDER = "#7755ff", "#dd1155", "#3888f8", "#aa77ee"
 PINE, SLATE, MAGENTA = "#227755", "#666688", "#cc22cc"
 
 # No loss has the colour of a term, but for ce and kd, which are their only one. The others have a
-# contrast of 3 to white and dark pages (brown 2.9 to dark ones), and lie 0.09 or more from every
-# term and from each other in OKLab.
-LOSSES = {"ce": GREY, "kd": ORANGE, "dkd": VIOLET, "gdkd": CRIMSON, "nkd": BROWN}
+# contrast of 3 to white and dark pages, and lie 0.09 or more from every term and from each other in
+# OKLab; with second names' colours all lie 0.08 or more from each other.
+LOSSES = {"ce": GREY, "kd": ORANGE, "dkd": VIOLET, "gdkd": CRIMSON, "nkd": AZURE}
 LOSSES |= {"gdkd3": LAVENDER, "sdd": PINE, "blocks": SLATE, "trained": MAGENTA}
 TEACHER, STUDENT = BLACK, MAGENTA  # one alone
 
@@ -83,7 +83,7 @@ def loss_colours(names: Iterable[str]) -> dict[str, str]:
 
     A name begins with the loss it is of, as ``gdkd 1/1/1`` does, or ``run kd`` behind what it is. A
     second name of a loss has a shade of its colour; further ones, and names of no known loss, take
-    the free colours of the losses, those that are met most often last.
+    the free colours of the losses, those that are met most often last, and then the free shades.
     """
     names = list(dict.fromkeys(names))
     itself = {name: re.sub(r"^(run|student) ", "", name.lower()) for name in names}
@@ -94,7 +94,7 @@ def loss_colours(names: Iterable[str]) -> dict[str, str]:
             colour = colours.get(called[name])
             if name not in found and colour is not None and colour not in found.values():
                 found[name] = colour
-    colours = list(LOSSES.values())[::-1]
+    colours = [*LOSSES.values()][::-1] + [*SECOND.values()][::-1]
     rest = [name for name in names if name not in found]
     cycle = [colour for colour in colours if colour not in found.values()] or colours
     found |= {name: cycle[place % len(cycle)] for place, name in enumerate(rest)}

@@ -106,6 +106,32 @@ def test_a_loss_has_one_colour_and_no_two_share_one():
     assert loss_colours(["run gdkd", "student kd"]) == {
         "run gdkd": LOSSES["gdkd"], "student kd": LOSSES["kd"]
     }  # fmt: skip
+    nameless = [f"student {i}" for i in range(18)]
+    assert len(set(loss_colours(nameless).values())) == len(nameless)
+
+
+def test_colours_of_losses_are_far_apart():
+    colours = [*LOSSES.values(), *SECOND.values()]
+    places = np.array([oklab(colour) for colour in colours])
+    apart = np.linalg.norm(places[:, None] - places, axis=-1)
+    assert apart[~np.eye(len(places), dtype=bool)].min() > 0.08
+
+
+def oklab(colour: str) -> np.ndarray:
+    """Ottosson's OKLab of a colour."""
+    parts = np.array(mpl.colors.to_rgb(colour))
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    cones = [
+        (0.4122214708, 0.5363325363, 0.0514459929),
+        (0.2119034982, 0.6806995451, 0.1073969566),
+        (0.0883024619, 0.2817188376, 0.6299787005),
+    ]
+    opponents = [
+        (0.2104542553, 0.7936177850, -0.0040720468),
+        (1.9779984951, -2.4285922050, 0.4505937099),
+        (0.0259040371, 0.7827717662, -0.8086757660),
+    ]
+    return np.array(opponents) @ np.cbrt(np.array(cones) @ linear)
 
 
 def test_no_loss_has_the_colour_of_a_term_of_another_name():
