@@ -45,7 +45,7 @@ def heat_map(
         colour = GREY if empty else "white" if dark(cells[row, column]) else ink
         ax.text(column, row, text, ha="center", va="center", fontsize=fine(), color=colour)
     image = ax.imshow(cells, **({"aspect": "auto"} | look))
-    rows, columns = ([short(name, 24) for name in names] for names in (rows, columns))
+    rows, columns = ([short(name, 24, names) for name in names] for names in (rows, columns))
     ax.set_yticks(range(len(rows)), labels=rows, parse_math=False)
     ax.set_xticks(range(len(columns)), labels=columns, parse_math=False)
     if max(map(len, columns), default=0) > longest:
@@ -76,7 +76,8 @@ def block_map(
         most: end of its scale; the largest value if None.
     """
     half = 0.5 * (cells.max(axis=None) if most is None else most)
-    names = [short(name) for name in cells.index], [short(name) for name in cells.columns]
+    rows, columns = cells.index, cells.columns
+    names = [[short(one, among=of) for one in of] for of in (rows, columns)]
     places = {place: texts[place[0]][place[1]] for place in np.ndindex(cells.shape)}
     scale = {"cmap": "viridis_r", "vmin": 0, "vmax": most}
     image = heat_map(ax, cells.to_numpy(), places, lambda value: value > half, *names, **scale)

@@ -2,18 +2,43 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import zip_longest
 
 import pandas as pd
 
 SYNSET = re.compile(r"[a-z]\d{8} (?=\S)")
 
 
-def short(name: object, length: int = 16) -> str:
-    """A class name on one line; a longer one loses its middle, as names often differ at the end."""
-    line = " ".join(str(name).split())
-    tail = length // 3
-    return line if len(line) <= length else f"{line[: length - tail - 1]}…{line[-tail:]}"
+def short(name: object, length: int = 16, among: Iterable[object] = ()) -> str:
+    """A name on one line; a longer one loses its middle, as names often differ at the end.
+
+    Long names that it stands among are cut at the same places, where all of them look different.
+    """
+    line = _line(name)
+    lines = {line} | {_line(other) for other in among}
+    lines = {one for one in lines if len(one) > length}
+    if line not in lines:
+        return line
+    cuts = (cut for cut in _cuts(lines, length) if len(set(map(cut, lines))) == len(lines))
+    return next(cuts, str)(line)
+
+
+def _line(name: object) -> str:
+    return " ".join(str(name).split())
+
+
+def _cuts(lines: Collection[str], length: int) -> Iterator[Callable[[str], str]]:
+    """Yield what cuts names to a length: without their middle, then from where they differ."""
+    third = length // 3
+    for tail in sorted(range(1, length - 1), key=lambda tail: abs(tail - third)):
+        yield lambda line, tail=tail: f"{line[: length - tail - 1]}…{line[-tail:]}"
+    letters = enumerate(zip_longest(*lines))
+    begin = next(place for place, of in letters if len(set(of)) > 1)
+    room = length - 2
+    for start in range(max(1, begin - room // 2), max(map(len, lines))):
+        end = start + room
+        yield lambda line, a=start, b=end: f"…{line[a:b]}{'…' * (b < len(line))}"
 
 
 def said(name: object, length: int = 24) -> str:

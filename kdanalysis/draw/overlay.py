@@ -61,7 +61,7 @@ def curves_over(
             if "low" in part:
                 band = {"color": looks[run]["color"], "alpha": 0.13, "linewidth": 0}
                 ax.fill_between(part[x], part.low, part.high, **band)
-            ax.plot(part[x], part[value], label=short(run, 24), **looks[run])
+            ax.plot(part[x], part[value], label=short(run, 24, runs), **looks[run])
         _finish(ax, name, log)
     figure.supxlabel(labels[0] + state_left_out(table), fontsize="medium")
     figure.supylabel(labels[1], fontsize="medium", parse_math=False)
@@ -112,11 +112,13 @@ def dots_by_name(
             if "low" in part:
                 ax.hlines(height, part.low, part.high, color=looks[run]["color"], linewidth=1.4)
             look = looks[run] | {"linestyle": "none", "markersize": 6}
-            ax.plot(part[value], height, label=short(run, 24), **look)
-        ax.set_yticks(range(len(names)), labels=[short(n, 24) for n in names], parse_math=False)
+            ax.plot(part[value], height, label=short(run, 24, runs), **look)
+        ax.set_yticks(
+            range(len(names)), labels=[short(n, 24, names) for n in names], parse_math=False
+        )
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.grid(axis="y", color=FAINT, linewidth=0.5)
-        ax.set_title(short(name, 26), loc="left", parse_math=False)
+        ax.set_title(short(name, 26, parts), loc="left", parse_math=False)
         if log:
             ax.set_xscale("log")
     if limits is not None:

@@ -62,7 +62,7 @@ def layer_panels(
     figure, axes = panel_grid(len(layers), across, width, line, rest, shared, shared)
     panels = dict(zip(layers, axes, strict=True))
     for layer, ax in panels.items():
-        ax.set_title(short(layer, 24), loc="left", parse_math=False)
+        ax.set_title(short(layer, 24, layers), loc="left", parse_math=False)
     if (total := rows.layer.nunique()) > len(layers):
         figure.suptitle(f"{len(layers)} of {total} layers", x=0.01, ha="left", fontsize="medium")
     return figure, panels

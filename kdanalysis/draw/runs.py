@@ -98,7 +98,7 @@ def _draw_panel(ax: Axes, rows: pd.DataFrame, value: str, runs: list[str]) -> No
             linestyle=DASHES[i // len(CYCLE) % len(DASHES)],
             marker=None if len(part) > 1 else MARKERS[i % len(MARKERS)],
             markersize=6,
-            label=short(run, 24),
+            label=short(run, 24, runs),
         )
     if len(lines) > 1 and all(line == lines[0] for line in lines):
         ax.plot(*lines[0], color=BLACK)  # no run's own, as of the teacher that all share

@@ -133,7 +133,7 @@ def accuracy_of_networks(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         low, high = wilson(row.accuracy, row.n)
         ax.plot([100 * low, 100 * high], [place] * 2, color=colour, linewidth=2.5)
         ax.plot(100 * row.accuracy, place, marker="o", markersize=7, color=colour)
-    names = [short(name, 24) for name in table.network]
+    names = [short(name, 24, table.network) for name in table.network]
     ax.set_yticks(range(len(table)), labels=names, parse_math=False)
     ax.set_ylim(len(table) - 0.5, -0.5)
     ax.grid(axis="x", color=FAINT, linewidth=0.5)
@@ -173,7 +173,7 @@ def cosine_against_step(tables: Tables, ax: Axes | None = None) -> Axes:
     each = " (a dot a student)" if len(tables) > 1 else ""
     ax.set_xlabel(f"mean cosine to {first}{each}", parse_math=False)
     ax.set_ylabel(f"mean norm over that of {first}", parse_math=False)
-    texts = [short(name, 24) for name in (*names, first)]
+    texts = [short(name, 24, colours) for name in (*names, first)]
     names_beside(ax, texts, [*places, (1.0, 1.0)])
     return ax
 

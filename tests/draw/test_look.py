@@ -1,5 +1,6 @@
 """Style: fixed colours, plain labels."""
 
+import random
 from itertools import combinations
 
 import matplotlib as mpl
@@ -58,6 +59,33 @@ def test_long_names_keep_both_ends():
     assert len(short("very long class name number 17")) == 16
     assert short("very long class name number 17").startswith("very")
     assert short("very long class name number 17").endswith("r 17")
+
+
+def test_names_that_would_look_alike_show_where_they_differ():
+    layers = [f"base_model.model.layers.{i}.self_attn.q_proj" for i in range(11)]
+    shown = [short(layer, 24, layers) for layer in layers]
+    assert len(set(shown)) == len(layers)
+    assert all(len(name) <= 24 for name in shown)
+    assert all(f"{i}.self_attn.q_proj" in name for i, name in enumerate(shown))
+    one, other = "very long class name number 17", "very long class name number 18"
+    assert short(one, 16, [one, other, "short"]) == short(one)
+    assert short("a" * 20, 16, ["a" * 20]) == short("a" * 20)  # itself, twice
+
+
+@pytest.mark.parametrize("length", [10, 16, 24])
+@pytest.mark.parametrize("seed", range(30))
+def test_no_two_names_look_alike(seed, length):
+    draw = random.Random(seed)
+    names = {
+        "block." * draw.randint(4, 6)
+        + "".join(draw.choices("ab1", k=draw.randint(0, 4)))
+        + ".weight" * 3
+        for _ in range(12)
+    }
+    shown = [short(name, length, names) for name in names]
+    assert len(set(shown)) == len(names)
+    if length > 10:  # what they differ in has room
+        assert max(map(len, shown)) <= length
 
 
 def test_left_out_samples_are_stated_only_where_there_are_some():

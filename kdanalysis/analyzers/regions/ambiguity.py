@@ -211,7 +211,7 @@ def _classes(ax: Axes, table: pd.DataFrame, names: Names) -> None:
         ends = with_ends(by_image(some), "entropy", some[ERROR])
         ax.hlines(range(len(some)), ends.low, ends.high, color=BLUE, linewidth=1.6)
     labels = names_in(table, names)
-    texts = [short(labels[int(place)], 22) for place in some["class"]]
+    texts = [short(labels[int(place)], 22, labels) for place in some["class"]]
     ax.hlines(range(len(some)), 0, some.entropy, color=GREY, linewidth=1)
     ax.plot(some.entropy, range(len(some)), "o", color=BLUE)
     ax.set_yticks(range(len(some)), labels=texts, parse_math=False)

@@ -111,7 +111,7 @@ def uptake_of_runs(tables: Tables) -> Figure:
         ax.plot([], [], "o", color=colour, label=text, **_look(fill))
     handles = ax.lines[-3:]
     figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False)
-    ax.set_yticks(range(len(runs)), labels=[short(run, 24) for run in runs], parse_math=False)
+    ax.set_yticks(range(len(runs)), labels=[short(run, 24, runs) for run in runs], parse_math=False)
     ax.set_ylim(len(runs) - 0.4, -0.6)
     ax.set_xlim(0, min(100, 1.15 * np.nanmax(far) or 1))
     ax.grid(axis="x", color=GREY, alpha=0.3, linewidth=0.6)

@@ -71,7 +71,9 @@ def discrepancy_maps(tables: Tables, names: Names = None) -> Figure:
     _label(grid.flatten().tolist(), len(KINDS), (groups, labels), next(iter(tables.values())))
     for row, name in zip(grid, tables, strict=True):
         if name:
-            row[0].set_ylabel(f"{short(name)}\n{row[0].get_ylabel()}", parse_math=False)
+            row[0].set_ylabel(
+                f"{short(name, among=tables)}\n{row[0].get_ylabel()}", parse_math=False
+            )
     return figure
 
 
@@ -96,7 +98,7 @@ def correlation_maps(tables: Tables, names: Names = None) -> Figure:
     figure, axes = panel_grid(len(panels), across, max(4.0, 0.6 + 1.6 * across), 1.5, 1.2)
     for ax, (title, cells) in zip(axes, panels, strict=True):
         image = _map(ax, cells[np.ix_(order, order)], 1.0)
-        ax.set_title(short(title, 14), loc="left", parse_math=False)
+        ax.set_title(short(title, 14, [name for name, _ in panels]), loc="left", parse_math=False)
     _label(axes, across, (groups, labels), next(iter(tables.values())), "class")
     for ax in figure.axes:
         ax.set_xticks([])
@@ -131,7 +133,7 @@ def class_order(tables: Tables, names: Names) -> tuple[list[list[int]], list[str
     likeness = matrix(next(iter(tables.values())), "teacher_correlation")
     called = class_names(len(likeness), names)
     groups = like_together(likeness, len(likeness) if len(likeness) <= NAMED else GROUPS)
-    return groups, group_names(groups, likeness, [short(name, 10) for name in called])
+    return groups, group_names(groups, likeness, [short(name, 10, called) for name in called])
 
 
 def sizes(tables: Tables, kind: str) -> list[str]:

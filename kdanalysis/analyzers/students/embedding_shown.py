@@ -153,7 +153,7 @@ def embeddings(tables: Tables, names: Names = None) -> Figure:
         _draw(ax, points[name], labels)
         whole = rows.iloc[0]
         ax.set_title(
-            f"{short(name, 24)}: {whole.k}-NN {share_of(whole.knn, whole.n)}\nsilhouette "
+            f"{short(name, 24, found)}: {whole.k}-NN {share_of(whole.knn, whole.n)}\nsilhouette "
             f"{written(whole.silhouette, '.2f')}, Fisher ratio {ratio}",
             loc="left",
             fontsize=fine(),
@@ -187,7 +187,7 @@ def _draw(ax: Axes, points: pd.DataFrame, labels: Sequence[str]) -> None:
         ax.plot(rows.x, rows.y, marker, markersize=3.2, markeredgewidth=0.8, **fill)
     for number in sorted(points["class"].unique()):
         colour, marker = LOOKS[int(number) % len(LOOKS)]
-        name = short(labels[int(number)], 16)
+        name = short(labels[int(number)], 16, labels)
         ax.plot([], [], marker, color=colour, markersize=4, label=name)
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set(visible=True, color=FAINT)

@@ -99,7 +99,9 @@ def relation_by_method(tables: Tables, ax: Axes | None = None) -> Axes:
         if len(rows) > 1:
             ax.plot([whole.value] * 2, [place - 0.36, place + 0.36], color=BLACK, linewidth=2)
             ax.hlines(place, whole.low, whole.high, color=BLACK, linewidth=3.5, alpha=0.35)
-    ax.set_yticks(range(len(students)), labels=[short(x, 24) for x in students], parse_math=False)
+    ax.set_yticks(
+        range(len(students)), labels=[short(x, 24, students) for x in students], parse_math=False
+    )
     ax.set_ylim(len(students) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.8)

@@ -108,7 +108,7 @@ def explored_over_k(
         }
         found = stacked(means, weights)
         look = {"color": colours[run], "marker": "o" if len(rows) < 20 else None}
-        cosines.plot(rows.k, found["cosine_batch_total_kd"], label=short(run, 24), **look)
+        cosines.plot(rows.k, found["cosine_batch_total_kd"], label=short(run, 24, grams), **look)
         steps.plot(rows.k, found["rms_total"] / found["rms_kd"], **look)
     cosines.set_ylabel("cosine to KD")
     steps.set_ylabel("norm over that of KD")

@@ -68,7 +68,8 @@ def reliability_of_networks(tables: Tables, temperature: float | int = 1.0) -> F
     if rows.empty:
         ladder = sorted(joined.temperature.unique())
         raise ValueError(f"the tables have no temperature {temperature:g}, they have {ladder}")
-    panels = [(short(name, 24), part) for name, part in rows.groupby("network", sort=False)]
+    parts = dict(iter(rows.groupby("network", sort=False)))
+    panels = [(short(name, 24, parts), part) for name, part in parts.items()]
     return _panels(panels, f"\n(all at T = {temperature:g}){state_left_out(joined)}")
 
 

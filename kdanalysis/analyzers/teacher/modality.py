@@ -212,7 +212,9 @@ def modality_by_class(table: pd.DataFrame, names: Names = None) -> Figure:
     right.set_xlim(right=max(right.get_xlim()[1], LEAST_END))
     right.axvline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     labels = names_in(table.dropna(subset="target"), names, "target")
-    left.set_yticks(places, labels=[short(labels[int(c)]) for c in shown.target], parse_math=False)
+    left.set_yticks(
+        places, labels=[short(labels[int(c)], among=labels) for c in shown.target], parse_math=False
+    )
     left.set_ylim(len(shown) - 0.5, -0.5)
     left.set_xlim(0, 100)
     left.set_ylabel("true class")

@@ -193,10 +193,12 @@ def _panel(
     ]
     places = range(len(shown))
     ax.barh(places, shown.probability, color=colours, height=0.75)
-    ax.set_yticks(places, labels=[short(labels[c], 13) for c in shown["class"]], parse_math=False)
+    ax.set_yticks(
+        places, labels=[short(labels[c], 13, labels) for c in shown["class"]], parse_math=False
+    )
     ax.set_ylim(len(shown) - 0.4, -0.6)
     room = {4: 15, 5: 12}.get(ax.get_gridspec().ncols, 22)  # letters
-    ax.set_title(short(labels[target], room), loc="left", parse_math=False)
+    ax.set_title(short(labels[target], room, labels), loc="left", parse_math=False)
     few_ticks(ax.xaxis, 3)
     if not whole:
         rest = 1 - shown.probability.sum()

@@ -53,7 +53,7 @@ def suppression_by_teacher(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             color=colours[name],
             linestyle=DASHES[place % len(DASHES)],
             linewidth=2.4 if place == 0 else 1.4,
-            label=f"{prefix(short(name, 14))}T = {temperature:g}: {mean}",
+            label=f"{prefix(short(name, 14, colours))}T = {temperature:g}: {mean}",
         )
     ax.axhline(50, color=FAINT, linewidth=1, zorder=0)
     ax.set_xlim(LOW, HIGH)

@@ -88,7 +88,8 @@ def direction_scatter(table: pd.DataFrame, ax: Axes | None = None, teacher: str 
     )
     far = numerals(*drawn.multiplier)
     of = zip(drawn.loss_b, far, strict=True)
-    texts = [short(first, 24), *(f"{short(name, 24)}, {step} {TIMES}" for name, step in of)]
+    labels = {name: short(name, 24, losses) for name in losses}
+    texts = [labels[first], *(f"{labels[name]}, {step} {TIMES}" for name, step in of)]
     names_beside(ax, texts, places)
     return ax
 
@@ -117,7 +118,7 @@ def direction_over_training(table: pd.DataFrame, teacher: str = "all") -> Figure
     for i, (loss, part) in enumerate(rows.groupby("loss_b", sort=False)):
         part = part.sort_values("step")
         look = line_look(i, len(part)) | {"color": colours[loss]}
-        top.plot(part.step, part.cosine, label=short(loss, 24), **look)
+        top.plot(part.step, part.cosine, label=short(loss, 24, colours), **look)
         bottom.plot(part.step, part.multiplier.where(part.multiplier > 0), **look)
     top.axhline(0, color=GREY, linewidth=1, zorder=0)
     bottom.axhline(1, color=GREY, linewidth=1, zorder=0)
@@ -140,7 +141,7 @@ def _cells(ax: Axes, rows: pd.DataFrame, losses: list[str]) -> None:
         texts[b, a] = f"{written(row.cosine, '+z.2f')}\n{percent(row.conflict, 0)}"
         texts[a, b] = written(row.cosine_batch, "+z.2f")
     texts = {place: text for place, text in texts.items() if not np.isnan(cells[place])}
-    names = [short(loss) for loss in losses]
+    names = [short(loss, among=losses) for loss in losses]
     image = cosine_map(ax, cells, texts, names, names, longest=8)
     label = "cosine by sample, and share of negative ones\n(above the diagonal: over the batch)"
     ax.figure.colorbar(image, ax=ax, label=label, location="bottom", aspect=40)

@@ -172,7 +172,7 @@ def magnitude_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
         if row.mean > 0:
             ax.plot(row.mean, place, marker="o", markersize=6, color=colour, linestyle="none")
     texts = [
-        row.term if row.term == row.loss else f"{short(row.loss, 20)}: {row.term}"
+        row.term if row.term == row.loss else f"{short(row.loss, 20, table.loss)}: {row.term}"
         for row in table.itertuples()
     ]
     ax.set_yticks(places, labels=texts, parse_math=False)

@@ -231,7 +231,7 @@ def draw_accuracies(ax: Axes, accuracy: Mapping[str, Sequence[float]], colour: s
         ax.plot(100 * mean.value, place, "o", color=colour, markersize=7)
         if not np.isnan(mean.half):
             ax.hlines(place, 100 * mean.low, 100 * mean.high, color=colour, linewidth=1.2)
-    names = [short(name, 24) for name in accuracy]
+    names = [short(name, 24, accuracy) for name in accuracy]
     ax.set_yticks(range(len(names)), labels=names, parse_math=False)
     ax.set_ylim(len(names) - 0.4, -0.6)
     few_ticks(ax.xaxis, 5)

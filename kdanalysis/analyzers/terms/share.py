@@ -1,6 +1,7 @@
 """Gradient shares (figure 2): what part of its loss's gradient every term is."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 import torch
@@ -160,7 +161,9 @@ def share_of_terms(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
             beyond[row.loss] += 8
         start[row.loss] += width
         named.add(row.term)
-    ax.set_yticks(range(len(losses)), labels=[short(x, LONGEST) for x in losses], parse_math=False)
+    ax.set_yticks(
+        range(len(losses)), labels=[short(x, LONGEST, losses) for x in losses], parse_math=False
+    )
     ax.set_ylim(len(losses) - 0.5, -0.5)
     ax.set_xlim(0, 100)
     ax.set_xlabel(
@@ -176,5 +179,5 @@ def share_by_run(table: pd.DataFrame) -> Axes:
     require(table, "run", "loss", "term", "share", number="share")
     order = {loss: place for place, loss in enumerate(dict.fromkeys(table.loss))}
     rows = table.assign(place=table.loss.map(order)).sort_values("place", kind="stable")
-    short_run = rows.run.map(lambda run: short(run, LONGEST // 2))
+    short_run = rows.run.map(partial(short, length=LONGEST // 2, among=set(rows.run)))
     return share_of_terms(rows.assign(loss=rows.loss + ", student " + short_run))

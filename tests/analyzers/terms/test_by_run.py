@@ -86,3 +86,11 @@ def test_bars_of_a_loss_stand_together():
     assert labels == [f"{loss}, student {run}" for loss in ("kd", "gdkd") for run in ("one", "two")]
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([10, 30, 20, 40])
     assert legend_texts(ax) == ["high"]
+
+
+def test_bars_of_runs_with_names_alike_stay_apart():
+    runs = [f"cifar100_resnet_seed_{seed}_lr_0.05" for seed in (1, 2)]
+    frame = pd.DataFrame({"run": runs, "loss": "kd", "term": "high", "share": [0.4, 0.6]})
+    ax = share_by_run(frame)
+    assert len({text.get_text() for text in ax.get_yticklabels()}) == 2
+    assert [bar.get_x() for bar in ax.patches] == [0, 0]
