@@ -80,7 +80,7 @@ def ladder(
         made, r2 = Ladder(*networks, example.to(device), *blocks, connectors=fit.connectors), fit.r2
     whole, count = Blockwise(base, made.blocks), len(splits.valid)
     look = watch(_first(splits.valid.batches(batch_size), count, device), "Climbing", count)
-    told = _facts(student, teacher, made, splits, whole)
+    told = _facts(student, teacher, made, splits, base)
     if fitted:
         told |= {"images of the fit": f"{fitted:,}", "strength of the ridge regression": strength}
     return ladder_study(told, ladder_tables(made, whole, look, r2, temperature))
@@ -94,7 +94,7 @@ def _facts(
         "teacher": f"{called(teacher)}: {', '.join(made.teacher_blocks)}",
         "data": data.name,
         "validation images": f"{len(data.valid):,}",
-        "loss of the gradients": spelled(loss),
+        "loss of the gradients": f"{spelled(loss)}, block by block",
     }
 
 

@@ -1,5 +1,7 @@
 """`ladder` reads two checkpoints, fits connectors, prints the ladder and fills a folder."""
 
+import re
+
 import pandas as pd
 import pytest
 import torch
@@ -45,6 +47,7 @@ def test_the_ladder_is_printed_and_the_folder_filled(run_command, networks, tmp_
     for heading in ("The ladder of stepping stones", "Alignment of the features", "Connectors"):
         assert heading in page
     assert "Not to be drawn" not in page
+    assert re.search(r"kd:temperature=[\d.]+, block by block", page)
     drawn = {path.stem for path in (tmp_path / "out/figures").iterdir()}
     assert drawn == {"ladder", "ladder_gradient", "alignment"}
 
