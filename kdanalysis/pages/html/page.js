@@ -127,12 +127,26 @@ function nameRows(names) {
   }
 }
 
+/* Of many students, figures of one each are shown where that one is chosen; what is told of all stays. */
+function tellOfFigures(names) {
+  document.body.classList.toggle("many", names.length > 6);
+  for (const figures of document.querySelectorAll(".cards .figures")) {
+    const count = figures.querySelectorAll(":scope > figure[data-run]").length;
+    if (!count) continue;
+    const note = document.createElement("p");
+    note.className = "apart";
+    note.textContent = `${count} figures of one student each: choose a student to see its own.`;
+    figures.after(note);
+  }
+}
+
 function pickRuns() {
   const picker = document.querySelector("nav .picker");
   if (!picker) return;
   const names = JSON.parse(picker.dataset.runs);
   nameRows(names);
   document.body.dataset.picked = "all";
+  tellOfFigures(names);
   fillPicker(picker, names, "run", (name) => {
     document.body.dataset.picked = name;
     showRun(document, name);

@@ -172,7 +172,10 @@ def show(
     section = section.settled()
     left = {id(shown) for shown in section.figures}
     found = [picture for shown, picture in of_section if picture and id(shown) in left]
-    pictures = [replace(one, table=one.table or section.name) for one in found]
+    pictures = [
+        replace(one, table=one.table or section.name, run=run_of(one.caption, runs))
+        for one in found
+    ]
     widest = max((one.width for one in pictures), default=WIDE * bool(section.tiles))
     return {
         "name": section.name,
@@ -188,10 +191,10 @@ def show(
     }
 
 
-def run_of(line: str, runs: Sequence[str]) -> str:
-    """Return the run, or student of a file, that a line is about, by the name it starts with."""
+def run_of(text: str, runs: Sequence[str]) -> str:
+    """Return the run, or student of a file, that a text is about, by the name it starts with."""
     starts = {run: tuple(f"{kind}{run}: " for kind in ("", "run ", "student ")) for run in runs}
-    return next((run for run, start in starts.items() if line.startswith(start)), "")
+    return next((run for run, start in starts.items() if text.startswith(start)), "")
 
 
 def fact_text(value: object) -> str:

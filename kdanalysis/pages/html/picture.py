@@ -27,6 +27,7 @@ class Picture:
     height: int = 0
     name: str = ""  # of its files
     table: str = ""  # the section whose table it shows
+    run: str = ""  # the run, or student, that it is of
 
 
 def make_pictures(

@@ -161,6 +161,12 @@ def test_lines_of_a_student_of_a_file_are_those_of_a_run_for_the_picker():
     assert found[:4] == ["a", "ab", "a", None]
 
 
+def test_figures_of_one_student_are_named_for_the_picker():
+    figures = [Shown(text, draw, text[-1]) for text in ("student a: one", "of all: b")]
+    page = build([Section("s", "S", figures=figures)], "T", {}, lead=Lead(["v"], runs=["a", "b"]))
+    assert [one.get("data-run") for one in Reader(page).all("figure")] == ["a", None]
+
+
 def test_two_sections_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two sections are named 'a'"):
         build([Section("a", "A"), Section("a", "B")], "T", {})

@@ -11,10 +11,14 @@ import browser
 import numpy as np
 import pandas as pd
 import pytest
+from page_reader import draw
 
 import kdanalysis as kd
 from kdanalysis.draw.colours import loss_colours
 from kdanalysis.pages.experiment import experiment_study
+from kdanalysis.pages.html import Section, Shown
+from kdanalysis.pages.html.page import build
+from kdanalysis.pages.lead import Lead
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
 
@@ -305,6 +309,24 @@ def test_the_picker_hides_what_is_of_other_students(opened):
     assert rows > 0
     opened.run(pick.format("all"))
     assert set(opened.run(shown)) == set(LOSSES)
+
+
+@pytest.mark.parametrize("count", [6, 7])
+def test_figures_of_many_students_are_shown_one_by_one(chromium, tmp_path, count):
+    names = [f"s{i}" for i in range(count)]
+    figures = [Shown(f"student {name}: own", draw, name) for name in names]
+    section = Section("s", "S", figures=[*figures, Shown("of all", draw, "all")])
+    lead = Lead(["v"], runs=names)
+    path = tmp_path / "page.html"
+    path.write_text(build([section], "T", {}, lead=lead), encoding="utf-8")
+    chromium.open(path)
+    parts = "[...document.querySelectorAll('.cards figure, .apart')]"
+    drawn = f"{parts}.filter((e) => getComputedStyle(e).display !== 'none')"
+    shown = f"{drawn}.map((e) => e.dataset.name || e.textContent)"
+    told = [f"{count} figures of one student each: choose a student to see its own."]
+    assert chromium.run(shown) == (["all", *told] if count > 6 else [*names, "all"])
+    chromium.run("document.querySelector('nav .picker input[value=s1]').click()")
+    assert chromium.run(shown) == ["s1", "all"]
 
 
 def saved(opened, kind: str) -> dict[str, str]:
