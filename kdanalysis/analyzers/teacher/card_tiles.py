@@ -25,7 +25,7 @@ class Entry(NamedTuple):
 
 ENTRIES = {
     "accuracy": Entry("Accuracy", "share of samples whose largest logit is the label", "", True),
-    "confidence_mean": Entry("Confidence", "mean of the largest probability"),
+    "confidence_mean": Entry("Confidence", "mean of the largest probability", "", True),
     "entropy_mean": Entry("Entropy", "mean over samples", "nats"),
     "p_other_mean": Entry("Outside the top 5", "mean mass of the non-top classes"),
     "ece_15": Entry("Calibration error", "expected, 15 equal-width bins"),

@@ -15,6 +15,7 @@ CARD = pd.DataFrame(
         ("n", NAN, 50.0),
         ("non_finite", NAN, 2.0),
         ("accuracy", NAN, 0.8125),
+        ("confidence_mean", 1.0, 0.9375),
         ("entropy_mean", 4.0, 1.5),
         ("entropy_mean", 1.0, 0.25),
         ("confident_wrong", 1.0, 0.015),
@@ -26,6 +27,7 @@ CARD = pd.DataFrame(
 def test_tiles_show_the_lowest_temperature_and_note_the_highest():
     tiles = {label: rest for label, *rest in card_tiles(CARD)}
     assert tiles["Accuracy"][0] == "81.2 %"
+    assert tiles["Confidence"][0] == "93.8 %"  # beside it, and as it is
     assert tiles["Entropy"] == [
         "0.25 nats",
         "mean over samples; T\xa0=\xa01; 1.50\xa0at\xa0T\xa0=\xa04",
