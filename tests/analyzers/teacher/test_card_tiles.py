@@ -60,7 +60,7 @@ def test_rows_left_out_are_stated_and_only_where_there_are_some():
 
 def test_a_quantity_that_is_absent_has_no_tile():
     labels = {label for label, *_ in card_tiles(CARD[CARD.quantity != "accuracy"])}
-    assert labels == {"Entropy", "Confidently wrong", "Left out"}
+    assert labels == {"Confidence", "Entropy", "Confidently wrong", "Left out"}
 
 
 def test_the_wide_card_has_a_column_for_each_temperature():
