@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.evidence import jackknife, wide, wilson
+from kdanalysis.analyzers.evidence import jackknife, wilson
+from kdanalysis.analyzers.student_t import wide
 
 
 def with_share_ends(table: pd.DataFrame, share: str) -> pd.DataFrame:

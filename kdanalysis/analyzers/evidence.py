@@ -7,11 +7,12 @@ No sentence holds NaN or inf: what is not known is said to be so.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import exp, isfinite, isnan, nan, sqrt
+from math import exp, inf, isfinite, isnan, nan, sqrt
 from typing import Any, NamedTuple, SupportsFloat, TypeVar
 
 import numpy as np
 
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.core.wording import matched, numeral, percent, percents, ratios, written
 
 Real = SupportsFloat
@@ -64,6 +65,15 @@ class Interval(NamedTuple):
     def negated(self) -> "Interval":
         """The same of the estimate's negative."""
         return Interval(-self.value, self.half)
+
+    def chosen_of(self, count: int, n: Real = inf) -> "Interval":
+        """The same of one that was taken for its value: an interval that holds for all of them.
+
+        Args:
+            count: how many estimates it was taken from, which hold together in 95 of 100 draws.
+            n: values behind an estimate.
+        """
+        return Interval(self.value, self.half * wide(n, count) / wide(n))
 
     def less(self, other: "Interval") -> "Interval":
         """The difference to another estimate, as of independent samples."""
@@ -214,9 +224,6 @@ def median_of(row: Any) -> Interval:
     return Interval(float(row["median"]), float(Z * error))
 
 
-T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's, 1 to 9
-
-
 def mean_of(values: Iterable[Real]) -> Interval:
     """Return the mean of independent values with its t interval; half NaN of one, all of none."""
     numbers = np.array([float(value) for value in values])
@@ -240,11 +247,3 @@ def jackknife(whole: Real, left: Sequence[Real]) -> Interval:
         return Interval(float(whole), nan)
     spread = np.var([float(value) for value in left]) * (len(left) - 1)
     return Interval(float(whole), float(wide(len(left)) * sqrt(spread)))
-
-
-def wide(n: Real) -> float:
-    """Return to how many standard errors the interval of a mean of n reaches; NaN of one."""
-    freedom = float(n) - 1
-    if freedom > len(T_975):
-        return Z + 2.4 / freedom + 2.8 / freedom**2
-    return T_975[int(freedom) - 1] if freedom >= 1 else nan

@@ -10,6 +10,7 @@ import pandas as pd
 
 from kdanalysis.analyzers.evidence import SEEN, Interval, Z, difference_of_shares, share_of, wilson
 from kdanalysis.analyzers.noun import Picture
+from kdanalysis.analyzers.student_t import for_all
 from kdanalysis.analyzers.students.agreement import at_the_end
 from kdanalysis.analyzers.terms.direction_reading import (
     NO_GRADIENT,
@@ -80,6 +81,8 @@ def accuracy_line(frame: pd.DataFrame, where: str, errors: pd.DataFrame | None =
     if errors is not None:
         lead = Interval(gap, Z * errors.loc[best.network, least.network])
         how = "sample by sample"
+    pairs = len(students) * (len(students) - 1) // 2
+    lead, how = lead.chosen_of(pairs), how + for_all(lead.half, pairs, "pairs")
     seen = "more than chance over samples" if lead.verdict == SEEN else "within chance"
     return (
         f"{line} {best.network} leads {least.network} by {lead.text('z.1f', 100, ' points')} "

@@ -21,10 +21,10 @@ from kdanalysis.analyzers.evidence import (
     share_of,
     sorted_by_verdict,
     weakest,
-    wide,
     wilson,
     written,
 )
+from kdanalysis.analyzers.student_t import wide
 
 ABOVE, ACROSS, BELOW = Interval(0.3, 0.2), Interval(0.1, 0.2), Interval(-0.3, 0.2)
 UNKNOWN = Interval(0.3, float("nan"))
@@ -132,9 +132,13 @@ def test_a_share_stands_with_ends_that_have_a_width_and_do_not_leave_0_to_1(shar
     assert share_of(share, n) == told
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 10, 11, 20, 60, 5000])
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 10, 11, 31, 32, 60, 5000])
 def test_a_mean_of_few_reaches_as_far_as_students_t(n):
-    assert wide(n) == pytest.approx(student_t.ppf(0.975, n - 1), rel=2e-3)
+    assert wide(n) == pytest.approx(student_t.ppf(0.975, n - 1), rel=1e-7)
+    for count in (6, 60):  # one of so many
+        expected = student_t.ppf(1 - 0.025 / count, n - 1)
+        assert wide(n, count) == pytest.approx(expected, rel=1e-6)
+        assert Interval(1.0, wide(n)).chosen_of(count, n).half == pytest.approx(wide(n, count))
     assert difference_of_means(0, 3, n, 1, 4, 5000 + n).half == pytest.approx(
         wide(n) * (9 / n + 16 / (5000 + n)) ** 0.5
     )
@@ -145,6 +149,7 @@ def test_a_mean_of_few_reaches_as_far_as_students_t(n):
 
 
 def test_of_one_nothing_is_seen():
+    assert isnan(wide(nan))
     assert isnan(wide(1))
     assert isnan(wide(0))
     assert difference_of_means(5, 0, 1, 1, 0, 9).verdict == mean_of([5]).verdict == UNTESTED
@@ -177,3 +182,12 @@ def test_a_single_sample_has_no_deviation_where_rounding_leaves_one(left):
     one, two = torch.tensor([1, 2], dtype=torch.float64)
     assert deviation(one / 10, one / 100 + left, one).isnan()
     assert float(deviation(4 * one, 10 * one, two)) == pytest.approx(2**0.5)  # of 1 and 3
+
+
+def test_the_lowest_of_many_is_no_finding_by_chance():
+    """Of 60 cosines without a cause the lowest is below 0 in nearly every draw."""
+    draws = torch.randn(200, 60, 8, generator=torch.Generator().manual_seed(0)).double()
+    lowest = draws[torch.arange(200), draws.mean(-1).argmin(-1)].tolist()
+    found = [mean_of(values).negated for values in lowest]
+    assert sum(one.verdict == SEEN for one in found) > 100
+    assert sum(one.chosen_of(60, 8).verdict == SEEN for one in found) <= 10

@@ -33,6 +33,8 @@ def test_a_lead_is_chance_or_more_as_its_interval_says():
     assert "dkd leads kd by 2.0 ± 6.3 points (as of independent samples), within chance" in close
     far = accuracy_line(accuracies(0.9, 0.60, 0.72), "here")
     assert "by 12.0 ± 6.6 points (as of independent samples), more than chance over samples" in far
+    three = accuracy_line(accuracies(0.9, 0.60, 0.72, 0.66), "here")
+    assert "by 12.0 ± 8.0 points (as of independent samples, 95 % for all 3 pairs " in three
     errors = pd.DataFrame(0.005, ["dkd", "kd"], ["kd", "dkd"])
     paired = accuracy_line(accuracies(0.9, 0.70, 0.72), "here", errors)
     assert "by 2.0 ± 1.0 points (sample by sample), more than chance over samples" in paired

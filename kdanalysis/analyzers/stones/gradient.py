@@ -13,6 +13,7 @@ from kdanalysis.analyzers.evidence import Interval, mean_of
 from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
 from kdanalysis.analyzers.stones.ladder import said
 from kdanalysis.analyzers.stones.ladder_pictures import side_lines
+from kdanalysis.analyzers.student_t import for_all
 from kdanalysis.core.wording import numeral, percent, written
 from kdanalysis.draw.colours import FAINT
 from kdanalysis.draw.look import Axes, Figure, new_axes
@@ -110,10 +111,12 @@ def gradient_reading(table: pd.DataFrame) -> Reading:
     if against.empty:
         return Reading(f"{claim}; no side pulls against the whole in any block.", number)
     worst = against.loc[against.cosine.idxmin()]
-    back = Interval(float(worst.share), float(worst.get("share_half", nan))).negated
+    count = int(table.share.notna().sum())
+    share = Interval(float(worst.share), float(worst.get("share_half", nan))).chosen_of(count)
     told = (
-        f"{claim}; that {said(worst.side)} pulls against the whole in {worst.block} {back.claim} "
-        f"(cosine {written(worst.cosine, '.2f')}, {back.negated.percent()} of the step)."
+        f"{claim}; that {said(worst.side)} pulls against the whole in {worst.block} "
+        f"{share.negated.claim} (cosine {written(worst.cosine, '.2f')}, {share.percent()} of the "
+        f"step{for_all(share.half, count, 'shares')})."
     )
     return Reading(told, number)
 

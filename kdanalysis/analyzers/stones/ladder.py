@@ -16,10 +16,10 @@ from kdanalysis.analyzers.evidence import (
     Interval,
     difference_of_shares,
     weakest,
-    wide,
 )
 from kdanalysis.analyzers.frames import flat_columns
 from kdanalysis.analyzers.noun import Noun, Reading, last_epoch
+from kdanalysis.analyzers.student_t import for_all, wide
 from kdanalysis.core.association import associations
 from kdanalysis.core.divergence import divergence_terms
 from kdanalysis.core.streams import check_batch, check_classes, finite_rows
@@ -208,11 +208,11 @@ def ladder_reading(table: pd.DataFrame) -> Reading:
         return Reading(f"{claim}.", number)
     best = stones.loc[stones.accuracy.idxmax()]
     sides = [(row.accuracy, row.get("labelled", row.n)) for row in (best, student)]
-    ahead = difference_of_shares(*sides[0], *sides[1])
+    ahead = difference_of_shares(*sides[0], *sides[1]).chosen_of(len(stones))
     told = (
         f"{claim}; that {said(best.side)}, the most accurate stone, is right more often than the "
         f"student {ahead.claim}: {percent(best.accuracy)} against {percent(student.accuracy)}, "
-        f"{ahead.points()}."
+        f"{ahead.points()}{for_all(ahead.half, len(stones), 'stones')}."
     )
     return Reading(told, number)
 

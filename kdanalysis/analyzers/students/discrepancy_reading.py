@@ -1,7 +1,6 @@
 """Class-mean discrepancy in words: one number a map, and which student is closer to its teacher."""
 
 from collections.abc import Mapping
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from kdanalysis.analyzers.evidence import (
     mean_of,
 )
 from kdanalysis.analyzers.noun import Names, Reading, Tables
+from kdanalysis.analyzers.student_t import for_all, wide
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
 from kdanalysis.analyzers.students.seeds import (
     ALONE,
@@ -156,13 +156,12 @@ def _widest(table: pd.DataFrame, names: Names) -> str:
     if rows.empty:
         return ""
     widest = rows.loc[rows.logits.abs().idxmax()]
-    half = NormalDist().inv_cdf(1 - 0.025 / len(rows)) * widest.logits_se
     labels = names_in(table, names)
     given, other = (said(labels[int(widest[column])], 16) for column in ("given", "class"))
-    gap = Interval(float(widest.logits), float(half))
+    gap = Interval(float(widest.logits), float(wide(count=len(rows)) * widest.logits_se))
     return (
-        f" The widest gap, for {other} given {given}, {Interval(abs(gap.value), half).claim}: "
-        f"{gap.text('+z.2g')} (95 % for all {len(rows)} gaps together)."
+        f" The widest gap, for {other} given {given}, {Interval(abs(gap.value), gap.half).claim}: "
+        f"{gap.text('+z.2g')}{for_all(gap.half, len(rows), 'gaps')}."
     )
 
 

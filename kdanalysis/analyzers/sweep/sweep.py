@@ -10,8 +10,9 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks, in_parallel
-from kdanalysis.analyzers.evidence import Interval, difference_of_shares, share_of, weakest, wide
+from kdanalysis.analyzers.evidence import Interval, difference_of_shares, share_of, weakest
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.analyzers.sweep.checks import check_ks, check_weights
 from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.streams import check_classes

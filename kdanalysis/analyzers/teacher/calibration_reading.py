@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.evidence import UNTESTED, Interval, wide
+from kdanalysis.analyzers.evidence import UNTESTED, Interval
 from kdanalysis.analyzers.noun import Reading, Tables
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.analyzers.teacher.calibration import (
     ABOVE,
     Calibration,

@@ -17,6 +17,7 @@ from kdanalysis.analyzers.evidence import difference_of_means, share_of
 from kdanalysis.analyzers.frames import histogram
 from kdanalysis.analyzers.noun import Reading, Tables
 from kdanalysis.analyzers.setting import Setting
+from kdanalysis.analyzers.student_t import for_all
 from kdanalysis.core.bins import Bins
 from kdanalysis.core.largest import top
 from kdanalysis.core.octaves import exponentials
@@ -161,8 +162,7 @@ def suppression_reading(table: pd.DataFrame) -> Reading:
     """How small 1 - p is at the training's T, and of several teachers with whom it is smallest.
 
     Below 0.1 KD says less than a tenth of the non-target term. Of several teachers the smallest
-    mean is held against the largest, with the interval of independent samples. Which of them is
-    the larger network is not to be seen in logits.
+    mean is held against the largest, as of independent samples, at a level for all pairs.
     """
     rows, what = comparable(table)
     edge = np.log(SMALL / (1 - SMALL)) + 0.01  # the bin below ends at -2.2, which is 0.0998
@@ -218,16 +218,16 @@ def distinct(tables: Tables) -> dict[str, pd.DataFrame]:
 
 def _order_sentence(groups: Tables, temperature: float, what: str) -> str:
     means = {name: float(part["mean"].iloc[0]) for name, part in groups.items()}
-    ordered = sorted(means, key=means.get)
+    least, *_, most = ordered = sorted(means, key=means.get)
     listed = ", ".join(f"{name} {digits(means[name])}" for name in ordered)
-    least, most = ordered[0], ordered[-1]
-    spreads = {name: (means[name], _deviation(groups[name]), groups[name].n.iloc[0])
-               for name in (least, most)}  # fmt: skip
-    gap = difference_of_means(*spreads[most], *spreads[least])
+    low, high = ((means[x], _deviation(groups[x]), groups[x].n.iloc[0]) for x in (least, most))
+    pairs = len(means) * (len(means) - 1) // 2
+    gap = difference_of_means(*high, *low).chosen_of(pairs, min(low[2], high[2]))
     return (
         f"The mean of {REST} {what} at T = {temperature:g} is {listed}. That KD says less of the "
         f"non-target classes with {least} as teacher than with {most} {gap.claim}: by "
-        f"{gap.text('.2g')}. DKD finds larger teachers nearer 0; sizes are not in the logits."
+        f"{gap.text('.2g')}{for_all(gap.half, pairs, 'pairs')}. DKD finds larger teachers "
+        f"nearer 0; sizes are not in the logits."
     )
 
 

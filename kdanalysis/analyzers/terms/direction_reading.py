@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.evidence import Interval, wide
+from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.core.wording import numeral, numerals
 from kdanalysis.draw.tables import require

@@ -6,6 +6,7 @@ import pandas as pd
 from kdanalysis.analyzers.by_step import over_samples
 from kdanalysis.analyzers.evidence import Interval, mean_of
 from kdanalysis.analyzers.noun import Noun, Reading
+from kdanalysis.analyzers.student_t import for_all
 from kdanalysis.analyzers.terms.conflict import over_steps
 from kdanalysis.analyzers.terms.conflict_pictures import BAR, cosine_matrix
 from kdanalysis.core.wording import percent, written
@@ -31,8 +32,8 @@ class LayerConflict(Noun):
 def layer_conflict_reading(table: pd.DataFrame) -> Reading:
     """Whether two terms fight at a layer, and whether they do in logit space too.
 
-    Of the pair and layer where the mean cosine is lowest, with the t interval over captured steps;
-    the number is that cosine.
+    Of the pair and layer where the mean cosine is lowest, with the t interval over captured steps
+    at a level for all pairs and layers; the number is that cosine.
     """
     means = mean_conflict(table)
     inner = means[means.layer != LOGITS]
@@ -46,9 +47,11 @@ def layer_conflict_reading(table: pd.DataFrame) -> Reading:
     rows = pairs_of(table)
     steps = _means(rows[(rows[["layer", *PAIR]] == worst[["layer", *PAIR]]).all(axis=1)], ["step"])
     found = Interval(float(worst.cosine), mean_of(steps.cosine).half)
+    found = found.chosen_of(len(inner), len(steps))
     claim = (
         f"That two terms fight at a layer {found.negated.claim}: the mean cosine is lowest for "
         f"{pair} at {worst.layer}, {found.text('+z.2f')}"
+        f"{for_all(found.half, len(inner), 'cosines')}"
     )
     there = (means[["layer", *PAIR]] == [LOGITS, worst.term_a, worst.term_b]).all(axis=1)
     if worst.layer != LOGITS and there.any():

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Interval, agreed, ended, mean_of, wide
+from kdanalysis.analyzers.evidence import Interval, agreed, ended, mean_of
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.analyzers.teacher.suppression import rest_odds
 from kdanalysis.analyzers.terms.confidence import short_confidence
 from kdanalysis.core.bins import Bins, sum_by_part

@@ -10,6 +10,7 @@ from torch import Tensor
 from kdanalysis.analyzers.by_layer import ONLY_TERM, LayerAnalyzer, largest_by_layer
 from kdanalysis.analyzers.evidence import UNTESTED, Interval, jackknife
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.student_t import for_all
 from kdanalysis.core.wording import numeral, numerals
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import GREY
@@ -110,11 +111,13 @@ def snr_reading(table: pd.DataFrame) -> Reading:
         return Reading(f"{told} {UNTESTED}: {claim}.", number)
     layer = spread.idxmax()
     high, low = means.loc[layer].idxmax(), means.loc[layer].idxmin()
-    found = _factor(table[table.layer == layer], high, low)
+    pairs = len(means) * means.shape[1] * (means.shape[1] - 1) // 2
+    rows = table[table.layer == layer]
+    found = _factor(rows, high, low).chosen_of(pairs, rows.step.nunique())
     most, least = numerals(*means.loc[layer, [high, low]])
     claim = (
         f"at {layer}, where it is widest, {high} has {found.ratio()} times the ratio of {low} "
-        f"({most} and {least})"
+        f"({most} and {least}{for_all(found.half, pairs, 'factors')})"
     )
     return Reading(f"{told} {found.verdict}: {claim}.", number)
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import wide
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, named
 from kdanalysis.core.truncation.algebra import CONVENTIONS

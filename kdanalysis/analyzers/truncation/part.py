@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.chunks import chunks, in_parallel
-from kdanalysis.analyzers.evidence import wide
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.streams import check_classes

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Interval, wide
+from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.analyzers.truncation.part import Looked, Truncation, at_first
 from kdanalysis.core.bins import Bins
 from kdanalysis.core.wording import counted, percent

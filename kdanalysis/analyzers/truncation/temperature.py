@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.by_step import deviation
-from kdanalysis.analyzers.evidence import Interval, share_of, wide
+from kdanalysis.analyzers.evidence import Interval, share_of
 from kdanalysis.analyzers.noun import Reading
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, listed, named
 from kdanalysis.core.sparse_tail import tail_bounds

@@ -15,5 +15,6 @@ WORDS = {
     "mean over samples, or over the batch, where all samples are laid end to end.",
     "share": "A term's norm over the sum of the norms of all terms of its loss.",
     "95 % interval": "Over the samples at hand, of one training each: another seed is another "
-    "training.",
+    "training. For all pairs together: so wide that all of them hold, where two were picked as the "
+    "ends.",
 }

@@ -7,13 +7,14 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from kdanalysis.analyzers.evidence import wide, wilson
+from kdanalysis.analyzers.evidence import wilson
 from kdanalysis.analyzers.regions.ambiguity import (
     MOST,
     RegionAmbiguity,
     ambiguity_by_class,
     ambiguity_reading,
 )
+from kdanalysis.analyzers.student_t import wide
 from tests.analyzers.readback import smallest_font
 from tests.analyzers.reference import regions, targets
 

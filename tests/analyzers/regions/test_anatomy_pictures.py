@@ -160,7 +160,7 @@ def test_intervals_are_those_of_classes_left_out_in_turn():
     error = np.sqrt(4 / 5 * ((left - left.mean(0)) ** 2).sum(0))
     whole = estimates(np.arange(5) >= 0)
     for interval, value, half in zip(
-        (found["n"], found["value"]), whole, 2.776 * error, strict=True
+        (found["n"], found["value"]), whole, 2.776445 * error, strict=True
     ):
         assert interval == pytest.approx((value, half))
 

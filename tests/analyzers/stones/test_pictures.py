@@ -122,11 +122,12 @@ def test_words_follow_the_numbers():
         "That every stone is nearer to the teacher than the next side is seen: the divergence "
         "changes by +0.100 ± 0.045 from stone 1 to stone 2, +0.100 ± 0.068 from stone 2 to the "
         "student (nats at T = 2); that stone 1, the most accurate stone, is right more often than "
-        "the student is not seen: 70.0 % against 50.0 %, +20.0 ± 42.2 points."
+        "the student is not seen: 70.0 % against 50.0 %, +20.0 ± 48.3 points, 95 % for "
+        "all 2 stones together."
     )
     assert ladder_reading(TABLE).number.endswith("student 50.0 % right, 0.3 nats from the teacher")
     many = ladder_reading(TABLE.assign(n=1000, labelled=1000)).sentence
-    assert "right more often than the student is seen: 70.0 % against 50.0 %, +20.0 ± 4.2" in many
+    assert "right more often than the student is seen: 70.0 % against 50.0 %, +20.0 ± 4.8" in many
     both = pd.concat([TABLE.assign(epoch=1, accuracy=0.1), TABLE.assign(epoch=2)])
     assert ladder_reading(both).sentence == ladder_reading(TABLE).sentence
 
@@ -158,7 +159,7 @@ def test_one_stone_is_held_against_the_student():
 def test_a_ladder_of_an_earlier_training_tests_nothing():
     told = ladder_reading(TABLE.drop(columns=["step_se", "nearer_se", "labelled"])).sentence
     assert "cannot be tested here: the divergence changes by +0.1 (interval unknown) from" in told
-    assert "not seen: 70.0 % against 50.0 %, +20.0 ± 42.2 points." in told
+    assert "not seen: 70.0 % against 50.0 %, +20.0 ± 48.3 points, 95 % for" in told
 
 
 def cells(ax) -> dict[tuple[float, float], str]:
@@ -186,7 +187,8 @@ def test_words_of_the_gradients():
         "The stones make 70.0 ± 3.0 % of the step of the shallowest block layer1 and "
         "\u221210.0 ± 4.0 % of that of the deepest, layer2: that they make more in the shallow one "
         "is seen, +80.0 ± 5.0 points; that stone 2 pulls against the whole in layer2 is seen "
-        "(cosine \u22120.20, \u221210.0 ± 4.0 % of the step)."
+        "(cosine \u22120.20, \u221210.0 ± 5.4 % of the step, 95 % for all 6 shares "
+        "together)."
     )
     even = gradient_reading(GRADIENT.assign(cosine=0.5, share=0.3)).sentence
     assert "shallow one is not seen, +0.0 ± 5.0 points; no side pulls" in even

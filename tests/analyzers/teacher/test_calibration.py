@@ -11,7 +11,8 @@ from scipy.special import log_softmax, softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED, wide
+from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.analyzers.teacher.calibration import (
     LADDER,
     Calibration,

@@ -159,7 +159,12 @@ def test_teachers_are_curves_of_one_figure():
     gap = rows["small"]["mean"].iloc[0] - rows["wide $net$"]["mean"].iloc[0]
     assert f"as teacher than with small is seen: by {gap:.3g} ± 0." in sentence
     half = float(sentence.rpartition(" ± ")[2].partition(". ")[0])
-    assert half == pytest.approx(1.96 * np.sqrt(sum(errors.values())), rel=0.05)
+    error = np.sqrt(sum(errors.values()))
+    assert half == pytest.approx(1.96 * error, rel=0.05)
+    three = join_teachers({"a": example(1.0), "b": example(-3.0), "c": example(-1.0)})
+    told = suppression_reading(three).sentence.partition(" ± ")[2]
+    assert float(told.partition(",")[0]) == pytest.approx(2.394 * error, rel=0.05)
+    assert ", 95 % for all 3 pairs together. " in told
     again = suppression_reading(
         join_teachers({"small": example(1.0), "too": example(1.0)})
     ).sentence

@@ -276,19 +276,21 @@ def test_sentence_and_number_name_the_fight_and_the_logits_beside_it():
     rows.loc[at, ["cosine", "conflict"]] = -0.8, 1.0
     assert layer_conflict_reading(rows).sentence == (
         "That two terms fight at a layer is seen: the mean cosine is lowest for high and low_other "
-        "at fc, \u22120.80 ± 0.00, in logit space +0.50."
+        "at fc, \u22120.80 ± 0.00, 95 % for all 6 cosines together, in logit space +0.50."
     )
     assert layer_conflict_reading(rows).number == (
         "lowest mean cosine \u22120.80, of high and low_other at fc, negative in 100 % of the "
         "recorded steps"
     )
     alone = rows[rows.layer == "fc"]
-    assert layer_conflict_reading(alone).sentence.endswith("at fc, \u22120.80 ± 0.00.")
+    assert layer_conflict_reading(alone).sentence.endswith(
+        "± 0.00, 95 % for all 3 cosines together."
+    )
     rows.loc[at & (rows.step == 30), "cosine"] = 0.9
-    told = layer_conflict_reading(rows).sentence  # steps -.8, -.8, -.8, .9: t of 3 is 3.18
-    half = 3.182 * np.std([-0.8, -0.8, -0.8, 0.9], ddof=1) / 2
+    told = layer_conflict_reading(rows).sentence  # steps -.8, -.8, -.8, .9; t of 3 at 0.025 / 6
+    half = 6.2315 * np.std([-0.8, -0.8, -0.8, 0.9], ddof=1) / 2
     assert "is not seen: the mean cosine is lowest for high and low_other at fc, " in told
-    assert f" ± {half:.2f}, in logit" in told
+    assert f" ± {half:.2f}, 95 % for all 6" in told
     first = layer_conflict_reading(rows[rows.step == 0]).sentence
     assert "cannot be tested here" in first
     assert "at fc, \u22120.80 (interval unknown), in" in first
@@ -299,15 +301,15 @@ def test_logit_space_is_not_taken_for_a_layer_unless_it_is_alone():
     rows.loc[(rows.layer == "logits") & (rows.cosine < 1), "cosine"] = -1.0
     told = layer_conflict_reading(rows).sentence
     assert "is not seen: " in told
-    assert "at layer1, \u22120.05 ± 0.21, in logit space \u22121.00" in told
+    assert "at layer1, \u22120.05 ± 0.40, 95 % for all 6 cosines together, in logit space" in told
     alone = layer_conflict_reading(rows[rows.layer == "logits"]).sentence
-    assert alone.endswith("at logits, \u22121.00 ± 0.00.")
+    assert alone.endswith("\u22121.00 ± 0.00, 95 % for all 3 cosines together.")
 
 
 def test_sentence_says_when_nothing_fights():
     assert layer_conflict_reading(example(cosine=0.25)).sentence == (
         "That two terms fight at a layer is seen not to hold: the mean cosine is lowest for ce and "
-        "high at layer1, +0.45 ± 0.21, in logit space +0.45."
+        "high at layer1, +0.45 ± 0.40, 95 % for all 6 cosines together, in logit space +0.45."
     )
 
 

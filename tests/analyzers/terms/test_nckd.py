@@ -233,7 +233,7 @@ def test_accuracies_of_students_have_a_panel_with_their_means():
     assert one == same == [65]
     (interval,) = below.collections  # of one seed there is none
     ends = interval.get_segments()[0][:, 0]
-    assert np.ptp(ends) == pytest.approx(2 * 4.303 * 1 / np.sqrt(3))
+    assert np.ptp(ends) == pytest.approx(2 * 4.302653 * 1 / np.sqrt(3))
     assert len(nckd_by_confidence(example()).axes) == 2
 
 

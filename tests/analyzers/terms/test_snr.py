@@ -148,7 +148,7 @@ def test_the_band_is_the_jackknifes_interval_over_the_steps_of_an_epoch():
     mine = rows[rows.term == "high"]
     signal, noise = mine.signal * mine.n, mine.noise * mine.n
     left = [(signal.sum() - s) / (noise.sum() - z) for s, z in zip(signal, noise, strict=True)]
-    half = 3.182 * np.sqrt(3 / 4 * ((np.array(left) - np.mean(left)) ** 2).sum())
+    half = 3.182446 * np.sqrt(3 / 4 * ((np.array(left) - np.mean(left)) ** 2).sum())
     band = ax.collections[1].get_paths()[0].vertices[:, 1]  # after that of ce
     whole = signal.sum() / noise.sum()
     assert (band.min(), band.max()) == pytest.approx((whole - half, whole + half))
@@ -200,6 +200,10 @@ def test_sentence_says_whether_terms_differ_with_the_jackknifes_interval():
     sentence = snr_reading(rows).sentence
     assert sentence.startswith("A difference of the terms in signal seen: at layer1, where it is")
     assert f" {np.exp(whole):.2f} (95 % {ends[0]:.2f} to {ends[1]:.2f}) times" in sentence
+    ends = [np.exp(whole + sign * 4.1765 * error) for sign in (-1, 1)]  # 0.025 / 2
+    both = snr_reading(noisy(4.0, 0.3)).sentence
+    assert f"(95 % {ends[0]:.2f} to {ends[1]:.2f}) times" in both
+    assert both.endswith(", 95 % for all 2 factors together).")
     assert "signal not seen: at" in snr_reading(noisy(1.1, 0.6)).sentence
 
 
