@@ -110,7 +110,7 @@ class Bins:
             sums = (*given, none, none)[:3]
             ends = self.low, self.width, ROUNDING * self.width
             loops.quantiles(*sums, np.array([*qs.values()]), *ends, found.numpy())
-            return dict(zip(qs, found.view(-1, *counts.shape[:-1]), strict=True))
+            return dict(zip(qs, found.view(len(qs), *counts.shape[:-1]), strict=True))
         total = counts.cumsum(-1)
         whole = total[..., -1:]
         goals = whole * whole.new_tensor(list(qs.values()))

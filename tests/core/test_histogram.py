@@ -77,6 +77,17 @@ def test_loops_and_arrays_read_the_same_quantiles(many):
     assert arrays["q90"].isinf().any()
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+def test_of_no_groups_there_are_no_quantiles(shape):
+    counts = torch.zeros(*shape, BINS.size, dtype=torch.float64)
+    BINS.add(torch.zeros(BINS.size).double(), torch.zeros(1).double(), torch.tensor([0]))  # loads
+    with expecting(1):
+        arrays = BINS.quartiles(counts)
+    loops = BINS.quartiles(counts)
+    assert {q: one.shape for q, one in loops.items()} == {q: shape for q in arrays}
+    assert {one.shape for one in arrays.values()} == {shape}
+
+
 @pytest.mark.parametrize("bins", [BINS, Bins(-1.0, 1.0, 1152), Bins(0.0, 0.7, 7)])
 def test_a_value_a_rounding_below_the_end_is_in_the_last_bin(bins):
     below = np.nextafter(bins.high, 0.0)
