@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from math import ceil
@@ -22,7 +22,11 @@ import torch
 
 FEWEST = 4  # tasks that are worth a process
 MOST = 4  # processes, this one among them
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of all cores in a period, and the period
+CGROUP = Path("/sys/fs/cgroup")
+QUOTAS = (  # of a container: microseconds of all cores in a period, and the period
+    ("cpu.max",),
+    ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),  # before cgroup v2
+)
 PATIENCE = 20.0  # seconds for the last tasks of the other processes
 NUMBER = 2  # bytes of a task's place in the pipe
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
@@ -35,7 +39,8 @@ def on_cores(
 
     It is on Linux, with two cores at least, and without other threads of Python's, whose locks
     would stay locked in a fork. What no fork does, because it was ended, or because a task raised,
-    warned or logged something, is done here in order: all that is said is what one process says.
+    warned or logged something or what it returns cannot be sent, is done here in order; what was
+    raised here is raised in its turn. So nothing is said that one process does not say.
 
     Args:
         tasks: to be done in any order, in any process, with no threads of OpenMP; a fork pickles
@@ -43,8 +48,8 @@ def on_cores(
         meanwhile: what this process does first where another one has begun with the tasks, such
             as to load what is needed next; it may be left undone, and its errors are raised.
     """
-    found = _shared(tasks, meanwhile, PATIENCE) if len(tasks) >= FEWEST else {}
-    return [found[place] if place in found else task() for place, task in enumerate(tasks)]
+    few = len(tasks) < FEWEST
+    return _in_order(tasks, *({}, {}) if few else _shared(tasks, meanwhile, PATIENCE))
 
 
 def beside(task: Callable[[], Any], meanwhile: Callable[[], object]) -> Any:
@@ -52,8 +57,7 @@ def beside(task: Callable[[], Any], meanwhile: Callable[[], object]) -> Any:
 
     Where no process can be forked, as of :func:`on_cores`, ``meanwhile`` is left undone.
     """
-    found = _shared([task], meanwhile, None)
-    return found[0] if found else task()
+    return _in_order([task], *_shared([task], meanwhile, None))[0]
 
 
 @contextmanager
@@ -80,23 +84,38 @@ def _forks() -> int:
 def _cores() -> int:
     """How many cores this process may use at a time, by its container's quota too."""
     cores = len(os.sched_getaffinity(0))
-    with suppress(OSError, ValueError):  # there is no such file, or it says "max"
-        time_each, period = map(int, QUOTA.read_text().split())
-        return max(1, min(cores, ceil(time_each / period)))
+    for files in QUOTAS:
+        with suppress(OSError, ValueError, ZeroDivisionError):  # no such file, or it says "max"
+            texts = [(CGROUP / name).read_text() for name in files]
+            time_each, period = map(int, " ".join(texts).split())
+            cores = min(cores, ceil(time_each / period)) if time_each > 0 else cores  # -1: none
     return cores
+
+
+def _in_order(
+    tasks: Sequence[Callable[[], Any]], found: Mapping[int, Any], raised: Mapping[int, Exception]
+) -> list[Any]:
+    """Return what every task returns, and raise what the first one raised; each is done once."""
+    done = []
+    for place, task in enumerate(tasks):
+        if place in raised:
+            raise raised[place]
+        done.append(found[place] if place in found else task())
+    return done
 
 
 def _shared(
     tasks: Sequence[Callable[[], Any]],
     meanwhile: Callable[[], object],
     patience: float | None,
-) -> dict[int, Any]:
-    """Return what all processes did, by its place; after an error in this one, what came of it.
+) -> tuple[dict[int, Any], dict[int, Exception]]:
+    """Return what all processes did, by its place, and the error that ended the work of this one.
 
     The others' last tasks are waited for as long as ``patience`` says, None: until they are done.
     Errors of ``meanwhile`` are raised.
     """
     found: dict[int, Any] = {}
+    raised: dict[int, Exception] = {}
     with ExitStack() as stack:
         others = []
         with suppress(OSError):  # no process, or no file, is to be had, or no more of them
@@ -106,12 +125,18 @@ def _shared(
             for file in files:
                 others.append((ending.enter_context(_forked(_help, tasks, places, file)), file))
         if not others:
-            return found
+            return found, raised
         meanwhile()
-        with suppress(Exception):
-            for number in iter(partial(os.read, places, NUMBER), b""):
-                place = int.from_bytes(number)
+        for number in iter(partial(os.read, places, NUMBER), b""):
+            place = int.from_bytes(number)
+            try:
                 found[place] = tasks[place]()
+            except MemoryError:  # one process alone may have enough
+                break
+            except Exception as error:
+                raised[place] = error
+                break
+        else:
             end = None if patience is None else time.monotonic() + patience
             for other, _ in others:
                 other.join(None if end is None else max(0.0, end - time.monotonic()))
@@ -120,8 +145,10 @@ def _shared(
             file.seek(0)
             with suppress(EOFError, OSError, pickle.UnpicklingError):  # its end, or of an ended one
                 while True:
-                    found.update([pickle.load(file)])
-    return found
+                    place, done = pickle.load(file)
+                    with suppress(Exception):  # it cannot be made again
+                        found[place] = pickle.loads(done)
+    return found, raised
 
 
 @contextmanager
@@ -144,7 +171,7 @@ def _forked(run: Callable[..., None], *given: Any) -> Iterator[Any]:
     held = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         with warnings.catch_warnings():  # Python 3.12 warns of threads, also of idle ones of torch
-            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
             process.start()
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
         yield process
@@ -160,26 +187,26 @@ def _help(tasks: Sequence[Callable[[], Any]], places: int, file: IO[bytes]) -> N
     for number in ENDING:  # Ctrl-C comes to all: the one that waits ends this one
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+    heard: list[logging.LogRecord] = []
     handler = logging.Handler()
-    handler.emit = _refuse
-    logging.root.handlers = [handler]
+    handler.emit = lambda record: heard.append(record)
+    for logger in (logging.root, *logging.root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):  # not a mere part of a name
+            logger.handlers, logger.propagate = [handler], False
     waiting = multiprocessing.parent_process()
     with suppress(OSError):
         for number in iter(partial(os.read, places, NUMBER), b""):
             if not waiting.is_alive():
                 break
             place = int.from_bytes(number)
-            file.write(_done(place, tasks[place]))
+            file.write(_done(place, tasks[place], heard))
             file.flush()
 
 
-def _done(place: int, task: Callable[[], Any]) -> bytes:
+def _done(place: int, task: Callable[[], Any], heard: list[logging.LogRecord]) -> bytes:
     """Return the place and what the task returned; nothing where it raised, warned or logged."""
+    heard.clear()
     with suppress(Exception), warnings.catch_warnings(record=True) as said:
-        done = pickle.dumps((place, task()))
-        return b"" if said else done
+        done = pickle.dumps((place, pickle.dumps(task())))
+        return b"" if said or heard else done
     return b""
-
-
-def _refuse(record: logging.LogRecord) -> None:
-    raise RuntimeError(record.getMessage())

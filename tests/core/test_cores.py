@@ -27,7 +27,7 @@ HERE = os.getpid()
 def two_cores(monkeypatch):
     """Two cores and no threads, whatever runs the tests; after the test no process is left."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
-    monkeypatch.setattr(cores, "QUOTA", Path("/nowhere"))
+    monkeypatch.setattr(cores, "CGROUP", Path("/nowhere"))
     monkeypatch.setattr(threading, "active_count", lambda: 1)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield monkeypatch
@@ -84,15 +84,28 @@ def test_more_cores_are_more_processes_up_to_a_few(two_cores):
 
 @pytest.mark.parametrize(
     ("quota", "processes"),
-    [("max 100000", 4), ("250000 100000", 3), ("50000 100000", 1), ("900000 100000", 4)],
+    [
+        *[("max 100000", 4), ("250000 100000", 3), ("50000 100000", 1), ("900000 100000", 4)],
+        *[("-1 100000", 4), ("100000 0", 4), ("", 4), ("one of two", 4)],
+    ],
 )
 def test_a_container_is_given_no_more_processes_than_its_quota_of_cores(
     two_cores, tmp_path, quota, processes
 ):
     (tmp_path / "cpu.max").write_text(f"{quota}\n")
-    two_cores.setattr(cores, "QUOTA", tmp_path / "cpu.max")
+    two_cores.setattr(cores, "CGROUP", tmp_path)
     two_cores.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
     assert len({process for _, process in on_cores(met(processes))}) == processes
+
+
+@pytest.mark.parametrize(("quota", "count"), [(-1, 16), (150_000, 2), (50_000, 1)])
+def test_the_quota_of_a_container_before_cgroup_v2_is_known_too(two_cores, tmp_path, quota, count):
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu/cpu.cfs_quota_us").write_text(f"{quota}\n")
+    (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
+    two_cores.setattr(cores, "CGROUP", tmp_path)
+    two_cores.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
+    assert cores._cores() == count
 
 
 def test_where_no_more_processes_are_to_be_had_those_there_are_share(two_cores):
@@ -227,6 +240,44 @@ def test_what_cannot_be_sent_is_done_here():
     assert len({*map(id, found)}) == 8
 
 
+class Twofold(ValueError):
+    """An error that pickle takes and cannot make again."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} {other}")
+
+
+def test_what_cannot_be_made_again_of_what_was_sent_is_done_here():
+    found = on_cores([lambda: time.sleep(0.02) or Twofold("a", "b") for _ in range(8)])
+    assert [str(one) for one in found] == ["a b"] * 8
+
+
+def test_a_task_that_raises_here_is_not_begun_again(two_cores):
+    begun = []
+
+    def task():
+        begun.append(os.getpid())
+        raise ValueError("no such row")
+
+    two_cores.setattr(cores, "_help", lambda *given: time.sleep(60))
+    for share in (on_cores, lambda given: beside(given[0], lambda: None)):
+        with pytest.raises(ValueError, match="no such row"):
+            share([task] * 8)
+    assert begun == [HERE, HERE]
+
+
+def test_what_found_no_memory_beside_other_processes_is_done_once_more(two_cores):
+    short = [MemoryError]
+
+    def task():
+        if short:
+            raise short.pop()
+        return "enough"
+
+    two_cores.setattr(cores, "_help", lambda *given: time.sleep(60))
+    assert on_cores([task] * 8) == ["enough"] * 8
+
+
 @pytest.mark.parametrize("seconds", [0, 0.02])  # the first is done here, or by either
 def test_of_several_errors_the_first_is_raised_once(seconds, capfd):
     given = tasks(20, seconds=seconds)
@@ -248,6 +299,34 @@ def test_a_warning_is_given_as_often_as_by_one_process():
         warnings.simplefilter("always")
         on_cores(tasks(there=warn, here=warn))
     assert [str(one.message) for one in said] == ["look"] * 8
+
+
+def test_so_is_one_of_what_is_deprecated():
+    warn = partial(warnings.warn, "old", DeprecationWarning)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        on_cores(tasks(there=warn, here=warn))
+    assert [str(one.message) for one in said] == ["old"] * 8
+
+
+def test_a_line_for_a_handler_of_a_logger_is_written_as_often_as_by_one_process(two_cores, capfd):
+    logger = logging.getLogger("kdanalysis.cores")
+    two_cores.setattr(logger, "handlers", [logging.StreamHandler(sys.stderr)])
+    log = partial(logger.warning, "wide")
+    on_cores(tasks(there=log, here=log))
+    assert capfd.readouterr().err.split() == ["wide"] * 8
+
+
+def test_a_task_that_lets_no_error_through_is_not_told_of_the_lines_of_its_log():
+    def careful():
+        time.sleep(0.02)
+        try:
+            logging.getLogger("careful").warning("look")
+        except Exception:
+            return "nothing was logged"
+        return "as ever"
+
+    assert on_cores([careful] * 8) == ["as ever"] * 8
 
 
 def test_a_line_of_a_log_is_written_as_often_as_by_one_process(caplog, capfd):
