@@ -134,7 +134,8 @@ def load_logits(
     table = open_table(path)
     apart = {"student_logits": student, "target": target}
     own = {name: keys.pop(name, None) for name, other in apart.items() if other is not None}
-    places = {name: (table, key) for name in KEYS if (key := _find(table, name, keys)) is not None}
+    there = {name: _find(table, name, keys, name in own) for name in KEYS}
+    places = {name: (table, key) for name, key in there.items() if key is not None}
     if "teacher_logits" not in places:
         places = {"teacher_logits": (table, _only(table, places))} | places
     orders = []
@@ -200,7 +201,8 @@ def open_table(path: Path, kind: str = "samples") -> Table:
         return OPENERS[path.suffix.lower()](path)
 
 
-def _find(table: Table, name: str, keys: Mapping[str, str]) -> str | None:
+def _find(table: Table, name: str, keys: Mapping[str, str], elsewhere: bool = False) -> str | None:
+    """Return what a column is called; None where there is none, or lists that are ``elsewhere``."""
     if unknown := [given for given in keys if given not in KEYS]:
         raise ValueError(
             f"keys= names {unknown}, which is no column: need one of " + ", ".join(KEYS)
@@ -210,7 +212,7 @@ def _find(table: Table, name: str, keys: Mapping[str, str]) -> str | None:
             raise ValueError(f"{table.path} has no {listed([keys[name]])}: it has {table.held}")
         return keys[name]
     found = next((key for key in (name, *KEYS[name]) if key in table.keys), None)
-    if found is None and KEYS[name]:
+    if found is None and KEYS[name] and not elsewhere:
         table.refuse_lists((name, *KEYS[name]))
     return found
 

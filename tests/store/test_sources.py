@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from stored_files import KINDS, C, N, save
 
+from kdanalysis.store.formats import torch_file
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.sources import load_logits
@@ -119,6 +120,35 @@ def test_lists_of_numbers_beside_tensors_are_columns_where_they_have_a_number_a_
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), values)
     torch.save({"mine": logits, "curve": [0.5] * (N + 1)}, tmp_path / "one.pt")
     assert load_logits(tmp_path / "one.pt").columns == ("teacher_logits",)
+
+
+def test_lists_beside_tensors_are_loaded_once_and_not_for_every_batch(
+    tmp_path, arrays, monkeypatch
+):
+    """Unless so much was copied out of the map that its pages add up."""
+    logits = torch.from_numpy(arrays["teacher_logits"])
+    torch.save({"logits": logits, "labels": arrays["target"].tolist()}, tmp_path / "x.pt")
+    loads, load = [], torch_file.load_content
+    monkeypatch.setattr(torch_file, "load_content", lambda *given: loads.append(1) or load(*given))
+    for most, expected in ((2**28, 1), (1, N)):
+        loads.clear()
+        monkeypatch.setattr(torch_file, "MAPPED", most)
+        parts = list(load_logits(tmp_path / "x.pt").batches(1))
+        found = np.concatenate([part["teacher_logits"] for part in parts])
+        np.testing.assert_array_equal(found, logits.numpy())
+        assert (len(parts), len(loads)) == (N, expected)
+
+
+def test_a_list_under_a_columns_name_is_no_hindrance_where_the_column_is_given_apart(
+    tmp_path, arrays
+):
+    logits = torch.from_numpy(arrays["teacher_logits"])
+    np.save(tmp_path / "y.npy", arrays["target"])
+    torch.save({"teacher_logits": logits, "labels": ["cat", "dog"]}, tmp_path / "x.pt")
+    (batch,) = load_logits(tmp_path / "x.pt", target=tmp_path / "y.npy").batches()
+    np.testing.assert_array_equal(batch["target"], arrays["target"])
+    with pytest.raises(ValueError, match="labels as a list of 2"):  # nor passed over otherwise
+        load_logits(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("kind", ["pt", "safetensors", "run"])

@@ -13,6 +13,7 @@ from kdanalysis.store.formats.table import CLASSES, UNNAMED, ArrayInfo, Sliced, 
 from kdanalysis.store.reading import cause, listed
 
 _LARGEST_PICKLE = 64 << 20
+MAPPED = 2**28  # bytes of rows from one map, where lists take torch a microsecond a number to load
 
 
 class TorchFile(Sliced):
@@ -30,6 +31,7 @@ class TorchFile(Sliced):
         check_archive(path, path)
         self._tensors, self._lists, self.unread, self.classes = _tensors(path)
         self.keys = *self._tensors, *self._lists
+        self._copied = 0  # bytes out of the map
 
     def info(self, key: str) -> ArrayInfo:
         """Shape and dtype; a tensor that repeats one value beyond the file's size is refused."""
@@ -49,7 +51,7 @@ class TorchFile(Sliced):
         return ArrayInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
 
     def rows(self, key: str, start: int, stop: int) -> np.ndarray:
-        """Copy rows out of a map, which goes at once: the pages of one that stays add up.
+        """Copy rows out of a map, which goes soon: the pages of one that stays add up.
 
         bfloat16 comes as float32.
         """
@@ -57,7 +59,10 @@ class TorchFile(Sliced):
 
         if key in self._lists:
             return self._lists[key][start:stop].copy()
-        rows = _tensors(self.path)[0][key].detach()[start:stop].resolve_conj().contiguous()
+        if self._copied >= (MAPPED if self._lists or self.unread else 1):
+            self._tensors, self._copied = _by_name(load_content(self.path, self.path)), 0
+        rows = self._tensors[key].detach()[start:stop].resolve_conj().contiguous()
+        self._copied += rows.nbytes
         return rows.float().numpy() if rows.dtype == torch.bfloat16 else rows.numpy().copy()
 
 
@@ -90,7 +95,7 @@ def _tensors(
     content = load_content(path, path)
     alone = UNNAMED if isinstance(content, torch.Tensor) else "its items"
     named = content if isinstance(content, dict) else {alone: content}
-    tensors = {str(key): v for key, v in named.items() if isinstance(v, torch.Tensor)}
+    tensors = _by_name(content)
     others = {str(key): v for key, v in named.items() if str(key) not in tensors}
     joins = {key: how for key, v in others.items() if (how := _joining(v))}
     unnamed = named is not content and not tensors
@@ -109,6 +114,14 @@ def _tensors(
     lists = {k: v for k, v in arrays.items() if v is not None and (not rows or len(v) in rows)}
     unread = {key: f"{_kind(v)}, no tensor" for key, v in others.items() if key not in lists}
     return tensors, lists, unread, texts(named.get(CLASSES))
+
+
+def _by_name(content: Any) -> dict[str, Any]:
+    """Return the tensors of a file's content by their names."""
+    import torch
+
+    named = content if isinstance(content, dict) else {UNNAMED: content}
+    return {str(key): v for key, v in named.items() if isinstance(v, torch.Tensor)}
 
 
 def _numbers(value: Any) -> np.ndarray | None:
