@@ -114,11 +114,14 @@ def lost_to_masks(what: object, *sides: Float[Tensor, "n c"]) -> str:
     """
     if size := before_padding(*sides):
         return f"; {what_cuts(what, size)}, which is -inf in all of them"
-    if not sides or finite_rows(*sides).any() or not all((x < torch.inf).all() for x in sides):
+    if not (sides and len(sides[0])) or finite_rows(*sides).any():
+        return ""
+    if not all((side < torch.inf).all() for side in sides):
         return ""
     always = torch.stack([side.isneginf().all(0) for side in sides]).any(0)
     rest = [side[:, ~always] for side in sides]
-    if always.any() and rest[0].shape[1] > 1 and finite_rows(*rest).any():
+    several = len(sides[0]) > 1  # of one row a mask and a filter look alike
+    if several and always.any() and rest[0].shape[1] > 1 and finite_rows(*rest).any():
         places = always.nonzero().flatten().tolist()
         which = "class {} is" if len(places) == 1 else "classes {} are"
         shown = ", ".join(map(str, places[:NAMED])) + ", ..." * (len(places) > NAMED)
@@ -140,7 +143,8 @@ def before_padding(*sides: Float[Tensor, "n c"]) -> int:
     0 if that is no why.
     """
     size = min((int((~side.isneginf().all(0)).sum()) for side in sides), default=0)
-    padded = size > 1 and any(side[:, size:].isneginf().all() for side in sides)
+    beyond = [side[:, size:] for side in sides if size < side.shape[1]]
+    padded = size > 1 and any(side.isneginf().all() for side in beyond)
     return size if padded and finite_rows(*(side[:, :size] for side in sides)).any() else 0
 
 

@@ -10,7 +10,7 @@ import torch
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.limits import announce_disk
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.core.streams import check_temperatures, nothing_finite
+from kdanalysis.core.streams import check_temperatures, lost_to_masks, nothing_finite
 from kdanalysis.store.sparse_writer import writing_sparse
 from kdanalysis.studies.compute import Watch, look_at, unwatched
 from kdanalysis.studies.kept_rows import COLUMNS
@@ -122,13 +122,16 @@ def _teacher(
     """The k largest of a batch, whether all logits are there or a few classes of every row."""
     values = batch["shape"] if source.kept else look_at(batch, source.name)["teacher_logits"]
     if not (finite := np.isfinite(values).all(-1)).all():
-        row = done + int((~finite).nonzero()[0][0])
-        if not (source.kept or finite.any()):
+        lost, why = f"row {done + int((~finite).nonzero()[0][0]):,}", ""
+        if len(values) > 1 and not (source.kept or finite.any()):
             few = torch.from_numpy(values[:SHOWN].astype(np.float32))
-            raise ValueError(nothing_finite(source.path, few))
+            if len(values) == source.num_rows:
+                raise ValueError(nothing_finite(source.path, few))
+            lost = f"rows {done:,} to {done + len(values) - 1:,}"
+            why = lost_to_masks(source.path, few)
         raise ValueError(
-            f"{source.path} has NaN or inf in the logits of row {row:,}: a truncated teacher needs "
-            "the mass of every token; leave such rows out"
+            f"{source.path} has NaN or inf in the logits of {lost}: a truncated teacher needs "
+            f"the mass of every token{why or '; leave such rows out'}"
         )
     if source.kept:
         return kept_teacher(batch, source.info, temperatures[0]).top(k)

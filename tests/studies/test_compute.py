@@ -12,6 +12,7 @@ from kdanalysis.analyzers.students.agreement import Agreement
 from kdanalysis.analyzers.teacher.card import TeacherDistribution
 from kdanalysis.analyzers.teacher.mass import TopKMass
 from kdanalysis.analyzers.teacher.profile import ClassProfile
+from kdanalysis.core.streams import lost_to_masks
 from kdanalysis.store.info import RunInfo
 from kdanalysis.store.writer import PartWriter
 from kdanalysis.studies.compute import compute, feed
@@ -220,3 +221,39 @@ def test_masked_classes_in_every_row_are_refused_with_where_they_are(
     lost = {n: x.masked_fill(mask(torch.arange(6)), -torch.inf) for n, x in sides.items()}
     with pytest.raises(ValueError, match=f"every row of arrays holds NaN or inf.*; {says}"):
         study(lost)
+
+
+def test_of_one_row_nobody_knows_whether_it_is_a_mask_or_a_filter():
+    logits = torch.linspace(0, 9, 12).view(2, 6)
+    lost = logits.masked_fill(torch.arange(6) == 3, -torch.inf)
+    assert "class 3 is -inf in the first 2 of" in lost_to_masks("them", lost)
+    assert "the first has -inf at 1 of 6 classes" in lost_to_masks("it", lost[:1])
+    assert lost_to_masks("nothing", lost[:0]) == ""
+
+
+def test_a_finite_row_is_lost_to_no_mask_and_beyond_all_classes_is_no_padding():
+    logits = torch.linspace(0, 9, 12).view(2, 6)
+    logits[0, 3] = -torch.inf
+    assert lost_to_masks("it", logits) == lost_to_masks("it", logits[1:]) == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (
+            (5, 10),
+            "in the logits of rows 5 to 9: .* every token; class 3 is -inf in the first 5 of",
+        ),
+        ((0, 5), "in the logits of rows 0 to 4: .* every token; class 3 is -inf"),
+        ((20, 21), "in the logits of row 20: .* every token; leave such rows out"),
+        ((0, 21), "in the logits of rows 0 to 4: .* every token; class 3 is -inf"),
+    ],
+)
+def test_of_some_rows_read_together_it_is_not_said_that_all_are_lost(
+    rows, says, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("kdanalysis.studies.sparsify.WIDE", 5 * 6)
+    logits = torch.linspace(0, 9, 126).view(21, 6).sin()
+    logits[slice(*rows), 3] = -torch.inf
+    with pytest.raises(ValueError, match=says):
+        kd.sparsify({"teacher_logits": logits}, tmp_path / "top.parquet", k=2)
