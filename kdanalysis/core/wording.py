@@ -110,7 +110,8 @@ def numeral(value: SupportsFloat, digits: int = 3, sign: str = "") -> str:
     named = next((exponent for exponent in LARGE if power >= exponent), 0)
     if power < -6 or power >= 15:
         raised = f"10{str(power).translate(RAISED)}"
-        return f"{before}{_plain(size / 10.0**power, digits - 1)} {TIMES} {raised}"
+        mantissa = float(f"{size:.16e}".partition("e")[0])  # 10 to the smallest power is 0
+        return f"{before}{_plain(mantissa, digits - 1)} {TIMES} {raised}"
     text = _plain(size / 10**named, digits - 1 - power + named)
     return f"{before}{text} {LARGE[named]}" if named else f"{before}{text}"
 
@@ -212,7 +213,11 @@ def written(value: SupportsFloat, spec: str) -> str:
 
 
 def matched(spec: str, value: float, half: float) -> tuple[str, str]:
-    """Return how an estimate and half of its interval are written; as ``spec`` where half is 0."""
+    """Return how an estimate and half of its interval are written; as ``spec`` where half is 0.
+
+    With two digits where ``spec``, and two decimals more, leave nothing of an estimate that lies
+    beyond its half.
+    """
     sign, digits, kind = spec.partition(".")[0].rstrip("z") + "z", int(spec[-2]), spec[-1]
     if not half > 0 or not isfinite(value):
         return spec, spec
@@ -222,6 +227,8 @@ def matched(spec: str, value: float, half: float) -> tuple[str, str]:
             return (f"{sign},.{_telling(1 - last, value, half)}f",) * 2
         first = floor(log10(abs(value))) if value else last
         return f"{sign}.{max(digits, min(first - last + 2, 6))}g", f"{sign}.2g"
+    if abs(value) > half and not round(value, digits + 2):
+        return matched(f"{sign}.2g", value, half)
     if not round(half, digits) and round(half, digits + 2):
         digits = -last
     return (f"{sign}.{_telling(digits, value, half)}f",) * 2

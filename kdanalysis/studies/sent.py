@@ -64,7 +64,8 @@ def _term_rows(run: Any, columns: tuple[str, ...]) -> dict[str, np.ndarray]:
 def _course(values: np.ndarray) -> tuple[float, ...]:
     """Return the median; of values of which the last all lie on one side of the first, both ends'.
 
-    Without a change that is so by chance in one of 126 trainings, of which few differ by ``NEAR``.
+    Without a change that is so by chance of one term in 126, and of few by ``NEAR``, where steps
+    are independent; what drifts from step to step is said of both ends more often.
     """
     known = values[~np.isnan(values)]
     known = np.where(abs(known) > NOUGHT, known, 0.0)

@@ -46,6 +46,7 @@ DIGITS = re.compile(r"\{[^{}]*:[+z]*\.\d+[ge]\}")
         (1.5e-6, 2, "0.0000015"),
         (1.5e-9, 2, "1.5 \u00d7 10⁻⁹"),
         (2e20, 2, "2 \u00d7 10²⁰"),
+        (5e-324, 2, "4.9 \u00d7 10⁻³²⁴"),  # the least there is, of which a softmax leaves some
         (float("nan"), 2, "unknown"),
         (float("-inf"), 2, "unknown"),
     ],
