@@ -1,9 +1,10 @@
 """Output that is there whole or not at all: built under another name, renamed when complete."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
@@ -65,12 +66,14 @@ def output_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     """
     path = path.expanduser().resolve()
     with place_beside(path) as place:
-        check_folder(path, overwrite, CARD, "report.html")
+        with _alone_in(path.parent):
+            check_folder(path, overwrite, CARD, "report.html")
         building = place / _NEW
         building.mkdir()
         yield building
-        check_folder(path, overwrite, CARD, "report.html")
-        replace_folder(building, path)
+        with _alone_in(path.parent):
+            check_folder(path, overwrite, CARD, "report.html")
+            replace_folder(building, path)
 
 
 def check_folder(path: Path, overwrite: bool, ours: Collection[str], mark: str) -> None:
@@ -128,8 +131,9 @@ def output_file(path: Path, overwrite: bool = False) -> Iterator[Path]:
         (place / _NEW).mkdir()
         file = place / _NEW / path.name
         yield file
-        _check_file(path, overwrite)
-        file.replace(path)
+        with _alone_in(path.parent):
+            _check_file(path, overwrite)
+            file.replace(path)
 
 
 def _check_file(path: Path, overwrite: bool) -> None:
@@ -155,8 +159,9 @@ def figures_beside(page: Path, overwrite: bool = False) -> Iterator[Path]:
     with place_beside(path) as place:
         (place / _NEW).mkdir()
         yield place / _NEW
-        check_folder(path, overwrite, pictures, next(iter(pictures), "figure"))
-        replace_folder(place / _NEW, path)
+        with _alone_in(path.parent):
+            check_folder(path, overwrite, pictures, next(iter(pictures), "figure"))
+            replace_folder(place / _NEW, path)
 
 
 @contextmanager
@@ -170,23 +175,46 @@ def place_beside(path: Path) -> Iterator[Path]:
         OSError: nothing can be written there, or the disk is full, which names ``path``.
     """
     made = [folder for folder in path.parents if not folder.exists()]
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.callback(_leave, made)
+            with _alone_in(path.parent):  # whose lock is not held yet is no leftover
+                for left in path.parent.glob(f".{escape(path.name)}.????????.tmp"):
+                    _take_away(left, path)
+                named = {"prefix": f".{path.name}.", "suffix": ".tmp"}
+                place = Path(tempfile.mkdtemp(**named, dir=path.parent))
+                stack.callback(shutil.rmtree, place, ignore_errors=True)
+                stack.enter_context(filelock.FileLock(place / _LOCK, timeout=0))
+        except OSError as error:
+            above = next(folder for folder in path.parents if folder.exists())
+            why = error.strerror if above.is_dir() else "it is a file"
+            raise type(error)(f"{path} cannot be made in {above}: {why}") from error
+        stack.enter_context(naming(path))
+        yield place
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Let no other of our processes come or go in a folder, where the system can lock one."""
+    handle = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{escape(path.name)}.????????.tmp"):
-            _take_away(left, path)
-        place = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    except OSError as error:
-        above = next(folder for folder in path.parents if folder.exists())
-        why = error.strerror if above.is_dir() else "it is a file"
-        raise type(error)(f"{path} cannot be made in {above}: {why}") from error
-    try:
-        with filelock.FileLock(place / _LOCK, timeout=0), naming(path):
-            yield place
+        with suppress(ImportError, OSError):  # Windows, or a disk that knows no such locks
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
-        shutil.rmtree(place, ignore_errors=True)
-        with suppress(OSError):  # what is not empty stays
-            for folder in made:
-                folder.rmdir()
+        if handle is not None:
+            os.close(handle)
+
+
+def _leave(made: Iterable[Path]) -> None:
+    """Take away folders that were made; what is not empty stays."""
+    with suppress(OSError):
+        for folder in made:
+            folder.rmdir()
 
 
 def _take_away(left: Path, path: Path) -> None:
