@@ -24,8 +24,8 @@ def paired_errors(sources: Mapping[str, Source]) -> dict[str, pd.DataFrame] | No
 
     Returns:
         ``agreement`` with the teacher and ``student_accuracy``: a row and a column a source. None
-        where they are steps of trainings, lack a column, or their labels or ids differ: those are
-        other samples.
+        where they are steps of trainings, lack a column, or their labels or ids differ in a row:
+        those are other samples, or another order.
     """
     for one in sources.values():
         if one.kept or one.over_steps or not {*NEEDED} <= {*one.columns("samples")}:
