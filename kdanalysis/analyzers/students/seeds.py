@@ -87,7 +87,7 @@ def above_base(
 
 
 def verdicts_told(found: Mapping[str, Interval], spec: str) -> str:
-    """Say how far each lies above, with its verdict; of many how many do, and the ends.
+    """Say how far each lies above, with its verdict; of many how many do, and the ends known.
 
     Args:
         found: by loss, as :func:`above_base` gives it.
@@ -95,9 +95,13 @@ def verdicts_told(found: Mapping[str, Interval], spec: str) -> str:
     """
     if len(found) <= MANY:
         return ", ".join(f"{loss} {one.text(spec)} ({one.verdict})" for loss, one in found.items())
-    ends = (end(found, key=lambda loss: found[loss].value) for end in (min, max))
-    reach = " to ".join(f"{loss} {found[loss].text(spec)}" for loss in ends)
-    return f"{of_many(one.verdict for one in found.values())}, from {reach}"
+    counts = of_many(one.verdict for one in found.values())
+    known = {loss: one for loss, one in found.items() if not isnan(one.value)}
+    if not known:
+        return counts
+    ends = (end(known, key=lambda loss: known[loss].value) for end in (min, max))
+    reach = " to ".join(f"{loss} {known[loss].text(spec)}" for loss in ends)
+    return f"{counts}, from {reach}"
 
 
 def of_many(verdicts: Iterable[str]) -> str:

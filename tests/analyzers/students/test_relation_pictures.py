@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from scipy.stats import t as student_t
 
-from kdanalysis.analyzers.evidence import mean_of
+from kdanalysis.analyzers.evidence import Interval, mean_of
 from kdanalysis.analyzers.students.relation import (
     at_end,
     methods_reading,
@@ -18,7 +18,7 @@ from kdanalysis.analyzers.students.relation_pictures import (
     relation_by_method,
     relation_over_training,
 )
-from kdanalysis.analyzers.students.seeds import by_seed
+from kdanalysis.analyzers.students.seeds import by_seed, verdicts_told
 from kdanalysis.draw.colours import LOSSES
 from tests.analyzers.readback import lines, smallest_font
 
@@ -203,6 +203,18 @@ def test_a_student_is_above_kd_where_the_interval_is_above_0(end, expected):
     told = f"{value:+.3f} ± {half:.3f}".replace("-", "\u2212")
     assert f"above kd's: gdkd {told} ({expected})." in text
     assert text.endswith("what another training would give cannot be tested here.")
+
+
+@pytest.mark.parametrize("unknown", [0, 3])
+def test_a_student_without_a_number_is_no_end_of_many(unknown):
+    """As of seeds that it shares with none."""
+    known = [(c, Interval(0.1 * i, 0.05)) for i, c in enumerate("abcdefg", 1)]
+    known.insert(unknown, ("x", Interval(np.nan, np.nan)))
+    told = "seen for 7 of 8, cannot be tested here for 1"
+    ends = "a +0.100 ± 0.050 to g +0.700 ± 0.050"
+    assert verdicts_told(dict(known), "+.3f") == f"{told}, from {ends}"
+    none = dict.fromkeys("abcdef", Interval(np.nan, np.nan))
+    assert verdicts_told(none, "+.3f") == "cannot be tested here for 6 of 6"
 
 
 def test_many_students_are_counted_and_the_ends_named():
