@@ -20,7 +20,7 @@ NO_GRADIENT = (
     "cosines, shares and ratios of gradients are NaN"
 )
 SAME = 0.95  # a cosine from here on is the same direction: within 18 degrees
-ROUNDING = 1e-6  # what two equal gradients may differ by
+ROUNDING = 1e-6  # of its length, what two equal gradients may differ by
 SAYINGS = {
     "equal": "The gradient of {first} itself: {claims}.",
     "scaled": (
@@ -72,7 +72,8 @@ def kind_of(row: object) -> str:
     if np.isnan(row.cosine):
         return ""
     cosine, batch, far = measured(row)
-    if max(abs(one.value - 1) for one in (cosine, batch, far)) < ROUNDING:
+    turned = 2 * (1 - min(cosine.value, batch.value))  # the square of how far apart at one length
+    if abs(far.value - 1) < ROUNDING and turned < ROUNDING**2:
         return "equal"
     if cosine.high < SAME:
         return "turned"

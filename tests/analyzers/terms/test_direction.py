@@ -336,8 +336,18 @@ def test_the_threshold_is_the_stated_one_for_the_whole_interval(cosine, batch, e
 def test_of_the_same_gradient_no_step_differs():
     frame = example(losses=("kd", "more", "turned"))
     numbers = ["cosine", "cosine_batch", "multiplier"]
-    frame.loc[frame.loss_b == "more", numbers] = 1 - 1e-9
+    frame.loc[frame.loss_b == "more", numbers] = 1 - 1e-14
     assert direction_reading(frame).sentence.startswith("The gradient of kd itself: more. Not only")
+
+
+@pytest.mark.parametrize("column", ["cosine", "cosine_batch", "multiplier"])
+def test_a_gradient_that_is_a_thousandth_off_is_another(column):
+    """A cosine of 1 - 5e-7 is a step of 0.001 aside."""
+    exact = {"cosine": 1.0, "cosine_batch": 1.0, "multiplier": 1.0}
+    errors = {"cosine_se": 0.0, "cosine_batch_se": 0.0}
+    off = 1.001 if column == "multiplier" else 1 - 5e-7
+    assert kind_of(pd.Series(exact | errors)) == "equal"
+    assert kind_of(pd.Series(exact | errors | {column: off})) == "scaled"
 
 
 def test_a_pair_without_any_direction_is_said():
