@@ -116,7 +116,8 @@ def truncation_study(
             if None.
         temperatures: every T > 0; the first is that of pictures and of a cache.
         losses: to hold beside full KD, such as "verl,trl-server,kd"; or by names of your own. Those
-            that name no temperature get the first, those that name no k every K.
+            that name no temperature get the first, those that name no k every K; so do losses
+            that are given as such with the k of their class.
         device: where the sums are; rows are looked at on the processor.
         watch: wraps the batches, for a progress bar.
         token_classes: names of the numbers in token_class, from 0 on; the numbers if none.

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from inspect import signature
 
 from kdanalysis.analyzers.targets import check_labelled
 from kdanalysis.losses import Loss, parse_losses
@@ -13,7 +14,9 @@ OWN_K = re.compile(r"[:,]\s*k\s*=")  # in the text of a loss
 
 
 def read_losses(losses: Losses, temperature: float) -> tuple[dict[str, Loss], set[str]]:
-    """Return losses by name, and the names of those whose text states a k; none for None.
+    """Return losses by name, and the names of those that state a k of their own; none for None.
+
+    In its text, or as a loss that was made with another k than its class has by itself.
 
     Args:
         losses: as text, or as they are.
@@ -22,12 +25,19 @@ def read_losses(losses: Losses, temperature: float) -> tuple[dict[str, Loss], se
     if losses is None:
         return {}, set()
     if isinstance(losses, Mapping):
-        return dict(losses), set()
+        return dict(losses), {name for name, one in losses.items() if _states_k(one)}
     texts = [losses] if isinstance(losses, str) else losses
     written = [one for t in texts for one in (split_list(t) if isinstance(t, str) else [t])]
     found = parse_losses(written, temperature)
     pairs = zip(found, written, strict=True)
-    return found, {name for name, t in pairs if isinstance(t, str) and OWN_K.search(t)}
+    return found, {name for name, one in pairs if _states_k(one)}
+
+
+def _states_k(given: str | Loss) -> bool:
+    if isinstance(given, str):
+        return OWN_K.search(given) is not None
+    of_class = signature(type(given)).parameters.get("k")
+    return of_class is not None and getattr(given, "k", None) != of_class.default
 
 
 def check_labels(losses: dict[str, Loss], source: Source) -> None:

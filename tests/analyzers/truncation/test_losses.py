@@ -73,6 +73,18 @@ def test_a_loss_that_names_its_k_is_looked_at_with_that_alone(losses):
     assert "megatron at K = 4" in sentence
 
 
+@pytest.mark.parametrize(
+    "losses",
+    [
+        {"three": kd.JSD(k=3), "nine": kd.JSD(k=9), "all": kd.JSD(), "verl": kd.Truncated()},
+        iter([kd.JSD(k=3), kd.JSD(k=9), kd.JSD(), kd.Truncated()]),
+    ],
+)
+def test_so_is_a_loss_that_was_made_with_a_k_of_its_own(losses):
+    found = kd.truncation(STUDENT, TEACHER, (1, 4), losses=losses).tables["truncation_losses"]
+    assert found.k[found.quantity == "cosine"].tolist() == [3, 9, 0, 1, 4]
+
+
 def test_a_stated_k_that_leaves_no_class_is_refused_by_the_name_of_its_loss():
     classes = TEACHER.shape[1]
     says = rf"the loss 'verl' has k = {classes}: need 1 to {classes - 1} where there are {classes}"
