@@ -28,9 +28,7 @@ PICKED = (  # rows of logits that have positions too
 )
 ROUNDING = 1e-9  # by which a sum of shares may be off 1
 LARGE = {12: "trillion", 9: "billion", 6: "million"}
-RAISED = str.maketrans(
-    "-0123456789", "\u207b\u2070\xb9\xb2\xb3\u2074\u2075\u2076\u2077\u2078\u2079"
-)
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 ENTRIES = {"Float": "floating numbers", "Int": "whole numbers", "Bool": "truth values"}
 
 
@@ -109,9 +107,8 @@ def numeral(value: SupportsFloat, digits: int = 3, sign: str = "") -> str:
     power = floor(log10(size)) if size else 0
     named = next((exponent for exponent in LARGE if power >= exponent), 0)
     if power < -6 or power >= 15:
-        raised = f"10{str(power).translate(RAISED)}"
-        mantissa = float(f"{size:.16e}".partition("e")[0])  # 10 to the smallest power is 0
-        return f"{before}{_plain(mantissa, digits - 1)} {TIMES} {raised}"
+        first = float(f"{size:.16e}".partition("e")[0])  # 10 to the smallest power is 0
+        return f"{before}{_plain(first, digits - 1)} {TIMES} 10{str(power).translate(RAISED)}"
     text = _plain(size / 10**named, digits - 1 - power + named)
     return f"{before}{text} {LARGE[named]}" if named else f"{before}{text}"
 
@@ -213,11 +210,7 @@ def written(value: SupportsFloat, spec: str) -> str:
 
 
 def matched(spec: str, value: float, half: float) -> tuple[str, str]:
-    """Return how an estimate and half of its interval are written; as ``spec`` where half is 0.
-
-    With two digits where ``spec``, and two decimals more, leave nothing of an estimate that lies
-    beyond its half.
-    """
+    """Return how an estimate and half of its interval are written; as ``spec`` where half is 0."""
     sign, digits, kind = spec.partition(".")[0].rstrip("z") + "z", int(spec[-2]), spec[-1]
     if not half > 0 or not isfinite(value):
         return spec, spec
@@ -227,7 +220,7 @@ def matched(spec: str, value: float, half: float) -> tuple[str, str]:
             return (f"{sign},.{_telling(1 - last, value, half)}f",) * 2
         first = floor(log10(abs(value))) if value else last
         return f"{sign}.{max(digits, min(first - last + 2, 6))}g", f"{sign}.2g"
-    if abs(value) > half and not round(value, digits + 2):
+    if abs(value) > half and not round(value, digits + 2):  # 0.000 ± 0.000 would not tell it
         return matched(f"{sign}.2g", value, half)
     if not round(half, digits) and round(half, digits + 2):
         digits = -last
