@@ -143,12 +143,14 @@ def ended(verdict: str) -> str:
     return ENDS[verdict]
 
 
-def weakest(found: Iterable[Interval]) -> Interval:
-    """Return the one that decides whether all of them hold: least may be claimed of it.
+def weakest(found: Iterable[Interval], n: Real = inf) -> Interval:
+    """Return the one, of n values each, that decides whether all hold: least may be claimed of it.
 
-    One on the other side of 0, else one that is not tested, else one not seen, else the first.
+    One on the other side of 0, at a level for all, else one not tested, one not seen, the first.
     """
-    return max(found, key=lambda one: (SEEN, UNSEEN, UNTESTED, OPPOSITE).index(one.verdict))
+    of_all = list(found)
+    told = (x.chosen_of(len(of_all), n) if x.verdict == OPPOSITE else x for x in of_all)
+    return max(told, key=lambda one: (SEEN, UNSEEN, UNTESTED, OPPOSITE).index(one.verdict))
 
 
 def difference_of_shares(a: Real, n_a: Real, b: Real, n_b: Real) -> Interval:
@@ -236,8 +238,7 @@ def mean_of(values: Iterable[Real]) -> Interval:
 def jackknife(whole: Real, left: Sequence[Real]) -> Interval:
     """Return an estimate with its interval over groups, such as classes or captured steps.
 
-    The t interval of the jackknife; half NaN where there are fewer than three groups, or one of
-    them holds all that the estimate needs.
+    The t interval of the jackknife; half NaN of fewer than three, or where one holds all it needs.
 
     Args:
         whole: the estimate from all groups.

@@ -2,6 +2,7 @@
 
 from math import isnan, nan
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import t as student_t
@@ -49,8 +50,16 @@ def test_a_verdict_says_on_which_side_of_0_the_interval_lies(interval, verdict, 
 def test_what_is_said_of_all_is_decided_by_one():
     assert weakest((ABOVE, ACROSS)) == ACROSS
     assert weakest((ABOVE, UNKNOWN, ACROSS)) is UNKNOWN
-    assert weakest((BELOW, UNKNOWN, ABOVE)) == BELOW  # one is enough against all
+    against = weakest((BELOW, UNKNOWN, ABOVE))  # one is enough against all
+    assert (against.verdict, against.value) == (OPPOSITE, BELOW.value)
     assert weakest((ABOVE, Interval(0.4, 0.1))) == ABOVE
+
+
+def test_of_several_without_a_difference_one_below_is_seen_in_five_of_a_hundred_draws():
+    draws = np.random.default_rng(0).normal(size=(2000, 6))
+    found = [weakest(Interval(x, 1.96) for x in row).verdict for row in draws.tolist()]
+    assert found.count(OPPOSITE) < 0.035 * len(found)  # 14 of 100 where each is by itself
+    assert weakest([Interval(-0.3, 0.2)] * 6, 3).verdict == UNSEEN  # three values behind each
 
 
 def test_what_is_measured_in_several_ways_is_seen_where_they_agree():

@@ -17,9 +17,10 @@ from kdanalysis.analyzers.by_region import (
     scale_slices,
 )
 from kdanalysis.analyzers.ends import with_ends
-from kdanalysis.analyzers.evidence import SEEN, Interval, Z
+from kdanalysis.analyzers.evidence import SEEN, Interval
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.regions.ambiguity import by_image, epochs_told
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.core.wording import TIMES, grid, percent
 from kdanalysis.draw.axes import time_axis
 from kdanalysis.draw.colours import BLUE, GREY, VERMILION
@@ -149,7 +150,7 @@ def _verdict(scale: int, groups: pd.DataFrame) -> str:
     if not pairs:
         return f"At scale {scale} the images are too much alike, or too few, to be compared."
     clear, ambiguous = (groups.loc[name] for name in pairs[0])
-    half = Z * np.hypot(clear.ratio_se, ambiguous.ratio_se)
+    half = wide(min(clear.n, ambiguous.n)) * np.hypot(clear.ratio_se, ambiguous.ratio_se)
     less = Interval(float(clear.ratio - ambiguous.ratio), float(half))
     told = ("ambiguous images", "clear ones")
     if pairs[0] == PAIRS[1]:

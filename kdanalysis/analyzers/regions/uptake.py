@@ -15,8 +15,9 @@ from kdanalysis.analyzers.by_region import (
     tell_complementary,
     with_means,
 )
-from kdanalysis.analyzers.evidence import SEEN, Interval, Z, share_interval
+from kdanalysis.analyzers.evidence import SEEN, Interval, share_interval
 from kdanalysis.analyzers.noun import Reading, Tables, last_epoch
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.analyzers.students.seeds import (
     above_base,
     base_of,
@@ -115,8 +116,8 @@ class RegionUptake(ByCase):
 def uptake_reading(table: pd.DataFrame) -> Reading:
     """Whether the student takes up the local class where it is not the image's.
 
-    At the last epoch, with the 95 % interval of the difference over images; the number is how often
-    it names the teacher's class of the cell, by scale.
+    At the last epoch, with Student's 95 % interval of the difference over images; the number is how
+    often it names the teacher's class of the cell, by scale.
     """
     found = by_scale(table)
     number = "; ".join(f"scale {m}: {_told(*parts)}" for m, parts in found.items())
@@ -130,13 +131,10 @@ def uptake_reading(table: pd.DataFrame) -> Reading:
         f"student names that class in {local} of these {other['n']:,} cells and the image's in "
         f"{whole}"
     )
-    rest = (
-        f"; where cell and image agree, it follows in {percent(same['local'])}."
-        if same["n"]
-        else "."
-    )
+    follows = f"; where cell and image agree, it follows in {percent(same['local'])}"
+    rest = follows * bool(same["n"]) + "."
     row = _of_scale(table, scale)
-    lead = Interval(float(row.lead), Z * float(row.lead_se))
+    lead = Interval(float(row.lead), wide(row.images) * float(row.lead_se))
     return Reading(f"{first}{rest} {_verdict(lead)}", number)
 
 

@@ -222,7 +222,7 @@ def _order(path: pd.DataFrame) -> str:
     away = path.divergence_teacher.to_numpy()
     steps = intervals(path, away[1:] - away[:-1], "step_se")
     nearer = intervals(path, away[-1] - away[:-1], "nearer_se")
-    least, names = weakest(steps), [said(side) for side in path.side[:-1]]
+    least, names = weakest(steps, path.n.min()), [said(side) for side in path.side[:-1]]
     at = f"at T = {path.temperature.iloc[0]:g}"
     if len(names) == 1:
         return (

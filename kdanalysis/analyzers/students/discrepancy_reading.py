@@ -6,13 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.chance import mean_square_bound
+from kdanalysis.analyzers.chance import ratio_bound
 from kdanalysis.analyzers.evidence import (
     SEEN,
     UNSEEN,
     UNTESTED,
     Interval,
-    Z,
     ended,
     mean_of,
 )
@@ -73,7 +72,8 @@ def size(table: pd.DataFrame, kind: str) -> Size:
 
     Of correlations over all but the diagonal, which is 0. By chance the given classes are
     independent of each other; the cells of one count as if they rose and fell together, which
-    makes the bound at most too high.
+    makes the bound at most too high. Few samples tell their standard errors badly: the bound is
+    that of a ratio of variances, with Satterthwaite's degrees of freedom.
     """
     cells = matrix(table, kind)
     if kind == "correlation":
@@ -86,9 +86,11 @@ def size(table: pd.DataFrame, kind: str) -> Size:
     rms, chance = (_root_mean_square(x[known]) for x in (cells, errors))
     found, noise = (np.where(known, x, 0.0) ** 2 for x in (cells, errors))
     squares = noise.sum(1)  # of every given class
-    freedom = squares.sum() ** 2 / (squares**2).sum() if squares.any() else 1.0
+    behind = matrix(table, "n")[:, 0] - 1
+    spread = [(squares**2 / n).sum() for n in (1.0, np.maximum(behind, 1))]
+    freedom, of_errors = squares.sum() ** 2 / spread if squares.any() else (1.0, 1.0)
     rows = np.where(known.any(1), (found - noise).sum(1), np.nan) / len(cells)
-    return Size(rms, chance, chance * mean_square_bound(freedom) ** 0.5, rows)
+    return Size(rms, chance, chance * ratio_bound(freedom, of_errors) ** 0.5, rows)
 
 
 def _root_mean_square(cells: np.ndarray) -> float:
@@ -139,7 +141,9 @@ def _itself(table: pd.DataFrame) -> str:
     """Say whether the student gives a class other logits in its own images, over classes."""
     own, errors = (np.diag(matrix(table, name)) for name in ("logits", "logits_se"))
     known = np.isfinite(errors)
-    half = Z * float(np.sqrt((errors[known] ** 2).sum())) / known.sum()
+    squares, behind = errors[known] ** 2, matrix(table, "n")[:, 0][known] - 1
+    freedom = squares.sum() ** 2 / (squares**2 / behind).sum() if squares.any() else np.inf
+    half = wide(1 + freedom) * float(np.sqrt(squares.sum())) / known.sum()
     gap = Interval(float(own[known].mean()), half)
     by_target = table.given_by.iloc[0] == "target"
     where = "In images of a class" if by_target else "Where the teacher sees a class"
@@ -158,7 +162,7 @@ def _widest(table: pd.DataFrame, names: Names) -> str:
     widest = rows.loc[rows.logits.abs().idxmax()]
     labels = names_in(table, names)
     given, other = (said(labels[int(widest[column])], 16) for column in ("given", "class"))
-    gap = Interval(float(widest.logits), float(wide(count=len(rows)) * widest.logits_se))
+    gap = Interval(float(widest.logits), float(wide(widest.n, len(rows)) * widest.logits_se))
     return (
         f" The widest gap, for {other} given {given}, {Interval(abs(gap.value), gap.half).claim}: "
         f"{gap.text('+z.2g')}{for_all(gap.half, len(rows), 'gaps')}."

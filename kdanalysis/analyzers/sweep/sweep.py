@@ -190,7 +190,8 @@ def sweep_reading(table: pd.DataFrame) -> Reading:
             (
                 Interval(float(np.log(KEPT)) - grown, change.half),
                 Interval(float(abs(np.log(bare))) - grown, 2 * change.half),
-            )
+            ),
+            table.get("n", pd.Series(np.inf)).min(),
         )
         claims.append(
             f"That T² keeps the gradient's scale {steady.claim}: from T = {norm.index[0]:g} to "

@@ -172,6 +172,12 @@ def test_the_sentence_follows_the_table(each, claim):
     assert claim in cancellation_reading(drawable(each)).sentence
 
 
+def test_ten_images_a_side_take_students_interval():
+    sides = {"differing": [0, 2], "clear": [True, False], "ratio": [0.5, 0.2], "ratio_se": 0.1}
+    table = pd.DataFrame(sides).assign(scale=2, n=10, norm=1.0, epochs=1)
+    assert "ambiguous is not seen" in cancellation_reading(table).sentence  # 0.3 is 2.12 errors
+
+
 def test_every_scale_has_its_sentence_and_numbers():
     frame = drawable(samples(), samples(scale=4, slope=-0.01))
     assert len(cancellation_by_ambiguity(frame).axes) == 4

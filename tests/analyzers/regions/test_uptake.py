@@ -164,6 +164,12 @@ def test_lines_over_epochs_weigh_the_cases_by_their_pairs():
     )
 
 
+def test_three_images_take_students_interval():
+    many, few = (drawable(error=0.15, images=n) for n in (30, 3))  # a lead of 0.427
+    assert "The local class more often than the image's is seen" in uptake_reading(many).sentence
+    assert "The local class more often than the image's is not seen" in uptake_reading(few).sentence
+
+
 def test_a_single_epoch_has_no_lines():
     assert len(uptake_by_case(drawable(epochs=(0,))).axes) == 1
 
@@ -178,14 +184,14 @@ def test_pooled_shares_are_of_the_last_epoch():
 
 def test_the_sentence_follows_the_table():
     for whole, error, claim in (
-        (0.2, 0.1, "The local class more often than the image's is seen: +42.7 ± 19.6 points."),
-        (0.5, 0.1, "The local class more often than the image's is not seen: +12.7 ± 19.6 points."),
+        (0.2, 0.1, "The local class more often than the image's is seen: +42.7 ± 20.5 points."),
+        (0.5, 0.1, "The local class more often than the image's is not seen: +12.7 ± 20.5 points."),
         (
             0.7,
             0.1,
-            "The local class more often than the image's is not seen: \u22127.3 ± 19.6 points.",
+            "The local class more often than the image's is not seen: \u22127.3 ± 20.5 points.",
         ),
-        (0.9, 0.1, "The image's class more often than the local one is seen: +27.3 ± 19.6 points."),
+        (0.9, 0.1, "The image's class more often than the local one is seen: +27.3 ± 20.5 points."),
         (0.2, np.nan, "cannot be tested here: +42.7 points (interval unknown)."),
     ):
         assert uptake_reading(drawable(whole, error=error)).sentence.endswith(claim)

@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
+from kdanalysis.analyzers.evidence import Interval
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.analyzers.students.discrepancy import ClassDiscrepancy
+from kdanalysis.analyzers.students.discrepancy_reading import discrepancy_reading
 from tests.analyzers.reference import logits, probabilities, targets
 
 TEACHER = logits(1)
@@ -132,3 +135,25 @@ def test_bad_settings_are_refused():
         ClassDiscrepancy(12, 0)
     with pytest.raises(ValueError, match="the analyzer expects 3"):
         ClassDiscrepancy(3).update(STUDENT, TEACHER, TARGET)
+
+
+def test_two_classes_of_three_samples_that_do_not_differ_are_rarely_seen_to():
+    generator, found = torch.Generator().manual_seed(0), []
+    for _ in range(150):
+        metric = ClassDiscrepancy(2)
+        teacher, change = torch.randn(2, 6, 2, generator=generator)
+        metric.update(teacher + change, teacher, torch.arange(6) % 2)
+        found.append(discrepancy_reading(metric.table()).sentence)
+    departs = sum("by class is seen" in one for one in found)
+    itself = sum("its teacher has is seen" in one for one in found)
+    assert max(departs, itself) <= 9  # with normal quantiles 19 and 18
+
+
+def test_the_widest_gap_of_ten_samples_takes_students_interval():
+    metric, generator = ClassDiscrepancy(10), torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 100, 10, generator=generator)
+    metric.update(student, teacher, torch.arange(100) % 10)
+    table = metric.table()
+    widest = table.loc[table.logits.abs().idxmax()]
+    said = discrepancy_reading(table).sentence
+    assert Interval(widest.logits, wide(10, 100) * widest.logits_se).text("+z.2g") in said

@@ -220,10 +220,10 @@ def test_the_sentence_says_whether_more_than_chance_is_seen():
     assert text.startswith(
         "That the student departs from its teacher by class is seen: class means"
     )
-    # 5 classes, each with an error of 0.1: 1.96 * 0.1 / root(5)
-    assert "less of that class than its teacher has is seen: \u22120.500 ± 0.088 on average" in text
-    # 25 gaps: the 0.999 point of the normal distribution, 3.09, times 0.3
-    assert "The widest gap, for c given b, is seen: +9.00 ± 0.93, 95 % for all 25 gaps" in text
+    # 5 classes of 20 samples, each with an error of 0.1: t of 95 freedoms, 1.985 * 0.1 / root(5)
+    assert "less of that class than its teacher has is seen: \u22120.500 ± 0.089 on average" in text
+    # 25 gaps: the 0.999 point of t with 19 freedoms, 3.579, times 0.3
+    assert "The widest gap, for c given b, is seen: +9.0 ± 1.1, 95 % for all 25 gaps" in text
     chance = discrepancy_reading(table(se=1.0)).sentence
     assert chance.startswith("That the student departs from its teacher by class is not seen")
     assert chance.count("is not seen") == 3
