@@ -9,12 +9,16 @@ from kdanalysis.analyzers.evidence import SEEN, UNSEEN, UNTESTED, Real
 from kdanalysis.core.wording import numeral, percents
 
 LARGE = 10  # samples of a group whose share is named
+EXPECTED = 5  # of either kind in every group, from which on chi-square has its distribution
+DEALS = 399  # of which the 20 largest lie at the bound or above it
 
 
 def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
     """Say whether shares of groups differ by more than chance, and with which statistic.
 
-    Pearson's chi-square of homogeneity against the 95 % point of its distribution.
+    Pearson's chi-square of homogeneity against the 95 % point of its distribution; where that does
+    not hold, as a group expects fewer than five of either kind, of samples dealt to the groups at
+    random (Fisher's permutation, seeded).
 
     Args:
         shares: of every group.
@@ -26,11 +30,25 @@ def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
         return UNTESTED, "there is one group alone"
     if n.max() <= 1:
         return UNTESTED, "no group has two samples"
-    spread = n * (shares - whole) ** 2
-    found = float(spread.sum() / (whole * (1 - whole))) if 0 < whole < 1 else 0.0
-    bound = freedom * mean_square_bound(freedom)
+    found = round(float(chi_square(shares, n, whole)), 12)
+    few = n.min() * min(whole, 1 - whole) < EXPECTED
+    bound = dealt_bound(n, whole) if few else freedom * mean_square_bound(freedom)
     text = f"chi-square {numeral(found)}, by chance below {numeral(bound)} in 95 of 100"
-    return (SEEN if found > bound else UNSEEN), text
+    return (SEEN if found > bound * (1 + 1e-9) else UNSEEN), text
+
+
+def chi_square(shares: np.ndarray, n: np.ndarray, whole: Real) -> np.ndarray:
+    """Return Pearson's statistic of shares of n by group, the last axis; 0 where all are alike."""
+    spread = (n * (shares - whole) ** 2).sum(-1)
+    return spread / (whole * (1 - whole)) if 0 < whole < 1 else 0 * spread
+
+
+def dealt_bound(n: np.ndarray, whole: Real) -> float:
+    """Return what the statistic stays below in 95 of 100 deals of the samples to their groups."""
+    sizes = np.maximum(n.round(), 1).astype(np.int64)
+    hits = round(float(whole) * int(sizes.sum()))
+    deals = np.random.default_rng(0).multivariate_hypergeometric(sizes, hits, DEALS)
+    return float(np.sort(chi_square(deals / sizes, sizes, hits / sizes.sum()))[-(DEALS + 1) // 20])
 
 
 def mean_square_bound(freedom: Real) -> float:

@@ -32,8 +32,10 @@ class FeatureAlignment(Analyzer):
     positions. Streamed exactly: what is kept are sums of products of channels, in groups of samples
     told apart by their features, whatever the batches.
 
-    - ``cka_half``: half of the 95 % interval over samples, by the jackknife over the groups.
-    - ``lead``, ``lead_half``: CKA less the highest with another block of the teacher, likewise.
+    - ``cka_half``: half of the 95 % interval over samples, by the jackknife over the groups. Few
+      samples make CKA larger, of many channels most: what normal ones would is added.
+    - ``lead``, ``lead_half``: CKA less the highest with another block of the teacher, likewise;
+      where it is behind at a level for all others.
 
     Args:
         student: channels of each of its blocks, by name.
@@ -49,13 +51,16 @@ class FeatureAlignment(Analyzer):
         widest = max((*self.student.values(), *self.teacher.values()))
         self.groups = GROUPS if widest <= WIDE else FEWER
         self.add_sum("n", self.groups)
-        for side, blocks in (("x", self.student), ("y", self.teacher)):
+        for side, blocks in self._sides():
             for place, width in enumerate(blocks.values()):
                 self.add_sum(f"{side}{place}", self.groups, width)
                 self.add_sum(f"{side}{side}{place}", self.groups, width, width)
         for i, d in enumerate(self.student.values()):
             for j, e in enumerate(self.teacher.values()):
                 self.add_sum(f"xy{i}_{j}", self.groups, d, e)
+
+    def _sides(self) -> tuple[tuple[str, dict[str, int]], ...]:
+        return ("x", self.student), ("y", self.teacher)
 
     def update(
         self,
@@ -107,32 +112,42 @@ class FeatureAlignment(Analyzer):
         whole = self._cka()
         left = [self._cka(without=g) for g in there]
         measures = {"cka": (whole, left), "lead": (_lead(whole), [_lead(one) for one in left])}
-        found = {}
+        found, rivals, cka = {}, len(self.teacher) - 1, self._cka(even=True)
+        even = {"cka": cka, "lead": _lead(cka)}
         for name, (of_all, others) in measures.items():
             halves = [
-                jackknife(value, [one.flatten()[place] for one in others]).half
+                _reach(
+                    value,
+                    [float(one.flatten()[place]) for one in others],
+                    rivals * (name == "lead"),
+                )
                 for place, value in enumerate(of_all.flatten().tolist())
             ]
-            found |= {name: of_all, f"{name}_half": of_all.new_tensor(halves).view_as(of_all)}
+            bias = even[name] - of_all
+            half = of_all.new_tensor(halves).view_as(of_all) + bias.abs()
+            found |= {name: of_all, f"{name}_half": half}
         return found | {"n": self.n.sum()}
 
-    def _cka(self, without: int | None = None) -> Float[Tensor, "a b"]:
-        """CKA of every pair of blocks, of all samples or those outside a group."""
+    def _cka(self, without: int | None = None, even: bool = False) -> Float[Tensor, "a b"]:
+        """CKA of all samples or those outside a group; ``even`` less what chance gives, or NaN."""
         chosen = [g for g in range(self.groups) if g != without]
-        own = {
-            f"{side}{i}": self._centred(
-                f"{side}{side}{i}", f"{side}{i}", f"{side}{i}", chosen
-            ).norm()
-            for side, blocks in (("x", self.student), ("y", self.teacher))
-            for i in range(len(blocks))
-        }
+        ours, theirs = ([f"{s}{i}" for i in range(len(b))] for s, b in self._sides())
+        own = {x: self._centred(f"{x[0]}{x}", x, x, chosen) for x in (*ours, *theirs)}
+        freedom = self.n[chosen].sum() - 1
+
+        def square(products: Tensor, a: str, b: str) -> Tensor:
+            chance = own[a].trace() * own[b].trace() / freedom
+            found = products.square().sum() - (chance if even else 0)
+            return found.where(found > 0, torch.nan) if a == b and even else found
+
+        length = {name: square(products, name, name).sqrt() for name, products in own.items()}
         cka = [
             [
-                self._centred(f"xy{i}_{j}", f"x{i}", f"y{j}", chosen).square().sum()
-                / (own[f"x{i}"] * own[f"y{j}"])
-                for j in range(len(self.teacher))
+                square(self._centred(f"xy{x[1:]}_{y[1:]}", x, y, chosen), x, y)
+                / (length[x] * length[y])
+                for y in theirs
             ]
-            for i in range(len(self.student))
+            for x in ours
         ]
         return torch.stack([torch.stack(row) for row in cka])
 
@@ -156,6 +171,12 @@ def groups_of(features: Float[Tensor, "n d"], count: int) -> Int[Tensor, " n"]:
     """Tell samples apart into groups by the bits of their features, as chance would."""
     bits = features.sum(-1).double().view(torch.int64) * MIX  # overflows, and may
     return (bits >> 40).remainder(count)
+
+
+def _reach(value: float, left: Sequence[float], rivals: int) -> float:
+    """Half of the interval by the jackknife, of one that is behind the first of rivals."""
+    found = jackknife(value, left)
+    return (found.chosen_of(rivals, len(left)) if value < 0 and rivals > 1 else found).half
 
 
 def _lead(cka: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:

@@ -132,7 +132,7 @@ def test_the_sentence_follows_the_table():
     assert told.startswith("At scale 4, 45.0 % of the cells name another class than the whole")
     assert "1.80 nats of at most 2.77" in told
     assert "are more ambiguous is not seen: 60.0 % of their cells differ, 40.0 % where" in told
-    assert told.endswith("by class: not seen (chi-square 0, by chance below 30.1 in 95 of 100).")
+    assert told.endswith("by class: not seen (chi-square 0, by chance below 31 in 95 of 100).")
     frame = drawable()
     frame.loc[frame.part == "teacher", "n"] *= 10
     frame.loc[(frame["class"] == 7).fillna(False), ["n", "differing"]] = 40, 1.0
@@ -145,7 +145,7 @@ def test_classes_of_few_images_are_not_named_and_not_drawn_beside_larger_ones():
     frame = drawable()
     small = (frame["class"] != 5) & (frame["class"] != 6)
     frame.loc[small.fillna(False), "n"] = 9
-    assert "by chance below 3.75 in 95" in ambiguity_reading(frame).sentence  # of two classes
+    assert "by chance below 2.74 in 95" in ambiguity_reading(frame).sentence  # of two classes
     _, right = ambiguity_by_class(frame).axes
     assert [t.get_text() for t in right.get_yticklabels()] == ["6", "5"]
     frame.loc[frame.part == "class", "n"] = 2

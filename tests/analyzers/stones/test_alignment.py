@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 import torch
 
-from kdanalysis.analyzers.stones.alignment import GROUPS, FeatureAlignment, groups_of
+from kdanalysis.analyzers.stones.alignment import (
+    GROUPS,
+    FeatureAlignment,
+    alignment_reading,
+    groups_of,
+)
 
 G = torch.Generator().manual_seed(0)
 MAPS = torch.randn(40, 3, 4, 4, generator=G)
@@ -27,6 +32,18 @@ def by_samples(x: torch.Tensor, y: torch.Tensor) -> float:
     centre = np.eye(len(x)) - 1 / len(x)
     k, g = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
     return float((k * g).sum() / np.sqrt((k * k).sum() * (g * g).sum()))
+
+
+def without_chance(x: torch.Tensor, y: torch.Tensor) -> float:
+    """CKA of unbiased squares of covariances, as they are of normal features."""
+
+    def square(a: np.ndarray, b: np.ndarray) -> float:
+        scatter = [np.cov(one.T) for one in (a, b)]
+        both = np.cov(a.T, b.T)[: a.shape[1], a.shape[1] :]
+        return (both**2).sum() - np.trace(scatter[0]) * np.trace(scatter[1]) / (len(a) - 1)
+
+    x, y = x.double().numpy(), y.double().numpy()
+    return float(square(x, y) / np.sqrt(square(x, x) * square(y, y)))
 
 
 def test_cka_agrees_with_gram_matrices_of_the_samples():
@@ -54,12 +71,25 @@ def test_intervals_are_the_jackknife_over_groups_of_samples():
         [[by_samples(x[place != g], y[place != g]) for y in theirs] for g in range(GROUPS)]
     )
     t = 2.364624  # of Student's, seven degrees
-    spread = t * np.sqrt((GROUPS - 1) * left.var(0))
+    less = np.array([without_chance(x, y) for y in theirs])
+    spread = t * np.sqrt((GROUPS - 1) * left.var(0)) + abs(table.cka.to_numpy() - less)
     assert table.cka_half.tolist() == pytest.approx(spread, rel=1e-6)
     apart = left[:, 0] - left[:, 1]
     first = table.cka[0] - table.cka[1]
     assert table.lead.tolist() == pytest.approx([first, -first])
-    assert table.lead_half.tolist() == pytest.approx([t * np.sqrt(7 * apart.var())] * 2, rel=1e-6)
+    half = t * np.sqrt(7 * apart.var()) + abs(first - less[0] + less[1])
+    assert table.lead_half.tolist() == pytest.approx([half] * 2, rel=1e-6)
+
+
+def test_more_channels_that_know_nothing_of_the_student_are_not_seen_to_lead():
+    """CKA of 16 channels with 64 unrelated ones is higher than with 16, in every draw."""
+    generator, ahead = torch.Generator().manual_seed(0), []
+    for _ in range(20):
+        metric = FeatureAlignment({"a": 16}, {"wide": 64, "narrow": 16, "other": 16})
+        sides = [torch.randn(100, width, generator=generator) for width in (16, 64, 16, 16)]
+        metric.update(sides[:1], sides[1:])
+        ahead.append(alignment_reading(metric.table()).sentence)
+    assert sum("is seen for 1 of 1" in one for one in ahead) <= 2
 
 
 def test_a_rotation_and_a_scale_change_nothing_and_itself_is_one():
