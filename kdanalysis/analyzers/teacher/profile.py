@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer, Labels, Logits
-from kdanalysis.analyzers.evidence import share_interval, wilson
+from kdanalysis.analyzers.by_step import deviation
+from kdanalysis.analyzers.evidence import between, wilson
 from kdanalysis.analyzers.frames import flat_columns
 from kdanalysis.analyzers.noun import Names, Reading
+from kdanalysis.analyzers.student_t import wide
 from kdanalysis.core.wording import percent
 from kdanalysis.draw.colours import BLUE, FAINT, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, few_ticks, fine
@@ -30,7 +32,7 @@ class ClassProfile(Analyzer):
     A class's row shows which other classes its images resemble to the teacher: its modes.
 
     Args:
-        num_classes: c, at least 2; the state holds c * c numbers.
+        num_classes: c, at least 2; the state holds 2 c * c numbers.
         temperature: T > 0.
     """
 
@@ -40,7 +42,8 @@ class ClassProfile(Analyzer):
 
     def __init__(self, num_classes: int, temperature: float | int = 4.0) -> None:
         super().__init__(num_classes=num_classes, temperature=temperature)
-        self.add_sum("probability", num_classes, num_classes)
+        for state in ("probability", "squares"):
+            self.add_sum(state, num_classes, num_classes)
         self.add_sum("count", num_classes)
 
     def add(self, teacher: Logits, target: Labels) -> None:
@@ -49,21 +52,25 @@ class ClassProfile(Analyzer):
         empty = torch.zeros_like(self.probability, device=p.device)
         self.accumulate(
             probability=empty.index_add(0, label, p),
+            squares=empty.index_add(0, label, p.square()),
             count=label.bincount(minlength=self.num_classes),
         )
 
     def measures(self) -> dict[str, Tensor]:
-        """``probability`` (true class, class), NaN for a class without samples; ``n`` of each."""
+        """``probability`` and its standard error (true class, class), NaN where none; ``n``."""
+        n = self.count.unsqueeze(-1)
         return {
-            "probability": self.probability / self.count.unsqueeze(-1),
+            "probability": self.probability / n,
+            "probability_se": deviation(self.probability, self.squares, n) / n.sqrt(),
             "n": self.count.clone(),
         }
 
     def table(self) -> pd.DataFrame:
-        """Columns target, class, probability, rank (1 is the most probable), n, non_finite, T.
+        """Columns target, class, probability, probability_se, rank, n, non_finite, temperature.
 
-        One row per pair of classes (c * c rows), ``n`` is the number of samples of the target;
-        probability and rank are NaN for a target without samples. T is named ``temperature``.
+        One row per pair of classes (c * c rows), rank 1 the most probable; ``n`` is the number of
+        samples of the target, ``probability_se`` the standard error over them. NaN where there are
+        none.
         """
         values = self.compute()
         profile = values["probability"]
@@ -73,7 +80,7 @@ class ClassProfile(Analyzer):
         frame = pd.DataFrame(product(classes, classes), columns=["target", "class"])
         n = values["n"].unsqueeze(-1)
         frame = frame.assign(**flat_columns(values | {"n": n.expand_as(profile)}))
-        order = ["target", "class", "probability", "rank", "n", "non_finite"]
+        order = ["target", "class", "probability", "probability_se", "rank", "n", "non_finite"]
         return frame[order].assign(temperature=self.temperature)
 
 
@@ -82,9 +89,10 @@ def profile_reading(table: pd.DataFrame) -> Reading:
     """Whether classes have modes beside the true one: rivals of the median class, the strongest.
 
     A rival is another class whose mean probability is at least twice what an even spread of the
-    mass beside the true class would give it. That most classes have one is seen where their share
-    lies above a half with its 95 % interval, in which a class is one observation. The strongest
-    rival is told by the part of the mass beside the class it holds.
+    mass beside the true class would give it. That most classes have one is seen where the share of
+    those whose samples show one, at a level for all other classes, lies above a half with its 95 %
+    interval, in which a class is one observation; and not so where that of those which may have one
+    lies below. The strongest rival is told by the part of the mass beside the class it holds.
     """
     require(table, "target", "class", "probability", number="probability")
     rest = table[table.target != table["class"]].dropna(subset="probability")
@@ -105,15 +113,30 @@ def profile_reading(table: pd.DataFrame) -> Reading:
         return Reading(claim, number)
     if even == 1:
         return Reading("With two classes the other one is no rival: it has all that is left.")
-    some = share_interval((each > 0).mean(), len(each))
-    ends = " to ".join(percent(end, 0) for end in wilson(some.value, len(each)))
+    reach = _with_rivals(rest, 2 * even * mass)
+    ends = " to ".join(percent(end, 0) for end in reach)
     return Reading(
-        f"That most classes have a rival {some.above(0.5).claim}: {(each > 0).sum()} of "
+        f"That most classes have a rival {between(*reach).above(0.5).claim}: {(each > 0).sum()} of "
         f"{len(each)} classes (95 % interval {ends}) give another one at least "
         f"twice the probability of an even spread; the median class has {rivals}, its "
         f"strongest holds {held} of the mass beside it.",
         number,
     )
+
+
+def _with_rivals(rest: pd.DataFrame, least: pd.Series) -> tuple[float, float]:
+    """Ends of the share of classes with a probability above ``least``, over classes and samples.
+
+    Of tables without standard errors over classes alone.
+    """
+    reach = pd.Series(0.0, rest.index)
+    if "probability_se" in rest:
+        others = len(rest) // rest.target.nunique()
+        reach = rest.probability_se * [wide(n, others) for n in rest.n]
+    sure, may = (rest.probability - reach > least), ~(rest.probability + reach < least)
+    shares = [found.groupby(rest.target).any().mean() for found in (sure, may)]
+    low, high = (wilson(share, rest.target.nunique()) for share in shares)
+    return low[0], high[1]
 
 
 @ClassProfile.picture(

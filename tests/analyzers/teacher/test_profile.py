@@ -53,6 +53,23 @@ def test_bad_input_is_refused():
         ClassProfile(3).update(torch.zeros(1, 3), torch.tensor([-1]))
 
 
+def test_errors_are_those_of_pandas():
+    teacher, target = logits(0), targets(1)
+    expected = pd.DataFrame(probabilities(teacher, 2)).groupby(target.numpy()).sem()
+    square = table(teacher, target).pivot(index="target", columns="class", values="probability_se")
+    np.testing.assert_allclose(square, expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("each", "told"), [(2, "not seen"), (200, "seen not to hold")])
+def test_rivals_of_two_samples_are_not_those_of_the_class(each, told):
+    """Logits of a class are its own and noise: no class has a rival, in two samples all seem to."""
+    target = torch.arange(50).repeat(each)
+    noise = torch.randn(len(target), 50, generator=torch.Generator().manual_seed(0))
+    metric = ClassProfile(50, 1)
+    metric.update(noise.scatter_add(1, target[:, None], torch.full_like(noise, 4.0)), target)
+    assert f"That most classes have a rival is {told}: " in profile_reading(metric.table()).sentence
+
+
 def example(classes: int, rival: float = 0.2, own: float = 0.5) -> pd.DataFrame:
     """Every class: ``own`` for itself (more for later classes), ``rival`` for the next class."""
     p = np.full((classes, classes), 0.0)
