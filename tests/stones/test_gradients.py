@@ -68,6 +68,7 @@ def test_shares_of_pieces_are_those_of_each_alone(monkeypatch):
         shares = torch.stack([found[name].sum(1) / found[name].sum() for found in alone])
         torch.testing.assert_close(pieces.shares()[name], shares, rtol=1e-4, atol=1e-6)
         half = 4.303 * shares.std(0) / 3**0.5  # Student's t of two degrees
+        half += (shares.mean(0) - gram.sum(1) / gram.sum()).abs()
         rows = table[table.block == name]
         assert rows.share_half.tolist() == pytest.approx(half.tolist(), rel=1e-3, abs=1e-6)
     assert gradient_table(whole.grams(), whole.sides, 6, whole.shares()).share_half.isna().all()
@@ -82,3 +83,16 @@ def test_what_cannot_be_measured_is_refused():
     ladder.student.layer2.requires_grad_(False)
     with pytest.raises(ValueError, match="block 'layer2' has no parameter that learns"):
         StoneGradients(ladder, LOSS)
+
+
+def test_shares_that_noise_makes_are_seen_to_differ_in_few_draws():
+    """Two sides push alike; the gradients of 100 samples are noise for the most part."""
+    generator, outside = torch.Generator().manual_seed(0), 0
+    for _ in range(200):
+        noise = torch.randn(8, 2, 40, dtype=torch.float64, generator=generator)
+        pieces = 0.6 * noise + 0.15
+        gram = pieces.mean(0) @ pieces.mean(0).T
+        each = torch.stack([(one @ one.sum(0)) / one.sum(0).square().sum() for one in pieces])
+        row = gradient_table({"a": gram}, ("student", "stone_1"), 800, {"a": each}).iloc[1]
+        outside += abs(row.share - 0.5) > row.share_half
+    assert outside <= 18  # 65 by the t interval of the pieces alone

@@ -21,6 +21,7 @@ from kdanalysis.draw.marks import block_map
 from kdanalysis.draw.panels import layer_panels, terms_legend
 from kdanalysis.draw.tables import require
 
+PIECE = 100  # samples whose step is told apart from others'
 COLUMNS = ("block", "side", "norm", "cosine", "share")
 
 
@@ -50,8 +51,9 @@ def gradient_table(
       student's own terms; NaN where one of the two is zero.
     - ``share``: <g_side, g_total> / ||g_total||^2, the part of the step along the total that the
       side makes; the shares of a block add up to 1, and a side that pulls back has one below 0.
-    - ``share_half``: half of the 95 % t interval over the shares in the steps of pieces of the
-      samples; NaN of fewer than two. A piece is noisier than all samples: it is at most too wide.
+    - ``share_half``: half of the 95 % t interval of the mean share in the steps of pieces of the
+      samples, widened to hold it around ``share``: chance moves all samples' share otherwise than
+      theirs, whose gradients may be noise for the most part. NaN of fewer than two.
 
     Args:
         grams: inner products of the sides' gradients, by block.
@@ -77,7 +79,9 @@ def gradient_table(
             "share": along / total.where(total > 0, torch.nan),
         }
         shares = (pieces or {}).get(block, gram.new_empty(0, len(sides)))
-        values["share_half"] = torch.tensor([mean_of(one.tolist()).half for one in shares.T])
+        each = [mean_of(one.tolist()) for one in shares.T]
+        apart = (values["share"] - values["share"].new_tensor([one.value for one in each])).abs()
+        values["share_half"] = apart + apart.new_tensor([one.half for one in each])
         columns = {name: value.tolist() for name, value in values.items()}
         frames.append(pd.DataFrame({"block": block, "side": list(sides), **columns, "n": count}))
     return pd.concat(frames, ignore_index=True)
@@ -92,7 +96,7 @@ def _cosine(product: Tensor, norms: Tensor) -> Tensor:
 def gradient_reading(table: pd.DataFrame) -> Reading:
     """Whether shallow blocks are fed by many stones, and who pulls back.
 
-    In the last epoch, where there are several, with 95 % intervals over pieces of the samples; the
+    In the last epoch, where there are several, with 95 % intervals over pieces of 100 samples; the
     number is the share of the stones together in every block.
     """
     require(table, *COLUMNS, number="norm")
@@ -112,7 +116,9 @@ def gradient_reading(table: pd.DataFrame) -> Reading:
         return Reading(f"{claim}; no side pulls against the whole in any block.", number)
     worst = against.loc[against.cosine.idxmin()]
     count = int(table.share.notna().sum())
-    share = Interval(float(worst.share), float(worst.get("share_half", nan))).chosen_of(count)
+    share = Interval(float(worst.share), float(worst.get("share_half", nan))).chosen_of(
+        count, max(2, worst.n // PIECE)
+    )
     told = (
         f"{claim}; that {said(worst.side)} pulls against the whole in {worst.block} "
         f"{share.negated.claim} (cosine {written(worst.cosine, '.2f')}, {share.percent()} of the "

@@ -183,13 +183,15 @@ def test_words_of_the_gradients():
     assert (
         gradient_reading(GRADIENT).number == "share of the stones: layer1 70 %; layer2 \u221210 %"
     )
-    assert gradient_reading(GRADIENT).sentence == (
+    assert gradient_reading(GRADIENT.assign(n=1000)).sentence == (
         "The stones make 70.0 ± 3.0 % of the step of the shallowest block layer1 and "
         "\u221210.0 ± 4.0 % of that of the deepest, layer2: that they make more in the shallow one "
         "is seen, +80.0 ± 5.0 points; that stone 2 pulls against the whole in layer2 is seen "
-        "(cosine \u22120.20, \u221210.0 ± 5.4 % of the step, 95 % for all 6 shares "
+        "(cosine \u22120.20, \u221210.0 ± 5.9 % of the step, 95 % for all 6 shares "
         "together)."
     )
+    few = gradient_reading(GRADIENT.assign(n=200)).sentence  # two steps of 100 samples
+    assert "that stone 2 pulls against the whole in layer2 is not seen" in few
     even = gradient_reading(GRADIENT.assign(cosine=0.5, share=0.3)).sentence
     assert "shallow one is not seen, +0.0 ± 5.0 points; no side pulls" in even
     wide = gradient_reading(GRADIENT.assign(share_half=0.2)).sentence
