@@ -8,7 +8,7 @@ No sentence holds NaN or inf: what is not known is said to be so.
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import exp, inf, isfinite, isnan, nan, sqrt
-from typing import Any, NamedTuple, SupportsFloat, TypeVar
+from typing import NamedTuple, SupportsFloat, TypeVar
 
 import numpy as np
 
@@ -212,18 +212,6 @@ def with_ends(share: Real, low: Real, high: Real) -> str:
         return percent(share) + " (interval unknown)" * isfinite(share)
     told, *ends = percents(share, low, high)
     return f"{told} ({' to '.join(ends)})"
-
-
-def median_of(row: Any) -> Interval:
-    """Return the median of a row with the interval that its quartiles and n give it.
-
-    Its standard error where the middle is normal: 1.2533 standard deviations over root n, of which
-    the quartiles lie 1.349 apart (McGill, Tukey and Larsen, 1978). Half is NaN of fewer than six
-    rows, all of which lie on one side of the true median in more than 5 of 100 draws.
-    """
-    n = float(row["n"])
-    error = 1.2533 / 1.349 * (row["q75"] - row["q25"]) / n**0.5 if n > 5 else nan
-    return Interval(float(row["median"]), float(Z * error))
 
 
 def mean_of(values: Iterable[Real]) -> Interval:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import floor, sqrt
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from kdanalysis.core.compiled import loops_serve
 
 ROUNDING = 1e-6  # of the width of a bin: values that lie no farther apart are equal
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
+
+MEDIAN_ENDS = ("median_low", "median_high")
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,28 @@ class Bins:
     ) -> dict[str, Float[Tensor, "*s"]]:
         """The three quartiles, as :meth:`quantiles` reads them: q25, median, q75."""
         return self.quantiles(counts, QUARTILES, moments)
+
+    def median_ends(
+        self, counts: Float[Tensor, "*s b"], moments: Sequence[Float[Tensor, "*s b"]] = ()
+    ) -> dict[str, Float[Tensor, "*s"]]:
+        """Ends of the median's 95 % interval: median_low, median_high; NaN of fewer than six.
+
+        Values as far from either end of n as half of them are but 0.98 root n: whatever they are
+        drawn from, two modes or one, the true median lies between (Conover, sign test). As
+        :meth:`quantiles` reads them.
+        """
+        n = counts.sum(-1)
+        found = {name: torch.full_like(n, torch.nan) for name in MEDIAN_ENDS}
+        for size in n.unique().tolist():
+            rank = floor(size / 2 + 0.5 - 0.98 * sqrt(size))
+            if rank > 0:
+                here = n == size
+                places = (rank - 0.5) / size, (size + 0.5 - rank) / size
+                ends = dict(zip(MEDIAN_ENDS, places, strict=True))
+                parts = self.quantiles(counts[here], ends, [one[here] for one in moments])
+                for name, values in parts.items():
+                    found[name][here] = values
+        return found
 
 
 def sum_by_part(

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from kdanalysis.analyzers.base import Logits
 from kdanalysis.analyzers.chunks import chunks
-from kdanalysis.analyzers.evidence import median_of
+from kdanalysis.analyzers.medians import difference_of_medians
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.sweep import EveryK, rows_at
 from kdanalysis.core.bins import QUARTILES, Bins
@@ -105,13 +105,16 @@ class SweepSpread(EveryK):
             torch.cat((state, state.sum(3, keepdim=True)), 3) for state in (self.sums, self.counts)
         )
         n = counts.sum(-1)
-        norms = LOG_BINS.quartiles(counts[:, : len(NORMS)])
-        parts = BINS.quartiles(counts[:, len(NORMS) :])
+        logs, shares = counts[:, : len(NORMS)], counts[:, len(NORMS) :]
+        norms = LOG_BINS.quartiles(logs) | LOG_BINS.median_ends(logs)
+        parts = BINS.quartiles(shares) | BINS.median_ends(shares)
         quartiles = {name: torch.cat((10 ** norms[name], parts[name]), 1) for name in norms}
         return {"mean": sums / n, **quartiles, "n": n}
 
     def table(self) -> pd.DataFrame:
-        """Columns temperature, quantity, k, confidence, mean, q25, median, q75, n, non_finite.
+        """Columns temperature, quantity, k, confidence, mean, q25, median, q75, median_low, ...
+
+        Last median_high, n, non_finite.
 
         ``confidence`` names the group, such as "below 0.5", "0.5 to 0.9", "0.99 and above", "all".
         """
@@ -164,7 +167,7 @@ def spread_reading(table: pd.DataFrame) -> Reading:
         f"{kd[1]} ({last})"
     )
     inside = of_k[of_k.quantity == SHARES[0]].set_index("confidence")
-    fall = median_of(inside.loc[first]).less(median_of(inside.loc[last]))
+    fall = difference_of_medians(inside.loc[first], inside.loc[last])
     return Reading(
         f"That the relation share inside KD falls with the teacher's confidence {fall.claim}: "
         f"{claim}, {fall.negated.points()}; as weighted from {weighted[0]} to {weighted[1]}.",

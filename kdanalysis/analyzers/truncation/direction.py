@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from kdanalysis.analyzers.evidence import median_of
+from kdanalysis.analyzers.medians import difference_of_medians, median_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.lost import NOTHING
 from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, listed, named
@@ -96,12 +96,13 @@ def summed_up(
     counts: Float[Tensor, "t 2 v k b"],
     binned: Float[Tensor, "t 2 v k b"],
 ) -> dict[str, Tensor]:
-    """Return mean, quartiles and n of what ``tally`` gave."""
+    """Return mean, quartiles, the median's interval and n of what ``tally`` gave."""
     n = counts.sum(-1)
-    cosine = COSINE_BINS.quartiles(counts[:, :1], (binned[:, :1],))
-    ratio = RATIO_BINS.quartiles(counts[:, 1:], (binned[:, 1:],))
-    quartiles = {q: torch.cat((cosine[q], 10 ** ratio[q]), 1) for q in QUARTILES}
-    return {"mean": sums / n, **quartiles, "n": n}
+    cosines, ratios = (counts[:, :1], (binned[:, :1],)), (counts[:, 1:], (binned[:, 1:],))
+    cosine = COSINE_BINS.quartiles(*cosines) | COSINE_BINS.median_ends(*cosines)
+    ratio = RATIO_BINS.quartiles(*ratios) | RATIO_BINS.median_ends(*ratios)
+    quantiles = {q: torch.cat((cosine[q], 10 ** ratio[q]), 1) for q in cosine}
+    return {"mean": sums / n, **quantiles, "n": n}
 
 
 @TruncatedDirection.reads()
@@ -160,9 +161,9 @@ def _lowest(cosines: pd.DataFrame) -> str:
     least = median_of(known.iloc[0])
     if others.empty:
         return f"{has}, {least.text()}"
-    most = median_of(others.iloc[0])
-    following = f"(next {named(others.index[0])}, {most.text()})"
-    return f"that {has} {most.less(least).claim}, {least.text()} {following}"
+    more = difference_of_medians(others.iloc[0], known.iloc[0])
+    following = f"(next {named(others.index[0])}, {median_of(others.iloc[0]).text()})"
+    return f"that {has} {more.claim}, {least.text()} {following}"
 
 
 def floor_of(rows: pd.DataFrame) -> float:

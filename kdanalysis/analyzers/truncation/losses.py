@@ -11,7 +11,8 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.by_term import total_gradients
 from kdanalysis.analyzers.chunks import chunks
-from kdanalysis.analyzers.evidence import difference_of_shares, median_of, share_of
+from kdanalysis.analyzers.evidence import difference_of_shares, share_of
+from kdanalysis.analyzers.medians import difference_of_medians, median_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.checks import check_ks
 from kdanalysis.analyzers.targets import Targets
@@ -115,7 +116,7 @@ class TruncatedLosses(Analyzer):
         return found | shares | {"non_finite": self.non_finite.clone()}
 
     def table(self) -> pd.DataFrame:
-        """Columns quantity, loss, k, mean, q25, median, q75, n, opposed, silent, non_finite."""
+        """Columns quantity, loss, k, mean, quartiles, median_low, median_high, n, opposed, ..."""
         index = [(q, name, k) for q in QUANTITIES for name, k in self.entries]
         return self.frame(index, ["quantity", "loss", "k"])
 
@@ -165,7 +166,7 @@ def losses_reading(table: pd.DataFrame) -> Reading:
     turned = {name: median_of(row) for name, row in of["cosine"].iterrows()}
     claim = f"{nearest} points where full KD does with a median cosine of {turned[nearest].text()}"
     if others := [name for name in cosine.sort_values().index if name != nearest]:
-        lead = turned[nearest].less(turned[others[-1]])
+        lead = difference_of_medians(*(of["cosine"].loc[name] for name in (nearest, others[-1])))
         claim = (
             f"That {nearest} points most nearly where full KD does {lead.claim}, with a median "
             f"cosine of {turned[nearest].text()} (next {others[-1]}, "
