@@ -37,16 +37,16 @@ def chance_spread(shares: np.ndarray, n: np.ndarray) -> tuple[str, str]:
     return (SEEN if found > bound * (1 + 1e-9) else UNSEEN), text
 
 
-def chi_square(shares: np.ndarray, n: np.ndarray, whole: Real) -> np.ndarray:
+def chi_square(shares: np.ndarray, n: np.ndarray, whole: float) -> np.ndarray:
     """Return Pearson's statistic of shares of n by group, the last axis; 0 where all are alike."""
     spread = (n * (shares - whole) ** 2).sum(-1)
-    return spread / (whole * (1 - whole)) if 0 < whole < 1 else 0 * spread
+    return np.asarray(spread / (whole * (1 - whole)) if 0 < whole < 1 else 0 * spread)
 
 
-def dealt_bound(n: np.ndarray, whole: Real) -> float:
+def dealt_bound(n: np.ndarray, whole: float) -> float:
     """Return what the statistic stays below in 95 of 100 deals of the samples to their groups."""
     sizes = np.maximum(n.round(), 1).astype(np.int64)
-    hits = round(float(whole) * int(sizes.sum()))
+    hits = round(whole * int(sizes.sum()))
     deals = np.random.default_rng(0).multivariate_hypergeometric(sizes, hits, DEALS)
     return float(np.sort(chi_square(deals / sizes, sizes, hits / sizes.sum()))[-(DEALS + 1) // 20])
 

@@ -14,6 +14,8 @@ from kdanalysis.store.grams import gram_index
 from kdanalysis.store.inventory import unclosed
 from kdanalysis.studies.sent import arrival_fact, ramp_fact
 
+KEYS = ["step", "epoch", "sample_id"]
+
 
 def source_facts(source: Any) -> dict[str, object]:
     """Return what a ``Source`` is: of a run what its run.json and its parts say."""
@@ -88,6 +90,7 @@ def run_facts(run: Any) -> dict[str, object]:
         "temperature": info.temperature,
         "classes": class_fact(info.num_classes, info.classes),
         "samples": f"{run.num_rows:,}",
+        "repeated samples": repeated_fact(run),
         "captured steps": step_fact(steps),
         "columns": ", ".join(run.columns),
         "layers": ", ".join(layers),
@@ -107,6 +110,32 @@ def run_facts(run: Any) -> dict[str, object]:
         **{f"setting {key}": value for key, value in info.settings.items()},
     }
     return stated(facts)
+
+
+def repeated_fact(run: Any) -> str | None:
+    """Return how often samples are there again in other epochs; None where none is.
+
+    None too where ids repeat within an epoch, as row numbers in place of ids do, or there are no
+    more of them than rows of a step.
+    """
+    if not {"sample_id", "epoch"} <= {*run.columns}:
+        return None
+    parts = [[batch[name] for name in KEYS] for batch in run.batches(KEYS, 65536)]
+    step, epoch, ids = (
+        np.concatenate([*of, np.zeros(0, np.int64)]) for of in zip(*parts, strict=True)
+    )
+    once = len(np.unique(np.stack([epoch, ids]), axis=1).T) == len(ids)
+    found, times = np.unique(ids, return_counts=True)
+    largest = np.unique(step, return_counts=True)[1].max(initial=0)
+    if not once or len(found) <= largest or times.max(initial=0) < 2:
+        return None
+    mean = float((times**2).sum() / times.sum())
+    return (
+        f"{counted(len(found), 'different one')}, a row's on average {numeral(mean, 2)} times: "
+        f"where several epochs stand together, intervals take these as independent, and are up to "
+        f"{numeral(mean**0.5, 2)} times too narrow where a sample is alike in all of them; such a "
+        f"verdict is not one of 95 %"
+    )
 
 
 def region_fact(run: Any) -> str | None:

@@ -1,5 +1,11 @@
 """`info` says what the run holds."""
 
+import pytest
+import torch
+
+import kdanalysis as kd
+from kdanalysis.studies.facts import repeated_fact
+
 
 def test_the_facts_of_a_run_are_printed(run_command, run_folder):
     result = run_command("info", run_folder)
@@ -28,3 +34,25 @@ def test_a_folder_that_is_no_run_is_one_sentence(run_command, tmp_path):
     assert result.stderr == (
         f"kdanalysis: error: {tmp_path} is not a run folder: it has no run.json\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("epochs", "numbered", "told"), [(4, True, True), (1, True, False), (4, False, False)]
+)
+def test_samples_of_several_epochs_are_said_to_be_the_same(tmp_path, epochs, numbered, told):
+    """And by how much intervals that take them as independent may be too narrow, root 4."""
+    with kd.Recorder(tmp_path / "run", kd.KD(), schedule=kd.every(1)) as recorder:
+        for epoch in range(epochs):
+            recorder.epoch = epoch
+            for batch in range(3):
+                student, teacher = torch.randn(2, 5, 4).unbind()
+                more = {"sample_id": torch.arange(5) + 5 * batch} if numbered else {}
+                target = torch.zeros(5, dtype=torch.long)
+                recorder.loss(
+                    target, student=student.requires_grad_(), teacher=teacher, **more
+                ).backward()
+    words = repeated_fact(kd.open_run(tmp_path / "run"))
+    assert (words is not None) == told
+    if told:
+        assert words.startswith("15 different ones, a row's on average 4 times")
+        assert "up to 2 times too narrow" in words

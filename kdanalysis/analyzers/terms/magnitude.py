@@ -72,7 +72,8 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
     """Whether the non-top term is the longest of its loss where every weight is 1.
 
     Where all losses weigh their terms, whether it is as they weigh it. The interval takes the
-    samples of the terms as independent. The number is the term's mean norm over all steps in every
+    samples of the terms as independent; that another is longer is said at a level for all others.
+    The number is the term's mean norm over all steps in every
     loss; no unit.
     """
     means, terms = _means(table), non_top_terms()
@@ -95,6 +96,8 @@ def magnitude_reading(table: pd.DataFrame) -> Reading:
             rival = others["mean"].idxmax()
             a, b = of_loss.loc[term], others.loc[rival]
             one = difference_of_means(*a[list(SPREAD)], *b[list(SPREAD)])
+            if one.value < 0:  # the rival was picked, as the longest of the others
+                one = one.chosen_of(others["mean"].count(), min(a.n, b.n))
             ours, theirs = numerals(a["mean"], b["mean"])
             claims.append(
                 f"{term} in {loss}: {one.verdict} ({ours} against {rival} {theirs}, "
