@@ -124,10 +124,11 @@ def repeated_fact(run: Any) -> str | None:
     step, epoch, ids = (
         np.concatenate([*of, np.zeros(0, np.int64)]) for of in zip(*parts, strict=True)
     )
-    once = len(np.unique(np.stack([epoch, ids]), axis=1).T) == len(ids)
+    order = np.lexsort((ids, epoch))
+    twice = (np.diff(ids[order]) == 0) & (np.diff(epoch[order]) == 0)
     found, times = np.unique(ids, return_counts=True)
     largest = np.unique(step, return_counts=True)[1].max(initial=0)
-    if not once or len(found) <= largest or times.max(initial=0) < 2:
+    if twice.any() or len(found) <= largest or times.max(initial=0) < 2:
         return None
     mean = float((times**2).sum() / times.sum())
     return (
