@@ -89,8 +89,8 @@ class RegionUptake(ByCase):
         cells of the epoch and scale that name another class than their image, the same in every
         case: ``images`` that have such cells, ``lead``, the share that names ``local`` less that of
         ``whole``, and ``lead_se``, its standard error, the cells of one image taken together; two
-        images more, one for and one against, are counted in it (Bonett and Price), as few that
-        agree would have none at all. The last column is non_finite.
+        images more of as many cells as the mean, one for and one against, are counted in it (Bonett
+        and Price), as few that agree would have none at all. The last column is non_finite.
         """
         index = [(e, m, kind) for e in self.epochs for m in self.scales for kind in KINDS]
         frame = tell_complementary(pd.DataFrame(index, columns=["epoch", "scale", "case"]))
@@ -108,7 +108,7 @@ class RegionUptake(ByCase):
         images, d, m, dd, dm, mm = self.leads.cpu().flatten(0, 1).unbind(-1)
         lead = d / m
         spread = (dd - 2 * lead * dm + lead**2 * mm).clamp(min=0) * images / (images - 1)
-        more = (1 - lead) ** 2 + (1 + lead) ** 2
+        more = (m / images) ** 2 * ((1 - lead) ** 2 + (1 + lead) ** 2)
         return images, lead, ((spread + more).sqrt() / m).where(images > 1, torch.nan)
 
 

@@ -79,11 +79,22 @@ def test_the_lead_of_the_local_class_takes_the_cells_of_an_image_together():
         d, m = d[m > 0], m[m > 0]
         lead = d.sum() / m.sum()
         rest = len(d) * np.var(d - lead * m, ddof=1)  # their mean is 0
-        error = np.sqrt(rest + (1 - lead) ** 2 + (-1 - lead) ** 2) / m.sum()
+        two = m.mean() ** 2 * ((1 - lead) ** 2 + (-1 - lead) ** 2)
+        error = np.sqrt(rest + two) / m.sum()
         rows = table.loc[(epoch, scale)]
         assert rows.images.unique().tolist() == [len(d)]
         assert rows[["lead", "lead_se"]].to_numpy() == pytest.approx(np.tile([lead, error], (5, 1)))
     assert table.xs(1, level="scale").lead.isna().all()
+
+
+def test_three_images_whose_cells_all_agree_show_nothing():
+    """Of images that name the local class, or the image's, as one, three agree in 25 of 100."""
+    teacher, target = regions(1)[:3], targets(2, 40, 5)[:3]
+    metric = RegionUptake(5)
+    metric.update(teacher, teacher, target)
+    assert metric.table().images.max() == 3
+    said = uptake_reading(metric.table()).sentence
+    assert "The local class more often than the image's is not seen" in said
 
 
 def test_epochs_are_needed_where_several_were_announced():

@@ -245,6 +245,8 @@ def test_that_the_longest_of_two_others_is_longer_is_said_at_a_level_for_both():
     rows = [("high", 1.21), ("low_top", 1.0), ("low_other", 1.0)]  # 0.21 is 2.1 errors
     table = pd.DataFrame(rows, columns=["term", "mean"])
     table = table.assign(loss="gdkd", step=0, weighted=False, std=0.1 * 200**0.5 / 2, n=100)
-    assert "low_other in gdkd: not seen (1.00 against high 1.21" in magnitude_reading(table).sentence
+    assert (
+        "low_other in gdkd: not seen (1.00 against high 1.21" in magnitude_reading(table).sentence
+    )
     pair = magnitude_reading(table[table.term != "low_top"]).sentence
     assert "low_other in gdkd: the opposite is seen" in pair
