@@ -96,6 +96,7 @@ def dots_by_name(
     require(table, value, *keys, number=value)
     require_once(table, *keys)
     runs, names = (list(dict.fromkeys(table[name])) for name in ("run", row))
+    shown = [short(name, 24, names) for name in names]
     parts = dict(iter(table.groupby(panel, sort=False))) if panel else {"": table}
     line = 0.35 + 0.24 * len(names)
     numbers = panel is None and len(runs) <= MOST_NUMBERS
@@ -113,9 +114,7 @@ def dots_by_name(
                 ax.hlines(height, part.low, part.high, color=looks[run]["color"], linewidth=1.4)
             look = looks[run] | {"linestyle": "none", "markersize": 6}
             ax.plot(part[value], height, label=short(run, 24, runs), **look)
-        ax.set_yticks(
-            range(len(names)), labels=[short(n, 24, names) for n in names], parse_math=False
-        )
+        ax.set_yticks(range(len(names)), labels=shown, parse_math=False)
         ax.set_ylim(len(names) - 0.5, -0.5)
         ax.grid(axis="y", color=FAINT, linewidth=0.5)
         ax.set_title(short(name, 26, parts), loc="left", parse_math=False)
