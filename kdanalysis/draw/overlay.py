@@ -98,8 +98,7 @@ def dots_by_name(
     runs, names = (list(dict.fromkeys(table[name])) for name in ("run", row))
     shown = [short(name, 24, names) for name in names]
     parts = dict(iter(table.groupby(panel, sort=False))) if panel else {"": table}
-    line = 0.35 + 0.24 * len(names)
-    numbers = panel is None and len(runs) <= MOST_NUMBERS
+    line, numbers = 0.35 + 0.24 * len(names), panel is None and len(runs) <= MOST_NUMBERS
     width = COLUMN if numbers and len(runs) < MOST_NUMBERS else PAGE
     below = label + state_left_out(table)
     more = below.count("\n") + (len(runs) - 1) // NAMES  # lines of texts around the panels
