@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -17,6 +18,14 @@ BASES = (2, 10)  # of logarithms, in the place of e
 ROUNDED = 0.02  # of what rows of logarithms add up to: half precision
 ROWS_TO_LOOK = 16  # one number below 0 among them is enough
 ROWS_TO_WARN = 16  # so many rows between 0 and 1, one entry above a half, are hardly logits
+
+
+def as_tensor(rows: np.ndarray) -> Tensor:
+    """Return the rows in order, their memory shared where it can be; torch warns of read-only ones.
+
+    Those of a memory map, or of a column of pandas, are copied.
+    """
+    return torch.from_numpy(np.require(rows, requirements=["C", "W"]))
 
 
 def check_logits(name: str, values: Float[Tensor, "n c"], instead: str) -> None:

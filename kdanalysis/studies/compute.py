@@ -13,7 +13,7 @@ from kdanalysis.core.device import as_device
 from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.largest import sorted_once
 from kdanalysis.core.limits import announce_memory
-from kdanalysis.core.logits import check_logits
+from kdanalysis.core.logits import as_tensor, check_logits
 from kdanalysis.core.ranks import RANKS
 from kdanalysis.core.streams import single
 from kdanalysis.studies.kept_rows import FED, feed_kept
@@ -167,8 +167,7 @@ def feed(
     made = (lambda x: x) if all(one.counting for one in analyzers) else single
     for batch in batches:
         columns = {
-            name: made(torch.from_numpy(np.ascontiguousarray(batch[name])).to(device))
-            for name in sorted(names & batch.keys())
+            name: made(as_tensor(batch[name]).to(device)) for name in sorted(names & batch.keys())
         }
         with sorted_once():
             _show(columns, analyzers)
@@ -204,7 +203,7 @@ def look_at(batch: Mapping[str, np.ndarray], of: str) -> Mapping[str, np.ndarray
         of: the file or run, as the message names it.
     """
     for name in sorted({"teacher_logits", "student_logits"} & batch.keys()):
-        logits = torch.from_numpy(np.ascontiguousarray(batch[name]))
+        logits = as_tensor(batch[name])
         check_logits(f"{of}: {name}", logits, INSTEAD)
     return batch
 

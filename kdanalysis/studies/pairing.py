@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from kdanalysis.analyzers.base import Analyzer
-from kdanalysis.core.logits import check_logits
+from kdanalysis.core.logits import as_tensor, check_logits
 from kdanalysis.core.pairing import (
     ROWS,
     first_of,
@@ -114,11 +114,11 @@ def doubt(source: Source) -> str:
 
 
 def _tops(batch: Mapping[str, np.ndarray], column: str, count: int) -> Tensor:
-    rows = torch.from_numpy(np.ascontiguousarray(batch[column][:count]))
+    rows = as_tensor(batch[column][:count])
     if column != KEPT:
         return tops_of(rows)
     some = min(2, rows.shape[1] - 1)  # the last one may be the label
-    ids = torch.from_numpy(np.ascontiguousarray(batch["ids"][:count]))
+    ids = as_tensor(batch["ids"][:count])
     return known_tops(ids[:, :some].long(), rows[:, :some])
 
 

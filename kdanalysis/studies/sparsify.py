@@ -9,6 +9,7 @@ import torch
 
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.limits import announce_disk
+from kdanalysis.core.logits import as_tensor
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.core.streams import check_temperatures, lost_to_masks, nothing_finite
 from kdanalysis.store.sparse_writer import writing_sparse
@@ -135,7 +136,7 @@ def _teacher(
         )
     if source.kept:
         return kept_teacher(batch, source.info, temperatures[0]).top(k)
-    return SparseTeacher.from_logits(torch.from_numpy(values), k, temperatures)
+    return SparseTeacher.from_logits(as_tensor(values), k, temperatures)
 
 
 def _columns(

@@ -204,3 +204,38 @@ def test_an_array_with_a_mask_is_refused_and_one_without_is_read():
         kd.open(masked)
     with pytest.raises(ValueError, match="student logits are masked in part"):
         kd.sweep(masked["teacher_logits"], LOGITS.numpy())
+
+
+READ_ONLY = {
+    "diagnose": kd.diagnose,
+    "compare": lambda x: kd.compare(x, losses="kd,dkd"),
+    "open": lambda x: kd.open(x).table("agreement"),
+    "sweep": kd.sweep_study,
+    "truncation": lambda x: kd.truncation(x["student_logits"], x["teacher_logits"], ks=[2]),
+    "sparsify": lambda x: kd.sparsify({"teacher_logits": x["teacher_logits"]}, "top.parquet", k=2),
+}
+
+
+@pytest.mark.parametrize("read", READ_ONLY.values(), ids=READ_ONLY)
+@pytest.mark.parametrize("order", ["memory map", "backwards"])
+def test_arrays_that_torch_cannot_share_are_read_without_a_warning(
+    tmp_path, monkeypatch, read, order
+):
+    monkeypatch.chdir(tmp_path)
+    columns = {
+        "teacher_logits": LOGITS.numpy(),
+        "student_logits": (LOGITS / 2 + torch.randn(40, 10) / 8).numpy(),
+        "target": LOGITS.argmax(-1).numpy(),
+    }
+    if order == "memory map":
+        for name, rows in columns.items():
+            np.save(f"{name}.npy", rows)
+        columns = {name: np.load(f"{name}.npy", mmap_mode="r") for name in columns}
+    else:
+        columns = {name: rows[::-1] for name, rows in columns.items()}
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # else torch warns once a process
+    try:
+        read(columns)
+    finally:
+        torch.set_warn_always(before)
