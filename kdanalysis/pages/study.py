@@ -19,7 +19,7 @@ from kdanalysis.draw.glyphs import tell_lacking
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import Lead
-from kdanalysis.pages.nouns import read_ahead
+from kdanalysis.pages.nouns import read_ahead, tried
 from kdanalysis.pages.publish import figure_kinds, output_folder
 from kdanalysis.studies.compute import joined
 
@@ -211,17 +211,18 @@ class Study:
         return self._pictures.get(noun, getattr(load_nouns().get(noun), "pictures", ()))
 
     def _read(self, known: type[Noun], of_noun: Mapping[str, pd.DataFrame]) -> Reading:
-        try:
-            if len(of_noun) > 1 and known.reading_of_all is not None:
-                return known.reading_of_all(of_noun, self.classes)
-            found = {run: known.reading(table, self.classes) for run, table in of_noun.items()}
-        except ValueError as error:
-            return Reading(f"Not to be read from these data: {error}.")
+        if len(of_noun) > 1 and known.reading_of_all is not None:
+            return readable(tried(known.reading_of_all, of_noun, self.classes))
+        read = {run: tried(known.reading, table, self.classes) for run, table in of_noun.items()}
+        found = {run: readable(one) for run, one in read.items()}
+        first = next(iter(read))
+        if isinstance(read[first], ValueError) and len({*found.values()}) == 1:
+            return found[first]
         lines = zip(*(
             [f"{run}: {text}" if len(found) > 1 and text else text for text in reading]
             for run, reading in found.items()
         ), strict=True)  # fmt: skip
-        return Reading(*("\n".join(texts) for texts in lines))
+        return Reading(*("\n".join(filter(None, texts)) for texts in lines))
 
     def _repr_html_(self) -> str:
         rows = [
@@ -239,3 +240,10 @@ class Study:
 
     def __repr__(self) -> str:
         return f"<Study {self.title!r}: tables {', '.join(self.tables)}>"
+
+
+def readable(said: Reading | ValueError) -> Reading:
+    """Return what a table says, or why it says nothing."""
+    if isinstance(said, Reading):
+        return said
+    return Reading(f"Not to be read from these data: {said}.")

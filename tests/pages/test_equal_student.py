@@ -75,6 +75,19 @@ def test_it_is_compared_with_another_student(sides):
     assert f"one, two: {SAYS}" in both.html().replace("&#39;", "'")
 
 
+def test_what_it_has_not_is_said_of_it_alone(sides):
+    nouns, unread = ("direction", "share", "conflict"), "Not to be read from these data: "
+    alone, both = kd.compare({"one": sides["other"], "two": sides["other"]}), kd.compare(sides)
+    for noun in nouns:
+        other = alone.readings[noun]
+        gone, there = both.readings[noun].sentence.split("\n", 1)
+        assert gone.startswith(f"same: {unread}the table has no value of ")
+        assert there == other.sentence.split("two: ")[0].rstrip("\n").replace("one: ", "other: ")
+        assert both.readings[noun].number == other.number.split("\n")[0].replace("one: ", "other: ")
+    neither = kd.compare({"one": sides["same"], "two": sides["same"]})
+    assert all(neither.readings[noun].sentence.startswith(unread) for noun in nouns)
+
+
 def test_losses_on_it_are_refused(sides):
     with pytest.raises(ValueError, match=r"no sample of same has a gradient of 'kd' and of anoth"):
         kd.compare({"other": sides["other"], "same": sides["same"]}, "kd,dkd")
