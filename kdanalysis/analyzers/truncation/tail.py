@@ -92,9 +92,7 @@ def tail_reading(table: pd.DataFrame) -> Reading:
         f"of ten"
     )
     if median:
-        reach = f"K = {most}" if most else f"more than K = {last}"
-        alike = "One K serves all rows" if median == most else "No K serves all rows alike"
-        claim = f"{alike}: {held} takes K = {median} in the median row and {reach} in nine of ten"
+        claim = f"{_alike(teacher.index, median, most, held)} in nine of ten"
     agrees = mean_over_rows(overlap.loc[last]).share()
     chance = overlap.get("by_chance")  # tables written before have none
     unrelated = "" if chance is None else f" ({percent(chance[last])} if they were unrelated)"
@@ -110,6 +108,22 @@ def tail_reading(table: pd.DataFrame) -> Reading:
         f"{percent(masses['mean'])} on average, {percent(masses['median'])} in the median row, "
         f"{percent(masses.q90)} in one of ten",
     )
+
+
+def _alike(ks: pd.Index, median: int, most: int | None, held: str) -> str:
+    """Say which K the median row takes and which nine of ten, and whether it is one.
+
+    Those that were looked at bound it from above, unless the one below was looked at, too.
+    """
+    known = {k for k in ks if k == 1 or k - 1 in ks}
+    takes = {k: f"{'' if k in known else 'at most '}K = {k}" for k in ks}
+    reach = takes.get(most, f"more than K = {ks.max()}")
+    claim = "No K serves all rows alike"
+    if median == most:
+        claim = "One K serves most rows"
+        if most not in known:
+            claim = "The K looked at are too few to tell whether one serves most rows"
+    return f"{claim}: {held} takes {takes[median]} in the median row and {reach}"
 
 
 def _beside(student: pd.Series, teacher: pd.Series, last: int) -> str:

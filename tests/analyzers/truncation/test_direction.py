@@ -221,9 +221,22 @@ def tails(median: float = 0.2, q90: float = 0.4, student: float = 2.0) -> pd.Dat
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (tails(), "One K serves all rows: 95 % of the teacher's mass takes K = 16 in the median"),
-        (tails(0.04), "No K serves all rows alike: 95 % of the teacher's mass takes K = 8"),
-        (tails(0.4, 6.0), "K = 16 in the median row and more than K = 32 in nine of ten"),
+        (
+            tails(),
+            "The K looked at are too few to tell whether one serves most rows: 95 % of the "
+            "teacher's mass takes at most K = 16 in the median row and at most K = 16 in nine of",
+        ),
+        (
+            tails().replace({"k": {8: 15}}),
+            "One K serves most rows: 95 % of the teacher's mass takes K = 16 in the median row",
+        ),
+        (
+            tails(0.04),
+            "No K serves all rows alike: 95 % of the teacher's mass takes at most K = 8 in the "
+            "median row and at most K = 16 in nine of ten",
+        ),
+        (tails(0.04, 0.04).replace({"k": {8: 1}}), "takes K = 1 in the median row and K = 1 in"),
+        (tails(0.4, 6.0), "at most K = 16 in the median row and more than K = 32 in nine of ten"),
         (tails(20.0, 40.0), "Even K = 32 does not hold 95 % of the teacher's mass"),
         (tails(), "That the student has more outside than its teacher is seen: 2.00 (95 % 1.92 to"),
         (tails(student=0.5), "less outside than its teacher is seen: 0.500 (95 % 0.481 to 0.520)"),
