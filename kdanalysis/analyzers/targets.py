@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from kdanalysis.core.wording import counted
 from kdanalysis.losses.sides import are_distributions
 
 Rows = Bool[Tensor, " n"] | None  # of a batch; None for all
@@ -90,13 +91,16 @@ class Targets:
             student: logits.
             teacher: logits.
             shape: of the whole result.
+
+        Raises:
+            ValueError: the loss makes NaN or infinity of finite logits.
         """
         rows, target = self.seen_by(loss)
         if rows is None:
-            return work(student, teacher, target)
+            return finite_of(loss, work(student, teacher, target))
         found = student.new_full(shape, torch.nan, dtype=torch.float64)
         if rows.any():
-            found[:, rows] = work(student[rows], teacher[rows], target).double()
+            found[:, rows] = finite_of(loss, work(student[rows], teacher[rows], target)).double()
         return found
 
     def known(self, losses: Mapping[str, Any]) -> Bool[Tensor, "n l"] | None:
@@ -106,6 +110,24 @@ class Targets:
             return None
         every = torch.ones_like(self.labelled)
         return torch.stack([every if rows is None else rows for rows in seen], -1)
+
+
+def finite_of(loss: Any, found: Float[Tensor, "t k *s"]) -> Float[Tensor, "t k *s"]:
+    """Return what was made of the rows that a loss sees, all of which are of finite logits.
+
+    Raises:
+        ValueError: there is NaN or infinity in it, so that sums over the rows would be, too.
+    """
+    if not found.sum().isfinite():
+        known = found.isfinite().movedim(1, 0).flatten(1).all(-1)
+        if lost := int((~known).sum()):
+            seen, first = counted(len(known), "row"), int((~known).nonzero()[0])
+            raise ValueError(
+                f"{loss} gives NaN or infinity in {lost:,} of the {seen} that it sees, first in "
+                f"row {first} of them, though their logits are finite: its values and slopes must "
+                f"be numbers, which those of a group without classes are not"
+            )
+    return found
 
 
 def label_columns(losses: Mapping[str, Any]) -> tuple[str, ...]:
