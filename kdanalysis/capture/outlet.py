@@ -2,6 +2,7 @@
 
 import platform
 import sys
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -208,7 +209,9 @@ class Outlet:
                 raise
             warn(f"nothing more is recorded into {path}, training goes on: {error}")
             return None
-        return QueueWriter(parts, full=store.full, on_error=store.on_error)
+        writer = QueueWriter(parts, full=store.full, on_error=store.on_error)
+        weakref.finalize(self, writer.let_go)  # a recorder dropped without close, as a notebook's
+        return writer
 
 
 def _stamped(record: Record, columns: dict[str, Any]) -> dict[str, Any]:

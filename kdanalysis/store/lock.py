@@ -61,6 +61,8 @@ class RankLock:
     def _describe(self) -> str:
         try:
             holder = json.loads(self._holder.read_bytes())
-            return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+            here = (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname())
+            who = f"{'this very ' if here else ''}process {holder['pid']} on {holder['host']}"
+            return f"{who} since {holder['since']}"
         except (OSError, ValueError, KeyError, TypeError):
             return "a process that did not leave its name"

@@ -106,6 +106,14 @@ class QueueWriter:
         atexit.unregister(self.close)
         self._tell()
 
+    def let_go(self) -> None:
+        """Have the thread write what waits and end, and wait for nothing, as nobody holds this.
+
+        Garbage is collected between any two steps of any thread, the writer's own among them.
+        """
+        self._closed = True
+        self._queue.put(None)
+
     def __enter__(self) -> "QueueWriter":
         return self
 

@@ -19,11 +19,13 @@ from kdanalysis import (
     CrossEntropy,
     Layers,
     Recorder,
+    Store,
     Sum,
     every,
     open_run,
 )
 from kdanalysis.networks.zoo import build_model
+from kdanalysis.store.lock import RankLock
 
 LOSS = Sum(CrossEntropy(), GDKD(k=2))
 
@@ -131,6 +133,21 @@ def test_a_recorder_that_is_dropped_takes_its_hooks_along(tmp_path):
     del recorder
     gc.collect()
     assert hooks(training.student) == hooks(training.teacher) == 0
+
+
+def test_a_recorder_that_is_dropped_writes_what_it_has_and_lets_its_run_go(tmp_path):
+    path, options = tmp_path / "run", {"schedule": every(1), "store": Store(existing="overwrite")}
+    for steps in (2, 3):  # as a cell of a notebook that was interrupted and runs again
+        training = Training()
+        sides = {"student": training.student, "teacher": training.teacher}
+        recorder = Recorder(path, LOSS, **options, **sides)
+        for x, y, index in batches(steps):
+            training.forward(x)
+            training.update(recorder.loss(y, sample_id=index))
+        del recorder
+        gc.collect()
+    RankLock(path, 0, patience=30).release()  # once the writer thread has ended
+    assert open_run(path).steps().tolist() == [0, 1]  # of the last step no end was told
 
 
 @pytest.mark.parametrize("keep", [(), Layers("0", "4")], ids=["logits", "layers"])

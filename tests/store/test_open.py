@@ -49,7 +49,7 @@ def test_a_second_writer_is_refused_within_a_second_and_free_after_a_kill(tmp_pa
 def test_a_second_writer_in_the_same_process_is_refused_too(tmp_path):
     with (
         PartWriter(tmp_path / "run", 0, RunInfo(6)),
-        pytest.raises(BlockingIOError, match=f"process {os.getpid()} on "),
+        pytest.raises(BlockingIOError, match=f"this very process {os.getpid()} on "),
     ):
         PartWriter(tmp_path / "run", 0, RunInfo(6), existing="resume")
 
