@@ -11,6 +11,7 @@ from kdanalysis.analyzers.students.agreement import (
     Agreement,
     agreement_over_training,
     agreement_reading,
+    ahead_of_student,
     at_the_end,
 )
 from kdanalysis.pages.lead import accuracies_at_the_end
@@ -104,6 +105,39 @@ def test_words_follow_the_numbers():
     assert "that it is behind is not seen: \u221225.0 ± " in few
     better = agreement_reading(TABLE.assign(teacher_accuracy=0.2)).sentence
     assert "that it is behind is not seen: +5.0 ± " in better
+    same = TABLE.assign(agreement=1.0, student_accuracy=0.5, n=[10, 10, 300, 100])
+    assert "that it is behind is not seen: +0.0 ± 0.7 points." in agreement_reading(same).sentence
+
+
+def at_an_end(student: np.ndarray, teacher: np.ndarray, label: np.ndarray) -> pd.Series:
+    counts = {"n": len(label), "labelled": len(label), "agreement": (student == teacher).mean()}
+    right = {"student_accuracy": student == label, "teacher_accuracy": teacher == label}
+    return pd.Series(counts | {name: one.mean() for name, one in right.items()})
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.02, 0.3])
+def test_that_the_student_is_behind_is_asked_of_the_same_samples(apart):
+    rng, n = np.random.default_rng(0), 2000
+    teacher, other = rng.integers(0, 10, (2, n))
+    label = np.where(rng.random(n) < 0.8, teacher, other)
+    student = np.where(rng.random(n) < apart, rng.integers(0, 10, n), teacher)
+    last = at_an_end(student, teacher, label)
+    gap = 1.0 * (teacher == label) - (student == label)
+    found, paired = ahead_of_student(last), 1.96 * gap.std() / n**0.5
+    assert found.value == pytest.approx(gap.mean())
+    assert paired < found.half < 1.5 * paired + 0.0015  # where all agree it is not 0, either
+
+    without, unlike = last.copy(), last.copy()
+    without["labelled"], unlike["agreement"] = n - 1, 0.0
+    assert ahead_of_student(unlike).half == pytest.approx(ahead_of_student(without).half, rel=1e-3)
+    assert ahead_of_student(unlike).half > 0.02  # as of two sets of samples
+
+
+def test_where_they_differ_the_teacher_alone_is_right():
+    names = ["n", "labelled", "agreement", "teacher_accuracy", "student_accuracy"]
+    found = ahead_of_student(pd.Series([998, 998, 0.6, 0.9, 0.5], names))
+    of_both = (0.4 * 998 + 2) / 1000 - (0.4 * 998 / 1000) ** 2
+    assert found.half == pytest.approx(1.96 * (of_both / 1000) ** 0.5 + 0.4 * 2 / 1000)
 
 
 def test_a_last_step_without_finite_samples_is_not_the_end():
