@@ -4,69 +4,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from kdanalysis.core.arguments import typed
-from kdanalysis.core.logits import check_dense
-from kdanalysis.core.vocabulary import ARRAYS
-from kdanalysis.core.wording import told
-from kdanalysis.store.floats import widen
-from kdanalysis.store.formats.table import CLASSES, ArrayInfo, RunFolder, Sliced, texts
+from kdanalysis.store.formats.table import CLASSES, RunFolder
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.sources import KEYS, REGIONS, Logits, Regions, load_logits, load_regions
 from kdanalysis.store.sparse import holds_sparse
+from kdanalysis.studies.arrays import Arrays
 from kdanalysis.studies.kept import lacks
 from kdanalysis.studies.source import MOST, Source
 
 # A path, what was opened already, or arrays by the names of their columns.
 Given = str | Path | Mapping[str, Any] | Logits | StoredRun | Source
 BY_NAME = "; arrays go by name, as {'teacher_logits': logits, 'target': labels}"  # advice
-
-
-class Arrays(Sliced):
-    """Arrays or tensors in memory, seen as a file; ``classes`` are names, one each.
-
-    Raises:
-        ValueError: the names are no texts.
-    """
-
-    def __init__(self, arrays: Mapping[str, Any]) -> None:
-        self.path = ARRAYS
-        self.classes = texts(arrays.get(CLASSES))
-        if self.classes is None and arrays.get(CLASSES) is not None:
-            raise ValueError(f"classes of arrays are {told(arrays[CLASSES])}, need texts, one each")
-        self._arrays = {n: as_array(n, values) for n, values in arrays.items() if n != CLASSES}
-        self.keys = tuple(self._arrays)
-
-    def info(self, key: str) -> ArrayInfo:
-        """Shape and dtype of an array."""
-        return ArrayInfo(self._arrays[key].shape, self._arrays[key].dtype.name)
-
-    def rows(self, key: str, start: int, stop: int) -> np.ndarray:
-        """Return some rows."""
-        return self._arrays[key][start:stop]
-
-
-def as_array(name: str, values: Any) -> np.ndarray:
-    """Return what was given as an array; bfloat16 comes as float32, exactly.
-
-    Raises:
-        ValueError: a tensor that is not dense, logits that are no floating numbers, rows that
-            differ in length, or an array of which a part is masked.
-    """
-    if np.ma.is_masked(values):
-        raise ValueError(f"{name} are masked in part: leave such rows out, or fill them")
-    if not hasattr(values, "detach"):
-        try:
-            return widen(np.asarray(values))
-        except ValueError as error:
-            ragged = "inhomogeneous" in str(error)
-            why = "its rows differ in length" if ragged else error
-            raise ValueError(f"{name} of arrays cannot be made an array: {why}") from None
-    check_dense(name.replace("_", " "), values, floats=name.endswith("_logits"))
-    held = values.detach().cpu()
-    return (held.float() if held.dtype == torch.bfloat16 else held).numpy()
 
 
 def open_logits(

@@ -17,7 +17,7 @@ from kdanalysis.core.streams import check_batch, check_classes, check_temperatur
 from kdanalysis.core.sweep.algebra import DEFINED, PLAIN
 from kdanalysis.core.sweep.sums import of_every_sample
 from kdanalysis.core.wording import PICKED
-from kdanalysis.studies.opening import as_array
+from kdanalysis.studies.arrays import as_array
 from kdanalysis.studies.pairing import look_at_sides
 
 ROWS = 65_536  # looked at together; a batch of the analyzer
