@@ -35,7 +35,7 @@ from kdanalysis.pages.lead import lead_of
 from kdanalysis.pages.nouns import about, find, noun_section, said_before
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, compute, joined, unwatched, without_label
-from kdanalysis.studies.facts import class_fact, cut_fact, stated
+from kdanalysis.studies.facts import class_fact, cut_fact, repeated_in, stated
 from kdanalysis.studies.kept import bind
 from kdanalysis.studies.opening import where
 from kdanalysis.studies.pairing import doubt
@@ -224,6 +224,7 @@ def source_facts(sources: Mapping[str, Source], losses: Mapping[str, Loss]) -> d
         read[one.label] = ", ".join(filter(None, (rows, cut_fact(one), doubt(one))))
     facts = {
         "classes": class_fact(first.info.num_classes, first.info.classes),
+        "repeated samples": repeated_in(sources),
         "without labels": ", ".join(n for n, one in sources.items() if not one.has_target),
         "temperatures": unequal_temperatures(losses),
     }

@@ -25,7 +25,7 @@ from kdanalysis.pages.nouns import about, find, noun_section
 from kdanalysis.pages.reading import read_all
 from kdanalysis.pages.study import Study
 from kdanalysis.studies.compute import Watch, by_noun, joined, unwatched
-from kdanalysis.studies.facts import class_fact, cut_fact, left_out_fact, stated
+from kdanalysis.studies.facts import class_fact, cut_fact, left_out_fact, repeated_in, stated
 from kdanalysis.studies.kept import TABLES
 from kdanalysis.studies.opening import where
 from kdanalysis.studies.paired import paired_errors
@@ -100,13 +100,13 @@ def runs_study(
     facts |= {
         "classes": class_fact(first.info.num_classes, first.info.classes),
         "losses compared": compared_fact(infos, temperature) or at,
+        "repeated samples": repeated_in(sources),
         "left out": "; ".join(left_out(sources)),
         "no gradient": f"of {', '.join(silent)}: {NO_GRADIENT}" if silent else None,
     }
-    title = f"Compared: {', '.join(sources)}"
     whole = {"runs": {"": frame}, **parts}
     return Study(
-        title,
+        f"Compared: {', '.join(sources)}",
         stated(facts),
         whole,
         lambda: arranged(sections()),

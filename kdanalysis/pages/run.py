@@ -16,7 +16,7 @@ from kdanalysis.pages.reading import read_all
 from kdanalysis.pages.study import Study, Tables
 from kdanalysis.pages.teacher import card_section
 from kdanalysis.studies.compute import Watch, by_noun, unwatched
-from kdanalysis.studies.facts import kept_facts, source_facts, stated
+from kdanalysis.studies.facts import kept_facts, repeated_in, source_facts, stated
 from kdanalysis.studies.opening import check_classes
 from kdanalysis.studies.pairing import doubt
 from kdanalysis.studies.run import Run, tables_of
@@ -72,7 +72,8 @@ def run_study(
         source_facts(first)
         | stated({"loss": spelled(first.info.loss), "likely wrong": doubt(first)})
         if alone
-        else {n: _run_fact(s) for n, s in sources.items()},
+        else {n: _run_fact(s) for n, s in sources.items()}
+        | stated({"repeated samples": repeated_in(sources)}),
         parts,
         lambda: run_sections(parts, first.info.classes),
         first.info.classes,

@@ -139,6 +139,15 @@ def repeated_fact(run: Any) -> str | None:
     )
 
 
+def repeated_in(sources: Mapping[str, Any]) -> str | None:
+    """Return the same of several sources, those of which the same is said together."""
+    said: dict[str, list[str]] = {}
+    for name, source in sources.items():
+        if source.run is not None and (fact := repeated_fact(source.run)):
+            said.setdefault(fact, []).append(name)
+    return "; ".join(f"{', '.join(names)}: {fact}" for fact, names in said.items()) or None
+
+
 def region_fact(run: Any) -> str | None:
     """Return how many samples have region logits, and the scales; None where none have."""
     if not run.columns_of("regions"):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import kdanalysis as kd
+from kdanalysis.pages.run import report
 from kdanalysis.studies.facts import repeated_fact
 
 
@@ -56,3 +57,21 @@ def test_samples_of_several_epochs_are_said_to_be_the_same(tmp_path, epochs, num
     if told:
         assert words.startswith("15 different ones, a row's on average 4 times")
         assert "up to 2 times too narrow" in words
+
+
+@pytest.mark.parametrize("given", [{}, {"losses": "kd,dkd"}], ids=["students", "losses"])
+def test_pages_of_several_runs_say_which_hold_samples_again(tmp_path, given):
+    for name, epochs in {"one": 2, "same": 2, "once": 1}.items():
+        with kd.Recorder(tmp_path / name, kd.KD(), schedule=kd.every(1)) as recorder:
+            for epoch in range(epochs):
+                recorder.epoch = epoch
+                for batch in range(3):
+                    student, teacher = torch.randn(2, 5, 4).unbind()
+                    more = {"student": student.requires_grad_(), "teacher": teacher}
+                    index = torch.arange(5) + 5 * batch
+                    recorder.loss(index % 4, sample_id=index, **more).backward()
+    runs = {name: tmp_path / name for name in ("one", "same", "once")}
+    opened = {name: kd.open_run(path) for name, path in runs.items()}
+    for facts in (kd.compare(runs, **given).facts, report(opened).facts):
+        assert facts["repeated samples"].startswith("one, same: 15 different ones, a row's on ")
+        assert "once" not in facts["repeated samples"]
