@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "kdanalysis"
+DOOR = PACKAGE / "__init__.py"  # hands on names of all rooms
 PLAIN = {"numpy", "pandas"}
 FILES = {"numpy", "ml_dtypes", "pyarrow", "torch", "safetensors", "filelock"}
 # room: the rooms below that it may import, and which heavy packages (None: any)
@@ -114,9 +115,9 @@ def module_of(name: str) -> Path | None:
 
 
 def arrows(file: Path) -> set[Path]:
-    """Files of the package that a file loads when it is imported."""
-    names = {name for name in imported_at_once(file.read_text()) if name.startswith("kdanalysis.")}
-    return {module_of(name) for name in names} - {file, None}
+    """Files of the package that a file imports, in functions and for types too; not the door."""
+    names = {name for name in imported(file.read_text()) if name.startswith("kdanalysis.")}
+    return {module_of(name) for name in names} - {file, None, DOOR}
 
 
 def circle(graph: dict[Path, set[Path]]) -> list[Path]:
@@ -144,7 +145,7 @@ def test_the_house_has_seven_floors_at_most():
 
 
 def test_no_files_import_each_other_in_a_circle():
-    assert circle({file: arrows(file) for file in sources()}) == []
+    assert circle({file: arrows(file) for file in sources() if file != DOOR}) == []
 
 
 def test_files_are_short():

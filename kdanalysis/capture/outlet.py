@@ -13,6 +13,7 @@ from torch import Tensor
 from kdanalysis import __version__
 from kdanalysis.capture.options import Options, place
 from kdanalysis.capture.record import Record, measure
+from kdanalysis.capture.samples import check_sides
 from kdanalysis.capture.schedule import never
 from kdanalysis.capture.top import check_classes_kept, kept_columns, kept_facts
 from kdanalysis.core.limits import LOGGER, MUCH, free_bytes, written
@@ -53,17 +54,18 @@ class Outlet:
         except FileNotFoundError:
             return 0
 
-    def describe(self, num_classes: int) -> None:
+    def describe(self, student: Tensor, teacher: Tensor) -> None:
         """Settle, at the first step that is captured, what the run will say of itself.
 
         Raises:
-            ValueError: class names of another number than the logits have classes, or a K to keep
-                that leaves none of them.
+            ValueError: as :func:`check_sides`, class names of another number than the logits have
+                classes, or a K to keep that leaves none of them.
         """
         if self._info is None:
+            check_sides(student, teacher)
             if self._options.top is not None:
-                check_classes_kept(self._options.top, self._options.loss, num_classes)
-            self._info = _info(self._options, num_classes)
+                check_classes_kept(self._options.top, self._options.loss, student.shape[1])
+            self._info = _info(self._options, student.shape[1])
 
     def put(self, record: Record) -> None:
         """Queue the rows of a record and tell the listener what they say; one of nothing is let go.

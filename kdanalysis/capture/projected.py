@@ -1,12 +1,13 @@
 """Logits that are never made: hidden states and the head that would make them."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, distributed
 
+from kdanalysis.capture.options import Options
 from kdanalysis.capture.record import Record
 from kdanalysis.capture.samples import (
     Rows,
@@ -18,15 +19,9 @@ from kdanalysis.capture.samples import (
     soft_of,
     warn_of_repeated,
 )
-from kdanalysis.capture.sent import watch
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.logits import check_dense
-from kdanalysis.losses.base import check_ramp
 from kdanalysis.losses.sides import is_soft
-
-if TYPE_CHECKING:
-    from kdanalysis.capture.recorder import Recorder
-
 
 SHARDED = (
     "the head is sharded over ranks, each of which holds a part, and logits need all of it: give "
@@ -129,51 +124,48 @@ def whole(given: Any) -> Any:
     return given.logits() if isinstance(given, Projected) else given
 
 
-def observe_projected(
-    recorder: "Recorder",
-    student: Projected,
-    teacher: Projected | Tensor | None,
-    target: Tensor,
-    sample_id: Tensor | None,
-    ramp: float | int,
-) -> None:
-    """Capture a step of a recorder, whose student gives hidden states; as ``Recorder.observe``.
+def check_projected(student: Projected, teacher: Any, options: Options) -> Tensor:
+    """Refuse what hidden states of a student cannot serve; return what the teacher gives.
 
     Raises:
-        ValueError: the teacher gives nothing, numbers of rows or classes differ, regions or layers
-            are kept, or the loss is on regions.
+        ValueError: the teacher gives nothing or another number of rows, regions or layers are kept,
+            or the loss is on regions.
     """
-    options = recorder._options
     if options.regions or options.layers or getattr(options.loss, "scales", None) is not None:
         raise ValueError("of hidden states no regions and no layers can be made: leave them out")
     if not isinstance(teacher, Projected | Tensor) or len(teacher) != len(student):
         found = len(teacher) if isinstance(teacher, Projected | Tensor) else type(teacher).__name__
         raise ValueError(f"the student gives {len(student)} rows, and the teacher {found}")
-    recorder._finish()
-    seen = teacher.hidden if isinstance(teacher, Projected) else teacher
-    if recorder._closures.repeats(target, sample_id, student.hidden, seen):
-        return
-    step, recorder.step = recorder.step, recorder.step + 1
-    if not options.schedule(step):
-        return
-    rows = sample_rows(len(student), options.max_rows, options.seed, step)
+    return teacher.hidden if isinstance(teacher, Projected) else teacher
+
+
+def begin_projected(
+    student: Projected,
+    teacher: Projected | Tensor,
+    target: Tensor,
+    sample_id: Tensor | None,
+    options: Options,
+    **facts: Any,
+) -> Record:
+    """Copy what is captured of a batch, as :func:`begin`, whose student gives hidden states.
+
+    Raises:
+        ValueError: numbers of rows or classes differ, or a target that is no class.
+    """
+    rows = sample_rows(len(student), options.max_rows, options.seed, facts["step"])
     with torch.no_grad():
         logits = student.logits(rows)
         known = teacher.logits(rows) if isinstance(teacher, Projected) else kept(teacher, rows)
     sample_id = own_ids(len(student), options.rank) if sample_id is None else sample_id
     check_batch(logits, known, kept(target, rows), kept(sample_id, rows))
     warn_of_repeated(sample_id)
-    recorder._outlet.describe(logits.shape[-1])
     factor = options.scaling.factor
     given = kept(target, rows)
     label = captured_labels(given, logits.shape[-1], options.loss)
     finite = torch.stack([x.isfinite().all(-1) for x in (logits, known)]).all(0)
     capped = None if student.cap is None else 1 - (logits[finite].double() / student.cap) ** 2
     slope = student.scale if capped is None else student.scale * capped
-    recorder._pending = Record(
-        step=step,
-        epoch=recorder.epoch,
-        ramp=float(check_ramp(ramp)),
+    return Record(
         rows=student.at(rows),
         target=given if is_soft(given) else label,
         samples=Rows(kept(sample_id, rows), label, known, logits, soft=soft_of(given, label)),
@@ -182,6 +174,5 @@ def observe_projected(
         known=None,
         scale=len(student) * options.scaling.accumulate / (1.0 if factor is None else factor),
         factor=factor,
+        **facts,
     )
-    sent = watch(student.hidden, recorder._student)
-    recorder._pending.sent = recorder._taps.sent = sent

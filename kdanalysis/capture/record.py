@@ -71,12 +71,11 @@ def begin(
     sample_id: Tensor | None,
     options: Options,
     probe: LayerProbe | None = None,
-    factor: int | float | None = None,
     **facts: Any,
 ) -> Record:
     """Copy what is captured of a batch; ``facts`` are step, epoch and ramp.
 
-    ``probe`` takes the gradients in layers; ``factor`` is that of a GradScaler.
+    ``probe`` takes the gradients in layers.
 
     Raises:
         ValueError: a target that is no class.
@@ -90,7 +89,8 @@ def begin(
     held, labels = kept(target, rows), kept(label, rows)
     soft = soft_of(held, labels)
     logits = [kept(one.logits, rows, one.copy) for one in (student, teacher)]
-    regions, layers, scaled = None, None, 1.0 if factor is None else factor
+    regions, layers, factor = None, None, options.scaling.factor
+    scaled = 1.0 if factor is None else factor
     if options.regions is not None and len(rows):
         some = rows[sample_rows(len(rows), options.regions.rows, *draw)]
         scales = options.regions.scales

@@ -14,12 +14,12 @@ from kdanalysis.capture.layers import probe_for
 from kdanalysis.capture.options import Kept, Options, Scaling, Store, place, sort_kept
 from kdanalysis.capture.outlet import Outlet
 from kdanalysis.capture.passes import Seen, see
-from kdanalysis.capture.projected import Projected, observe_projected, whole
-from kdanalysis.capture.record import Captured, begin
-from kdanalysis.capture.samples import check_batch, check_sides
+from kdanalysis.capture.projected import Projected, begin_projected, check_projected, whole
+from kdanalysis.capture.record import Captured, Record, begin
+from kdanalysis.capture.samples import check_batch
 from kdanalysis.capture.schedule import Count, Schedule, every
 from kdanalysis.capture.sent import watch
-from kdanalysis.capture.side import ADVICE, Side, as_side, warn_of_mixture
+from kdanalysis.capture.side import ADVICE, Side, as_sides
 from kdanalysis.capture.taps import Taps
 from kdanalysis.core.arguments import typed
 from kdanalysis.core.warn import warn
@@ -32,35 +32,30 @@ class Recorder:
     """Captures teacher and student logits while a student trains, and changes nothing in it.
 
     On scheduled steps both sides' logits, the targets and the residual go to a run folder (see
-    ``open_run``) through a bounded queue and one writer thread; every term's gradient in the
-    logits follows from them in closed form, for any loss, after the fact. The residual compares
-    the closed forms of ``loss`` with the gradient that autograd sent into the student's logits,
-    relative to the longer of the two: near 0, unless a loss or a weight is not what it seems; NaN
-    where no backward pass sent one, infinite where it overflowed.
-    A loss on regions (``SDD``) takes maps and heads from the models, see ``RegionTap``; the models'
-    logits are what is stored, and its residual is that of the gradient in the student's feature
-    map, where those of its logits and of its cells meet: NaN for a head that is not linear.
+    ``open_run``), by one writer thread; every term's gradient in the logits follows from them in
+    closed form, for any loss. The residual compares the closed forms of ``loss`` with the gradient
+    that autograd sent into the student's logits, relative to the longer of the two: near 0, unless
+    a loss or a weight is not what it seems; NaN where no backward pass sent one, infinite where it
+    overflowed. Of a loss on regions (``SDD``, see ``RegionTap``) the models' logits are stored, and
+    the residual is that of the gradient in the student's feature map: NaN for a head not linear.
 
         with Recorder("runs/gdkd", loss, student=student, teacher=teacher) as recorder:
             for x, y, index in loader:
                 teacher(x); student(x)
                 recorder.loss(y, sample_id=index).backward()
 
-    ``step`` counts the calls and ``epoch`` is 0 until you set it; both may be set, but the step
-    must never go back, because step and sample id name a row. A resumed run goes on after its last
-    captured step, or where you set ``step``: of a row captured twice the later one is read back.
-    Where an optimizer runs its closure several times (LBFGS, SAM), the first call for a sample is
-    the step's, and the others only compute the loss. Without a ``with`` block call ``close``.
+    ``step`` counts the calls, ``epoch`` is 0; both may be set, but the step must never go back: it
+    names a row with the sample id. A resumed run goes on after its last captured step, or where you
+    set ``step``: of a row captured twice the later one is read back. Of a closure that an optimizer
+    runs several times (LBFGS, SAM) the first call is the step's. Without ``with`` call ``close``.
 
     Args:
-        path: the run folder; a folder that holds a run is refused unless ``store`` says else.
-        loss: computes the training loss in ``recorder.loss``; in ``recorder.observe`` it only
-            serves the residual and may be None.
+        path: the run folder; one that holds a run is refused unless ``store`` says else.
+        loss: what ``recorder.loss`` computes; with ``recorder.observe`` it serves the residual.
         student: the model in training, or a Side of one; a forward hook takes its logits (n, c).
         teacher: the model to learn from; likewise.
         keep: beside the logits ``Layers(...)``, ``Regions(...)``; in their place ``TopK(k)``.
-        schedule: at which steps to capture, every 50th if None; ``every``, ``at``,
-            ``logarithmic`` or any function of the step.
+        schedule: of steps to capture, ``every(50)`` if None; any function of the step will do.
         max_rows: capture at most so many rows of a batch, drawn by (seed, step).
         seed: of the row sampling; stored with the run.
         store: how the run is kept, ``Store()`` if None.
@@ -89,9 +84,7 @@ class Recorder:
         scaling: Scaling | None = None,
         listener: Callable[[Captured], None] | None = None,
     ) -> None:
-        given = (("student", student), ("teacher", teacher))
-        sides = {name: as_side(one, name) for name, one in given if one is not None}
-        warn_of_mixture(sides.get("teacher"), loss)
+        sides = as_sides(loss, student=student, teacher=teacher)
         self._options = Options(
             path=Path(path).expanduser(),
             rank=place()[0],
@@ -105,7 +98,7 @@ class Recorder:
             listener=listener,
         )
         self._outlet, self._pending = Outlet(self._options), None
-        self._closed = self._refused = self._looked = False
+        self._closed = self._refused = False
         self.step, self.epoch = self._outlet.first_step(), 0
         captures, me = self._options.schedule, weakref.ref(self)
         self._taps = Taps(lambda: captures(me().step), loss, self._options.regions is not None)
@@ -146,11 +139,11 @@ class Recorder:
             RuntimeError: no forward pass was seen, or the recorder was given no loss.
             ValueError: shapes differ, logits are NaN or infinite, or probabilities.
         """
-        if self._options.loss is None:
+        if (loss := self._options.loss) is None:
             raise RuntimeError("this recorder was given no loss: use observe, or pass one")
         seen = self._take(target, sample_id, ramp, True, student=student, teacher=teacher)
         try:
-            return sum(self._options.loss(seen.student, seen.teacher, target, ramp).values()).mean()
+            return sum(loss(seen.student, seen.teacher, target, ramp).values()).mean()
         except ValueError:
             self._pending = self._outlet.unless_first(self._pending)
             raise
@@ -170,7 +163,7 @@ class Recorder:
         the mean over samples of ``loss``. NaN and infinite logits are stored.
         """
         if isinstance(student, Projected) and not self._closed:
-            return observe_projected(self, student, teacher, target, sample_id, ramp)
+            return self._project(student, teacher, ramp, target, sample_id)
         self._take(target, sample_id, ramp, False, student=student, teacher=teacher)
 
     def end_step(self) -> None:
@@ -215,30 +208,39 @@ class Recorder:
             warn(f"recording into {self.path} ended: {late}")
 
     @torch._disable_dynamo
-    def _take(
-        self, target: Tensor, sample_id: Tensor | None, ramp: Any, computes: bool, **given: Any
-    ) -> Seen:
+    def _take(self, target: Tensor, ids: Any, ramp: Any, computes: bool, **given: Any) -> Seen:
         if self._closed:
             raise RuntimeError(f"the recorder of {self.path} is closed")
         self._finish()
         self._refused = True  # until the end
         sides = [self._taps.take(side, whole(logits)) for side, logits in given.items()]
-        check_batch(*(side.logits for side in sides), target, sample_id)
-        again = self._closures.repeats(target, sample_id, *(x.logits for x in sides))
+        check_batch(*(side.logits for side in sides), target, ids)
+        again = self._closures.repeats(target, ids, *(x.logits for x in sides))
         captures = not again and self._options.schedule(self.step)
         seen = see(*sides, self._options.loss, computes, captures, self._probe is not None)
         if captures:
-            if not self._looked:
-                check_sides(*(side.logits for side in sides))
-            self._looked = True
-            self._outlet.describe(sides[0].logits.shape[1])
+            self._outlet.describe(*(side.logits for side in sides))
             facts = {"step": self.step, "epoch": self.epoch, "ramp": float(check_ramp(ramp))}
-            how = self._options, self._probe, self._options.scaling.factor
-            self._pending = begin(*sides, seen, target, sample_id, *how, **facts)
-            sent = watch(seen.watched, self._student)  # after the probe's passes
-            self._pending.sent = self._taps.sent = sent
+            record = begin(*sides, seen, target, ids, self._options, self._probe, **facts)
+            self._hold(record, seen.watched)
         self.step, self._refused = self.step + (not again), False
         return seen
+
+    def _project(self, student: Projected, teacher: Any, ramp: Any, *labels: Any) -> None:
+        sides = student.hidden, check_projected(student, teacher, self._options)
+        self._finish()
+        again = self._closures.repeats(*labels, *sides)
+        if not again and self._options.schedule(self.step):
+            facts = {"step": self.step, "epoch": self.epoch, "ramp": float(check_ramp(ramp))}
+            record = begin_projected(student, teacher, *labels, self._options, **facts)
+            self._outlet.describe(*record.sides)
+            self._hold(record, student.hidden)
+        self.step += not again
+
+    def _hold(self, record: Record, watched: Tensor | None) -> None:
+        """Keep a record until its backward pass has reached what is watched."""
+        self._pending = record
+        record.sent = self._taps.sent = watch(watched, self._student)  # after the probe's passes
 
     def _finish(self) -> None:
         record, self._pending = self._pending, None

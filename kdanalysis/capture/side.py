@@ -69,6 +69,17 @@ def as_side(given: Any, name: str) -> Side:
     return side
 
 
+def as_sides(loss: Loss | None, **given: Any) -> dict[str, Side]:
+    """Return the sides that were given, by name; a warning as :func:`warn_of_mixture`.
+
+    Raises:
+        ValueError: as :func:`as_side`.
+    """
+    sides = {name: as_side(one, name) for name, one in given.items() if one is not None}
+    warn_of_mixture(sides.get("teacher"), loss)
+    return sides
+
+
 def warn_of_mixture(teacher: Side | None, loss: Loss | None) -> None:
     """Warn where teachers are mixed at another temperature than a loss softens the mixture at."""
     net = None if teacher is None else unwrapped(teacher.net)

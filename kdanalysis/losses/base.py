@@ -12,11 +12,9 @@ from torch.nn.functional import pad
 
 from kdanalysis.core.arguments import fitted, typed
 from kdanalysis.core.sparse import SparseTeacher
-from kdanalysis.losses.by_rows import slopes_of, values_of
+from kdanalysis.losses.by_rows import Real, slopes_of, values_of
 from kdanalysis.losses.registry import register
 from kdanalysis.losses.sides import Labels, Side, checked, checked_sparse, is_soft
-
-Real = int | float
 
 
 class Loss(nn.Module, ABC):

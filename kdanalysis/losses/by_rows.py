@@ -11,7 +11,7 @@ derivatives in forward mode.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,16 +23,35 @@ from kdanalysis.core.partition import Partition
 from kdanalysis.core.sparse import SparseTeacher
 from kdanalysis.losses.sides import Side, promoted
 
-if TYPE_CHECKING:
-    from kdanalysis.losses.base import Loss, Real
-
 AT_A_TIME = {"cpu": 2**19}  # logits of a side
 ELSEWHERE = 2**25
 PACKAGE = __name__.partition(".")[0]
 
+Real = int | float
+
+
+@runtime_checkable
+class OfRows(Protocol):
+    """What is asked of a loss here: its terms and their slopes, of rows, and what it is made of."""
+
+    terms: tuple[str, ...]
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Yield it and the losses in it."""
+
+    def values(
+        self, student: Tensor, teacher: Any, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """Return the value (n,) of every term."""
+
+    def slopes(
+        self, student: Tensor, teacher: Any, target: Tensor, ramp: Real
+    ) -> dict[str, Tensor]:
+        """Return the gradient (n, c) of every term."""
+
 
 def values_of(
-    loss: "Loss", student: Tensor, teacher: Side, target: Tensor, ramp: "Real"
+    loss: OfRows, student: Tensor, teacher: Side, target: Tensor, ramp: Real
 ) -> dict[str, Tensor]:
     """Return ``loss.values`` of checked logits, of many by rows; in float32 at least."""
     if _is_few(loss, student):
@@ -42,7 +61,7 @@ def values_of(
 
 
 def slopes_of(
-    loss: "Loss", student: Tensor, teacher: Side, target: Tensor, ramp: "Real"
+    loss: OfRows, student: Tensor, teacher: Side, target: Tensor, ramp: Real
 ) -> dict[str, Tensor]:
     """Return ``loss.slopes`` of checked logits, of many by rows; in float32 at least."""
     if _is_few(loss, student):
@@ -58,7 +77,7 @@ def slopes_of(
     return found
 
 
-def _is_few(loss: "Loss", student: Tensor) -> bool:
+def _is_few(loss: OfRows, student: Tensor) -> bool:
     """Whether logits are looked at all together, as what looks through a loss needs it, too."""
     few = student.numel() <= 2 * _most(student)
     return few or is_seen_through(student) or not is_own(loss)
@@ -74,7 +93,7 @@ def _numbered(whole: Callable[[], object]) -> Iterator[None]:
         raise
 
 
-def is_own(loss: "Loss") -> bool:
+def is_own(loss: OfRows) -> bool:
     """Whether a loss and all that it is made of are the package's, whose slopes its tests hold."""
     losses = [one for one in loss.modules() if not isinstance(one, nn.ModuleList)]
     rules = [x for one in losses for x in vars(one).values() if isinstance(x, Partition)]
@@ -86,7 +105,7 @@ def is_own(loss: "Loss") -> bool:
 class _ByRows(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, student: Tensor, loss: "Loss", teacher: Side, target: Tensor, ramp: "Real"
+        ctx: Any, student: Tensor, loss: OfRows, teacher: Side, target: Tensor, ramp: Real
     ) -> tuple[Tensor, ...]:
         keep_freed_memory()
         ctx.loss, ctx.ramp = loss, ramp
@@ -130,7 +149,7 @@ def _together(
 
 
 def _whole(
-    loss: "Loss", student: Tensor, teacher: Side, target: Tensor, ramp: "Real"
+    loss: OfRows, student: Tensor, teacher: Side, target: Tensor, ramp: Real
 ) -> dict[str, Tensor]:
     return loss.values(*promoted(student, teacher), target, ramp)
 
@@ -139,7 +158,7 @@ def _most(student: Tensor) -> int:
     return AT_A_TIME.get(student.device.type, ELSEWHERE)
 
 
-def _split(student: Tensor, teacher: Side, target: Tensor, ramp: "Real") -> Iterator[tuple]:
+def _split(student: Tensor, teacher: Side, target: Tensor, ramp: Real) -> Iterator[tuple]:
     """Yield some rows, and what a loss takes of them."""
     step = max(1, _most(student) * len(student) // student.numel())
     for start, end in pairwise([*range(0, len(student), step), len(student)]):

@@ -120,6 +120,10 @@ def test_what_cannot_be_made_of_hidden_states_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no regions and no layers can be made"):
         regions.observe(target, student=side, teacher=side)
     regions.close()
+    with kd.Recorder(tmp_path / "three", LOSS, schedule=kd.every(1)) as recorder:
+        with pytest.raises(ValueError, match="the teacher's outputs are probabilities"):
+            recorder.observe(target, student=side, teacher=torch.randn(3, 5).softmax(-1))
+        assert recorder.step == 0
 
 
 @pytest.fixture(scope="module")
