@@ -81,6 +81,25 @@ def test_intervals_are_the_jackknife_over_groups_of_samples():
     assert table.lead_half.tolist() == pytest.approx([half] * 2, rel=1e-6)
 
 
+def test_a_block_that_is_behind_is_so_at_a_level_for_all_its_rivals():
+    """Beside a second rival that is never the first, Student's quantile alone is another."""
+    x = torch.randn(160, 3, generator=G)
+    theirs = [
+        x + 0.1,
+        torch.randn(160, 4, generator=G) + x[:, :1],
+        torch.randn(160, 4, generator=G),
+    ]
+    found = []
+    for count in (2, 3):
+        metric = FeatureAlignment({"a": 3}, dict(zip("cde", (3, 4, 4)[:count], strict=False)))
+        metric.update([x], theirs[:count])
+        found.append(metric.table())
+    leads = [by_samples(x, one) - without_chance(x, one) for one in theirs]
+    bias = [abs(leads[place] - leads[other]) for place, other in ((0, 1), (1, 0))]
+    few, more = (table.lead_half[:2].to_numpy() - bias for table in found)
+    assert more / few == pytest.approx([1, 2.841244 / 2.364624], rel=1e-5)  # 95 and 97.5 %
+
+
 def test_more_channels_that_know_nothing_of_the_student_are_not_seen_to_lead():
     """CKA of 16 channels with 64 unrelated ones is higher than with 16, in every draw."""
     generator, ahead = torch.Generator().manual_seed(0), []
