@@ -126,14 +126,12 @@ def conflict_reading(table: pd.DataFrame) -> Reading:
     """
     sides = {teacher: _conflict(table, teacher) for teacher in ("right", "wrong")}
     pairs = "ce and the other terms" if {"ce"} & {*table.term_a, *table.term_b} else "the terms"
-    shares = {
-        teacher: "none" if np.isnan(rate) else percent(rate)
+    shares = {teacher: percent(rate) for teacher, (rate, _, _) in sides.items()}
+    said = {
+        teacher: "no sample" if np.isnan(rate) else f"{shares[teacher]} of pairs"
         for teacher, (rate, _, _) in sides.items()
     }
-    number = (
-        f"{pairs}: {shares['right']} of pairs where the teacher is right, {shares['wrong']} where "
-        f"it is wrong"
-    )
+    number = f"{pairs}: {said['right']} where the teacher is right, {said['wrong']} where not"
     (right, n_right, opposed), (wrong, n_wrong, others) = sides["right"], sides["wrong"]
     found = difference_of_shares(wrong, n_wrong, right, n_right)
     told = f"Opposed gradients of {pairs} more frequent where the teacher is wrong: {found.verdict}"

@@ -199,7 +199,9 @@ def test_sentence_says_when_there_is_nothing_to_compare():
     frame = example()
     frame.loc[frame.teacher == "wrong", ["cosine", "conflict"]] = np.nan
     frame.loc[frame.teacher == "wrong", "n"] = 0
-    assert "cannot be tested here" in conflict_reading(frame).sentence
+    sentence, number = conflict_reading(frame)
+    assert "cannot be tested here" in sentence
+    assert number.endswith("10.0 % of pairs where the teacher is right, no sample where not")
 
 
 def test_pairs_that_cannot_conflict_enter_no_rate():
