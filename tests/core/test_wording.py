@@ -45,6 +45,8 @@ DIGITS = re.compile(r"\{[^{}]*:[+z]*\.\d+[ge]\}")
         (6, 3, "6"),
         (1.5e-6, 2, "0.0000015"),
         (1.5e-9, 2, "1.5 \u00d7 10⁻⁹"),
+        (1e-7, 2, "1 \u00d7 10⁻⁷"),  # a little less in binary
+        (9.999e-12, 3, "1 \u00d7 10⁻¹¹"),
         (2e20, 2, "2 \u00d7 10²⁰"),
         (5e-324, 2, "4.9 \u00d7 10⁻³²⁴"),  # the least there is, of which a softmax leaves some
         (float("nan"), 2, "unknown"),
