@@ -20,7 +20,8 @@ class Tap:
     """Holds the logits of the last forward pass of a model, or of a layer inside it.
 
     A pass that builds a graph is the training pass: one in validation does not take its place,
-    and two of them in one step are an error, because only one of them can be recorded.
+    and two of them in one step are an error, because only one of them can be recorded. So is a
+    teacher that ran with a graph and then without: it may be left over from the step before.
 
     Args:
         side: the model and the layer on which the hook sits.
@@ -41,7 +42,8 @@ class Tap:
     ) -> None:
         self._name, self._copies, self._regions = name, copies, regions
         self._last: Pass | None = None
-        self._graphs, self.trained, self._seen = 0, False, False
+        self._graphs, self._later = 0, False
+        self.trained = self._seen = False
         self.net, self._student, self._before = side.net, student, None
         self._looks = name == "teacher"  # until it was warned about
         self.module = submodule(side.net, side.layer, name)
@@ -53,9 +55,10 @@ class Tap:
         """Return what the last forward pass gave, and forget it.
 
         Raises:
-            RuntimeError: there was no forward pass since the last call, or two that train.
+            RuntimeError: there was no forward pass since the last call, two that train, or of a
+                teacher one with a graph before one without.
         """
-        last, graphs = self._last, self._graphs
+        last, graphs, later = self._last, self._graphs, self._later
         self.forget()
         if last is None:
             mixed = isinstance(unwrapped(self.net), Teachers)
@@ -72,11 +75,18 @@ class Tap:
                 f"once for each, recorder.end_step() after one whose batch is left out, or give it "
                 f"the logits to record with {self._name}=..."
             )
+        if later:
+            raise RuntimeError(
+                f"the {self._name} ran with gradients, and then without them, since the last step: "
+                f"which of the two passes is of this batch cannot be told; run it under "
+                f"torch.no_grad() throughout, call recorder.end_step() after passes that are not "
+                f"of a step, or give it the logits to record with {self._name}=..."
+            )
         return last
 
     def forget(self) -> None:
         """Let go what the forward passes gave."""
-        self._last, self._graphs = None, 0
+        self._last, self._graphs, self._later = None, 0, False
 
     def remove(self) -> None:
         """Take the hook off and let the logits go; a second time is harmless."""
@@ -101,6 +111,8 @@ class Tap:
         if logits.requires_grad:
             self._graphs, self.trained = self._graphs + 1, True
         elif self._graphs:
+            alike = self._last.logits.shape == logits.shape
+            self._later |= alike and self._name == "teacher"
             return
         copy = logits.detach().clone() if self._copies() else None
         version = None if logits.is_inference() else logits._version

@@ -108,6 +108,21 @@ def test_two_training_passes_in_a_step_are_an_error():
         tap.take()
 
 
+def test_a_teacher_with_gradients_is_not_taken_for_a_later_one_without():
+    model = network(0)
+    tap = Tap(Side(model, ""), "teacher", lambda: False)
+    model(torch.ones(2, 8))  # left over, as from a look at the teacher after a step
+    with torch.no_grad():
+        model(torch.zeros(2, 8))
+    with pytest.raises(RuntimeError, match=r"with gradients, and then without .*torch\.no_grad"):
+        tap.take()
+
+    expected = model(torch.ones(2, 8))
+    with torch.no_grad():
+        model(torch.zeros(3, 8))  # the control: of another batch, so that nothing is in doubt
+    assert tap.take().logits is expected
+
+
 def test_a_copy_is_made_only_where_it_is_wanted():
     model = network(0)
     tap = Tap(Side(model, ""), "student", lambda: False)
