@@ -114,17 +114,18 @@ def agreement_reading(table: pd.DataFrame) -> Reading:
 def at_the_end(table: pd.DataFrame) -> pd.Series:
     """Shares over the samples of the last epoch, or of the last step where epochs are unknown.
 
-    ``when`` says which it is; where there is one step alone, it is all samples. ``labelled`` are
-    those that the accuracies are over; they are NaN where there is none.
+    ``when`` says which it is; where there is one step or epoch alone, it is all samples.
+    ``labelled`` are those that the accuracies are over; they are NaN where there is none.
     """
     require(table, "step", "epoch", "n", *QUANTITIES, number="agreement")
-    table = table[table.n > 0]
+    epochs, table = table.epoch.nunique(), table[table.n > 0]
     last, when = table[table.step == table.step.max()], "at the last captured step"
     if len(table) == 1:
         when = "over all samples"
     elif table.epoch.notna().all():
         last = table[table.epoch == table.epoch.max()]
-        when = f"over the captured samples of epoch {last.epoch.iloc[0]}"
+        of_one = f"over the captured samples of epoch {last.epoch.iloc[0]}"
+        when = of_one if epochs > 1 else "over all samples"
     rows = last.assign(agreement_n=last.n, accuracy_n=last.get("labelled", last.n))
     means = {q: _mean(rows[q], rows[f"{q.split('_')[-1]}_n"]) for q in QUANTITIES}
     counts = {"n": int(last.n.sum()), "labelled": int(rows.accuracy_n.sum())}

@@ -133,7 +133,8 @@ def relation_reading(table: pd.DataFrame) -> Reading:
     notions = list(end.index.get_level_values("notion").unique())
     taus = " / ".join(written(v, ".3f") for v in end["mean"].xs("kendall", level="measure"))
     last, notion = table[table.n > 0].iloc[-1], notions[-1]
-    when = _named(_last_of(table), last) if table.step.nunique() > 1 else "over all samples"
+    of = _last_of(table)
+    when = _named(of, last) if table[of].nunique() > 1 else "over all samples"
     number = f"{when}, without {' / '.join(notions)}: tau-b {taus}"
     row = end.loc[(notion, "kendall")]
     claim = (
@@ -165,10 +166,7 @@ def time_of(table: pd.DataFrame) -> str:
 
 
 def at_end(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean, interval (low, high) and n by notion and measure, over the last epoch.
-
-    Over the last step where epochs are not known.
-    """
+    """Mean, interval (low, high) and n by notion and measure, over the last epoch (else step)."""
     time_of(table)
     time, seen = _last_of(table), table[table.n > 0]
     last = seen[seen[time] == seen[time].max()]

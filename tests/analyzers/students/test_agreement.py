@@ -93,6 +93,10 @@ def test_the_end_is_the_last_epoch_weighted_by_samples():
     assert at_the_end(unknown).agreement == 0.8
     assert at_the_end(unknown).when == "At the last captured step"
     assert at_the_end(TABLE.iloc[:1]).when == "Over all samples"
+    alone = at_the_end(TABLE.assign(epoch=0))  # as of a loop that never sets recorder.epoch
+    assert (alone.when, alone.n) == ("Over all samples", 60)
+    diverged = at_the_end(TABLE.assign(n=[10, 10, 0, 0]))  # a second epoch of NaN alone
+    assert diverged.when == "Over the captured samples of epoch 0"
 
 
 def test_words_follow_the_numbers():

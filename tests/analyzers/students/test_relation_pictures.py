@@ -179,6 +179,8 @@ def test_the_sentence_says_whether_the_relations_grew():
         assert relation_reading(flat).sentence.startswith(
             "The student takes over the teacher's non-top relations: not seen; outside"
         )
+    alone = relation_reading(table().assign(epoch=0)).sentence  # recorder.epoch was never set
+    assert "over all samples, against 0.060 ± 0.0" in alone
     single = table(epochs=1).query("step == 0").assign(epoch=pd.NA)
     assert relation_reading(single).sentence.startswith(
         "Outside the teacher's top-3 student and teacher order the classes with a tau-b"
