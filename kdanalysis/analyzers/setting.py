@@ -21,6 +21,7 @@ from kdanalysis.losses.parts import KDParts
 LEAST = {
     **{"num_classes": (2, "one class alone is always certain"), "k": (1, "a group holds a class")},
     **{"steps": (0, "they count from 0"), "features": (1, "they are a side's width")},
+    **{"times": (1, "a row has an image")},
     **dict.fromkeys(("counts", "rows"), (0, "they count rows")),
 }
 
@@ -41,6 +42,7 @@ class Setting:
         used: names of the losses that were trained, among the bare ones and ``trained``.
         region_loss: of one region.
         scales: of region logits.
+        times: how often an image is there with its regions, of a row's image on average.
         layers: names of the layers recorded.
         terms: names of the terms recorded at layers.
         ramps: by term of the loss trained, the warm-up factor at every step; none where all are 1.
@@ -61,6 +63,7 @@ class Setting:
     used: tuple[str, ...] = ()
     region_loss: Loss | None = None
     scales: tuple[int, ...] = ()
+    times: float = 1.0
     layers: tuple[str, ...] = ()
     terms: tuple[str, ...] = ()
     ramps: Mapping[str, tuple[float, ...]] = field(default_factory=dict)

@@ -104,12 +104,11 @@ def numeral(value: SupportsFloat, digits: int = 3, sign: str = "") -> str:
         return UNKNOWN
     rounded = float(f"{float(value):.{digits}g}")
     before, size = MINUS if rounded < 0 else sign, abs(rounded)
-    first, _, raised = f"{size:.{digits - 1}e}".partition("e")  # as written: 1e-7 is a little less
+    one, _, raised = f"{size:.{digits - 1}e}".partition("e")  # as written: 1e-7 is a little less
     power = int(raised)
     named = next((exponent for exponent in LARGE if power >= exponent), 0)
     if power < -6 or power >= 15:
-        first = _plain(float(first), digits - 1)
-        return f"{before}{first} {TIMES} 10{str(power).translate(RAISED)}"
+        return f"{before}{_plain(float(one), digits - 1)} {TIMES} 10{str(power).translate(RAISED)}"
     text = _plain(size / 10**named, digits - 1 - power + named)
     return f"{before}{text} {LARGE[named]}" if named else f"{before}{text}"
 

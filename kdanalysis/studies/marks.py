@@ -1,6 +1,6 @@
 """Marks: the steps, or epochs, that tables tell apart, and what belongs to each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int64
@@ -8,6 +8,7 @@ from jaxtyping import Int64
 from kdanalysis.store.run import StoredRun
 
 LOOK = 65_536  # rows of a batch of steps
+TIMED = ("epoch", "sample_id", "target")
 
 
 def ramps_of(run: StoredRun, marks: Sequence[int]) -> dict[str, tuple[float, ...]]:
@@ -27,6 +28,26 @@ def ramps_of(run: StoredRun, marks: Sequence[int]) -> dict[str, tuple[float, ...
         )
         found[str(name)] = tuple((total / np.where(count, count, np.nan)).tolist())
     return found
+
+
+def times_of(batches: Iterable[Mapping]) -> float:
+    """Return how often an image is there, of a row's on average: sum t^2 / sum t of t rows each.
+
+    As often as there are epochs where one id has several labels, as row numbers in place of ids do.
+
+    Args:
+        batches: of the columns ``TIMED``.
+    """
+    parts = [[batch[name] for name in TIMED] for batch in batches]
+    if not parts:
+        return 1.0
+    epoch, image, label = (np.concatenate(of) for of in zip(*parts, strict=True))
+    known = label >= 0
+    pairs = np.unique(np.stack([image[known], label[known]]), axis=1)
+    if (np.diff(pairs[0]) == 0).any():
+        return float(len(np.unique(epoch)))
+    times = np.unique(image, return_counts=True)[1]
+    return float((times**2).sum() / times.sum())
 
 
 def thinned(steps: Int64[np.ndarray, " s"], most: int) -> Int64[np.ndarray, " t"]:

@@ -17,7 +17,7 @@ from kdanalysis.store.info import RunInfo
 from kdanalysis.store.run import StoredRun
 from kdanalysis.store.sources import Logits, Regions
 from kdanalysis.studies.features import Features
-from kdanalysis.studies.marks import LOOK, on_marks, ramps_of, thinned
+from kdanalysis.studies.marks import LOOK, TIMED, on_marks, ramps_of, thinned, times_of
 from kdanalysis.studies.positions import are_tokens
 from kdanalysis.studies.setting import compared_at, of_samples, setting_of
 
@@ -240,6 +240,8 @@ class Source:
         recorded: dict[str, Any] = {"steps": self.marks(kind), "scales": tuple(self.info.scales)}
         if kind == "samples":
             recorded["ramps"] = self._ramps
+        if kind == "regions" and {*TIMED} <= {*self.columns(kind)}:
+            recorded["times"] = times_of(self._read(kind, TIMED, LOOK, None))
         if kind == "layers" and self.columns(kind):
             recorded |= {"layers": self.layers.layers, "terms": self.layers.terms}
         if kind == "features" and self.features:

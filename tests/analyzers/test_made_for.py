@@ -27,7 +27,8 @@ from kdanalysis.analyzers.terms.nckd import NCKDByConfidence
 
 STEPS, SCALES = (0, 10, 20, 30), (1, 2)
 FEATURES = {"features": {"teacher": 8, "student": 4}, "counts": (9, 0, 5, 0, 0, 0, 0), "rows": 12}
-SETTING = Setting(7, STEPS, temperature=2.0, k=3, region_loss=DKD(), scales=SCALES, **FEATURES)
+TIMES = {"times": 2.0, **FEATURES}
+SETTING = Setting(7, STEPS, temperature=2.0, k=3, region_loss=DKD(), scales=SCALES, **TIMES)
 MADE = [
     TeacherDistribution(7),
     TopKMass(7),
@@ -41,8 +42,8 @@ MADE = [
     ClassDiscrepancy(7, 2.0, 30),
     Embedding(**FEATURES),
     RegionAnatomy(DKD(), 7, SCALES, STEPS),
-    RegionAmbiguity(7, SCALES, STEPS),
-    RegionCancellation(DKD(), 7, SCALES, STEPS),
+    RegionAmbiguity(7, SCALES, 2.0),
+    RegionCancellation(DKD(), 7, SCALES, 2.0),
     RegionUptake(7, SCALES, STEPS),
 ]
 

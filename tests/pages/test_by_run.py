@@ -69,7 +69,7 @@ def test_norms_of_cells_have_the_t_interval_of_the_jackknife_over_classes():
 
 def test_what_means_of_cells_keep_has_the_t_interval_over_ten_images_or_more():
     rows = pd.DataFrame({"run": "kd", "scale": 2, "differing": range(5), "ratio": 0.5})
-    rows = rows.assign(n=[40, 20, 18, 20, 20], ratio_se=0.02, epochs=2)
+    rows = rows.assign(n=[40, 20, 18, 20, 20], ratio_se=0.02, times=2)
     figure = cancellation_by_run(rows)
     (ax,) = figure.axes
     ends = {x: [] for x in range(5)}

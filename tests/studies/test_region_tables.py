@@ -67,6 +67,30 @@ def test_many_epochs_are_put_together(make_run):
 
 
 @pytest.mark.parametrize(
+    ("image", "times"),
+    [
+        (lambda epoch: np.arange(30), 45),
+        (lambda epoch: 30 * epoch + np.arange(30), 1),  # other images in every epoch
+        (lambda epoch: 30 * (epoch % 2) + np.arange(30), (23**2 + 22**2) / 45),
+    ],
+)
+def test_an_image_counts_once_however_often_its_regions_are_there(tmp_path, image, times):
+    info = RunInfo(7, loss=repr(LOSS), terms=LOSS.terms, scales=(1, 2))
+    with PartWriter(tmp_path / "run", 0, info, "float32") as writer:
+        for epoch in range(45):  # more than tables tell apart
+            ids = {"sample_id": image(epoch), "target": image(epoch) % 7}
+            writer.write(columns(epoch) | ids, kind="regions")
+    run = open_run(tmp_path / "run")
+    for name in ("ambiguity", "cancellation"):
+        assert run.table(name).times.unique() == pytest.approx([times])
+
+
+def test_row_numbers_in_place_of_ids_are_taken_for_images_of_every_epoch(make_run):
+    run = make_run(epochs=range(45))  # of other labels in every epoch
+    assert run.table("ambiguity").times.unique().tolist() == [45.0]
+
+
+@pytest.mark.parametrize(
     ("loss", "expected"),
     [
         (LOSS, GDKD(k=2, temperature=2.0)),

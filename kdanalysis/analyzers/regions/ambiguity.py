@@ -1,5 +1,7 @@
 """Ambiguity: how many things a teacher sees in the cells of one image."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
@@ -12,7 +14,7 @@ from kdanalysis.analyzers.chance import spread_told
 from kdanalysis.analyzers.ends import with_ends, with_share_ends
 from kdanalysis.analyzers.evidence import difference_of_shares
 from kdanalysis.analyzers.noun import Names, Reading
-from kdanalysis.core.wording import grid, percent, whole_percent
+from kdanalysis.core.wording import grid, numeral, percent, whole_percent
 from kdanalysis.draw.colours import BLACK, BLUE, GREY, VERMILION
 from kdanalysis.draw.look import PAGE, Axes, Figure, fine, new_panels, top_legend
 from kdanalysis.draw.names import names_in, said, short
@@ -36,11 +38,18 @@ class RegionAmbiguity(Regional):
     - ``divergence``: mean over cells of KL(cell || whole image) at T = 1, in nats;
     - ``clear``: whether no cell names another class.
 
-    Arguments and errors as for ``Regional``.
+    Arguments and errors as for ``Regional``, but for ``times``: how often an image is there, as in
+    several epochs; of a row's image on average.
     """
 
     noun, title, of_cells = "ambiguity", "Ambiguity of the images", True
     needs = ("teacher_regions", "target")
+    made_for = ("num_classes", "scales", "times")
+
+    def __init__(
+        self, num_classes: int, scales: Sequence[int] = (1, 2, 4), times: float | int = 1
+    ) -> None:
+        super().__init__(num_classes, scales, times=float(times))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """One row a class, whether the teacher is wrong, and a scale."""
@@ -62,7 +71,7 @@ class RegionAmbiguity(Regional):
 
         ``part`` is "teacher", over all classes by whether the teacher is right, wrong, or "all",
         or "class", by true class over all images. Means over images, NaN where there is none; n
-        counts an image in every epoch, of which there are ``epochs``; ``entropy_se``, the standard
+        counts an image as often as it is there, ``times`` on average; ``entropy_se``, the standard
         error of the entropy, counts it once. The last column is non_finite.
         """
         sums = self.sums.cpu()
@@ -73,11 +82,11 @@ class RegionAmbiguity(Regional):
         rows = torch.cat([of_teacher.flatten(0, 1), sums.sum(1).flatten(0, 1)])
         frame = pd.DataFrame(index, columns=["part", "teacher", "class", "scale"])
         frame = with_means(frame.astype({"class": "Int64"}), rows, (*MEANS, "square"))
-        images = frame.n / len(self.epochs)
+        images = frame.n / self.times
         spread = (frame.pop("square") - frame.entropy**2).clip(lower=0)
         error = (spread / (images - 1).where(images > 1)) ** 0.5
         frame = frame.assign(**{ERROR: error})
-        return frame.assign(epochs=len(self.epochs), non_finite=int(self.non_finite))
+        return frame.assign(times=self.times, non_finite=int(self.non_finite))
 
 
 def measures(teacher: Float[Tensor, "n c r"], part: slice) -> Float[Tensor, "n q"]:
@@ -104,8 +113,8 @@ def ambiguity_reading(table: pd.DataFrame, names: Names = None) -> Reading:
     """How much of a teacher's image is ambiguous, and where it is more so.
 
     Images that the teacher gets right and wrong are compared where there are 10 of either, and so
-    are classes; the cells of an image, and its epochs, count as one. The number is the means over
-    all images at every scale.
+    are classes; the cells of an image, however often it is there, count as one. The number is the
+    means over all images at every scale.
     """
     require(table, "part", "teacher", "scale", "entropy", "differing", "clear", number="entropy")
     table = by_image(table)
@@ -135,23 +144,24 @@ def ambiguity_reading(table: pd.DataFrame, names: Names = None) -> Reading:
         )
     ranked = _ranked(table)
     if len(ranked) < 2 or ranked.n.min() < IMAGES:
-        return Reading(told + epochs_told(table), number)
+        return Reading(told + times_told(table), number)
     labels = names_in(table, names)
     of = [said(labels[int(place)]) for place in ranked["class"]]
     classes = spread_told(of, ranked.differing, ranked.n)
     told = f"{told} Whether that share differs by class: {classes}."
-    return Reading(told + epochs_told(table), number)
+    return Reading(told + times_told(table), number)
 
 
-def epochs_told(table: pd.DataFrame) -> str:
-    """Say that an image of several epochs counts once, where there are several."""
-    epochs = int(table.epochs.max()) if "epochs" in table else 1
-    return f" An image of the {epochs} epochs counts once." if epochs > 1 else ""
+def times_told(table: pd.DataFrame) -> str:
+    """Say that an image that is there several times, as in several epochs, counts once."""
+    times = float(table.times.max()) if "times" in table else 1.0
+    told = f" A row's image is there {numeral(times, 2)} times on average, and counts once."
+    return told if times > 1 else ""
 
 
 def by_image(table: pd.DataFrame) -> pd.DataFrame:
-    """Let n count images: those of several epochs once, as if every epoch had each."""
-    return table.assign(n=table.n / table.epochs) if "epochs" in table else table
+    """Let n count images once, however often they are there."""
+    return table.assign(n=table.n / table.times) if "times" in table else table
 
 
 def _ranked(table: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from kdanalysis.analyzers.by_region import (
 from kdanalysis.analyzers.ends import with_ends
 from kdanalysis.analyzers.evidence import SEEN, Interval
 from kdanalysis.analyzers.noun import Reading
-from kdanalysis.analyzers.regions.ambiguity import by_image, epochs_told
+from kdanalysis.analyzers.regions.ambiguity import by_image, times_told
 from kdanalysis.analyzers.student_t import wide
 from kdanalysis.core.wording import TIMES, grid, percent
 from kdanalysis.draw.axes import time_axis
@@ -48,21 +48,21 @@ class RegionCancellation(Regional):
 
     Args:
         loss: of one region, such as the base of an SDD; the others, and errors, as for
-            ``Regional``.
+            ``Regional`` and ``RegionAmbiguity``.
     """
 
     noun, title, of_cells = "cancellation", "Cancellation of the cells' gradients", True
     needs = ("student_regions", "teacher_regions", "target")
-    made_for = ("loss_of_region", "num_classes", "scales", "steps")
+    made_for = ("loss_of_region", "num_classes", "scales", "times")
 
     def __init__(
         self,
         loss: RegionLoss,
         num_classes: int,
         scales: Sequence[int] = (1, 2, 4),
-        epochs: Sequence[int] = (0,),
+        times: float | int = 1,
     ) -> None:
-        super().__init__(num_classes, scales, epochs, loss=loss)
+        super().__init__(num_classes, scales, loss=loss, times=float(times))
         self.add_sum("sums", sum(m * m + 1 for m in self.scales[1:]), len(SUMS))
 
     def add(self, student: Regions, teacher: Regions, target: Labels) -> None:
@@ -78,17 +78,17 @@ class RegionCancellation(Regional):
         self.add_rows("sums", torch.cat(places), torch.cat(rows))
 
     def table(self) -> pd.DataFrame:
-        """Columns scale, differing, clear, n, ratio, ratio_se, norm, no_gradient, epochs, ...
+        """Columns scale, differing, clear, n, ratio, ratio_se, norm, no_gradient, times, ...
 
         One row a scale and number of cells that differ from the whole image. ``ratio`` is the mean
-        over the n images with a gradient, each in every epoch, ``ratio_se`` its standard error, the
-        epochs of an image taken as one, so that it is at most too large, NaN for fewer than two;
+        over the n images with a gradient, each as often as it is there, ``ratio_se`` its standard
+        error, an image counted once, so that it is at most too large, NaN for fewer than two;
         ``norm`` the mean over images of the cells' mean norm. ``no_gradient`` counts images whose
         cells all have none. The last column is non_finite.
         """
         n, ratio, square, norm, none = self.sums.cpu().unbind(-1)
         mean = ratio / n
-        images = n / len(self.epochs)
+        images = n / self.times
         spread = (square / n - mean**2).clamp(min=0) * n / (n - 1) / images
         index = [(m, d, d == 0) for m in self.scales[1:] for d in range(m * m + 1)]
         frame = pd.DataFrame(index, columns=["scale", "differing", "clear"])
@@ -98,7 +98,7 @@ class RegionCancellation(Regional):
             ratio_se=spread.sqrt().where(images > 1, torch.nan).tolist(),
             norm=(norm / n).tolist(),
             no_gradient=none.long().tolist(),
-            epochs=len(self.epochs),
+            times=self.times,
             non_finite=int(self.non_finite),
         )
 
@@ -126,7 +126,7 @@ def cancellation_reading(table: pd.DataFrame) -> Reading:
     )
     by_scale = groups.groupby("scale", sort=False)
     told = " ".join(_verdict(scale, rows.set_index("images")) for scale, rows in by_scale)
-    return Reading(told + epochs_told(table), number)
+    return Reading(told + times_told(table), number)
 
 
 def by_ambiguity(table: pd.DataFrame) -> pd.DataFrame:
@@ -167,15 +167,15 @@ def _verdict(scale: int, groups: pd.DataFrame) -> str:
 def _pooled(rows: pd.DataFrame) -> tuple[float, float, float]:
     """Pool groups with their means and standard errors into one; NaN where there is nothing.
 
-    What is counted are images; those of several epochs once.
+    What is counted are images, each once, however often it is there.
     """
-    n, epochs = int(rows.n.sum()), rows.epochs.max() if "epochs" in rows and len(rows) else 1
+    n, times = int(rows.n.sum()), rows.times.max() if "times" in rows and len(rows) else 1
     if n == 0:
         return 0.0, np.nan, np.nan
     mean = float((rows.n * rows.ratio).sum() / n)
-    within = (rows.ratio_se.fillna(0.0) ** 2 * rows.n / epochs * (rows.n - 1)).sum()
+    within = (rows.ratio_se.fillna(0.0) ** 2 * rows.n / times * (rows.n - 1)).sum()
     between = (rows.n * (rows.ratio - mean) ** 2).sum()
-    images = n / epochs
+    images = n / times
     error = float(np.sqrt((within + between) / (n - 1) / images)) if images > 1 else np.nan
     return images, mean, error
 

@@ -171,8 +171,8 @@ def test_the_number_names_every_scale():
     )
 
 
-def test_an_image_of_three_epochs_counts_once():
-    once, thrice = RegionAmbiguity(5), RegionAmbiguity(5, epochs=(0, 1, 2))
+def test_an_image_that_is_there_three_times_counts_once():
+    once, thrice = RegionAmbiguity(5), RegionAmbiguity(5, times=3)
     once.update(TEACHER, TARGET)
     for _ in range(3):
         thrice.update(TEACHER, TARGET)
@@ -180,4 +180,4 @@ def test_an_image_of_three_epochs_counts_once():
     np.testing.assert_allclose(*(table.entropy_se for table in tables))
     one, three = (ambiguity_reading(table).sentence for table in tables)
     assert "chi-square 0.194, by chance" in one  # of three times the images it would be .58
-    assert three == f"{one} An image of the 3 epochs counts once."
+    assert three == f"{one} A row's image is there 3 times on average, and counts once."

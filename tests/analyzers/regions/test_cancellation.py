@@ -174,7 +174,7 @@ def test_the_sentence_follows_the_table(each, claim):
 
 def test_ten_images_a_side_take_students_interval():
     sides = {"differing": [0, 2], "clear": [True, False], "ratio": [0.5, 0.2], "ratio_se": 0.1}
-    table = pd.DataFrame(sides).assign(scale=2, n=10, norm=1.0, epochs=1)
+    table = pd.DataFrame(sides).assign(scale=2, n=10, norm=1.0, times=1)
     assert "ambiguous is not seen" in cancellation_reading(table).sentence  # 0.3 is 2.12 errors
 
 
@@ -187,8 +187,8 @@ def test_every_scale_has_its_sentence_and_numbers():
     assert "scale 4, more than half: " in number
 
 
-def test_an_image_of_three_epochs_counts_once():
-    thrice = RegionCancellation(LOSS, 5, epochs=(0, 1, 2))
+def test_an_image_that_is_there_three_times_counts_once():
+    thrice = RegionCancellation(LOSS, 5, times=3)
     for _ in range(3):
         thrice.update(STUDENT, TEACHER, TARGET)
     one, three = filled().table(), thrice.table()
@@ -198,6 +198,6 @@ def test_an_image_of_three_epochs_counts_once():
     np.testing.assert_allclose(three.ratio_se[several], one.ratio_se[several], rtol=0.05)
     told = [cancellation_reading(table) for table in (one, three)]
     assert told[1].number == told[0].number  # with the images
-    assert told[1].sentence.endswith(" An image of the 3 epochs counts once.")
+    assert told[1].sentence.endswith(" 3 times on average, and counts once.")
     pooled = [by_ambiguity(table).ratio_se for table in (one, three)]
     np.testing.assert_allclose(pooled[1], pooled[0], rtol=0.05)
