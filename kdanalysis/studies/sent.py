@@ -44,13 +44,17 @@ def arrival_fact(run: Any) -> str | None:
 
 
 def ramp_fact(run: Any) -> str | None:
-    """Return the warm-up factors at the first and last captured step; None where all are 1."""
+    """Return the warm-up factors at the first and last captured step, one where it stays.
+
+    None where all are 1.
+    """
     rows = _term_rows(run, ("step", "term", "ramp"))
     words = []
     for term in dict.fromkeys(rows["term"]):
         ramp = rows["ramp"][rows["term"] == term]
         if (ramp != 1).any():
-            words.append(f"{term} {numeral(ramp[0])} to {numeral(ramp[-1])}")
+            ends = (ramp[0], ramp[-1]) if np.ptp(ramp) else (ramp[0],)
+            words.append(f"{term} {' to '.join(numeral(factor) for factor in ends)}")
     return ", ".join(words) or None
 
 

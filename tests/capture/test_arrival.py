@@ -193,7 +193,7 @@ def test_the_warm_up_is_stored_for_the_terms_that_it_is_put_on(tmp_path):
     np.testing.assert_allclose(of(rows, "ce", "ramp"), 1)
     np.testing.assert_allclose(of(rows, "kd", "ramp"), 0.25)
     np.testing.assert_allclose(rows["arrived"], 1, atol=1e-3)
-    assert run_facts(run)["warm-up"] == "kd 0.25 to 0.25"
+    assert run_facts(run)["warm-up"] == "kd 0.25"
 
 
 def test_a_warm_up_of_zero_is_zero():
