@@ -11,7 +11,7 @@ import pandas as pd
 from kdanalysis.analyzers.evidence import SEEN, Interval, Z, difference_of_shares, share_of, wilson
 from kdanalysis.analyzers.noun import Picture
 from kdanalysis.analyzers.student_t import for_all
-from kdanalysis.analyzers.students.agreement import at_the_end
+from kdanalysis.analyzers.students.agreement import NONE_FINITE, at_the_end
 from kdanalysis.analyzers.terms.direction_reading import (
     NO_GRADIENT,
     against_first,
@@ -53,7 +53,8 @@ def where_of(tables: Tables) -> str:
     """Say over which samples :func:`accuracies_at_the_end` are, of tables of ``Agreement``."""
     found = {at_the_end(table).when for table in tables.values()}
     if len(found) > 1:
-        return "over the captured samples of the last epoch"
+        diverged = any(NONE_FINITE in when for when in found)
+        return "over the captured samples of the last epoch" + " with finite logits" * diverged
     (when,) = found
     return when[0].lower() + when[1:]
 

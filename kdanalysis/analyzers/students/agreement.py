@@ -23,6 +23,7 @@ QUANTITIES = {
     "student_accuracy": ("student right", STUDENT, DASHES[0]),
     "teacher_accuracy": ("teacher right", TEACHER, DASHES[0]),
 }
+NONE_FINITE = "none is finite after step"
 SAID = {name: name if name == "agreement" else label for name, (label, *_) in QUANTITIES.items()}
 
 
@@ -114,18 +115,24 @@ def agreement_reading(table: pd.DataFrame) -> Reading:
 def at_the_end(table: pd.DataFrame) -> pd.Series:
     """Shares over the samples of the last epoch, or of the last step where epochs are unknown.
 
-    ``when`` says which it is; where there is one step or epoch alone, it is all samples.
+    ``when`` says which it is; where there is one step or epoch alone, it is all samples. Later
+    steps without a finite sample, as of a student that diverged, are told by it too.
     ``labelled`` are those that the accuracies are over; they are NaN where there is none.
     """
     require(table, "step", "epoch", "n", *QUANTITIES, number="agreement")
-    epochs, table = table.epoch.nunique(), table[table.n > 0]
+    epochs, end, table = table.epoch.nunique(), table.step.max(), table[table.n > 0]
+    diverged = table.step.max() < end
     last, when = table[table.step == table.step.max()], "at the last captured step"
+    if diverged:
+        when = f"at step {table.step.max():,}"
     if len(table) == 1:
         when = "over all samples"
     elif table.epoch.notna().all():
         last = table[table.epoch == table.epoch.max()]
         of_one = f"over the captured samples of epoch {last.epoch.iloc[0]}"
         when = of_one if epochs > 1 else "over all samples"
+    if diverged:
+        when = f"{when} ({NONE_FINITE} {table.step.max():,})"
     rows = last.assign(agreement_n=last.n, accuracy_n=last.get("labelled", last.n))
     means = {q: _mean(rows[q], rows[f"{q.split('_')[-1]}_n"]) for q in QUANTITIES}
     counts = {"n": int(last.n.sum()), "labelled": int(rows.accuracy_n.sum())}

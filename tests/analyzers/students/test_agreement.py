@@ -14,7 +14,7 @@ from kdanalysis.analyzers.students.agreement import (
     ahead_of_student,
     at_the_end,
 )
-from kdanalysis.pages.lead import accuracies_at_the_end
+from kdanalysis.pages.lead import accuracies_at_the_end, where_of
 from tests.analyzers.readback import legend_is_beside, lines, smallest_font
 from tests.analyzers.reference import logits, targets
 
@@ -96,7 +96,10 @@ def test_the_end_is_the_last_epoch_weighted_by_samples():
     alone = at_the_end(TABLE.assign(epoch=0))  # as of a loop that never sets recorder.epoch
     assert (alone.when, alone.n) == ("Over all samples", 60)
     diverged = at_the_end(TABLE.assign(n=[10, 10, 0, 0]))  # a second epoch of NaN alone
-    assert diverged.when == "Over the captured samples of epoch 0"
+    assert diverged.when == ("Over the captured samples of epoch 0 (none is finite after step 10)")
+    assert where_of({"a": TABLE, "b": TABLE.assign(n=[10, 10, 0, 0])}) == (
+        "over the captured samples of the last epoch with finite logits"
+    )
 
 
 def test_words_follow_the_numbers():
@@ -148,6 +151,7 @@ def test_a_last_step_without_finite_samples_is_not_the_end():
     last = TABLE.assign(n=[10, 10, 30, 0], epoch=pd.array([pd.NA] * 4, dtype="Int64"))
     last.loc[3, ["agreement", "student_accuracy", "teacher_accuracy"]] = np.nan
     assert at_the_end(last).agreement == 0.4
+    assert at_the_end(last).when == "At step 20 (none is finite after step 20)"
 
 
 def test_the_number_is_of_the_end():
