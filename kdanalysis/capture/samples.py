@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from kdanalysis.core.arguments import fitted
+from kdanalysis.core.arguments import fitted, told_of_one
 from kdanalysis.core.gram import HasGradients
 from kdanalysis.core.logits import check_dense, check_logits
 from kdanalysis.core.sparse import SparseTeacher
@@ -161,7 +161,7 @@ def captured_labels(target: Tensor, classes: int, loss: HasGradients | None) -> 
         lacks = f": {type(loss).__name__} needs its label" if lacking else " (-1 for none)"
         raise ValueError(
             f"target of sample {row} is {given[row]}, need an index from 0 to {classes - 1}{lacks}"
-            f"; {way}"
+            f"{told_of_one(given.min(), given.max(), classes) or f'; {way}'}"
         )
     return torch.from_numpy(found).to(target.device)
 

@@ -222,6 +222,12 @@ def _is_plain(hint: Any) -> bool:
     return all(kind in (*WHOLE, *REAL, str, NoneType) for kind in get_args(hint) or (hint,))
 
 
+def told_of_one(least: SupportsFloat, largest: SupportsFloat, classes: int) -> str:
+    """Say of labels that are out of range that they seem to count from 1; nothing where not so."""
+    seems = float(least) >= 1 and float(largest) == classes
+    return "; these labels seem to count from 1: lower them by 1" if seems else ""
+
+
 @contextmanager
 def _inside(place: str) -> Iterator[None]:
     """Say of what is unfit in this block where it stands."""

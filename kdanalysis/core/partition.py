@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from kdanalysis.core.arguments import typed
+from kdanalysis.core.arguments import told_of_one, typed
 from kdanalysis.core.largest import largest, ranked
 from kdanalysis.core.logits import check_tensor
 
@@ -244,6 +244,6 @@ def check_target(target: Int[Tensor, " n"], classes: int) -> None:
     if smallest < 0 or largest >= classes:
         sample = int(((target < 0) | (target >= classes)).nonzero()[0])
         raise ValueError(
-            f"target of sample {sample} is {int(target[sample])}, "
-            f"need an index from 0 to {classes - 1}"
+            f"target of sample {sample} is {int(target[sample])}, need an index from 0 to "
+            f"{classes - 1}{told_of_one(smallest, largest, classes)}"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kdanalysis.core.arguments import typed
+from kdanalysis.core.arguments import told_of_one, typed
 from kdanalysis.core.vocabulary import what_cuts
 from kdanalysis.core.wording import PICKED
 from kdanalysis.store.floats import DTYPES
@@ -161,8 +161,7 @@ class Columns:
             whole, wrong = labels(whole, self.num_classes)
             noun = self.columns[0].split("_")[1]
             need = f"0 to {self.num_classes - 1}, the {self.num_classes} classes of its {noun}"
-            if values.min() == 1 and values.max() == self.num_classes:
-                need += "; these labels seem to count from 1: lower them by 1"
+            need += told_of_one(values.min(), values.max(), self.num_classes)
         else:
             wrong, need = whole != values, "a number that int64 holds"  # of uint64
         if wrong.any():

@@ -476,6 +476,18 @@ def test_a_target_that_is_no_class_is_refused_before_it_is_stored(tmp_path, loss
     assert not (tmp_path / "run").exists()
 
 
+def test_labels_of_a_batch_that_count_from_1_are_told_so(tmp_path):
+    student, teacher = torch.randn(2, 5, 6)
+    y = torch.tensor([2, 6, 3, 5, 2])  # of a batch, which need not hold every class
+    with (
+        Recorder(tmp_path / "run", KD(), schedule=every(1)) as recorder,
+        pytest.raises(ValueError, match=r"is 6, .* seem to count from 1: lower them by 1$"),
+    ):
+        recorder.observe(y, student=student, teacher=teacher)
+    with pytest.raises(ValueError, match="to 5; these labels seem to count from 1: lower them"):
+        DKD()(student, teacher, y)
+
+
 @pytest.mark.parametrize("loss", [None, KD(), GDKD(k=2)])
 @pytest.mark.parametrize("y", [-1, -100, 255])
 def test_a_row_without_a_label_is_recorded_where_the_loss_needs_none(tmp_path, loss, y):
