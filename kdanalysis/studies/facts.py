@@ -12,9 +12,10 @@ from kdanalysis.core.vocabulary import VOCABULARY
 from kdanalysis.core.wording import counted, numeral
 from kdanalysis.store.grams import gram_index
 from kdanalysis.store.inventory import unclosed
+from kdanalysis.studies.marks import LOOK, appearances, columns_of, of_a_row
 from kdanalysis.studies.sent import arrival_fact, ramp_fact
 
-KEYS = ["step", "epoch", "sample_id"]
+LABELLED = ["sample_id", "target"]
 
 
 def source_facts(source: Any) -> dict[str, object]:
@@ -113,26 +114,20 @@ def run_facts(run: Any) -> dict[str, object]:
 
 
 def repeated_fact(run: Any) -> str | None:
-    """Return how often samples are there again in other epochs; None where none is.
+    """Return how often samples are there again, as in other epochs; None where none is.
 
-    None too where ids repeat within an epoch, as row numbers in place of ids do, or there are no
-    more of them than rows of a step.
+    None too where labels do not tell a sample from a row number: an id has several
+    (:func:`~kdanalysis.studies.marks.appearances`), or there is one class alone.
     """
-    if not {"sample_id", "epoch"} <= {*run.columns}:
+    if not {*LABELLED} <= {*run.columns}:
         return None
-    parts = [[batch[name] for name in KEYS] for batch in run.batches(KEYS, 65536)]
-    step, epoch, ids = (
-        np.concatenate([*of, np.zeros(0, np.int64)]) for of in zip(*parts, strict=True)
-    )
-    order = np.lexsort((ids, epoch))
-    twice = (np.diff(ids[order]) == 0) & (np.diff(epoch[order]) == 0)
-    found, times = np.unique(ids, return_counts=True)
-    largest = np.unique(step, return_counts=True)[1].max(initial=0)
-    if twice.any() or len(found) <= largest or times.max(initial=0) < 2:
+    ids, label = columns_of(run.batches(LABELLED, LOOK), LABELLED)
+    times = appearances(ids, label)
+    if times is None or times.max(initial=0) < 2 or len(np.unique(label[label >= 0])) < 2:
         return None
-    mean = float((times**2).sum() / times.sum())
+    mean = of_a_row(times)
     return (
-        f"{counted(len(found), 'different one')}, a row's on average {numeral(mean, 2)} times: "
+        f"{counted(len(times), 'different one')}, a row's on average {numeral(mean, 2)} times: "
         f"where several epochs stand together, intervals take these as independent, and are up to "
         f"{numeral(mean**0.5, 2)} times too narrow where a sample is alike in all of them; such a "
         f"verdict is not one of 95 %"

@@ -31,23 +31,42 @@ def ramps_of(run: StoredRun, marks: Sequence[int]) -> dict[str, tuple[float, ...
 
 
 def times_of(batches: Iterable[Mapping]) -> float:
-    """Return how often an image is there, of a row's on average: sum t^2 / sum t of t rows each.
+    """Return how often an image is there, of a row's on average.
 
-    As often as there are epochs where one id has several labels, as row numbers in place of ids do.
+    As often as there are epochs where an id is no image's (:func:`appearances`).
 
     Args:
         batches: of the columns ``TIMED``.
     """
-    parts = [[batch[name] for name in TIMED] for batch in batches]
-    if not parts:
-        return 1.0
-    epoch, image, label = (np.concatenate(of) for of in zip(*parts, strict=True))
-    known = label >= 0
-    pairs = np.unique(np.stack([image[known], label[known]]), axis=1)
-    if (np.diff(pairs[0]) == 0).any():
-        return float(len(np.unique(epoch)))
-    times = np.unique(image, return_counts=True)[1]
-    return float((times**2).sum() / times.sum())
+    epoch, image, label = columns_of(batches, TIMED)
+    times = appearances(image, label)
+    return float(len(np.unique(epoch))) if times is None else of_a_row(times)
+
+
+def columns_of(batches: Iterable[Mapping], names: Sequence[str]) -> Int64[np.ndarray, "k n"]:
+    """Return columns of whole numbers, all batches after each other."""
+    parts = [np.stack([batch[name].astype(np.int64) for name in names]) for batch in batches]
+    return np.concatenate([np.zeros((len(names), 0), np.int64), *parts], axis=1)
+
+
+def appearances(
+    image: Int64[np.ndarray, " n"], label: Int64[np.ndarray, " n"]
+) -> Int64[np.ndarray, " i"] | None:
+    """Return how many rows every image has; None where an id has several labels.
+
+    So have row numbers in place of ids; labels below 0 say nothing.
+    """
+    order = np.lexsort((label, image))
+    image, label = image[order], label[order]
+    other = image[1:] != image[:-1]
+    if ((label[1:] != label[:-1]) & ~other & (label[:-1] >= 0)).any():
+        return None
+    return np.diff(np.flatnonzero(np.r_[True, other, True])) if len(image) else image
+
+
+def of_a_row(times: Int64[np.ndarray, " i"]) -> float:
+    """Return how many rows a row's image has on average, sum t^2 / sum t; 1 where there is none."""
+    return float((times**2).sum() / times.sum()) if len(times) else 1.0
 
 
 def thinned(steps: Int64[np.ndarray, " s"], most: int) -> Int64[np.ndarray, " t"]:

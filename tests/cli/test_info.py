@@ -37,18 +37,21 @@ def test_a_folder_that_is_no_run_is_one_sentence(run_command, tmp_path):
     )
 
 
+@pytest.mark.parametrize("is_set", [True, False], ids=["epoch set", "epoch never set"])
 @pytest.mark.parametrize(
     ("epochs", "numbered", "told"), [(4, True, True), (1, True, False), (4, False, False)]
 )
-def test_samples_of_several_epochs_are_said_to_be_the_same(tmp_path, epochs, numbered, told):
+def test_samples_of_several_epochs_are_said_to_be_the_same(
+    tmp_path, epochs, numbered, told, is_set
+):
     """And by how much intervals that take them as independent may be too narrow, root 4."""
     with kd.Recorder(tmp_path / "run", kd.KD(), schedule=kd.every(1)) as recorder:
         for epoch in range(epochs):
-            recorder.epoch = epoch
+            recorder.epoch = epoch * is_set
             for batch in range(3):
                 student, teacher = torch.randn(2, 5, 4).unbind()
                 more = {"sample_id": torch.arange(5) + 5 * batch} if numbered else {}
-                target = torch.zeros(5, dtype=torch.long)
+                target = (torch.arange(5) + batch) % 4
                 recorder.loss(
                     target, student=student.requires_grad_(), teacher=teacher, **more
                 ).backward()
