@@ -54,6 +54,18 @@ def once(tmp_path_factory):
     return made
 
 
+@pytest.fixture(autouse=True)
+def losses_of_the_package():
+    """Losses that a test defines are unheard of again after it."""
+    from kdanalysis.losses.registry import KINDS
+
+    before = {*KINDS}
+    yield
+    for name in {*KINDS} - before:
+        if not KINDS[name].__module__.startswith("kdanalysis."):
+            del KINDS[name]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def pictures(request):
     """Pages whose figures are made but not drawn, which takes long, unless a module says DRAWN.

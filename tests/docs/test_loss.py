@@ -15,7 +15,6 @@ from kdanalysis.analyzers.terms.direction import LossDirection
 from kdanalysis.analyzers.terms.magnitude import TermMagnitude
 from kdanalysis.draw.colours import term_colour
 from kdanalysis.losses import non_top_terms, restore_loss, term_colour_of
-from kdanalysis.losses.registry import KINDS
 from tests.losses.claims import CLAIMS
 
 PAGE = Path(__file__).parents[2] / "docs" / "loss.md"
@@ -25,11 +24,9 @@ SOURCE = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[1]
 @pytest.fixture
 def jsd():
     """The class, defined by the page's code in a module of its own."""
-    before, module = dict(KINDS), ModuleType("sjsd")
+    module = ModuleType("sjsd")
     exec(compile(SOURCE, "sjsd.py", "exec"), vars(module))
-    yield module.SplitJSD
-    KINDS.clear()
-    KINDS.update(before)
+    return module.SplitJSD
 
 
 def test_it_is_one_file_of_few_lines():
