@@ -9,7 +9,17 @@ from torch import Tensor
 from kdanalysis.analyzers.medians import difference_of_medians, median_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.lost import NOTHING
-from kdanalysis.analyzers.truncation.part import LOOKS, Looked, Truncation, at_first, listed, named
+from kdanalysis.analyzers.truncation.part import (
+    LOOKS,
+    WANTED,
+    Looked,
+    Truncation,
+    at_first,
+    listed,
+    named,
+    state_definition,
+    stored_alone,
+)
 from kdanalysis.core.bins import QUARTILES, Bins
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.core.wording import counted, percent, ratios, written
@@ -46,6 +56,8 @@ class TruncatedDirection(Truncation):
             self.add_sum(name, *shape, COSINE_BINS.size)
         for name in ("full", "unknown"):
             self.add_sum(name, len(self.temperatures))
+        self.add_sum("rows")
+        self.add_sum("alone", len(self.ks))
 
     def add_rows(self, looked: Looked) -> None:
         """Add rows at one temperature."""
@@ -56,6 +68,8 @@ class TruncatedDirection(Truncation):
             found.cosine, ratio, *(x[looked.place] for x in (self.sums, self.counts, self.binned))
         )
         self.full[looked.place] += found.full_l2.sum().to(self.full)
+        self.rows += len(found.entropy) if looked.place == 0 else 0
+        self.alone += stored_alone(looked, self.ks).to(self.alone)
         if looked.unknown is not None:
             self.unknown[looked.place] += looked.unknown[0].sum().to(self.full)
 
@@ -63,10 +77,13 @@ class TruncatedDirection(Truncation):
         """``mean``, quartiles, ``n``, ``unknown`` by (T, quantity, convention, K); non_finite."""
         found = summed_up(self.sums, self.counts, self.binned)
         unknown = (self.unknown / self.full)[:, None, None, None].expand_as(found["n"])
-        return found | {"unknown": unknown, "non_finite": self.non_finite.clone()}
+        found |= {"unknown": unknown, "by_definition": (self.alone / self.rows).expand_as(unknown)}
+        return found | {"non_finite": self.non_finite.clone()}
 
     def table(self) -> pd.DataFrame:
-        """Columns temperature, quantity, convention, k, mean, quartiles, n, unknown, non_finite."""
+        """Columns temperature, quantity, convention, k, mean, quartiles, n, unknown, by_definition,
+        non_finite.
+        """
         levels = {"temperature": self.temperatures, "quantity": QUANTITIES}
         return self.grid(**levels, convention=CONVENTIONS, k=self.ks)
 
@@ -108,9 +125,11 @@ def summed_up(
 @TruncatedDirection.reads()
 def direction_reading(table: pd.DataFrame) -> Reading:
     """Which conventions keep direction and length of full KD at the largest K, and which do not."""
-    rows, temperature = at_first(table, "quantity", "convention", "k", "mean", "unknown", "median")
+    columns = ("quantity", "convention", "k", "mean", "unknown", "by_definition", "median")
+    rows, temperature = at_first(table, *columns)
     off = rows["mean"].sub(1).abs().groupby([rows.k, rows.convention]).max()
     told = off.groupby("k").min() > NOTHING  # not where one is full KD itself, by definition
+    told &= rows.groupby("k").by_definition.max() <= WANTED
     last = int(told.index[told].max() if told.any() else rows.k.max())
     at = rows[rows.k == last].set_index(["quantity", "convention"])
     told, kept = [], []
@@ -132,7 +151,8 @@ def direction_reading(table: pd.DataFrame) -> Reading:
     if (unknown := float(rows.unknown.max())) > NOTHING:
         shape = (
             f" So it is where the tail that is not stored has the student's shape; with another "
-            f"one full KD's own gradient may be another by {percent(unknown)} of its length."
+            f"one full KD's own gradient may be another by {percent(unknown)} of its length"
+            f"{state_definition(at.by_definition.max())}."
         )
     return Reading(
         f"{head} the direction and the length of full KD for the median row (cosine at least "
@@ -200,10 +220,10 @@ def direction_over_k(table: pd.DataFrame, temperature: float | None = None) -> F
     """
     if temperature is not None:
         table = table[table.temperature == temperature]
-    columns = ("quantity", "convention", "k", "mean", "unknown", "q25", "q75", "median")
+    columns = ("quantity", "convention", "k", "mean", "by_definition", "q25", "q75", "median")
     rows, chosen = at_first(table, *columns)
     floor = floor_of(rows)
-    itself = (rows.unknown > NOTHING) & (rows["mean"].sub(1).abs() <= NOTHING)
+    itself = (rows.convention == "bucket") & (rows.by_definition > WANTED)
     figure, axes = new_panels(1, 2, figsize=(PAGE, 3.3), sharex=True)
     for ax, (quantity, label) in zip(axes, QUANTITIES.items(), strict=True):
         ax.axhline(1, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)

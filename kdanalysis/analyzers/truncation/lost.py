@@ -11,12 +11,15 @@ from kdanalysis.analyzers.evidence import between, with_ends
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.part import (
     LOOKS,
+    WANTED,
     Looked,
     Truncation,
     at_first,
     listed,
     named,
     share_of,
+    state_definition,
+    stored_alone,
 )
 from kdanalysis.core.truncation.algebra import CONVENTIONS
 from kdanalysis.core.wording import counted, percent
@@ -27,7 +30,6 @@ from kdanalysis.draw.marks import banded_line
 from kdanalysis.draw.tables import state_left_out
 
 MEASURES = {"l2": "L2 norm", "l1": "L1 norm", "value": "KL value"}
-WANTED = 0.05  # of the gradient that may be lost
 NOTHING = 1e-6  # a smaller share is rounding: the bucket of all that a sparse teacher stores
 
 
@@ -44,6 +46,8 @@ class LostGradient(Truncation):
     ``low`` and ``high`` are an interval of 95 percent of rows as independent draws. ``unknown`` is
     by how much a share may be off, 0 with all of the teacher's logits: of a sparse teacher the tail
     is completed with the student's shape, and the true one is not known (NaN: without bound).
+    ``by_definition`` is the part of the rows of which K tokens are all that is stored: in these
+    "bucket" loses nothing, whatever the tail.
     """
 
     noun, title = "truncation", "Gradient lost to truncation"
@@ -52,6 +56,7 @@ class LostGradient(Truncation):
         super().__init__(*settings, **more)
         shape = len(self.temperatures), len(MEASURES), len(CONVENTIONS), len(self.ks)
         self.add_sum("n")
+        self.add_sum("alone", len(self.ks))
         for name in ("lost", "squares", "products"):
             self.add_sum(name, *shape)
         for name in ("full", "full_squares", "unknown"):
@@ -72,6 +77,7 @@ class LostGradient(Truncation):
         if looked.unknown is not None:
             self.unknown[place] += looked.unknown.sum(-1).to(self.lost)
         self.n += len(found.entropy) if place == 0 else 0
+        self.alone += stored_alone(looked, self.ks).to(self.alone)
 
     def compute(self) -> dict[str, Tensor]:
         """``share``, ``low``, ``high`` by (T, measure, convention, K); n, non_finite."""
@@ -80,10 +86,13 @@ class LostGradient(Truncation):
         counts = {"n": self.n.clone(), "non_finite": self.non_finite.clone()}
         unknown = may_be_off(share, (self.unknown / self.full)[..., None, None])
         found = {"share": share, "low": share - half, "high": share + half, "unknown": unknown}
+        found["by_definition"] = (self.alone / self.n).expand_as(share)
         return found | counts
 
     def table(self) -> pd.DataFrame:
-        """Columns temperature, measure, convention, k, share, low, high, unknown, n, non_finite."""
+        """Columns temperature, measure, convention, k, share, low, high, unknown, by_definition, n,
+        non_finite.
+        """
         levels = {"temperature": self.temperatures, "measure": MEASURES}
         return self.grid(**levels, convention=CONVENTIONS, k=self.ks)
 
@@ -123,9 +132,12 @@ def lost_reading(table: pd.DataFrame) -> Reading:
     The upper end of the interval counts, and how far the unknown tail may put a share off; where no
     K is enough by these and some K may be by the lower ends, that is not told.
     """
-    rows, temperature = at_first(table, "measure", "convention", "k", "unknown", "share")
+    columns = ("measure", "convention", "k", "unknown", "by_definition", "share")
+    rows, temperature = at_first(table, *columns)
     last = int(rows.k.max())
-    told = rows.groupby("k").share.apply(lambda share: share.abs().min() > NOTHING)
+    each = rows.groupby("k")
+    told = each.share.apply(lambda share: share.abs().min() > NOTHING)
+    told &= each.by_definition.max() <= WANTED
     compared = int(told.index[told].max()) if told.any() else last  # not where it is by definition
     at_last = rows[rows.k == compared].set_index(["measure", "convention"])
     found = {
@@ -157,7 +169,7 @@ def lost_reading(table: pd.DataFrame) -> Reading:
         up_to = " and ".join(percent(x) if isfinite(x) else "without bound" for x in most)
         off = (
             f". Of that tail the mass alone is known, and with another shape these may be up to "
-            f"{up_to}"
+            f"{up_to}{state_definition(l1.by_definition)}"
         )
     claim = (
         f"{advice}: of the conventions {named(best)} loses least at K = {compared}{shape}, "
@@ -204,7 +216,8 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
     """
     if temperature is not None:
         table = table[table.temperature == temperature]
-    rows, chosen = at_first(table, "measure", "convention", "k", "low", "high", "unknown", "share")
+    columns = ("measure", "convention", "k", "low", "high", "unknown", "by_definition", "share")
+    rows, chosen = at_first(table, *columns)
     off = rows[rows.measure == "l1"].unknown.max()
     whole = not off > NOTHING  # else the bucket of all stored tokens loses nothing by definition
     figure, axes = new_panels(1, 3, figsize=(PAGE, 3.3), sharex=True)
@@ -212,6 +225,7 @@ def lost_over_k(table: pd.DataFrame, temperature: float | None = None) -> Figure
         for name, look in LOOKS.items():
             line = rows[(rows.measure == measure) & (rows.convention == name)].sort_values("k")
             line = line.where((line.share.abs() > NOTHING) | (measure == "value") & whole)
+            line = line.where((name != "bucket") | (line.by_definition <= WANTED))
             low, middle, high = (100 * line[x] for x in ("low", "share", "high"))
             banded_line(ax, line.k, middle, low, high, label=name, **look)
         look = {"color": GREY, "linewidth": 1.2, "linestyle": DASHES[2], "zorder": 0}

@@ -16,6 +16,7 @@ from kdanalysis.core.garbage import keep_freed_memory
 from kdanalysis.core.streams import check_classes
 from kdanalysis.core.truncation.algebra import Rows, joined, known_of, on_processor, rows_of
 from kdanalysis.core.truncation.statistics import Statistics, of_rows
+from kdanalysis.core.wording import percent
 from kdanalysis.draw.colours import BLUE, DASHES, GREEN, ORANGE, VERMILION
 from kdanalysis.draw.tables import require
 
@@ -24,6 +25,7 @@ ROWS = 64  # whose numbers are worked out together
 WHOLE = 2**21  # rows x classes of these, where all their distributions are kept
 ENTRIES = 2**19  # rows x classes that one thread lays out at a time; they stay in the cache
 ROUNDING = 1e-13  # of sums of squares: rows whose shares differ by less do not differ
+WANTED = 0.05  # of the gradient that may be lost, or of rows that say nothing of it
 LOOKS = {  # of a convention, in every picture; teacher lets none be seen where they agree
     "renormalise": {"color": ORANGE, "marker": "s"},
     "bucket": {"color": BLUE, "marker": "o"},
@@ -41,6 +43,7 @@ class Looked(NamedTuple):
     about: dict[str, Int[Tensor, " n"] | None]  # target, position, token_class
     first: tuple[Rows, Statistics]  # the same rows at the first temperature
     unknown: Float[Tensor, "3 n"] | None = None  # how far L2, L1 and value may be off; None: not
+    held: Int[Tensor, " n"] | None = None  # tokens that are stored of a row; None: all
 
 
 class Truncation(Analyzer):
@@ -111,6 +114,23 @@ class Truncation(Analyzer):
     def add_rows(self, looked: Looked) -> None:
         """Add rows at one temperature."""
         raise NotImplementedError(f"{type(self).__name__} lacks add_rows")
+
+
+def stored_alone(looked: Looked, ks: Sequence[int]) -> Int[Tensor, " k"]:
+    """Count the rows, at the first temperature, of which K tokens are all that is stored.
+
+    In these "bucket" is the very teacher that completes the tail, and loses nothing by definition.
+    """
+    if looked.held is None or looked.place > 0:
+        return torch.zeros(len(ks), dtype=torch.long)
+    return (looked.held[:, None] == looked.held.new_tensor(ks)).sum(0)
+
+
+def state_definition(part: float) -> str:
+    """Say in which part of the rows "bucket" loses nothing by definition; "" of few."""
+    if part <= WANTED:
+        return ""
+    return f'; in {percent(part)} of the rows no more is stored, and "bucket" is full KD itself'
 
 
 def share_of(

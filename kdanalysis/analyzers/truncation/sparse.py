@@ -106,7 +106,7 @@ def look(
     shape = (unknown.square.sqrt() / unknown.mass).where(unknown.mass > 0, 0.0)
     l2 = mass * shape + (mass * torch.minimum(least, mass)).sqrt()
     bounds = temperature * torch.stack((l2, 2 * mass, torch.full_like(mass, torch.nan)))
-    return Looked(place, rows, found, {}, (rows, found), bounds)
+    return Looked(place, rows, found, {}, (rows, found), bounds, (last + 1).squeeze(-1))
 
 
 def _completed(

@@ -76,7 +76,9 @@ def directions(cosine: float = 0.999, unknown: float = 0.0) -> pd.DataFrame:
         for value in [one - 0.2 * (name == "teacher" and quantity == "cosine")]
     ]
     names = ["temperature", "quantity", "convention", "k", "mean", "q25", "median", "q75", "n"]
-    return pd.DataFrame(rows, columns=names).assign(unknown=unknown, non_finite=0)
+    return pd.DataFrame(rows, columns=names).assign(
+        unknown=unknown, by_definition=0.0, non_finite=0
+    )
 
 
 def test_the_sentence_says_who_keeps_the_direction():
@@ -122,8 +124,8 @@ def test_a_k_at_which_a_convention_is_full_kd_itself_is_no_finding():
     itself = (table.convention == "bucket") & (table.k == 64)
     table.loc[itself, ["mean", "q25", "median", "q75"]] = 1.0
     assert direction_reading(table).sentence.startswith('At K = 8 "renormalise", "bucket" and')
-    for unknown, gap in ((0.0, False), (0.1, True)):
-        axes = direction_over_k(table.assign(unknown=unknown)).axes
+    for part, gap in ((0.0, False), (1.0, True)):
+        axes = direction_over_k(table.assign(by_definition=part)).axes
         ends = [lines(ax)["bucket"][1][-1] for ax in axes]
         assert [end != end for end in ends] == [gap, gap]
     everywhere = table[table.k == 64]

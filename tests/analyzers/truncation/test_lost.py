@@ -118,7 +118,7 @@ def example(best: str = "bucket", flatters: bool = True) -> pd.DataFrame:
         share *= -1 if measure == "value" and name == "none" else 1
         rows.append((t, measure, name, k, share, 0.9 * share, 1.1 * share, 500))
     names = ["temperature", "measure", "convention", "k", "share", "low", "high", "n"]
-    return pd.DataFrame(rows, columns=names).assign(unknown=0.0, non_finite=0)
+    return pd.DataFrame(rows, columns=names).assign(unknown=0.0, by_definition=0.0, non_finite=0)
 
 
 def test_the_sentence_names_convention_and_k():

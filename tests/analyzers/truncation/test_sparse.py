@@ -69,6 +69,35 @@ def test_what_all_stored_tokens_lose_by_the_bucket_is_unknown_alone():
     assert found.unknown["l1", "bucket", HELD] > 0
 
 
+def ragged(more: int) -> kd.SparseTeacher:
+    """Eight tokens a row, and one more in some rows, as a server answers of a prompt."""
+    known, ids = TEACHER.log_softmax(-1).topk(9)
+    ids[more:, 8], known[more:, 8] = -1, 0.0
+    return kd.SparseTeacher(ids, known, vocabulary=V)
+
+
+def test_a_k_that_is_all_of_many_rows_is_no_finding_although_some_rows_have_more():
+    study = kd.truncation(STUDENT, ragged(N // 2), (4, 8))
+    for noun, start in (("truncation", "loses least at K = 4"), ("truncation_direction", "K = 4")):
+        table = study.tables[noun]
+        part = table.groupby("k").by_definition.agg(["min", "max"])
+        assert part.to_numpy() == pytest.approx(np.array([[0, 0], [1 - N // 2 / N] * 2]))
+        assert start in study.readings[noun].sentence
+        assert "no more is stored" not in study.readings[noun].sentence
+
+
+def test_a_k_that_is_all_of_few_rows_is_looked_at():
+    study = kd.truncation(STUDENT, ragged(N - 1), (4, 8))
+    assert "loses least at K = 8" in study.readings["truncation"].sentence
+    assert "K = 8" in study.readings["truncation_direction"].sentence
+
+
+def test_where_no_k_says_more_the_sentences_say_what_is_by_definition():
+    for reading in kd.truncation(STUDENT, ragged(0), (8,)).readings.values():
+        said = 'in 100.0 % of the rows no more is stored, and "bucket" is full KD itself.'
+        assert (said in reading.sentence) == ("student's shape" in reading.sentence)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_the_true_gradient_lies_within_the_bounds_of_every_row(temperature):
     sparse = kd.SparseTeacher.from_logits(TEACHER, HELD, (1, 2))
