@@ -93,7 +93,10 @@ def select_tokens(
         sizes, hint = (student.shape[-1], teacher.shape[-1]), ""
         if student.shape[:-1] == teacher.shape[:-1] == labels.shape:
             wider = "teacher" if sizes[1] > sizes[0] else "student"
-            hint = f"; where the {wider}'s is padded, cut its logits: logits[..., :{min(sizes)}]"
+            hint = (
+                f"; where the {wider}'s is padded, cut its logits: logits[..., :{min(sizes)}], or "
+                f"of a trainer the model: {wider}.resize_token_embeddings({min(sizes)})"
+            )
         raise ValueError(
             f"the student gives logits of shape {tuple(student.shape)}, the teacher of "
             f"{tuple(teacher.shape)}, for labels of {tuple(labels.shape)}: both need the tokens of "

@@ -92,5 +92,18 @@ def test_sides_of_unequal_vocabularies_are_told_what_to_cut():
     student, labels = torch.randn(2, 4, 30), torch.zeros(2, 4, dtype=torch.long)
     with pytest.raises(ValueError, match=r"where the teacher's is padded.*logits\[\.\.\., :30\]"):
         kd.tokens(student, torch.randn(2, 4, 32), labels)
+    with pytest.raises(ValueError, match=r"a trainer.*: teacher\.resize_token_embeddings\(30\)$"):
+        kd.tokens(student, torch.randn(2, 4, 32), labels)
     with pytest.raises(ValueError, match=r"where the student's is padded.*logits\[\.\.\., :28\]"):
         kd.tokens(student, torch.randn(2, 4, 28), labels)
+
+
+def test_a_model_that_is_cut_as_is_told_gives_the_logits_that_are_cut():
+    torch.manual_seed(0)
+    shape = {"n_embd": 8, "n_layer": 1, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0}
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=32, **shape)).eval()
+    ids = torch.randint(30, (2, 4))
+    with torch.no_grad():
+        padded = model(ids).logits
+        model.resize_token_embeddings(30)
+        torch.testing.assert_close(model(ids).logits, padded[..., :30])

@@ -242,6 +242,16 @@ def test_iterations_of_megatron_follow_their_numbers(tmp_path):
     ("value", "advice"),
     [
         ({"choices": [{"logprobs": {"content": [{"top_logprobs": []}]}}]}, "and ids are needed$"),
+        (
+            {"logprobs": {"top_logprobs": [None, {"token_id:7": -0.5}]}},
+            "^(?!.*_id:7).*ids of top",
+        ),
+        ({"top_logprobs": [{"token": "token_id:7", "logprob": -0.5}]}, "the ids of top_logprobs"),
+        ({"top_logprobs": [{"id": 7, "token": "a", "logprob": -0.5}]}, "the ids of top_logprobs"),
+        (
+            {"logprobs": {"top_logprobs": [None, {"id": -0.5}]}},
+            "text, and ids are needed$",
+        ),
         ({"token_ids": [4, 1], "logprobs": [-0.5, -1.5]}, r"are read from Parquet, as pandas\."),
         ({"text": "x"}, "need prompt_logprobs, input_top_logprobs or output_top_logprobs$"),
     ],

@@ -10,6 +10,7 @@ whatever temperature was asked for sampling; of what was generated they are at t
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kdanalysis.store.reading import cause, listed
 from kdanalysis.store.sparse_rows import Rows, padded
 
 VLLM, SGLANG, GENERATED = "prompt_logprobs", "input_top_logprobs", "output_top_logprobs"
+NAMED, WITH_IDS = "top_logprobs", "top_logprobs with ids"
 _DEEPEST = 8  # of an answer inside what is wrapped around it
 Row = list[tuple[int, float]]
 
@@ -114,6 +116,8 @@ def _answers(value: Any, fields: set[str], depth: int = 0) -> Iterator[tuple[str
         for name, inner in value.items():
             if name in (VLLM, SGLANG, GENERATED) and isinstance(inner, list):
                 yield name, inner
+            elif name == NAMED:  # whose own names are tokens
+                fields.update({WITH_IDS} if _has_ids(inner) else ())
             else:
                 yield from _answers(inner, fields, depth + 1)
 
@@ -162,10 +166,23 @@ def _sglang(position: list) -> Row:
     return [(entry[1], _number(entry[0])) for entry in position]
 
 
+def _has_ids(top: Any) -> bool:
+    """Whether tokens have ids: "token_id:42" of vLLM where it is told so, id of llama.cpp."""
+    some = [one for one in top if isinstance(one, dict)] if isinstance(top, list) else []
+    names = [one["token"] for one in some if "token" in one] or [*chain(*some)]
+    ids = any("id" in one and "logprob" in one for one in some)
+    return ids or any(str(name).startswith("token_id:") for name in names)
+
+
 def _advice(fields: set[str]) -> str:
     """Say what other answers lack, or how other rows are read; "" of unknown ones."""
-    if "top_logprobs" in fields:
-        return "; top_logprobs name tokens by their text, and ids are needed"
+    if WITH_IDS in fields:
+        return (
+            f"; the ids of {NAMED} and their log-probabilities are read as rows of token_ids and "
+            "logprobs from Parquet, of one temperature"
+        )
+    if NAMED in fields:
+        return f"; {NAMED} name tokens by their text, and ids are needed"
     if "logprobs" in fields:
         return (
             "; rows of token_ids and logprobs are read from Parquet, as "
