@@ -37,7 +37,9 @@ def arrival_fact(run: Any) -> str | None:
         times = "twice" if abs(values.mean() - 2) <= NEAR else f"{numeral(values.mean())} times"
         return f"everything arrives {times}; {left}"
     words = [f"{n} arrives {_over('at {} of its weight', course)}" for n, course in other.items()]
-    words += ["the others as declared"] * (len(other) < len(found))
+    every = "all terms arrive at their weights"
+    every = f"{next(iter(found))} arrives at its weight" if len(found) == 1 else every
+    words += ["the others as declared" if other else every] * (len(other) < len(found))
     if "ce" in other and re.search(r"ignore_index=-?\d", getattr(run.info, "loss", "")):
         words.append("the declared ce is a mean over all rows, torch's own over those with a label")
     return "; ".join([*words, left])

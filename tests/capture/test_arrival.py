@@ -70,6 +70,16 @@ def test_a_term_that_is_not_there_arrives_at_nought(tmp_path):
     assert said == f"kd arrives at 0 of its weight; the others as declared; 0 of it is {OTHERS}"
 
 
+def test_terms_that_arrive_at_their_weights_beside_another_loss_are_no_others(tmp_path):
+    def more(student, teacher, y):
+        return KD(2.0)(student, teacher, y)["kd"].mean() + 0.1 * student.sin().mean()
+
+    run = record(tmp_path / "run", more, KD(2.0))
+    assert run_facts(run)["sent gradient"].startswith("kd arrives at its weight; 0.")
+    both = record(tmp_path / "both", lambda *x: more(*x) + F.cross_entropy(x[0], x[2]), LOSS)
+    assert run_facts(both)["sent gradient"].startswith("all terms arrive at their weights; 0.")
+
+
 def test_torchs_mean_over_the_rows_with_a_label_is_explained(tmp_path):
     def torchs(student, teacher, y):
         return F.cross_entropy(student, y) + KD(2.0)(student, teacher, y)["kd"].mean()

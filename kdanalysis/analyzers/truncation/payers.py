@@ -149,15 +149,15 @@ def payers_reading(table: pd.DataFrame) -> Reading:
         return Reading(f'With K = {k} "bucket" loses nothing, so nobody pays.')
     most = of.loc[of.paid.idxmax()]
     paid = f'{_paid(most)} of all that "bucket" loses, with {percent(most.of_rows)} of the rows'
-    heaviest = f"rows of {ranged(most.group)} nats pay {paid}"
+    group = f"{ranged(most.group)} nats"
+    heaviest = f"rows of {group} pay {paid}" if most.of_rows < 1 else f"all rows are of {group}"
     low, high = of.iloc[0], of.iloc[-1]
     claim = f"Only one group of entropy has {FEW} rows"
     if len(of) > 1:
         other = of.loc[of.paid.drop(most.name).idxmax()]
         lead = Interval(most.paid - other.paid, most.paid_half + other.paid_half)
         if np.isfinite(lead.half):
-            of_groups = f"of groups of {FEW} rows or more"
-            heaviest = f"that rows of {ranged(most.group)} nats pay most, {of_groups}, "
+            heaviest = f"that rows of {group} pay most, of groups of {FEW} rows or more, "
             heaviest += f"{lead.claim}: {paid}"
         heaviest += f" (next {ranged(other.group)} nats, {_paid(other)})"
         apart = "an unsure" if high.low > low.high else "a sure" if low.low > high.high else ""

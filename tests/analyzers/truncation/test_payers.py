@@ -130,6 +130,7 @@ def example(high: float = 0.4, last: int = 300) -> pd.DataFrame:
         ),
         (example().assign(paid_half=0.31), "of groups of 20 rows or more, is not seen: 80.0 ± 31"),
         (example(last=7), "rows of 0\u20130.1 nats pay 20.0 ± 25.0 % of all"),
+        (example(last=0).assign(of_rows=1.0), "L1); all rows are of 0\u20130.1 nats."),
     ],
 )
 def test_the_sentence_follows_the_table(table, words):
