@@ -81,9 +81,7 @@ class TruncatedDirection(Truncation):
         return found | {"non_finite": self.non_finite.clone()}
 
     def table(self) -> pd.DataFrame:
-        """Columns temperature, quantity, convention, k, mean, quartiles, n, unknown, by_definition,
-        non_finite.
-        """
+        """By temperature, quantity, convention and k what :meth:`compute` returns."""
         levels = {"temperature": self.temperatures, "quantity": QUANTITIES}
         return self.grid(**levels, convention=CONVENTIONS, k=self.ks)
 

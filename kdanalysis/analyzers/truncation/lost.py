@@ -80,7 +80,7 @@ class LostGradient(Truncation):
         self.alone += stored_alone(looked, self.ks).to(self.alone)
 
     def compute(self) -> dict[str, Tensor]:
-        """``share``, ``low``, ``high`` by (T, measure, convention, K); n, non_finite."""
+        """``share``, ends, what is said of it by (T, measure, convention, K); n, non_finite."""
         full, squares = (x[..., None, None] for x in (self.full, self.full_squares))
         share, half = share_of(self.lost, self.squares, self.products, full, squares, self.n)
         counts = {"n": self.n.clone(), "non_finite": self.non_finite.clone()}
@@ -90,9 +90,7 @@ class LostGradient(Truncation):
         return found | counts
 
     def table(self) -> pd.DataFrame:
-        """Columns temperature, measure, convention, k, share, low, high, unknown, by_definition, n,
-        non_finite.
-        """
+        """By temperature, measure, convention and k what :meth:`compute` returns."""
         levels = {"temperature": self.temperatures, "measure": MEASURES}
         return self.grid(**levels, convention=CONVENTIONS, k=self.ks)
 

@@ -202,6 +202,7 @@ def at_first(table: pd.DataFrame, *columns: str) -> tuple[pd.DataFrame, float]:
     Raises:
         ValueError: a column is missing, or there are no rows.
     """
+    table = table if "by_definition" in table else table.assign(by_definition=0.0)  # of all logits
     require(table, "temperature", *columns, number=columns[-1])
     first = float(table.temperature.iloc[0])
     return table[table.temperature == first], first
