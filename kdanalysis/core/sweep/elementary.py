@@ -41,7 +41,7 @@ class Told(event.Listener):
         ours = event.data["dispatcher"].py_func.__module__.startswith("kdanalysis.")
         if ours and not self.told:
             self.told = True
-            LOGGER.info("compiling loops for this processor: some seconds, once after installation")
+            LOGGER.info("compiling loops for this processor: some seconds, once a kind of data")
 
     def on_end(self, event: event.Event) -> None:
         """Nothing more."""

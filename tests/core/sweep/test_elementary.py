@@ -17,7 +17,7 @@ def test_loops_that_are_compiled_say_so_once(caplog):
             listener.notify(Event("numba:compile", status, {"dispatcher": function}))
         return [record.getMessage() for record in caplog.records]
 
-    said = "compiling loops for this processor: some seconds, once after installation"
+    said = "compiling loops for this processor: some seconds, once a kind of data"
     assert compile_(njit(lambda x: x)) == []  # none of ours
     assert compile_(exp) == [said]
     assert compile_(exp) == [said]
