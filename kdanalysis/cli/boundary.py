@@ -32,6 +32,13 @@ CUTS = re.compile(  # of logits, where a command has an option for it
     r"(?:kd\.load_logits\(.*?, vocabulary=(\d+)\) in its place, other arguments as before,"
     r"|\[:, :(\d+)\] of each side)(?= cuts)"
 )
+NEEDED = {  # in place of what the parser says
+    r", unable to parse .*": "",
+    r"^Input should be ": "need ",
+    r"\ba valid integer": "a whole number",
+    r"\ba valid number": "a number",
+    r"\bgreater than or equal to": "a number of at least",
+}
 LONGEST = 400  # letters of a line on stderr
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
 AS_TYPED = ("keys", "vocabulary")  # options that functions below take by the same names
@@ -190,20 +197,35 @@ def as_typed(sentence: str) -> str:
 
 
 def usage(error: Exception) -> str:
-    """Return the parser's message, with the nearest option where one was misspelt."""
+    """Return the parser's message, with the nearest option where one was misspelt.
+
+    One that is written in part is nearest to what it begins, and ``-seed`` to ``--seed``.
+    """
     message = " ".join(error.format_message().split())
     wrong, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if hasattr(error.__cause__, "errors"):
+        return unread(error)
     if wrong is None or context is None:
         return message
     if context.parent and wrong in options_of(context.parent):
         before = f"{context.parent.command_path} {wrong} ... {context.info_name}"
         return f"{wrong} goes before the command: {before}"
+    wrong = getattr(error.__context__, "option_name", wrong)  # of -seed the parser tells -s
     valid = options_of(context)
     near = max(
         (name for name in [*valid, "--help", "--debug"] if name.startswith("-")),
-        key=lambda name: SequenceMatcher(None, name, wrong).ratio(),
+        key=lambda name: (name.startswith(wrong), SequenceMatcher(None, name, wrong).ratio()),
     )
     return f"{context.command_path} has no option {wrong}; the nearest one is {near}"
+
+
+def unread(error: Any) -> str:
+    """Return what was given for an option that cannot be read so, and what is needed."""
+    first = error.__cause__.errors()[0]
+    need = first["msg"]
+    for said, ours in NEEDED.items():
+        need = re.sub(said, ours, need)
+    return f"{error.param.opts[0]} {first['input']!r} cannot be read: {need}"
 
 
 def options_of(context: Any) -> list[str]:

@@ -82,6 +82,29 @@ def test_an_unknown_option_names_the_nearest():
     )
 
 
+@pytest.mark.parametrize("typed", ["--temp", "--o", "-temperatures"])
+def test_an_option_written_in_part_or_with_one_dash_is_nearest_to_what_it_begins(typed):
+    full = "--out" if typed == "--o" else "--temperatures"
+    said = f"has no option {typed}; the nearest one is {full}\n"
+    assert CliRunner().invoke(program, ["sweep", "x.npz", typed, "4"]).stderr.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "need"),
+    [
+        ("--seed", "abc", "a whole number"),
+        ("--seed", "-1", "a number of at least 0"),
+        ("--temperature", "4,8", "a number"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_told_with_what_was_given_and_is_needed(
+    option, given, need
+):
+    result = CliRunner().invoke(program, ["compare", "x.npz", option, given])
+    assert result.exit_code == 2
+    assert result.stderr == (f"kdanalysis: error: {option} {given!r} cannot be read: need {need}\n")
+
+
 def test_an_option_of_the_program_behind_the_command_is_told_to_go_before_it():
     result = CliRunner().invoke(program, ["compare", "--import", "mine", "x.npz"])
     assert result.exit_code == 2
