@@ -92,13 +92,13 @@ def check_folder(path: Path, overwrite: bool, ours: Collection[str], mark: str) 
         return
     if not path.is_dir():
         raise FileExistsError(f"{path} is a file: give a folder that does not exist yet")
-    if not overwrite:
-        raise FileExistsError(
-            f"{path} exists already: give another folder, or overwrite=True to replace it"
-        )
     found = {entry.name for entry in path.iterdir()}
     others = sorted(name for name in found - set(ours) if not name.startswith(LEFTOVERS))
-    if mark not in found or others:
+    own = mark in found and not others
+    if not overwrite:
+        instead = ", or overwrite=True to replace it" if own else " that is new or empty"
+        raise FileExistsError(f"{path} exists already: give another folder{instead}")
+    if not own:
         what = f"it holds {others[0]!r}" if others else f"it has no {mark}"
         raise FileExistsError(
             f"{path} was not written by this command alone ({what}), so overwrite=True does not "

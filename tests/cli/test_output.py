@@ -103,6 +103,16 @@ def test_overwrite_spares_a_folder_we_did_not_write(tmp_path):
     assert names(tmp_path / "thesis") == ["chapter.tex"]
 
 
+def test_overwrite_is_advised_only_where_it_would_replace_the_folder(tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match=r"give another folder that is new or empty$"):
+        fill(tmp_path / "thesis")
+    fill(tmp_path / "out")
+    with pytest.raises(FileExistsError, match="give another folder, or overwrite=True"):
+        fill(tmp_path / "out")
+
+
 def test_an_empty_folder_may_be_there(tmp_path):
     (tmp_path / "out").mkdir()
     fill(tmp_path / "out")
