@@ -18,6 +18,7 @@ from kdanalysis.analyzers.terms.matching import Tables
 from kdanalysis.analyzers.terms.share import share_by_run
 from kdanalysis.core.wording import counted, percent
 from kdanalysis.losses import spelled
+from kdanalysis.pages.accuracies import several_teachers
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
 from kdanalysis.pages.lead import lead_of
@@ -41,10 +42,7 @@ BY_RUN: dict[str, tuple[Picture, ...]] = {
     "discrepancy": (),
     "embedding": (),
     "direction": (
-        Picture(
-            "Direction of the losses' gradients against the first loss's",
-            direction_by_run,
-        ),
+        Picture("Direction of the losses' gradients against the first loss's", direction_by_run),
         Picture("How many times as far as the first loss they step", multiplier_by_run),
     ),
     "magnitude": (Picture("Mean norm of every term's gradient", magnitude_by_run),),
@@ -200,12 +198,13 @@ def overview_sentence(frame: pd.DataFrame) -> str:
     text = _first(known, "agreement", "agrees most with its teacher", "agree with their teacher")
     if known.student_accuracy.notna().any():
         first = _first(known, "student_accuracy", "is right most often", "are right")
-        who, verb, rest = first.partition(" is right")
-        text += f" and{verb}{rest}" if text.startswith(f"{who} agrees") else f", and {first}"
+        who, *rest = first.partition(" is right")
+        text += " and" + "".join(rest) if text.startswith(f"{who} agrees") else f", and {first}"
     most, rows = frame.chance.max(), counted(int(frame.n.min()), "sample")
     which = f"Differences below {100 * most:.1f} points" if most < 1 else "All differences"
-    chance = f"{which} are within two standard errors of {rows} a run and may be chance"
-    return f"{text[0].upper()}{text[1:]}. {chance}; a run is one training with one seed."
+    chance = f"are within two standard errors of {rows} a run and may be chance"
+    rest = f"{chance}{several_teachers(known)}; a run is one training with one seed."
+    return f"{text[0].upper()}{text[1:]}. {which} {rest}"
 
 
 def _first(frame: pd.DataFrame, share: str, one: str, several: str) -> str:

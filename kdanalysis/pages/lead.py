@@ -8,10 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from kdanalysis.analyzers.evidence import SEEN, Interval, Z, difference_of_shares, share_of, wilson
+from kdanalysis.analyzers.evidence import Interval
 from kdanalysis.analyzers.noun import Picture
-from kdanalysis.analyzers.student_t import for_all
-from kdanalysis.analyzers.students.agreement import NONE_FINITE, at_the_end
 from kdanalysis.analyzers.terms.direction_reading import (
     NO_GRADIENT,
     against_first,
@@ -20,10 +18,15 @@ from kdanalysis.analyzers.terms.direction_reading import (
 )
 from kdanalysis.core.wording import matched, written
 from kdanalysis.draw.beside import names_beside
-from kdanalysis.draw.colours import FAINT, GREY, MARKERS, TEACHER, loss_colours
+from kdanalysis.draw.colours import GREY, MARKERS, loss_colours
 from kdanalysis.draw.look import Axes, new_axes, styled
 from kdanalysis.draw.names import short
-from kdanalysis.draw.tables import require
+from kdanalysis.pages.accuracies import (
+    accuracies_at_the_end,
+    accuracy_line,
+    accuracy_of_networks,
+    where_of,
+)
 from kdanalysis.pages.explorer import WEIGHTS, Explorer
 from kdanalysis.pages.html import Shown
 
@@ -36,59 +39,6 @@ class Lead(NamedTuple):
     verdict: Sequence[str]
     figures: Sequence[Shown] = ()
     runs: Sequence[str] = ()
-
-
-def accuracies_at_the_end(tables: Tables) -> pd.DataFrame:
-    """Return columns network, accuracy, n of students and their teacher; of ``Agreement.table``."""
-    rows = []
-    for run, table in tables.items():
-        last = at_the_end(table)
-        rows.append((run or "student", last.student_accuracy, last.labelled))
-    if rows:
-        rows.insert(0, ("teacher", last.teacher_accuracy, last.labelled))
-    return pd.DataFrame(rows, columns=["network", "accuracy", "n"]).dropna()
-
-
-def where_of(tables: Tables) -> str:
-    """Say over which samples :func:`accuracies_at_the_end` are, of tables of ``Agreement``."""
-    found = {at_the_end(table).when for table in tables.values()}
-    if len(found) > 1:
-        diverged = any(NONE_FINITE in when for when in found)
-        return "over the captured samples of the last epoch" + " with finite logits" * diverged
-    (when,) = found
-    return when[0].lower() + when[1:]
-
-
-def accuracy_line(frame: pd.DataFrame, where: str, errors: pd.DataFrame | None = None) -> str:
-    """Say how often each network is right, and whether the students differ by more than chance.
-
-    Args:
-        frame: columns network, accuracy, n; the teacher's row first.
-        where: over which samples.
-        errors: standard errors of the differences of students over the same samples, by name; as of
-            independent samples if None.
-    """
-    told = [f"{row.network} {share_of(row.accuracy, row.n)}" for row in frame.itertuples()]
-    line = f"Accuracy {where} (95 % intervals): {', '.join(told)}."
-    students = frame.iloc[1:]
-    if len(students) < 2:
-        return line
-    best, least = (students.loc[students.accuracy.agg(f)] for f in ("idxmax", "idxmin"))
-    gap = best.accuracy - least.accuracy
-    if gap == 0:
-        return f"{line} No student is right more often than another."
-    lead = difference_of_shares(best.accuracy, best.n, least.accuracy, least.n)
-    how = "as of independent samples"
-    if errors is not None:
-        lead = Interval(gap, Z * errors.loc[best.network, least.network])
-        how = "sample by sample"
-    pairs = len(students) * (len(students) - 1) // 2
-    lead, how = lead.chosen_of(pairs), how + for_all(lead.half, pairs, "pairs")
-    seen = "more than chance over samples" if lead.verdict == SEEN else "within chance"
-    return (
-        f"{line} {best.network} leads {least.network} by {lead.text('z.1f', 100, ' points')} "
-        f"({how}), {seen}; one seed each says nothing of another training."
-    )
 
 
 def direction_line(tables: Tables) -> str:
@@ -119,30 +69,6 @@ def spread(values: Sequence[Interval], digits: int) -> str:
         return span if isnan(half) else f"{span} ± {written(half, spec)}"
     most = ceil(half * 10 ** int(spec[-2]) - 1e-9) / 10 ** int(spec[-2])
     return f"{span} (± {written(most, spec)} or less)"
-
-
-@styled
-def accuracy_of_networks(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """One dot a network with the line of its 95 % interval over samples.
-
-    Args:
-        table: columns network, accuracy, n; the teacher's row first.
-        ax: axes to draw on; a figure of its own if None.
-    """
-    require(table, "network", "accuracy", "n", number="accuracy")
-    ax = ax or new_axes(5.2, 1.1 + 0.34 * len(table))
-    colours = loss_colours(table.network[1:])
-    for place, row in enumerate(table.itertuples()):
-        colour = TEACHER if place == 0 else colours[row.network]
-        low, high = wilson(row.accuracy, row.n)
-        ax.plot([100 * low, 100 * high], [place] * 2, color=colour, linewidth=2.5)
-        ax.plot(100 * row.accuracy, place, marker="o", markersize=7, color=colour)
-    names = [short(name, 24, table.network) for name in table.network]
-    ax.set_yticks(range(len(table)), labels=names, parse_math=False)
-    ax.set_ylim(len(table) - 0.5, -0.5)
-    ax.grid(axis="x", color=FAINT, linewidth=0.5)
-    ax.set_xlabel("accuracy (%), 95 % interval over samples")
-    return ax
 
 
 @styled

@@ -8,6 +8,7 @@ from scipy import stats
 
 from kdanalysis.analyzers.sweep.gram import CE
 from kdanalysis.analyzers.teacher.mass import TopKMass
+from kdanalysis.pages.accuracies import accuracy_of_networks, where_of
 from kdanalysis.pages.by_run import (
     anatomy_by_run,
     cancellation_by_run,
@@ -20,7 +21,6 @@ from kdanalysis.pages.compare_runs import overview
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.groups import arranged
 from kdanalysis.pages.html import Section
-from kdanalysis.pages.lead import accuracy_of_networks, where_of
 from kdanalysis.studies.opening import open_source
 
 

@@ -7,13 +7,17 @@ import torch
 
 from kdanalysis.analyzers.evidence import Interval, wilson
 from kdanalysis.analyzers.sweep.gram import TermGram
-from kdanalysis.draw.colours import LOSSES
+from kdanalysis.draw.colours import LOSSES, TEACHER
 from kdanalysis.losses import DKD, GDKD, KD
+from kdanalysis.pages.accuracies import (
+    accuracies_at_the_end,
+    accuracy_line,
+    accuracy_of_networks,
+    several_teachers,
+)
 from kdanalysis.pages.compare_losses import loss_tables
 from kdanalysis.pages.explorer import Explorer
 from kdanalysis.pages.lead import (
-    accuracy_line,
-    accuracy_of_networks,
     cosine_against_step,
     direction_line,
     lead_of,
@@ -49,6 +53,41 @@ def test_dots_and_lines_stand_at_accuracy_and_interval():
     assert dots == pytest.approx([90, 70])
     ends = [list(line.get_xdata()) for line in ax.lines if len(line.get_xdata()) == 2]
     assert ends[1] == pytest.approx([100 * end for end in wilson(0.7, 400)])
+
+
+def ends_of(teacher: float, student: float, n: int = 400) -> pd.DataFrame:
+    shares = {"agreement": 0.5, "student_accuracy": student, "teacher_accuracy": teacher}
+    return pd.DataFrame({"step": [0], "epoch": [pd.NA], "n": [n], **shares})
+
+
+def test_teachers_that_are_not_alike_are_told_apart_and_so_are_their_samples():
+    tables = {"a": ends_of(0.83, 0.69), "b": ends_of(0.84, 0.72), "c": ends_of(0.9, 0.7, 300)}
+    frame = accuracies_at_the_end(tables)
+    assert frame.network.tolist() == ["teacher of a", "teacher of c", "a", "b", "c"]
+    assert frame.accuracy.tolist() == [0.83, 0.9, 0.69, 0.72, 0.7]
+    assert frame.n.tolist() == [400, 300, 400, 400, 300]
+    line = accuracy_line(frame, "here")
+    assert "teacher of a 83.0 %" in line
+    assert "b leads a by" in line
+    assert "within chance; their samples are not the same" in line
+    paired = pd.DataFrame(0.001, list("abc"), list("abc"))
+    assert "not the same" not in accuracy_line(frame, "here", paired)
+    colours = [x.get_color() for x in accuracy_of_networks(frame).lines if x.get_marker() == "o"]
+    assert colours[:2] == [TEACHER, TEACHER]
+    assert TEACHER not in colours[2:]
+
+
+def test_one_teacher_of_all_is_told_once():
+    frame = accuracies_at_the_end({"a": ends_of(0.83, 0.69), "b": ends_of(0.83, 0.72)})
+    assert frame.network.tolist() == ["teacher", "a", "b"]
+    assert "not the same" not in accuracy_line(frame, "here")
+    assert accuracies_at_the_end({}).empty
+
+
+def test_students_of_several_teachers_or_samples_are_told_to_be():
+    frame = pd.DataFrame({"teacher_accuracy": [0.829, 0.8424, np.nan]})
+    assert several_teachers(frame).endswith("the teacher is right on 82.9 % to 84.2 %")
+    assert several_teachers(frame[1:]) == several_teachers(frame[["teacher_accuracy"]][:0]) == ""
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from kdanalysis.draw.tables import require
 BINS = Bins(-50.0, 50.0, 1000)  # log odds of 1 - p: steps of 0.1, from 2e-22 to 1 - 2e-22
 CLASSES = ("label", "top")
 ENTRIES = 2**18  # of a chunk
+OTHERS = "Their samples are not the same, which alone may do it. "
 SMALL = 0.1  # KD keeps less than a tenth of what it says of the other classes
 
 
@@ -175,9 +176,7 @@ def suppression_reading(table: pd.DataFrame) -> Reading:
             part.share[part.high_log_odds <= edge].sum(),
             part.n.iloc[0],
         )
-        for t in ladder
-        for (name, at), part in groups.items()
-        if at == t
+        for (name, t), part in sorted(groups.items(), key=lambda one: ladder.index(one[0][1]))
     }
     number = "; ".join(
         f"{prefix(name)}T = {t:g}: mean {digits(mean)}, below {SMALL:g} for {percent(small, 0)}"
@@ -226,8 +225,8 @@ def _order_sentence(groups: Tables, temperature: float, what: str) -> str:
     return (
         f"The mean of {REST} {what} at T = {temperature:g} is {listed}. That KD says less of the "
         f"non-target classes with {least} as teacher than with {most} {gap.claim}: by "
-        f"{gap.text('.2g')}{for_all(gap.half, pairs, 'pairs')}. DKD finds larger teachers "
-        f"nearer 0; sizes are not in the logits."
+        f"{gap.text('.2g')}{for_all(gap.half, pairs, 'pairs')}. {OTHERS * bool(low[2] != high[2])}"
+        f"DKD finds larger teachers nearer 0; sizes are not in the logits."
     )
 
 

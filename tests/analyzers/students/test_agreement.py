@@ -14,7 +14,7 @@ from kdanalysis.analyzers.students.agreement import (
     ahead_of_student,
     at_the_end,
 )
-from kdanalysis.pages.lead import accuracies_at_the_end, where_of
+from kdanalysis.pages.accuracies import accuracies_at_the_end, where_of
 from tests.analyzers.readback import legend_is_beside, lines, smallest_font
 from tests.analyzers.reference import logits, targets
 

@@ -142,6 +142,15 @@ def test_the_axis_is_marked_in_probabilities_that_do_not_overlap(centre, spread)
     assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
 
 
+def test_teachers_over_other_samples_are_not_told_apart_as_if_over_the_same():
+    small, wide = example(1.0), example(-3.0)
+    told = suppression_reading(join_teachers({"small": small, "wide": wide})).sentence
+    assert "samples are not the same" not in told
+    fewer = wide.assign(n=wide.n - 1)
+    told = suppression_reading(join_teachers({"small": small, "wide": fewer})).sentence
+    assert "Their samples are not the same, which alone may do it." in told
+
+
 def test_teachers_are_curves_of_one_figure():
     joined = join_teachers({"small": example(1.0), "wide $net$": example(-3.0)})
     ax = suppression_by_teacher(joined)
