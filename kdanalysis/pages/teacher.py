@@ -101,7 +101,10 @@ def teacher_tables(
     device: torch.device | str = "cpu",
     watch: Watch = unwatched,
 ) -> dict[str, pd.DataFrame]:
-    """Read the teacher's side once and return its tables by their nouns; see :func:`diagnose`."""
+    """Read the teacher's side once and return its tables by their nouns; see :func:`diagnose`.
+
+    Those that need a label are left out where no row has one, or distributions alone.
+    """
     classes = source.info.num_classes
     wanted = {
         "teacher": TeacherDistribution(classes, temperatures),
@@ -114,7 +117,10 @@ def teacher_tables(
     if 2 < classes <= VOCABULARY:
         losses = {"dkd": DKD(), "gdkd": GDKD(k=min(5, classes - 1))}
         wanted["amplification"] = Amplification(losses, temperatures)
-    tables = compute(source, wanted | embedding_of(source, "teacher"), device, watch)
+    wanted |= embedding_of(source, "teacher")
+    tables = compute(source, wanted, device, watch)
+    if source.unlabelled == source.num_rows:  # as where there are no labels at all
+        tables = {n: table for n, table in tables.items() if "target" not in wanted[n].needs}
     if classes > VOCABULARY:
         advice = {"tokens": token_table(tables["mass"])}
     else:

@@ -31,6 +31,16 @@ def test_without_labels_what_needs_them_is_absent(tmp_path, logits):
     assert study.facts["labels"].startswith("none")
 
 
+@pytest.mark.parametrize("kind", ["soft", "none"])
+def test_where_no_row_has_one_label_what_needs_one_is_absent_too(logits, kind):
+    soft = np.full((60, logits[0].shape[1]), 1 / logits[0].shape[1])
+    target = soft if kind == "soft" else np.full(60, -1)
+    study = diagnose({"teacher_logits": logits[0], "target": target})
+    assert sorted(study.tables) == ["candidates", "mass", "suppression", "teacher"]
+    assert not any("Not to be drawn" in section.text for section in study.sections)
+    assert study.facts["labels"].startswith("none of one class")
+
+
 def test_every_table_is_a_section_with_its_sentence_and_number(source):
     study = diagnose(source)
     sections = study.sections
