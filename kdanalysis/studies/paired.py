@@ -17,7 +17,8 @@ def paired_errors(sources: Mapping[str, Source]) -> dict[str, pd.DataFrame] | No
     Of d, 1 where one student alone is right, -1 where the other alone is, else 0, over n samples:
     sqrt(var(d) / n). Two samples more are counted in it, one for either student (Bonett and Price,
     2012), without which few that are alike would have none; it is widened to hold around the plain
-    difference. Rows with NaN or infinite logits, or without a label, are left out for all.
+    difference. Rows with NaN or infinite logits are left out for all, and those without a label of
+    what is right.
 
     Args:
         sources: by name.
@@ -43,10 +44,10 @@ def paired_errors(sources: Mapping[str, Source]) -> dict[str, pd.DataFrame] | No
             return None
         sides = [[one[side] for one in batches] for side in NEEDED[:2]]
         known = np.all([np.isfinite(x).all(1) for side in sides for x in side], 0)
-        known &= first["target"] >= 0
         said, taught = ([x[known].argmax(1) for x in side] for side in reversed(sides))
+        target = first["target"][known]
         sums["agreement"].add(np.equal(taught, said))
-        sums["student_accuracy"].add(np.equal(said, first["target"][known]))
+        sums["student_accuracy"].add(np.equal(said, target)[:, target >= 0])
     names = list(sources)
     return {q: pd.DataFrame(one.errors(), names, names) for q, one in sums.items()}
 

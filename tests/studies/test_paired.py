@@ -51,6 +51,15 @@ def test_rows_that_one_source_cannot_say_are_left_out_of_all():
     assert found.loc["a", "c"] == pytest.approx(by_hand(right, "a", "c"))
 
 
+@pytest.mark.parametrize("labelled", [0, N // 2])
+def test_agreement_is_of_rows_without_a_label_too(labelled):
+    target = np.where(np.arange(N) < labelled, TARGET, -1)
+    found = paired_errors(sources(**{name: {"target": target} for name in "abc"}))
+    right = {n: (x.argmax(1) == TEACHER.argmax(1)).astype(float) for n, x in STUDENTS.items()}
+    assert found["agreement"].loc["a", "c"] == pytest.approx(by_hand(right, "a", "c"))
+    assert np.isnan(found["student_accuracy"].loc["a", "c"]) == (labelled == 0)
+
+
 def test_two_rows_of_which_one_student_alone_is_right_do_not_make_it_better():
     teacher = {"teacher_logits": np.eye(2), "target": np.arange(2)}
     students = {"right": np.eye(2), "wrong": 1 - np.eye(2)}
