@@ -116,6 +116,15 @@ class Interval(NamedTuple):
         return f"{value} (95 % {low} to {high})"
 
 
+def told_apart(one: Interval, other: Interval) -> tuple[str, str]:
+    """Write two estimates with so many decimals, from three to nine, that they are not alike."""
+    for digits in range(3, 10):
+        texts = one.text(f".{digits}f"), other.text(f".{digits}f")
+        if len({text.partition(" ")[0] for text in texts}) > 1:
+            return texts
+    return one.text(), other.text()
+
+
 def agreed(found: Iterable[Interval]) -> str:
     """Return the verdict on one claim that is measured in several ways: not seen where they differ.
 

@@ -20,6 +20,7 @@ from kdanalysis.analyzers.evidence import (
     mean_of,
     share_of,
     sorted_by_verdict,
+    told_apart,
     weakest,
     wilson,
     written,
@@ -230,3 +231,16 @@ def test_the_lowest_of_many_is_no_finding_by_chance():
     found = [mean_of(values).negated for values in lowest]
     assert sum(one.verdict == SEEN for one in found) > 100
     assert sum(one.chosen_of(60, 8).verdict == SEEN for one in found) <= 10
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "texts"),
+    [
+        ((0.99996, 1e-6), (0.99992, 2e-6), ("0.99996", "0.99992")),
+        ((0.9, 0.01), (0.8, 0.01), ("0.900", "0.800")),
+        ((0.5, 0.1), (0.5, 0.1), ("0.500", "0.500")),
+    ],
+)
+def test_estimates_beside_each_other_are_not_written_alike_unless_they_are(first, second, texts):
+    told = told_apart(Interval(*first), Interval(*second))
+    assert tuple(text.partition(" ± ")[0] for text in told) == texts

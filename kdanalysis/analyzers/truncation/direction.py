@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from kdanalysis.analyzers.evidence import told_apart
 from kdanalysis.analyzers.medians import difference_of_medians, median_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.truncation.lost import NOTHING
@@ -172,16 +173,16 @@ def _lowest(cosines: pd.DataFrame) -> str:
     known = cosines.dropna(subset="median").sort_values("median", kind="stable")
     if known.empty:
         return "no convention has a cosine"
-    lowest = known["median"] <= known["median"].min() + NOTHING
-    worst, others = known.index[lowest], known[~lowest]
+    last = known["median"] <= known["median"].min() + NOTHING
+    worst, others = known.index[last], known[~last]
     which = listed([named(name) for name in CONVENTIONS if name in worst])
     has = f"{which} {'has' if len(worst) == 1 else 'have'} the lowest cosine"
     least = median_of(known.iloc[0])
     if others.empty:
         return f"{has}, {least.text()}"
     more = difference_of_medians(others.iloc[0], known.iloc[0])
-    following = f"(next {named(others.index[0])}, {median_of(others.iloc[0]).text()})"
-    return f"that {has} {more.claim}, {least.text()} {following}"
+    lowest, following = told_apart(least, median_of(others.iloc[0]))
+    return f"that {has} {more.claim}, {lowest} (next {named(others.index[0])}, {following})"
 
 
 def floor_of(rows: pd.DataFrame) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 from kdanalysis.analyzers.base import Analyzer, Logits
 from kdanalysis.analyzers.by_term import total_gradients
 from kdanalysis.analyzers.chunks import chunks
-from kdanalysis.analyzers.evidence import difference_of_shares, share_of
+from kdanalysis.analyzers.evidence import difference_of_shares, share_of, told_apart
 from kdanalysis.analyzers.medians import difference_of_medians, median_of
 from kdanalysis.analyzers.noun import Reading
 from kdanalysis.analyzers.sweep.checks import check_ks
@@ -167,10 +167,10 @@ def losses_reading(table: pd.DataFrame) -> Reading:
     claim = f"{nearest} points where full KD does with a median cosine of {turned[nearest].text()}"
     if others := [name for name in cosine.sort_values().index if name != nearest]:
         lead = difference_of_medians(*(of["cosine"].loc[name] for name in (nearest, others[-1])))
+        first, second = told_apart(turned[nearest], turned[others[-1]])
         claim = (
             f"That {nearest} points most nearly where full KD does {lead.claim}, with a median "
-            f"cosine of {turned[nearest].text()} (next {others[-1]}, "
-            f"{turned[others[-1]].text()})"
+            f"cosine of {first} (next {others[-1]}, {second})"
         )
     number = "; ".join(
         f"{name}{f' at K = {row.k}' if row.k else ''} cosine {written(row['median'], '.3f')}, norm "
