@@ -51,11 +51,11 @@ class Recorder:
 
     Args:
         path: the run folder; one that holds a run is refused unless ``store`` says else.
-        loss: what ``recorder.loss`` computes; with ``recorder.observe`` it serves the residual.
+        loss: what ``recorder.loss`` computes; ``recorder.observe`` needs it for the residual only.
         student: the model in training, or a Side of one; a forward hook takes its logits (n, c).
         teacher: the model to learn from; likewise.
         keep: beside the logits ``Layers(...)``, ``Regions(...)``; in their place ``TopK(k)``.
-        schedule: of steps to capture, ``every(50)`` if None; any function of the step will do.
+        schedule: which steps; ``every(50)`` if None, ``at``, ``logarithmic``, a function of them.
         max_rows: capture at most so many rows of a batch, drawn by (seed, step).
         seed: of the row sampling; stored with the run.
         store: how the run is kept, ``Store()`` if None.
